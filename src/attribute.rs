@@ -1,0 +1,106 @@
+//! Keys and values as OpenTelemetry has them (TR-8, TR-9), for what is set from code.
+
+use std::borrow::Cow;
+
+/// A value of an attribute: the kinds that OTLP knows.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// A string.
+    String(Cow<'static, str>),
+    /// A boolean.
+    Bool(bool),
+    /// A signed integer of 64 bits.
+    Int(i64),
+    /// A floating point number.
+    Double(f64),
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// A list.
+    Array(Vec<Value>),
+}
+
+/// A key and its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyValue {
+    /// The key; never empty, case matters.
+    pub key: Cow<'static, str>,
+    /// The value.
+    pub value: Value,
+}
+
+impl KeyValue {
+    /// A key with its value.
+    ///
+    /// ```
+    /// use tracing_otlp::KeyValue;
+    /// let deployed = KeyValue::new("deployment.environment.name", "staging");
+    /// ```
+    pub fn new(key: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
+        Self { key: key.into(), value: value.into() }
+    }
+}
+
+impl From<&'static str> for Value {
+    fn from(v: &'static str) -> Self {
+        Self::String(Cow::Borrowed(v))
+    }
+}
+
+impl From<String> for Value {
+    fn from(v: String) -> Self {
+        Self::String(Cow::Owned(v))
+    }
+}
+
+impl From<bool> for Value {
+    fn from(v: bool) -> Self {
+        Self::Bool(v)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(v: i64) -> Self {
+        Self::Int(v)
+    }
+}
+
+impl From<i32> for Value {
+    fn from(v: i32) -> Self {
+        Self::Int(v.into())
+    }
+}
+
+impl From<u32> for Value {
+    fn from(v: u32) -> Self {
+        Self::Int(v.into())
+    }
+}
+
+impl From<u64> for Value {
+    /// An integer where it fits 64 signed bits, else decimal digits (TR-9).
+    fn from(v: u64) -> Self {
+        match i64::try_from(v) {
+            Ok(v) => Self::Int(v),
+            Err(_) => Self::String(v.to_string().into()),
+        }
+    }
+}
+
+impl From<f64> for Value {
+    fn from(v: f64) -> Self {
+        Self::Double(v)
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(v: Vec<u8>) -> Self {
+        Self::Bytes(v)
+    }
+}
+
+impl From<Vec<Value>> for Value {
+    fn from(v: Vec<Value>) -> Self {
+        Self::Array(v)
+    }
+}

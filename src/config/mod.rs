@@ -1,0 +1,331 @@
+//! Every setting, resolved: plain values with the specification's defaults.
+//!
+//! Precedence, highest first: code, the signal's variable, the general variable, the default
+//! (ENV-7). Rooms below the builder receive these values and never read the environment.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::resource::Resource;
+
+/// All settings of one pipeline.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct OtlpConfig {
+    /// Record and export nothing. Default false; `OTEL_SDK_DISABLED`.
+    pub disabled: bool,
+    /// Where spans go. Default [`TracesExporter::Otlp`]; `OTEL_TRACES_EXPORTER`.
+    pub traces_exporter: TracesExporter,
+    /// The connection to the endpoint.
+    pub exporter: ExporterConfig,
+    /// The queue and its batches.
+    pub batch: BatchConfig,
+    /// The worker's thread and runtime.
+    pub worker: WorkerConfig,
+    /// How much one span may hold.
+    pub limits: SpanLimits,
+    /// What the layer records beside a span's own fields.
+    pub capture: CaptureConfig,
+    /// Who is speaking.
+    pub resource: Resource,
+}
+
+/// What `OTEL_TRACES_EXPORTER` may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum TracesExporter {
+    /// Send to an OTLP endpoint.
+    #[default]
+    Otlp,
+    /// Print each span to standard output.
+    Console,
+    /// Export nothing; context is still made and propagated.
+    None,
+}
+
+/// How OTLP is spoken; `OTEL_EXPORTER_OTLP_PROTOCOL`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// gRPC, by default on port 4317.
+    Grpc,
+    /// HTTP with protobuf bodies, by default on port 4318.
+    HttpProtobuf,
+}
+
+/// How requests are compressed; `OTEL_EXPORTER_OTLP_COMPRESSION`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// With gzip (feature `gzip`; without it, an error at build).
+    Gzip,
+}
+
+/// A PEM document: where it lies, or its text.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Pem {
+    /// A file, read when the pipeline is built.
+    File(PathBuf),
+    /// The document itself.
+    Text(Vec<u8>),
+}
+
+impl std::fmt::Debug for Pem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Text(_) => f.write_str("Text(..)"),
+        }
+    }
+}
+
+/// The connection to the endpoint and its manners.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ExporterConfig {
+    /// gRPC or HTTP. Default: gRPC if the endpoint's port is 4317, else HTTP with protobuf;
+    /// `OTEL_EXPORTER_OTLP_PROTOCOL`.
+    pub protocol: Option<Protocol>,
+    /// The base URL: HTTP appends `v1/traces`, gRPC uses it as it is. Default
+    /// `http://localhost:4318` (HTTP) or `http://localhost:4317` (gRPC);
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub endpoint: Option<String>,
+    /// The URL of traces, used as it is; wins over [`endpoint`](Self::endpoint).
+    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`.
+    pub traces_endpoint: Option<String>,
+    /// Plaintext for a gRPC endpoint given without a scheme. Default false;
+    /// `OTEL_EXPORTER_OTLP_INSECURE`.
+    pub insecure: bool,
+    /// Certificate authorities to trust instead of the system's; `OTEL_EXPORTER_OTLP_CERTIFICATE`.
+    pub certificate: Option<Pem>,
+    /// The client's private key; `OTEL_EXPORTER_OTLP_CLIENT_KEY`.
+    pub client_key: Option<Pem>,
+    /// The client's certificate chain; `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`.
+    pub client_certificate: Option<Pem>,
+    /// Headers (gRPC: metadata) of every request; `OTEL_EXPORTER_OTLP_HEADERS`. Their values never
+    /// show in `Debug` or in an error.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Default none; `OTEL_EXPORTER_OTLP_COMPRESSION`.
+    pub compression: Compression,
+    /// The longest one export may take, its attempts and waits included; `None`: no limit. Default
+    /// 10 s; `OTEL_EXPORTER_OTLP_TIMEOUT`.
+    pub timeout: Option<Duration>,
+    /// The longest a connection may take to be made. Default 5 s.
+    pub connect_timeout: Duration,
+    /// Requests under way at once (OTLP-9). Default 4.
+    pub max_concurrent_exports: usize,
+    /// The largest request, in bytes before compression (OTLP-12). Default 64 MiB.
+    pub max_request_size: usize,
+    /// The largest response, in bytes, also after decompression (OTLP-13). Default 4 MiB.
+    pub max_response_size: usize,
+    /// When and how often an attempt is repeated.
+    pub retry: RetryConfig,
+    /// A product put before the exporter's own in `User-Agent`, such as `shop/1.2` (OTLP-3).
+    pub user_agent_prefix: Option<String>,
+}
+
+impl Default for ExporterConfig {
+    fn default() -> Self {
+        Self {
+            protocol: None,
+            endpoint: None,
+            traces_endpoint: None,
+            insecure: false,
+            certificate: None,
+            client_key: None,
+            client_certificate: None,
+            headers: Vec::new(),
+            compression: Compression::None,
+            timeout: Some(Duration::from_secs(10)),
+            connect_timeout: Duration::from_secs(5),
+            max_concurrent_exports: 4,
+            max_request_size: 64 << 20,
+            max_response_size: 4 << 20,
+            retry: RetryConfig::default(),
+            user_agent_prefix: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for ExporterConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("ExporterConfig")
+            .field("protocol", &self.protocol)
+            .field("endpoint", &self.endpoint)
+            .field("traces_endpoint", &self.traces_endpoint)
+            .field("headers", &names)
+            .field("compression", &self.compression)
+            .field("timeout", &self.timeout)
+            .field("max_concurrent_exports", &self.max_concurrent_exports)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Exponential back-off with jitter (OTLP-8). All attempts share the export's one deadline.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct RetryConfig {
+    /// The first wait, before jitter. Default 500 ms.
+    pub initial_backoff: Duration,
+    /// The longest wait, before jitter. Default 5 s.
+    pub max_backoff: Duration,
+    /// What each wait is multiplied with. Default 1.5.
+    pub multiplier: f64,
+    /// Attempts of one request that the endpoint answered or may have seen, the first included.
+    /// Default 5.
+    pub max_attempts: u32,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self {
+            initial_backoff: Duration::from_millis(500),
+            max_backoff: Duration::from_secs(5),
+            multiplier: 1.5,
+            max_attempts: 5,
+        }
+    }
+}
+
+/// The queue of closed spans and the batches made of it (`OTEL_BSP_*`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatchConfig {
+    /// The longest a span waits for its batch to fill. Default 5 s; `OTEL_BSP_SCHEDULE_DELAY`.
+    pub schedule_delay: Duration,
+    /// The longest one export may take before it is cancelled; `None`: no limit. Default 30 s;
+    /// `OTEL_BSP_EXPORT_TIMEOUT`.
+    pub export_timeout: Option<Duration>,
+    /// Spans that may wait to be sent. Default 65,536; `OTEL_BSP_MAX_QUEUE_SIZE`.
+    pub max_queue_size: usize,
+    /// Spans in one request, and how many waiting spans start one. Default 512;
+    /// `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`. At most [`max_queue_size`](Self::max_queue_size).
+    pub max_export_batch_size: usize,
+    /// Bytes that open spans, queue, requests in flight and the pool may hold together. Default
+    /// 16 MiB.
+    pub max_memory: usize,
+    /// How long a guard that is dropped waits for what is queued. Default 5 s.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self {
+            schedule_delay: Duration::from_millis(5000),
+            export_timeout: Some(Duration::from_millis(30_000)),
+            max_queue_size: 65_536,
+            max_export_batch_size: 512,
+            max_memory: 16 << 20,
+            shutdown_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The runtime on which the worker sends, always its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerConfig {
+    /// `None`: a current-thread runtime on the worker's thread. `Some(n)`: a multi-thread runtime
+    /// with `n` threads. Default `None`.
+    pub threads: Option<usize>,
+    /// The name of the worker's thread. Default `otlp-worker`.
+    pub thread_name: String,
+    /// Bytes of stack of each thread; `None`: the platform's default.
+    pub stack_size: Option<usize>,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            threads: None,
+            thread_name: "otlp-worker".to_owned(),
+            stack_size: None,
+        }
+    }
+}
+
+/// How much one span may hold (LIM-1); what exceeds it is dropped and counted on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpanLimits {
+    /// Characters of a string value, bytes of a byte array; `None`: no limit (the default).
+    /// `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT`, `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`.
+    pub attribute_value_length_limit: Option<usize>,
+    /// Attributes of a span. Default 128; `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`,
+    /// `OTEL_ATTRIBUTE_COUNT_LIMIT`.
+    pub attribute_count_limit: usize,
+    /// Events of a span. Default 128; `OTEL_SPAN_EVENT_COUNT_LIMIT`.
+    pub event_count_limit: usize,
+    /// Links of a span. Default 128; `OTEL_SPAN_LINK_COUNT_LIMIT`.
+    pub link_count_limit: usize,
+    /// Attributes of an event. Default 128; `OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT`.
+    pub attributes_per_event_limit: usize,
+    /// Attributes of a link. Default 128; `OTEL_LINK_ATTRIBUTE_COUNT_LIMIT`.
+    pub attributes_per_link_limit: usize,
+}
+
+impl Default for SpanLimits {
+    fn default() -> Self {
+        Self {
+            attribute_value_length_limit: None,
+            attribute_count_limit: 128,
+            event_count_limit: 128,
+            link_count_limit: 128,
+            attributes_per_event_limit: 128,
+            attributes_per_link_limit: 128,
+        }
+    }
+}
+
+/// What the layer records beside a span's own fields. Names as in tracing-opentelemetry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CaptureConfig {
+    /// `code.file.path` and `code.line.number` of spans and events (CODE-1). Default on.
+    pub location: bool,
+    /// `target` of spans and events. Default on.
+    pub target: bool,
+    /// `thread.id` and `thread.name` of the thread that made the span (THR-1). Default off.
+    pub threads: bool,
+    /// `level` of spans (events always have it). Default off.
+    pub level: bool,
+    /// `busy_ns` and `idle_ns`: time entered and time between. Default off.
+    pub tracked_inactivity: bool,
+    /// A `&dyn Error` field also sets `exception.message` and `exception.stacktrace`. Default on.
+    pub error_fields_to_exceptions: bool,
+    /// An event with a field `error` and no message sets the span's status. Default on.
+    pub error_events_to_status: bool,
+    /// An event with a field `error` and no message is named `exception`. Default on.
+    pub error_events_to_exceptions: bool,
+    /// A `&dyn Error` field of an event also sets the span's `exception.*`. Default on.
+    pub error_records_to_exceptions: bool,
+    /// A span that was entered ends when it closes, not at its last exit. Default off.
+    pub end_on_close: bool,
+    /// One instrumentation scope for each target instead of one for all. Default off.
+    pub scope_per_target: bool,
+}
+
+impl Default for CaptureConfig {
+    fn default() -> Self {
+        Self {
+            location: true,
+            target: true,
+            threads: false,
+            level: false,
+            tracked_inactivity: false,
+            error_fields_to_exceptions: true,
+            error_events_to_status: true,
+            error_events_to_exceptions: true,
+            error_records_to_exceptions: true,
+            end_on_close: false,
+            scope_per_target: false,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The crate's one public error: what was asked, what stood in the way, what helps.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+/// What went wrong, with the setting or step, the value (secrets masked) and the cure.
+///
+/// Kinds are private, so that a new one breaks nobody; ask with [`is_config`](Self::is_config),
+/// [`is_timeout`](Self::is_timeout), [`is_export`](Self::is_export) and
+/// [`is_worker`](Self::is_worker).
+pub struct Error {
+    kind: Kind,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Config {
+        setting: String,
+        value: String,
+        cure: String,
+    },
+    Timeout {
+        step: &'static str,
+        after: Duration,
+    },
+    Export {
+        message: String,
+    },
+    Worker {
+        message: String,
+    },
+}
+
+impl Error {
+    /// A setting that cannot be used. `value` must already be masked where it may hold a secret.
+    pub(crate) fn config(
+        setting: impl Into<String>,
+        value: impl Into<String>,
+        cure: impl Into<String>,
+    ) -> Self {
+        Kind::Config {
+            setting: setting.into(),
+            value: value.into(),
+            cure: cure.into(),
+        }
+        .into()
+    }
+
+    /// A step that did not end within its deadline.
+    pub(crate) fn timeout(step: &'static str, after: Duration) -> Self {
+        Kind::Timeout { step, after }.into()
+    }
+
+    /// Spans or a connection that the endpoint did not take.
+    pub(crate) fn export(message: impl Into<String>) -> Self {
+        Kind::Export {
+            message: message.into(),
+        }
+        .into()
+    }
+
+    /// The worker thread could not be started, or is gone.
+    pub(crate) fn worker(message: impl Into<String>) -> Self {
+        Kind::Worker {
+            message: message.into(),
+        }
+        .into()
+    }
+
+    /// Keeps the cause, to be found again through [`StdError::source`].
+    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// A setting is at fault; the message names it, its value and the cure.
+    pub fn is_config(&self) -> bool {
+        matches!(self.kind, Kind::Config { .. })
+    }
+
+    /// A deadline passed first. What was under way may still arrive, or is counted as dropped.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.kind, Kind::Timeout { .. })
+    }
+
+    /// The endpoint could not be reached, or did not take everything.
+    pub fn is_export(&self) -> bool {
+        matches!(self.kind, Kind::Export { .. })
+    }
+
+    /// The worker thread could not be started, or is gone.
+    pub fn is_worker(&self) -> bool {
+        matches!(self.kind, Kind::Worker { .. })
+    }
+}
+
+impl From<Kind> for Error {
+    fn from(kind: Kind) -> Self {
+        Self { kind, source: None }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Config {
+                setting,
+                value,
+                cure,
+            } => write!(f, "{setting} = {value:?} cannot be used: {cure}"),
+            Kind::Timeout { step, after } => write!(f, "{step} did not finish within {after:?}"),
+            Kind::Export { message } | Kind::Worker { message } => f.write_str(message),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut s = f.debug_struct("Error");
+        s.field("kind", &self.kind);
+        if let Some(source) = &self.source {
+            s.field("source", source);
+        }
+        s.finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|e| e as &(dyn StdError + 'static))
+    }
+}

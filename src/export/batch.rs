@@ -1,0 +1,83 @@
+//! [`Batch`]: encoded spans ready to be framed, split or copied.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::wire::request::{self, ScopeGroup};
+
+/// Encoded spans of one resource, for one request.
+///
+/// A clone shares the bytes. When the last clone is gone they return to the pipeline's pool.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    resource: Bytes,
+    groups: Vec<ScopeGroup>,
+    spans: usize,
+}
+
+impl Batch {
+    /// `resource`: encoded fields of `ResourceSpans` other than `scope_spans`.
+    pub(crate) fn new(resource: Bytes, groups: Vec<ScopeGroup>, spans: usize) -> Self {
+        Self { resource, groups, spans }
+    }
+
+    /// How many spans it holds.
+    pub fn span_count(&self) -> usize {
+        self.spans
+    }
+
+    /// The length of the encoded `ExportTraceServiceRequest`, in bytes.
+    pub fn encoded_len(&self) -> usize {
+        request::framed_len(&self.resource, &self.groups)
+    }
+
+    /// The encoded `ExportTraceServiceRequest` in slices, without copying the spans.
+    pub fn frames(&self) -> Vec<Bytes> {
+        request::frame(&self.resource, &self.groups)
+    }
+
+    /// The encoded `ExportTraceServiceRequest` in one piece.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.encoded_len());
+        for frame in self.frames() {
+            out.extend_from_slice(&frame);
+        }
+        out.freeze()
+    }
+
+    /// Halves the batch by spans, order kept; a batch of one span (or none) comes back whole.
+    pub fn split(mut self) -> Result<(Self, Self), Self> {
+        if self.spans < 2 {
+            return Err(self);
+        }
+        let half = self.spans / 2;
+        let mut first = Vec::new();
+        let mut taken = 0;
+        while taken < half && !self.groups.is_empty() {
+            let mut group = ScopeGroup {
+                scope: self.groups[0].scope.clone(),
+                spans: Vec::new(),
+            };
+            while taken < half && !self.groups[0].spans.is_empty() {
+                let run = &mut self.groups[0].spans[0];
+                let count = request::count_spans(run).unwrap_or(0);
+                if count <= half - taken {
+                    taken += count;
+                    group.spans.push(self.groups[0].spans.remove(0));
+                } else {
+                    let at = request::prefix_of_spans(run, half - taken).unwrap_or(run.len());
+                    group.spans.push(run.split_to(at));
+                    taken = half;
+                }
+            }
+            first.push(group);
+            if self.groups[0].spans.is_empty() {
+                self.groups.remove(0);
+            }
+        }
+        let rest = self.spans - taken;
+        Ok((
+            Self::new(self.resource.clone(), first, taken),
+            Self::new(self.resource, self.groups, rest),
+        ))
+    }
+}

@@ -1,0 +1,86 @@
+//! The seam at which encoded batches leave: [`Exporter`], [`Batch`], [`Outcome`].
+//!
+//! Knows no span and no queue. The processor asks [`Exporter::ready`] for a permit, forms a batch
+//! and hands it over; how many permits there are, retry and the endpoint's manners are the
+//! exporter's own business (BSP-3).
+
+mod batch;
+
+pub use batch::Batch;
+
+use std::future::Future;
+
+use crate::stats::DropReason;
+
+/// Takes encoded batches to where they go.
+///
+/// [`OtlpClient`](crate::OtlpClient) is the one that the crate is about. The processor polls these
+/// futures on its worker's runtime and never calls [`send`](Self::send) without a permit, so that
+/// an exporter with one permit never sees two batches at once (BSP-3, EXP-1).
+pub trait Exporter: Send + Sync + 'static {
+    /// The right to send one batch.
+    type Permit: Send + 'static;
+
+    /// Waits until one more batch may be sent. May wait as long as the endpoint is known to be
+    /// down: spans then stay in the bounded queue. Must be cancel safe.
+    fn ready(&self) -> impl Future<Output = Self::Permit> + Send;
+
+    /// Sends `batch`, all attempts included, and says what became of each of its spans. Must not
+    /// block, and should end soon after [`shutdown`](Self::shutdown) was called.
+    fn send(
+        &self,
+        permit: Self::Permit,
+        batch: Batch,
+    ) -> impl Future<Output = Outcome> + Send + 'static;
+
+    /// Cuts short what is being sent; later sends fail at once. Called when the last batch is done
+    /// or the shutdown's deadline has passed. Must not block.
+    fn shutdown(&self) {}
+}
+
+/// What became of the spans of one [`Batch`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// Spans whose arrival was acknowledged.
+    pub delivered: u64,
+    /// Spans that arrived and were rejected in a partial success (OTLP-5).
+    pub rejected: u64,
+    /// Spans that are lost, by reason.
+    pub dropped: Vec<(DropReason, u64)>,
+    /// What went wrong, for logs and [`Stats::last_error`](crate::Stats::last_error).
+    pub error: Option<String>,
+    /// Attempts beyond the first.
+    pub retries: u64,
+}
+
+impl Outcome {
+    /// All `spans` arrived.
+    pub fn delivered(spans: u64) -> Self {
+        Self { delivered: spans, ..Self::default() }
+    }
+
+    /// All `spans` are lost for `reason`.
+    pub fn dropped(reason: DropReason, spans: u64, error: impl Into<String>) -> Self {
+        Self {
+            dropped: vec![(reason, spans)],
+            error: Some(error.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Joins the outcomes of two parts of one batch.
+    pub fn merge(mut self, other: Self) -> Self {
+        self.delivered += other.delivered;
+        self.rejected += other.rejected;
+        self.retries += other.retries;
+        self.dropped.extend(other.dropped);
+        self.error = other.error.or(self.error);
+        self
+    }
+
+    /// The spans it speaks of.
+    pub fn spans(&self) -> u64 {
+        self.delivered + self.rejected + self.dropped.iter().map(|(_, n)| n).sum::<u64>()
+    }
+}

@@ -1,0 +1,227 @@
+//! Every span under one named outcome.
+//!
+//! At any quiet moment `started = open + queued + in_flight + delivered + rejected + dropped`
+//! holds exactly; `open` and `queued` are counted where the spans are, not derived.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
+
+/// Why a sampled span did not reach the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// The queue held its bound of spans or bytes when the span closed.
+    QueueFull,
+    /// The span closed after shutdown had begun.
+    AfterShutdown,
+    /// Alone it is larger than a request may be, or the endpoint said so.
+    TooLarge,
+    /// The endpoint answered with an error that must not be retried (OTLP-6, OTLP-7).
+    Refused,
+    /// Deadlines passed and it is proven that the endpoint never saw it.
+    Unsent,
+    /// It was, or may have been, written to the endpoint, and no answer came: it may have arrived.
+    Unconfirmed,
+    /// It still waited in the queue when the shutdown deadline passed.
+    ShutdownTimeout,
+    /// It was open when its layer was dropped or replaced.
+    LayerGone,
+    /// A defect of the worker or of an exporter.
+    Internal,
+}
+
+impl DropReason {
+    /// Every reason, in the order of their counters.
+    pub const ALL: [Self; 9] = [
+        Self::QueueFull,
+        Self::AfterShutdown,
+        Self::TooLarge,
+        Self::Refused,
+        Self::Unsent,
+        Self::Unconfirmed,
+        Self::ShutdownTimeout,
+        Self::LayerGone,
+        Self::Internal,
+    ];
+
+    /// A low-cardinality name such as `queue_full`, fit for a metric's `error.type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::AfterShutdown => "already_shutdown",
+            Self::TooLarge => "too_large",
+            Self::Refused => "refused",
+            Self::Unsent => "unsent",
+            Self::Unconfirmed => "unconfirmed",
+            Self::ShutdownTimeout => "shutdown_timeout",
+            Self::LayerGone => "layer_gone",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A reading of the pipeline's health, from [`ShutdownGuard::stats`](crate::ShutdownGuard::stats).
+///
+/// All span figures are of sampled spans since the pipeline was built. While spans are being
+/// recorded the reading is taken piece by piece and may be off by those under way.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Sampled spans that were created.
+    pub started: u64,
+    /// Spans that were created unsampled: they carry context and are never exported.
+    pub started_unsampled: u64,
+    /// Sampled spans that have not closed yet.
+    pub open: u64,
+    /// Spans that closed and wait to be sent.
+    pub queued: u64,
+    /// Spans in a request that is being sent, retried or awaited.
+    pub in_flight: u64,
+    /// Spans whose arrival the endpoint acknowledged.
+    pub delivered: u64,
+    /// Spans that the endpoint received and rejected in a partial success (OTLP-5).
+    pub rejected: u64,
+    /// Attributes, events and links left out because of a limit or for want of memory.
+    pub truncated: u64,
+    /// Calls that came for a span after it had been ended, and were ignored (TR-10).
+    pub after_end: u64,
+    /// Requests that ended well, partial successes included.
+    pub requests_ok: u64,
+    /// Requests that ended badly, after all their attempts.
+    pub requests_failed: u64,
+    /// Attempts beyond each request's first.
+    pub retries: u64,
+    /// How often the worker had to be started again after a panic.
+    pub worker_restarts: u64,
+    /// Bytes held by buffers: open spans, queue, requests in flight and the pool.
+    pub memory_used: u64,
+    /// The bound of [`memory_used`](Self::memory_used), in bytes.
+    pub memory_limit: u64,
+    /// The last thing that went wrong on the way to the endpoint, and when.
+    pub last_error: Option<(SystemTime, String)>,
+    dropped: [u64; DropReason::ALL.len()],
+}
+
+impl Stats {
+    /// Spans dropped for `reason`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize]
+    }
+
+    /// Spans dropped, for whatever reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    /// The spans that are neither counted as delivered, rejected or dropped, nor open, queued or
+    /// in flight: zero at any quiet moment.
+    pub fn unaccounted(&self) -> i64 {
+        let known = self.open
+            + self.queued
+            + self.in_flight
+            + self.delivered
+            + self.rejected
+            + self.dropped_total();
+        self.started as i64 - known as i64
+    }
+}
+
+impl fmt::Display for Stats {
+    /// One line: `started 10, open 0, queued 0, in flight 0, delivered 10, rejected 0, dropped 0`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "started {}, open {}, queued {}, in flight {}, delivered {}, rejected {}, dropped {}",
+            self.started,
+            self.open,
+            self.queued,
+            self.in_flight,
+            self.delivered,
+            self.rejected,
+            self.dropped_total()
+        )?;
+        let mut sep = " (";
+        for reason in DropReason::ALL {
+            if self.dropped(reason) > 0 {
+                write!(f, "{sep}{reason} {}", self.dropped(reason))?;
+                sep = ", ";
+            }
+        }
+        if sep == ", " {
+            f.write_str(")")?;
+        }
+        Ok(())
+    }
+}
+
+/// The counters behind [`Stats`], shared by the layer, the processor and the exporter.
+/// `started` and `open` are kept by the layer's span table, `queued` by the queue.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    pub(crate) in_flight: AtomicU64,
+    pub(crate) delivered: AtomicU64,
+    pub(crate) rejected: AtomicU64,
+    pub(crate) truncated: AtomicU64,
+    pub(crate) after_end: AtomicU64,
+    pub(crate) requests_ok: AtomicU64,
+    pub(crate) requests_failed: AtomicU64,
+    pub(crate) retries: AtomicU64,
+    pub(crate) worker_restarts: AtomicU64,
+    dropped: [AtomicU64; DropReason::ALL.len()],
+    last_error: Mutex<Option<(SystemTime, String)>>,
+}
+
+impl Counters {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            in_flight: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            truncated: AtomicU64::new(0),
+            after_end: AtomicU64::new(0),
+            requests_ok: AtomicU64::new(0),
+            requests_failed: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            worker_restarts: AtomicU64::new(0),
+            dropped: std::array::from_fn(|_| AtomicU64::new(0)),
+            last_error: Mutex::new(None),
+        })
+    }
+
+    /// Counts `spans` as dropped for `reason`.
+    pub(crate) fn drop_spans(&self, reason: DropReason, spans: u64) {
+        self.dropped[reason as usize].fetch_add(spans, Ordering::Relaxed);
+    }
+
+    /// Keeps what went wrong last, for [`Stats::last_error`].
+    pub(crate) fn set_last_error(&self, message: String) {
+        *lock(&self.last_error) = Some((SystemTime::now(), message));
+    }
+
+    /// What these counters know; the caller adds what the table and the queue hold.
+    pub(crate) fn snapshot(&self) -> Stats {
+        let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        Stats {
+            in_flight: get(&self.in_flight),
+            delivered: get(&self.delivered),
+            rejected: get(&self.rejected),
+            truncated: get(&self.truncated),
+            after_end: get(&self.after_end),
+            requests_ok: get(&self.requests_ok),
+            requests_failed: get(&self.requests_failed),
+            retries: get(&self.retries),
+            worker_restarts: get(&self.worker_restarts),
+            last_error: lock(&self.last_error).clone(),
+            dropped: std::array::from_fn(|i| get(&self.dropped[i])),
+            ..Stats::default()
+        }
+    }
+}

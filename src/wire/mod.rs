@@ -1,0 +1,11 @@
+//! OTLP's protobuf as bytes: writing spans and requests, reading answers.
+//!
+//! Knows bytes and attributes only; no tracing type, context, clock or setting comes in here.
+//! Every number below is a field number of opentelemetry-proto v1.11.0 (SPEC §3).
+
+pub(crate) mod decode;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod span;
+pub(crate) mod value;
+pub(crate) mod varint;

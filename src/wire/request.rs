@@ -1,0 +1,102 @@
+//! Framing: encoded spans behind an encoded scope and resource become a request.
+
+use bytes::{Bytes, BytesMut};
+
+use super::varint::{self, LEN, tag};
+
+/// `ExportTraceServiceRequest.resource_spans`
+const RESOURCE_SPANS: u8 = tag(1, LEN);
+/// `ResourceSpans.scope_spans`
+const SCOPE_SPANS: u8 = tag(2, LEN);
+/// `ScopeSpans.spans`
+pub(crate) const SPANS: u8 = tag(2, LEN);
+
+/// Slices shorter than this are copied together instead of being sent as frames of their own.
+const COALESCE: usize = 4096;
+
+/// The spans of one instrumentation scope.
+#[derive(Debug, Clone)]
+pub(crate) struct ScopeGroup {
+    /// Encoded fields of `ScopeSpans` other than `spans`: `scope` and `schema_url`.
+    pub(crate) scope: Bytes,
+    /// Encoded `ScopeSpans.spans` fields, each with its tag and length, in one or more slices cut
+    /// between spans.
+    pub(crate) spans: Vec<Bytes>,
+}
+
+impl ScopeGroup {
+    fn len(&self) -> usize {
+        self.scope.len() + self.spans.iter().map(Bytes::len).sum::<usize>()
+    }
+}
+
+/// The length of a field with a one-byte tag and `len` bytes.
+fn field_len(len: usize) -> usize {
+    1 + varint::len(len as u64) + len
+}
+
+/// The length of the request that [`frame`] gives.
+pub(crate) fn framed_len(resource: &Bytes, groups: &[ScopeGroup]) -> usize {
+    let scopes: usize = groups.iter().map(|g| field_len(g.len())).sum();
+    field_len(resource.len() + scopes)
+}
+
+/// An `ExportTraceServiceRequest` with one `ResourceSpans`, as a list of slices; large slices are
+/// shared with the groups, not copied. `resource` holds the encoded fields of `ResourceSpans`
+/// other than `scope_spans`.
+pub(crate) fn frame(resource: &Bytes, groups: &[ScopeGroup]) -> Vec<Bytes> {
+    let scopes: usize = groups.iter().map(|g| field_len(g.len())).sum();
+    let mut head = Vec::with_capacity(resource.len() + 64);
+    head.push(RESOURCE_SPANS);
+    varint::put(&mut head, (resource.len() + scopes) as u64);
+    head.extend_from_slice(resource);
+    let mut out = Vec::new();
+    let mut small = BytesMut::from(&head[..]);
+    for group in groups {
+        let mut head = Vec::with_capacity(16);
+        head.push(SCOPE_SPANS);
+        varint::put(&mut head, group.len() as u64);
+        small.extend_from_slice(&head);
+        small.extend_from_slice(&group.scope);
+        for run in &group.spans {
+            if run.len() < COALESCE {
+                small.extend_from_slice(run);
+            } else {
+                if !small.is_empty() {
+                    out.push(small.split().freeze());
+                }
+                out.push(run.clone());
+            }
+        }
+    }
+    if !small.is_empty() {
+        out.push(small.freeze());
+    }
+    out
+}
+
+/// Bytes that the first `count` spans of `run` take: `None` where `run` is not a row of spans.
+pub(crate) fn prefix_of_spans(run: &[u8], count: usize) -> Option<usize> {
+    let mut rest = run;
+    for _ in 0..count {
+        let (&first, tail) = rest.split_first()?;
+        rest = tail;
+        if first != SPANS {
+            return None;
+        }
+        let len = usize::try_from(varint::take(&mut rest)?).ok()?;
+        rest = rest.get(len..)?;
+    }
+    Some(run.len() - rest.len())
+}
+
+/// Spans in `run`; `None` where `run` is not a row of spans.
+pub(crate) fn count_spans(run: &[u8]) -> Option<usize> {
+    let mut rest = run;
+    let mut count = 0;
+    while !rest.is_empty() {
+        rest = rest.get(prefix_of_spans(rest, 1)?..)?;
+        count += 1;
+    }
+    Some(count)
+}

@@ -1,0 +1,1 @@
+//! What an endpoint answers: partial success, `google.rpc.Status`, `RetryInfo`.

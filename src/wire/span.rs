@@ -1,0 +1,1 @@
+//! `Span`, `Span.Event`, `Span.Link` and `Status`, field by field.

@@ -1,0 +1,1 @@
+//! `KeyValue` and `AnyValue`.
