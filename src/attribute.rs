@@ -37,7 +37,10 @@ impl KeyValue {
     /// let deployed = KeyValue::new("deployment.environment.name", "staging");
     /// ```
     pub fn new(key: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
-        Self { key: key.into(), value: value.into() }
+        Self {
+            key: key.into(),
+            value: value.into(),
+        }
     }
 }
 

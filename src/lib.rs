@@ -1,1 +1,22 @@
-//! x
+//! Sends the spans of the `tracing` ecosystem to an OTLP endpoint.
+
+mod attribute;
+mod config;
+mod error;
+mod export;
+mod processor;
+mod resource;
+mod stats;
+mod suppress;
+mod sync;
+mod wire;
+
+pub use attribute::{KeyValue, Value};
+pub use config::{
+    BatchConfig, CaptureConfig, Compression, ExporterConfig, OtlpConfig, Pem, Protocol,
+    RetryConfig, SpanLimits, TracesExporter, WorkerConfig,
+};
+pub use error::Error;
+pub use export::{Batch, Exporter, Outcome};
+pub use resource::Resource;
+pub use stats::{DropReason, Stats};

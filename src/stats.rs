@@ -68,7 +68,7 @@ impl fmt::Display for DropReason {
     }
 }
 
-/// A reading of the pipeline's health, from [`ShutdownGuard::stats`](crate::ShutdownGuard::stats).
+/// A reading of the pipeline's health, from `ShutdownGuard::stats`.
 ///
 /// All span figures are of sampled spans since the pipeline was built. While spans are being
 /// recorded the reading is taken piece by piece and may be off by those under way.

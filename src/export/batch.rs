@@ -17,7 +17,11 @@ pub struct Batch {
 impl Batch {
     /// `resource`: encoded fields of `ResourceSpans` other than `scope_spans`.
     pub(crate) fn new(resource: Bytes, groups: Vec<ScopeGroup>, spans: usize) -> Self {
-        Self { resource, groups, spans }
+        Self {
+            resource,
+            groups,
+            spans,
+        }
     }
 
     /// How many spans it holds.

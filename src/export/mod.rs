@@ -57,7 +57,10 @@ pub struct Outcome {
 impl Outcome {
     /// All `spans` arrived.
     pub fn delivered(spans: u64) -> Self {
-        Self { delivered: spans, ..Self::default() }
+        Self {
+            delivered: spans,
+            ..Self::default()
+        }
     }
 
     /// All `spans` are lost for `reason`.

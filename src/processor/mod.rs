@@ -1,0 +1,1 @@
+//! The way from a closed span to the exporter.
