@@ -4,8 +4,13 @@
 //! Every number below is a field number of opentelemetry-proto v1.11.0 (SPEC §3).
 
 pub(crate) mod decode;
+pub(crate) mod field;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod span;
 pub(crate) mod value;
 pub(crate) mod varint;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+mod tests;

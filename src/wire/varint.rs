@@ -48,10 +48,15 @@ pub(crate) fn take(input: &mut &[u8]) -> Option<u64> {
 }
 
 /// Appends a length-delimited field with a one-byte tag.
-#[inline]
+#[inline(always)]
 pub(crate) fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
-    out.push(tag);
-    put(out, bytes.len() as u64);
+    match u8::try_from(bytes.len()) {
+        Ok(len @ 0..=127) => out.extend_from_slice(&[tag, len]),
+        _ => {
+            out.push(tag);
+            put(out, bytes.len() as u64);
+        }
+    }
     out.extend_from_slice(bytes);
 }
 

@@ -1,0 +1,203 @@
+//! Trace ids, span ids, flags, and who makes the ids.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use rand::rngs::{SmallRng, SysRng};
+use rand::{Rng, SeedableRng};
+
+/// 16 bytes that name a trace; valid unless all are zero (TR-3).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct TraceId([u8; 16]);
+
+/// 8 bytes that name a span within its trace; valid unless all are zero (TR-3).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct SpanId([u8; 8]);
+
+macro_rules! id {
+    ($name:ident, $len:literal) => {
+        impl $name {
+            /// The id that is none: all zeros.
+            pub const INVALID: Self = Self([0; $len]);
+
+            /// The id with these bytes, most significant first.
+            pub const fn from_bytes(bytes: [u8; $len]) -> Self {
+                Self(bytes)
+            }
+
+            /// The bytes, most significant first.
+            pub const fn to_bytes(self) -> [u8; $len] {
+                self.0
+            }
+
+            /// Whether any byte is not zero.
+            #[inline]
+            pub fn is_valid(self) -> bool {
+                self != Self::INVALID
+            }
+        }
+
+        impl fmt::Display for $name {
+            /// Lowercase hexadecimal digits, two a byte.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut hex = [0; 2 * $len];
+                for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
+                    pair[0] = HEX[usize::from(byte >> 4)];
+                    pair[1] = HEX[usize::from(byte & 15)];
+                }
+                f.pad(std::str::from_utf8(&hex).unwrap_or_default())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+id!(TraceId, 16);
+id!(SpanId, 8);
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// The flags of W3C's `traceparent` (W3C-4).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct TraceFlags(u8);
+
+impl TraceFlags {
+    /// The caller may have recorded the trace.
+    pub const SAMPLED: Self = Self(1);
+    /// The rightmost 56 bits of the trace id are random (TR-5).
+    pub const RANDOM: Self = Self(2);
+
+    /// Flags with these bits; bits without a meaning are left out (W3C-4).
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits & 3)
+    }
+
+    /// The bits.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Whether the trace is sampled.
+    pub const fn is_sampled(self) -> bool {
+        self.0 & Self::SAMPLED.0 != 0
+    }
+
+    /// These flags and those.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Debug for TraceFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02x}", self.0)
+    }
+}
+
+/// Makes the ids of new traces and spans (TR-4). Called on the thread that records the span.
+pub trait IdGenerator: Send + Sync + 'static {
+    /// A new trace's id; one that is not valid is replaced by a random one.
+    fn new_trace_id(&self) -> TraceId;
+
+    /// A new span's id; one that is not valid is replaced by a random one.
+    fn new_span_id(&self) -> SpanId;
+
+    /// Whether the rightmost 56 bits of its trace ids are uniformly random, so that the `random`
+    /// flag may be set (TR-5). Default false.
+    fn is_random(&self) -> bool {
+        false
+    }
+}
+
+/// Random ids, the default: a xoshiro256++ generator a thread, seeded by the system.
+///
+/// Unique, not secret: do not use an id as a credential.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RandomIds;
+
+thread_local! {
+    // Without Drop, so it works as long as its thread does.
+    static RNG: RefCell<SmallRng> = RefCell::new(seeded());
+}
+
+/// A generator seeded by the system; where that fails, by the clock and an address of this thread:
+/// ids less well spread are better than an application brought down.
+fn seeded() -> SmallRng {
+    SmallRng::try_from_rng(&mut SysRng).unwrap_or_else(|_| {
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |d| d.as_nanos() as u64);
+        let here = &now as *const u64 as u64;
+        SmallRng::seed_from_u64(now ^ here.rotate_left(32))
+    })
+}
+
+impl IdGenerator for RandomIds {
+    #[inline]
+    fn new_trace_id(&self) -> TraceId {
+        RNG.with_borrow_mut(|rng| {
+            let mut id = [0; 16];
+            // All zeros would come once in 2^128 draws.
+            id[..8].copy_from_slice(&rng.next_u64().to_be_bytes());
+            id[8..].copy_from_slice(&rng.next_u64().to_be_bytes());
+            TraceId(id)
+        })
+    }
+
+    #[inline]
+    fn new_span_id(&self) -> SpanId {
+        RNG.with_borrow_mut(|rng| {
+            // Zero comes once in 2^64 draws; another draw then.
+            let id = match rng.next_u64() {
+                0 => rng.next_u64() | 1,
+                id => id,
+            };
+            SpanId(id.to_be_bytes())
+        })
+    }
+
+    fn is_random(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn ids_are_lowercase_hex_and_zero_is_invalid_tr_3() {
+        let id = TraceId::from_bytes(
+            *b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\xfe\xff",
+        );
+        assert_eq!(id.to_string(), "000102030405060708090a0b0c0dfeff");
+        assert!(id.is_valid());
+        assert!(!TraceId::INVALID.is_valid());
+        assert_eq!(SpanId::INVALID.to_string(), "0000000000000000");
+    }
+
+    #[test]
+    fn random_ids_differ_also_between_threads_tr_4() {
+        let draw = || {
+            let ids = |_| (RandomIds.new_trace_id(), RandomIds.new_span_id());
+            (0..1000).map(ids).collect::<Vec<_>>()
+        };
+        let other = std::thread::spawn(draw);
+        let mut all = draw();
+        all.extend(other.join().unwrap_or_default());
+        assert_eq!(all.iter().map(|i| i.0).collect::<HashSet<_>>().len(), 2000);
+        assert_eq!(all.iter().map(|i| i.1).collect::<HashSet<_>>().len(), 2000);
+    }
+
+    #[test]
+    fn unknown_flag_bits_are_left_out_w3c_4() {
+        assert_eq!(TraceFlags::from_bits(0xff).bits(), 3);
+    }
+}

@@ -1,0 +1,185 @@
+//! What is known once per callsite: encoded keys, the meaning of each field, static attributes.
+//!
+//! A callsite is prepared when it registers or when its first span or event comes, whichever is
+//! first (a layer that was reloaded in, or metadata made by hand, sees spans of callsites that
+//! never registered with it). What is prepared depends on the callsite alone, so all layers of the
+//! process share it, and it lives as long as the callsite does: for ever.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::{OnceLock, PoisonError, RwLock};
+
+use tracing_core::Metadata;
+
+use super::fields::Meaning;
+use crate::attribute::Value;
+use crate::semconv;
+use crate::wire::field::EncodedKey;
+use crate::wire::span::{EVENT_ATTRIBUTE, SPAN_ATTRIBUTE};
+use crate::wire::value::put_key_value;
+
+/// A callsite, prepared.
+#[derive(Debug)]
+pub(crate) struct Callsite {
+    pub(crate) metadata: &'static Metadata<'static>,
+    /// By field index.
+    pub(crate) fields: Box<[Field]>,
+    extras: [OnceLock<StaticAttributes>; 8],
+}
+
+/// Which attributes beside the fields are wanted, as bits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extras(u8);
+
+impl Extras {
+    pub(crate) const fn new(target: bool, location: bool, level: bool) -> Self {
+        Self(target as u8 | (location as u8) << 1 | (level as u8) << 2)
+    }
+}
+
+/// A field of a callsite.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) key: EncodedKey,
+    pub(crate) meaning: Meaning,
+    /// The field's bit among those recorded. Fields of one name share a bit, and so do the 64th
+    /// and all after it: a bit that is set says that the key may have been written.
+    pub(crate) bit: u64,
+}
+
+/// Attributes that are the same for every span of a callsite. One whose key is also a field's is
+/// left out: what the application records wins.
+#[derive(Debug, Default)]
+pub(crate) struct StaticAttributes {
+    pub(crate) bytes: Box<[u8]>,
+    pub(crate) count: u32,
+}
+
+impl Callsite {
+    fn new(metadata: &'static Metadata<'static>) -> Self {
+        let tag = if metadata.is_span() {
+            SPAN_ATTRIBUTE
+        } else {
+            EVENT_ATTRIBUTE
+        };
+        let names: Vec<&str> = metadata.fields().iter().map(|f| f.name()).collect();
+        let fields = names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| {
+                let first = names.iter().position(|n| n == name).unwrap_or(i);
+                Field {
+                    key: EncodedKey::new(tag, name),
+                    meaning: Meaning::of(name, metadata.is_span()),
+                    bit: 1 << first.min(63),
+                }
+            })
+            .collect();
+        Self {
+            metadata,
+            fields,
+            extras: Default::default(),
+        }
+    }
+
+    /// The attributes that are the same for every span or event of the callsite.
+    #[inline]
+    pub(crate) fn extras(&self, wanted: Extras) -> &StaticAttributes {
+        let slot = &self.extras[usize::from(wanted.0 & 7)];
+        slot.get_or_init(|| self.encode_extras(wanted))
+    }
+
+    #[cold]
+    fn encode_extras(&self, Extras(wanted): Extras) -> StaticAttributes {
+        let metadata = self.metadata;
+        let mut pairs: Vec<(&str, Value)> = Vec::new();
+        if wanted & 1 != 0 {
+            pairs.push(("target", metadata.target().to_owned().into()));
+        }
+        if wanted & 2 != 0 {
+            let file = metadata
+                .file()
+                .map(|f| (semconv::CODE_FILE_PATH, f.to_owned().into()));
+            pairs.extend(file);
+            pairs.extend(
+                metadata
+                    .line()
+                    .map(|l| (semconv::CODE_LINE_NUMBER, l.into())),
+            );
+        }
+        if wanted & 4 != 0 {
+            pairs.push(("level", metadata.level().as_str().into()));
+        }
+        let is_field = |key: &str| metadata.fields().iter().any(|f| f.name() == key);
+        let mut out = Vec::new();
+        let mut count = 0;
+        for (key, value) in pairs.iter().filter(|(key, _)| !is_field(key)) {
+            put_key_value(&mut out, attribute_tag(metadata), key, value);
+            count += 1;
+        }
+        StaticAttributes {
+            bytes: out.into(),
+            count,
+        }
+    }
+}
+
+fn attribute_tag(metadata: &Metadata<'_>) -> u8 {
+    if metadata.is_span() {
+        SPAN_ATTRIBUTE
+    } else {
+        EVENT_ATTRIBUTE
+    }
+}
+
+/// Callsites by the address of their metadata: unlike `Identifier`, it also tells apart metadata
+/// made by hand that share one callsite.
+type Known = RwLock<HashMap<usize, &'static Callsite>>;
+
+static KNOWN: OnceLock<Known> = OnceLock::new();
+
+const CACHE: usize = 64;
+
+thread_local! {
+    /// Recently used callsites of this thread, by a few bits of their address.
+    static RECENT: [Cell<Option<&'static Callsite>>; CACHE] = const { [const { Cell::new(None) }; CACHE] };
+}
+
+/// The prepared callsite of `metadata`.
+#[inline]
+pub(crate) fn of(metadata: &'static Metadata<'static>) -> &'static Callsite {
+    let address = std::ptr::from_ref(metadata) as usize;
+    // A `Metadata` is over a hundred bytes long: fold higher bits in, drop those always alike.
+    let slot = (address >> 4 ^ address >> 10) % CACHE;
+    RECENT.with(|recent| {
+        let cell = &recent[slot];
+        match cell.get() {
+            Some(known) if std::ptr::eq(known.metadata, metadata) => known,
+            _ => {
+                let known = prepare(metadata);
+                cell.set(Some(known));
+                known
+            }
+        }
+    })
+}
+
+#[cold]
+#[inline(never)]
+fn prepare(metadata: &'static Metadata<'static>) -> &'static Callsite {
+    let known = KNOWN.get_or_init(Known::default);
+    let address = std::ptr::from_ref(metadata) as usize;
+    let found = known
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&address)
+        .copied();
+    // Nothing foreign runs under the lock: preparing reads metadata only.
+    found.unwrap_or_else(|| {
+        known
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(address)
+            .or_insert_with(|| Box::leak(Box::new(Callsite::new(metadata))))
+    })
+}

@@ -1,0 +1,144 @@
+//! Events become span events; some also say how their span fared (SPEC §6c).
+
+use tracing_core::{Event, Level};
+
+use super::OtlpLayer;
+use super::callsite::{self, Extras};
+use super::scratch::Scratch;
+use super::span::{OpenSpan, Visited};
+use super::visitor::{Attributes, Errors, EventVisitor};
+use crate::context::current;
+use crate::semconv;
+use crate::suppress::is_suppressed;
+use crate::wire::span::{
+    EVENT_ATTRIBUTE, SPAN_EVENT, StatusCode, fields, find_attribute, put_event_dropped,
+    put_event_name, put_event_time,
+};
+
+impl OtlpLayer {
+    #[inline]
+    pub(super) fn record_event(&self, event: &Event<'_>) {
+        if is_suppressed() || event.is_root() {
+            return;
+        }
+        let explicit = event.parent().map(tracing_core::span::Id::into_u64);
+        let Some(id) = explicit.or_else(|| current::innermost(self.layer)) else {
+            return;
+        };
+        // Sampled, and room? Only then is a field looked at.
+        let is_error = *event.metadata().level() == Level::ERROR;
+        let limit = self.settings.limits.events;
+        let wanted = self.spans.with(id, |span| {
+            if !span.identity.is_recording() {
+                return None;
+            }
+            if span.state.events >= limit && !is_error {
+                span.state.dropped_events += 1;
+                return None;
+            }
+            Some(span.identity.anchor)
+        });
+        let Some(Some(anchor)) = wanted else { return };
+        let now = crate::clock::now();
+        let mut scratch = Scratch::take();
+        put_event_time(scratch.buffer(), self.clock.unix_nanos(anchor, now));
+        let errors = self.write_event(event, scratch.buffer());
+        self.spans.with(id, |span| {
+            span.state.last_event = span.state.last_event.max(now);
+            if span.state.events < limit && span.add_field(SPAN_EVENT, scratch.bytes()) {
+                span.state.events += 1;
+            } else {
+                span.state.dropped_events += 1;
+            }
+            if is_error {
+                span.set_status(StatusCode::Error, None);
+            }
+            if let Some(errors) = &errors {
+                self.tell_span(span, errors);
+            }
+        });
+    }
+
+    /// Writes name and attributes. Foreign code runs in here: no lock is held.
+    #[inline]
+    fn write_event(&self, event: &Event<'_>, out: &mut Vec<u8>) -> Option<Box<Errors>> {
+        let capture = &self.settings.capture;
+        let limits = &self.settings.limits;
+        let callsite = callsite::of(event.metadata());
+        let mut visitor = EventVisitor {
+            attributes: Attributes::new(
+                out,
+                EVENT_ATTRIBUTE,
+                &limits.value,
+                limits.event_attributes,
+            ),
+            callsite,
+            named: false,
+            exceptions: capture.error_fields_to_exceptions,
+            keep_errors: capture.error_records_to_exceptions,
+            errors: None,
+        };
+        event.record(&mut visitor);
+        let EventVisitor {
+            mut attributes,
+            named,
+            errors,
+            ..
+        } = visitor;
+        attributes.put_static(callsite.extras(Extras::new(capture.target, capture.location, true)));
+        let mut name = callsite.metadata.name();
+        if let Some(text) = errors
+            .as_ref()
+            .filter(|_| !named)
+            .and_then(|e| e.text.as_deref())
+            && capture.error_events_to_exceptions
+        {
+            attributes.rename_error(text);
+            name = semconv::EXCEPTION_EVENT;
+        }
+        let dropped = attributes.dropped;
+        if !named {
+            put_event_name(out, name);
+        }
+        put_event_dropped(out, dropped);
+        errors.map(|mut errors| {
+            // A field `error` beside a message is an attribute and nothing more (EVT-4).
+            errors
+                .text
+                .take_if(|_| named || !capture.error_events_to_status);
+            errors
+        })
+    }
+
+    /// What an event with errors means for its span.
+    #[cold]
+    fn tell_span(&self, span: &mut OpenSpan, errors: &Errors) {
+        if let Some(text) = &errors.text {
+            span.set_status(StatusCode::Error, Some(text));
+        }
+        if !errors.for_span.is_empty() {
+            let exception = Visited {
+                bytes: &errors.for_span,
+                recorded: 0,
+                dynamic: true,
+                count: fields(&errors.for_span).count() as u32,
+                dropped: 0,
+            };
+            span.add_attributes(&exception, self.settings.limits.attributes);
+        }
+    }
+}
+
+impl Attributes<'_> {
+    /// The attribute `error` becomes `exception.message` (EVT-4).
+    #[cold]
+    fn rename_error(&mut self, text: &str) {
+        let limit = self.limit();
+        if let Some(at) = find_attribute(self.mine(), EVENT_ATTRIBUTE, b"error") {
+            self.cut(at);
+        }
+        self.put_dynamic(semconv::EXCEPTION_MESSAGE, |key, out| {
+            key.put_str(out, limit, text)
+        });
+    }
+}

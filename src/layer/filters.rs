@@ -1,0 +1,67 @@
+//! Whether spans may be hidden from this layer by a per-layer filter.
+//!
+//! Where none can be, the innermost span entered on a thread is the registry's current span, and a
+//! new span need not ask the registry for it: 160 of some 4,400 instructions a span. The registry
+//! tells nobody how many filters it knows, except in its `Debug`. Whatever else stands there means
+//! that there may be filters: then the registry is asked, which is always right.
+
+use std::fmt::{self, Write as _};
+
+use tracing_core::Dispatch;
+use tracing_subscriber::Registry;
+
+/// Whether it is certain that no layer of this subscriber has a filter of its own.
+pub(super) fn are_absent(subscriber: &Dispatch) -> bool {
+    let Some(registry) = subscriber.downcast_ref::<Registry>() else {
+        return false;
+    };
+    let mut tail = Tail(String::new());
+    write!(tail, "{registry:?}").is_ok() && tail.0.ends_with("next_filter_id: 0 }")
+}
+
+/// Keeps the end of what is written.
+struct Tail(String);
+
+impl fmt::Write for Tail {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        const KEPT: usize = 64;
+        self.0.push_str(s);
+        if self.0.len() > 2 * KEPT {
+            let cut = self.0.ceil_char_boundary(self.0.len() - KEPT);
+            self.0.drain(..cut);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing_subscriber::filter::LevelFilter;
+    use tracing_subscriber::layer::{Identity, Layer as _, SubscriberExt as _};
+
+    #[test]
+    fn a_registry_without_filters_is_recognised() {
+        assert!(are_absent(&Dispatch::new(tracing_subscriber::registry())));
+        let global = tracing_subscriber::registry()
+            .with(LevelFilter::INFO)
+            .with(Identity::new());
+        assert!(are_absent(&Dispatch::new(global)));
+    }
+
+    #[test]
+    fn a_filter_anywhere_is_noticed() {
+        let outer = tracing_subscriber::registry()
+            .with(Identity::new())
+            .with(Identity::new().with_filter(LevelFilter::INFO));
+        assert!(!are_absent(&Dispatch::new(outer)));
+        let boxed = tracing_subscriber::registry()
+            .with(Identity::new().with_filter(LevelFilter::INFO).boxed());
+        assert!(!are_absent(&Dispatch::new(boxed)));
+    }
+
+    #[test]
+    fn a_subscriber_that_is_no_registry_may_filter() {
+        assert!(!are_absent(&Dispatch::none()));
+    }
+}

@@ -1,0 +1,120 @@
+//! The table of open spans, outside of the registry's extensions: those cost a boxed value and a
+//! hash map a span, and their lock is shared with foreign layers.
+
+use crate::sync::{Mutex, MutexGuard, lock};
+
+use super::span::OpenSpan;
+
+/// Small enough to be cheap for a short-lived process, and with ten thousand open spans there are
+/// ten to a bucket.
+const BUCKETS: usize = 1024;
+
+/// Where `sharded_slab`, under the usual registry, puts the number of the thread that made a span.
+const THREAD_BITS: u32 = 38;
+
+#[derive(Debug)]
+pub(crate) struct OpenSpans {
+    buckets: Box<[Bucket]>,
+}
+
+/// On a cache line of its own: spans of two threads fall into different buckets as a rule.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Bucket(Mutex<Spans>);
+
+#[derive(Debug, Default)]
+struct Spans {
+    open: Vec<Entry>,
+    started: u64,
+    started_unsampled: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    span: Box<OpenSpan>,
+}
+
+/// How many spans were made, and how many of the sampled ones are open.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Counts {
+    pub(crate) started: u64,
+    pub(crate) started_unsampled: u64,
+    pub(crate) open: u64,
+}
+
+impl OpenSpans {
+    pub(crate) fn new() -> Self {
+        Self {
+            buckets: (0..BUCKETS).map(|_| Bucket::default()).collect(),
+        }
+    }
+
+    /// The low bits of a slab's index are dense and used again at once, so the same few buckets
+    /// stay warm; its generation, in the highest bits, is left out for that. Any other registry's
+    /// ids are spread by their low bits too.
+    #[inline]
+    fn bucket(&self, id: u64) -> MutexGuard<'_, Spans> {
+        let thread = (id >> THREAD_BITS) & 0x1fff;
+        let at = id.wrapping_add(thread.wrapping_mul(0x9e5)) as usize % BUCKETS;
+        lock(&self.buckets[at].0)
+    }
+
+    /// Adds a span. Should its id be taken, the older span is gone without a close: it comes back.
+    #[inline]
+    pub(crate) fn insert(&self, id: u64, span: Box<OpenSpan>) -> Option<Box<OpenSpan>> {
+        let mut bucket = self.bucket(id);
+        if span.identity.is_recording() {
+            bucket.started += 1;
+        } else {
+            bucket.started_unsampled += 1;
+        }
+        if let Some(entry) = bucket.open.iter_mut().find(|e| e.id == id) {
+            return Some(std::mem::replace(&mut entry.span, span));
+        }
+        bucket.open.push(Entry { id, span });
+        None
+    }
+
+    /// Works on a span under its bucket's lock: nothing foreign may run in `f`.
+    #[inline]
+    pub(crate) fn with<R>(&self, id: u64, f: impl FnOnce(&mut OpenSpan) -> R) -> Option<R> {
+        let mut bucket = self.bucket(id);
+        let entry = bucket.open.iter_mut().find(|e| e.id == id)?;
+        Some(f(&mut entry.span))
+    }
+
+    /// Takes a span out.
+    #[inline]
+    pub(crate) fn remove(&self, id: u64) -> Option<Box<OpenSpan>> {
+        let mut bucket = self.bucket(id);
+        let at = bucket.open.iter().position(|e| e.id == id)?;
+        let span = bucket.open.swap_remove(at).span;
+        // A burst's memory is given back.
+        if bucket.open.is_empty() && bucket.open.capacity() > 64 {
+            bucket.open = Vec::new();
+        }
+        Some(span)
+    }
+
+    /// Takes all spans out.
+    pub(crate) fn drain(&self) -> Vec<Box<OpenSpan>> {
+        let mut all = Vec::new();
+        for bucket in &self.buckets {
+            all.extend(lock(&bucket.0).open.drain(..).map(|e| e.span));
+        }
+        all
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for bucket in &self.buckets {
+            let bucket = lock(&bucket.0);
+            let recording = |e: &&Entry| e.span.identity.is_recording();
+            counts.started += bucket.started;
+            counts.started_unsampled += bucket.started_unsampled;
+            counts.open += bucket.open.iter().filter(recording).count() as u64;
+        }
+        counts
+    }
+}

@@ -1,0 +1,282 @@
+//! [`OpenSpan`]: one open span, its wire bytes growing as things happen.
+
+use super::fields::Special;
+use super::spare::{Charge, FIRST};
+use crate::clock::{Anchor, Clock};
+use crate::sync::Arc;
+use crate::wire::span::{
+    Kind, SPAN_ATTRIBUTE, SpanHead, StatusCode, fields, find_attribute, key_of, put_head,
+};
+use crate::wire::varint;
+
+/// A span between its creation and its close. Times are ticks of the clock.
+#[derive(Debug, Default)]
+pub(crate) struct OpenSpan {
+    pub(crate) identity: Identity,
+    pub(crate) name: &'static str,
+    pub(crate) special: Special,
+    pub(crate) scope: u32,
+    pub(crate) state: State,
+    /// Attributes, events and links, encoded as fields of `Span`.
+    pub(crate) body: Vec<u8>,
+    /// What `body` and the span itself take of the budget.
+    pub(crate) charge: Charge,
+}
+
+/// Who a span is, and what its children inherit.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Identity {
+    pub(crate) trace_id: [u8; 16],
+    pub(crate) span_id: [u8; 8],
+    /// All zeros for a root.
+    pub(crate) parent_id: [u8; 8],
+    pub(crate) parent_is_remote: bool,
+    /// The flags of W3C's `traceparent`, and one of our own.
+    pub(crate) flags: u8,
+    pub(crate) trace_state: Option<Arc<str>>,
+    /// One for the local trace.
+    pub(crate) anchor: Anchor,
+}
+
+const SAMPLED: u8 = 1;
+
+/// A bit of `flags` that is ours and never leaves the process: sampled, but nobody wants to see it
+/// (`OTEL_TRACES_EXPORTER=none`).
+const UNSEEN: u8 = 0x80;
+
+impl Identity {
+    #[inline]
+    pub(crate) fn is_recording(&self) -> bool {
+        self.flags & (SAMPLED | UNSEEN) == SAMPLED
+    }
+
+    #[inline]
+    pub(crate) fn set_sampled(&mut self, sampled: bool) {
+        self.flags = self.flags & !SAMPLED | u8::from(sampled);
+    }
+
+    /// Keeps the span from being recorded, whatever its sampling decision.
+    pub(crate) fn set_unseen(&mut self) {
+        self.flags |= UNSEEN;
+    }
+
+    /// Becomes a child of `parent`; its own id is still to come.
+    #[inline]
+    pub(crate) fn inherit(&mut self, parent: &Self) {
+        self.trace_id = parent.trace_id;
+        self.parent_id = parent.span_id;
+        self.flags = parent.flags;
+        self.anchor = parent.anchor;
+        if parent.trace_state.is_some() {
+            self.trace_state.clone_from(&parent.trace_state);
+        }
+    }
+}
+
+/// What changes while a span is open, beside its bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct State {
+    pub(crate) start: u64,
+    /// The last time it was left; zero if it never was.
+    pub(crate) last_exit: u64,
+    pub(crate) last_event: u64,
+    /// Bits of the fields whose attributes were written.
+    pub(crate) recorded: u64,
+    /// Whether a key that is no field's is among the attributes.
+    pub(crate) dynamic: bool,
+    pub(crate) attributes: u32,
+    pub(crate) events: u32,
+    pub(crate) links: u32,
+    pub(crate) dropped_attributes: u32,
+    pub(crate) dropped_events: u32,
+    pub(crate) dropped_links: u32,
+    pub(crate) activity: Activity,
+}
+
+/// Time entered and time between (`busy_ns`, `idle_ns`), in ticks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Activity {
+    busy: u64,
+    idle: u64,
+    /// When it was last entered or left.
+    since: u64,
+    /// How many threads or nested guards are inside.
+    depth: u32,
+}
+
+impl Activity {
+    pub(crate) fn start(&mut self, now: u64) {
+        self.since = now;
+    }
+
+    pub(crate) fn enter(&mut self, now: u64) {
+        if self.depth == 0 {
+            self.idle += now.saturating_sub(self.since);
+            self.since = now;
+        }
+        self.depth += 1;
+    }
+
+    pub(crate) fn exit(&mut self, now: u64) {
+        self.depth = self.depth.saturating_sub(1);
+        if self.depth == 0 {
+            self.busy += now.saturating_sub(self.since);
+            self.since = now;
+        }
+    }
+
+    /// Busy and idle time of a span that ends at `end`.
+    pub(crate) fn totals(&self, end: u64) -> (u64, u64) {
+        let last = end.saturating_sub(self.since);
+        match self.depth {
+            0 => (self.busy, self.idle + last),
+            _ => (self.busy + last, self.idle),
+        }
+    }
+}
+
+/// Attributes that were visited into a buffer of their own.
+#[derive(Debug)]
+pub(crate) struct Visited<'a> {
+    /// Encoded as `Span.attributes`.
+    pub(crate) bytes: &'a [u8],
+    pub(crate) recorded: u64,
+    pub(crate) dynamic: bool,
+    pub(crate) count: u32,
+    pub(crate) dropped: u32,
+}
+
+impl OpenSpan {
+    /// Adds attributes; one whose key is there already replaces it (TR-8).
+    pub(crate) fn add_attributes(&mut self, visited: &Visited<'_>, count_limit: u32) {
+        let state = &mut self.state;
+        if !self.charge.has_room(&self.body, visited.bytes.len())
+            && !self.charge.make_room(&mut self.body, visited.bytes.len())
+        {
+            state.dropped_attributes += visited.count + visited.dropped;
+            return;
+        }
+        state.dropped_attributes += visited.dropped;
+        let fresh = state.recorded & visited.recorded == 0 && !state.dynamic && !visited.dynamic;
+        if fresh && state.attributes + visited.count <= count_limit {
+            self.body.extend_from_slice(visited.bytes);
+            state.attributes += visited.count;
+        } else {
+            self.replace_attributes(visited.bytes, count_limit);
+        }
+        self.state.recorded |= visited.recorded;
+        self.state.dynamic |= visited.dynamic;
+    }
+
+    #[cold]
+    fn replace_attributes(&mut self, bytes: &[u8], count_limit: u32) {
+        let state = &mut self.state;
+        for (_, content, whole) in fields(bytes) {
+            let Some(key) = key_of(content) else { continue };
+            if let Some(at) = find_attribute(&self.body, SPAN_ATTRIBUTE, key) {
+                self.body.drain(at);
+                state.attributes -= 1;
+            }
+            if state.attributes < count_limit {
+                self.body.extend_from_slice(whole);
+                state.attributes += 1;
+            } else {
+                state.dropped_attributes += 1;
+            }
+        }
+    }
+
+    /// Adds an event or a link, a field of `Span` with this tag; false if there is no room.
+    #[inline]
+    pub(crate) fn add_field(&mut self, tag: u8, content: &[u8]) -> bool {
+        let len = content.len() + 11;
+        let room =
+            self.charge.has_room(&self.body, len) || self.charge.make_room(&mut self.body, len);
+        if room {
+            varint::put_bytes(&mut self.body, tag, content);
+        }
+        room
+    }
+
+    /// Counts what `body` grew by while values were formatted into it; where the budget has no
+    /// room for that, the attributes are lost.
+    #[inline]
+    pub(crate) fn settle_growth(&mut self) {
+        if self.body.capacity() > FIRST && !self.charge.covers(&self.body) {
+            self.state.dropped_attributes += self.state.attributes;
+            self.state.attributes = 0;
+            self.state.recorded = 0;
+            self.body = Vec::new();
+        }
+    }
+
+    /// Sets the status by the order `Ok > Error > Unset` (TR-7).
+    pub(crate) fn set_status(&mut self, status: StatusCode, description: Option<&str>) {
+        let was = self.special.status;
+        self.special.set_status(status);
+        if let Some(text) = description.filter(|_| was != StatusCode::Ok) {
+            self.special.has_description = true;
+            self.special.description.clear();
+            self.special.description.push_str(text);
+        }
+    }
+
+    /// When it ends, if it ends now: at its last exit where it was ever entered, not before its
+    /// last event (MIG-7).
+    #[inline]
+    pub(crate) fn end(&self, now: impl FnOnce() -> u64, on_close: bool) -> u64 {
+        let state = &self.state;
+        let end = match state.last_exit {
+            0 => now(),
+            _ if on_close => now(),
+            exit => exit.max(state.last_event),
+        };
+        end.max(state.start)
+    }
+
+    /// Appends what is known at the end: `body` then is the encoded span.
+    #[inline]
+    pub(crate) fn seal(&mut self, clock: &Clock, end: u64) {
+        let Self {
+            identity,
+            special,
+            state,
+            ..
+        } = self;
+        let start = clock.unix_nanos(identity.anchor, state.start);
+        let head = SpanHead {
+            trace_id: identity.trace_id,
+            span_id: identity.span_id,
+            parent_id: identity.parent_id,
+            parent_is_remote: identity.parent_is_remote,
+            flags: identity.flags,
+            trace_state: identity.trace_state.as_deref().unwrap_or_default(),
+            name: if special.has_name {
+                &special.name
+            } else {
+                self.name
+            },
+            kind: special.kind.unwrap_or(Kind::Internal),
+            start,
+            end: start + clock.nanos(end - state.start),
+            status: special.status,
+            status_message: &special.description,
+            dropped_attributes: state.dropped_attributes,
+            dropped_events: state.dropped_events,
+            dropped_links: state.dropped_links,
+        };
+        put_head(&mut self.body, &head);
+    }
+
+    /// As new, but for the memory of its buffers. Identity and name are set for every span anew.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.identity.parent_id = [0; 8];
+        self.identity.parent_is_remote = false;
+        self.identity.trace_state = None;
+        self.special.clear();
+        self.scope = 0;
+        self.state = State::default();
+        self.body.clear();
+    }
+}

@@ -1,0 +1,43 @@
+//! `thread.id` and `thread.name` of the recording thread, encoded once a thread (THR-1).
+
+use std::cell::OnceCell;
+use std::thread;
+
+use super::callsite::StaticAttributes;
+use super::visitor::Attributes;
+use crate::semconv;
+use crate::wire::span::SPAN_ATTRIBUTE;
+use crate::wire::value::put_key_value;
+
+thread_local! {
+    static THREAD: OnceCell<StaticAttributes> = const { OnceCell::new() };
+}
+
+impl Attributes<'_> {
+    /// Adds the attributes of the calling thread.
+    pub(super) fn put_thread(&mut self) {
+        let _ = THREAD.try_with(|attributes| self.put_static(attributes.get_or_init(encode)));
+    }
+}
+
+fn encode() -> StaticAttributes {
+    let thread = thread::current();
+    let mut bytes = Vec::new();
+    let mut count = 0;
+    // The standard library shows the number only in `ThreadId(7)`.
+    let id = format!("{:?}", thread.id());
+    let digits: String = id.chars().filter(char::is_ascii_digit).collect();
+    if let Ok(id) = digits.parse::<u64>() {
+        put_key_value(&mut bytes, SPAN_ATTRIBUTE, semconv::THREAD_ID, &id.into());
+        count += 1;
+    }
+    if let Some(name) = thread.name() {
+        let name = name.to_owned().into();
+        put_key_value(&mut bytes, SPAN_ATTRIBUTE, semconv::THREAD_NAME, &name);
+        count += 1;
+    }
+    StaticAttributes {
+        bytes: bytes.into(),
+        count,
+    }
+}

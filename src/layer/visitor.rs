@@ -1,0 +1,503 @@
+//! Field values to bytes: one visitor for spans, one for events.
+
+use std::error::Error;
+use std::fmt::{Debug, Write as _};
+
+use tracing_core::Field;
+use tracing_core::field::Visit;
+
+use super::callsite::{Callsite, StaticAttributes};
+use super::fields::{Meaning, Special};
+use super::span::Visited;
+use crate::wire::field::{EncodedKey, ValueLimit, format_into};
+use crate::wire::span::{SPAN_ATTRIBUTE, fields, find_attribute, key_of};
+
+/// Writes attributes to the end of a buffer, each key once.
+#[derive(Debug)]
+pub(crate) struct Attributes<'a> {
+    pub(crate) out: &'a mut Vec<u8>,
+    /// Where this visitor's attributes begin in `out`.
+    base: usize,
+    tag: u8,
+    limit: &'a ValueLimit,
+    count_limit: u32,
+    /// Bits of the fields written.
+    pub(crate) recorded: u64,
+    /// Whether a key that is no field's was written: then any key may be there already.
+    pub(crate) dynamic: bool,
+    pub(crate) count: u32,
+    pub(crate) dropped: u32,
+}
+
+impl<'a> Attributes<'a> {
+    #[inline]
+    pub(crate) fn new(
+        out: &'a mut Vec<u8>,
+        tag: u8,
+        limit: &'a ValueLimit,
+        count_limit: u32,
+    ) -> Self {
+        Self {
+            base: out.len(),
+            out,
+            tag,
+            limit,
+            count_limit,
+            recorded: 0,
+            dynamic: false,
+            count: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Makes room for a field's attribute; says whether it may be written.
+    #[inline]
+    fn admit(&mut self, bit: u64, key: &EncodedKey) -> bool {
+        if self.recorded & bit == 0 && !self.dynamic && self.count < self.count_limit {
+            self.recorded |= bit;
+            self.count += 1;
+            return true;
+        }
+        self.admit_rare(bit, key)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn admit_rare(&mut self, bit: u64, key: &EncodedKey) -> bool {
+        self.remove(key.key());
+        if self.count >= self.count_limit {
+            self.dropped += 1;
+            return false;
+        }
+        self.recorded |= bit;
+        self.count += 1;
+        true
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        if let Some(at) = find_attribute(self.mine(), self.tag, key) {
+            self.cut(at);
+        }
+    }
+
+    /// Takes back what [`admit`](Self::admit) gave: the value could not be formatted.
+    #[cold]
+    fn give_back(&mut self) {
+        self.count -= 1;
+        self.dropped += 1;
+    }
+
+    /// Writes an attribute whose key is no field's.
+    pub(crate) fn put_dynamic(&mut self, key: &str, put: impl FnOnce(&EncodedKey, &mut Vec<u8>)) {
+        let key = EncodedKey::new(self.tag, key);
+        if self.admit_rare(0, &key) {
+            self.dynamic = true;
+            put(&key, self.out);
+        }
+    }
+
+    /// Adds attributes that are encoded already and whose keys are no field's.
+    #[inline]
+    pub(crate) fn put_static(&mut self, extra: &StaticAttributes) {
+        if self.count + extra.count <= self.count_limit && !self.dynamic {
+            self.out.extend_from_slice(&extra.bytes);
+            self.count += extra.count;
+        } else {
+            self.put_static_rare(extra);
+        }
+    }
+
+    #[cold]
+    fn put_static_rare(&mut self, extra: &StaticAttributes) {
+        for (_, content, whole) in fields(&extra.bytes) {
+            let known = key_of(content)
+                .is_some_and(|key| find_attribute(self.mine(), self.tag, key).is_some());
+            if known {
+                // What the application recorded wins.
+            } else if self.count < self.count_limit {
+                self.out.extend_from_slice(whole);
+                self.count += 1;
+            } else {
+                self.dropped += 1;
+            }
+        }
+    }
+
+    /// What was written so far, but for the bytes.
+    #[inline]
+    pub(crate) fn written(&self) -> Visited<'static> {
+        Visited {
+            bytes: &[],
+            recorded: self.recorded,
+            dynamic: self.dynamic,
+            count: self.count,
+            dropped: self.dropped,
+        }
+    }
+
+    pub(super) fn limit(&self) -> &'a ValueLimit {
+        self.limit
+    }
+
+    /// The bytes that this visitor wrote.
+    pub(super) fn mine(&self) -> &[u8] {
+        self.out.get(self.base..).unwrap_or_default()
+    }
+
+    /// Removes an attribute by its place among [`mine`](Self::mine).
+    pub(super) fn cut(&mut self, at: std::ops::Range<usize>) {
+        self.out.drain(self.base + at.start..self.base + at.end);
+        self.count -= 1;
+    }
+
+    fn put_error(&mut self, name: &str, key: &EncodedKey, error: &(dyn Error + 'static)) {
+        if !key.put_fmt(self.out, self.limit, format_args!("{error}")) {
+            self.give_back();
+        }
+        let chain: Vec<String> = sources(error).map(|e| e.to_string()).collect();
+        let limit = self.limit;
+        self.put_dynamic(&format!("{name}.chain"), |key, out| {
+            key.put_strings(out, limit, chain.iter().map(String::as_str));
+        });
+    }
+
+    /// `exception.message` and, where there are causes, `exception.stacktrace` as a string (ERR-2).
+    pub(crate) fn put_exception(&mut self, error: &(dyn Error + 'static)) {
+        let limit = self.limit;
+        let message = error.to_string();
+        self.put_dynamic(crate::semconv::EXCEPTION_MESSAGE, |key, out| {
+            key.put_str(out, limit, &message);
+        });
+        let mut trace = message.clone();
+        for cause in sources(error) {
+            // Writing to a String does not fail unless `cause` does.
+            let _ = write!(trace, "\ncaused by: {cause}");
+        }
+        if trace.len() > message.len() {
+            self.put_dynamic(crate::semconv::EXCEPTION_STACKTRACE, |key, out| {
+                key.put_str(out, limit, &trace);
+            });
+        }
+    }
+}
+
+/// The causes of an error, outermost first; bounded, because a foreign chain may be a ring.
+fn sources<'e>(
+    error: &'e (dyn Error + 'static),
+) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    let mut next = error.source();
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
+    .take(64)
+}
+
+/// Visits the fields of a span.
+#[derive(Debug)]
+pub(crate) struct SpanVisitor<'a> {
+    pub(crate) attributes: Attributes<'a>,
+    pub(crate) special: &'a mut Special,
+    pub(crate) callsite: &'static Callsite,
+    pub(crate) exceptions: bool,
+}
+
+/// Visits the fields of an event.
+#[derive(Debug)]
+pub(crate) struct EventVisitor<'a> {
+    pub(crate) attributes: Attributes<'a>,
+    pub(crate) callsite: &'static Callsite,
+    /// Whether the event's name was written.
+    pub(crate) named: bool,
+    pub(crate) exceptions: bool,
+    /// Whether `&dyn Error` fields are also kept for the span.
+    pub(crate) keep_errors: bool,
+    pub(crate) errors: Option<Box<Errors>>,
+}
+
+/// What an event says of errors.
+#[derive(Debug, Default)]
+pub(crate) struct Errors {
+    /// The text of a field `error`.
+    pub(crate) text: Option<String>,
+    /// `exception.*` attributes for the span, as fields of `Span`.
+    pub(crate) for_span: Vec<u8>,
+}
+
+/// The two numeric kinds of `tracing` that OTLP lacks: an integer where it fits, else digits (TR-9).
+macro_rules! wide_integers {
+    () => {
+        fn record_u64(&mut self, field: &Field, value: u64) {
+            match i64::try_from(value) {
+                Ok(value) => self.record_i64(field, value),
+                Err(_) => self.record_debug(field, &value),
+            }
+        }
+
+        fn record_i128(&mut self, field: &Field, value: i128) {
+            match i64::try_from(value) {
+                Ok(value) => self.record_i64(field, value),
+                Err(_) => self.record_debug(field, &value),
+            }
+        }
+
+        fn record_u128(&mut self, field: &Field, value: u128) {
+            match i64::try_from(value) {
+                Ok(value) => self.record_i64(field, value),
+                Err(_) => self.record_debug(field, &value),
+            }
+        }
+    };
+}
+
+impl SpanVisitor<'_> {
+    /// Gives the meaning of a field that is no plain attribute its text.
+    #[cold]
+    #[inline(never)]
+    fn special(&mut self, meaning: Meaning, value: std::fmt::Arguments<'_>) {
+        let at = self.attributes.out.len();
+        if format_into(self.attributes.out, self.attributes.limit, value) {
+            let text = std::str::from_utf8(&self.attributes.out[at..]).unwrap_or_default();
+            self.special.set(meaning, text);
+        }
+        self.attributes.out.truncate(at);
+    }
+}
+
+/// A field's callsite data, or nothing for a field that is not this callsite's.
+macro_rules! field_of {
+    ($self:ident, $field:ident) => {
+        match $self.callsite.fields.get($field.index()) {
+            Some(field) => field,
+            None => return,
+        }
+    };
+}
+
+/// Writes a plain attribute by `put`; a field with another meaning gets the value as text.
+macro_rules! span_value {
+    ($self:ident, $field:ident, $value:expr, $put:expr) => {{
+        let field = field_of!($self, $field);
+        if field.meaning != Meaning::Attribute {
+            return $self.special(field.meaning, format_args!("{}", $value));
+        }
+        if $self.attributes.admit(field.bit, &field.key) {
+            #[allow(
+                clippy::redundant_closure_call,
+                reason = "one macro for all kinds of values"
+            )]
+            ($put)(
+                &field.key,
+                &mut *$self.attributes.out,
+                $self.attributes.limit,
+            );
+        }
+    }};
+}
+
+impl Visit for SpanVisitor<'_> {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        span_value!(self, field, value, |key: &EncodedKey, out, _| key
+            .put_bool(out, value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        span_value!(self, field, value, |key: &EncodedKey, out, _| key
+            .put_int(out, value));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        span_value!(self, field, value, |key: &EncodedKey, out, _| key
+            .put_double(out, value));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let field = field_of!(self, field);
+        if field.meaning != Meaning::Attribute {
+            self.special.set(field.meaning, value);
+        } else if self.attributes.admit(field.bit, &field.key) {
+            field
+                .key
+                .put_str(self.attributes.out, self.attributes.limit, value);
+        }
+    }
+
+    fn record_bytes(&mut self, field: &Field, value: &[u8]) {
+        let field = field_of!(self, field);
+        if self.attributes.admit(field.bit, &field.key) {
+            field
+                .key
+                .put_bytes(self.attributes.out, self.attributes.limit, value);
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let name = field.name();
+        let field = field_of!(self, field);
+        if field.meaning != Meaning::Attribute {
+            return self.special(field.meaning, format_args!("{value}"));
+        }
+        if self.attributes.admit(field.bit, &field.key) {
+            self.attributes.put_error(name, &field.key, value);
+        }
+        if self.exceptions {
+            self.attributes.put_exception(value);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let field = field_of!(self, field);
+        if field.meaning != Meaning::Attribute {
+            return self.special(field.meaning, format_args!("{value:?}"));
+        }
+        let attributes = &mut self.attributes;
+        if attributes.admit(field.bit, &field.key)
+            && !field
+                .key
+                .put_fmt(attributes.out, attributes.limit, format_args!("{value:?}"))
+        {
+            attributes.give_back();
+        }
+    }
+
+    wide_integers!();
+}
+
+impl EventVisitor<'_> {
+    /// Handles a field that may be no plain attribute; says whether it is one after all.
+    #[inline]
+    fn is_attribute(&mut self, meaning: Meaning, value: std::fmt::Arguments<'_>) -> bool {
+        match meaning {
+            Meaning::Message => {
+                self.named =
+                    self.named || put_name(self.attributes.out, self.attributes.limit, value);
+                false
+            }
+            Meaning::Error => {
+                self.errors.get_or_insert_default().text = Some(value.to_string());
+                true
+            }
+            Meaning::LogMetadata => false,
+            _ => true,
+        }
+    }
+}
+
+/// Writes an event's name; false, and nothing written, if it fails to format.
+#[inline]
+fn put_name(out: &mut Vec<u8>, limit: &ValueLimit, value: std::fmt::Arguments<'_>) -> bool {
+    use crate::wire::{span::EVENT_NAME_TAG, varint};
+    let start = out.len();
+    out.extend_from_slice(&[EVENT_NAME_TAG, 0]);
+    let unlimited = ValueLimit {
+        length: usize::MAX,
+        ..*limit
+    };
+    if !format_into(out, &unlimited, value) {
+        out.truncate(start);
+        return false;
+    }
+    let len = out.len() - start - 2;
+    match u8::try_from(len) {
+        Ok(short @ 0..=127) => out[start + 1] = short,
+        _ => {
+            let mut long = Vec::with_capacity(10);
+            varint::put(&mut long, len as u64);
+            out.splice(start + 1..start + 2, long);
+        }
+    }
+    true
+}
+
+macro_rules! event_value {
+    ($self:ident, $field:ident, $value:expr, $put:expr) => {{
+        let field = field_of!($self, $field);
+        if field.meaning != Meaning::Attribute
+            && !$self.is_attribute(field.meaning, format_args!("{}", $value))
+        {
+            return;
+        }
+        if $self.attributes.admit(field.bit, &field.key) {
+            #[allow(
+                clippy::redundant_closure_call,
+                reason = "one macro for all kinds of values"
+            )]
+            ($put)(
+                &field.key,
+                &mut *$self.attributes.out,
+                $self.attributes.limit,
+            );
+        }
+    }};
+}
+
+impl Visit for EventVisitor<'_> {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        event_value!(self, field, value, |key: &EncodedKey, out, _| key
+            .put_bool(out, value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        event_value!(self, field, value, |key: &EncodedKey, out, _| key
+            .put_int(out, value));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        event_value!(self, field, value, |key: &EncodedKey, out, _| key
+            .put_double(out, value));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        event_value!(self, field, value, |key: &EncodedKey, out, limit| key
+            .put_str(out, limit, value));
+    }
+
+    fn record_bytes(&mut self, field: &Field, value: &[u8]) {
+        let field = field_of!(self, field);
+        if self.attributes.admit(field.bit, &field.key) {
+            field
+                .key
+                .put_bytes(self.attributes.out, self.attributes.limit, value);
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let name = field.name();
+        let field = field_of!(self, field);
+        if !self.is_attribute(field.meaning, format_args!("{value}")) {
+            return;
+        }
+        if self.attributes.admit(field.bit, &field.key) {
+            self.attributes.put_error(name, &field.key, value);
+        }
+        if self.exceptions {
+            self.attributes.put_exception(value);
+        }
+        if self.keep_errors {
+            let out = &mut self.errors.get_or_insert_default().for_span;
+            out.clear();
+            Attributes::new(out, SPAN_ATTRIBUTE, self.attributes.limit, u32::MAX)
+                .put_exception(value);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let field = field_of!(self, field);
+        if field.meaning != Meaning::Attribute
+            && !self.is_attribute(field.meaning, format_args!("{value:?}"))
+        {
+            return;
+        }
+        let attributes = &mut self.attributes;
+        if attributes.admit(field.bit, &field.key)
+            && !field
+                .key
+                .put_fmt(attributes.out, attributes.limit, format_args!("{value:?}"))
+        {
+            attributes.give_back();
+        }
+    }
+
+    wide_integers!();
+}

@@ -1,0 +1,320 @@
+//! Attributes whose key is encoded once and written many times.
+//!
+//! Lengths come before contents in protobuf. Nearly all attributes are shorter than 128 bytes, for
+//! which each length is one byte: those are written first, and the rare longer attribute is moved
+//! apart afterwards. So every encoding is the shortest one.
+
+use std::fmt::{self, Write as _};
+
+use super::varint::{self, FIXED64, LEN, VARINT, tag};
+
+const KEY: u8 = tag(1, LEN);
+const VALUE: u8 = tag(2, LEN);
+const STRING: u8 = tag(1, LEN);
+const BOOL: u8 = tag(2, VARINT);
+const INT: u8 = tag(3, VARINT);
+const DOUBLE: u8 = tag(4, FIXED64);
+const ARRAY: u8 = tag(5, LEN);
+const BYTES: u8 = tag(7, LEN);
+const ARRAY_VALUES: u8 = tag(1, LEN);
+
+/// The longest length that one byte can tell.
+const SHORT: usize = 127;
+
+/// How much of a value is kept (LIM-2).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ValueLimit {
+    /// Characters of a string, bytes of a byte array.
+    pub(crate) length: usize,
+    /// Bytes after which a value that is being formatted is given up.
+    pub(crate) bytes: usize,
+}
+
+/// Bytes of an encoded key that are copied in one go, without a call.
+const PADDED: usize = 48;
+
+/// A key with the tag of the field that its attributes are written to.
+#[derive(Debug)]
+pub(crate) struct EncodedKey {
+    /// Tag, a byte for the attribute's length, the key's field, the value's tag; zeros up to the
+    /// end. Copying a fixed number of bytes and cutting off what is too much costs a few
+    /// instructions, copying as many as there are costs a call.
+    padded: [u8; PADDED],
+    /// How much of `padded` counts; zero for a key that does not fit.
+    len: u8,
+    /// The same, for a key of any length.
+    prefix: Box<[u8]>,
+    /// Where the key's bytes begin in `prefix`.
+    key_at: usize,
+}
+
+impl EncodedKey {
+    /// `tag` is that of `Span.attributes`, `Event.attributes` or another field of `KeyValue`s.
+    pub(crate) fn new(tag: u8, key: &str) -> Self {
+        let mut prefix = vec![tag, 0, KEY];
+        varint::put(&mut prefix, key.len() as u64);
+        let key_at = prefix.len();
+        prefix.extend_from_slice(key.as_bytes());
+        prefix.push(VALUE);
+        let mut padded = [0; PADDED];
+        let mut len = 0;
+        if let Some(front) = padded.get_mut(..prefix.len()) {
+            front.copy_from_slice(&prefix);
+            len = prefix.len() as u8;
+        }
+        Self {
+            padded,
+            len,
+            prefix: prefix.into(),
+            key_at,
+        }
+    }
+
+    /// The key's bytes.
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.prefix[self.key_at..self.prefix.len() - 1]
+    }
+
+    /// Appends the key of an attribute whose `AnyValue` has `any_len` bytes and whose lengths are
+    /// all short; false, and nothing appended, if they are not.
+    #[inline(always)]
+    fn put_short(&self, out: &mut Vec<u8>, any_len: usize) -> bool {
+        let len = usize::from(self.len) + any_len - 1;
+        if self.len == 0 || len > SHORT {
+            return false;
+        }
+        let start = out.len();
+        out.extend_from_slice(&self.padded);
+        out.truncate(start + usize::from(self.len));
+        if let Some(byte) = out.get_mut(start + 1) {
+            *byte = len as u8;
+        }
+        true
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put_long(&self, out: &mut Vec<u8>, any: &[u8], tail: &[u8]) {
+        let any_len = any.len() + tail.len();
+        let len = self.prefix.len() - 2 + varint::len(any_len as u64) + any_len;
+        out.reserve(len + 6);
+        out.push(self.prefix[0]);
+        varint::put(out, len as u64);
+        out.extend_from_slice(&self.prefix[2..]);
+        varint::put(out, any_len as u64);
+        out.extend_from_slice(any);
+        out.extend_from_slice(tail);
+    }
+
+    /// Appends a string value.
+    #[inline(always)]
+    pub(crate) fn put_str(&self, out: &mut Vec<u8>, limit: &ValueLimit, value: &str) {
+        self.put_slice(out, STRING, truncate(value, limit.length).as_bytes());
+    }
+
+    #[inline(always)]
+    fn put_slice(&self, out: &mut Vec<u8>, kind: u8, value: &[u8]) {
+        let len = value.len();
+        if len < SHORT && self.put_short(out, len + 2) {
+            out.extend_from_slice(&[len as u8 + 2, kind, len as u8]);
+            out.extend_from_slice(value);
+        } else {
+            self.put_long_slice(out, kind, value);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put_long_slice(&self, out: &mut Vec<u8>, kind: u8, value: &[u8]) {
+        let mut any = Vec::with_capacity(11);
+        any.push(kind);
+        varint::put(&mut any, value.len() as u64);
+        self.put_long(out, &any, value);
+    }
+
+    /// Appends a boolean.
+    #[inline]
+    pub(crate) fn put_bool(&self, out: &mut Vec<u8>, value: bool) {
+        self.put_fixed(out, [2, BOOL, u8::from(value)]);
+    }
+
+    /// Appends a value of few bytes, their number before them.
+    #[inline(always)]
+    fn put_fixed<const N: usize>(&self, out: &mut Vec<u8>, any: [u8; N]) {
+        if self.put_short(out, N - 1) {
+            out.extend_from_slice(&any);
+        } else {
+            self.put_long(out, &any[1..], &[]);
+        }
+    }
+
+    /// Appends an integer.
+    #[inline(always)]
+    pub(crate) fn put_int(&self, out: &mut Vec<u8>, value: i64) {
+        match value {
+            0..0x80 => self.put_fixed(out, [2, INT, value as u8]),
+            0x80..0x4000 => {
+                self.put_fixed(out, [3, INT, value as u8 | 0x80, (value >> 7) as u8]);
+            }
+            _ => self.put_wide_int(out, value),
+        }
+    }
+
+    fn put_wide_int(&self, out: &mut Vec<u8>, value: i64) {
+        let mut any = [INT; 11];
+        let mut rest = value as u64;
+        let mut len = 1;
+        for byte in &mut any[1..] {
+            *byte = rest as u8 | 0x80;
+            rest >>= 7;
+            len += 1;
+            if rest == 0 {
+                *byte &= 0x7f;
+                break;
+            }
+        }
+        let any = &any[..len];
+        if self.put_short(out, len) {
+            out.push(len as u8);
+            out.extend_from_slice(any);
+        } else {
+            self.put_long(out, any, &[]);
+        }
+    }
+
+    /// Appends a floating point number.
+    #[inline]
+    pub(crate) fn put_double(&self, out: &mut Vec<u8>, value: f64) {
+        let mut any = [DOUBLE; 10];
+        any[0] = 9;
+        any[2..].copy_from_slice(&value.to_le_bytes());
+        self.put_fixed(out, any);
+    }
+
+    /// Appends bytes.
+    pub(crate) fn put_bytes(&self, out: &mut Vec<u8>, limit: &ValueLimit, value: &[u8]) {
+        self.put_slice(out, BYTES, &value[..value.len().min(limit.length)]);
+    }
+
+    /// Appends what `value` formats to as a string; false, and nothing appended, if it fails to
+    /// format or is longer than the limit of bytes.
+    #[inline(always)]
+    pub(crate) fn put_fmt(
+        &self,
+        out: &mut Vec<u8>,
+        limit: &ValueLimit,
+        value: fmt::Arguments<'_>,
+    ) -> bool {
+        let start = out.len();
+        if !self.put_short(out, 2) {
+            out.extend_from_slice(&self.prefix);
+        }
+        out.extend_from_slice(&[0, STRING, 0]);
+        let text = out.len();
+        if !format_into(out, limit, value) {
+            out.truncate(start);
+            return false;
+        }
+        let len = out.len() - text;
+        let attribute = self.prefix.len() + 1 + len;
+        match out.get_mut(start..text) {
+            Some([_, attribute_len, .., any_len, _, text_len]) if attribute <= SHORT => {
+                *attribute_len = attribute as u8;
+                *any_len = len as u8 + 2;
+                *text_len = len as u8;
+            }
+            _ => self.widen(out, start, text),
+        }
+        true
+    }
+
+    /// Gives the formatted text at `text` the longer lengths that it turned out to need.
+    #[cold]
+    #[inline(never)]
+    fn widen(&self, out: &mut Vec<u8>, start: usize, text: usize) {
+        let len = out.len() - text;
+        let any_len = 1 + varint::len(len as u64) + len;
+        let attribute = self.prefix.len() - 2 + varint::len(any_len as u64) + any_len;
+        let mut head = Vec::with_capacity(self.prefix.len() + 24);
+        head.push(self.prefix[0]);
+        varint::put(&mut head, attribute as u64);
+        head.extend_from_slice(&self.prefix[2..]);
+        varint::put(&mut head, any_len as u64);
+        head.push(STRING);
+        varint::put(&mut head, len as u64);
+        out.splice(start..text, head);
+    }
+
+    /// Appends a list of strings.
+    pub(crate) fn put_strings<'a>(
+        &self,
+        out: &mut Vec<u8>,
+        limit: &ValueLimit,
+        values: impl Iterator<Item = &'a str>,
+    ) {
+        let mut list = Vec::new();
+        for value in values {
+            let value = truncate(value, limit.length).as_bytes();
+            list.push(ARRAY_VALUES);
+            varint::put(
+                &mut list,
+                (1 + varint::len(value.len() as u64) + value.len()) as u64,
+            );
+            varint::put_bytes(&mut list, STRING, value);
+        }
+        self.put_slice(out, ARRAY, &list);
+    }
+}
+
+/// Appends what `value` formats to; false if it fails to format or grows beyond the limit of bytes.
+#[inline(always)]
+pub(crate) fn format_into(
+    out: &mut Vec<u8>,
+    limit: &ValueLimit,
+    value: fmt::Arguments<'_>,
+) -> bool {
+    let start = out.len();
+    let mut bounded = Bounded {
+        limit: start.saturating_add(limit.bytes),
+        out,
+    };
+    if bounded.write_fmt(value).is_err() {
+        return false;
+    }
+    if limit.length != usize::MAX {
+        // Whole `str`s were appended, so this never fails.
+        let text = std::str::from_utf8(&out[start..]).unwrap_or_default();
+        let kept = truncate(text, limit.length).len();
+        out.truncate(start + kept);
+    }
+    true
+}
+
+/// The first `limit` characters.
+#[inline(always)]
+pub(crate) fn truncate(value: &str, limit: usize) -> &str {
+    if value.len() <= limit {
+        return value;
+    }
+    match value.char_indices().nth(limit) {
+        Some((at, _)) => &value[..at],
+        None => value,
+    }
+}
+
+/// Appends to a buffer up to a length.
+struct Bounded<'a> {
+    out: &'a mut Vec<u8>,
+    limit: usize,
+}
+
+impl fmt::Write for Bounded<'_> {
+    #[inline]
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        if s.len() > self.limit.saturating_sub(self.out.len()) {
+            return Err(fmt::Error);
+        }
+        self.out.extend_from_slice(s.as_bytes());
+        Ok(())
+    }
+}
