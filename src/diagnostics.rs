@@ -218,7 +218,9 @@ fn cure(reason: DropReason) -> &'static str {
              OTEL_BSP_MAX_QUEUE_SIZE and max_memory"
         }
         DropReason::AfterShutdown => "they closed after shutdown: shut down later",
-        DropReason::TooLarge => "a single span is too large: set OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        DropReason::TooLarge => {
+            "a single span is too large: set OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT"
+        }
         DropReason::Refused => "the endpoint refuses them: see the error, and the endpoint's log",
         DropReason::Unsent | DropReason::Unconfirmed => {
             "the endpoint does not answer: check OTEL_EXPORTER_OTLP_ENDPOINT and that it is up"

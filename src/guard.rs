@@ -48,11 +48,7 @@ pub(crate) type StatsSource = Arc<dyn Fn(&mut Stats) + Send + Sync>;
 
 impl ShutdownGuard {
     /// `timeout`: what a drop may use. `complete` adds the layer's figures to each reading.
-    pub(crate) fn new(
-        processor: BatchProcessor,
-        timeout: Duration,
-        complete: StatsSource,
-    ) -> Self {
+    pub(crate) fn new(processor: BatchProcessor, timeout: Duration, complete: StatsSource) -> Self {
         Self::of(Some(processor), timeout, complete)
     }
 

@@ -27,7 +27,10 @@ impl Scopes {
 
     /// An id of another processor has no scope here: its spans go out under none.
     fn encoded(&self, id: ScopeId) -> Bytes {
-        lock(&self.0).get(id.0 as usize).cloned().unwrap_or_default()
+        lock(&self.0)
+            .get(id.0 as usize)
+            .cloned()
+            .unwrap_or_default()
     }
 }
 
@@ -106,7 +109,12 @@ impl Staging {
 
     /// Takes the next batch out: at most `max_spans`, and `max_bytes` unless a single span is
     /// larger. `None` if nothing is here.
-    pub(crate) fn cut(&mut self, max_spans: usize, max_bytes: usize, scopes: &Scopes) -> Option<Cut> {
+    pub(crate) fn cut(
+        &mut self,
+        max_spans: usize,
+        max_bytes: usize,
+        scopes: &Scopes,
+    ) -> Option<Cut> {
         let mut groups: Vec<(ScopeId, ScopeGroup)> = Vec::new();
         let (mut spans, mut bytes) = (0, 0);
         while spans < max_spans {

@@ -234,7 +234,11 @@ mod tests {
         b.append(span(2, b"c"));
         assert!(a.absorb(&mut b));
         assert_eq!((a.spans(), b.spans(), b.len()), (3, 0, 0));
-        let runs: Vec<_> = a.runs().iter().map(|r| (r.scope.0, r.spans, r.end)).collect();
+        let runs: Vec<_> = a
+            .runs()
+            .iter()
+            .map(|r| (r.scope.0, r.spans, r.end))
+            .collect();
         assert_eq!(runs, [(1, 2, 6), (2, 1, 9)]);
         b.append(span(3, &[0; 600]));
         assert!(!a.absorb(&mut b), "more than half full: not worth the copy");

@@ -102,7 +102,10 @@ mod tests {
         let epoch = credits.epoch();
         assert!(!credits.is_full(epoch));
         assert!(!credits.declare_full(epoch), "credits are left");
-        assert_eq!((credits.take(2), credits.take(2), credits.take(2)), (2, 1, 0));
+        assert_eq!(
+            (credits.take(2), credits.take(2), credits.take(2)),
+            (2, 1, 0)
+        );
         assert!(credits.declare_full(epoch));
         assert!(credits.is_full(credits.epoch()));
         credits.release(1);

@@ -107,7 +107,10 @@ impl Exporter for Fake {
     async fn ready(&self) -> Self::Permit {
         let less = |times: usize| times.checked_sub(1);
         let left = &self.0.panics_in_ready;
-        if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+        if left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok()
+        {
             panic!("not ready at all");
         }
         Arc::clone(&self.0.permits).acquire_owned().await.unwrap()

@@ -60,7 +60,9 @@ impl Claim {
         counters.drop_spans(DropReason::Internal, left);
         counters.delivered.fetch_add(delivered, Ordering::Relaxed);
         counters.rejected.fetch_add(rejected, Ordering::Relaxed);
-        counters.retries.fetch_add(outcome.retries, Ordering::Relaxed);
+        counters
+            .retries
+            .fetch_add(outcome.retries, Ordering::Relaxed);
         let requests = if delivered + rejected == self.spans {
             &counters.requests_ok
         } else {
@@ -90,7 +92,8 @@ impl Drop for Held {
             return;
         }
         if std::thread::panicking() {
-            self.0.give_up(DropReason::Internal, "the exporter panicked");
+            self.0
+                .give_up(DropReason::Internal, "the exporter panicked");
         } else {
             self.0.give_up(DropReason::Unconfirmed, CANCELLED);
         }

@@ -315,7 +315,9 @@ fn build_runtime(config: &WorkerConfig) -> Result<Runtime, Error> {
         .thread_name(&config.thread_name)
         .on_thread_start(suppress::mark_thread)
         .build()
-        .map_err(|e| Error::worker(format!("the worker's runtime could not start: {e}")).with_source(e))
+        .map_err(|e| {
+            Error::worker(format!("the worker's runtime could not start: {e}")).with_source(e)
+        })
 }
 
 fn start_thread<E: Exporter>(

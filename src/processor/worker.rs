@@ -397,7 +397,11 @@ impl<E: Exporter> Worker<E> {
         self.diagnostics.finish();
         let mut verdict = Ok(());
         for pending in &self.tickets {
-            if self.closing.as_ref().is_some_and(|c| Arc::ptr_eq(c, &pending.ticket)) {
+            if self
+                .closing
+                .as_ref()
+                .is_some_and(|c| Arc::ptr_eq(c, &pending.ticket))
+            {
                 verdict = if in_time {
                     pending.verdict()
                 } else {
@@ -449,7 +453,9 @@ struct Obituary(Arc<Shared>);
 impl Drop for Obituary {
     fn drop(&mut self) {
         self.0.close_queue(DropReason::Internal);
-        self.0.desk.close(Err(Fault::Worker("the worker has ended")));
+        self.0
+            .desk
+            .close(Err(Fault::Worker("the worker has ended")));
     }
 }
 

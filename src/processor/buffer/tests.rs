@@ -38,7 +38,8 @@ fn rig(spans: usize, batch: usize, memory: usize, shards: usize) -> Rig {
 
 impl Rig {
     fn push(&self, preferred: usize, span: &[u8]) {
-        self.buffer.push(preferred, TelemetryData { scope: SCOPE, span });
+        self.buffer
+            .push(preferred, TelemetryData { scope: SCOPE, span });
     }
 
     /// Takes everything as the worker does: spans, bytes.
@@ -128,13 +129,18 @@ fn nothing_is_lost_or_doubled_under_eight_threads() {
 fn bytes_are_bounded_too() {
     let rig = rig(1 << 20, 512, 1 << 20, 4);
     let sizes = [10, 3000, 20_000, 40_000, 100_000];
-    let pushed = (0..2000).inspect(|i| rig.push(*i, &vec![b'x'; sizes[i % 5]])).count() as u64;
+    let pushed = (0..2000)
+        .inspect(|i| rig.push(*i, &vec![b'x'; sizes[i % 5]]))
+        .count() as u64;
     assert!(rig.budget.used() <= 1 << 20);
     let full = rig.dropped(DropReason::QueueFull);
     assert!(full > 0);
     let (spans, bytes) = rig.take(false);
     assert_eq!(spans + full, pushed);
-    assert!(bytes > 700 << 10, "most of the memory was put to use: {bytes}");
+    assert!(
+        bytes > 700 << 10,
+        "most of the memory was put to use: {bytes}"
+    );
     rig.push(0, &vec![b'x'; 100_000]);
     assert_eq!(rig.take(false).0, 1, "there is room again");
     rig.push(0, &vec![b'x'; 1 << 20]);

@@ -138,7 +138,11 @@ fn a_flush_waits_for_what_was_pushed_before_it() {
     fake.open_gate(1);
     until("woken", || flush.is_woken());
     assert!(matches!(flush.poll(), std::task::Poll::Ready(Ok(()))));
-    assert_eq!(account(&processor, 9).delivered, 5, "the later four were not waited for");
+    assert_eq!(
+        account(&processor, 9).delivered,
+        5,
+        "the later four were not waited for"
+    );
     fake.open_gate(9);
     processor.force_flush_blocking(LONG).unwrap();
     assert_eq!(account(&processor, 9).delivered, 9);
@@ -154,9 +158,15 @@ fn a_flush_keeps_its_deadline() {
     let error = processor.force_flush_blocking(SHORT).unwrap_err();
     assert!(error.is_timeout() && begun.elapsed() >= SHORT, "{error}");
     assert!(begun.elapsed() < SHORT * 5);
-    assert_eq!(account(&processor, 3).queued, 3, "spans wait for a permit in the queue");
+    assert_eq!(
+        account(&processor, 3).queued,
+        3,
+        "spans wait for a permit in the queue"
+    );
     fake.give_permits(1);
-    until("sent without another call", || processor.stats().delivered == 3);
+    until("sent without another call", || {
+        processor.stats().delivered == 3
+    });
 }
 
 #[test]
@@ -165,7 +175,10 @@ fn a_flush_says_what_was_lost() {
     let processor = fake.start(&quiet(100, 512));
     push(&processor, SCOPE, 3);
     let error = processor.force_flush_blocking(LONG).unwrap_err();
-    assert_eq!(error.to_string(), "3 spans could not be delivered: not wanted");
+    assert_eq!(
+        error.to_string(),
+        "3 spans could not be delivered: not wanted"
+    );
     assert!(error.is_export());
     let stats = account(&processor, 3);
     assert_eq!(stats.dropped(DropReason::Refused), 3);
@@ -204,7 +217,11 @@ fn flush_and_shutdown_work_on_every_runtime() {
         assert!(begun.elapsed() < ms(1000));
         assert_eq!((fake.spans(), fake.shutdowns()), (10, 1));
     };
-    let current = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let current = || {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    };
     let one = || {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.worker_threads(1).build().unwrap()
@@ -212,7 +229,12 @@ fn flush_and_shutdown_work_on_every_runtime() {
     run(&|p| p.shutdown_blocking(LONG).unwrap());
     run(&|p| current().block_on(async { p.shutdown_blocking(LONG).unwrap() }));
     run(&|p| current().block_on(p.shutdown(LONG)).unwrap());
-    run(&|p| one().block_on(one().spawn(p.shutdown(LONG))).unwrap().unwrap());
+    run(&|p| {
+        one()
+            .block_on(one().spawn(p.shutdown(LONG)))
+            .unwrap()
+            .unwrap()
+    });
     run(&|p| {
         let p = p.clone();
         let blocking = async move { p.shutdown_blocking(LONG).unwrap() };
@@ -252,7 +274,10 @@ fn shutdown_is_once_and_later_calls_return_its_outcome() {
     let expected = "2 spans could not be delivered: not wanted";
     for shutdown in both {
         let mut shutdown = tokio_test::task::spawn(shutdown);
-        assert_eq!(until_ready(&mut shutdown).unwrap_err().to_string(), expected);
+        assert_eq!(
+            until_ready(&mut shutdown).unwrap_err().to_string(),
+            expected
+        );
     }
     let late = processor.shutdown_blocking(SHORT).unwrap_err();
     assert_eq!(late.to_string(), expected);
@@ -275,7 +300,11 @@ fn shutdown_keeps_its_deadline_and_settles_everything() {
         for (permits, answer, reasons) in [
             (0, Answer::Deliver, [(ShutdownTimeout, 7), (Unconfirmed, 0)]),
             (1, Answer::Never, [(ShutdownTimeout, 3), (Unconfirmed, 4)]),
-            (1, Answer::UntilShutdown, [(ShutdownTimeout, 3), (Unsent, 4)]),
+            (
+                1,
+                Answer::UntilShutdown,
+                [(ShutdownTimeout, 3), (Unsent, 4)],
+            ),
             (2, Answer::Never, [(ShutdownTimeout, 0), (Unconfirmed, 7)]),
         ] {
             let fake = Fake::new(permits, answer);
@@ -286,7 +315,11 @@ fn shutdown_keeps_its_deadline_and_settles_everything() {
             assert!(error.is_timeout(), "{error}");
             assert!(begun.elapsed() >= SHORT && begun.elapsed() < SHORT * 4);
             let stats = account(&processor, 7);
-            assert_eq!((stats.queued, stats.in_flight), (0, 0), "{answer:?} {stats}");
+            assert_eq!(
+                (stats.queued, stats.in_flight),
+                (0, 0),
+                "{answer:?} {stats}"
+            );
             for (reason, count) in reasons {
                 assert_eq!(stats.dropped(reason), count, "{answer:?} {stats}");
             }
@@ -304,13 +337,21 @@ fn blocking_calls_return_although_the_worker_is_stuck() {
     until("stuck", || fake.batches().len() == 1);
     push(&processor, SCOPE, 3);
     let begun = Instant::now();
-    assert!(processor.force_flush_blocking(SHORT).unwrap_err().is_timeout());
+    assert!(
+        processor
+            .force_flush_blocking(SHORT)
+            .unwrap_err()
+            .is_timeout()
+    );
     assert!(processor.shutdown_blocking(SHORT).unwrap_err().is_timeout());
     assert!(begun.elapsed() < ms(1000));
     let stats = account(&processor, 5);
     assert_eq!(stats.dropped(DropReason::ShutdownTimeout), 3);
     until("the worker's end", || processor.stats().in_flight == 0);
-    assert!(processor.shutdown_blocking(SHORT).unwrap_err().is_timeout(), "the first verdict");
+    assert!(
+        processor.shutdown_blocking(SHORT).unwrap_err().is_timeout(),
+        "the first verdict"
+    );
     account(&processor, 5);
 }
 
@@ -322,7 +363,10 @@ fn an_export_that_takes_too_long_is_cancelled() {
         ..quiet(100, 2)
     });
     push(&processor, SCOPE, 2);
-    let error = processor.force_flush_blocking(LONG).unwrap_err().to_string();
+    let error = processor
+        .force_flush_blocking(LONG)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("OTEL_BSP_EXPORT_TIMEOUT"), "{error}");
     assert_eq!(account(&processor, 2).dropped(DropReason::Unconfirmed), 2);
     fake.answer(Answer::Deliver);
@@ -336,10 +380,17 @@ fn panics_of_an_exporter_are_survived() {
     let fake = Fake::new(1, Answer::Panic);
     let processor = fake.start(&quiet(100, 2));
     push(&processor, SCOPE, 2);
-    let error = processor.force_flush_blocking(LONG).unwrap_err().to_string();
+    let error = processor
+        .force_flush_blocking(LONG)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("out of paper"), "{error}");
     assert_eq!(account(&processor, 2).dropped(DropReason::Internal), 2);
-    assert_eq!(processor.stats().worker_restarts, 0, "one task is not the worker");
+    assert_eq!(
+        processor.stats().worker_restarts,
+        0,
+        "one task is not the worker"
+    );
 
     fake.answer(Answer::Deliver);
     fake.panic_in_ready(3);
@@ -358,13 +409,19 @@ fn shutdown_ends_although_the_exporter_always_panics() {
     let processor = fake.start(&quiet(100, 2));
     push(&processor, SCOPE, 2);
     assert!(processor.shutdown_blocking(SHORT).unwrap_err().is_timeout());
-    assert_eq!(account(&processor, 2).dropped(DropReason::ShutdownTimeout), 2);
+    assert_eq!(
+        account(&processor, 2).dropped(DropReason::ShutdownTimeout),
+        2
+    );
 }
 
 /// EH-3: what the worker's threads record is theirs; and they must not wait for themselves.
 #[test]
 fn the_workers_threads_are_marked_and_refuse_to_wait_for_themselves() {
-    struct Nosy(std::sync::mpsc::Sender<bool>, Arc<Mutex<Option<BatchProcessor>>>);
+    struct Nosy(
+        std::sync::mpsc::Sender<bool>,
+        Arc<Mutex<Option<BatchProcessor>>>,
+    );
     impl Exporter for Nosy {
         type Permit = ();
         async fn ready(&self) {}
@@ -378,7 +435,10 @@ fn the_workers_threads_are_marked_and_refuse_to_wait_for_themselves() {
                 let here = suppress::is_suppressed();
                 let there = tokio::task::spawn_blocking(suppress::is_suppressed).await;
                 let processor = lock(&processor).clone().unwrap();
-                let refused = processor.force_flush_blocking(LONG).unwrap_err().is_worker();
+                let refused = processor
+                    .force_flush_blocking(LONG)
+                    .unwrap_err()
+                    .is_worker();
                 let _ = sender.send(here && there.unwrap_or(false) && refused);
                 crate::export::Outcome::delivered(batch.span_count() as u64)
             }
