@@ -1,29 +1,51 @@
 //! Sends the spans of the `tracing` ecosystem to an OTLP endpoint.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+// Under loom only the concurrent core compiles, so most of what it has is not used.
+#![cfg_attr(tracing_otlp_loom, allow(dead_code, unused_imports))]
 
 mod attribute;
+#[cfg(not(tracing_otlp_loom))]
 mod clock;
+#[cfg(not(tracing_otlp_loom))]
 mod config;
+#[cfg(not(tracing_otlp_loom))]
 mod context;
+#[cfg(not(tracing_otlp_loom))]
+mod diagnostics;
 mod error;
+#[cfg(not(tracing_otlp_loom))]
 mod export;
+#[cfg(not(tracing_otlp_loom))]
+mod guard;
+#[cfg(not(tracing_otlp_loom))]
 mod layer;
+mod pool;
 mod processor;
+#[cfg(not(tracing_otlp_loom))]
 mod resource;
+#[cfg(not(tracing_otlp_loom))]
 pub mod sampler;
 mod semconv;
 mod stats;
+#[cfg(not(tracing_otlp_loom))]
 mod suppress;
 mod sync;
 mod wire;
 
-pub use attribute::{KeyValue, Value};
-pub use config::{
-    BatchConfig, CaptureConfig, Compression, ExporterConfig, OtlpConfig, Pem, Protocol,
-    RetryConfig, SpanLimits, TracesExporter, WorkerConfig,
+#[cfg(not(tracing_otlp_loom))]
+pub use self::{
+    attribute::{KeyValue, Value},
+    config::{
+        BatchConfig, CaptureConfig, Compression, ExporterConfig, OtlpConfig, Pem, Protocol,
+        RetryConfig, SpanLimits, TracesExporter, WorkerConfig,
+    },
+    context::{IdGenerator, RandomIds, SpanId, TraceFlags, TraceId},
+    export::{Batch, Exporter, Outcome},
+    guard::{PipelineHandle, ShutdownGuard},
+    layer::OtlpLayer,
+    processor::{BatchProcessor, ScopeId, TelemetryData},
+    resource::Resource,
 };
-pub use context::{IdGenerator, RandomIds, SpanId, TraceFlags, TraceId};
+
 pub use error::Error;
-pub use export::{Batch, Exporter, Outcome};
-pub use layer::OtlpLayer;
-pub use resource::Resource;
 pub use stats::{DropReason, Stats};

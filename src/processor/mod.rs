@@ -1,1 +1,44 @@
 //! The way from a closed span to the exporter.
+//!
+//! ```text
+//!  any thread                                   worker thread `otlp-worker`
+//!  push ─▶ shard: lock, copy into a chunk ─▶ drain ─▶ stage ─▶ cut by spans, bytes; group by scope
+//!            └─ wake: who completes a batch rings       permit ─▶ send ─▶ settle ─▶ memory to pool
+//!  flush, shutdown ─▶ desk: a ticket ─────────────────────────────────────▶ verdict
+//! ```
+//!
+//! - `buffer` holds what waits, bounded by `credits` (spans) and the budget (bytes); `chunk` is the
+//!   memory, `wake` says who rings for the worker.
+//! - `worker` waits, takes, sends and settles; `batch` forms requests, `flight` makes each of them
+//!   settle exactly once, `ticket` is how others wait for that.
+//!
+//! No lock is taken while another is held, and none is held over foreign code.
+
+mod buffer;
+mod chunk;
+mod credits;
+mod record;
+mod ticket;
+mod wake;
+
+#[cfg(not(tracing_otlp_loom))]
+mod batch;
+#[cfg(not(tracing_otlp_loom))]
+mod flight;
+#[cfg(not(tracing_otlp_loom))]
+mod handle;
+#[cfg(not(tracing_otlp_loom))]
+mod worker;
+
+#[cfg(all(test, not(tracing_otlp_loom)))]
+#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+pub(crate) mod fake;
+#[cfg(all(test, tracing_otlp_loom))]
+mod loom;
+
+#[cfg(not(tracing_otlp_loom))]
+pub use handle::BatchProcessor;
+#[cfg(not(tracing_otlp_loom))]
+pub(crate) use handle::Surroundings;
+#[cfg(not(tracing_otlp_loom))]
+pub use record::{ScopeId, TelemetryData};

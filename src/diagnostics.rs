@@ -1,0 +1,284 @@
+//! The worker speaks for everybody: a few `tracing` events with the target `tracing_otlp`.
+//!
+//! Callbacks and exporters only count. The worker looks at the counters when it is up, and says when
+//! something begins, at most once a minute that it goes on, and when it is over (EH-2, PAIN 30).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::dispatcher::{self, WeakDispatch};
+use tracing::subscriber::NoSubscriber;
+use tracing::{error, info, warn};
+
+use crate::stats::{Counters, DropReason, Stats};
+use crate::sync::{Arc, Mutex, lock};
+
+/// The target of all our own events.
+pub(crate) const TARGET: &str = "tracing_otlp";
+
+/// While something goes on it is said so often.
+const REPEAT: Duration = Duration::from_secs(60);
+/// What has not happened for so long is over.
+const QUIET: Duration = Duration::from_secs(30);
+/// How often the counters are looked at.
+const GLANCE: Duration = Duration::from_millis(250);
+
+/// Whom the worker speaks to.
+#[derive(Debug, Default)]
+pub(crate) struct Voice(Mutex<Option<WeakDispatch>>);
+
+impl Voice {
+    pub(crate) fn set_dispatch(&self, dispatch: WeakDispatch) {
+        *lock(&self.0) = Some(dispatch);
+    }
+
+    /// Runs `say` where our layer is installed, else under the global default; false if nobody
+    /// listens.
+    fn speak(&self, say: impl FnOnce()) -> bool {
+        let dispatch = lock(&self.0).as_ref().and_then(WeakDispatch::upgrade);
+        // A subscriber is foreign code.
+        let spoken = catch_unwind(AssertUnwindSafe(|| match dispatch {
+            Some(dispatch) => {
+                dispatcher::with_default(&dispatch, say);
+                true
+            }
+            None if dispatcher::get_default(|d| d.is::<NoSubscriber>()) => false,
+            None => {
+                say();
+                true
+            }
+        }));
+        spoken.unwrap_or(true)
+    }
+}
+
+/// What the worker has said, and what it has not yet.
+#[derive(Debug)]
+pub(crate) struct Diagnostics {
+    voice: Arc<Voice>,
+    counters: Arc<Counters>,
+    warnings: Vec<String>,
+    next_glance: Option<Instant>,
+    loss: Episode,
+    /// What was lost, by reason, when last spoken of.
+    told: Stats,
+    outage: Episode,
+    errors: u64,
+    last_error: Option<(SystemTime, String)>,
+    /// Requests that had ended well when the last error came.
+    ok_before: u64,
+    restarts: Episode,
+}
+
+impl Diagnostics {
+    pub(crate) fn new(voice: Arc<Voice>, counters: Arc<Counters>, warnings: Vec<String>) -> Self {
+        Self {
+            voice,
+            counters,
+            warnings,
+            next_glance: None,
+            loss: Episode::default(),
+            told: Stats::default(),
+            outage: Episode::default(),
+            errors: 0,
+            last_error: None,
+            ok_before: 0,
+            restarts: Episode::default(),
+        }
+    }
+
+    /// Looks at the counters, unless it just did, and says what is new.
+    pub(crate) fn observe(&mut self, now: Instant) {
+        if self.next_glance.is_some_and(|at| now < at) {
+            return;
+        }
+        self.next_glance = now.checked_add(GLANCE);
+        let stats = self.counters.snapshot();
+        self.warn_once();
+        self.observe_restarts(now, &stats);
+        self.observe_outage(now, &stats);
+        self.observe_loss(now, stats);
+    }
+
+    /// The last words: losses that were not spoken of yet.
+    pub(crate) fn finish(&mut self) {
+        self.warn_once();
+        let stats = self.counters.snapshot();
+        let lost = stats.dropped_total() - self.loss.told;
+        if lost > 0 {
+            let (reasons, cure) = self.reasons(&stats);
+            let error = stats.last_error.map(|(_, error)| error);
+            self.voice.speak(|| {
+                warn!(target: TARGET, spans = lost, %reasons, error, "spans were lost by the time of shutdown; {cure}");
+            });
+            self.loss.told += lost;
+        }
+    }
+
+    fn warn_once(&mut self) {
+        // They come before a subscriber is installed: kept until somebody listens.
+        while let Some(warning) = self.warnings.first() {
+            if !self.voice.speak(|| warn!(target: TARGET, "{warning}")) {
+                return;
+            }
+            self.warnings.remove(0);
+        }
+    }
+
+    fn observe_restarts(&mut self, now: Instant, stats: &Stats) {
+        let said = self.restarts.observe(now, stats.worker_restarts, true);
+        if let Some(Say::Begins(times) | Say::GoesOn(times)) = said {
+            let error = stats.last_error.as_ref().map(|(_, error)| error.as_str());
+            self.voice.speak(|| {
+                error!(target: TARGET, times, error, "the worker panicked and was started again");
+            });
+        }
+    }
+
+    fn observe_outage(&mut self, now: Instant, stats: &Stats) {
+        let at = |error: &Option<(SystemTime, String)>| error.as_ref().map(|(at, _)| *at);
+        if at(&stats.last_error) != at(&self.last_error) {
+            self.errors += 1;
+            self.last_error.clone_from(&stats.last_error);
+            self.ok_before = stats.requests_ok;
+        }
+        let works = stats.requests_ok > self.ok_before;
+        let said = self.outage.observe(now, self.errors, works);
+        let error = self.last_error.as_ref().map(|(_, error)| error.as_str());
+        let failed = stats.requests_failed;
+        match said {
+            None => {}
+            Some(Say::Begins(_)) => {
+                self.voice.speak(|| {
+                    warn!(target: TARGET, error, failed, "exporting spans fails");
+                });
+            }
+            Some(Say::GoesOn(_)) => {
+                self.voice.speak(|| {
+                    warn!(target: TARGET, error, failed, "exporting spans still fails");
+                });
+            }
+            Some(Say::Ends(_)) => {
+                self.voice.speak(|| {
+                    info!(target: TARGET, failed, "exporting spans works again");
+                });
+            }
+        }
+    }
+
+    fn observe_loss(&mut self, now: Instant, stats: Stats) {
+        let said = self.loss.observe(now, stats.dropped_total(), true);
+        match said {
+            None => return,
+            Some(Say::Begins(spans)) => {
+                let (reasons, cure) = self.reasons(&stats);
+                self.voice.speak(|| {
+                    warn!(target: TARGET, spans, %reasons, "spans are being lost; {cure}");
+                });
+            }
+            Some(Say::GoesOn(spans)) => {
+                let (reasons, cure) = self.reasons(&stats);
+                self.voice.speak(|| {
+                    warn!(target: TARGET, spans, %reasons, "spans are still being lost; {cure}");
+                });
+            }
+            Some(Say::Ends(spans)) => {
+                self.voice.speak(|| {
+                    info!(target: TARGET, spans, "no more spans are being lost");
+                });
+            }
+        }
+        self.told = stats;
+    }
+
+    /// What was lost since it was last spoken of, as `queue_full 3, refused 1`, and what helps.
+    fn reasons(&self, stats: &Stats) -> (String, &'static str) {
+        let new = |reason| stats.dropped(reason) - self.told.dropped(reason);
+        let mut text = String::new();
+        let mut most = (0, DropReason::Internal);
+        for reason in DropReason::ALL {
+            let count = new(reason);
+            if count > 0 {
+                let sep = if text.is_empty() { "" } else { ", " };
+                text.push_str(&format!("{sep}{reason} {count}"));
+            }
+            if count > most.0 {
+                most = (count, reason);
+            }
+        }
+        (text, cure(most.1))
+    }
+}
+
+/// What a user can do about losses for `reason`.
+fn cure(reason: DropReason) -> &'static str {
+    match reason {
+        DropReason::QueueFull => {
+            "the endpoint is slower than the spans come: sample, speed it up, or raise \
+             OTEL_BSP_MAX_QUEUE_SIZE and max_memory"
+        }
+        DropReason::AfterShutdown => "they closed after shutdown: shut down later",
+        DropReason::TooLarge => {
+            "a single span is too large: set OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT"
+        }
+        DropReason::Refused => "the endpoint refuses them: see the error, and the endpoint's log",
+        DropReason::Unsent | DropReason::Unconfirmed => {
+            "the endpoint does not answer: check OTEL_EXPORTER_OTLP_ENDPOINT and that it is up"
+        }
+        DropReason::ShutdownTimeout => "shutdown had too little time: raise shutdown_timeout",
+        DropReason::LayerGone => "their layer was dropped while they were open",
+        DropReason::Internal => "this is a defect: please report it",
+    }
+}
+
+/// Something that comes and goes, such as an outage, told from a number that only grows.
+#[derive(Debug, Default)]
+struct Episode {
+    /// When it last grew, while it goes on.
+    grew: Option<Instant>,
+    spoke: Option<Instant>,
+    seen: u64,
+    told: u64,
+    /// The number before it began.
+    before: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Say {
+    Begins(u64),
+    GoesOn(u64),
+    Ends(u64),
+}
+
+impl Episode {
+    /// What to say of `total`; the episode is not over before `may_end`.
+    fn observe(&mut self, now: Instant, total: u64, may_end: bool) -> Option<Say> {
+        let new = total - self.told;
+        if total > self.seen {
+            self.seen = total;
+            let begins = self.grew.is_none();
+            self.grew = Some(now);
+            if begins {
+                self.before = self.told;
+                self.spoke = Some(now);
+                self.told = total;
+                return Some(Say::Begins(new));
+            }
+        }
+        let (grew, spoke) = (self.grew?, self.spoke?);
+        if may_end && now.saturating_duration_since(grew) >= QUIET {
+            self.grew = None;
+            self.told = total;
+            return Some(Say::Ends(total - self.before));
+        }
+        if new > 0 && now.saturating_duration_since(spoke) >= REPEAT {
+            self.spoke = Some(now);
+            self.told = total;
+            return Some(Say::GoesOn(new));
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

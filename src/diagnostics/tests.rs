@@ -1,0 +1,190 @@
+//! An outage makes a handful of lines, and the worker speaks where the layer lives.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::fmt::Write as _;
+
+use tracing::field::{Field, Visit};
+use tracing::{Dispatch, Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+use super::*;
+
+/// Keeps what is said, as `WARN spans=3 message`.
+#[derive(Clone, Default)]
+struct Ear(Arc<Mutex<Vec<String>>>);
+
+impl<S: Subscriber> Layer<S> for Ear {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        struct Line(String, String);
+        impl Visit for Line {
+            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    let _ = write!(self.1, "{value:?}");
+                } else {
+                    let _ = write!(self.0, " {}={value:?}", field.name());
+                }
+            }
+        }
+        let meta = event.metadata();
+        assert_eq!(meta.target(), TARGET);
+        let mut line = Line(meta.level().to_string(), String::new());
+        event.record(&mut line);
+        lock(&self.0).push(format!("{} {}", line.0, line.1));
+    }
+}
+
+struct Rig {
+    diagnostics: Diagnostics,
+    counters: Arc<Counters>,
+    voice: Arc<Voice>,
+    ear: Ear,
+    dispatch: Dispatch,
+    begun: Instant,
+}
+
+impl Rig {
+    fn new(warnings: &[&str]) -> Self {
+        let (ear, voice, counters) = (Ear::default(), Arc::new(Voice::default()), Counters::new());
+        let dispatch = Dispatch::new(tracing_subscriber::registry().with(ear.clone()));
+        let warnings = warnings.iter().map(|w| (*w).to_owned()).collect();
+        Self {
+            diagnostics: Diagnostics::new(Arc::clone(&voice), Arc::clone(&counters), warnings),
+            counters,
+            voice,
+            ear,
+            dispatch,
+            begun: Instant::now(),
+        }
+    }
+
+    fn listening(warnings: &[&str]) -> Self {
+        let rig = Self::new(warnings);
+        rig.voice.set_dispatch(rig.dispatch.downgrade());
+        rig
+    }
+
+    /// Observes at so many seconds; what was said.
+    fn at(&mut self, seconds: u64) -> Vec<String> {
+        self.diagnostics
+            .observe(self.begun + Duration::from_secs(seconds));
+        std::mem::take(&mut *lock(&self.ear.0))
+    }
+}
+
+/// EH-2: it is said when loss begins and when it ends.
+#[test]
+fn loss_is_told_when_it_begins_goes_on_and_ends() {
+    let mut rig = Rig::listening(&[]);
+    assert!(rig.at(0).is_empty());
+    rig.counters.drop_spans(DropReason::QueueFull, 3);
+    let said = rig.at(1);
+    assert_eq!(said.len(), 1);
+    assert!(
+        said[0].starts_with("WARN spans=3 reasons=queue_full 3 "),
+        "{said:?}"
+    );
+    assert!(said[0].contains("OTEL_BSP_MAX_QUEUE_SIZE"), "{said:?}");
+    for second in 2..61 {
+        rig.counters.drop_spans(DropReason::QueueFull, 1);
+        rig.counters.drop_spans(DropReason::Refused, 10);
+        assert!(rig.at(second).is_empty());
+    }
+    let said = rig.at(61);
+    assert!(
+        said[0].contains("spans=649 reasons=queue_full 59, refused 590"),
+        "{said:?}"
+    );
+    assert!(said[0].contains("still"), "{said:?}");
+    assert!(rig.at(89).is_empty());
+    assert_eq!(rig.at(91), ["INFO spans=652 no more spans are being lost"]);
+    assert!(rig.at(200).is_empty());
+    rig.counters.drop_spans(DropReason::Internal, 1);
+    assert!(rig.at(201)[0].contains("spans=1 reasons=internal 1"));
+}
+
+/// PAIN 30: an outage of a minute makes a handful of lines.
+#[test]
+fn an_outage_makes_a_handful_of_lines() {
+    let mut rig = Rig::listening(&[]);
+    let mut said = Vec::new();
+    for second in 0..60 {
+        rig.counters
+            .set_last_error(format!("connection refused {second}"));
+        rig.counters.drop_spans(DropReason::Unsent, 100);
+        rig.counters
+            .requests_failed
+            .fetch_add(1, crate::sync::Ordering::Relaxed);
+        said.extend(rig.at(second));
+    }
+    for second in 60..200 {
+        rig.counters
+            .requests_ok
+            .fetch_add(1, crate::sync::Ordering::Relaxed);
+        said.extend(rig.at(second));
+    }
+    assert!(said.len() <= 6, "{said:#?}");
+    assert!(said[0].contains("connection refused 0"), "{said:#?}");
+    assert_eq!(
+        said.iter().filter(|line| line.starts_with("INFO")).count(),
+        2
+    );
+    assert!(said.iter().any(|line| line.contains("works again")));
+}
+
+#[test]
+fn an_outage_is_not_over_before_something_got_through() {
+    let mut rig = Rig::listening(&[]);
+    rig.counters.set_last_error("refused".into());
+    assert_eq!(rig.at(0).len(), 1);
+    assert!(rig.at(100).is_empty(), "silence is not success");
+    rig.counters
+        .requests_ok
+        .fetch_add(1, crate::sync::Ordering::Relaxed);
+    assert_eq!(rig.at(101), ["INFO failed=0 exporting spans works again"]);
+}
+
+/// They are there before the subscriber is: kept, then said once.
+#[test]
+fn warnings_of_the_start_wait_for_a_listener() {
+    let mut rig = Rig::new(&["OTEL_X is odd", "OTEL_Y too"]);
+    assert!(rig.at(0).is_empty());
+    rig.voice.set_dispatch(rig.dispatch.downgrade());
+    assert_eq!(rig.at(1), ["WARN OTEL_X is odd", "WARN OTEL_Y too"]);
+    assert!(rig.at(2).is_empty());
+}
+
+#[test]
+fn the_last_words_tell_what_was_not_told() {
+    let mut rig = Rig::listening(&[]);
+    rig.counters.drop_spans(DropReason::Unconfirmed, 2);
+    assert_eq!(rig.at(0).len(), 1);
+    rig.counters.drop_spans(DropReason::ShutdownTimeout, 5);
+    rig.diagnostics.finish();
+    let said = lock(&rig.ear.0).clone();
+    assert!(
+        said[0].contains("spans=5 reasons=shutdown_timeout 5"),
+        "{said:?}"
+    );
+    rig.diagnostics.finish();
+    assert_eq!(lock(&rig.ear.0).len(), 1);
+}
+
+/// EH-1
+#[test]
+fn a_subscriber_that_panics_is_survived() {
+    struct Bomb;
+    impl<S: Subscriber> Layer<S> for Bomb {
+        fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+            panic!("boom");
+        }
+    }
+    let mut rig = Rig::new(&["a warning"]);
+    let dispatch = Dispatch::new(tracing_subscriber::registry().with(Bomb));
+    rig.voice.set_dispatch(dispatch.downgrade());
+    rig.counters.drop_spans(DropReason::Internal, 1);
+    rig.at(0);
+    assert!(
+        rig.diagnostics.warnings.is_empty(),
+        "said, as far as we can tell"
+    );
+}

@@ -1,0 +1,329 @@
+//! [`Staging`]: what the worker has drained and not yet sent; cut into batches, grouped by scope.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::chunk::{Chunk, ChunkPool, Run};
+use super::record::ScopeId;
+use crate::sync::{Arc, Mutex, lock};
+use crate::wire::request::{self, ScopeGroup};
+
+/// The scopes of one processor, encoded.
+#[derive(Debug, Default)]
+pub(crate) struct Scopes(Mutex<Vec<Bytes>>);
+
+impl Scopes {
+    /// The id of a scope; equal scopes share one.
+    pub(crate) fn register(&self, encoded: Bytes) -> ScopeId {
+        let mut scopes = lock(&self.0);
+        let index = scopes.iter().position(|known| *known == encoded);
+        let index = index.unwrap_or_else(|| {
+            scopes.push(encoded);
+            scopes.len() - 1
+        });
+        ScopeId(index as u32)
+    }
+
+    /// An id of another processor has no scope here: its spans go out under none.
+    fn encoded(&self, id: ScopeId) -> Bytes {
+        lock(&self.0)
+            .get(id.0 as usize)
+            .cloned()
+            .unwrap_or_default()
+    }
+}
+
+/// Drained spans, first in, first out. Spans are numbered in that order, so that a flush can say up
+/// to where it reaches.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    /// The chunk that is being cut.
+    front: Option<Front>,
+    chunks: VecDeque<Chunk>,
+    pool: Arc<ChunkPool>,
+    /// The number of the first span that is here.
+    start: u64,
+    /// The number after the last.
+    end: u64,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Front {
+    bytes: Bytes,
+    runs: VecDeque<Run>,
+    /// Where in the chunk `bytes` begins.
+    offset: u32,
+}
+
+/// What goes into one request.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    pub(crate) groups: Vec<ScopeGroup>,
+    /// The number of its first span.
+    pub(crate) start: u64,
+    pub(crate) spans: usize,
+}
+
+impl Staging {
+    pub(crate) fn new(pool: Arc<ChunkPool>) -> Self {
+        Self {
+            front: None,
+            chunks: VecDeque::new(),
+            pool,
+            start: 0,
+            end: 0,
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn spans(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Takes a drained chunk in. While the endpoint is away, each tick may drain a few spans in a
+    /// chunk of their own: those are moved together, or empty space would use the budget up.
+    pub(crate) fn stage(&mut self, mut chunk: Chunk) {
+        self.end += u64::from(chunk.spans());
+        self.bytes += chunk.len();
+        let last = self.chunks.back_mut();
+        if last.is_some_and(|last| last.absorb(&mut chunk)) {
+            chunk.recycle(&self.pool);
+        } else {
+            self.chunks.push_back(chunk);
+        }
+    }
+
+    /// Takes the next batch out: at most `max_spans`, and `max_bytes` unless a single span is
+    /// larger. `None` if nothing is here.
+    pub(crate) fn cut(
+        &mut self,
+        max_spans: usize,
+        max_bytes: usize,
+        scopes: &Scopes,
+    ) -> Option<Cut> {
+        let mut groups: Vec<(ScopeId, ScopeGroup)> = Vec::new();
+        let (mut spans, mut bytes) = (0, 0);
+        while spans < max_spans {
+            let Some(front) = Self::front(&mut self.front, &mut self.chunks, &self.pool) else {
+                break;
+            };
+            let room = (max_spans - spans, max_bytes.saturating_sub(bytes));
+            let Some((scope, count, run)) = front.take(room, spans == 0) else {
+                break;
+            };
+            spans += count;
+            bytes += run.len();
+            // From the back: neighbours are often of one scope.
+            match groups.iter_mut().rfind(|(id, _)| *id == scope) {
+                Some((_, group)) => group.spans.push(run),
+                None => groups.push((
+                    scope,
+                    ScopeGroup {
+                        scope: scopes.encoded(scope),
+                        spans: vec![run],
+                    },
+                )),
+            }
+        }
+        let start = self.start;
+        self.start += spans as u64;
+        self.bytes -= bytes;
+        (spans > 0).then(|| Cut {
+            groups: groups.into_iter().map(|(_, group)| group).collect(),
+            start,
+            spans,
+        })
+    }
+
+    /// The chunk to cut next, with spans left in it.
+    fn front<'a>(
+        front: &'a mut Option<Front>,
+        chunks: &mut VecDeque<Chunk>,
+        pool: &Arc<ChunkPool>,
+    ) -> Option<&'a mut Front> {
+        while front.as_ref().is_none_or(|front| front.runs.is_empty()) {
+            let chunk = chunks.pop_front()?;
+            *front = Some(Front {
+                runs: chunk.runs().iter().copied().collect(),
+                bytes: chunk.into_bytes(Arc::clone(pool)),
+                offset: 0,
+            });
+        }
+        front.as_mut()
+    }
+
+    /// Gives up what is here: how many spans it was.
+    pub(crate) fn abandon(&mut self) -> usize {
+        let spans = self.spans();
+        self.start = self.end;
+        self.bytes = 0;
+        self.front = None;
+        for chunk in self.chunks.drain(..) {
+            chunk.recycle(&self.pool);
+        }
+        spans
+    }
+}
+
+impl Front {
+    /// Cuts spans of one scope off the front: as many as have room, but at least one if `force`d.
+    fn take(
+        &mut self,
+        (max_spans, max_bytes): (usize, usize),
+        force: bool,
+    ) -> Option<(ScopeId, usize, Bytes)> {
+        let run = self.runs.front_mut()?;
+        let scope = run.scope;
+        let len = (run.end.saturating_sub(self.offset) as usize).min(self.bytes.len());
+        let (spans, len) = if run.spans as usize <= max_spans && len <= max_bytes {
+            (run.spans as usize, len)
+        } else {
+            Self::fit(&self.bytes[..len], max_spans, max_bytes, force)
+        };
+        if spans == 0 {
+            return None;
+        }
+        self.offset += len as u32;
+        run.spans = run.spans.saturating_sub(spans as u32);
+        if run.spans == 0 {
+            self.runs.pop_front();
+        }
+        Some((scope, spans, self.bytes.split_to(len)))
+    }
+
+    /// How many spans at the front of `run` have room, and their length.
+    fn fit(run: &[u8], max_spans: usize, max_bytes: usize, force: bool) -> (usize, usize) {
+        let (mut spans, mut len) = (0, 0);
+        while spans < max_spans {
+            let Some(next) = request::prefix_of_spans(&run[len..], 1) else {
+                break;
+            };
+            if len + next > max_bytes && !(force && spans == 0) {
+                break;
+            }
+            spans += 1;
+            len += next;
+        }
+        (spans, len)
+    }
+}
+
+#[cfg(all(test, not(tracing_otlp_loom)))]
+#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use super::*;
+    use crate::pool::{Budget, Pool};
+    use crate::processor::record::TelemetryData;
+
+    fn staging() -> Staging {
+        let budget = Budget::new(1 << 20);
+        Staging::new(Arc::new(Pool::new(budget, Chunk::cost_of(4096), 4)))
+    }
+
+    fn chunk(staging: &Staging, spans: &[(ScopeId, usize)]) -> Chunk {
+        let mut chunk = staging.pool.take(|| Chunk::with_capacity(4096)).unwrap();
+        for (scope, len) in spans {
+            chunk.append(TelemetryData {
+                scope: *scope,
+                span: &vec![b'x'; *len],
+            });
+        }
+        chunk
+    }
+
+    fn shape(cut: &Cut) -> Vec<(String, Vec<usize>)> {
+        let run = |run: &Bytes| request::count_spans(run).unwrap();
+        cut.groups
+            .iter()
+            .map(|group| {
+                let name = String::from_utf8(group.scope.to_vec()).unwrap();
+                (name, group.spans.iter().map(run).collect())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn batches_are_grouped_by_scope_and_cut_by_spans_in_order() {
+        let scopes = Scopes::default();
+        let [a, b] = ["a", "b"].map(|name| scopes.register(Bytes::from(name)));
+        assert_eq!(scopes.register(Bytes::from("a")), a);
+        let mut staging = staging();
+        let first = chunk(&staging, &[(a, 900), (a, 900), (b, 900), (a, 900)]);
+        let second = chunk(&staging, &[(a, 10), (b, 10)]);
+        staging.stage(first);
+        staging.stage(second);
+        assert_eq!((staging.start(), staging.end()), (0, 6));
+
+        let cut = staging.cut(5, 1 << 20, &scopes).unwrap();
+        assert_eq!((cut.start, cut.spans), (0, 5));
+        // The sparse second chunk was moved into the first, where its `a` continues a run.
+        let expected = [("a".to_owned(), vec![2, 2]), ("b".to_owned(), vec![1])];
+        assert_eq!(shape(&cut), expected);
+
+        let cut = staging.cut(5, 1 << 20, &scopes).unwrap();
+        assert_eq!((cut.start, cut.spans), (5, 1));
+        assert_eq!(shape(&cut), [("b".to_owned(), vec![1])]);
+        assert!(staging.cut(5, 1 << 20, &scopes).is_none());
+        assert_eq!((staging.spans(), staging.bytes()), (0, 0));
+    }
+
+    /// PAIN 28: a batch keeps below its bytes; a single larger span goes alone.
+    #[test]
+    fn batches_are_cut_by_bytes_and_a_giant_goes_alone() {
+        let scopes = Scopes::default();
+        let scope = scopes.register(Bytes::new());
+        let mut staging = staging();
+        let lens = [100, 100, 100, 3000, 100];
+        let spans: Vec<_> = lens.iter().map(|len| (scope, *len)).collect();
+        let chunk = chunk(&staging, &spans);
+        staging.stage(chunk);
+        let cuts: Vec<_> = std::iter::from_fn(|| staging.cut(9, 250, &scopes))
+            .map(|cut| cut.spans)
+            .collect();
+        assert_eq!(cuts, [2, 1, 1, 1]);
+        assert_eq!((staging.spans(), staging.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn sparse_chunks_share_memory() {
+        let scopes = Scopes::default();
+        let scope = scopes.register(Bytes::new());
+        let mut staging = staging();
+        for _ in 0..20 {
+            let chunk = chunk(&staging, &[(scope, 100)]);
+            staging.stage(chunk);
+        }
+        assert_eq!((staging.spans(), staging.chunks.len()), (20, 1));
+        assert_eq!(staging.cut(99, 1 << 20, &scopes).unwrap().spans, 20);
+    }
+
+    #[test]
+    fn what_is_abandoned_pays_its_memory_back() {
+        let scopes = Scopes::default();
+        let mut staging = staging();
+        for _ in 0..9 {
+            let chunk = chunk(&staging, &[(ScopeId(7), 3000); 1]);
+            staging.stage(chunk);
+        }
+        assert_eq!(staging.cut(1, 1 << 20, &scopes).unwrap().spans, 1);
+        assert_eq!(staging.abandon(), 8);
+        staging.pool.trim();
+        staging.pool.trim();
+        staging.pool.trim();
+        assert_eq!(staging.pool.budget().used(), 0);
+    }
+}

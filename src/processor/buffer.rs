@@ -1,0 +1,380 @@
+//! [`TelemetryBuffer`]: where closed spans wait, bounded by their number and their bytes.
+//!
+//! A closing span is copied into a chunk that many spans share, one open chunk to a shard. Each
+//! shard has a lock, under which only that copy is made; a thread that finds its own shard taken
+//! goes to another, so nobody waits for a thread that was interrupted while it held one. No lock is
+//! taken while another is held.
+
+use super::chunk::{Chunk, ChunkPool, encoded_len};
+use super::credits::Credits;
+use super::record::TelemetryData;
+use super::wake::Wake;
+use crate::pool::{Budget, Pool};
+use crate::stats::{Counters, DropReason};
+use crate::sync::{Arc, CachePadded, Mutex, MutexGuard, lock, try_lock};
+
+/// What the buffer may hold, and what it calls a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Spans that may wait.
+    pub(crate) spans: usize,
+    /// Spans of a batch.
+    pub(crate) batch: usize,
+    /// Bytes of a batch.
+    pub(crate) batch_bytes: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct TelemetryBuffer {
+    /// A power of two of them.
+    shards: Box<[CachePadded<Mutex<Shard>>]>,
+    layout: Layout,
+    credits: Credits,
+    pool: Arc<ChunkPool>,
+    wake: Arc<Wake>,
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    open: Chunk,
+    full: Vec<Chunk>,
+    /// Set at the last drain: what comes later came after shutdown.
+    closed: bool,
+    /// Spans this shard may still take before it must ask for more.
+    credits: usize,
+    /// Spans that the worker has not been told of.
+    unpublished: usize,
+    /// Load that it has been told of, for the spans that are here.
+    published: usize,
+}
+
+/// Sizes that follow from the bounds.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    bounds: Bounds,
+    /// Bytes of a common chunk.
+    chunk: usize,
+    /// Credits a shard takes at once.
+    grain: usize,
+    /// Spans after which a shard tells the worker. With n shards a batch may be noticed
+    /// `(step - 1) * n` spans late.
+    step: usize,
+}
+
+/// What became of a span under a shard's lock.
+enum Attempt {
+    Done { ring: bool },
+    NeedsChunk,
+    NeedsCredit,
+    Closed,
+}
+
+const MAX_CHUNK: usize = 64 << 10;
+const MIN_CHUNK: usize = 4 << 10;
+const MAX_SHARDS: usize = 16;
+
+/// How often a push looks through all shards while credits come back under its hands but are taken
+/// by others: it does not wait for ever.
+const SEARCHES: usize = 4;
+
+impl TelemetryBuffer {
+    /// `parallelism`: how many threads may push at the same moment.
+    pub(crate) fn new(
+        bounds: Bounds,
+        parallelism: usize,
+        budget: &Arc<Budget>,
+        wake: Arc<Wake>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let memory = budget.limit();
+        let mut shards = parallelism.next_power_of_two().clamp(1, MAX_SHARDS);
+        // Open chunks may not eat up a small budget.
+        while shards > 1 && memory / (4 * shards) < MIN_CHUNK {
+            shards /= 2;
+        }
+        let chunk = (memory / (4 * shards)).clamp(MIN_CHUNK, MAX_CHUNK);
+        let layout = Layout {
+            bounds,
+            chunk,
+            grain: (bounds.spans / (8 * shards)).clamp(1, 256),
+            step: (bounds.batch / (4 * shards)).clamp(1, 16),
+        };
+        let cost = Chunk::cost_of(chunk);
+        Self {
+            shards: (0..shards).map(|_| CachePadded::default()).collect(),
+            layout,
+            credits: Credits::new(bounds.spans),
+            pool: Arc::new(Pool::new(Arc::clone(budget), cost, memory / 4 / cost)),
+            wake,
+            counters,
+        }
+    }
+
+    /// Takes a closed span in, or counts why not. Never waits, save for another thread's copy of a
+    /// span; `preferred` is the caller's shard, any number.
+    #[inline]
+    pub(crate) fn push(&self, preferred: usize, data: TelemetryData<'_>) {
+        let len = encoded_len(data.span);
+        let placed = if len > self.layout.chunk / 2 {
+            self.push_alone(preferred, data, len)
+        } else {
+            let mut spare = None;
+            let placed = self.place(preferred, &mut spare, &mut |shard, spare| {
+                shard.append(&self.layout, &self.wake, data, len, spare)
+            });
+            if let Some(chunk) = spare {
+                chunk.recycle(&self.pool);
+            }
+            placed
+        };
+        if let Err(reason) = placed {
+            self.counters.drop_spans(reason, 1);
+        }
+    }
+
+    /// A span that would waste much of a common chunk gets one of its own, copied outside the lock.
+    #[cold]
+    fn push_alone(
+        &self,
+        preferred: usize,
+        data: TelemetryData<'_>,
+        len: usize,
+    ) -> Result<(), DropReason> {
+        let budget = self.pool.budget();
+        let cost = Chunk::cost_alone(len);
+        // Protobuf's lengths end at 2 GiB.
+        if cost > budget.limit().min(i32::MAX as usize) {
+            return Err(DropReason::TooLarge);
+        }
+        if !budget.reserve(cost) {
+            return Err(DropReason::QueueFull);
+        }
+        let mut alone = Some(Chunk::alone(data));
+        let placed = self.place(preferred, &mut alone, &mut |shard, alone| {
+            shard.admit(&self.layout, &self.wake, alone)
+        });
+        if let Some(chunk) = alone {
+            chunk.recycle(&self.pool);
+        }
+        placed
+    }
+
+    /// Lets `put` have a go at one shard after the other until one takes the span.
+    #[inline]
+    fn place(
+        &self,
+        preferred: usize,
+        chunk: &mut Option<Chunk>,
+        put: &mut impl FnMut(&mut Shard, &mut Option<Chunk>) -> Attempt,
+    ) -> Result<(), DropReason> {
+        let epoch = self.credits.epoch();
+        if self.credits.is_full(epoch) {
+            return Err(DropReason::QueueFull);
+        }
+        loop {
+            let attempt = self.attempt(self.any_shard(preferred), chunk, put);
+            match attempt {
+                Attempt::Done { ring } => {
+                    if ring {
+                        self.wake.ring();
+                    }
+                    return Ok(());
+                }
+                Attempt::NeedsChunk => match self.pool.take(|| self.layout.make_chunk()) {
+                    Some(new) => *chunk = Some(new),
+                    None => return Err(DropReason::QueueFull),
+                },
+                Attempt::NeedsCredit => return self.search(epoch, chunk, put),
+                Attempt::Closed => return Err(DropReason::AfterShutdown),
+            }
+        }
+    }
+
+    /// Looks in all shards for a credit that lies unused.
+    #[cold]
+    fn search(
+        &self,
+        mut epoch: usize,
+        chunk: &mut Option<Chunk>,
+        put: &mut impl FnMut(&mut Shard, &mut Option<Chunk>) -> Attempt,
+    ) -> Result<(), DropReason> {
+        for _ in 0..SEARCHES {
+            let mut index = 0;
+            while let Some(shard) = self.shards.get(index) {
+                match self.attempt(lock(&shard.0), chunk, put) {
+                    Attempt::Done { ring } => {
+                        if ring {
+                            self.wake.ring();
+                        }
+                        return Ok(());
+                    }
+                    Attempt::NeedsChunk => match self.pool.take(|| self.layout.make_chunk()) {
+                        Some(new) => *chunk = Some(new),
+                        None => return Err(DropReason::QueueFull),
+                    },
+                    Attempt::NeedsCredit => index += 1,
+                    Attempt::Closed => return Err(DropReason::AfterShutdown),
+                }
+            }
+            if self.credits.declare_full(epoch) {
+                break;
+            }
+            epoch = self.credits.epoch();
+        }
+        Err(DropReason::QueueFull)
+    }
+
+    /// One go, under the lock.
+    #[inline]
+    fn attempt(
+        &self,
+        mut shard: MutexGuard<'_, Shard>,
+        chunk: &mut Option<Chunk>,
+        put: &mut impl FnMut(&mut Shard, &mut Option<Chunk>) -> Attempt,
+    ) -> Attempt {
+        if shard.closed {
+            return Attempt::Closed;
+        }
+        if shard.credits == 0 {
+            shard.credits = self.credits.take(self.layout.grain);
+            if shard.credits == 0 {
+                return Attempt::NeedsCredit;
+            }
+        }
+        put(&mut shard, chunk)
+    }
+
+    /// The preferred shard, or the next that nobody holds.
+    #[inline]
+    fn any_shard(&self, preferred: usize) -> MutexGuard<'_, Shard> {
+        let mask = self.shards.len() - 1;
+        for offset in 0..self.shards.len() {
+            let shard = &self.shards[preferred.wrapping_add(offset) & mask];
+            if let Some(guard) = try_lock(&shard.0) {
+                return guard;
+            }
+        }
+        lock(&self.shards[preferred & mask].0)
+    }
+
+    /// Moves all that waits into `out`, in the order of each shard. With `close`, later pushes are
+    /// counted as [`AfterShutdown`](DropReason::AfterShutdown); each span is on one side or the
+    /// other. The spans keep their credits until [`release`](Self::release).
+    pub(crate) fn drain(&self, close: bool, out: &mut Vec<Chunk>) {
+        for shard in &self.shards {
+            let mut shard = lock(&shard.0);
+            shard.closed |= close;
+            out.append(&mut shard.full);
+            if shard.open.spans() > 0 {
+                out.push(std::mem::take(&mut shard.open));
+            }
+            shard.unpublished = 0;
+            let published = std::mem::take(&mut shard.published);
+            drop(shard);
+            if published > 0 {
+                self.wake.subtract(published);
+            }
+        }
+    }
+
+    /// `spans` wait no longer: others may.
+    pub(crate) fn release(&self, spans: usize) {
+        self.credits.release(spans);
+    }
+
+    /// Spans that wait, drained ones included whose credits were not released.
+    pub(crate) fn queued(&self) -> usize {
+        let unused: usize = self.shards.iter().map(|s| lock(&s.0).credits).sum();
+        self.credits
+            .limit()
+            .saturating_sub(self.credits.free())
+            .saturating_sub(unused)
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<ChunkPool> {
+        &self.pool
+    }
+
+    /// What `spans` that take `bytes` count towards a batch.
+    pub(crate) fn load_of(&self, spans: usize, bytes: usize) -> usize {
+        self.layout.load_of(spans, bytes)
+    }
+}
+
+impl Layout {
+    fn make_chunk(&self) -> Chunk {
+        Chunk::with_capacity(self.chunk)
+    }
+
+    /// A batch is full by spans or by bytes: bytes count as so many spans.
+    fn load_of(&self, spans: usize, bytes: usize) -> usize {
+        let Bounds {
+            batch, batch_bytes, ..
+        } = self.bounds;
+        spans.max(bytes.saturating_mul(batch) / batch_bytes.max(1))
+    }
+}
+
+impl Shard {
+    /// Copies a span into the open chunk; `spare` is used, or wanted, where that has no room.
+    #[inline]
+    fn append(
+        &mut self,
+        layout: &Layout,
+        wake: &Wake,
+        data: TelemetryData<'_>,
+        len: usize,
+        spare: &mut Option<Chunk>,
+    ) -> Attempt {
+        let mut heavy = 0;
+        if !self.open.fits(data.scope, len) {
+            let Some(empty) = spare.take() else {
+                return Attempt::NeedsChunk;
+            };
+            let filled = std::mem::replace(&mut self.open, empty);
+            if filled.spans() > 0 {
+                heavy = layout.surplus(&filled);
+                self.full.push(filled);
+            }
+        }
+        self.open.append(data);
+        self.count(layout, wake, heavy)
+    }
+
+    /// Takes in a chunk that holds one large span.
+    fn admit(&mut self, layout: &Layout, wake: &Wake, alone: &mut Option<Chunk>) -> Attempt {
+        let Some(chunk) = alone.take() else {
+            return Attempt::Done { ring: false };
+        };
+        let heavy = layout.surplus(&chunk);
+        self.full.push(chunk);
+        self.count(layout, wake, heavy)
+    }
+
+    /// One span more; `heavy` is load beyond the number of spans.
+    #[inline]
+    fn count(&mut self, layout: &Layout, wake: &Wake, heavy: usize) -> Attempt {
+        self.credits -= 1;
+        self.unpublished += 1;
+        let mut ring = false;
+        if self.unpublished >= layout.step || heavy > 0 {
+            let load = std::mem::take(&mut self.unpublished) + heavy;
+            self.published += load;
+            // Under the lock, so that a drain never takes back what is not yet there.
+            ring = wake.add(load);
+        }
+        Attempt::Done { ring }
+    }
+}
+
+impl Layout {
+    /// What a closed chunk counts beyond its spans, because they are large.
+    fn surplus(&self, chunk: &Chunk) -> usize {
+        let spans = chunk.spans() as usize;
+        self.load_of(spans, chunk.len()) - spans
+    }
+}
+
+#[cfg(all(test, not(tracing_otlp_loom)))]
+mod tests;

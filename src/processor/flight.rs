@@ -1,0 +1,253 @@
+//! Batches under way: each settles exactly once, whatever happens to the task that sends it.
+
+use std::collections::HashMap;
+use std::future::Future;
+
+use tokio::runtime::Handle;
+use tokio::task::{Id, JoinError, JoinSet};
+
+use crate::export::Outcome;
+use crate::stats::{Counters, DropReason};
+use crate::sync::{Arc, AtomicBool, Ordering};
+
+/// The spans of one batch, until it is known what became of them.
+#[derive(Debug)]
+struct Claim {
+    spans: u64,
+    settled: AtomicBool,
+    counters: Arc<Counters>,
+}
+
+/// What a settled batch means to those who wait for a flush.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    /// The number of its first span.
+    pub(crate) start: u64,
+    pub(crate) spans: u64,
+    /// Spans that did not arrive, or were rejected.
+    pub(crate) lost: u64,
+    pub(crate) error: Option<String>,
+}
+
+impl Claim {
+    fn new(spans: u64, counters: &Arc<Counters>) -> Arc<Self> {
+        counters.in_flight.fetch_add(spans, Ordering::Relaxed);
+        Arc::new(Self {
+            spans,
+            settled: AtomicBool::new(false),
+            counters: Arc::clone(counters),
+        })
+    }
+
+    /// Counts `outcome`, the first time; how many spans were lost by it.
+    fn settle(&self, outcome: &Outcome) -> u64 {
+        if self.settled.swap(true, Ordering::Relaxed) {
+            return 0;
+        }
+        let counters = &self.counters;
+        // An exporter may err; our sums do not.
+        let mut left = self.spans;
+        let mut claim = |count: u64| {
+            let count = count.min(left);
+            left -= count;
+            count
+        };
+        let delivered = claim(outcome.delivered);
+        let rejected = claim(outcome.rejected);
+        for (reason, count) in &outcome.dropped {
+            counters.drop_spans(*reason, claim(*count));
+        }
+        counters.drop_spans(DropReason::Internal, left);
+        counters.delivered.fetch_add(delivered, Ordering::Relaxed);
+        counters.rejected.fetch_add(rejected, Ordering::Relaxed);
+        counters
+            .retries
+            .fetch_add(outcome.retries, Ordering::Relaxed);
+        let requests = if delivered + rejected == self.spans {
+            &counters.requests_ok
+        } else {
+            &counters.requests_failed
+        };
+        requests.fetch_add(1, Ordering::Relaxed);
+        if let Some(error) = &outcome.error {
+            counters.set_last_error(error.clone());
+        }
+        counters.in_flight.fetch_sub(self.spans, Ordering::Relaxed);
+        self.spans - delivered
+    }
+
+    /// Without an outcome it cannot be said whether the spans arrived.
+    fn give_up(&self, reason: DropReason, error: &str) -> u64 {
+        self.settle(&Outcome::dropped(reason, self.spans, error))
+    }
+}
+
+/// The task's hold on its claim: a future that is dropped, or panics, settles too.
+struct Held(Arc<Claim>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Settled claims, the common case, must not pay for a message.
+        if self.0.settled.load(Ordering::Relaxed) {
+            return;
+        }
+        if std::thread::panicking() {
+            self.0
+                .give_up(DropReason::Internal, "the exporter panicked");
+        } else {
+            self.0.give_up(DropReason::Unconfirmed, CANCELLED);
+        }
+    }
+}
+
+const CANCELLED: &str = "the export was cancelled before an answer came";
+
+/// The batches that are being sent.
+#[derive(Debug)]
+pub(crate) struct Flights {
+    tasks: JoinSet<(u64, Option<String>)>,
+    under_way: HashMap<Id, (u64, Arc<Claim>)>,
+    counters: Arc<Counters>,
+}
+
+impl Flights {
+    pub(crate) fn new(counters: Arc<Counters>) -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            under_way: HashMap::new(),
+            counters,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// The number of the earliest span that is under way.
+    pub(crate) fn earliest(&self) -> Option<u64> {
+        self.under_way.values().map(|(start, _)| *start).min()
+    }
+
+    /// Counts `spans` as in flight, numbered from `start`, until `send` has said what became of
+    /// them.
+    pub(crate) fn launch(
+        &mut self,
+        start: u64,
+        spans: u64,
+        send: impl Future<Output = Outcome> + Send + 'static,
+        runtime: &Handle,
+    ) {
+        let claim = Claim::new(spans, &self.counters);
+        let held = Held(Arc::clone(&claim));
+        let task = async move {
+            let outcome = send.await;
+            (held.0.settle(&outcome), outcome.error)
+        };
+        let id = self.tasks.spawn_on(task, runtime).id();
+        self.under_way.insert(id, (start, claim));
+    }
+
+    /// The next batch to be settled; pending while none is under way. Cancel safe.
+    pub(crate) async fn landed(&mut self) -> Settled {
+        match self.tasks.join_next_with_id().await {
+            Some(joined) => self.account(joined),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// As [`landed`](Self::landed), if one is settled already.
+    pub(crate) fn try_landed(&mut self) -> Option<Settled> {
+        let joined = self.tasks.try_join_next_with_id()?;
+        Some(self.account(joined))
+    }
+
+    fn account(&mut self, joined: Result<(Id, (u64, Option<String>)), JoinError>) -> Settled {
+        let (id, ended) = match joined {
+            Ok((id, ended)) => (id, Ok(ended)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        let Some((start, claim)) = self.under_way.remove(&id) else {
+            return Settled::default();
+        };
+        let (lost, error) = ended.unwrap_or_else(|error| {
+            let error = match error.try_into_panic() {
+                Ok(panic) => format!("the exporter panicked: {}", message_of(&*panic)),
+                Err(_) => CANCELLED.to_owned(),
+            };
+            // `Held` has counted them; the message now is the better one.
+            claim.give_up(DropReason::Internal, &error);
+            self.counters.set_last_error(error.clone());
+            (claim.spans, Some(error))
+        });
+        Settled {
+            start,
+            spans: claim.spans,
+            lost,
+            error,
+        }
+    }
+
+    /// Cancels what is under way and settles it, though a task may hold its thread for ever.
+    pub(crate) fn cancel(&mut self) -> Vec<Settled> {
+        self.tasks.abort_all();
+        // Tasks that no longer matter end with the runtime.
+        self.tasks.detach_all();
+        self.under_way
+            .drain()
+            .map(|(_, (start, claim))| Settled {
+                start,
+                spans: claim.spans,
+                lost: claim.give_up(DropReason::Unconfirmed, CANCELLED),
+                error: Some(CANCELLED.to_owned()),
+            })
+            .collect()
+    }
+}
+
+/// What a panic said.
+pub(crate) fn message_of(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counters_after(spans: u64, outcome: &Outcome) -> crate::stats::Stats {
+        let counters = Counters::new();
+        let claim = Claim::new(spans, &counters);
+        assert_eq!(counters.snapshot().in_flight, spans);
+        claim.settle(outcome);
+        claim.settle(&Outcome::delivered(spans));
+        drop(Held(claim));
+        counters.snapshot()
+    }
+
+    #[test]
+    fn an_outcome_that_does_not_add_up_is_made_to() {
+        let short = counters_after(10, &Outcome::delivered(7));
+        assert_eq!((short.delivered, short.in_flight), (7, 0));
+        assert_eq!(short.dropped(DropReason::Internal), 3);
+        let long = Outcome::delivered(9).merge(Outcome::dropped(DropReason::Refused, 9, "no"));
+        let long = counters_after(10, &long);
+        assert_eq!((long.delivered, long.dropped_total()), (9, 1));
+        assert_eq!(long.dropped(DropReason::Refused), 1);
+        assert_eq!((long.requests_ok, long.requests_failed), (0, 1));
+    }
+
+    #[test]
+    fn a_partial_success_is_a_request_that_went_well() {
+        let outcome = Outcome {
+            delivered: 7,
+            rejected: 3,
+            ..Outcome::default()
+        };
+        let stats = counters_after(10, &outcome);
+        assert_eq!((stats.requests_ok, stats.requests_failed), (1, 0));
+        assert_eq!((stats.rejected, stats.dropped_total()), (3, 0));
+    }
+}

@@ -1,0 +1,371 @@
+//! [`BatchProcessor`]: the handle that layer and guard hold.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Runtime;
+use tracing::dispatcher::WeakDispatch;
+
+use super::batch::Scopes;
+use super::buffer::{Bounds, TelemetryBuffer};
+use super::record::{ScopeId, TelemetryData};
+use super::ticket::{Desk, Resolution, Ticket, Wish};
+use super::wake::Wake;
+use super::worker::{EverySecond, Settings, Worker};
+use crate::config::{BatchConfig, WorkerConfig};
+use crate::diagnostics::{Diagnostics, Voice};
+use crate::error::Error;
+use crate::export::Exporter;
+use crate::pool::Budget;
+use crate::stats::{Counters, DropReason, Stats};
+use crate::suppress;
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
+
+/// Takes closed spans from any thread and brings them to an [`Exporter`] from its own.
+///
+/// A clone is another handle of the same queue and worker. When the last handle is gone the worker
+/// sends what is queued, within [`BatchConfig::shutdown_timeout`], and ends; nobody waits for it.
+#[derive(Clone)]
+pub struct BatchProcessor {
+    shared: Arc<Shared>,
+    last: Arc<LastHandle>,
+}
+
+/// What handles and worker share.
+pub(crate) struct Shared {
+    pub(crate) buffer: TelemetryBuffer,
+    pub(crate) desk: Desk,
+    pub(crate) wake: Arc<Wake>,
+    pub(crate) scopes: Scopes,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) voice: Arc<Voice>,
+    budget: Arc<Budget>,
+}
+
+/// What a pipeline shares with its processor.
+pub(crate) struct Surroundings {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) budget: Arc<Budget>,
+    /// Spoken once, as soon as somebody listens.
+    pub(crate) warnings: Vec<String>,
+    /// Called by the worker about once a second.
+    pub(crate) every_second: Option<EverySecond>,
+}
+
+impl Surroundings {
+    pub(crate) fn new(batch: &BatchConfig) -> Self {
+        Self {
+            counters: Counters::new(),
+            budget: Budget::new(batch.max_memory),
+            warnings: Vec::new(),
+            every_second: None,
+        }
+    }
+}
+
+/// The largest request that is formed of several spans. Well below the 4 MiB that gRPC servers take
+/// unless told otherwise, so that they take it (PAIN 28).
+const BATCH_BYTES: usize = 1 << 20;
+
+impl BatchProcessor {
+    /// Starts the worker's thread and runtime. `resource` holds the encoded fields of
+    /// `ResourceSpans` other than `scope_spans`.
+    ///
+    /// Does no I/O. Fails if the system refuses a thread or what a runtime needs.
+    pub fn start<E: Exporter>(
+        exporter: E,
+        batch: &BatchConfig,
+        worker: &WorkerConfig,
+        resource: Bytes,
+    ) -> Result<Self, Error> {
+        Self::start_within(exporter, batch, worker, resource, Surroundings::new(batch))
+    }
+
+    /// As [`start`](Self::start), as part of a pipeline.
+    pub(crate) fn start_within<E: Exporter>(
+        exporter: E,
+        batch: &BatchConfig,
+        worker: &WorkerConfig,
+        resource: Bytes,
+        surroundings: Surroundings,
+    ) -> Result<Self, Error> {
+        let Surroundings {
+            counters,
+            budget,
+            warnings,
+            every_second,
+        } = surroundings;
+        let queue = batch.max_queue_size.max(1);
+        let max_spans = batch.max_export_batch_size.clamp(1, queue);
+        let max_bytes = BATCH_BYTES.min(budget.limit() / 4).max(1);
+        let at_once = batch.schedule_delay.is_zero();
+        let settings = Settings {
+            max_spans,
+            max_bytes,
+            // No delay: the first span completes a batch, and the clock has little to add.
+            delay: if at_once {
+                Duration::from_secs(1)
+            } else {
+                batch.schedule_delay
+            },
+            export_timeout: batch.export_timeout,
+        };
+        let bounds = Bounds {
+            spans: queue,
+            batch: max_spans,
+            batch_bytes: max_bytes,
+        };
+        let wake = Arc::new(Wake::new());
+        let parallelism = thread::available_parallelism().map_or(1, usize::from);
+        let shared = Arc::new(Shared {
+            buffer: TelemetryBuffer::new(
+                bounds,
+                parallelism,
+                &budget,
+                Arc::clone(&wake),
+                Arc::clone(&counters),
+            ),
+            desk: Desk::default(),
+            wake,
+            scopes: Scopes::default(),
+            counters,
+            voice: Arc::default(),
+            budget,
+        });
+        let runtime = build_runtime(worker)?;
+        let diagnostics = Diagnostics::new(
+            Arc::clone(&shared.voice),
+            Arc::clone(&shared.counters),
+            warnings,
+        );
+        let life = Worker::new(
+            Arc::clone(&shared),
+            exporter,
+            resource,
+            settings,
+            runtime.handle().clone(),
+            diagnostics,
+            every_second,
+        );
+        start_thread(worker, runtime, life)?;
+        let last = Arc::new(LastHandle {
+            shared: Arc::clone(&shared),
+            timeout: batch.shutdown_timeout,
+        });
+        Ok(Self { shared, last })
+    }
+
+    /// Makes an instrumentation scope known: the encoded fields of `ScopeSpans` other than `spans`.
+    pub fn register_scope(&self, encoded: Bytes) -> ScopeId {
+        self.shared.scopes.register(encoded)
+    }
+
+    /// Queues a closed span, by copying it, or counts why it could not be queued (BSP-5).
+    ///
+    /// Does no I/O, reads no clock, and allocates nothing in the steady state.
+    #[inline]
+    pub fn push(&self, data: TelemetryData<'_>) {
+        self.shared.buffer.push(preferred_shard(), data);
+    }
+
+    /// Sends every span that was pushed before this call, and resolves when it is known what became
+    /// of them (BSP-6). Begins at once, whether or not the future is polled, and needs no runtime.
+    ///
+    /// After a shutdown there is nothing to do: `Ok`. Otherwise an error if the `timeout` passed
+    /// first, or if spans it covers were lost.
+    pub fn force_flush(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        Resolution(self.submit(Wish::Flush, timeout))
+    }
+
+    /// [`force_flush`](Self::force_flush) for code that is not async; it may be called on a
+    /// runtime's thread too, which it blocks.
+    pub fn force_flush_blocking(&self, timeout: Duration) -> Result<(), Error> {
+        self.block(Wish::Flush, timeout)
+    }
+
+    /// Refuses further spans, sends what is queued, and ends the worker; at the deadline, whatever
+    /// is not sent is counted as lost (BSP-7). Begins at once, whether or not the future is polled.
+    ///
+    /// The first call decides: later ones wait for it, and return what it returned.
+    pub fn shutdown(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        Resolution(self.submit(Wish::Shutdown, timeout))
+    }
+
+    /// [`shutdown`](Self::shutdown) for code that is not async; it may be called on a runtime's
+    /// thread too, which it blocks.
+    pub fn shutdown_blocking(&self, timeout: Duration) -> Result<(), Error> {
+        self.block(Wish::Shutdown, timeout)
+    }
+
+    /// How it stands with the spans that were pushed. `started` and `open` are the layer's to tell.
+    pub fn stats(&self) -> Stats {
+        let shared = &self.shared;
+        let mut stats = shared.counters.snapshot();
+        stats.queued = shared.buffer.queued() as u64;
+        stats.memory_used = shared.budget.used() as u64;
+        stats.memory_limit = shared.budget.limit() as u64;
+        stats
+    }
+
+    /// Where the worker's own events go; until then, to the global default.
+    pub(crate) fn set_dispatch(&self, dispatch: WeakDispatch) {
+        self.shared.voice.set_dispatch(dispatch);
+        // So that warnings of the start are not spoken seconds later.
+        self.shared.wake.ring();
+    }
+
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.shared.counters
+    }
+
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.shared.budget
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shared.desk.is_closed()
+    }
+
+    fn submit(&self, wish: Wish, timeout: Duration) -> Arc<Ticket> {
+        self.shared.desk.submit(wish, timeout, &self.shared.wake)
+    }
+
+    fn block(&self, wish: Wish, timeout: Duration) -> Result<(), Error> {
+        if suppress::is_suppressed() {
+            return Err(Error::worker(
+                "a blocking flush or shutdown on the worker's own thread would wait for itself; \
+                 await the async one there",
+            ));
+        }
+        let ticket = self.submit(wish, timeout);
+        if let Some(verdict) = ticket.wait() {
+            return verdict.map_err(Error::from);
+        }
+        // The worker's thread is held by an exporter: its deadline is kept here.
+        if wish == Wish::Shutdown {
+            self.shared.close_queue(DropReason::ShutdownTimeout);
+            self.shared.desk.close(ticket.timed_out());
+        }
+        ticket.timed_out().map_err(Error::from)
+    }
+}
+
+impl Shared {
+    /// Refuses further spans and counts as lost what the worker has not drained.
+    pub(crate) fn close_queue(&self, reason: DropReason) {
+        let mut rest = Vec::new();
+        self.buffer.drain(true, &mut rest);
+        for chunk in rest {
+            let spans = chunk.spans();
+            self.counters.drop_spans(reason, u64::from(spans));
+            self.buffer.release(spans as usize);
+            chunk.recycle(self.buffer.pool());
+        }
+    }
+}
+
+impl fmt::Debug for BatchProcessor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BatchProcessor")
+            .field("stats", &self.stats())
+            .field("shutdown_timeout", &self.last.timeout)
+            .finish()
+    }
+}
+
+/// Ends the worker when no handle is left that could.
+struct LastHandle {
+    shared: Arc<Shared>,
+    timeout: Duration,
+}
+
+impl Drop for LastHandle {
+    fn drop(&mut self) {
+        let Shared { desk, wake, .. } = &*self.shared;
+        desk.submit(Wish::Shutdown, self.timeout, wake);
+    }
+}
+
+/// The runtime is the worker's own: all its threads are marked, so that what they trace is not
+/// captured (EH-3).
+fn build_runtime(config: &WorkerConfig) -> Result<Runtime, Error> {
+    let mut builder = match config.threads {
+        None => tokio::runtime::Builder::new_current_thread(),
+        Some(threads) => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(threads.max(1));
+            builder
+        }
+    };
+    if let Some(size) = config.stack_size {
+        builder.thread_stack_size(size);
+    }
+    builder
+        .enable_all()
+        .thread_name(&config.thread_name)
+        .on_thread_start(suppress::mark_thread)
+        .build()
+        .map_err(|e| {
+            Error::worker(format!("the worker's runtime could not start: {e}")).with_source(e)
+        })
+}
+
+fn start_thread<E: Exporter>(
+    config: &WorkerConfig,
+    runtime: Runtime,
+    worker: Worker<E>,
+) -> Result<(), Error> {
+    let mut builder = thread::Builder::new().name(config.thread_name.clone());
+    if let Some(size) = config.stack_size {
+        builder = builder.stack_size(size);
+    }
+    // If there is no thread, the runtime must not be dropped on this one: it may be a runtime's.
+    let runtime = Arc::new(Mutex::new(Some(runtime)));
+    let theirs = Arc::clone(&runtime);
+    let started = builder.spawn(move || {
+        let runtime = lock(&theirs).take();
+        if let Some(runtime) = runtime {
+            worker.live(runtime);
+        }
+    });
+    started.map(drop).map_err(|e| {
+        if let Some(runtime) = lock(&runtime).take() {
+            runtime.shutdown_background();
+        }
+        Error::worker(format!("the worker's thread could not start: {e}")).with_source(e)
+    })
+}
+
+/// The calling thread's shard: threads are dealt out in turn.
+#[inline]
+fn preferred_shard() -> usize {
+    thread_local! {
+        static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+    #[cold]
+    fn deal(shard: &Cell<usize>) -> usize {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        shard.set(NEXT.fetch_add(1, Ordering::Relaxed) & (usize::MAX >> 1));
+        shard.get()
+    }
+    // A span may close in a destructor that runs after this thread's locals: any shard will do.
+    SHARD
+        .try_with(|shard| match shard.get() {
+            usize::MAX => deal(shard),
+            dealt => dealt,
+        })
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

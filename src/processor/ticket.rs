@@ -1,0 +1,272 @@
+//! [`Ticket`]: somebody waits for a flush or the shutdown; [`Desk`]: where the worker finds them.
+//!
+//! Handing in a ticket and the worker's picking it up pass through one lock, so whatever the caller
+//! pushed before is in the shards when the worker, ticket in hand, drains them.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::wake::Wake;
+use crate::error::Error;
+use crate::sync::{Arc, Condvar, Mutex, lock, wait, wait_timeout};
+
+/// What a ticket asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Flush,
+    Shutdown,
+}
+
+impl Wish {
+    fn step(self) -> &'static str {
+        match self {
+            Self::Flush => "flush",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// How it ended, for everybody who asks.
+pub(crate) type Verdict = Result<(), Fault>;
+
+/// An [`Error`] that can be told more than once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Timeout(Wish, Duration),
+    Lost { spans: u64, why: Option<String> },
+    Worker(&'static str),
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Timeout(wish, after) => Error::timeout(wish.step(), after),
+            Fault::Lost { spans, why } => Error::export(match why {
+                Some(why) => format!("{spans} spans could not be delivered: {why}"),
+                None => format!("{spans} spans could not be delivered"),
+            }),
+            Fault::Worker(message) => Error::worker(message),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(crate) wish: Wish,
+    pub(crate) timeout: Duration,
+    /// `None`: so far away that no clock can say it.
+    pub(crate) deadline: Option<Instant>,
+    state: Mutex<State>,
+    resolved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    verdict: Option<Verdict>,
+    waker: Option<Waker>,
+}
+
+/// How much longer than its deadline a blocking call waits for the worker to say how it ended; the
+/// worker keeps the deadline itself, unless an exporter blocks its thread.
+const GRACE: Duration = Duration::from_millis(60);
+
+impl Ticket {
+    fn new(wish: Wish, timeout: Duration) -> Self {
+        Self {
+            wish,
+            timeout,
+            deadline: Instant::now().checked_add(timeout),
+            state: Mutex::new(State::default()),
+            resolved: Condvar::new(),
+        }
+    }
+
+    /// The first verdict counts.
+    pub(crate) fn resolve(&self, verdict: Verdict) {
+        let waker = {
+            let mut state = lock(&self.state);
+            state.verdict.get_or_insert(verdict);
+            state.waker.take()
+        };
+        self.resolved.notify_all();
+        if let Some(waker) = waker {
+            // Foreign code: the executor that polled the future.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+    }
+
+    pub(crate) fn timed_out(&self) -> Verdict {
+        Err(Fault::Timeout(self.wish, self.timeout))
+    }
+
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Blocks until it is resolved, or a little past the deadline if the worker cannot say.
+    pub(crate) fn wait(&self) -> Option<Verdict> {
+        let limit = self.deadline.and_then(|d| d.checked_add(GRACE));
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(verdict) = &state.verdict {
+                return Some(verdict.clone());
+            }
+            state = match limit {
+                None => wait(&self.resolved, state),
+                Some(limit) => {
+                    let left = limit.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return None;
+                    }
+                    wait_timeout(&self.resolved, state, left)
+                }
+            };
+        }
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Verdict> {
+        let mut state = lock(&self.state);
+        if let Some(verdict) = &state.verdict {
+            return Poll::Ready(verdict.clone());
+        }
+        // Foreign code again (clone and drop of a waker), but it may not be ours that it takes.
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+/// Resolves when the worker has resolved the ticket; needs no runtime of its own.
+#[derive(Debug)]
+pub(crate) struct Resolution(pub(crate) Arc<Ticket>);
+
+impl Future for Resolution {
+    type Output = Result<(), Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll(cx).map_err(Error::from)
+    }
+}
+
+/// Where tickets are handed in.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    state: Mutex<DeskState>,
+}
+
+#[derive(Debug, Default)]
+struct DeskState {
+    waiting: Vec<Arc<Ticket>>,
+    /// How the shutdown ended, once the worker is gone.
+    closed: Option<Verdict>,
+}
+
+impl Desk {
+    /// Hands in a ticket and wakes the worker; resolved at once if the worker is gone.
+    pub(crate) fn submit(&self, wish: Wish, timeout: Duration, wake: &Wake) -> Arc<Ticket> {
+        let ticket = Arc::new(Ticket::new(wish, timeout));
+        let closed = {
+            let mut state = lock(&self.state);
+            if state.closed.is_none() {
+                state.waiting.push(Arc::clone(&ticket));
+            }
+            state.closed.clone()
+        };
+        match closed {
+            None => wake.ring(),
+            Some(verdict) => ticket.resolve(after_close(wish, verdict)),
+        }
+        ticket
+    }
+
+    /// What was handed in since.
+    pub(crate) fn collect(&self) -> Vec<Arc<Ticket>> {
+        std::mem::take(&mut lock(&self.state).waiting)
+    }
+
+    /// The worker is gone: answers who waits, and from now on everybody at once. The first verdict
+    /// counts (BSP-7).
+    pub(crate) fn close(&self, verdict: Verdict) {
+        let (waiting, verdict) = {
+            let mut state = lock(&self.state);
+            let verdict = state.closed.get_or_insert(verdict).clone();
+            (std::mem::take(&mut state.waiting), verdict)
+        };
+        for ticket in waiting {
+            ticket.resolve(after_close(ticket.wish, verdict.clone()));
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.state).closed.is_some()
+    }
+}
+
+/// After a shutdown there is nothing to flush (BSP-7), whatever became of the shutdown itself.
+fn after_close(wish: Wish, verdict: Verdict) -> Verdict {
+    match (wish, verdict) {
+        (Wish::Flush, Err(Fault::Timeout(..) | Fault::Lost { .. })) => Ok(()),
+        (_, verdict) => verdict,
+    }
+}
+
+#[cfg(all(test, not(tracing_otlp_loom)))]
+#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_ticket_resolves_once_for_waiters_of_both_kinds() {
+        let (desk, wake) = (Desk::default(), Wake::new());
+        let ticket = desk.submit(Wish::Flush, LONG, &wake);
+        let mut future = tokio_test::task::spawn(Resolution(Arc::clone(&ticket)));
+        assert!(future.poll().is_pending());
+        let waiter = {
+            let ticket = Arc::clone(&ticket);
+            std::thread::spawn(move || ticket.wait())
+        };
+        for taken in desk.collect() {
+            taken.resolve(Ok(()));
+            taken.resolve(Err(Fault::Worker("late")));
+        }
+        assert_eq!(waiter.join().unwrap(), Some(Ok(())));
+        assert!(future.is_woken());
+        assert!(matches!(future.poll(), Poll::Ready(Ok(()))));
+    }
+
+    #[test]
+    fn a_blocking_wait_ends_although_nobody_answers() {
+        let ticket = Desk::default().submit(Wish::Flush, Duration::from_millis(5), &Wake::new());
+        assert_eq!(ticket.wait(), None);
+        let far = Desk::default().submit(Wish::Flush, Duration::MAX, &Wake::new());
+        assert!(!far.is_overdue(Instant::now() + LONG));
+    }
+
+    /// BSP-7: later calls get the first outcome, a later flush has nothing to do.
+    #[test]
+    fn a_closed_desk_answers_at_once_with_the_first_verdict() {
+        let (desk, wake) = (Desk::default(), Wake::new());
+        let early = desk.submit(Wish::Shutdown, LONG, &wake);
+        let lost = Err(Fault::Lost {
+            spans: 3,
+            why: Some("no route".into()),
+        });
+        desk.close(lost.clone());
+        desk.close(Ok(()));
+        assert_eq!(early.wait(), Some(lost.clone()));
+        assert_eq!(desk.submit(Wish::Shutdown, LONG, &wake).wait(), Some(lost));
+        assert_eq!(desk.submit(Wish::Flush, LONG, &wake).wait(), Some(Ok(())));
+        let error = desk.submit(Wish::Shutdown, LONG, &wake).wait().unwrap();
+        assert_eq!(
+            Error::from(error.unwrap_err()).to_string(),
+            "3 spans could not be delivered: no route"
+        );
+    }
+}

@@ -1,0 +1,474 @@
+//! The `otlp-worker` thread: wait, take, send, settle.
+//!
+//! It has a runtime of its own, so it needs none of the application's and outlives them. Nothing it
+//! calls may end it: a panic of an exporter costs one batch or a pause.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::runtime::{Handle, Runtime};
+use tokio::time::{sleep_until, timeout};
+
+use super::batch::{Cut, Staging};
+use super::chunk::Chunk;
+use super::flight::{Flights, Settled, message_of};
+use super::handle::Shared;
+use super::ticket::{Fault, Ticket, Verdict, Wish};
+use crate::diagnostics::Diagnostics;
+use crate::export::{Batch, Exporter, Outcome};
+use crate::stats::DropReason;
+use crate::suppress;
+use crate::sync::{Arc, Ordering};
+
+/// The worker's numbers.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// Spans of a batch.
+    pub(super) max_spans: usize,
+    /// Bytes of a batch, unless a single span is larger.
+    pub(super) max_bytes: usize,
+    pub(super) delay: Duration,
+    pub(super) export_timeout: Option<Duration>,
+}
+
+/// What the worker is asked to call about once a second.
+pub(crate) type EverySecond = Box<dyn FnMut() + Send>;
+
+pub(super) struct Worker<E: Exporter> {
+    shared: Arc<Shared>,
+    exporter: Arc<E>,
+    resource: Bytes,
+    settings: Settings,
+    runtime: Handle,
+    diagnostics: Diagnostics,
+    every_second: Option<EverySecond>,
+    next_second: Instant,
+    /// What has been drained; it keeps its credits until it is sent.
+    staging: Staging,
+    /// Between shards and staging; kept for its memory.
+    drained: Vec<Chunk>,
+    flights: Flights,
+    /// Staged spans below this number go out, be the batch full or not.
+    send_upto: u64,
+    /// When the schedule delay is over.
+    next_tick: Instant,
+    tickets: Vec<Pending>,
+    closing: Option<Arc<Ticket>>,
+    finishing: bool,
+    /// The pause after a panic, and when it ends.
+    backoff: Duration,
+    resume_at: Instant,
+}
+
+/// A ticket that is being worked on.
+struct Pending {
+    ticket: Arc<Ticket>,
+    /// It covers the spans below this number.
+    upto: u64,
+    lost: u64,
+    why: Option<String>,
+}
+
+enum Act {
+    Send,
+    Stop,
+}
+
+const MIN_BACKOFF: Duration = Duration::from_millis(10);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// How long sends that the exporter was told to cut short may take to say what became of them.
+const LAST_WORDS: Duration = Duration::from_millis(30);
+/// The longest sleep: losses are noticed in time also with a long schedule delay.
+const LOOK_UP: Duration = Duration::from_secs(5);
+
+impl<E: Exporter> Worker<E> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        exporter: E,
+        resource: Bytes,
+        settings: Settings,
+        runtime: Handle,
+        diagnostics: Diagnostics,
+        every_second: Option<EverySecond>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            staging: Staging::new(Arc::clone(shared.buffer.pool())),
+            flights: Flights::new(Arc::clone(&shared.counters)),
+            next_tick: later(now, settings.delay),
+            exporter: Arc::new(exporter),
+            shared,
+            resource,
+            settings,
+            runtime,
+            diagnostics,
+            every_second,
+            next_second: now,
+            drained: Vec::new(),
+            send_upto: 0,
+            tickets: Vec::new(),
+            closing: None,
+            finishing: false,
+            backoff: Duration::ZERO,
+            resume_at: now,
+        }
+    }
+
+    /// The life of the thread.
+    pub(super) fn live(mut self, runtime: Runtime) {
+        suppress::mark_thread();
+        let _obituary = Obituary(Arc::clone(&self.shared));
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))) {
+            if self.finishing {
+                break;
+            }
+            self.recover(message_of(&*panic));
+        }
+        // A look-up of a name, for one, would hold an ordinary shutdown for as long as it likes.
+        runtime.shutdown_background();
+    }
+
+    async fn run(&mut self) {
+        while let Act::Send = self.wait().await {
+            let Some(permit) = self.permit().await else {
+                continue;
+            };
+            if let Some(cut) = self.take() {
+                self.send(permit, cut);
+                // An exporter that is always ready must not keep its own sends from running.
+                tokio::task::yield_now().await;
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Until something is to be sent, or all is done (BSP-4).
+    async fn wait(&mut self) -> Act {
+        loop {
+            self.attend();
+            if self.is_over() {
+                return Act::Stop;
+            }
+            if self.is_due() {
+                return Act::Send;
+            }
+            let staged = self.staged_load();
+            let missing = self.settings.max_spans.saturating_sub(staged).max(1);
+            if self.shared.wake.arm(missing) {
+                self.event().await;
+                self.shared.wake.disarm();
+            } else {
+                self.drain(false);
+                // A batch's worth has come together, by spans or by bytes.
+                self.send_upto = self.send_upto.max(self.staging.start() + 1);
+                self.next_tick = later(Instant::now(), self.settings.delay);
+            }
+        }
+    }
+
+    /// The right to send a batch. Until it is given, spans stay in the bounded queue.
+    async fn permit(&mut self) -> Option<E::Permit> {
+        let exporter = Arc::clone(&self.exporter);
+        let resume_at = self.resume_at;
+        let mut ready = pin!(async move {
+            sleep_until(resume_at.into()).await;
+            exporter.ready().await
+        });
+        loop {
+            tokio::select! {
+                biased;
+                permit = &mut ready => return Some(permit),
+                () = self.event() => self.attend(),
+            }
+            if self.is_over() {
+                return None;
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<Cut> {
+        if self.staging.spans() < self.settings.max_spans {
+            self.drain(false);
+        }
+        let Settings {
+            max_spans,
+            max_bytes,
+            ..
+        } = self.settings;
+        let cut = self.staging.cut(max_spans, max_bytes, &self.shared.scopes);
+        if cut.is_none() {
+            // Bytes that are no spans: a defect of ours, and no reason to go round in circles.
+            self.abandon(DropReason::Internal, "the queue was damaged");
+        }
+        cut
+    }
+
+    fn send(&mut self, permit: E::Permit, cut: Cut) {
+        let Cut {
+            groups,
+            start,
+            spans,
+        } = cut;
+        let batch = Batch::new(self.resource.clone(), groups, spans);
+        let exporter = Arc::clone(&self.exporter);
+        let limit = self.settings.export_timeout;
+        let send = async move {
+            // Called in here, so that a panic is this task's alone.
+            let send = exporter.send(permit, batch);
+            match limit {
+                None => send.await,
+                Some(limit) => timeout(limit, send)
+                    .await
+                    .unwrap_or_else(|_| timed_out(spans as u64, limit)),
+            }
+        };
+        self.flights
+            .launch(start, spans as u64, send, &self.runtime);
+        self.shared.buffer.release(spans);
+    }
+
+    fn settle(&mut self, settled: Settled) {
+        if settled.lost == 0 {
+            self.backoff = Duration::ZERO;
+            return;
+        }
+        for pending in &mut self.tickets {
+            let covered = pending.upto.saturating_sub(settled.start);
+            if covered > 0 {
+                pending.lost += settled.lost.min(covered);
+                pending.why = settled.error.clone().or(pending.why.take());
+            }
+        }
+    }
+
+    /// All that must not wait for an exporter.
+    fn attend(&mut self) {
+        for ticket in self.shared.desk.collect() {
+            self.accept(ticket);
+        }
+        while let Some(settled) = self.flights.try_landed() {
+            self.settle(settled);
+        }
+        let now = Instant::now();
+        if now >= self.next_tick {
+            self.tick(now);
+        }
+        if let Some(call) = &mut self.every_second
+            && now >= self.next_second
+        {
+            self.next_second = later(now, Duration::from_secs(1));
+            call();
+        }
+        self.answer(now);
+        self.diagnostics.observe(now);
+    }
+
+    fn accept(&mut self, ticket: Arc<Ticket>) {
+        let closes = ticket.wish == Wish::Shutdown && self.closing.is_none();
+        self.drain(closes);
+        if closes {
+            self.closing = Some(Arc::clone(&ticket));
+        }
+        self.send_upto = self.staging.end();
+        self.tickets.push(Pending {
+            ticket,
+            upto: self.staging.end(),
+            lost: 0,
+            why: None,
+        });
+    }
+
+    /// The schedule delay is over: what waits goes out.
+    fn tick(&mut self, now: Instant) {
+        self.next_tick = later(now, self.settings.delay);
+        // With a batch at hand nothing is gained by taking chunks that are not full.
+        if self.staging.spans() < self.settings.max_spans {
+            self.drain(false);
+        }
+        if self.staging.spans() == 0 && self.flights.is_empty() {
+            self.shared.buffer.pool().trim();
+        }
+        self.send_upto = self.staging.end();
+    }
+
+    /// Tells those whose spans are settled, or whose patience is over.
+    fn answer(&mut self, now: Instant) {
+        if self.tickets.is_empty() {
+            return;
+        }
+        let earliest = self.flights.earliest().unwrap_or(u64::MAX);
+        let settled = self.staging.start().min(earliest);
+        let closing = self.closing.as_ref();
+        self.tickets.retain(|pending| {
+            let ticket = &pending.ticket;
+            if closing.is_some_and(|closing| Arc::ptr_eq(closing, ticket)) {
+                return true;
+            }
+            let verdict = if ticket.wish == Wish::Flush && pending.upto <= settled {
+                pending.verdict()
+            } else if ticket.is_overdue(now) {
+                ticket.timed_out()
+            } else {
+                return true;
+            };
+            ticket.resolve(verdict);
+            false
+        });
+    }
+
+    fn drain(&mut self, close: bool) {
+        self.shared.buffer.drain(close, &mut self.drained);
+        for chunk in self.drained.drain(..) {
+            self.staging.stage(chunk);
+        }
+    }
+
+    fn staged_load(&self) -> usize {
+        let (spans, bytes) = (self.staging.spans(), self.staging.bytes());
+        self.shared.buffer.load_of(spans, bytes)
+    }
+
+    fn is_due(&self) -> bool {
+        self.staging.spans() > 0
+            && (self.staging.start() < self.send_upto
+                || self.staged_load() >= self.settings.max_spans)
+    }
+
+    fn is_over(&self) -> bool {
+        self.closing.as_ref().is_some_and(|ticket| {
+            (self.staging.spans() == 0 && self.flights.is_empty())
+                || ticket.is_overdue(Instant::now())
+        })
+    }
+
+    /// Sleeps until there is something to attend to. Cancel safe.
+    async fn event(&mut self) {
+        let tickets = self.tickets.iter().filter_map(|p| p.ticket.deadline);
+        let second = self.every_second.is_some().then_some(self.next_second);
+        let until = tickets
+            .chain(second)
+            .fold(self.next_tick, Instant::min)
+            .min(later(Instant::now(), LOOK_UP));
+        let Self {
+            shared, flights, ..
+        } = self;
+        tokio::select! {
+            () = shared.wake.heard() => {}
+            settled = flights.landed() => self.settle(settled),
+            () = sleep_until(until.into()) => {}
+        }
+    }
+
+    /// After a panic: what was staged or in flight still is.
+    fn recover(&mut self, message: &str) {
+        let counters = &self.shared.counters;
+        counters.worker_restarts.fetch_add(1, Ordering::Relaxed);
+        counters.set_last_error(format!("the worker panicked: {message}"));
+        self.backoff = (self.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
+        self.resume_at = later(Instant::now(), self.backoff);
+        // The pause before the exporter is asked again keeps tickets and deadlines going. This one
+        // is for a defect elsewhere, which would turn the loop into a spin.
+        std::thread::sleep(MIN_BACKOFF);
+    }
+
+    /// The end: whatever is not settled by now is settled here (BSP-7).
+    async fn finish(&mut self) {
+        self.finishing = true;
+        let in_time = self.staging.spans() == 0 && self.flights.is_empty();
+        // A foreign method: may panic, may say nothing.
+        let exporter = Arc::clone(&self.exporter);
+        let _ = catch_unwind(AssertUnwindSafe(|| exporter.shutdown()));
+        let _ = timeout(LAST_WORDS, async {
+            while !self.flights.is_empty() {
+                let settled = self.flights.landed().await;
+                self.settle(settled);
+            }
+        })
+        .await;
+        for settled in self.flights.cancel() {
+            self.settle(settled);
+        }
+        self.abandon(
+            DropReason::ShutdownTimeout,
+            "the shutdown's deadline passed before they were sent",
+        );
+        self.diagnostics.finish();
+        let mut verdict = Ok(());
+        for pending in &self.tickets {
+            if self
+                .closing
+                .as_ref()
+                .is_some_and(|c| Arc::ptr_eq(c, &pending.ticket))
+            {
+                verdict = if in_time {
+                    pending.verdict()
+                } else {
+                    pending.ticket.timed_out()
+                };
+            }
+        }
+        self.shared.desk.close(verdict.clone());
+        for pending in self.tickets.drain(..) {
+            pending.ticket.resolve(match pending.ticket.wish {
+                Wish::Shutdown => verdict.clone(),
+                Wish::Flush => pending.verdict(),
+            });
+        }
+    }
+
+    /// Counts what is staged as lost.
+    fn abandon(&mut self, reason: DropReason, why: &str) {
+        let start = self.staging.start();
+        let spans = self.staging.abandon();
+        if spans > 0 {
+            self.shared.counters.drop_spans(reason, spans as u64);
+            self.shared.buffer.release(spans);
+            self.settle(Settled {
+                start,
+                spans: spans as u64,
+                lost: spans as u64,
+                error: Some(why.to_owned()),
+            });
+        }
+    }
+}
+
+impl Pending {
+    fn verdict(&self) -> Verdict {
+        match self.lost {
+            0 => Ok(()),
+            spans => Err(Fault::Lost {
+                spans,
+                why: self.why.clone(),
+            }),
+        }
+    }
+}
+
+/// However the thread ends, nobody waits for it and later spans are counted.
+struct Obituary(Arc<Shared>);
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        self.0.close_queue(DropReason::Internal);
+        self.0
+            .desk
+            .close(Err(Fault::Worker("the worker has ended")));
+    }
+}
+
+fn timed_out(spans: u64, limit: Duration) -> Outcome {
+    Outcome::dropped(
+        DropReason::Unconfirmed,
+        spans,
+        format!("an export did not end within {limit:?} (OTEL_BSP_EXPORT_TIMEOUT)"),
+    )
+}
+
+/// `now + delay`, or as late as a clock can say.
+fn later(now: Instant, delay: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    now + delay.min(YEAR)
+}
