@@ -23,7 +23,6 @@ struct Claim {
 pub(crate) struct Settled {
     /// The number of its first span.
     pub(crate) start: u64,
-    pub(crate) spans: u64,
     /// Spans that did not arrive, or were rejected.
     pub(crate) lost: u64,
     pub(crate) error: Option<String>,
@@ -179,12 +178,7 @@ impl Flights {
             self.counters.set_last_error(error.clone());
             (claim.spans, Some(error))
         });
-        Settled {
-            start,
-            spans: claim.spans,
-            lost,
-            error,
-        }
+        Settled { start, lost, error }
     }
 
     /// Cancels what is under way and settles it, though a task may hold its thread for ever.
@@ -196,7 +190,6 @@ impl Flights {
             .drain()
             .map(|(_, (start, claim))| Settled {
                 start,
-                spans: claim.spans,
                 lost: claim.give_up(DropReason::Unconfirmed, CANCELLED),
                 error: Some(CANCELLED.to_owned()),
             })

@@ -427,7 +427,6 @@ impl<E: Exporter> Worker<E> {
             self.shared.buffer.release(spans);
             self.settle(Settled {
                 start,
-                spans: spans as u64,
                 lost: spans as u64,
                 error: Some(why.to_owned()),
             });

@@ -250,10 +250,7 @@ fn flush_and_shutdown_work_on_every_runtime() {
     });
 }
 
-fn until_ready<F: Future>(task: &mut tokio_test::task::Spawn<F>) -> F::Output
-where
-    F: Unpin,
-{
+fn until_ready<F: Future + Unpin>(task: &mut tokio_test::task::Spawn<F>) -> F::Output {
     let deadline = Instant::now() + LONG;
     loop {
         if let std::task::Poll::Ready(output) = task.poll() {
