@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::processor::BatchProcessor;
-use crate::stats::Stats;
+use crate::stats::{Stats, StatsSource};
 use crate::sync::{Arc, Mutex, lock};
 
 /// Ends the pipeline in order: on [`shutdown`](Self::shutdown), or when it is dropped, at the end of
@@ -42,9 +42,6 @@ pub struct PipelineHandle {
     processor: Option<BatchProcessor>,
     complete: StatsSource,
 }
-
-/// Adds what the layer knows, such as [`Stats::open`].
-pub(crate) type StatsSource = Arc<dyn Fn(&mut Stats) + Send + Sync>;
 
 impl ShutdownGuard {
     /// `timeout`: what a drop may use. `complete` adds the layer's figures to each reading.

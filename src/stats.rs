@@ -162,6 +162,9 @@ impl fmt::Display for Stats {
     }
 }
 
+/// Adds what the layer knows to a reading: [`Stats::started`], [`Stats::open`].
+pub(crate) type StatsSource = Arc<dyn Fn(&mut Stats) + Send + Sync>;
+
 /// The counters behind [`Stats`], shared by the layer, the processor and the exporter.
 /// `started` and `open` are kept by the layer's span table, `queued` by the queue.
 #[derive(Debug)]

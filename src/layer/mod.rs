@@ -9,6 +9,7 @@ mod fields;
 mod filters;
 mod open_spans;
 mod parent;
+mod scope;
 mod scratch;
 mod span;
 mod spare;
@@ -29,6 +30,7 @@ use tracing_subscriber::registry::LookupSpan;
 use self::callsite::{Callsite, Extras};
 use self::fields::Special;
 use self::open_spans::OpenSpans;
+pub(crate) use self::scope::Scopes;
 use self::scratch::Scratch;
 use self::span::{Identity, OpenSpan, Visited};
 use self::spare::Spares;
@@ -36,9 +38,9 @@ use self::visitor::SpanVisitor;
 use crate::clock::{self, Clock};
 use crate::config::{CaptureConfig, SpanLimits};
 use crate::context::{IdGenerator, RandomIds, SpanId, TraceFlags, TraceId, current};
-use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
+use crate::processor::{BatchProcessor, TelemetryData};
 use crate::sampler::{ParentFlags, Sampler, SamplingInput};
-use crate::stats::{DropReason, Stats};
+use crate::stats::{DropReason, StatsSource};
 use crate::suppress::is_suppressed;
 use crate::sync::Arc;
 use crate::wire::field::ValueLimit;
@@ -61,6 +63,7 @@ pub struct OtlpLayer {
     sampling: Sampling,
     ids: Ids,
     settings: Settings,
+    scopes: Scopes,
     processor: BatchProcessor,
 }
 
@@ -128,14 +131,12 @@ impl Settings {
     }
 }
 
-/// Adds what the layer knows to a reading of the counters: spans made, spans open.
-pub(crate) type LayerStats = Arc<dyn Fn(&mut Stats) + Send + Sync>;
-
 impl OtlpLayer {
     pub(crate) fn new(
         settings: Settings,
         sampling: Sampling,
         ids: Ids,
+        scopes: Scopes,
         processor: BatchProcessor,
     ) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -148,12 +149,13 @@ impl OtlpLayer {
             sampling,
             ids,
             settings,
+            scopes,
             processor,
         }
     }
 
     /// What the guard asks for the layer's part of the figures; it outlives the layer.
-    pub(crate) fn stats(&self) -> LayerStats {
+    pub(crate) fn stats(&self) -> StatsSource {
         let spans = Arc::clone(&self.spans);
         Arc::new(move |stats| {
             let counts = spans.counts();
@@ -239,9 +241,7 @@ impl OtlpLayer {
         if capture.tracked_inactivity {
             span.state.activity.start(now);
         }
-        if capture.scope_per_target {
-            span.scope = self.processor.scope_of_target(callsite.metadata.target());
-        }
+        span.scope = self.scopes.of(&self.processor, callsite.metadata.target());
         if span.body.capacity() == 0 {
             // The budget is used up: identity only.
             span.state.dropped_attributes = attributes.values().len() as u32;
@@ -282,7 +282,7 @@ impl OtlpLayer {
             }
             span.seal(&self.clock, end);
             self.processor.push(TelemetryData {
-                scope: ScopeId::from_index(span.scope),
+                scope: span.scope,
                 span: &span.body,
             });
         }

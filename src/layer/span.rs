@@ -3,6 +3,7 @@
 use super::fields::Special;
 use super::spare::{Charge, FIRST};
 use crate::clock::{Anchor, Clock};
+use crate::processor::ScopeId;
 use crate::sync::Arc;
 use crate::wire::span::{
     Kind, SPAN_ATTRIBUTE, SpanHead, StatusCode, fields, find_attribute, key_of, put_head,
@@ -15,7 +16,7 @@ pub(crate) struct OpenSpan {
     pub(crate) identity: Identity,
     pub(crate) name: &'static str,
     pub(crate) special: Special,
-    pub(crate) scope: u32,
+    pub(crate) scope: ScopeId,
     pub(crate) state: State,
     /// Attributes, events and links, encoded as fields of `Span`.
     pub(crate) body: Vec<u8>,
@@ -268,14 +269,14 @@ impl OpenSpan {
         put_head(&mut self.body, &head);
     }
 
-    /// As new, but for the memory of its buffers. Identity and name are set for every span anew.
+    /// As new, but for the memory of its buffers. Identity, name and scope are set for
+    /// every span anew.
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.identity.parent_id = [0; 8];
         self.identity.parent_is_remote = false;
         self.identity.trace_state = None;
         self.special.clear();
-        self.scope = 0;
         self.state = State::default();
         self.body.clear();
     }

@@ -10,5 +10,5 @@ pub struct TelemetryData<'a> {
 }
 
 /// An instrumentation scope that one processor knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ScopeId(pub(super) u32);

@@ -11,8 +11,30 @@ const SCOPE_SPANS: u8 = tag(2, LEN);
 /// `ScopeSpans.spans`
 pub(crate) const SPANS: u8 = tag(2, LEN);
 
+/// `ScopeSpans.scope`
+const SCOPE: u8 = tag(1, LEN);
+/// `ScopeSpans.schema_url`
+const SCOPE_SCHEMA_URL: u8 = tag(3, LEN);
+/// `InstrumentationScope.name` and `.version`
+const SCOPE_NAME: u8 = tag(1, LEN);
+const SCOPE_VERSION: u8 = tag(2, LEN);
+
 /// Slices shorter than this are copied together instead of being sent as frames of their own.
 const COALESCE: usize = 4096;
+
+/// Appends the fields of `ScopeSpans` other than `spans` (TR-13); what is empty is left out.
+pub(crate) fn encode_scope(out: &mut Vec<u8>, name: &str, version: &str, schema_url: &str) {
+    let mut scope = Vec::new();
+    for (tag, text) in [(SCOPE_NAME, name), (SCOPE_VERSION, version)] {
+        if !text.is_empty() {
+            varint::put_bytes(&mut scope, tag, text.as_bytes());
+        }
+    }
+    varint::put_bytes(out, SCOPE, &scope);
+    if !schema_url.is_empty() {
+        varint::put_bytes(out, SCOPE_SCHEMA_URL, schema_url.as_bytes());
+    }
+}
 
 /// The spans of one instrumentation scope.
 #[derive(Debug, Clone)]

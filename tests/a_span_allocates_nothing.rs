@@ -1,0 +1,84 @@
+//! In the steady state the thread that records a span allocates nothing beyond the registry's own
+//! (which is nothing too), sampled or not, with fields, events and records.
+#![allow(unsafe_code, reason = "an allocator that counts")]
+
+mod capture;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use tracing::{info, info_span};
+use tracing_otlp::sampler::AlwaysOff;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count() {
+    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+}
+
+// SAFETY: every call is the system allocator's own, with the same arguments.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(at, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn one_request(n: u64) {
+    let root = info_span!(
+        "request",
+        otel.kind = "server",
+        http.request.method = "GET",
+        url.path = "/api/v1/users/4711/orders",
+        http.response.status_code = tracing::field::Empty,
+        time.unix = 1_790_000_000_000_000_000u64,
+    );
+    let _root = root.enter();
+    for _ in 0..3 {
+        let _child = info_span!("child", component = "web", n, user = %"user-4711").entered();
+        info!(attempt = n, "cache miss");
+    }
+    root.record("http.response.status_code", 200);
+}
+
+#[test]
+fn a_span_allocates_nothing() {
+    for sampled in [true, false] {
+        let (layer, capture) = capture::layer_with(|b| match sampled {
+            true => b,
+            false => b.with_sampler(AlwaysOff),
+        });
+        capture::under(tracing_subscriber::registry().with(layer), || {
+            // Pools, thread-locals and the queue's chunks warm up.
+            for n in 0..2_000 {
+                one_request(n);
+            }
+            capture.guard().force_flush_blocking(std::time::Duration::from_secs(20)).unwrap();
+            let before = ALLOCATIONS.get();
+            for n in 0..200 {
+                one_request(n);
+            }
+            assert_eq!(ALLOCATIONS.get() - before, 0, "sampled: {sampled}");
+        });
+    }
+}

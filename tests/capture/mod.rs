@@ -1,0 +1,114 @@
+//! A pipeline whose exporter keeps what it is given, read back by opentelemetry-proto.
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::trace::v1::ScopeSpans;
+pub use opentelemetry_proto::tonic::trace::v1::{Span, span::Event};
+use prost::Message;
+use tracing::Subscriber;
+use tracing_otlp::{Batch, Exporter, OtlpBuilder, OtlpLayer, Outcome, ShutdownGuard, Stats};
+use tracing_subscriber::layer::SubscriberExt as _;
+
+pub use any_value::Value;
+
+#[derive(Clone, Default)]
+struct Keep(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
+
+impl Exporter for Keep {
+    type Permit = ();
+
+    async fn ready(&self) {}
+
+    fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
+        let request = ExportTraceServiceRequest::decode(batch.to_bytes()).expect("valid OTLP");
+        self.0.lock().unwrap().push(request);
+        std::future::ready(Outcome::delivered(batch.span_count() as u64))
+    }
+}
+
+/// What arrived.
+pub struct Capture {
+    requests: Keep,
+    guard: ShutdownGuard,
+}
+
+/// A layer, and what its spans become.
+pub fn layer_with(edit: impl FnOnce(OtlpBuilder) -> OtlpBuilder) -> (OtlpLayer, Capture) {
+    let requests = Keep::default();
+    let builder = edit(tracing_otlp::builder().without_env());
+    let (layer, guard) = builder.with_exporter(requests.clone()).build().unwrap();
+    (layer, Capture { requests, guard })
+}
+
+pub fn layer() -> (OtlpLayer, Capture) {
+    layer_with(|builder| builder)
+}
+
+/// Runs `f` under a registry with such a layer; what arrived, in the order in which spans closed.
+pub fn record_with(edit: impl FnOnce(OtlpBuilder) -> OtlpBuilder, f: impl FnOnce()) -> Vec<Span> {
+    let (layer, capture) = layer_with(edit);
+    under(tracing_subscriber::registry().with(layer), f);
+    capture.spans()
+}
+
+pub fn record(f: impl FnOnce()) -> Vec<Span> {
+    record_with(|builder| builder, f)
+}
+
+pub fn under(subscriber: impl Subscriber + Send + Sync, f: impl FnOnce()) {
+    tracing::subscriber::with_default(subscriber, f);
+}
+
+impl Capture {
+    pub fn scopes(&self) -> Vec<ScopeSpans> {
+        self.guard.force_flush_blocking(Duration::from_secs(20)).unwrap();
+        let requests = self.requests.0.lock().unwrap();
+        requests
+            .iter()
+            .flat_map(|r| &r.resource_spans)
+            .flat_map(|r| r.scope_spans.clone())
+            .collect()
+    }
+
+    pub fn spans(&self) -> Vec<Span> {
+        self.scopes().into_iter().flat_map(|s| s.spans).collect()
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.guard.stats()
+    }
+
+    pub fn guard(&self) -> &ShutdownGuard {
+        &self.guard
+    }
+}
+
+/// The one span of that name.
+#[track_caller]
+pub fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
+    let found: Vec<_> = spans.iter().filter(|s| s.name == name).collect();
+    let names: Vec<_> = spans.iter().map(|s| &s.name).collect();
+    assert_eq!(found.len(), 1, "one span {name:?} among {names:?}");
+    found[0]
+}
+
+/// The value under `key`; a key that is there twice is an error (TR-8).
+#[track_caller]
+pub fn value<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
+    let found: Vec<_> = attributes.iter().filter(|a| a.key == key).collect();
+    assert!(found.len() <= 1, "{key} is there {} times", found.len());
+    found.first()?.value.as_ref()?.value.as_ref()
+}
+
+pub fn text(s: &str) -> Option<Value> {
+    Some(Value::StringValue(s.to_owned()))
+}
+
+pub fn int(i: i64) -> Option<Value> {
+    Some(Value::IntValue(i))
+}

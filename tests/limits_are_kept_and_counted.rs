@@ -1,0 +1,132 @@
+//! Limits of SPEC §2b, with what they cost counted on the wire (LIM-1 to LIM-3, PAIN 20).
+
+mod capture;
+
+use capture::{Value, int, record_with, text, value};
+use tracing::{info, info_span};
+use tracing_otlp::SpanLimits;
+
+fn limits(edit: impl Fn(&mut SpanLimits)) -> impl FnOnce(tracing_otlp::OtlpBuilder) -> tracing_otlp::OtlpBuilder {
+    let mut limits = SpanLimits::default();
+    edit(&mut limits);
+    move |builder| builder.with_limits(limits).with_target(false).with_location(false)
+}
+
+#[test]
+fn attributes_beyond_the_limit_are_dropped_and_counted_lim_3() {
+    let spans = record_with(limits(|l| l.attribute_count_limit = 2), || {
+        let span = info_span!("s", a = 1, b = 2, c = 3, d = 4);
+        // Overwriting is no drop; a new key is.
+        span.record("b", 20);
+        span.record("d", 5);
+    });
+    let span = &spans[0];
+    assert_eq!(span.attributes.len(), 2);
+    assert_eq!(value(&span.attributes, "b").cloned(), int(20));
+    assert_eq!(span.dropped_attributes_count, 3);
+}
+
+#[test]
+fn our_own_attributes_give_way_first() {
+    let spans = record_with(
+        |b| limits(|l| l.attribute_count_limit = 2)(b).with_target(true),
+        || drop(info_span!("s", a = 1, b = 2)),
+    );
+    assert!(value(&spans[0].attributes, "b").is_some());
+    assert_eq!(spans[0].dropped_attributes_count, 1);
+}
+
+#[test]
+fn values_are_cut_in_spans_and_events_lim_2() {
+    let spans = record_with(limits(|l| l.attribute_value_length_limit = Some(4)), || {
+        let bytes: &[u8] = b"123456";
+        let _s = info_span!("s", text = "ääääää", bytes, debug = ?"abcdef", n = 123_456).entered();
+        info!(shown = %"abcdef", "a long message stays whole");
+    });
+    let attributes = &spans[0].attributes;
+    assert_eq!(value(attributes, "text").cloned(), text("ääää"));
+    assert_eq!(value(attributes, "bytes").cloned(), Some(Value::BytesValue(b"1234".to_vec())));
+    assert_eq!(value(attributes, "debug").cloned(), text("\"abc"));
+    assert_eq!(value(attributes, "n").cloned(), int(123_456));
+    let event = &spans[0].events[0];
+    assert_eq!(event.name, "a long message stays whole");
+    assert_eq!(value(&event.attributes, "shown").cloned(), text("abcd"));
+}
+
+#[test]
+fn events_and_links_beyond_the_limit_are_dropped_and_counted_lim_1() {
+    let edit = limits(|l| {
+        l.event_count_limit = 3;
+        l.link_count_limit = 2;
+        l.attributes_per_event_limit = 2;
+    });
+    let spans = record_with(edit, || {
+        let others: Vec<_> = (0..5).map(|_| info_span!("other")).collect();
+        let span = info_span!("s");
+        others.iter().for_each(|o| {
+            span.follows_from(o);
+        });
+        let _s = span.entered();
+        for n in 0..10 {
+            info!(n, more = 1, most = 2, "event");
+        }
+        tracing::error!("dropped too, but heard");
+    });
+    let span = capture::named(&spans, "s");
+    assert_eq!((span.events.len(), span.dropped_events_count), (3, 8));
+    assert_eq!((span.links.len(), span.dropped_links_count), (2, 3));
+    assert_eq!(span.status.clone().unwrap().code, 2);
+    // `level` is the event's third; it gives way.
+    assert_eq!(span.events[0].attributes.len(), 2);
+    assert_eq!(span.events[0].dropped_attributes_count, 2);
+}
+
+#[test]
+fn a_limit_of_zero_keeps_nothing() {
+    let edit = limits(|l| {
+        l.attribute_count_limit = 0;
+        l.event_count_limit = 0;
+        l.link_count_limit = 0;
+    });
+    let spans = record_with(edit, || {
+        let _s = info_span!("s", a = 1).entered();
+        info!("event");
+    });
+    let span = &spans[0];
+    assert_eq!((span.attributes.len(), span.events.len()), (0, 0));
+    assert_eq!((span.dropped_attributes_count, span.dropped_events_count), (1, 1));
+}
+
+#[test]
+fn ten_million_events_in_one_span_do_not_grow_it_pain_20() {
+    let (layer, capture) = capture::layer_with(|b| b);
+    use tracing_subscriber::layer::SubscriberExt as _;
+    capture::under(tracing_subscriber::registry().with(layer), || {
+        let _s = info_span!("long").entered();
+        for n in 0..10_000_000u64 {
+            info!(n, "tick");
+        }
+        assert!(capture.stats().memory_used < 1 << 20, "{}", capture.stats().memory_used);
+    });
+    let spans = capture.spans();
+    assert_eq!((spans[0].events.len(), spans[0].dropped_events_count), (128, 9_999_872));
+}
+
+#[test]
+fn attributes_beyond_the_memory_are_dropped_and_counted() {
+    let (layer, capture) = capture::layer_with(|b| b.with_max_memory(1 << 20));
+    use tracing_subscriber::layer::SubscriberExt as _;
+    capture::under(tracing_subscriber::registry().with(layer), || {
+        let big = "x".repeat(300 << 10);
+        let open: Vec<_> =
+            (0..8).map(|_| info_span!("big", big = big.as_str(), n = 1)).collect();
+        let used = capture.stats().memory_used;
+        assert!(used <= 1 << 20, "{used}");
+        drop(open);
+    });
+    let spans = capture.spans();
+    assert_eq!(capture.stats().unaccounted(), 0);
+    let whole = spans.iter().filter(|s| value(&s.attributes, "big").is_some()).count();
+    let bare = spans.iter().filter(|s| s.dropped_attributes_count > 0).count();
+    assert!(whole >= 1 && bare >= 1, "{whole} {bare}");
+}
