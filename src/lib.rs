@@ -6,6 +6,7 @@ mod error;
 mod export;
 mod processor;
 mod resource;
+mod semconv;
 mod stats;
 mod suppress;
 mod sync;
@@ -13,8 +14,8 @@ mod wire;
 
 pub use attribute::{KeyValue, Value};
 pub use config::{
-    BatchConfig, CaptureConfig, Compression, ExporterConfig, OtlpConfig, Pem, Protocol,
-    RetryConfig, SpanLimits, TracesExporter, WorkerConfig,
+    BatchConfig, CaptureConfig, Compression, ConfigWarning, ExporterConfig, OtlpConfig, Pem,
+    Protocol, ResourceConfig, RetryConfig, SpanLimits, TracesExporter, WorkerConfig,
 };
 pub use error::Error;
 pub use export::{Batch, Exporter, Outcome};
