@@ -36,8 +36,8 @@ mod wire;
 pub use self::{
     attribute::{KeyValue, Value},
     config::{
-        BatchConfig, CaptureConfig, Compression, ExporterConfig, OtlpConfig, Pem, Protocol,
-        RetryConfig, SpanLimits, TracesExporter, WorkerConfig,
+        BatchConfig, CaptureConfig, Compression, ConfigWarning, ExporterConfig, OtlpConfig, Pem,
+        Protocol, ResourceConfig, RetryConfig, SpanLimits, TracesExporter, WorkerConfig,
     },
     context::{IdGenerator, RandomIds, SpanId, TraceFlags, TraceId},
     export::{Batch, Exporter, Outcome},

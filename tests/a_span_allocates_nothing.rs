@@ -73,7 +73,10 @@ fn a_span_allocates_nothing() {
             for n in 0..2_000 {
                 one_request(n);
             }
-            capture.guard().force_flush_blocking(std::time::Duration::from_secs(20)).unwrap();
+            capture
+                .guard()
+                .force_flush_blocking(std::time::Duration::from_secs(20))
+                .unwrap();
             let before = ALLOCATIONS.get();
             for n in 0..200 {
                 one_request(n);

@@ -49,14 +49,25 @@ fn eight_threads_lose_nothing_uncounted() {
     let stats = capture.stats();
     let made = made.into_inner();
     assert_eq!(stats.started, made, "{stats}");
-    assert_eq!((stats.open, stats.queued, stats.in_flight), (0, 0, 0), "{stats}");
+    assert_eq!(
+        (stats.open, stats.queued, stats.in_flight),
+        (0, 0, 0),
+        "{stats}"
+    );
     assert_eq!(stats.unaccounted(), 0, "{stats}");
     assert_eq!(stats.delivered, spans.len() as u64, "{stats}");
-    assert_eq!(stats.dropped_total(), stats.dropped(DropReason::QueueFull), "{stats}");
+    assert_eq!(
+        stats.dropped_total(),
+        stats.dropped(DropReason::QueueFull),
+        "{stats}"
+    );
     assert!(stats.memory_used <= stats.memory_limit);
     // Nothing was mixed up: each child has its own root.
-    let roots: std::collections::HashMap<_, _> =
-        spans.iter().filter(|s| s.name == "root").map(|s| (&s.span_id, &s.trace_id)).collect();
+    let roots: std::collections::HashMap<_, _> = spans
+        .iter()
+        .filter(|s| s.name == "root")
+        .map(|s| (&s.span_id, &s.trace_id))
+        .collect();
     for span in spans.iter().filter(|s| s.name != "root") {
         if let Some(trace) = roots.get(&span.parent_span_id) {
             assert_eq!(*trace, &span.trace_id);

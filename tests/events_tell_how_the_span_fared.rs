@@ -18,7 +18,10 @@ fn an_event_has_name_time_and_attributes_evt_1() {
     assert_eq!(names, ["rows fetched", "named", "last"]);
     let first = &span.events[0];
     assert_eq!(value(&first.attributes, "rows").cloned(), int(3));
-    assert_eq!(value(&first.attributes, "ratio").cloned(), Some(Value::DoubleValue(0.5)));
+    assert_eq!(
+        value(&first.attributes, "ratio").cloned(),
+        Some(Value::DoubleValue(0.5))
+    );
     assert_eq!(value(&first.attributes, "who").cloned(), text("me"));
     assert_eq!(value(&first.attributes, "level").cloned(), text("INFO"));
     assert_eq!(
@@ -77,7 +80,10 @@ fn instrument_err_sets_status_and_exception_evt_4() {
     let spans = record(|| assert!(fails().is_err()));
     let span = capture::named(&spans, "fails");
     let status = span.status.clone().unwrap();
-    assert_eq!((status.code, status.message.as_str()), (2, "invalid digit found in string"));
+    assert_eq!(
+        (status.code, status.message.as_str()),
+        (2, "invalid digit found in string")
+    );
     let event = &span.events[0];
     assert_eq!(event.name, "exception");
     assert_eq!(
@@ -90,7 +96,8 @@ fn instrument_err_sets_status_and_exception_evt_4() {
 #[test]
 fn the_switches_turn_that_off_evt_4() {
     let off = |b: tracing_otlp::OtlpBuilder| {
-        b.with_error_events_to_exceptions(false).with_error_events_to_status(false)
+        b.with_error_events_to_exceptions(false)
+            .with_error_events_to_status(false)
     };
     let spans = record_with(off, || assert!(fails().is_err()));
     let span = capture::named(&spans, "fails");
@@ -113,7 +120,10 @@ fn a_message_beside_an_error_is_the_name_whatever_their_order_evt_4() {
     let events = &spans[0].events;
     assert_eq!(events[0].name, "message first");
     assert_eq!(events[1].name, "message last");
-    assert_eq!(value(&events[1].attributes, "error").cloned(), text("early"));
+    assert_eq!(
+        value(&events[1].attributes, "error").cloned(),
+        text("early")
+    );
     assert_eq!(spans[0].status, None);
 }
 

@@ -47,9 +47,15 @@ fn every_primitive_keeps_its_type() {
     assert_eq!(get("u64_small"), int(i64::MAX));
     assert_eq!(get("u64_large"), text("18446744073709551615"));
     assert_eq!(get("i128_small"), int(-5));
-    assert_eq!(get("i128_large"), text("-170141183460469231731687303715884105728"));
+    assert_eq!(
+        get("i128_large"),
+        text("-170141183460469231731687303715884105728")
+    );
     assert_eq!(get("u128_small"), int(5));
-    assert_eq!(get("u128_large"), text("340282366920938463463374607431768211455"));
+    assert_eq!(
+        get("u128_large"),
+        text("340282366920938463463374607431768211455")
+    );
     assert_eq!(get("f32"), Some(Value::DoubleValue(0.5)));
     assert_eq!(get("f64"), Some(Value::DoubleValue(0.1)));
     assert_eq!(get("string"), text("text"));
@@ -65,7 +71,13 @@ fn every_primitive_keeps_its_type() {
 #[test]
 fn recording_a_field_again_replaces_its_value_tr_8() {
     let spans = record(|| {
-        let span = info_span!("again", before = 1, status = Empty, after = 2, long = "short");
+        let span = info_span!(
+            "again",
+            before = 1,
+            status = Empty,
+            after = 2,
+            long = "short"
+        );
         span.record("status", 200);
         span.record("status", "x".repeat(300));
         span.record("before", "now text");
@@ -119,7 +131,10 @@ fn an_error_brings_its_chain_mig_3() {
         span.record("cause", error);
     });
     let attributes = &spans[0].attributes;
-    assert_eq!(value(attributes, "cause").cloned(), text("the shop is closed"));
+    assert_eq!(
+        value(attributes, "cause").cloned(),
+        text("the shop is closed")
+    );
     match value(attributes, "cause.chain") {
         Some(Value::ArrayValue(list)) => {
             assert_eq!(list.values[0].value, text("no key"));
@@ -127,7 +142,10 @@ fn an_error_brings_its_chain_mig_3() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(value(attributes, "exception.message").cloned(), text("the shop is closed"));
+    assert_eq!(
+        value(attributes, "exception.message").cloned(),
+        text("the shop is closed")
+    );
     // A string if it is there at all (ERR-2).
     assert_eq!(
         value(attributes, "exception.stacktrace").cloned(),
@@ -151,7 +169,14 @@ fn an_error_without_exceptions_is_only_itself() {
 fn keys_of_fields_win_over_our_own() {
     let spans = capture::record_with(
         |b| b.with_level(true).with_threads(true),
-        || drop(info_span!("mine", target = "t", level = 3, thread.name = "weaver")),
+        || {
+            drop(info_span!(
+                "mine",
+                target = "t",
+                level = 3,
+                thread.name = "weaver"
+            ))
+        },
     );
     let attributes = &spans[0].attributes;
     assert_eq!(value(attributes, "target").cloned(), text("t"));
@@ -166,7 +191,9 @@ fn the_switches_of_the_migrants_mig_4() {
     let spans = record(one);
     let default = &spans[0].attributes;
     assert_eq!(value(default, "target").cloned(), text("shop::till"));
-    assert!(matches!(value(default, "code.file.path"), Some(Value::StringValue(p)) if p.ends_with("fields_keep_their_types.rs")));
+    assert!(
+        matches!(value(default, "code.file.path"), Some(Value::StringValue(p)) if p.ends_with("fields_keep_their_types.rs"))
+    );
     assert!(matches!(value(default, "code.line.number"), Some(Value::IntValue(n)) if *n > 100));
     assert_eq!(default.len(), 3);
 
@@ -174,13 +201,20 @@ fn the_switches_of_the_migrants_mig_4() {
     assert_eq!(spans[0].attributes, []);
 
     let spans = capture::record_with(
-        |b| b.with_level(true).with_threads(true).with_tracked_inactivity(true),
+        |b| {
+            b.with_level(true)
+                .with_threads(true)
+                .with_tracked_inactivity(true)
+        },
         one,
     );
     let all = &spans[0].attributes;
     assert_eq!(value(all, "level").cloned(), text("WARN"));
     assert!(matches!(value(all, "thread.id"), Some(Value::IntValue(_))));
-    assert_eq!(value(all, "thread.name").cloned(), text("the_switches_of_the_migrants_mig_4"));
+    assert_eq!(
+        value(all, "thread.name").cloned(),
+        text("the_switches_of_the_migrants_mig_4")
+    );
     assert_eq!(value(all, "busy_ns").cloned(), int(0));
     assert!(matches!(value(all, "idle_ns"), Some(Value::IntValue(_))));
 }
@@ -205,6 +239,12 @@ fn busy_and_idle_time_add_up() {
     };
     let lasted = span.end_time_unix_nano - span.start_time_unix_nano;
     let (busy, idle) = (get("busy_ns"), get("idle_ns"));
-    assert!(busy > 0 && busy + idle >= lasted - lasted / 100, "{busy} {idle} {lasted}");
-    assert!(busy + idle <= lasted + lasted / 100 + 100, "{busy} {idle} {lasted}");
+    assert!(
+        busy > 0 && busy + idle >= lasted - lasted / 100,
+        "{busy} {idle} {lasted}"
+    );
+    assert!(
+        busy + idle <= lasted + lasted / 100 + 100,
+        "{busy} {idle} {lasted}"
+    );
 }

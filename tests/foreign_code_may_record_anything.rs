@@ -93,12 +93,16 @@ fn nothing_deadlocks_and_nothing_is_lost() {
         }
         let _ = done.send(());
     });
-    wait.recv_timeout(Duration::from_secs(60)).expect("no dead-lock");
+    wait.recv_timeout(Duration::from_secs(60))
+        .expect("no dead-lock");
     work.join().expect("no panic");
 
     let spans = capture.spans();
     let outer = named(&spans, "outer");
-    assert_eq!(value(&outer.attributes, "value").cloned(), text("meddler 2"));
+    assert_eq!(
+        value(&outer.attributes, "value").cloned(),
+        text("meddler 2")
+    );
     assert_eq!(value(&outer.attributes, "late").cloned(), text("meddler 1"));
     let names: Vec<_> = outer.events.iter().map(|e| e.name.as_str()).collect();
     assert!(names.contains(&"an event, meddler 1"), "{names:?}");

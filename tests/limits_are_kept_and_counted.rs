@@ -6,10 +6,17 @@ use capture::{Value, int, record_with, text, value};
 use tracing::{info, info_span};
 use tracing_otlp::SpanLimits;
 
-fn limits(edit: impl Fn(&mut SpanLimits)) -> impl FnOnce(tracing_otlp::OtlpBuilder) -> tracing_otlp::OtlpBuilder {
+fn limits(
+    edit: impl Fn(&mut SpanLimits),
+) -> impl FnOnce(tracing_otlp::OtlpBuilder) -> tracing_otlp::OtlpBuilder {
     let mut limits = SpanLimits::default();
     edit(&mut limits);
-    move |builder| builder.with_limits(limits).with_target(false).with_location(false)
+    move |builder| {
+        builder
+            .with_limits(limits)
+            .with_target(false)
+            .with_location(false)
+    }
 }
 
 #[test]
@@ -45,7 +52,10 @@ fn values_are_cut_in_spans_and_events_lim_2() {
     });
     let attributes = &spans[0].attributes;
     assert_eq!(value(attributes, "text").cloned(), text("ääää"));
-    assert_eq!(value(attributes, "bytes").cloned(), Some(Value::BytesValue(b"1234".to_vec())));
+    assert_eq!(
+        value(attributes, "bytes").cloned(),
+        Some(Value::BytesValue(b"1234".to_vec()))
+    );
     assert_eq!(value(attributes, "debug").cloned(), text("\"abc"));
     assert_eq!(value(attributes, "n").cloned(), int(123_456));
     let event = &spans[0].events[0];
@@ -94,7 +104,10 @@ fn a_limit_of_zero_keeps_nothing() {
     });
     let span = &spans[0];
     assert_eq!((span.attributes.len(), span.events.len()), (0, 0));
-    assert_eq!((span.dropped_attributes_count, span.dropped_events_count), (1, 1));
+    assert_eq!(
+        (span.dropped_attributes_count, span.dropped_events_count),
+        (1, 1)
+    );
 }
 
 #[test]
@@ -106,10 +119,17 @@ fn ten_million_events_in_one_span_do_not_grow_it_pain_20() {
         for n in 0..10_000_000u64 {
             info!(n, "tick");
         }
-        assert!(capture.stats().memory_used < 1 << 20, "{}", capture.stats().memory_used);
+        assert!(
+            capture.stats().memory_used < 1 << 20,
+            "{}",
+            capture.stats().memory_used
+        );
     });
     let spans = capture.spans();
-    assert_eq!((spans[0].events.len(), spans[0].dropped_events_count), (128, 9_999_872));
+    assert_eq!(
+        (spans[0].events.len(), spans[0].dropped_events_count),
+        (128, 9_999_872)
+    );
 }
 
 #[test]
@@ -118,15 +138,22 @@ fn attributes_beyond_the_memory_are_dropped_and_counted() {
     use tracing_subscriber::layer::SubscriberExt as _;
     capture::under(tracing_subscriber::registry().with(layer), || {
         let big = "x".repeat(300 << 10);
-        let open: Vec<_> =
-            (0..8).map(|_| info_span!("big", big = big.as_str(), n = 1)).collect();
+        let open: Vec<_> = (0..8)
+            .map(|_| info_span!("big", big = big.as_str(), n = 1))
+            .collect();
         let used = capture.stats().memory_used;
         assert!(used <= 1 << 20, "{used}");
         drop(open);
     });
     let spans = capture.spans();
     assert_eq!(capture.stats().unaccounted(), 0);
-    let whole = spans.iter().filter(|s| value(&s.attributes, "big").is_some()).count();
-    let bare = spans.iter().filter(|s| s.dropped_attributes_count > 0).count();
+    let whole = spans
+        .iter()
+        .filter(|s| value(&s.attributes, "big").is_some())
+        .count();
+    let bare = spans
+        .iter()
+        .filter(|s| s.dropped_attributes_count > 0)
+        .count();
     assert!(whole >= 1 && bare >= 1, "{whole} {bare}");
 }

@@ -52,7 +52,11 @@ fn recorded_after_the_first_enter_and_again() {
 #[test]
 fn ok_is_final_and_unset_changes_nothing_tr_7_mig_8() {
     let spans = record(|| {
-        let ok = info_span!("ok", otel.status_code = "ok", otel.status_description = Empty);
+        let ok = info_span!(
+            "ok",
+            otel.status_code = "ok",
+            otel.status_description = Empty
+        );
         ok.record("otel.status_code", "error");
         ok.record("otel.status_description", "ignored");
         ok.in_scope(|| tracing::error!("later"));
@@ -62,14 +66,21 @@ fn ok_is_final_and_unset_changes_nothing_tr_7_mig_8() {
     });
     let ok = capture::named(&spans, "ok").status.clone().unwrap();
     assert_eq!((ok.code, ok.message.as_str()), (1, ""));
-    assert_eq!(capture::named(&spans, "error").status.clone().unwrap().code, 2);
+    assert_eq!(
+        capture::named(&spans, "error").status.clone().unwrap().code,
+        2
+    );
 }
 
 #[test]
 fn defaults_and_nonsense() {
     let spans = record(|| {
         drop(info_span!("default"));
-        drop(info_span!("nonsense", otel.kind = "sideways", otel.status_code = "great"));
+        drop(info_span!(
+            "nonsense",
+            otel.kind = "sideways",
+            otel.status_code = "great"
+        ));
     });
     for span in &spans {
         assert_eq!(span.kind, SpanKind::Internal as i32, "{}", span.name);

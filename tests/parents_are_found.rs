@@ -10,7 +10,11 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 #[track_caller]
 fn assert_child(spans: &[Span], child: &str, parent: &str) {
     let (child, parent) = (named(spans, child), named(spans, parent));
-    assert_eq!(child.parent_span_id, parent.span_id, "{} of {}", child.name, parent.name);
+    assert_eq!(
+        child.parent_span_id, parent.span_id,
+        "{} of {}",
+        child.name, parent.name
+    );
     assert_eq!(child.trace_id, parent.trace_id);
 }
 
@@ -117,7 +121,10 @@ fn follows_from_is_a_link_at_any_time_mig_7_pain_13() {
     let (cause, late) = (named(&spans, "cause"), named(&spans, "late"));
     assert_eq!(late.links.len(), 1);
     let link = &late.links[0];
-    assert_eq!((&link.trace_id, &link.span_id), (&cause.trace_id, &cause.span_id));
+    assert_eq!(
+        (&link.trace_id, &link.span_id),
+        (&cause.trace_id, &cause.span_id)
+    );
     assert_eq!(link.flags, 0x103);
 }
 

@@ -3,15 +3,25 @@
 //! Precedence, highest first: code, the signal's variable, the general variable, the default
 //! (ENV-7). Rooms below the builder receive these values and never read the environment.
 
+mod env;
+pub(crate) mod parse;
+mod validate;
+mod warning;
+
+#[cfg(test)]
+mod tests;
+
+pub use warning::ConfigWarning;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::resource::Resource;
+use crate::attribute::KeyValue;
 
 /// All settings of one pipeline.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct OtlpConfig {
     /// Record and export nothing. Default false; `OTEL_SDK_DISABLED`.
@@ -29,7 +39,9 @@ pub struct OtlpConfig {
     /// What the layer records beside a span's own fields.
     pub capture: CaptureConfig,
     /// Who is speaking.
-    pub resource: Resource,
+    pub resource: ResourceConfig,
+    /// What was found wrong while settings were read. Never printed here: the worker does it.
+    pub warnings: Vec<ConfigWarning>,
 }
 
 /// What `OTEL_TRACES_EXPORTER` may name.
@@ -86,7 +98,7 @@ impl std::fmt::Debug for Pem {
 }
 
 /// The connection to the endpoint and its manners.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ExporterConfig {
     /// gRPC or HTTP. Default: gRPC if the endpoint's port is 4317, else HTTP with protobuf;
@@ -205,8 +217,9 @@ pub struct BatchConfig {
     pub export_timeout: Option<Duration>,
     /// Spans that may wait to be sent. Default 65,536; `OTEL_BSP_MAX_QUEUE_SIZE`.
     pub max_queue_size: usize,
-    /// Spans in one request, and how many waiting spans start one. Default 512;
-    /// `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`. At most [`max_queue_size`](Self::max_queue_size).
+    /// Spans in one request, and how many waiting spans start one. At most
+    /// [`max_queue_size`](Self::max_queue_size), and where nobody sets it the lesser of that and
+    /// 512. `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`.
     pub max_export_batch_size: usize,
     /// Bytes that open spans, queue, requests in flight and the pool may hold together. Default
     /// 16 MiB.
@@ -265,9 +278,11 @@ pub struct SpanLimits {
     pub event_count_limit: usize,
     /// Links of a span. Default 128; `OTEL_SPAN_LINK_COUNT_LIMIT`.
     pub link_count_limit: usize,
-    /// Attributes of an event. Default 128; `OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT`.
+    /// Attributes of an event. Default 128; `OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT`,
+    /// `OTEL_ATTRIBUTE_COUNT_LIMIT`.
     pub attributes_per_event_limit: usize,
-    /// Attributes of a link. Default 128; `OTEL_LINK_ATTRIBUTE_COUNT_LIMIT`.
+    /// Attributes of a link. Default 128; `OTEL_LINK_ATTRIBUTE_COUNT_LIMIT`,
+    /// `OTEL_ATTRIBUTE_COUNT_LIMIT`.
     pub attributes_per_link_limit: usize,
 }
 
@@ -280,6 +295,46 @@ impl Default for SpanLimits {
             link_count_limit: 128,
             attributes_per_event_limit: 128,
             attributes_per_link_limit: 128,
+        }
+    }
+}
+
+/// Who is speaking: what is known from code and variables, and what is looked up beside it.
+///
+/// [`Resource::resolve`](crate::Resource::resolve) makes the resource of it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ResourceConfig {
+    /// Attributes; of entries with the same key the last one wins, and each of them wins over what
+    /// is looked up. `OTEL_RESOURCE_ATTRIBUTES`, then `OTEL_SERVICE_NAME`, then code (RES-4).
+    pub attributes: Vec<KeyValue>,
+    /// The schema of [`attributes`](Self::attributes). Default empty: none of their own.
+    pub schema_url: String,
+    /// `service.instance.id`, a random UUID for each pipeline (RES-6). Default on.
+    pub instance_id: bool,
+    /// `process.pid` and `process.executable.name` (RES-7). Default on.
+    pub process: bool,
+    /// `process.executable.path`. Default off: it shows how the machine is laid out.
+    pub executable_path: bool,
+    /// `process.command_args`. Default off: arguments may hold secrets (RES-7).
+    pub command_args: bool,
+    /// `host.name`, `host.arch` and, from the machine id, `host.id` (RES-8). Default on.
+    pub host: bool,
+    /// `os.type` (RES-8). Default on.
+    pub os: bool,
+}
+
+impl Default for ResourceConfig {
+    fn default() -> Self {
+        Self {
+            attributes: Vec::new(),
+            schema_url: String::new(),
+            instance_id: true,
+            process: true,
+            executable_path: false,
+            command_args: false,
+            host: true,
+            os: true,
         }
     }
 }
@@ -310,6 +365,10 @@ pub struct CaptureConfig {
     pub end_on_close: bool,
     /// One instrumentation scope for each target instead of one for all. Default off.
     pub scope_per_target: bool,
+    /// The name of the instrumentation scope (TR-13). Default `tracing-otlp`.
+    pub scope_name: String,
+    /// The version of the instrumentation scope. Default this crate's.
+    pub scope_version: Option<String>,
 }
 
 impl Default for CaptureConfig {
@@ -326,6 +385,8 @@ impl Default for CaptureConfig {
             error_records_to_exceptions: true,
             end_on_close: false,
             scope_per_target: false,
+            scope_name: env!("CARGO_PKG_NAME").to_owned(),
+            scope_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         }
     }
 }

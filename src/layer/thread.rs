@@ -5,9 +5,10 @@ use std::thread;
 
 use super::callsite::StaticAttributes;
 use super::visitor::Attributes;
+use crate::attribute::Value;
 use crate::semconv;
 use crate::wire::span::SPAN_ATTRIBUTE;
-use crate::wire::value::put_key_value;
+use crate::wire::value::{ValueRef, put_key_value};
 
 thread_local! {
     static THREAD: OnceCell<StaticAttributes> = const { OnceCell::new() };
@@ -28,12 +29,17 @@ fn encode() -> StaticAttributes {
     let id = format!("{:?}", thread.id());
     let digits: String = id.chars().filter(char::is_ascii_digit).collect();
     if let Ok(id) = digits.parse::<u64>() {
-        put_key_value(&mut bytes, SPAN_ATTRIBUTE, semconv::THREAD_ID, &id.into());
+        put_key_value(
+            &mut bytes,
+            SPAN_ATTRIBUTE,
+            semconv::THREAD_ID,
+            &Value::from(id),
+        );
         count += 1;
     }
     if let Some(name) = thread.name() {
-        let name = name.to_owned().into();
-        put_key_value(&mut bytes, SPAN_ATTRIBUTE, semconv::THREAD_NAME, &name);
+        let name = ValueRef::String(name);
+        put_key_value(&mut bytes, SPAN_ATTRIBUTE, semconv::THREAD_NAME, name);
         count += 1;
     }
     StaticAttributes {

@@ -6,17 +6,8 @@
 
 use std::fmt::{self, Write as _};
 
-use super::varint::{self, FIXED64, LEN, VARINT, tag};
-
-const KEY: u8 = tag(1, LEN);
-const VALUE: u8 = tag(2, LEN);
-const STRING: u8 = tag(1, LEN);
-const BOOL: u8 = tag(2, VARINT);
-const INT: u8 = tag(3, VARINT);
-const DOUBLE: u8 = tag(4, FIXED64);
-const ARRAY: u8 = tag(5, LEN);
-const BYTES: u8 = tag(7, LEN);
-const ARRAY_VALUES: u8 = tag(1, LEN);
+use super::value::{ARRAY, BOOL, BYTES, DOUBLE, INT, KEY, STRING, VALUE, VALUES};
+use super::varint;
 
 /// The longest length that one byte can tell.
 const SHORT: usize = 127;
@@ -255,7 +246,7 @@ impl EncodedKey {
         let mut list = Vec::new();
         for value in values {
             let value = truncate(value, limit.length).as_bytes();
-            list.push(ARRAY_VALUES);
+            list.push(VALUES);
             varint::put(
                 &mut list,
                 (1 + varint::len(value.len() as u64) + value.len()) as u64,

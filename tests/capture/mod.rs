@@ -66,7 +66,9 @@ pub fn under(subscriber: impl Subscriber + Send + Sync, f: impl FnOnce()) {
 
 impl Capture {
     pub fn scopes(&self) -> Vec<ScopeSpans> {
-        self.guard.force_flush_blocking(Duration::from_secs(20)).unwrap();
+        self.guard
+            .force_flush_blocking(Duration::from_secs(20))
+            .unwrap();
         let requests = self.requests.0.lock().unwrap();
         requests
             .iter()

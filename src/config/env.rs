@@ -1,0 +1,306 @@
+//! The `OTEL_*` variables, read once (ENV-1…7).
+//!
+//! Each line of [`OtlpConfig::from_source`] is one setting: where it goes, which variables may
+//! hold it (the first that is set and valid wins), and how it is parsed.
+
+use std::ffi::OsString;
+
+use crate::attribute::KeyValue;
+use crate::config::{
+    BatchConfig, ConfigWarning, ExporterConfig, OtlpConfig, Pem, ResourceConfig, SpanLimits,
+    TracesExporter, parse,
+};
+use crate::semconv;
+
+impl OtlpConfig {
+    /// The defaults, changed by the process's `OTEL_*` variables.
+    ///
+    /// A variable that is empty counts as unset (ENV-2), and so does one that can't be used; the
+    /// latter leaves a [`ConfigWarning`] in [`warnings`](Self::warnings). White space around a
+    /// value does not count. Nothing fails and nothing is printed.
+    pub fn from_env() -> Self {
+        Self::from_source(|name| std::env::var_os(name))
+    }
+
+    /// As [`from_env`](Self::from_env), with variables from elsewhere.
+    ///
+    /// ```
+    /// use tracing_otlp::OtlpConfig;
+    ///
+    /// let config = OtlpConfig::from_source(|name| {
+    ///     (name == "OTEL_BSP_MAX_QUEUE_SIZE").then(|| "1000".into())
+    /// });
+    /// assert_eq!(config.batch.max_queue_size, 1000);
+    /// ```
+    pub fn from_source(source: impl Fn(&str) -> Option<OsString>) -> Self {
+        let mut env = Env {
+            source: &source,
+            warnings: Vec::new(),
+        };
+        let mut config = Self::default();
+        set(&mut config.disabled, env.flag(&["OTEL_SDK_DISABLED"]));
+        set(&mut config.traces_exporter, env.traces_exporter());
+        env.exporter(&mut config.exporter);
+        env.batch(&mut config.batch);
+        env.limits(&mut config.limits);
+        env.resource(&mut config.resource);
+        env.refuse_config_file();
+        config.warnings = env.warnings;
+        config
+    }
+}
+
+impl BatchConfig {
+    /// Where nobody set the batch size, it is the default or, if that exceeds the queue, all of
+    /// the queue.
+    pub(crate) fn fit_batch_to_queue(&mut self) {
+        self.max_export_batch_size = Self::default()
+            .max_export_batch_size
+            .min(self.max_queue_size);
+    }
+}
+
+/// The variables, and what was found wrong with them.
+struct Env<'a> {
+    source: &'a dyn Fn(&str) -> Option<OsString>,
+    warnings: Vec<ConfigWarning>,
+}
+
+impl Env<'_> {
+    fn exporter(&mut self, exporter: &mut ExporterConfig) {
+        exporter.endpoint = self.text(&["OTEL_EXPORTER_OTLP_ENDPOINT"]);
+        exporter.traces_endpoint = self.text(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]);
+        exporter.protocol = self.read(
+            &[
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+                "OTEL_EXPORTER_OTLP_PROTOCOL",
+            ],
+            parse::protocol,
+        );
+        let insecure = self.flag(&[
+            "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
+            "OTEL_EXPORTER_OTLP_INSECURE",
+        ]);
+        set(&mut exporter.insecure, insecure);
+        exporter.certificate = self.file(&[
+            "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+            "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        ]);
+        exporter.client_key = self.file(&[
+            "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
+            "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+        ]);
+        exporter.client_certificate = self.file(&[
+            "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        ]);
+        self.headers(exporter);
+        let compression = self.read(
+            &[
+                "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+                "OTEL_EXPORTER_OTLP_COMPRESSION",
+            ],
+            parse::compression,
+        );
+        set(&mut exporter.compression, compression);
+        let timeout = self.read(
+            &[
+                "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+                "OTEL_EXPORTER_OTLP_TIMEOUT",
+            ],
+            parse::timeout,
+        );
+        set(&mut exporter.timeout, timeout);
+    }
+
+    fn batch(&mut self, batch: &mut BatchConfig) {
+        let delay = self.read(&["OTEL_BSP_SCHEDULE_DELAY"], parse::duration);
+        set(&mut batch.schedule_delay, delay);
+        let timeout = self.read(&["OTEL_BSP_EXPORT_TIMEOUT"], parse::timeout);
+        set(&mut batch.export_timeout, timeout);
+        let queue = self.read(&["OTEL_BSP_MAX_QUEUE_SIZE"], parse::positive);
+        set(&mut batch.max_queue_size, queue);
+        let queue = batch.max_queue_size;
+        let size = self.read(
+            &["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"],
+            |text| match parse::positive(text)? {
+                size if size <= queue => Ok(size),
+                _ => Err(format!(
+                    "a batch can't exceed the queue, which holds {queue}"
+                )),
+            },
+        );
+        match size {
+            Some(size) => batch.max_export_batch_size = size,
+            None => batch.fit_batch_to_queue(),
+        }
+    }
+
+    /// The limit of the model, else the general one, else the default (CR, Attribute Limits).
+    fn limits(&mut self, limits: &mut SpanLimits) {
+        if let Some(length) = self.read(
+            &[
+                "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+                "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+            ],
+            parse::integer,
+        ) {
+            limits.attribute_value_length_limit = Some(length);
+        }
+        const GENERAL: &str = "OTEL_ATTRIBUTE_COUNT_LIMIT";
+        let counts: [(&mut usize, &[&str]); 5] = [
+            (
+                &mut limits.attribute_count_limit,
+                &["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", GENERAL],
+            ),
+            (
+                &mut limits.attributes_per_event_limit,
+                &["OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", GENERAL],
+            ),
+            (
+                &mut limits.attributes_per_link_limit,
+                &["OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", GENERAL],
+            ),
+            (
+                &mut limits.event_count_limit,
+                &["OTEL_SPAN_EVENT_COUNT_LIMIT"],
+            ),
+            (
+                &mut limits.link_count_limit,
+                &["OTEL_SPAN_LINK_COUNT_LIMIT"],
+            ),
+        ];
+        for (limit, names) in counts {
+            set(limit, self.read(names, parse::integer));
+        }
+    }
+
+    /// The service's name comes last, because a later attribute wins.
+    fn resource(&mut self, resource: &mut ResourceConfig) {
+        let attributes = self.read(&["OTEL_RESOURCE_ATTRIBUTES"], parse::resource_attributes);
+        resource.attributes.extend(attributes.into_iter().flatten());
+        if let Some(name) = self.text(&["OTEL_SERVICE_NAME"]) {
+            resource
+                .attributes
+                .push(KeyValue::new(semconv::SERVICE_NAME, name));
+        }
+    }
+
+    /// A list of which nothing can be used counts as unset.
+    fn traces_exporter(&mut self) -> Option<TracesExporter> {
+        let name = "OTEL_TRACES_EXPORTER";
+        let raw = self.raw(name)?;
+        let (exporter, complaint) = parse::traces_exporter(&raw);
+        if let Some(why) = complaint {
+            self.warn(ConfigWarning::new(name, &raw, why));
+        }
+        exporter
+    }
+
+    /// The signal's headers replace the general ones whole, unless none of them can be used.
+    fn headers(&mut self, exporter: &mut ExporterConfig) {
+        for name in [
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+        ] {
+            let Some(raw) = self.raw_masked(name) else {
+                continue;
+            };
+            let (headers, complaint) = parse::headers(&raw);
+            if let Some(why) = complaint {
+                self.warn(ConfigWarning::masked(name, why));
+            }
+            if !headers.is_empty() {
+                exporter.headers = headers;
+                return;
+            }
+        }
+    }
+
+    /// CFG-1 asks that a configuration file replaces the variables. Better a word than silence.
+    fn refuse_config_file(&mut self) {
+        let name = "OTEL_CONFIG_FILE";
+        if let Some(raw) = self.raw(name) {
+            self.warn(ConfigWarning::new(
+                name,
+                &raw,
+                "configuration files are not supported; the other variables are used",
+            ));
+        }
+    }
+
+    fn text(&mut self, names: &[&str]) -> Option<String> {
+        self.read(names, |text| Ok(text.to_owned()))
+    }
+
+    fn file(&mut self, names: &[&str]) -> Option<Pem> {
+        self.read(names, |text| Ok(Pem::File(text.into())))
+    }
+
+    /// The first variable that is set decides: what is not `true` is false (ENV-3).
+    fn flag(&mut self, names: &[&str]) -> Option<bool> {
+        let (name, raw) = names
+            .iter()
+            .find_map(|name| Some((name, self.raw(name)?)))?;
+        Some(parse::boolean(raw.trim_ascii()).unwrap_or_else(|why| {
+            self.warn(ConfigWarning::new(name, &raw, why));
+            false
+        }))
+    }
+
+    /// The first variable that is set and valid; those before it leave a warning (ENV-4, ENV-6).
+    fn read<T>(
+        &mut self,
+        names: &[&str],
+        parse: impl Fn(&str) -> Result<T, parse::Cure>,
+    ) -> Option<T> {
+        for name in names {
+            let Some(raw) = self.raw(name) else {
+                continue;
+            };
+            match parse(raw.trim_ascii()) {
+                Ok(value) => return Some(value),
+                Err(why) => self.warn(ConfigWarning::new(name, &raw, why)),
+            }
+        }
+        None
+    }
+
+    fn raw(&mut self, name: &str) -> Option<String> {
+        self.unicode(name, ConfigWarning::new)
+    }
+
+    fn raw_masked(&mut self, name: &str) -> Option<String> {
+        self.unicode(name, |name, _, why| ConfigWarning::masked(name, why))
+    }
+
+    /// The variable as it was given; `None` if it is unset, blank, or not UTF-8, which is a
+    /// warning (ENV-2).
+    fn unicode(
+        &mut self,
+        name: &str,
+        warning: fn(&str, &str, &'static str) -> ConfigWarning,
+    ) -> Option<String> {
+        match (self.source)(name)?.into_string() {
+            Ok(text) if text.trim_ascii().is_empty() => None,
+            Ok(text) => Some(text),
+            Err(raw) => {
+                self.warn(warning(name, &raw.to_string_lossy(), "not UTF-8"));
+                None
+            }
+        }
+    }
+
+    /// Once for each: a general variable is read for several settings.
+    fn warn(&mut self, warning: ConfigWarning) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+}
+
+fn set<T>(setting: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *setting = value;
+    }
+}

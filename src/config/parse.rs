@@ -1,0 +1,241 @@
+//! Text to values, as the specification's "parsing" sections have it. Pure: nothing is read, and
+//! what cannot be used comes back as a sentence that names the cure.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
+
+use crate::attribute::KeyValue;
+use crate::config::{Compression, Protocol, TracesExporter};
+
+/// Why a text cannot be used and what would do; completes the sentence "… is ignored: ".
+pub(crate) type Cure = String;
+
+/// The largest integer a variable may hold (ENV-4 asks for at least this much).
+pub(crate) const MAX_INTEGER: usize = i32::MAX as usize;
+
+/// The longest duration that is taken for meant: 365 days. It also keeps every sum of an instant
+/// and a setting in range.
+pub(crate) const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Only `true` in any case is true (ENV-3); `Err` for anything but `true` and `false`, which the
+/// caller takes as false.
+pub(crate) fn boolean(text: &str) -> Result<bool, Cure> {
+    if text.eq_ignore_ascii_case("true") {
+        Ok(true)
+    } else if text.eq_ignore_ascii_case("false") {
+        Ok(false)
+    } else {
+        Err("neither `true` nor `false`; it counts as `false`".to_owned())
+    }
+}
+
+/// An integer from 0 to 2³¹−1 (ENV-4).
+pub(crate) fn integer(text: &str) -> Result<usize, Cure> {
+    match text.parse() {
+        Ok(n) if n <= MAX_INTEGER => Ok(n),
+        _ => Err(format!("not an integer from 0 to {MAX_INTEGER}")),
+    }
+}
+
+/// An integer from 1 to 2³¹−1 (ENV-4).
+pub(crate) fn positive(text: &str) -> Result<usize, Cure> {
+    match integer(text) {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err(format!("not an integer from 1 to {MAX_INTEGER}")),
+    }
+}
+
+/// Milliseconds, none of them negative (ENV-5).
+pub(crate) fn duration(text: &str) -> Result<Duration, Cure> {
+    match text.parse().map(Duration::from_millis) {
+        Ok(d) if d <= MAX_DURATION => Ok(d),
+        _ => Err(format!(
+            "not whole milliseconds from 0 to {}",
+            MAX_DURATION.as_millis()
+        )),
+    }
+}
+
+/// Milliseconds, of which 0 means no limit: `None` (ENV-5).
+pub(crate) fn timeout(text: &str) -> Result<Option<Duration>, Cure> {
+    duration(text).map(|d| (!d.is_zero()).then_some(d))
+}
+
+/// `grpc` or `http/protobuf`, in any case (ENV-6).
+pub(crate) fn protocol(text: &str) -> Result<Protocol, Cure> {
+    let known = [
+        ("grpc", Protocol::Grpc),
+        ("http/protobuf", Protocol::HttpProtobuf),
+    ];
+    one_of(text, &known).ok_or_else(|| {
+        let why = if text.eq_ignore_ascii_case("http/json") {
+            "JSON is not supported"
+        } else {
+            "not a known protocol"
+        };
+        format!("{why}; use `grpc` or `http/protobuf`")
+    })
+}
+
+/// `none` or `gzip`, in any case (ENV-6).
+pub(crate) fn compression(text: &str) -> Result<Compression, Cure> {
+    let known = [("none", Compression::None), ("gzip", Compression::Gzip)];
+    one_of(text, &known).ok_or_else(|| "not a known compression; use `none` or `gzip`".to_owned())
+}
+
+/// The first exporter known in a comma-separated list, and what was passed over for it (ENV-6).
+pub(crate) fn traces_exporter(text: &str) -> (Option<TracesExporter>, Option<Cure>) {
+    let known = [
+        ("otlp", TracesExporter::Otlp),
+        ("console", TracesExporter::Console),
+        ("none", TracesExporter::None),
+    ];
+    let mut chosen = None;
+    let (mut unknown, mut surplus) = (false, false);
+    for entry in list(text) {
+        match (one_of(entry, &known), chosen) {
+            (None, _) => unknown = true,
+            (Some(exporter), None) => chosen = Some(exporter),
+            (Some(exporter), Some(first)) => surplus |= exporter != first,
+        }
+    }
+    let complaint = match (unknown, surplus) {
+        (true, _) => Some("not a known exporter; use one of `otlp`, `console` and `none`".into()),
+        (false, true) => Some("spans go to one exporter; the first one is taken".into()),
+        (false, false) => None,
+    };
+    (chosen, complaint)
+}
+
+/// `name=value,name=value`, values percent-decoded. What can be used is used; the complaint names
+/// the other entries by position, never by content. Of one name the last value counts.
+#[allow(
+    clippy::type_complexity,
+    reason = "a pair of results, named nowhere else"
+)]
+pub(crate) fn headers(text: &str) -> (Vec<(HeaderName, HeaderValue)>, Option<Cure>) {
+    let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
+    let mut places: HashMap<HeaderName, usize> = HashMap::new();
+    let mut complaint = None;
+    let mut bad = 0usize;
+    for (i, entry) in list(text).enumerate() {
+        match header_entry(entry) {
+            Ok((name, value)) => {
+                let place = *places.entry(name.clone()).or_insert(headers.len());
+                match headers.get_mut(place) {
+                    Some(earlier) => earlier.1 = value,
+                    None => headers.push((name, value)),
+                }
+            }
+            Err(why) => {
+                bad += 1;
+                complaint.get_or_insert_with(|| format!("entry {} is left out: {why}", i + 1));
+            }
+        }
+    }
+    if bad > 1 {
+        complaint = complaint.map(|first| format!("{first} (and {} more)", bad - 1));
+    }
+    (headers, complaint)
+}
+
+fn header_entry(entry: &str) -> Result<(HeaderName, HeaderValue), Cure> {
+    let (name, value) = entry
+        .split_once('=')
+        .ok_or("it has no `=`; write `name=value`")?;
+    let value = decode(value.trim_ascii())
+        .ok_or("its value is not percent-encoded UTF-8; write `%` as `%25`")?;
+    header(name.trim_ascii(), &value)
+}
+
+/// A header of every request. The value is marked as sensitive; the complaint does not show it.
+pub(crate) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Cure> {
+    let name = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| "its name is not a valid header name".to_owned())?;
+    if is_reserved(&name) {
+        return Err(format!("the exporter sets `{name}` itself"));
+    }
+    let mut value = HeaderValue::from_str(value).map_err(|_| {
+        format!("the value of `{name}` holds a character that no header may: use visible ASCII")
+    })?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// Headers that frame the message or belong to one connection: a user's value would break it.
+fn is_reserved(name: &HeaderName) -> bool {
+    const RESERVED: [&str; 10] = [
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    RESERVED.contains(&name.as_str()) || name.as_str().starts_with("grpc-")
+}
+
+/// `key=value,key=value`, both percent-decoded. One error spoils the whole (RES-4).
+pub(crate) fn resource_attributes(text: &str) -> Result<Vec<KeyValue>, Cure> {
+    list(text)
+        .enumerate()
+        .map(|(i, entry)| {
+            attribute(entry).map_err(|why| {
+                format!(
+                    "entry {} {why}, so the whole list is discarded; write \
+                     `key=value,key=value` with `,` `=` `%` as `%2C` `%3D` `%25`",
+                    i + 1
+                )
+            })
+        })
+        .collect()
+}
+
+fn attribute(entry: &str) -> Result<KeyValue, &'static str> {
+    let (key, value) = entry.split_once('=').ok_or("has no `=`")?;
+    if value.contains('=') {
+        return Err("has a second `=`");
+    }
+    let not_encoded = "is not percent-encoded UTF-8";
+    let key = decode(key.trim_ascii()).ok_or(not_encoded)?;
+    let value = decode(value.trim_ascii()).ok_or(not_encoded)?;
+    if key.is_empty() {
+        return Err("has an empty key");
+    }
+    Ok(KeyValue::new(key.into_owned(), value.into_owned()))
+}
+
+/// The entries of a comma-separated list. Empty ones are passed over, as in HTTP's lists.
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim_ascii)
+        .filter(|entry| !entry.is_empty())
+}
+
+fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Option<T> {
+    known
+        .iter()
+        .find(|(name, _)| text.eq_ignore_ascii_case(name))
+        .map(|&(_, value)| value)
+}
+
+/// `None` where a `%` is not followed by two hexadecimal digits, or the result is not UTF-8.
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    let well_formed = text.split('%').skip(1).all(|after| {
+        let mut digits = after.bytes();
+        let mut digit = || digits.next().is_some_and(|b| b.is_ascii_hexdigit());
+        digit() && digit()
+    });
+    if !well_formed {
+        return None;
+    }
+    percent_decode_str(text).decode_utf8().ok()
+}

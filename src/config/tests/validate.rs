@@ -1,0 +1,135 @@
+//! Values from code: what can't work is an error that names setting, value and cure.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use super::OtlpConfig;
+use crate::attribute::KeyValue;
+use crate::config::Pem;
+
+/// The setting at fault, its value as shown, and the change that makes it so.
+type Case = (&'static str, &'static str, fn(&mut OtlpConfig));
+
+const BAD: &[Case] = &[
+    ("batch.max_queue_size", "0", |c| c.batch.max_queue_size = 0),
+    ("batch.max_queue_size", "18446744073709551615", |c| {
+        c.batch.max_queue_size = u64::MAX as usize;
+    }),
+    ("batch.max_export_batch_size", "0", |c| {
+        c.batch.max_export_batch_size = 0;
+    }),
+    ("batch.max_export_batch_size", "11", |c| {
+        c.batch.max_queue_size = 10;
+        c.batch.max_export_batch_size = 11;
+    }),
+    ("batch.max_memory", "1", |c| c.batch.max_memory = 1),
+    ("batch.schedule_delay", "31536001s", |c| {
+        c.batch.schedule_delay = Duration::from_secs(31_536_001);
+    }),
+    ("batch.export_timeout", "0ns", |c| {
+        c.batch.export_timeout = Some(Duration::ZERO);
+    }),
+    (
+        "batch.shutdown_timeout",
+        "18446744073709551615.999999999s",
+        |c| {
+            c.batch.shutdown_timeout = Duration::MAX;
+        },
+    ),
+    ("exporter.timeout", "0ns", |c| {
+        c.exporter.timeout = Some(Duration::ZERO);
+    }),
+    ("exporter.connect_timeout", "0ns", |c| {
+        c.exporter.connect_timeout = Duration::ZERO;
+    }),
+    ("exporter.max_concurrent_exports", "0", |c| {
+        c.exporter.max_concurrent_exports = 0;
+    }),
+    ("exporter.max_concurrent_exports", "9999", |c| {
+        c.exporter.max_concurrent_exports = 9999;
+    }),
+    ("exporter.max_request_size", "0", |c| {
+        c.exporter.max_request_size = 0;
+    }),
+    ("exporter.max_response_size", "0", |c| {
+        c.exporter.max_response_size = 0;
+    }),
+    ("exporter.retry.initial_backoff", "0ns", |c| {
+        c.exporter.retry.initial_backoff = Duration::ZERO;
+    }),
+    ("exporter.retry.max_backoff", "1ms", |c| {
+        c.exporter.retry.max_backoff = Duration::from_millis(1);
+    }),
+    ("exporter.retry.multiplier", "NaN", |c| {
+        c.exporter.retry.multiplier = f64::NAN;
+    }),
+    ("exporter.retry.multiplier", "0.5", |c| {
+        c.exporter.retry.multiplier = 0.5;
+    }),
+    ("exporter.retry.max_attempts", "0", |c| {
+        c.exporter.retry.max_attempts = 0;
+    }),
+    ("exporter.headers", "content-length", |c| {
+        c.exporter.headers.push((
+            HeaderName::from_static("content-length"),
+            HeaderValue::from_static("s3cret"),
+        ));
+    }),
+    ("exporter.user_agent_prefix", "a\\nb", |c| {
+        c.exporter.user_agent_prefix = Some("a\nb".to_owned());
+    }),
+    ("exporter.client_certificate", "none", |c| {
+        c.exporter.client_key = Some(Pem::Text(b"s3cret".to_vec()));
+    }),
+    ("exporter.client_key", "none", |c| {
+        c.exporter.client_certificate = Some(Pem::File("chain.pem".into()));
+    }),
+    ("worker.threads", "0", |c| c.worker.threads = Some(0)),
+    ("worker.stack_size", "1", |c| c.worker.stack_size = Some(1)),
+    ("worker.thread_name", "a\\0b", |c| {
+        c.worker.thread_name = "a\0b".to_owned();
+    }),
+    ("resource.attributes", "", |c| {
+        c.resource.attributes.push(KeyValue::new("", "x"));
+    }),
+];
+
+#[test]
+fn the_defaults_are_valid() {
+    OtlpConfig::default().validate().unwrap();
+}
+
+#[test]
+fn each_bad_value_is_named_with_its_setting() {
+    for (setting, value, change) in BAD {
+        let mut config = OtlpConfig::default();
+        change(&mut config);
+        let error = config.validate().expect_err(setting);
+        assert!(error.is_config());
+        let message = error.to_string();
+        let start = format!("{setting} = \"{value}\" cannot be used: ");
+        assert!(message.starts_with(&start), "{message}");
+        assert!(message.len() > start.len() + 5, "no cure: {message}");
+        assert!(!message.contains("s3cret"), "{message}");
+    }
+}
+
+#[test]
+fn the_bounds_themselves_are_valid() {
+    let mut config = OtlpConfig::default();
+    config.batch.max_queue_size = 1;
+    config.batch.max_export_batch_size = 1;
+    config.batch.max_memory = 256 << 10;
+    config.batch.schedule_delay = Duration::ZERO;
+    config.batch.export_timeout = None;
+    config.batch.shutdown_timeout = Duration::ZERO;
+    config.exporter.timeout = None;
+    config.exporter.max_concurrent_exports = 1;
+    config.exporter.max_request_size = 1;
+    config.exporter.retry.max_attempts = 1;
+    config.exporter.retry.multiplier = 1.0;
+    config.worker.threads = Some(1);
+    config.limits.attribute_count_limit = 0;
+    config.validate().unwrap();
+}

@@ -1,0 +1,212 @@
+//! Values from code are checked when the pipeline is built: the first that can't work is an error.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use crate::config::parse::{self, MAX_DURATION, MAX_INTEGER};
+use crate::config::{
+    BatchConfig, ExporterConfig, OtlpConfig, ResourceConfig, RetryConfig, WorkerConfig,
+};
+use crate::error::Error;
+
+/// Below this the budget could not hold a batch and the spans that fill the next one.
+const LEAST_MEMORY: usize = 256 << 10;
+/// What tonic and rustls need on one stack, with room to spare.
+const LEAST_STACK: usize = 128 << 10;
+const MOST_THREADS: usize = 512;
+const MOST_EXPORTS: usize = 1024;
+const MOST_ATTEMPTS: u32 = 1000;
+
+impl OtlpConfig {
+    /// Whether a pipeline can be built from these values.
+    ///
+    /// # Errors
+    ///
+    /// The first value that can't work, with its setting and the cure; [`Error::is_config`] is
+    /// true. What only the exporter can judge (endpoint, certificates) is not looked at here.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.batch.validate()?;
+        self.exporter.validate()?;
+        self.worker.validate()?;
+        self.resource.validate()
+    }
+}
+
+impl BatchConfig {
+    fn validate(&self) -> Result<(), Error> {
+        let queue = self.max_queue_size;
+        count("batch.max_queue_size", queue, MAX_INTEGER)?;
+        let size = self.max_export_batch_size;
+        count("batch.max_export_batch_size", size, queue)?;
+        if self.max_memory < LEAST_MEMORY {
+            return Err(bad(
+                "batch.max_memory",
+                self.max_memory,
+                format!("use at least {LEAST_MEMORY} bytes"),
+            ));
+        }
+        duration("batch.schedule_delay", self.schedule_delay)?;
+        limit("batch.export_timeout", self.export_timeout)?;
+        duration("batch.shutdown_timeout", self.shutdown_timeout)
+    }
+}
+
+impl ExporterConfig {
+    fn validate(&self) -> Result<(), Error> {
+        limit("exporter.timeout", self.timeout)?;
+        positive("exporter.connect_timeout", self.connect_timeout)?;
+        count(
+            "exporter.max_concurrent_exports",
+            self.max_concurrent_exports,
+            MOST_EXPORTS,
+        )?;
+        // gRPC writes the length of a message into 32 bits.
+        let longest = usize::try_from(u32::MAX).unwrap_or(usize::MAX);
+        count("exporter.max_request_size", self.max_request_size, longest)?;
+        count(
+            "exporter.max_response_size",
+            self.max_response_size,
+            longest,
+        )?;
+        self.retry.validate()?;
+        for (name, value) in &self.headers {
+            let text = value.to_str().unwrap_or("\0");
+            parse::header(name.as_str(), text).map_err(|why| bad("exporter.headers", name, why))?;
+        }
+        if let Some(prefix) = &self.user_agent_prefix {
+            let usable = HeaderValue::from_str(prefix).is_ok() && !prefix.trim().is_empty();
+            if !usable {
+                return Err(bad(
+                    "exporter.user_agent_prefix",
+                    prefix,
+                    "use visible ASCII such as `shop/1.2`",
+                ));
+            }
+        }
+        match (&self.client_key, &self.client_certificate) {
+            (Some(_), None) => Err(bad(
+                "exporter.client_certificate",
+                "none",
+                "a client key needs its certificate \
+                 (OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE or with_client_identity)",
+            )),
+            (None, Some(_)) => Err(bad(
+                "exporter.client_key",
+                "none",
+                "a client certificate needs its key \
+                 (OTEL_EXPORTER_OTLP_CLIENT_KEY or with_client_identity)",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl RetryConfig {
+    fn validate(&self) -> Result<(), Error> {
+        positive("exporter.retry.initial_backoff", self.initial_backoff)?;
+        positive("exporter.retry.max_backoff", self.max_backoff)?;
+        if self.max_backoff < self.initial_backoff {
+            return Err(bad(
+                "exporter.retry.max_backoff",
+                format!("{:?}", self.max_backoff),
+                format!("use at least initial_backoff, {:?}", self.initial_backoff),
+            ));
+        }
+        // A NaN is in no range.
+        if !(1.0..=100.0).contains(&self.multiplier) {
+            return Err(bad(
+                "exporter.retry.multiplier",
+                self.multiplier,
+                "use 1 to 100",
+            ));
+        }
+        if !(1..=MOST_ATTEMPTS).contains(&self.max_attempts) {
+            return Err(bad(
+                "exporter.retry.max_attempts",
+                self.max_attempts,
+                format!("use 1 (no retry) to {MOST_ATTEMPTS}"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl WorkerConfig {
+    fn validate(&self) -> Result<(), Error> {
+        if let Some(threads) = self.threads {
+            count("worker.threads", threads, MOST_THREADS)?;
+        }
+        if let Some(size) = self.stack_size.filter(|&size| size < LEAST_STACK) {
+            return Err(bad(
+                "worker.stack_size",
+                size,
+                format!("use at least {LEAST_STACK} bytes"),
+            ));
+        }
+        // The standard library panics at a NUL in a thread's name.
+        if self.thread_name.is_empty() || self.thread_name.contains('\0') {
+            return Err(bad(
+                "worker.thread_name",
+                &self.thread_name,
+                "use a name without NUL",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl ResourceConfig {
+    fn validate(&self) -> Result<(), Error> {
+        match self.attributes.iter().find(|a| a.key.is_empty()) {
+            Some(_) => Err(bad(
+                "resource.attributes",
+                "",
+                "a key must not be empty (TR-8)",
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+fn count(setting: &str, value: usize, most: usize) -> Result<(), Error> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    let cure = match setting {
+        "batch.max_export_batch_size" => format!("use 1 to {most}, the size of the queue"),
+        _ => format!("use 1 to {most}"),
+    };
+    Err(bad(setting, value, cure))
+}
+
+fn duration(setting: &str, value: Duration) -> Result<(), Error> {
+    if value <= MAX_DURATION {
+        return Ok(());
+    }
+    Err(bad(
+        setting,
+        format!("{value:?}"),
+        format!("use at most {MAX_DURATION:?} (365 days)"),
+    ))
+}
+
+fn positive(setting: &str, value: Duration) -> Result<(), Error> {
+    if value.is_zero() {
+        return Err(bad(setting, "0ns", "use more than zero"));
+    }
+    duration(setting, value)
+}
+
+fn limit(setting: &str, value: Option<Duration>) -> Result<(), Error> {
+    match value {
+        None => Ok(()),
+        Some(value) if value.is_zero() => Err(bad(setting, "0ns", "use None for no limit")),
+        Some(value) => duration(setting, value),
+    }
+}
+
+fn bad(setting: &str, value: impl Display, cure: impl Into<String>) -> Error {
+    Error::config(setting, value.to_string(), cure)
+}

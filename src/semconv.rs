@@ -1,0 +1,33 @@
+//! Names of the semantic conventions, all of one version.
+
+/// The conventions that the names below belong to.
+pub(crate) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
+
+pub(crate) const SERVICE_NAME: &str = "service.name";
+pub(crate) const SERVICE_NAMESPACE: &str = "service.namespace";
+pub(crate) const SERVICE_VERSION: &str = "service.version";
+pub(crate) const SERVICE_INSTANCE_ID: &str = "service.instance.id";
+
+pub(crate) const TELEMETRY_SDK_NAME: &str = "telemetry.sdk.name";
+pub(crate) const TELEMETRY_SDK_LANGUAGE: &str = "telemetry.sdk.language";
+pub(crate) const TELEMETRY_SDK_VERSION: &str = "telemetry.sdk.version";
+
+pub(crate) const PROCESS_PID: &str = "process.pid";
+pub(crate) const PROCESS_EXECUTABLE_NAME: &str = "process.executable.name";
+pub(crate) const PROCESS_EXECUTABLE_PATH: &str = "process.executable.path";
+pub(crate) const PROCESS_COMMAND_ARGS: &str = "process.command_args";
+
+pub(crate) const HOST_NAME: &str = "host.name";
+pub(crate) const HOST_ID: &str = "host.id";
+pub(crate) const HOST_ARCH: &str = "host.arch";
+pub(crate) const OS_TYPE: &str = "os.type";
+
+pub(crate) const CODE_FILE_PATH: &str = "code.file.path";
+pub(crate) const CODE_LINE_NUMBER: &str = "code.line.number";
+
+pub(crate) const THREAD_ID: &str = "thread.id";
+pub(crate) const THREAD_NAME: &str = "thread.name";
+
+pub(crate) const EXCEPTION_EVENT: &str = "exception";
+pub(crate) const EXCEPTION_MESSAGE: &str = "exception.message";
+pub(crate) const EXCEPTION_STACKTRACE: &str = "exception.stacktrace";
