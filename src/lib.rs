@@ -5,6 +5,8 @@
 
 mod attribute;
 #[cfg(not(tracing_otlp_loom))]
+mod builder;
+#[cfg(not(tracing_otlp_loom))]
 mod clock;
 #[cfg(not(tracing_otlp_loom))]
 mod config;
@@ -35,6 +37,7 @@ mod wire;
 #[cfg(not(tracing_otlp_loom))]
 pub use self::{
     attribute::{KeyValue, Value},
+    builder::{OtlpBuilder, builder},
     config::{
         BatchConfig, CaptureConfig, Compression, ConfigWarning, ExporterConfig, OtlpConfig, Pem,
         Protocol, ResourceConfig, RetryConfig, SpanLimits, TracesExporter, WorkerConfig,

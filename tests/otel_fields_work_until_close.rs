@@ -40,7 +40,7 @@ fn recorded_after_the_first_enter_and_again() {
         span.record("otel.name", "first");
         drop(info_span!(parent: &span, "child"));
         span.record("otel.name", "second");
-        span.record("otel.kind", tracing::field::debug("Producer"));
+        span.record("otel.kind", tracing::field::debug(SpanKind::Producer));
         span.record("otel.status_message", "late");
     });
     let span = capture::named(&spans, "second");

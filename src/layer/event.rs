@@ -39,12 +39,12 @@ impl OtlpLayer {
             Some(span.identity.anchor)
         });
         let Some(Some(anchor)) = wanted else { return };
-        let now = crate::clock::now();
+        let time = self.clock.unix_nanos(anchor, crate::clock::now());
         let mut scratch = Scratch::take();
-        put_event_time(scratch.buffer(), self.clock.unix_nanos(anchor, now));
+        put_event_time(scratch.buffer(), time);
         let errors = self.write_event(event, scratch.buffer());
         self.spans.with(id, |span| {
-            span.state.last_event = span.state.last_event.max(now);
+            span.state.last_event = span.state.last_event.max(time);
             if span.state.events < limit && span.add_field(SPAN_EVENT, scratch.bytes()) {
                 span.state.events += 1;
             } else {

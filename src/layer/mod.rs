@@ -8,8 +8,8 @@ mod event;
 mod fields;
 mod filters;
 mod open_spans;
+mod outlet;
 mod parent;
-mod scope;
 mod scratch;
 mod span;
 mod spare;
@@ -30,7 +30,7 @@ use tracing_subscriber::registry::LookupSpan;
 use self::callsite::{Callsite, Extras};
 use self::fields::Special;
 use self::open_spans::OpenSpans;
-pub(crate) use self::scope::Scopes;
+pub(crate) use self::outlet::Outlet;
 use self::scratch::Scratch;
 use self::span::{Identity, OpenSpan, Visited};
 use self::spare::Spares;
@@ -38,7 +38,8 @@ use self::visitor::SpanVisitor;
 use crate::clock::{self, Clock};
 use crate::config::{CaptureConfig, SpanLimits};
 use crate::context::{IdGenerator, RandomIds, SpanId, TraceFlags, TraceId, current};
-use crate::processor::{BatchProcessor, TelemetryData};
+use crate::pool::Budget;
+use crate::processor::TelemetryData;
 use crate::sampler::{ParentFlags, Sampler, SamplingInput};
 use crate::stats::{DropReason, StatsSource};
 use crate::suppress::is_suppressed;
@@ -63,8 +64,8 @@ pub struct OtlpLayer {
     sampling: Sampling,
     ids: Ids,
     settings: Settings,
-    scopes: Scopes,
-    processor: BatchProcessor,
+    /// `None`: no span is recorded.
+    outlet: Option<Outlet>,
 }
 
 /// Who decides; the specification's default (SMP-2) needs no call.
@@ -136,21 +137,20 @@ impl OtlpLayer {
         settings: Settings,
         sampling: Sampling,
         ids: Ids,
-        scopes: Scopes,
-        processor: BatchProcessor,
+        budget: Arc<Budget>,
+        outlet: Option<Outlet>,
     ) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         Self {
             layer: NEXT.fetch_add(1, Ordering::Relaxed),
             may_be_filtered: AtomicBool::new(true),
             spans: Arc::new(OpenSpans::new()),
-            spares: Spares::new(Arc::clone(processor.budget())),
+            spares: Spares::new(budget),
             clock: Clock::new(),
             sampling,
             ids,
             settings,
-            scopes,
-            processor,
+            outlet,
         }
     }
 
@@ -241,7 +241,9 @@ impl OtlpLayer {
         if capture.tracked_inactivity {
             span.state.activity.start(now);
         }
-        span.scope = self.scopes.of(&self.processor, callsite.metadata.target());
+        if let Some(outlet) = &self.outlet {
+            span.scope = outlet.scope(callsite.metadata.target());
+        }
         if span.body.capacity() == 0 {
             // The budget is used up: identity only.
             span.state.dropped_attributes = attributes.values().len() as u32;
@@ -281,10 +283,12 @@ impl OtlpLayer {
                 self.put_activity(&mut span, end);
             }
             span.seal(&self.clock, end);
-            self.processor.push(TelemetryData {
-                scope: span.scope,
-                span: &span.body,
-            });
+            if let Some(outlet) = &self.outlet {
+                outlet.processor.push(TelemetryData {
+                    scope: span.scope,
+                    span: &span.body,
+                });
+            }
         }
         self.spares.give(span);
     }
@@ -322,7 +326,9 @@ where
     fn on_register_dispatch(&self, subscriber: &Dispatch) {
         self.may_be_filtered
             .store(!filters::are_absent(subscriber), Ordering::Relaxed);
-        self.processor.set_dispatch(subscriber.downgrade());
+        if let Some(outlet) = &self.outlet {
+            outlet.processor.set_dispatch(subscriber.downgrade());
+        }
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
@@ -447,13 +453,14 @@ where
 impl Drop for OtlpLayer {
     fn drop(&mut self) {
         let open = self.spans.drain();
-        let sampled = open
+        let recording = open
             .iter()
             .filter(|span| span.identity.is_recording())
             .count();
-        self.processor
-            .counters()
-            .drop_spans(DropReason::LayerGone, sampled as u64);
+        if let Some(outlet) = &self.outlet {
+            let counters = outlet.processor.counters();
+            counters.drop_spans(DropReason::LayerGone, recording as u64);
+        }
     }
 }
 

@@ -80,6 +80,7 @@ pub(crate) struct State {
     pub(crate) start: u64,
     /// The last time it was left; zero if it never was.
     pub(crate) last_exit: u64,
+    /// Of its last event, in Unix nanoseconds.
     pub(crate) last_event: u64,
     /// Bits of the fields whose attributes were written.
     pub(crate) recorded: u64,
@@ -222,20 +223,19 @@ impl OpenSpan {
         }
     }
 
-    /// When it ends, if it ends now: at its last exit where it was ever entered, not before its
-    /// last event (MIG-7).
+    /// When it ends, if it ends now: at its last exit where it was ever entered (MIG-7).
     #[inline]
     pub(crate) fn end(&self, now: impl FnOnce() -> u64, on_close: bool) -> u64 {
-        let state = &self.state;
-        let end = match state.last_exit {
+        let end = match self.state.last_exit {
             0 => now(),
             _ if on_close => now(),
-            exit => exit.max(state.last_event),
+            exit => exit,
         };
-        end.max(state.start)
+        end.max(self.state.start)
     }
 
-    /// Appends what is known at the end: `body` then is the encoded span.
+    /// Appends what is known at the end: `body` then is the encoded span. It does not end before its
+    /// last event.
     #[inline]
     pub(crate) fn seal(&mut self, clock: &Clock, end: u64) {
         let Self {
@@ -259,7 +259,7 @@ impl OpenSpan {
             },
             kind: special.kind.unwrap_or(Kind::Internal),
             start,
-            end: start + clock.nanos(end - state.start),
+            end: (start + clock.nanos(end - state.start)).max(state.last_event),
             status: special.status,
             status_message: &special.description,
             dropped_attributes: state.dropped_attributes,

@@ -17,7 +17,7 @@ thread_local! {
 impl Attributes<'_> {
     /// Adds the attributes of the calling thread.
     pub(super) fn put_thread(&mut self) {
-        let _ = THREAD.try_with(|attributes| self.put_static(attributes.get_or_init(encode)));
+        let _ = THREAD.try_with(|attributes| self.put_where_absent(attributes.get_or_init(encode)));
     }
 }
 

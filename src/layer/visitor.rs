@@ -103,12 +103,13 @@ impl<'a> Attributes<'a> {
             self.out.extend_from_slice(&extra.bytes);
             self.count += extra.count;
         } else {
-            self.put_static_rare(extra);
+            self.put_where_absent(extra);
         }
     }
 
+    /// Adds attributes that are encoded already, save those whose key is there.
     #[cold]
-    fn put_static_rare(&mut self, extra: &StaticAttributes) {
+    pub(crate) fn put_where_absent(&mut self, extra: &StaticAttributes) {
         for (_, content, whole) in fields(&extra.bytes) {
             let known = key_of(content)
                 .is_some_and(|key| find_attribute(self.mine(), self.tag, key).is_some());

@@ -1,4 +1,4 @@
-//! Instrumentation scopes: one for all spans, or one for each target.
+//! Where spans go when they end: a processor, under an instrumentation scope that it knows.
 
 use std::collections::HashMap;
 
@@ -9,17 +9,18 @@ use crate::sync::{Mutex, lock};
 use crate::wire::request::encode_scope;
 
 #[derive(Debug)]
-pub(crate) struct Scopes {
-    /// The scope of all spans, as name and version.
+pub(crate) struct Outlet {
+    pub(super) processor: BatchProcessor,
+    /// The scope of all spans.
     common: ScopeId,
-    /// `None`: the common scope for all.
+    /// `None`: the common scope for all. Otherwise one for each target.
     by_target: Option<Mutex<HashMap<&'static str, ScopeId>>>,
     schema_url: &'static str,
 }
 
-impl Scopes {
+impl Outlet {
     pub(crate) fn new(
-        processor: &BatchProcessor,
+        processor: BatchProcessor,
         name: &str,
         version: &str,
         per_target: bool,
@@ -27,23 +28,24 @@ impl Scopes {
     ) -> Self {
         Self {
             common: processor.register_scope(encode(name, version, schema_url)),
+            processor,
             by_target: per_target.then(Mutex::default),
             schema_url,
         }
     }
 
+    /// The scope of a span with this target.
     #[inline]
-    pub(crate) fn of(&self, processor: &BatchProcessor, target: &'static str) -> ScopeId {
+    pub(super) fn scope(&self, target: &'static str) -> ScopeId {
         match &self.by_target {
             None => self.common,
-            Some(known) => self.of_target(known, processor, target),
+            Some(known) => self.scope_of_target(known, target),
         }
     }
 
-    fn of_target(
+    fn scope_of_target(
         &self,
         known: &Mutex<HashMap<&'static str, ScopeId>>,
-        processor: &BatchProcessor,
         target: &'static str,
     ) -> ScopeId {
         if let Some(scope) = lock(known).get(target) {
@@ -51,7 +53,9 @@ impl Scopes {
         }
         // Registered without our lock held. A target that two threads meet at once may get two
         // scopes that are alike.
-        let scope = processor.register_scope(encode(target, "", self.schema_url));
+        let scope = self
+            .processor
+            .register_scope(encode(target, "", self.schema_url));
         *lock(known).entry(target).or_insert(scope)
     }
 }
