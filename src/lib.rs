@@ -1,5 +1,5 @@
 //! Sends the spans of the `tracing` ecosystem to an OTLP endpoint.
-#![cfg_attr(tracing_otlp_loom, allow(dead_code, unused_imports))]
+#![cfg_attr(tracing_otlp_loom, allow(dead_code, unused_imports, unreachable_pub))]
 
 #[cfg(not(tracing_otlp_loom))]
 mod attribute;
