@@ -1,7 +1,7 @@
 //! Sends the spans of the `tracing` ecosystem to an OTLP endpoint.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Under loom only the concurrent core compiles, so most of what it has is not used.
-#![cfg_attr(tracing_otlp_loom, allow(dead_code, unused_imports))]
+#![cfg_attr(tracing_otlp_loom, allow(dead_code, unused_imports, unreachable_pub))]
 
 mod attribute;
 #[cfg(not(tracing_otlp_loom))]

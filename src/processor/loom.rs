@@ -64,7 +64,10 @@ impl Rig {
             spans += u64::from(chunk.spans());
             chunk.recycle(self.buffer.pool());
         }
-        self.buffer.release(spans as usize);
+        if spans > 0 {
+            // Releasing none would hide a queue that was wrongly declared full.
+            self.buffer.release(spans as usize);
+        }
         spans
     }
 
@@ -187,7 +190,9 @@ fn push_against_close() {
         let rig = rig(8, 8, 2);
         let pushers = [0, 1].map(|shard| spawn(&rig, move |rig| rig.push(shard)));
         let taken = rig.take(true);
-        pushers.map(|pusher| pusher.join().unwrap());
+        for pusher in pushers {
+            pusher.join().unwrap();
+        }
         assert_eq!(taken + rig.dropped(DropReason::AfterShutdown), 2);
         assert_eq!(rig.take(true), 0);
     });

@@ -10,7 +10,7 @@
 //! - `buffer` holds what waits, bounded by `credits` (spans) and the budget (bytes); `chunk` is the
 //!   memory, `wake` says who rings for the worker.
 //! - `worker` waits, takes, sends and settles; `batch` forms requests, `flight` makes each of them
-//!   settle exactly once, `ticket` is how others wait for that.
+//!   settle exactly once; `ticket` is how others wait for that, `promise` what the worker owes them.
 //!
 //! No lock is taken while another is held, and none is held over foreign code.
 
@@ -27,6 +27,8 @@ mod batch;
 mod flight;
 #[cfg(not(tracing_otlp_loom))]
 mod handle;
+#[cfg(not(tracing_otlp_loom))]
+mod promise;
 #[cfg(not(tracing_otlp_loom))]
 mod worker;
 

@@ -128,15 +128,15 @@ impl Ticket {
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Verdict> {
-        let mut state = lock(&self.state);
-        if let Some(verdict) = &state.verdict {
-            return Poll::Ready(verdict.clone());
-        }
-        // Foreign code again (clone and drop of a waker), but it may not be ours that it takes.
-        match &mut state.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        // Wakers are foreign code: cloned before the lock is taken, dropped after it is let go.
+        let waker = cx.waker().clone();
+        let _old = {
+            let mut state = lock(&self.state);
+            if let Some(verdict) = &state.verdict {
+                return Poll::Ready(verdict.clone());
+            }
+            state.waker.replace(waker)
+        };
         Poll::Pending
     }
 }

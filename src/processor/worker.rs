@@ -15,7 +15,8 @@ use super::batch::{Cut, Staging};
 use super::chunk::Chunk;
 use super::flight::{Flights, Settled, message_of};
 use super::handle::Shared;
-use super::ticket::{Fault, Ticket, Verdict, Wish};
+use super::promise::Promises;
+use super::ticket::{Fault, Ticket};
 use crate::diagnostics::Diagnostics;
 use crate::export::{Batch, Exporter, Outcome};
 use crate::stats::DropReason;
@@ -54,21 +55,11 @@ pub(super) struct Worker<E: Exporter> {
     send_upto: u64,
     /// When the schedule delay is over.
     next_tick: Instant,
-    tickets: Vec<Pending>,
-    closing: Option<Arc<Ticket>>,
+    promises: Promises,
     finishing: bool,
     /// The pause after a panic, and when it ends.
     backoff: Duration,
     resume_at: Instant,
-}
-
-/// A ticket that is being worked on.
-struct Pending {
-    ticket: Arc<Ticket>,
-    /// It covers the spans below this number.
-    upto: u64,
-    lost: u64,
-    why: Option<String>,
 }
 
 enum Act {
@@ -108,8 +99,7 @@ impl<E: Exporter> Worker<E> {
             next_second: now,
             drained: Vec::new(),
             send_upto: 0,
-            tickets: Vec::new(),
-            closing: None,
+            promises: Promises::default(),
             finishing: false,
             backoff: Duration::ZERO,
             resume_at: now,
@@ -229,18 +219,11 @@ impl<E: Exporter> Worker<E> {
         self.shared.buffer.release(spans);
     }
 
-    fn settle(&mut self, settled: Settled) {
+    fn settle(&mut self, settled: &Settled) {
         if settled.lost == 0 {
             self.backoff = Duration::ZERO;
-            return;
         }
-        for pending in &mut self.tickets {
-            let covered = pending.upto.saturating_sub(settled.start);
-            if covered > 0 {
-                pending.lost += settled.lost.min(covered);
-                pending.why = settled.error.clone().or(pending.why.take());
-            }
-        }
+        self.promises.note(settled);
     }
 
     /// All that must not wait for an exporter.
@@ -249,7 +232,7 @@ impl<E: Exporter> Worker<E> {
             self.accept(ticket);
         }
         while let Some(settled) = self.flights.try_landed() {
-            self.settle(settled);
+            self.settle(&settled);
         }
         let now = Instant::now();
         if now >= self.next_tick {
@@ -261,23 +244,14 @@ impl<E: Exporter> Worker<E> {
             self.next_second = later(now, Duration::from_secs(1));
             call();
         }
-        self.answer(now);
+        self.promises.keep(self.settled_upto(), now);
         self.diagnostics.observe(now);
     }
 
     fn accept(&mut self, ticket: Arc<Ticket>) {
-        let closes = ticket.wish == Wish::Shutdown && self.closing.is_none();
-        self.drain(closes);
-        if closes {
-            self.closing = Some(Arc::clone(&ticket));
-        }
+        self.drain(self.promises.begins_shutdown(&ticket));
         self.send_upto = self.staging.end();
-        self.tickets.push(Pending {
-            ticket,
-            upto: self.staging.end(),
-            lost: 0,
-            why: None,
-        });
+        self.promises.make(ticket, self.staging.end());
     }
 
     /// The schedule delay is over: what waits goes out.
@@ -293,29 +267,10 @@ impl<E: Exporter> Worker<E> {
         self.send_upto = self.staging.end();
     }
 
-    /// Tells those whose spans are settled, or whose patience is over.
-    fn answer(&mut self, now: Instant) {
-        if self.tickets.is_empty() {
-            return;
-        }
+    /// The number below which every span is settled.
+    fn settled_upto(&self) -> u64 {
         let earliest = self.flights.earliest().unwrap_or(u64::MAX);
-        let settled = self.staging.start().min(earliest);
-        let closing = self.closing.as_ref();
-        self.tickets.retain(|pending| {
-            let ticket = &pending.ticket;
-            if closing.is_some_and(|closing| Arc::ptr_eq(closing, ticket)) {
-                return true;
-            }
-            let verdict = if ticket.wish == Wish::Flush && pending.upto <= settled {
-                pending.verdict()
-            } else if ticket.is_overdue(now) {
-                ticket.timed_out()
-            } else {
-                return true;
-            };
-            ticket.resolve(verdict);
-            false
-        });
+        self.staging.start().min(earliest)
     }
 
     fn drain(&mut self, close: bool) {
@@ -337,7 +292,7 @@ impl<E: Exporter> Worker<E> {
     }
 
     fn is_over(&self) -> bool {
-        self.closing.as_ref().is_some_and(|ticket| {
+        self.promises.closing().is_some_and(|ticket| {
             (self.staging.spans() == 0 && self.flights.is_empty())
                 || ticket.is_overdue(Instant::now())
         })
@@ -345,10 +300,11 @@ impl<E: Exporter> Worker<E> {
 
     /// Sleeps until there is something to attend to. Cancel safe.
     async fn event(&mut self) {
-        let tickets = self.tickets.iter().filter_map(|p| p.ticket.deadline);
+        let ticket = self.promises.deadline();
         let second = self.every_second.is_some().then_some(self.next_second);
-        let until = tickets
-            .chain(second)
+        let until = [ticket, second]
+            .into_iter()
+            .flatten()
             .fold(self.next_tick, Instant::min)
             .min(later(Instant::now(), LOOK_UP));
         let Self {
@@ -356,7 +312,7 @@ impl<E: Exporter> Worker<E> {
         } = self;
         tokio::select! {
             () = shared.wake.heard() => {}
-            settled = flights.landed() => self.settle(settled),
+            settled = flights.landed() => self.settle(&settled),
             () = sleep_until(until.into()) => {}
         }
     }
@@ -383,39 +339,19 @@ impl<E: Exporter> Worker<E> {
         let _ = timeout(LAST_WORDS, async {
             while !self.flights.is_empty() {
                 let settled = self.flights.landed().await;
-                self.settle(settled);
+                self.settle(&settled);
             }
         })
         .await;
         for settled in self.flights.cancel() {
-            self.settle(settled);
+            self.settle(&settled);
         }
         self.abandon(
             DropReason::ShutdownTimeout,
             "the shutdown's deadline passed before they were sent",
         );
         self.diagnostics.finish();
-        let mut verdict = Ok(());
-        for pending in &self.tickets {
-            if self
-                .closing
-                .as_ref()
-                .is_some_and(|c| Arc::ptr_eq(c, &pending.ticket))
-            {
-                verdict = if in_time {
-                    pending.verdict()
-                } else {
-                    pending.ticket.timed_out()
-                };
-            }
-        }
-        self.shared.desk.close(verdict.clone());
-        for pending in self.tickets.drain(..) {
-            pending.ticket.resolve(match pending.ticket.wish {
-                Wish::Shutdown => verdict.clone(),
-                Wish::Flush => pending.verdict(),
-            });
-        }
+        self.promises.conclude(in_time, &self.shared.desk);
     }
 
     /// Counts what is staged as lost.
@@ -425,23 +361,11 @@ impl<E: Exporter> Worker<E> {
         if spans > 0 {
             self.shared.counters.drop_spans(reason, spans as u64);
             self.shared.buffer.release(spans);
-            self.settle(Settled {
+            self.settle(&Settled {
                 start,
                 lost: spans as u64,
                 error: Some(why.to_owned()),
             });
-        }
-    }
-}
-
-impl Pending {
-    fn verdict(&self) -> Verdict {
-        match self.lost {
-            0 => Ok(()),
-            spans => Err(Fault::Lost {
-                spans,
-                why: self.why.clone(),
-            }),
         }
     }
 }
