@@ -1,6 +1,7 @@
 //! Sends the spans of the `tracing` ecosystem to an OTLP endpoint.
 
 mod attribute;
+mod builder;
 mod config;
 mod error;
 mod export;
@@ -13,6 +14,7 @@ mod sync;
 mod wire;
 
 pub use attribute::{KeyValue, Value};
+pub use builder::{OtlpBuilder, builder};
 pub use config::{
     BatchConfig, CaptureConfig, Compression, ConfigWarning, ExporterConfig, OtlpConfig, Pem,
     Protocol, ResourceConfig, RetryConfig, SpanLimits, TracesExporter, WorkerConfig,
