@@ -13,7 +13,7 @@ fn limits(
     edit(&mut limits);
     move |builder| {
         builder
-            .with_limits(limits)
+            .with_span_limits(limits)
             .with_target(false)
             .with_location(false)
     }

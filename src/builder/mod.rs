@@ -1,0 +1,207 @@
+//! [`OtlpBuilder`]: settings in, a pipeline out. The only room that wires the others together.
+
+mod assemble;
+mod settings;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use self::assemble::Parts;
+use crate::config::{BatchConfig, ConfigWarning, OtlpConfig};
+use crate::context::IdGenerator;
+use crate::error::Error;
+use crate::export::Exporter;
+use crate::guard::ShutdownGuard;
+use crate::layer::OtlpLayer;
+use crate::sampler::Sampler;
+
+/// Starts a pipeline: the `OTEL_*` variables, changed by what the `with_*` methods say.
+pub fn builder() -> OtlpBuilder {
+    OtlpBuilder {
+        base: Base::Env,
+        edits: Vec::new(),
+        batch_size_is_set: false,
+        endpoint_is_set: false,
+        error: None,
+        parts: Parts::default(),
+    }
+}
+
+/// A pipeline in the making.
+///
+/// Highest first: what these methods say, the signal's variable (`OTEL_EXPORTER_OTLP_TRACES_*`),
+/// the general variable, the default (ENV-7). Variables are read when the pipeline is built. A
+/// variable that can't be used leaves a warning; a value from code that can't be used is an error
+/// of the build.
+#[must_use = "a builder does nothing until it is built"]
+pub struct OtlpBuilder {
+    base: Base,
+    edits: Vec<Edit>,
+    /// The batch size came from code, so a queue smaller than it is an error, not a reason to
+    /// lower it.
+    batch_size_is_set: bool,
+    /// An endpoint came from code, so one for traces from a variable does not count (ENV-7).
+    endpoint_is_set: bool,
+    /// The first value that could not even be kept until the build.
+    error: Option<Error>,
+    /// What is no setting: exporter, sampler, ids.
+    parts: Parts,
+}
+
+type Edit = Box<dyn FnOnce(&mut OtlpConfig) + Send>;
+
+/// What the edits change.
+enum Base {
+    Env,
+    Given(Box<OtlpConfig>),
+}
+
+impl OtlpBuilder {
+    /// Without the `OTEL_*` variables: the defaults, changed by code alone.
+    pub fn without_env(self) -> Self {
+        self.with_config(OtlpConfig::default())
+    }
+
+    /// On top of these settings, instead of the variables.
+    ///
+    /// ```no_run
+    /// use tracing_otlp::OtlpConfig;
+    ///
+    /// let mut config = OtlpConfig::from_env();
+    /// config.exporter.retry.max_attempts = 2;
+    /// let builder = tracing_otlp::builder().with_config(config);
+    /// ```
+    pub fn with_config(mut self, config: OtlpConfig) -> Self {
+        self.base = Base::Given(Box::new(config));
+        self
+    }
+
+    /// Changes any setting, also one without a method of its own, in order with the others.
+    ///
+    /// ```no_run
+    /// let builder = tracing_otlp::builder().configure(|config| {
+    ///     config.exporter.retry.max_attempts = 2;
+    /// });
+    /// ```
+    pub fn configure(mut self, edit: impl FnOnce(&mut OtlpConfig) + Send + 'static) -> Self {
+        self.edits.push(Box::new(edit));
+        self
+    }
+
+    /// Spans go to `exporter` instead of an OTLP endpoint.
+    ///
+    /// The settings of the connection then say nothing; those of queue, worker and shutdown do.
+    /// `OTEL_SDK_DISABLED=true` still disables the pipeline.
+    pub fn with_exporter(mut self, exporter: impl Exporter) -> Self {
+        self.parts.exporter = Some(assemble::start_on(exporter));
+        self
+    }
+
+    /// Which spans are recorded (SMP-1). Default: all roots, and children as their parents (SMP-2).
+    ///
+    /// ```
+    /// use tracing_otlp::sampler::{ParentBased, TraceIdRatio};
+    ///
+    /// let tenth = ParentBased::new(TraceIdRatio::new(0.1));
+    /// let builder = tracing_otlp::builder().with_sampler(tenth);
+    /// ```
+    pub fn with_sampler(mut self, sampler: impl Sampler) -> Self {
+        self.parts.sampler = Some(Box::new(sampler));
+        self
+    }
+
+    /// Who makes the ids of traces and spans (TR-4). Default: random ones.
+    pub fn with_id_generator(mut self, ids: impl IdGenerator) -> Self {
+        self.parts.ids = Some(Box::new(ids));
+        self
+    }
+
+    /// Starts the pipeline: its worker's thread, and no I/O. The layer goes into a subscriber, the
+    /// guard lives until the application ends.
+    ///
+    /// # Errors
+    ///
+    /// A setting that cannot be used, named with its value and the cure
+    /// ([`Error::is_config`]), or a thread or runtime that the system refuses
+    /// ([`Error::is_worker`]).
+    ///
+    /// ```no_run
+    /// use tracing_subscriber::prelude::*;
+    ///
+    /// # fn main() -> Result<(), tracing_otlp::Error> {
+    /// let (layer, _guard) = tracing_otlp::builder().with_service_name("shop").build()?;
+    /// tracing_subscriber::registry().with(layer).init();
+    /// # Ok(()) }
+    /// ```
+    pub fn build(mut self) -> Result<(OtlpLayer, ShutdownGuard), Error> {
+        let parts = std::mem::take(&mut self.parts);
+        assemble::assemble(&self.resolve()?, parts)
+    }
+
+    /// All settings: the base, the edits in their order, checked.
+    pub(crate) fn resolve(self) -> Result<OtlpConfig, Error> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let mut config = match self.base {
+            Base::Env => OtlpConfig::from_env(),
+            Base::Given(config) => *config,
+        };
+        if self.endpoint_is_set {
+            config.exporter.traces_endpoint = None;
+        }
+        let before = config.batch.clone();
+        for edit in self.edits {
+            edit(&mut config);
+        }
+        if !self.batch_size_is_set {
+            follow_queue(&mut config, &before);
+        }
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+/// Code that makes the queue smaller says nothing of batches: one whose size comes from a variable
+/// or the default follows, as if a variable had made the queue smaller.
+fn follow_queue(config: &mut OtlpConfig, before: &BatchConfig) {
+    let size = before.max_export_batch_size;
+    let queue = config.batch.max_queue_size;
+    let untouched = config.batch.max_export_batch_size == size && size <= before.max_queue_size;
+    if !untouched || size <= queue {
+        return;
+    }
+    config.batch.fit_batch_to_queue();
+    if size
+        != BatchConfig::default()
+            .max_export_batch_size
+            .min(before.max_queue_size)
+    {
+        config.warnings.push(ConfigWarning::new(
+            "batch.max_export_batch_size",
+            &size.to_string(),
+            format!("a batch can't exceed the queue, which holds {queue}"),
+        ));
+    }
+}
+
+const _: fn() = || {
+    fn can_be_sent<T: Send + 'static>() {}
+    can_be_sent::<OtlpBuilder>();
+};
+
+impl fmt::Debug for OtlpBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let base: &dyn fmt::Debug = match &self.base {
+            Base::Env => &"OTEL_* variables",
+            Base::Given(config) => config,
+        };
+        f.debug_struct("OtlpBuilder")
+            .field("base", base)
+            .field("edits", &self.edits.len())
+            .field("error", &self.error)
+            .finish()
+    }
+}

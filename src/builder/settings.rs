@@ -1,0 +1,395 @@
+//! The `with_*` methods: one for each setting that a user reaches for.
+
+use std::borrow::Cow;
+use std::mem;
+use std::time::Duration;
+
+use super::OtlpBuilder;
+use crate::attribute::{KeyValue, Value};
+use crate::config::{Compression, Pem, Protocol, RetryConfig, SpanLimits, TracesExporter, parse};
+use crate::error::Error;
+use crate::resource::Resource;
+use crate::semconv;
+
+/// The pipeline as a whole.
+impl OtlpBuilder {
+    /// Records and exports nothing where true. Default false; `OTEL_SDK_DISABLED` (ENV-3).
+    pub fn with_disabled(self, disabled: bool) -> Self {
+        self.configure(move |c| c.disabled = disabled)
+    }
+
+    /// Where spans go. Default [`TracesExporter::Otlp`]; `OTEL_TRACES_EXPORTER` (ENV-6).
+    pub fn with_traces_exporter(self, exporter: TracesExporter) -> Self {
+        self.configure(move |c| c.traces_exporter = exporter)
+    }
+}
+
+/// Who is speaking.
+impl OtlpBuilder {
+    /// The logical name of the service, `service.name`. Default `unknown_service:<executable>`;
+    /// `OTEL_SERVICE_NAME` (RES-1).
+    pub fn with_service_name(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.with_resource_attribute(semconv::SERVICE_NAME, Value::String(name.into()))
+    }
+
+    /// The version of the service, `service.version`. Default none (RES-6).
+    pub fn with_service_version(self, version: impl Into<Cow<'static, str>>) -> Self {
+        self.with_resource_attribute(semconv::SERVICE_VERSION, Value::String(version.into()))
+    }
+
+    /// The group that the service belongs to, `service.namespace`. Default none (RES-6).
+    pub fn with_service_namespace(self, namespace: impl Into<Cow<'static, str>>) -> Self {
+        self.with_resource_attribute(semconv::SERVICE_NAMESPACE, Value::String(namespace.into()))
+    }
+
+    /// One attribute of the resource. Wins over variables, over what is looked up and over an
+    /// earlier call with the same key; `OTEL_RESOURCE_ATTRIBUTES` (RES-4).
+    ///
+    /// An empty key is an error of the build (TR-8).
+    pub fn with_resource_attribute(
+        self,
+        key: impl Into<Cow<'static, str>>,
+        value: impl Into<Value>,
+    ) -> Self {
+        self.with_resource_attributes([KeyValue::new(key, value)])
+    }
+
+    /// Attributes of the resource, as [`with_resource_attribute`](Self::with_resource_attribute).
+    pub fn with_resource_attributes(self, attributes: impl IntoIterator<Item = KeyValue>) -> Self {
+        let attributes: Vec<_> = attributes.into_iter().collect();
+        self.configure(move |c| c.resource.attributes.extend(attributes))
+    }
+
+    /// A whole resource, merged over what was said before; what is looked up still lies below it
+    /// (RES-3).
+    pub fn with_resource(self, resource: Resource) -> Self {
+        self.configure(move |c| {
+            let merged = Resource::new(mem::take(&mut c.resource.attributes))
+                .with_schema_url(mem::take(&mut c.resource.schema_url))
+                .merge(&resource);
+            c.resource.schema_url = merged.schema_url().to_owned();
+            let attributes = merged.iter();
+            let attributes = attributes.map(|(k, v)| KeyValue::new(k.to_owned(), v.clone()));
+            c.resource.attributes = attributes.collect();
+        })
+    }
+
+    /// Looks up `service.instance.id`, a random UUID for each pipeline. Default on (RES-6).
+    pub fn with_instance_id(self, on: bool) -> Self {
+        self.configure(move |c| c.resource.instance_id = on)
+    }
+
+    /// Looks up `process.pid` and `process.executable.name`. Default on (RES-7).
+    pub fn with_process_attributes(self, on: bool) -> Self {
+        self.configure(move |c| c.resource.process = on)
+    }
+
+    /// Looks up `process.executable.path`. Default off: it shows how the machine is laid out.
+    pub fn with_executable_path(self, on: bool) -> Self {
+        self.configure(move |c| c.resource.executable_path = on)
+    }
+
+    /// Looks up `process.command_args`. Default off: arguments may hold secrets (RES-7).
+    pub fn with_command_args(self, on: bool) -> Self {
+        self.configure(move |c| c.resource.command_args = on)
+    }
+
+    /// Looks up `host.name`, `host.id` and `host.arch`. Default on (RES-8).
+    pub fn with_host_attributes(self, on: bool) -> Self {
+        self.configure(move |c| c.resource.host = on)
+    }
+
+    /// Looks up `os.type`. Default on (RES-8).
+    pub fn with_os_attributes(self, on: bool) -> Self {
+        self.configure(move |c| c.resource.os = on)
+    }
+}
+
+/// The connection to the endpoint.
+impl OtlpBuilder {
+    /// The base URL: HTTP appends `v1/traces` to it, gRPC uses it as it is.
+    ///
+    /// Default `http://localhost:4318` for HTTP, `http://localhost:4317` for gRPC;
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`. Being code, it also wins over
+    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (ENV-7).
+    pub fn with_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.endpoint_is_set = true;
+        let url = url.into();
+        self.configure(move |c| c.exporter.endpoint = Some(url))
+    }
+
+    /// The URL of traces, used as it is; wins over [`with_endpoint`](Self::with_endpoint). Default
+    /// none; `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`.
+    pub fn with_traces_endpoint(self, url: impl Into<String>) -> Self {
+        let url = url.into();
+        self.configure(move |c| c.exporter.traces_endpoint = Some(url))
+    }
+
+    /// gRPC or HTTP. Default: gRPC if the endpoint's port is 4317, else HTTP with protobuf;
+    /// `OTEL_EXPORTER_OTLP_PROTOCOL`.
+    pub fn with_protocol(self, protocol: Protocol) -> Self {
+        self.configure(move |c| c.exporter.protocol = Some(protocol))
+    }
+
+    /// A header (gRPC: metadata) of every request; replaces one of the same name, also from a
+    /// variable. Default none; `OTEL_EXPORTER_OTLP_HEADERS`.
+    ///
+    /// The value is sent as it is, never percent-decoded, and shows in no log. A name or value
+    /// that no header may have, and a header that the exporter sets itself, are errors of the
+    /// build.
+    pub fn with_header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
+        match parse::header(name.as_ref(), value.as_ref()) {
+            Ok((name, value)) => self.configure(move |c| {
+                c.exporter.headers.retain(|(known, _)| *known != name);
+                c.exporter.headers.push((name, value));
+            }),
+            Err(why) => {
+                let name = name.as_ref();
+                self.error
+                    .get_or_insert_with(|| Error::config("exporter.headers", name, why));
+                self
+            }
+        }
+    }
+
+    /// The longest one export may take, its attempts and waits included; `None`: no limit.
+    /// Default 10 s; `OTEL_EXPORTER_OTLP_TIMEOUT`, in milliseconds (ENV-5).
+    pub fn with_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        let timeout = timeout.into();
+        self.configure(move |c| c.exporter.timeout = timeout)
+    }
+
+    /// The longest a connection may take to be made. Default 5 s.
+    pub fn with_connect_timeout(self, timeout: Duration) -> Self {
+        self.configure(move |c| c.exporter.connect_timeout = timeout)
+    }
+
+    /// How requests are compressed. Default not at all; `OTEL_EXPORTER_OTLP_COMPRESSION`.
+    pub fn with_compression(self, compression: Compression) -> Self {
+        self.configure(move |c| c.exporter.compression = compression)
+    }
+
+    /// Plaintext where the endpoint has no scheme (gRPC). Default false;
+    /// `OTEL_EXPORTER_OTLP_INSECURE`.
+    pub fn with_insecure(self, insecure: bool) -> Self {
+        self.configure(move |c| c.exporter.insecure = insecure)
+    }
+
+    /// Certificate authorities to trust instead of the system's. Default none;
+    /// `OTEL_EXPORTER_OTLP_CERTIFICATE`.
+    pub fn with_certificate(self, authorities: Pem) -> Self {
+        self.configure(move |c| c.exporter.certificate = Some(authorities))
+    }
+
+    /// The client's certificate chain and private key. Default none;
+    /// `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE` and `OTEL_EXPORTER_OTLP_CLIENT_KEY`.
+    pub fn with_client_identity(self, certificate: Pem, key: Pem) -> Self {
+        self.configure(move |c| {
+            c.exporter.client_certificate = Some(certificate);
+            c.exporter.client_key = Some(key);
+        })
+    }
+
+    /// Requests under way at once, 1 to 1,024. Default 4 (OTLP-9).
+    pub fn with_max_concurrent_exports(self, requests: usize) -> Self {
+        self.configure(move |c| c.exporter.max_concurrent_exports = requests)
+    }
+
+    /// The largest request, in bytes before compression. Default 64 MiB (OTLP-12).
+    pub fn with_max_request_size(self, bytes: usize) -> Self {
+        self.configure(move |c| c.exporter.max_request_size = bytes)
+    }
+
+    /// The largest response, in bytes, also after decompression. Default 4 MiB (OTLP-13).
+    pub fn with_max_response_size(self, bytes: usize) -> Self {
+        self.configure(move |c| c.exporter.max_response_size = bytes)
+    }
+
+    /// When and how often an attempt is repeated. Default [`RetryConfig::default`] (OTLP-8).
+    pub fn with_retry(self, retry: RetryConfig) -> Self {
+        self.configure(move |c| c.exporter.retry = retry)
+    }
+
+    /// A product put before the exporter's own in `User-Agent`, such as `shop/1.2`. Default none
+    /// (OTLP-3).
+    pub fn with_user_agent_prefix(self, product: impl Into<String>) -> Self {
+        let product = product.into();
+        self.configure(move |c| c.exporter.user_agent_prefix = Some(product))
+    }
+}
+
+/// The queue and its worker.
+impl OtlpBuilder {
+    /// Spans that may wait to be sent. Default 65,536; `OTEL_BSP_MAX_QUEUE_SIZE` (BSP-5).
+    ///
+    /// A batch size that is not set in code follows a smaller queue.
+    pub fn with_max_queue_size(self, spans: usize) -> Self {
+        self.configure(move |c| c.batch.max_queue_size = spans)
+    }
+
+    /// Spans in one request, at most those of the queue. Default 512;
+    /// `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` (BSP-4).
+    pub fn with_max_export_batch_size(mut self, spans: usize) -> Self {
+        self.batch_size_is_set = true;
+        self.configure(move |c| c.batch.max_export_batch_size = spans)
+    }
+
+    /// The longest a span waits for its batch to fill. Default 5 s; `OTEL_BSP_SCHEDULE_DELAY`, in
+    /// milliseconds (BSP-4).
+    pub fn with_schedule_delay(self, delay: Duration) -> Self {
+        self.configure(move |c| c.batch.schedule_delay = delay)
+    }
+
+    /// The longest one export may take before it is cancelled; `None`: no limit. Default 30 s;
+    /// `OTEL_BSP_EXPORT_TIMEOUT`, in milliseconds (BSP-5).
+    pub fn with_export_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        let timeout = timeout.into();
+        self.configure(move |c| c.batch.export_timeout = timeout)
+    }
+
+    /// Bytes that open spans, queue, requests in flight and the pool may hold together, at least
+    /// 256 KiB. Default 16 MiB (EH-2).
+    pub fn with_max_memory(self, bytes: usize) -> Self {
+        self.configure(move |c| c.batch.max_memory = bytes)
+    }
+
+    /// How long a guard that is dropped waits for what is queued. Default 5 s (BSP-7).
+    pub fn with_shutdown_timeout(self, timeout: Duration) -> Self {
+        self.configure(move |c| c.batch.shutdown_timeout = timeout)
+    }
+
+    /// Threads of the worker's runtime; `None`: it runs on the worker's own thread. Default `None`.
+    pub fn with_worker_threads(self, threads: impl Into<Option<usize>>) -> Self {
+        let threads = threads.into();
+        self.configure(move |c| c.worker.threads = threads)
+    }
+
+    /// The name of the worker's thread. Default `otlp-worker`.
+    pub fn with_worker_thread_name(self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        self.configure(move |c| c.worker.thread_name = name)
+    }
+
+    /// Bytes of stack of each thread of the worker, at least 128 KiB; `None`: the platform's
+    /// default, which is the default.
+    pub fn with_worker_stack_size(self, bytes: impl Into<Option<usize>>) -> Self {
+        let bytes = bytes.into();
+        self.configure(move |c| c.worker.stack_size = bytes)
+    }
+}
+
+/// How much one span may hold (LIM-1). What exceeds it is dropped and counted on the wire.
+impl OtlpBuilder {
+    /// All limits at once. Default [`SpanLimits::default`].
+    pub fn with_span_limits(self, limits: SpanLimits) -> Self {
+        self.configure(move |c| c.limits = limits)
+    }
+
+    /// Characters of a string, bytes of a byte array; `None`: no limit, the default.
+    /// `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT`, `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT` (LIM-2).
+    pub fn with_max_attribute_value_length(self, length: impl Into<Option<usize>>) -> Self {
+        let length = length.into();
+        self.configure(move |c| c.limits.attribute_value_length_limit = length)
+    }
+
+    /// Attributes of a span. Default 128; `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`,
+    /// `OTEL_ATTRIBUTE_COUNT_LIMIT` (LIM-3).
+    pub fn with_max_attributes_per_span(self, count: usize) -> Self {
+        self.configure(move |c| c.limits.attribute_count_limit = count)
+    }
+
+    /// Events of a span. Default 128; `OTEL_SPAN_EVENT_COUNT_LIMIT`.
+    pub fn with_max_events_per_span(self, count: usize) -> Self {
+        self.configure(move |c| c.limits.event_count_limit = count)
+    }
+
+    /// Links of a span. Default 128; `OTEL_SPAN_LINK_COUNT_LIMIT`.
+    pub fn with_max_links_per_span(self, count: usize) -> Self {
+        self.configure(move |c| c.limits.link_count_limit = count)
+    }
+
+    /// Attributes of an event. Default 128; `OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT`,
+    /// `OTEL_ATTRIBUTE_COUNT_LIMIT`.
+    pub fn with_max_attributes_per_event(self, count: usize) -> Self {
+        self.configure(move |c| c.limits.attributes_per_event_limit = count)
+    }
+
+    /// Attributes of a link. Default 128; `OTEL_LINK_ATTRIBUTE_COUNT_LIMIT`,
+    /// `OTEL_ATTRIBUTE_COUNT_LIMIT`.
+    pub fn with_max_attributes_per_link(self, count: usize) -> Self {
+        self.configure(move |c| c.limits.attributes_per_link_limit = count)
+    }
+}
+
+/// What the layer records beside a span's own fields. Names as in tracing-opentelemetry.
+impl OtlpBuilder {
+    /// `code.file.path` and `code.line.number` of spans and events. Default on (CODE-1).
+    pub fn with_location(self, on: bool) -> Self {
+        self.configure(move |c| c.capture.location = on)
+    }
+
+    /// `target` of spans and events. Default on (MIG-4).
+    pub fn with_target(self, on: bool) -> Self {
+        self.configure(move |c| c.capture.target = on)
+    }
+
+    /// `thread.id` and `thread.name` of the thread that made the span. Default off (THR-1).
+    pub fn with_threads(self, on: bool) -> Self {
+        self.configure(move |c| c.capture.threads = on)
+    }
+
+    /// `level` of spans; events always have it. Default off (MIG-4).
+    pub fn with_level(self, on: bool) -> Self {
+        self.configure(move |c| c.capture.level = on)
+    }
+
+    /// `busy_ns` and `idle_ns`: time entered and time between. Default off (MIG-4).
+    pub fn with_tracked_inactivity(self, on: bool) -> Self {
+        self.configure(move |c| c.capture.tracked_inactivity = on)
+    }
+
+    /// A `&dyn Error` field also sets `exception.message` and `exception.stacktrace`. Default on
+    /// (MIG-3).
+    pub fn with_error_fields_to_exceptions(self, on: bool) -> Self {
+        self.configure(move |c| c.capture.error_fields_to_exceptions = on)
+    }
+
+    /// An event with a field `error` and no message sets the span's status. Default on (EVT-4).
+    pub fn with_error_events_to_status(self, on: bool) -> Self {
+        self.configure(move |c| c.capture.error_events_to_status = on)
+    }
+
+    /// An event with a field `error` and no message is named `exception`. Default on (EVT-4).
+    pub fn with_error_events_to_exceptions(self, on: bool) -> Self {
+        self.configure(move |c| c.capture.error_events_to_exceptions = on)
+    }
+
+    /// A `&dyn Error` field of an event also sets the span's `exception.*`. Default on (EVT-5).
+    pub fn with_error_records_to_exceptions(self, on: bool) -> Self {
+        self.configure(move |c| c.capture.error_records_to_exceptions = on)
+    }
+
+    /// A span that was entered ends when it closes, not at its last exit. Default off (MIG-7).
+    pub fn with_end_on_close(self, on: bool) -> Self {
+        self.configure(move |c| c.capture.end_on_close = on)
+    }
+
+    /// The instrumentation scope of all spans; an empty version is none. Default this crate's name
+    /// and version (TR-13).
+    pub fn with_instrumentation_scope(
+        self,
+        name: impl Into<String>,
+        version: impl Into<String>,
+    ) -> Self {
+        let (name, version) = (name.into(), version.into());
+        self.configure(move |c| {
+            c.capture.scope_name = name;
+            c.capture.scope_version = Some(version).filter(|v| !v.is_empty());
+        })
+    }
+
+    /// One instrumentation scope for each target instead of one for all. Default off (TR-13).
+    pub fn with_scope_per_target(self, on: bool) -> Self {
+        self.configure(move |c| c.capture.scope_per_target = on)
+    }
+}
