@@ -9,6 +9,8 @@ mod resource;
 mod stats;
 mod suppress;
 mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod wire;
 
 pub use attribute::{KeyValue, Value};
