@@ -32,6 +32,8 @@ mod stats;
 #[cfg(not(tracing_otlp_loom))]
 mod suppress;
 mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod wire;
 
 #[cfg(not(tracing_otlp_loom))]

@@ -1,0 +1,132 @@
+//! From the messages of `opentelemetry-proto` to plain types.
+//!
+//! Nothing of this crate's own `wire` is used here, so that the collector is an independent
+//! witness of the bytes that `wire` writes.
+
+use std::sync::Arc;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1 as proto;
+
+use super::received::{
+    ReceivedEvent, ReceivedKind, ReceivedLink, ReceivedResource, ReceivedScope, ReceivedSpan,
+    ReceivedStatus, ReceivedStatusCode, SpanData,
+};
+use super::value;
+
+/// The parts of a decoded request that [`ReceivedRequest`] shows.
+pub(super) struct Decoded {
+    pub(super) resource_spans: usize,
+    pub(super) scope_spans: usize,
+    pub(super) spans: Vec<ReceivedSpan>,
+}
+
+impl Decoded {
+    pub(super) fn new(request: ExportTraceServiceRequest) -> Self {
+        let mut out = Self {
+            resource_spans: request.resource_spans.len(),
+            scope_spans: 0,
+            spans: Vec::new(),
+        };
+        for rs in request.resource_spans {
+            let resource = rs.resource.unwrap_or_default();
+            let resource = Arc::new(ReceivedResource {
+                attributes: value::pairs(resource.attributes),
+                dropped_attributes: resource.dropped_attributes_count,
+                schema_url: rs.schema_url,
+            });
+            out.scope_spans += rs.scope_spans.len();
+            for ss in rs.scope_spans {
+                let scope = ss.scope.unwrap_or_default();
+                let scope = Arc::new(ReceivedScope {
+                    name: scope.name,
+                    version: scope.version,
+                    attributes: value::pairs(scope.attributes),
+                    dropped_attributes: scope.dropped_attributes_count,
+                    schema_url: ss.schema_url,
+                });
+                let spans = ss.spans.into_iter();
+                out.spans
+                    .extend(spans.map(|s| span(s, scope.clone(), resource.clone())));
+            }
+        }
+        out
+    }
+}
+
+fn span(
+    s: proto::Span,
+    scope: Arc<ReceivedScope>,
+    resource: Arc<ReceivedResource>,
+) -> ReceivedSpan {
+    let status = s.status.unwrap_or_default();
+    ReceivedSpan(Arc::new(SpanData {
+        trace_id: id(&s.trace_id),
+        span_id: id(&s.span_id),
+        parent_span_id: (!s.parent_span_id.is_empty()).then(|| id(&s.parent_span_id)),
+        trace_state: s.trace_state,
+        flags: s.flags,
+        name: s.name,
+        kind: kind(s.kind),
+        start_unix_nanos: s.start_time_unix_nano,
+        end_unix_nanos: s.end_time_unix_nano,
+        attributes: value::pairs(s.attributes),
+        dropped_attributes: s.dropped_attributes_count,
+        events: s.events.into_iter().map(event).collect(),
+        dropped_events: s.dropped_events_count,
+        links: s.links.into_iter().map(link).collect(),
+        dropped_links: s.dropped_links_count,
+        status: ReceivedStatus {
+            code: code(status.code),
+            message: status.message,
+        },
+        scope,
+        resource,
+    }))
+}
+
+fn event(e: proto::span::Event) -> ReceivedEvent {
+    ReceivedEvent {
+        name: e.name,
+        unix_nanos: e.time_unix_nano,
+        attributes: value::pairs(e.attributes),
+        dropped_attributes: e.dropped_attributes_count,
+    }
+}
+
+fn link(l: proto::span::Link) -> ReceivedLink {
+    ReceivedLink {
+        trace_id: id(&l.trace_id),
+        span_id: id(&l.span_id),
+        trace_state: l.trace_state,
+        flags: l.flags,
+        attributes: value::pairs(l.attributes),
+        dropped_attributes: l.dropped_attributes_count,
+    }
+}
+
+fn kind(number: i32) -> ReceivedKind {
+    match number {
+        0 => ReceivedKind::Unspecified,
+        1 => ReceivedKind::Internal,
+        2 => ReceivedKind::Server,
+        3 => ReceivedKind::Client,
+        4 => ReceivedKind::Producer,
+        5 => ReceivedKind::Consumer,
+        other => ReceivedKind::Unknown(other),
+    }
+}
+
+fn code(number: i32) -> ReceivedStatusCode {
+    match number {
+        0 => ReceivedStatusCode::Unset,
+        1 => ReceivedStatusCode::Ok,
+        2 => ReceivedStatusCode::Error,
+        other => ReceivedStatusCode::Unknown(other),
+    }
+}
+
+/// All zero where the length is wrong: no valid id looks so.
+fn id<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.try_into().unwrap_or([0; N])
+}

@@ -1,0 +1,379 @@
+//! What arrived, in plain types: [`ReceivedRequest`], [`ReceivedSpan`] and their parts.
+//!
+//! Public fields, no foreign type: a test reads them and a new version of a decoder breaks nothing.
+
+use std::fmt;
+use std::ops::{Deref, Index};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Version};
+
+use super::value::{self, ReceivedValue};
+use crate::config::Protocol;
+
+/// A span as it arrived. Cheap to clone; its fields are those of [`SpanData`].
+///
+/// Indexing gives an attribute, and fails with the list of those that the span has:
+///
+/// ```no_run
+/// # let span: tracing_otlp::testing::ReceivedSpan = unimplemented!();
+/// assert_eq!(span.name, "GET /users/{id}");
+/// assert_eq!(span["http.response.status_code"], 200);
+/// assert!(span.attr("error.type").is_none());
+/// ```
+#[derive(Clone, PartialEq)]
+pub struct ReceivedSpan(pub(super) Arc<SpanData>);
+
+/// The fields of a [`ReceivedSpan`], as the message had them.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct SpanData {
+    /// All zero if the message's had another length than 16.
+    pub trace_id: [u8; 16],
+    /// All zero if the message's had another length than 8.
+    pub span_id: [u8; 8],
+    /// `None` for a root: the field was empty or missing.
+    pub parent_span_id: Option<[u8; 8]>,
+    /// W3C `tracestate`, empty if there is none.
+    pub trace_state: String,
+    /// W3C flags in bits 0 to 7; 0x100: it is known whether the parent is remote, 0x200: it is.
+    pub flags: u32,
+    /// The span's name.
+    pub name: String,
+    /// Its kind.
+    pub kind: ReceivedKind,
+    /// When it began, in nanoseconds since 1970.
+    pub start_unix_nanos: u64,
+    /// When it ended, in nanoseconds since 1970.
+    pub end_unix_nanos: u64,
+    /// In order of arrival, duplicates kept.
+    pub attributes: Vec<(String, ReceivedValue)>,
+    /// Attributes left out by the sender.
+    pub dropped_attributes: u32,
+    /// In order of arrival.
+    pub events: Vec<ReceivedEvent>,
+    /// Events left out by the sender.
+    pub dropped_events: u32,
+    /// In order of arrival.
+    pub links: Vec<ReceivedLink>,
+    /// Links left out by the sender.
+    pub dropped_links: u32,
+    /// Its status.
+    pub status: ReceivedStatus,
+    /// The instrumentation scope it came under.
+    pub scope: Arc<ReceivedScope>,
+    /// The resource it came under.
+    pub resource: Arc<ReceivedResource>,
+}
+
+/// An event of a span.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ReceivedEvent {
+    /// Its name.
+    pub name: String,
+    /// When, in nanoseconds since 1970.
+    pub unix_nanos: u64,
+    /// In order of arrival, duplicates kept.
+    pub attributes: Vec<(String, ReceivedValue)>,
+    /// Attributes left out by the sender.
+    pub dropped_attributes: u32,
+}
+
+/// A link of a span.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ReceivedLink {
+    /// The trace that is pointed to; all zero if the message's had another length than 16.
+    pub trace_id: [u8; 16],
+    /// The span that is pointed to; all zero if the message's had another length than 8.
+    pub span_id: [u8; 8],
+    /// W3C `tracestate` of the linked context.
+    pub trace_state: String,
+    /// Flags of the linked context, with the remote bits as in [`SpanData::flags`].
+    pub flags: u32,
+    /// In order of arrival, duplicates kept.
+    pub attributes: Vec<(String, ReceivedValue)>,
+    /// Attributes left out by the sender.
+    pub dropped_attributes: u32,
+}
+
+/// The kind of a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReceivedKind {
+    /// 0, which a sender must not use.
+    Unspecified,
+    /// Work within the application.
+    Internal,
+    /// Answers a remote caller.
+    Server,
+    /// Calls a remote service.
+    Client,
+    /// Hands a message over.
+    Producer,
+    /// Works on a message.
+    Consumer,
+    /// A number that OTLP does not define.
+    Unknown(i32),
+}
+
+impl fmt::Display for ReceivedKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Unspecified => "unspecified",
+            Self::Internal => "internal",
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+            Self::Unknown(_) => "unknown",
+        })
+    }
+}
+
+/// The status of a span.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReceivedStatus {
+    /// Unset unless the application said otherwise.
+    pub code: ReceivedStatusCode,
+    /// Empty if there is none.
+    pub message: String,
+}
+
+impl ReceivedStatus {
+    /// Whether the code is `ERROR`.
+    pub fn is_error(&self) -> bool {
+        self.code == ReceivedStatusCode::Error
+    }
+}
+
+/// The code of a [`ReceivedStatus`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReceivedStatusCode {
+    /// Nothing was said.
+    Unset,
+    /// The application declared it a success.
+    Ok,
+    /// It failed.
+    Error,
+    /// A number that OTLP does not define.
+    Unknown(i32),
+}
+
+/// The instrumentation scope of spans.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct ReceivedScope {
+    /// The name of the instrumenting library, empty if there is none.
+    pub name: String,
+    /// Its version, empty if there is none.
+    pub version: String,
+    /// In order of arrival, duplicates kept.
+    pub attributes: Vec<(String, ReceivedValue)>,
+    /// Attributes left out by the sender.
+    pub dropped_attributes: u32,
+    /// `ScopeSpans.schema_url`, empty if there is none.
+    pub schema_url: String,
+}
+
+/// Who sent the spans.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct ReceivedResource {
+    /// In order of arrival, duplicates kept.
+    pub attributes: Vec<(String, ReceivedValue)>,
+    /// Attributes left out by the sender.
+    pub dropped_attributes: u32,
+    /// `ResourceSpans.schema_url`, empty if there is none.
+    pub schema_url: String,
+}
+
+/// A request whose body arrived whole and could be decoded.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ReceivedRequest {
+    /// Which attempt it was: 1 for the first that reached the collector.
+    pub attempt: u64,
+    /// Which connection it came on: 1 for the first. Equal numbers: the connection was kept alive.
+    pub connection: u64,
+    /// gRPC or HTTP.
+    pub protocol: Protocol,
+    /// HTTP/1.1 or HTTP/2.
+    pub version: Version,
+    /// Headers, or gRPC metadata.
+    pub headers: HeaderMap,
+    /// When its body had arrived.
+    pub at: Instant,
+    /// Bytes of the body as sent: compressed if it was, with gRPC's five bytes of framing.
+    pub wire_len: usize,
+    /// Whether it was compressed.
+    pub compressed: bool,
+    /// The encoded `ExportTraceServiceRequest`, decompressed, for tests that decode it themselves.
+    pub message: Bytes,
+    /// `ResourceSpans` in it.
+    pub resource_spans: usize,
+    /// `ScopeSpans` in it, over all resources.
+    pub scope_spans: usize,
+    /// All its spans, in order of arrival.
+    pub spans: Vec<ReceivedSpan>,
+    /// Whether the collector took the spans. False for one it refused by script, or has not
+    /// answered (yet): those spans are not in [`Collector::spans`](super::Collector::spans).
+    pub accepted: bool,
+}
+
+impl ReceivedSpan {
+    /// The first attribute under `key`.
+    pub fn attr(&self, key: &str) -> Option<&ReceivedValue> {
+        value::find(&self.0.attributes, key)
+    }
+
+    /// The first event of that name.
+    pub fn event(&self, name: &str) -> Option<&ReceivedEvent> {
+        self.0.events.iter().find(|e| e.name == name)
+    }
+
+    /// From start to end; zero if it ended before it began.
+    pub fn duration(&self) -> Duration {
+        Duration::from_nanos(self.end_unix_nanos.saturating_sub(self.start_unix_nanos))
+    }
+
+    /// The trace id in 32 hex digits.
+    pub fn trace_id_hex(&self) -> String {
+        hex(&self.0.trace_id)
+    }
+
+    /// The span id in 16 hex digits.
+    pub fn span_id_hex(&self) -> String {
+        hex(&self.0.span_id)
+    }
+
+    /// The parent's id in 16 hex digits, if there is a parent.
+    pub fn parent_span_id_hex(&self) -> Option<String> {
+        self.0.parent_span_id.as_ref().map(|id| hex(id))
+    }
+
+    /// Whether it names `parent` as its parent, in the same trace.
+    pub fn is_child_of(&self, parent: &ReceivedSpan) -> bool {
+        self.0.trace_id == parent.trace_id && self.0.parent_span_id == Some(parent.span_id)
+    }
+}
+
+impl Deref for ReceivedSpan {
+    type Target = SpanData;
+
+    fn deref(&self) -> &SpanData {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ReceivedSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Index<&str> for ReceivedSpan {
+    type Output = ReceivedValue;
+
+    #[track_caller]
+    fn index(&self, key: &str) -> &ReceivedValue {
+        match self.attr(key) {
+            Some(value) => value,
+            None => missing("span", &self.0.name, key, &self.0.attributes),
+        }
+    }
+}
+
+impl ReceivedEvent {
+    /// The first attribute under `key`.
+    pub fn attr(&self, key: &str) -> Option<&ReceivedValue> {
+        value::find(&self.attributes, key)
+    }
+}
+
+impl Index<&str> for ReceivedEvent {
+    type Output = ReceivedValue;
+
+    #[track_caller]
+    fn index(&self, key: &str) -> &ReceivedValue {
+        match self.attr(key) {
+            Some(value) => value,
+            None => missing("event", &self.name, key, &self.attributes),
+        }
+    }
+}
+
+impl ReceivedLink {
+    /// The first attribute under `key`.
+    pub fn attr(&self, key: &str) -> Option<&ReceivedValue> {
+        value::find(&self.attributes, key)
+    }
+}
+
+impl ReceivedScope {
+    /// The first attribute under `key`.
+    pub fn attr(&self, key: &str) -> Option<&ReceivedValue> {
+        value::find(&self.attributes, key)
+    }
+}
+
+impl ReceivedResource {
+    /// The first attribute under `key`.
+    pub fn attr(&self, key: &str) -> Option<&ReceivedValue> {
+        value::find(&self.attributes, key)
+    }
+}
+
+impl Index<&str> for ReceivedResource {
+    type Output = ReceivedValue;
+
+    #[track_caller]
+    fn index(&self, key: &str) -> &ReceivedValue {
+        match self.attr(key) {
+            Some(value) => value,
+            None => missing("resource", "", key, &self.attributes),
+        }
+    }
+}
+
+impl ReceivedRequest {
+    /// The header (gRPC: metadata entry) of that name, if it is readable text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+impl fmt::Debug for ReceivedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReceivedRequest")
+            .field("attempt", &self.attempt)
+            .field("connection", &self.connection)
+            .field("protocol", &self.protocol)
+            .field("headers", &self.headers)
+            .field("wire_len", &self.wire_len)
+            .field("compressed", &self.compressed)
+            .field("accepted", &self.accepted)
+            .field("spans", &self.spans)
+            .finish_non_exhaustive()
+    }
+}
+
+#[track_caller]
+fn missing(what: &str, name: &str, key: &str, attributes: &[(String, ReceivedValue)]) -> ! {
+    let keys: Vec<_> = attributes.iter().map(|(k, _)| k.as_str()).collect();
+    panic!("{what} {name:?} has no attribute {key:?}, it has {keys:?}")
+}
+
+/// Lower-case hex digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::new(), |mut out, b| {
+        let _ = write!(out, "{b:02x}");
+        out
+    })
+}

@@ -1,0 +1,321 @@
+//! One request, from its headers to its answer: route, read, decode, record, answer.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use tokio::sync::mpsc;
+
+use super::answer::What;
+use super::convert::Decoded;
+use super::received::ReceivedRequest;
+use super::reply::{
+    self, Body, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, Refusal, UNIMPLEMENTED,
+};
+use super::store::{Malformed, Store};
+use crate::config::Protocol;
+
+/// What holds for all requests at one of the collector's two ports.
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) protocol: Protocol,
+    pub(super) http_path: String,
+    pub(super) max_message_size: usize,
+    pub(super) store: Arc<Store>,
+}
+
+/// What a request may ask of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Command {
+    Close,
+    GoAway,
+    Freeze,
+}
+
+/// The connection that a request came on.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) port: Arc<Port>,
+    pub(super) number: u64,
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Connection {
+    /// Answers `request`. An error resets the stream (HTTP/2) or closes the connection (HTTP/1).
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, h2::Error> {
+        let store = &self.port.store;
+        let attempt = store.add_attempt();
+        let (head, body) = request.into_parts();
+        if let Some(refused) = self.port.turn_away(&head) {
+            // Read to its end, so that no client fails in the middle of writing.
+            let _ = read(body, 0).await?;
+            return Ok(refused);
+        }
+        let answer = store.next_answer();
+        match answer.what {
+            What::Close => return self.command(Command::Close, answer.delay).await,
+            What::GoAway => return self.command(Command::GoAway, answer.delay).await,
+            What::Freeze => return self.command(Command::Freeze, answer.delay).await,
+            What::RefuseStream => {
+                tokio::time::sleep(answer.delay).await;
+                return Err(h2::Reason::REFUSED_STREAM.into());
+            }
+            _ => {}
+        }
+
+        let body = read(body, self.port.max_message_size.saturating_add(HEAD)).await?;
+        let at = Instant::now();
+        let outcome = self
+            .port
+            .open(&head.headers, &body)
+            .and_then(|opened| decode(&opened).map(|decoded| (opened, decoded)));
+        let recorded = match outcome {
+            Ok((message, decoded)) => Some(store.add_request(ReceivedRequest {
+                attempt,
+                connection: self.number,
+                protocol: self.port.protocol,
+                version: head.version,
+                at,
+                wire_len: body.len,
+                compressed: message.compressed,
+                message: message.bytes,
+                resource_spans: decoded.resource_spans,
+                scope_spans: decoded.scope_spans,
+                spans: decoded.spans,
+                accepted: false,
+                headers: head.headers,
+            })),
+            Err(refusal) => {
+                store.add_malformed(Malformed {
+                    attempt,
+                    protocol: self.port.protocol,
+                    headers: head.headers,
+                    body: body.bytes,
+                    error: refusal.message.clone(),
+                });
+                if answer.what == What::Ok {
+                    return Ok(refusal.response(self.port.protocol));
+                }
+                None
+            }
+        };
+
+        tokio::time::sleep(answer.delay).await;
+        match answer.what {
+            What::Never => std::future::pending().await,
+            What::CloseAfterBody => self.command(Command::Close, answer.delay).await,
+            _ => {
+                if let Some(recorded) = recorded
+                    && answer.accepts()
+                {
+                    store.accept(recorded);
+                }
+                Ok(reply::response(&answer, self.port.protocol))
+            }
+        }
+    }
+
+    /// Hands the connection its command and answers no more.
+    async fn command<T>(&self, command: Command, delay: std::time::Duration) -> T {
+        tokio::time::sleep(delay).await;
+        // A connection that is gone already needs no command.
+        let _ = self.commands.send(command);
+        std::future::pending().await
+    }
+}
+
+/// A message out of its framing and compression.
+struct Opened {
+    bytes: Bytes,
+    compressed: bool,
+}
+
+impl Port {
+    /// The answer to what is no export request, by its line and headers.
+    fn turn_away(&self, head: &http::request::Parts) -> Option<Response<Body>> {
+        let content_type = content_type(&head.headers);
+        let path = head.uri.path();
+        let (status, message) = match self.protocol {
+            Protocol::Grpc => {
+                if content_type != "application/grpc" && content_type != "application/grpc+proto" {
+                    return Some(reply::bare(
+                        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                        "text/plain",
+                        "this port speaks gRPC: content-type must be application/grpc\n",
+                    ));
+                }
+                if head.method == Method::POST && path == GRPC_PATH {
+                    return None;
+                }
+                let message = format!("unknown method {} {path}", head.method);
+                (StatusCode::NOT_FOUND, message)
+            }
+            Protocol::HttpProtobuf if path != self.http_path => {
+                (StatusCode::NOT_FOUND, format!("nothing at {path}"))
+            }
+            Protocol::HttpProtobuf if head.method != Method::POST => {
+                let message = format!("{} instead of POST", head.method);
+                (StatusCode::METHOD_NOT_ALLOWED, message)
+            }
+            Protocol::HttpProtobuf if content_type != "application/x-protobuf" => {
+                let message = format!("content-type {content_type:?} is not supported");
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
+            }
+            Protocol::HttpProtobuf => return None,
+        };
+        Some(Refusal::new(UNIMPLEMENTED, status, message).response(self.protocol))
+    }
+
+    /// Takes the message out of its framing and compression.
+    fn open(&self, headers: &HeaderMap, body: &Received) -> Result<Opened, Refusal> {
+        let (encoding, compressed, bytes) = match self.protocol {
+            Protocol::Grpc => {
+                let encoding = header(headers, "grpc-encoding");
+                let (compressed, bytes) = self.unframe(body)?;
+                if compressed && matches!(encoding, "" | "identity") {
+                    return Err(Refusal::new(
+                        INTERNAL,
+                        StatusCode::BAD_REQUEST,
+                        "the message is flagged as compressed and grpc-encoding does not say how",
+                    ));
+                }
+                (encoding, compressed, bytes)
+            }
+            Protocol::HttpProtobuf => {
+                let encoding = header(headers, CONTENT_ENCODING.as_str());
+                if body.len > self.max_message_size {
+                    return Err(self.too_large(body.len));
+                }
+                let compressed = !matches!(encoding, "" | "identity");
+                (encoding, compressed, body.bytes.clone())
+            }
+        };
+        let bytes = match (compressed, encoding) {
+            (false, _) => bytes,
+            (true, "gzip") => self.gunzip(&bytes)?,
+            (true, other) => {
+                return Err(Refusal::new(
+                    UNIMPLEMENTED,
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    format!("compression {other:?} is not supported"),
+                ));
+            }
+        };
+        Ok(Opened { bytes, compressed })
+    }
+
+    /// One length-prefixed message of gRPC, and whether it is compressed.
+    fn unframe(&self, body: &Received) -> Result<(bool, Bytes), Refusal> {
+        let mut bytes = body.bytes.clone();
+        if bytes.len() < HEAD {
+            return Err(invalid(format!(
+                "{} bytes are too few for a gRPC message",
+                body.len
+            )));
+        }
+        let flag = bytes.get_u8();
+        let len = bytes.get_u32() as usize;
+        if len > self.max_message_size {
+            return Err(self.too_large(len));
+        }
+        if flag > 1 || len != body.len - HEAD {
+            return Err(invalid(format!(
+                "gRPC framing says flag {flag} and {len} bytes, {} follow",
+                body.len - HEAD
+            )));
+        }
+        Ok((flag == 1, bytes))
+    }
+
+    fn gunzip(&self, bytes: &[u8]) -> Result<Bytes, Refusal> {
+        let mut out = Vec::new();
+        let limit = self.max_message_size as u64 + 1;
+        flate2::read::MultiGzDecoder::new(bytes)
+            .take(limit)
+            .read_to_end(&mut out)
+            .map_err(|e| invalid(format!("gzip: {e}")))?;
+        if out.len() > self.max_message_size {
+            return Err(self.too_large(out.len()));
+        }
+        Ok(out.into())
+    }
+
+    fn too_large(&self, len: usize) -> Refusal {
+        Refusal::new(
+            RESOURCE_EXHAUSTED,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "received message larger than max ({len} vs. {})",
+                self.max_message_size
+            ),
+        )
+    }
+}
+
+fn decode(opened: &Opened) -> Result<Decoded, Refusal> {
+    ExportTraceServiceRequest::decode(opened.bytes.clone())
+        .map(Decoded::new)
+        .map_err(|e| invalid(format!("protobuf: {e}")))
+}
+
+fn invalid(message: String) -> Refusal {
+    Refusal::new(INVALID_ARGUMENT, StatusCode::BAD_REQUEST, message)
+}
+
+/// A body that was read to its end.
+struct Received {
+    /// At most as much as was asked for.
+    bytes: Bytes,
+    /// All that came.
+    len: usize,
+}
+
+/// Reads `body` to its end and keeps its first `keep` bytes.
+async fn read(mut body: Incoming, keep: usize) -> Result<Received, h2::Error> {
+    let mut bytes = BytesMut::new();
+    let mut len = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            // The client gave up: nobody waits for what we answer.
+            return Err(h2::Reason::CANCEL.into());
+        };
+        if let Ok(data) = frame.into_data() {
+            len += data.len();
+            let room = keep.saturating_sub(bytes.len()).min(data.len());
+            bytes.extend_from_slice(&data[..room]);
+        }
+    }
+    Ok(Received {
+        bytes: bytes.freeze(),
+        len,
+    })
+}
+
+/// The header's text; empty if there is none.
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers
+        .get(name)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("")
+}
+
+/// The media type without its parameters.
+fn content_type(headers: &HeaderMap) -> &str {
+    let value = header(headers, CONTENT_TYPE.as_str());
+    value.split(';').next().unwrap_or("").trim()
+}
+
+/// Bytes of framing before a gRPC message: a flag and the length.
+const HEAD: usize = 5;
+
+const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
