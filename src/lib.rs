@@ -19,6 +19,8 @@ mod error;
 mod export;
 #[cfg(not(tracing_otlp_loom))]
 mod guard;
+#[cfg(all(feature = "init", not(tracing_otlp_loom)))]
+mod init;
 #[cfg(not(tracing_otlp_loom))]
 mod layer;
 mod pool;
@@ -45,12 +47,16 @@ pub use self::{
         Protocol, ResourceConfig, RetryConfig, SpanLimits, TracesExporter, WorkerConfig,
     },
     context::{IdGenerator, RandomIds, SpanId, TraceFlags, TraceId},
-    export::{Batch, Exporter, Outcome},
+    export::{Batch, ConcurrencyLimiter, ConcurrencyPermit, Exporter, OtlpClient, Outcome},
     guard::{PipelineHandle, ShutdownGuard},
     layer::OtlpLayer,
     processor::{BatchProcessor, ScopeId, TelemetryData},
     resource::Resource,
 };
+
+#[cfg(all(feature = "init", not(tracing_otlp_loom)))]
+#[cfg_attr(docsrs, doc(cfg(feature = "init")))]
+pub use init::init;
 
 pub use error::Error;
 pub use stats::{DropReason, Stats};

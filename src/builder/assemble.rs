@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::config::{OtlpConfig, TracesExporter};
 use crate::context::IdGenerator;
 use crate::error::Error;
-use crate::export::Exporter;
+use crate::export::{Exporter, OtlpClient};
 use crate::guard::ShutdownGuard;
 use crate::layer::{Fate, Ids, OtlpLayer, Outlet, Sampling, Settings};
 use crate::pool::Budget;
@@ -95,9 +95,12 @@ pub(super) fn assemble(
     Ok((layer, guard))
 }
 
-fn otlp(_: &OtlpConfig) -> Result<Start, Error> {
-    Err(Error::export("todo"))
+/// The client that the settings describe.
+fn otlp(config: &OtlpConfig) -> Result<Start, Error> {
+    let client = OtlpClient::with_cap(config.exporter.clone(), config.batch.export_timeout)?;
+    Ok(start_on(client))
 }
+
 struct No;
 impl Exporter for No {
     type Permit = ();

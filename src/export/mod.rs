@@ -5,8 +5,26 @@
 //! exporter's own business (BSP-3).
 
 mod batch;
+mod client;
+mod compress;
+mod delivery;
+mod dial;
+mod endpoint;
+mod exchange;
+#[cfg(feature = "grpc")]
+mod grpc;
+#[cfg(feature = "http")]
+mod http;
+mod limiter;
+mod retry;
+mod status;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
+mod transport;
 
 pub use batch::Batch;
+pub use client::OtlpClient;
+pub use limiter::{ConcurrencyLimiter, ConcurrencyPermit};
 
 use std::future::Future;
 
@@ -36,6 +54,12 @@ pub trait Exporter: Send + Sync + 'static {
     /// Cuts short what is being sent; later sends fail at once. Called when the last batch is done
     /// or the shutdown's deadline has passed. Must not block.
     fn shutdown(&self) {}
+
+    /// Why nothing can be sent just now, if so; for logs and
+    /// [`Stats::last_error`](crate::Stats::last_error). Asked about once a second.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What became of the spans of one [`Batch`].

@@ -1,0 +1,254 @@
+//! [`OtlpClient`]: configured synchronously, connects and sends asynchronously, shut down from
+//! either world.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::batch::Batch;
+use super::delivery::Delivery;
+use super::dial::Dialer;
+use super::endpoint::Endpoint;
+use super::limiter::{ConcurrencyLimiter, ConcurrencyPermit};
+use super::retry::{Backoff, jitter};
+use super::tls::Tls;
+use super::transport::Transport;
+use super::{Exporter, Outcome, compress};
+use crate::config::{ExporterConfig, RetryConfig};
+use crate::error::Error;
+
+/// A client of one OTLP endpoint, over gRPC or HTTP. A clone is another handle of the same.
+///
+/// The worker of a pipeline uses one; it can be used by itself too:
+///
+/// ```no_run
+/// # async fn check() -> Result<(), tracing_otlp::Error> {
+/// use tracing_otlp::{ExporterConfig, OtlpClient};
+///
+/// let mut config = ExporterConfig::default();
+/// config.endpoint = Some("http://localhost:4317".into());
+/// let client = OtlpClient::new(config)?; // checks the settings, does no I/O
+/// client.initialize().await?;            // connects
+/// # Ok(()) }
+/// ```
+///
+/// Everything asynchronous here needs a tokio runtime with I/O and time; connections live on the
+/// runtime on which they were made, and are made again where that one is gone.
+#[derive(Debug, Clone)]
+pub struct OtlpClient {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) transport: Transport,
+    pub(super) config: ExporterConfig,
+    /// The longest a send may take in all, also while nothing can be sent.
+    pub(super) cap: Option<Duration>,
+    pub(super) cancel: CancellationToken,
+    limiter: ConcurrencyLimiter,
+    under_way: Mutex<usize>,
+    /// Told when nothing is under way any more.
+    idle: Condvar,
+    trouble: Mutex<Option<String>>,
+}
+
+impl OtlpClient {
+    /// Checks all settings and reads the PEM files; no network, no runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_config`], with the setting, its value and the cure.
+    pub fn new(config: ExporterConfig) -> Result<Self, Error> {
+        Self::with_cap(config, None)
+    }
+
+    /// `cap`: the longest a send may take in all.
+    pub(crate) fn with_cap(config: ExporterConfig, cap: Option<Duration>) -> Result<Self, Error> {
+        let endpoint = Endpoint::resolve(&config)?;
+        compress::check(config.compression)?;
+        let tls = endpoint
+            .tls
+            .then(|| Tls::new(&config, &endpoint))
+            .transpose()?;
+        let dialer = Dialer {
+            endpoint,
+            tls,
+            timeout: config.connect_timeout,
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in &config.headers {
+            headers.append(name, value.clone());
+        }
+        let user_agent = user_agent(config.user_agent_prefix.as_deref())?;
+        let limit = config.max_response_size;
+        let transport = Transport::new(dialer, headers, user_agent, limit)?;
+        let limiter = ConcurrencyLimiter::new(config.max_concurrent_exports);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                transport,
+                config,
+                cap,
+                cancel: CancellationToken::new(),
+                limiter,
+                under_way: Mutex::new(0),
+                idle: Condvar::new(),
+                trouble: Mutex::new(None),
+            }),
+        })
+    }
+
+    /// Connects, encrypts and shakes hands, so that a wrong endpoint shows at the start. Sends
+    /// nothing (OTLP-4).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_export`] if the endpoint cannot be reached within
+    /// [`connect_timeout`](ExporterConfig::connect_timeout).
+    pub async fn initialize(&self) -> Result<(), Error> {
+        if self.inner.transport.is_connected() {
+            return Ok(());
+        }
+        self.inner.transport.connect().await.map_err(Error::export)
+    }
+
+    /// Sends a batch, retries included, and says what became of each of its spans.
+    pub async fn send(&self, batch: Batch) -> Outcome {
+        let _under_way = UnderWay::new(Arc::clone(&self.inner));
+        let outcome = Delivery::new(&self.inner).deliver(batch).await;
+        self.inner.note(outcome.error.clone());
+        outcome
+    }
+
+    /// Waits until nothing is being sent, for at most `timeout`; then cuts short what is left.
+    /// Later sends fail at once. Needs no runtime; blocks the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_timeout`] if something had to be cut short.
+    pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut under_way = self.inner.lock_under_way();
+        while *under_way > 0 {
+            let left = deadline.map_or(timeout, |d| d.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                break;
+            }
+            under_way = match self.inner.idle.wait_timeout(under_way, left) {
+                Ok((guard, _)) => guard,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+        let all_done = *under_way == 0;
+        drop(under_way);
+        self.inner.cancel.cancel();
+        match all_done {
+            true => Ok(()),
+            false => Err(Error::timeout("the client's shutdown", timeout)),
+        }
+    }
+
+    /// How many requests may be under way, and are.
+    pub fn limiter(&self) -> &ConcurrencyLimiter {
+        &self.inner.limiter
+    }
+
+    /// Waits until there is a connection, however long that takes.
+    async fn connected(&self) {
+        let inner = &self.inner;
+        let mut backoff = Backoff::new(&RetryConfig {
+            initial_backoff: Duration::from_millis(100),
+            multiplier: 2.0,
+            ..inner.config.retry.clone()
+        });
+        while !inner.transport.is_up() {
+            match inner.transport.connect().await {
+                Ok(()) => inner.note(None),
+                Err(message) => {
+                    inner.note(Some(message));
+                    sleep(backoff.wait(None, jitter())).await;
+                }
+            }
+        }
+    }
+}
+
+impl Exporter for OtlpClient {
+    type Permit = ConcurrencyPermit;
+
+    async fn ready(&self) -> ConcurrencyPermit {
+        let permit = self.inner.limiter.acquire().await;
+        self.connected().await;
+        permit
+    }
+
+    fn send(
+        &self,
+        permit: ConcurrencyPermit,
+        batch: Batch,
+    ) -> impl Future<Output = Outcome> + Send + 'static {
+        let client = self.clone();
+        async move {
+            let outcome = OtlpClient::send(&client, batch).await;
+            drop(permit);
+            outcome
+        }
+    }
+
+    fn shutdown(&self) {
+        self.inner.cancel.cancel();
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.inner.lock_trouble().clone()
+    }
+}
+
+impl Inner {
+    fn lock_under_way(&self) -> MutexGuard<'_, usize> {
+        self.under_way.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn lock_trouble(&self) -> MutexGuard<'_, Option<String>> {
+        self.trouble.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    pub(super) fn note(&self, trouble: Option<String>) {
+        *self.lock_trouble() = trouble;
+    }
+}
+
+/// Counts a send that is under way, also where its future is dropped.
+struct UnderWay(Arc<Inner>);
+
+impl UnderWay {
+    fn new(inner: Arc<Inner>) -> Self {
+        *inner.lock_under_way() += 1;
+        Self(inner)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut under_way = self.0.lock_under_way();
+        *under_way -= 1;
+        if *under_way == 0 {
+            self.0.idle.notify_all();
+        }
+    }
+}
+
+/// Names this exporter, not OpenTelemetry's (OTLP-3).
+fn user_agent(prefix: Option<&str>) -> Result<HeaderValue, Error> {
+    let own = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+    let text = match prefix.map(str::trim).filter(|p| !p.is_empty()) {
+        Some(prefix) => format!("{prefix} {own}"),
+        None => own.to_owned(),
+    };
+    HeaderValue::from_str(&text).map_err(|e| {
+        Error::config("user_agent_prefix", &text, "give visible ASCII characters").with_source(e)
+    })
+}

@@ -1,0 +1,91 @@
+//! A connection to the endpoint: TCP, and TLS where the endpoint wants it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::endpoint::Endpoint;
+use super::tls::Tls;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Dialer {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) timeout: Duration,
+}
+
+/// Either kind of stream, as one type.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+pub(crate) struct Io(Box<dyn Stream>);
+
+impl Dialer {
+    /// A new connection. Whoever fails here has sent nothing.
+    pub(crate) async fn dial(&self) -> Result<Io, String> {
+        let address = self.endpoint.address();
+        match timeout(self.timeout, self.connect()).await {
+            Ok(Ok(io)) => Ok(io),
+            Ok(Err(e)) => Err(format!("cannot connect to {address}: {e}")),
+            Err(_) => Err(format!(
+                "cannot connect to {address} within {:?}",
+                self.timeout
+            )),
+        }
+    }
+
+    async fn connect(&self) -> io::Result<Io> {
+        let tcp = TcpStream::connect((self.endpoint.host.as_str(), self.endpoint.port)).await?;
+        // A request is written whole: nothing is gained by waiting for more.
+        tcp.set_nodelay(true)?;
+        Ok(Io(match &self.tls {
+            Some(tls) => Box::new(tls.connect(tcp).await?),
+            None => Box::new(tcp),
+        }))
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,134 @@
+//! One attempt: what is sent, and what can come of it.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::status::Verdict;
+
+/// A request's bytes, as often as they are needed.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) frames: Vec<Bytes>,
+    pub(crate) len: usize,
+    pub(crate) is_gzip: bool,
+    /// Set as soon as the first byte may have left.
+    pub(crate) sent: Sent,
+}
+
+/// Whether anything of a request may have been written.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sent(Arc<AtomicBool>);
+
+impl Sent {
+    pub(crate) fn maybe(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What came of an attempt.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The endpoint took it, save `rejected` spans (OTLP-5).
+    Taken { rejected: u64, message: String },
+    /// The endpoint answered that it did not take it.
+    NotTaken {
+        verdict: Verdict,
+        message: String,
+        /// What the endpoint asks to wait at least.
+        wait: Option<Duration>,
+    },
+    /// No answer. Whether it was sent, [`Sent`] tells.
+    None { message: String },
+    /// An answer larger than the limit (OTLP-13): unread, so unknown, and not to be tried again.
+    TooLong { message: String },
+}
+
+impl Request {
+    /// A body of these bytes, after `head`.
+    pub(crate) fn body(&self, head: Bytes) -> Frames {
+        let mut frames = self.frames.clone();
+        let mut left = self.len;
+        if !head.is_empty() {
+            left += head.len();
+            frames.insert(0, head);
+        }
+        Frames {
+            left: left as u64,
+            frames: frames.into_iter(),
+            sent: self.sent.clone(),
+        }
+    }
+}
+
+/// A body of slices that are not copied.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    frames: std::vec::IntoIter<Bytes>,
+    left: u64,
+    sent: Sent,
+}
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        // Before this nothing but headers went out, and nobody handles a request without its body.
+        self.sent.set();
+        let next = self.frames.next();
+        self.left -= next.as_ref().map_or(0, |b| b.len() as u64).min(self.left);
+        Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// A foreign text, fit for a log line: short, and without control characters.
+pub(crate) fn clean(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let mut out: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LONGEST)
+        .collect();
+    if text.chars().nth(LONGEST).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+/// An error and its causes in one line.
+pub(crate) fn explain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    let mut depth = 0;
+    while let Some(error) = cause.filter(|_| depth < 8) {
+        let line = error.to_string();
+        if !text.contains(&line) {
+            text = format!("{text}: {line}");
+        }
+        cause = error.source();
+        depth += 1;
+    }
+    clean(&text)
+}

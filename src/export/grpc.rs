@@ -1,0 +1,294 @@
+//! OTLP over gRPC: tonic's channel, with bodies that are encoded already.
+
+use std::future::{Ready, ready};
+use std::io;
+use std::sync::Mutex;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, TE};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper_util::rt::TokioIo;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::transport::{Channel, Endpoint as Transport};
+use tower_service::Service;
+
+use super::dial::{Dialer, Io};
+use super::exchange::{Answer, Request, clean, explain};
+use super::status;
+use crate::wire::response::{PartialSuccess, RpcStatus};
+
+/// Pings while requests are under way find a connection that died without a word.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PONG_WITHIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct Grpc {
+    dialer: Dialer,
+    headers: HeaderMap,
+    user_agent: HeaderValue,
+    max_response: usize,
+    /// The connection that requests share, and its number.
+    channel: Mutex<(u64, Option<Channel>)>,
+}
+
+impl Grpc {
+    pub(crate) fn new(
+        dialer: Dialer,
+        headers: HeaderMap,
+        user_agent: HeaderValue,
+        max_response: usize,
+    ) -> Self {
+        Self {
+            dialer,
+            headers,
+            user_agent,
+            max_response,
+            channel: Mutex::new((0, None)),
+        }
+    }
+
+    fn channel(&self) -> (u64, Option<Channel>) {
+        self.channel
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .clone()
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.channel().1.is_some()
+    }
+
+    /// Dials, and shakes hands over HTTP/2.
+    pub(crate) async fn connect(&self) -> Result<(), String> {
+        let io = self.dialer.dial().await?;
+        let address = self.dialer.endpoint.address();
+        // The connector hands over a connection that is encrypted already where it should be, so
+        // tonic is told `http`; what the endpoint sees is the origin.
+        let origin = self.dialer.endpoint.uri.clone();
+        let transport = Uri::builder()
+            .scheme("http")
+            .authority(address.as_str())
+            .path_and_query("/")
+            .build()
+            .map_err(|e| explain(&e))?;
+        let channel = Transport::from(transport)
+            .origin(origin)
+            .user_agent(self.user_agent.clone())
+            .map_err(|e| explain(&e))?
+            .http2_keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PONG_WITHIN)
+            .keep_alive_while_idle(false)
+            .connect_with_connector(Once(Some(io)))
+            .await
+            .map_err(|e| format!("no HTTP/2 with {address}: {}", explain(&e)))?;
+        let mut current = self.channel.lock().unwrap_or_else(|e| e.into_inner());
+        *current = (current.0 + 1, Some(channel));
+        Ok(())
+    }
+
+    /// Gives up a connection, unless it was replaced already.
+    fn disconnect(&self, number: u64) {
+        let mut current = self.channel.lock().unwrap_or_else(|e| e.into_inner());
+        if current.0 == number {
+            current.1 = None;
+        }
+    }
+
+    pub(crate) fn disconnect_current(&self) {
+        self.disconnect(self.channel().0);
+    }
+
+    /// One attempt, on the shared connection, which is made if there is none.
+    pub(crate) async fn exchange(&self, request: &Request, timeout: Option<Duration>) -> Answer {
+        if !self.is_connected()
+            && let Err(message) = self.connect().await
+        {
+            return Answer::None { message };
+        }
+        let (number, Some(mut channel)) = self.channel() else {
+            return Answer::None {
+                message: "the connection was lost".to_owned(),
+            };
+        };
+        let answer = self.call(&mut channel, request, timeout).await;
+        if let Answer::None { .. } | Answer::TooLong { .. } = &answer {
+            self.disconnect(number);
+        }
+        answer
+    }
+
+    async fn call(
+        &self,
+        channel: &mut Channel,
+        request: &Request,
+        timeout: Option<Duration>,
+    ) -> Answer {
+        let no_answer = |e: &(dyn std::error::Error + 'static)| Answer::None {
+            message: format!("{}: {}", self.dialer.endpoint.address(), explain(e)),
+        };
+        if let Err(e) = std::future::poll_fn(|cx| channel.poll_ready(cx)).await {
+            return no_answer(&e);
+        }
+        let response = match channel.call(self.request(request, timeout)).await {
+            Ok(response) => response,
+            Err(e) => return no_answer(&e),
+        };
+        self.read(response).await
+    }
+
+    fn request(&self, request: &Request, timeout: Option<Duration>) -> http::Request<Body> {
+        let mut head = BytesMut::with_capacity(5);
+        head.put_u8(u8::from(request.is_gzip));
+        // The limit of a request's size is far below 4 GiB.
+        head.put_u32(u32::try_from(request.len).unwrap_or(u32::MAX));
+        let mut out = http::Request::new(Body::new(request.body(head.freeze())));
+        *out.method_mut() = Method::POST;
+        *out.uri_mut() = self.dialer.endpoint.uri.clone();
+        *out.version_mut() = http::Version::HTTP_2;
+        let headers = out.headers_mut();
+        *headers = self.headers.clone();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        if request.is_gzip {
+            headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
+        }
+        if let Some(value) = timeout.and_then(timeout_header) {
+            headers.insert("grpc-timeout", value);
+        }
+        out
+    }
+
+    async fn read(&self, response: Response<Body>) -> Answer {
+        let address = self.dialer.endpoint.address();
+        let (head, body) = response.into_parts();
+        if !head.status.is_success() {
+            // Not gRPC: a proxy in between.
+            return Answer::NotTaken {
+                verdict: status::of_http(head.status.as_u16()),
+                message: format!("{address} answered HTTP {}", head.status),
+                wait: None,
+            };
+        }
+        if let Some(answer) = self.status(&head.headers, &[]) {
+            return answer;
+        }
+        let body = match Limited::new(body, self.max_response).collect().await {
+            Ok(body) => body,
+            Err(e) if e.is::<LengthLimitError>() => {
+                return Answer::TooLong {
+                    message: format!("{address} answered more than {} bytes", self.max_response),
+                };
+            }
+            Err(e) => {
+                let message = format!("{address}: {}", explain(e.as_ref()));
+                return Answer::None { message };
+            }
+        };
+        let trailers = body.trailers().cloned().unwrap_or_default();
+        let message = body.to_bytes();
+        self.status(&trailers, &message)
+            .unwrap_or_else(|| Answer::NotTaken {
+                verdict: status::Verdict::Refused,
+                message: format!("{address} answered without a grpc-status"),
+                wait: None,
+            })
+    }
+
+    /// The answer that headers or trailers with a `grpc-status` give.
+    fn status(&self, headers: &HeaderMap, message: &[u8]) -> Option<Answer> {
+        let status = Status::from_header_map(headers)?;
+        let code = i32::from(status.code()).unsigned_abs();
+        if code == 0 {
+            return Some(taken(message));
+        }
+        let details = RpcStatus::decode(status.details()).unwrap_or_default();
+        let text = match status.message() {
+            "" => &details.message,
+            text => text,
+        };
+        Some(Answer::NotTaken {
+            verdict: status::of_grpc(code, details.retry_delay.is_some()),
+            message: clean(&format!(
+                "{} answered {}: {text}",
+                self.dialer.endpoint.address(),
+                status::grpc_name(code)
+            )),
+            wait: details.retry_delay,
+        })
+    }
+}
+
+/// What an `OK` with this framed message means. A message that cannot be read is no reason to doubt
+/// the `OK`.
+fn taken(framed: &[u8]) -> Answer {
+    let message = match framed {
+        [0, _, _, _, _, message @ ..] => message,
+        _ => &[],
+    };
+    let partial = PartialSuccess::decode(message).unwrap_or_default();
+    Answer::Taken {
+        rejected: u64::try_from(partial.rejected_spans).unwrap_or(0),
+        message: clean(&partial.error_message),
+    }
+}
+
+/// `grpc-timeout`: at most eight digits and a unit.
+fn timeout_header(timeout: Duration) -> Option<HeaderValue> {
+    let millis = timeout.as_millis().max(1);
+    let text = match millis {
+        0..100_000_000 => format!("{millis}m"),
+        _ => format!("{}S", (millis / 1000).min(99_999_999)),
+    };
+    HeaderValue::from_str(&text).ok()
+}
+
+/// A connector that has one connection to give: tonic must not dial by itself, because then nobody
+/// could tell a request that was never sent.
+struct Once(Option<Io>);
+
+impl Service<Uri> for Once {
+    type Response = TokioIo<Io>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<TokioIo<Io>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let gone = || io::Error::new(io::ErrorKind::NotConnected, "the connection is gone");
+        ready(self.0.take().map(TokioIo::new).ok_or_else(gone))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_has_at_most_eight_digits() {
+        let text = |d| timeout_header(d).unwrap().to_str().unwrap().to_owned();
+        assert_eq!(text(Duration::from_secs(10)), "10000m");
+        assert_eq!(text(Duration::ZERO), "1m");
+        assert_eq!(text(Duration::from_secs(1_000_000)), "1000000S");
+        assert_eq!(text(Duration::MAX), "99999999S");
+    }
+
+    #[test]
+    fn an_ok_whose_message_cannot_be_read_is_an_ok() {
+        for framed in [
+            &b""[..],
+            b"\x00\x00\x00\x00\x02\xff\xff",
+            b"\x01\x00\x00\x00\x01x",
+        ] {
+            assert!(matches!(taken(framed), Answer::Taken { rejected: 0, .. }));
+        }
+        let rejected = b"\x00\x00\x00\x00\x04\x0a\x02\x08\x05";
+        assert!(matches!(taken(rejected), Answer::Taken { rejected: 5, .. }));
+    }
+}

@@ -1,0 +1,101 @@
+//! What an answer means: pure verdicts, no clock and no I/O (OTLP-6, OTLP-7).
+
+/// What to do after an answer that was no success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Try again later.
+    Retry,
+    /// The request is too large: halve it.
+    Split,
+    /// Never try again.
+    Refused,
+}
+
+/// The codes of gRPC, by number.
+const GRPC: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+const RESOURCE_EXHAUSTED: u32 = 8;
+
+/// The name of a gRPC code.
+pub(crate) fn grpc_name(code: u32) -> &'static str {
+    usize::try_from(code)
+        .ok()
+        .and_then(|i| GRPC.get(i))
+        .copied()
+        .unwrap_or("an unknown code")
+}
+
+/// The verdict on a gRPC code that is not `OK` (OTLP-6).
+///
+/// `RESOURCE_EXHAUSTED` is retried where the endpoint says when. Without that it must not be: it is
+/// taken for a request that is too large, which is what servers mean by it that limit messages, and
+/// halved; a batch of one span is dropped then.
+pub(crate) fn of_grpc(code: u32, has_retry_info: bool) -> Verdict {
+    match code {
+        1 | 4 | 10 | 11 | 14 | 15 => Verdict::Retry,
+        RESOURCE_EXHAUSTED if has_retry_info => Verdict::Retry,
+        RESOURCE_EXHAUSTED => Verdict::Split,
+        _ => Verdict::Refused,
+    }
+}
+
+/// The verdict on an HTTP status that is not 2xx (OTLP-7).
+pub(crate) fn of_http(status: u16) -> Verdict {
+    match status {
+        429 | 502 | 503 | 504 => Verdict::Retry,
+        413 => Verdict::Split,
+        _ => Verdict::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_grpc_code_otlp_6() {
+        let retryable = [1, 4, 10, 11, 14, 15];
+        for code in 1..=17 {
+            let expected = match code {
+                8 => Verdict::Split,
+                c if retryable.contains(&c) => Verdict::Retry,
+                _ => Verdict::Refused,
+            };
+            assert_eq!(of_grpc(code, false), expected, "{}", grpc_name(code));
+        }
+        assert_eq!(of_grpc(8, true), Verdict::Retry);
+        assert_eq!(of_grpc(3, true), Verdict::Refused);
+        assert_eq!(grpc_name(14), "UNAVAILABLE");
+        assert_eq!(grpc_name(u32::MAX), "an unknown code");
+    }
+
+    #[test]
+    fn every_http_status_otlp_7() {
+        for status in (100..200).chain(300..600) {
+            let expected = match status {
+                429 | 502 | 503 | 504 => Verdict::Retry,
+                413 => Verdict::Split,
+                _ => Verdict::Refused,
+            };
+            assert_eq!(of_http(status), expected, "{status}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Either protocol, as one type.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+
+use super::dial::Dialer;
+use super::exchange::{Answer, Request};
+#[cfg(feature = "grpc")]
+use super::grpc::Grpc;
+#[cfg(feature = "http")]
+use super::http::Http;
+use crate::config::Protocol;
+use crate::error::Error;
+
+#[derive(Debug)]
+pub(crate) struct Transport {
+    wire: Wire,
+    /// False from a failure to connect, or before the first success, until the next.
+    up: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Wire {
+    #[cfg(feature = "grpc")]
+    Grpc(Grpc),
+    #[cfg(feature = "http")]
+    Http(Http),
+    /// In a build without either.
+    #[cfg(not(any(feature = "grpc", feature = "http")))]
+    Neither(std::convert::Infallible),
+}
+
+/// Does the same with either.
+macro_rules! either {
+    ($self:ident, $wire:ident => $do:expr) => {
+        match &$self.wire {
+            #[cfg(feature = "grpc")]
+            Wire::Grpc($wire) => $do,
+            #[cfg(feature = "http")]
+            Wire::Http($wire) => $do,
+            #[cfg(not(any(feature = "grpc", feature = "http")))]
+            Wire::Neither(never) => match *never {},
+        }
+    };
+}
+
+impl Transport {
+    #[cfg_attr(
+        not(any(feature = "grpc", feature = "http")),
+        expect(unused_variables, reason = "nothing can be sent")
+    )]
+    pub(crate) fn new(
+        dialer: Dialer,
+        headers: HeaderMap,
+        user_agent: HeaderValue,
+        max_response: usize,
+    ) -> Result<Self, Error> {
+        let wire = match dialer.endpoint.protocol {
+            #[cfg(feature = "grpc")]
+            Protocol::Grpc => Wire::Grpc(Grpc::new(dialer, headers, user_agent, max_response)),
+            #[cfg(feature = "http")]
+            Protocol::HttpProtobuf => {
+                Wire::Http(Http::new(dialer, headers, user_agent, max_response))
+            }
+            #[cfg(not(feature = "grpc"))]
+            Protocol::Grpc => return Err(absent("grpc", "grpc")),
+            #[cfg(not(feature = "http"))]
+            Protocol::HttpProtobuf => return Err(absent("http/protobuf", "http")),
+        };
+        Ok(Self {
+            wire,
+            up: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether a connection is there.
+    pub(crate) fn is_connected(&self) -> bool {
+        either!(self, wire => wire.is_connected())
+    }
+
+    /// Whether the endpoint could be reached when it was last tried.
+    pub(crate) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    /// Makes a connection for the next request.
+    pub(crate) async fn connect(&self) -> Result<(), String> {
+        let connected = either!(self, wire => wire.connect().await);
+        self.up.store(connected.is_ok(), Ordering::Relaxed);
+        connected
+    }
+
+    /// One attempt. `timeout` is only told to the endpoint; the caller keeps it.
+    pub(crate) async fn exchange(&self, request: &Request, timeout: Option<Duration>) -> Answer {
+        let answer = either!(self, wire => wire.exchange(request, timeout).await);
+        let reached = !matches!(answer, Answer::None { .. }) || request.sent.maybe();
+        self.up.store(reached, Ordering::Relaxed);
+        answer
+    }
+
+    /// Gives up the connections at hand: the next request gets a new one.
+    pub(crate) fn disconnect(&self) {
+        either!(self, wire => wire.disconnect_current());
+    }
+}
+
+#[cfg(not(all(feature = "grpc", feature = "http")))]
+fn absent(protocol: &'static str, feature: &'static str) -> Error {
+    Error::config(
+        "protocol",
+        protocol,
+        format!(
+            "this build cannot speak it: enable the feature `{feature}` of tracing-otlp, or choose \
+             another protocol"
+        ),
+    )
+}
