@@ -206,7 +206,8 @@ impl BatchProcessor {
     /// of them (BSP-6). Begins at once, whether or not the future is polled, and needs no runtime.
     ///
     /// After a shutdown there is nothing to do: `Ok`. Otherwise an error if the `timeout` passed
-    /// first, or if spans it covers were lost.
+    /// first, or if spans it covers were lost. The worker keeps the time, so an [`Exporter`] that
+    /// blocks its thread delays the answer; the blocking calls keep it themselves.
     pub fn force_flush(
         &self,
         timeout: Duration,
@@ -262,6 +263,7 @@ impl BatchProcessor {
         &self.shared.budget
     }
 
+    /// Whether a shutdown has come to its end.
     pub(crate) fn is_shut_down(&self) -> bool {
         self.shared.desk.is_closed()
     }
@@ -285,6 +287,7 @@ impl BatchProcessor {
         if wish == Wish::Shutdown {
             self.shared.close_queue(DropReason::ShutdownTimeout);
             self.shared.desk.close(ticket.timed_out());
+            self.shared.wake.ring();
         }
         ticket.timed_out().map_err(Error::from)
     }

@@ -234,7 +234,8 @@ fn blocking_calls_return_although_the_worker_is_stuck() {
     assert!(begun.elapsed() < ms(1000));
     let stats = account(&processor, 5);
     assert_eq!(stats.dropped(DropReason::ShutdownTimeout), 3);
-    until("the worker's end", || processor.stats().in_flight == 0);
+    until("the worker's end", || fake.shutdowns() == 1);
+    until("settled", || processor.stats().in_flight == 0);
     assert!(
         processor.shutdown_blocking(SHORT).unwrap_err().is_timeout(),
         "the first verdict"
