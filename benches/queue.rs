@@ -99,7 +99,8 @@ fn processor(threads: usize, pushes: u64) -> Duration {
 
 fn array_queue(threads: usize, pushes: u64) -> Duration {
     let queue: ArrayQueue<Vec<u8>> = ArrayQueue::new(65_536);
-    let idle: ArrayQueue<Vec<u8>> = ArrayQueue::new(65_536);
+    // As many buffers as a burst needs: more would only miss the cache.
+    let idle: ArrayQueue<Vec<u8>> = ArrayQueue::new(4 * BURST as usize);
     while idle.push(Vec::with_capacity(512)).is_ok() {}
     let (waiting, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     thread::scope(|s| {

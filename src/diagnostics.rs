@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
 
-use tracing::dispatcher::{self, WeakDispatch};
+use tracing::dispatcher::{self, Dispatch, WeakDispatch};
 use tracing::subscriber::NoSubscriber;
 use tracing::{error, info, warn};
 
@@ -32,23 +32,22 @@ impl Voice {
         *lock(&self.0) = Some(dispatch);
     }
 
-    /// Runs `say` where our layer is installed, else under the global default; false if nobody
-    /// listens.
-    fn speak(&self, say: impl FnOnce()) -> bool {
-        let dispatch = lock(&self.0).as_ref().and_then(WeakDispatch::upgrade);
+    /// Runs `say` where our layer is installed, else under the global default.
+    fn speak(&self, say: impl FnOnce()) {
+        let dispatch = self.dispatch();
         // A subscriber is foreign code.
-        let spoken = catch_unwind(AssertUnwindSafe(|| match dispatch {
-            Some(dispatch) => {
-                dispatcher::with_default(&dispatch, say);
-                true
-            }
-            None if dispatcher::get_default(|d| d.is::<NoSubscriber>()) => false,
-            None => {
-                say();
-                true
-            }
+        let _ = catch_unwind(AssertUnwindSafe(|| match dispatch {
+            Some(dispatch) => dispatcher::with_default(&dispatch, say),
+            None => say(),
         }));
-        spoken.unwrap_or(true)
+    }
+
+    fn is_heard(&self) -> bool {
+        self.dispatch().is_some() || !dispatcher::get_default(|d| d.is::<NoSubscriber>())
+    }
+
+    fn dispatch(&self) -> Option<Dispatch> {
+        lock(&self.0).as_ref().and_then(WeakDispatch::upgrade)
     }
 }
 
@@ -92,6 +91,10 @@ impl Diagnostics {
         if self.next_glance.is_some_and(|at| now < at) {
             return;
         }
+        // A subscriber often comes after the pipeline: what there is to say waits for it.
+        if !self.voice.is_heard() {
+            return;
+        }
         self.next_glance = now.checked_add(GLANCE);
         let stats = self.counters.snapshot();
         self.warn_once();
@@ -102,6 +105,9 @@ impl Diagnostics {
 
     /// The last words: losses that were not spoken of yet.
     pub(crate) fn finish(&mut self) {
+        if !self.voice.is_heard() {
+            return;
+        }
         self.warn_once();
         let stats = self.counters.snapshot();
         let lost = stats.dropped_total() - self.loss.told;
@@ -116,12 +122,8 @@ impl Diagnostics {
     }
 
     fn warn_once(&mut self) {
-        // They come before a subscriber is installed: kept until somebody listens.
-        while let Some(warning) = self.warnings.first() {
-            if !self.voice.speak(|| warn!(target: TARGET, "{warning}")) {
-                return;
-            }
-            self.warnings.remove(0);
+        for warning in self.warnings.drain(..) {
+            self.voice.speak(|| warn!(target: TARGET, "{warning}"));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tracing::dispatcher::WeakDispatch;
 
 use super::batch::Scopes;
 use super::buffer::{Bounds, TelemetryBuffer};
+use super::flight::message_of;
 use super::record::{ScopeId, TelemetryData};
 use super::ticket::{Desk, Resolution, Ticket, Wish};
 use super::wake::Wake;
@@ -26,6 +28,34 @@ use crate::suppress;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
 
 /// Takes closed spans from any thread and brings them to an [`Exporter`] from its own.
+///
+/// The layer has one; a program that makes its own encoded spans can have one without a layer:
+///
+/// ```
+/// use std::time::Duration;
+/// use tracing_otlp::{
+///     Batch, BatchConfig, BatchProcessor, Exporter, Outcome, TelemetryData, WorkerConfig,
+/// };
+///
+/// struct Count;
+///
+/// impl Exporter for Count {
+///     type Permit = ();
+///     async fn ready(&self) {}
+///     fn send(&self, _: (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
+///         async move { Outcome::delivered(batch.span_count() as u64) }
+///     }
+/// }
+///
+/// # fn main() -> Result<(), tracing_otlp::Error> {
+/// let (batch, worker) = (BatchConfig::default(), WorkerConfig::default());
+/// let processor = BatchProcessor::start(Count, &batch, &worker, Default::default())?;
+/// let scope = processor.register_scope(Default::default());
+/// processor.push(TelemetryData { scope, span: b"\x2a\x03run" }); // a name, and nothing else
+/// processor.shutdown_blocking(Duration::from_secs(1))?;
+/// assert_eq!(processor.stats().delivered, 1);
+/// # Ok(()) }
+/// ```
 ///
 /// A clone is another handle of the same queue and worker. When the last handle is gone the worker
 /// sends what is queued, within [`BatchConfig::shutdown_timeout`], and ends; nobody waits for it.
@@ -176,7 +206,8 @@ impl BatchProcessor {
     /// of them (BSP-6). Begins at once, whether or not the future is polled, and needs no runtime.
     ///
     /// After a shutdown there is nothing to do: `Ok`. Otherwise an error if the `timeout` passed
-    /// first, or if spans it covers were lost.
+    /// first, or if spans it covers were lost. The worker keeps the time, so an [`Exporter`] that
+    /// blocks its thread delays the answer; the blocking calls keep it themselves.
     pub fn force_flush(
         &self,
         timeout: Duration,
@@ -232,6 +263,7 @@ impl BatchProcessor {
         &self.shared.budget
     }
 
+    /// Whether a shutdown has come to its end.
     pub(crate) fn is_shut_down(&self) -> bool {
         self.shared.desk.is_closed()
     }
@@ -255,6 +287,7 @@ impl BatchProcessor {
         if wish == Wish::Shutdown {
             self.shared.close_queue(DropReason::ShutdownTimeout);
             self.shared.desk.close(ticket.timed_out());
+            self.shared.wake.ring();
         }
         ticket.timed_out().map_err(Error::from)
     }
@@ -313,11 +346,14 @@ fn build_runtime(config: &WorkerConfig) -> Result<Runtime, Error> {
     builder
         .enable_all()
         .thread_name(&config.thread_name)
-        .on_thread_start(suppress::mark_thread)
-        .build()
-        .map_err(|e| {
-            Error::worker(format!("the worker's runtime could not start: {e}")).with_source(e)
-        })
+        .on_thread_start(suppress::mark_thread);
+    let failed = "the worker's runtime could not start";
+    // tokio panics where the system has no thread for it.
+    match catch_unwind(AssertUnwindSafe(|| builder.build())) {
+        Ok(Ok(runtime)) => Ok(runtime),
+        Ok(Err(e)) => Err(Error::worker(format!("{failed}: {e}")).with_source(e)),
+        Err(panic) => Err(Error::worker(format!("{failed}: {}", message_of(&*panic)))),
+    }
 }
 
 fn start_thread<E: Exporter>(
@@ -366,6 +402,3 @@ fn preferred_shard() -> usize {
         })
         .unwrap_or(0)
 }
-
-#[cfg(test)]
-mod tests;

@@ -32,11 +32,10 @@ mod promise;
 #[cfg(not(tracing_otlp_loom))]
 mod worker;
 
-#[cfg(all(test, not(tracing_otlp_loom)))]
-#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
-pub(crate) mod fake;
 #[cfg(all(test, tracing_otlp_loom))]
 mod loom;
+#[cfg(all(test, not(tracing_otlp_loom)))]
+pub(crate) mod tests;
 
 #[cfg(not(tracing_otlp_loom))]
 pub use handle::BatchProcessor;

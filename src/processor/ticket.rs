@@ -71,7 +71,7 @@ struct State {
 
 /// How much longer than its deadline a blocking call waits for the worker to say how it ended; the
 /// worker keeps the deadline itself, unless an exporter blocks its thread.
-const GRACE: Duration = Duration::from_millis(60);
+const GRACE: Duration = Duration::from_millis(90);
 
 impl Ticket {
     fn new(wish: Wish, timeout: Duration) -> Self {

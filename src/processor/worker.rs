@@ -163,7 +163,9 @@ impl<E: Exporter> Worker<E> {
         let exporter = Arc::clone(&self.exporter);
         let resume_at = self.resume_at;
         let mut ready = pin!(async move {
-            sleep_until(resume_at.into()).await;
+            if Instant::now() < resume_at {
+                sleep_until(resume_at.into()).await;
+            }
             exporter.ready().await
         });
         loop {
@@ -292,10 +294,12 @@ impl<E: Exporter> Worker<E> {
     }
 
     fn is_over(&self) -> bool {
-        self.promises.closing().is_some_and(|ticket| {
-            (self.staging.spans() == 0 && self.flights.is_empty())
-                || ticket.is_overdue(Instant::now())
-        })
+        // A caller whose deadline passed while an exporter held this thread has closed the desk.
+        self.shared.desk.is_closed()
+            || self.promises.closing().is_some_and(|ticket| {
+                (self.staging.spans() == 0 && self.flights.is_empty())
+                    || ticket.is_overdue(Instant::now())
+            })
     }
 
     /// Sleeps until there is something to attend to. Cancel safe.

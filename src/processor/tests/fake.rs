@@ -1,4 +1,5 @@
 //! An exporter for tests, that does as it is told.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::future::pending;
 use std::time::{Duration, Instant};
@@ -6,10 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::record::TelemetryData;
-use super::{BatchProcessor, ScopeId};
 use crate::config::{BatchConfig, WorkerConfig};
 use crate::export::{Batch, Exporter, Outcome};
+use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
 use crate::stats::{DropReason, Stats};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
 
