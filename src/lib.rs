@@ -4,6 +4,7 @@ mod attribute;
 mod config;
 mod error;
 mod export;
+mod human;
 mod processor;
 mod resource;
 mod stats;
@@ -19,6 +20,6 @@ pub use config::{
     RetryConfig, SpanLimits, TracesExporter, WorkerConfig,
 };
 pub use error::Error;
-pub use export::{Batch, Exporter, Outcome};
+pub use export::{Batch, ConsoleExporter, Exporter, Outcome};
 pub use resource::Resource;
 pub use stats::{DropReason, Stats};

@@ -5,8 +5,10 @@
 //! exporter's own business (BSP-3).
 
 mod batch;
+mod console;
 
 pub use batch::Batch;
+pub use console::ConsoleExporter;
 
 use std::future::Future;
 

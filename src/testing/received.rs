@@ -12,6 +12,7 @@ use http::{HeaderMap, Version};
 
 use super::value::{self, ReceivedValue};
 use crate::config::Protocol;
+use crate::human::hex;
 
 /// A span as it arrived. Cheap to clone; its fields are those of [`SpanData`].
 ///
@@ -367,13 +368,4 @@ impl fmt::Debug for ReceivedRequest {
 fn missing(what: &str, name: &str, key: &str, attributes: &[(String, ReceivedValue)]) -> ! {
     let keys: Vec<_> = attributes.iter().map(|(k, _)| k.as_str()).collect();
     panic!("{what} {name:?} has no attribute {key:?}, it has {keys:?}")
-}
-
-/// Lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::new(), |mut out, b| {
-        let _ = write!(out, "{b:02x}");
-        out
-    })
 }
