@@ -214,13 +214,17 @@ pub struct ReceivedRequest {
     pub wire_len: usize,
     /// Whether it was compressed.
     pub compressed: bool,
-    /// The encoded `ExportTraceServiceRequest`, decompressed, for tests that decode it themselves.
+    /// The encoded `ExportTraceServiceRequest`, decompressed, for tests that decode it themselves;
+    /// empty if the collector [only counts](super::CollectorBuilder::count_only).
     pub message: Bytes,
     /// `ResourceSpans` in it.
     pub resource_spans: usize,
     /// `ScopeSpans` in it, over all resources.
     pub scope_spans: usize,
-    /// All its spans, in order of arrival.
+    /// How many spans are in it.
+    pub span_count: usize,
+    /// All its spans, in order of arrival; none if the collector
+    /// [only counts](super::CollectorBuilder::count_only).
     pub spans: Vec<ReceivedSpan>,
     /// Whether the collector took the spans. False for one it refused by script, or has not
     /// answered (yet): those spans are not in [`Collector::spans`](super::Collector::spans).

@@ -9,8 +9,6 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message;
 use tokio::sync::mpsc;
 
 use super::answer::What;
@@ -28,6 +26,7 @@ pub(super) struct Port {
     pub(super) protocol: Protocol,
     pub(super) http_path: String,
     pub(super) max_message_size: usize,
+    pub(super) count_only: bool,
     pub(super) store: Arc<Store>,
 }
 
@@ -78,7 +77,7 @@ impl Connection {
         let outcome = self
             .port
             .open(&head.headers, &body)
-            .and_then(|opened| decode(&opened).map(|decoded| (opened, decoded)));
+            .and_then(|opened| self.port.decode(opened));
         let recorded = match outcome {
             Ok((message, decoded)) => Some(store.add_request(ReceivedRequest {
                 attempt,
@@ -91,6 +90,7 @@ impl Connection {
                 message: message.bytes,
                 resource_spans: decoded.resource_spans,
                 scope_spans: decoded.scope_spans,
+                span_count: decoded.span_count,
                 spans: decoded.spans,
                 accepted: false,
                 headers: head.headers,
@@ -250,6 +250,19 @@ impl Port {
         Ok(out.into())
     }
 
+    /// The message's content, and what is to be kept of the message itself.
+    fn decode(&self, mut opened: Opened) -> Result<(Opened, Decoded), Refusal> {
+        let decoded = if self.count_only {
+            Decoded::count(&std::mem::take(&mut opened.bytes))
+        } else {
+            Decoded::all(opened.bytes.clone())
+        };
+        match decoded {
+            Ok(decoded) => Ok((opened, decoded)),
+            Err(e) => Err(invalid(format!("protobuf: {e}"))),
+        }
+    }
+
     fn too_large(&self, len: usize) -> Refusal {
         Refusal::new(
             RESOURCE_EXHAUSTED,
@@ -260,12 +273,6 @@ impl Port {
             ),
         )
     }
-}
-
-fn decode(opened: &Opened) -> Result<Decoded, Refusal> {
-    ExportTraceServiceRequest::decode(opened.bytes.clone())
-        .map(Decoded::new)
-        .map_err(|e| invalid(format!("protobuf: {e}")))
 }
 
 fn invalid(message: String) -> Refusal {

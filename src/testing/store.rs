@@ -50,6 +50,8 @@ struct State {
     connections: u64,
     requests: Vec<ReceivedRequest>,
     spans: Vec<ReceivedSpan>,
+    /// May exceed what `spans` holds, if the collector only counts.
+    span_count: usize,
     malformed: Vec<Malformed>,
 }
 
@@ -123,6 +125,7 @@ impl Store {
                 && let Some(request) = s.requests.get_mut(at.index)
             {
                 request.accepted = true;
+                s.span_count += request.span_count;
                 s.spans.extend(request.spans.iter().cloned());
             }
         });
@@ -148,6 +151,7 @@ impl Store {
             s.attempts = 0;
             s.requests.clear();
             s.spans.clear();
+            s.span_count = 0;
             s.malformed.clear();
         });
     }
@@ -157,7 +161,7 @@ impl Store {
     }
 
     pub(super) fn span_count(&self) -> usize {
-        lock(&self.state).spans.len()
+        lock(&self.state).span_count
     }
 
     pub(super) fn requests(&self) -> Vec<ReceivedRequest> {
