@@ -218,3 +218,22 @@ async fn it_may_be_dropped_in_a_task_with_a_request_under_way() {
     drop(collector);
     assert!(sent.await.unwrap());
 }
+
+/// Each thing that a condition may ask about wakes those who wait for it.
+#[test]
+fn every_change_wakes() {
+    let collector = Collector::start();
+    for round in 0..20 {
+        collector.script([tracing_otlp::testing::Answer::ok()]);
+        let endpoint = collector.http_endpoint();
+        let sender = std::thread::spawn(move || post(&endpoint, &["a"]));
+        collector
+            .wait_until(DEADLINE, |c| c.script_left() == 0)
+            .unwrap();
+        collector
+            .wait_until(DEADLINE, |c| c.requests().len() == round + 1)
+            .unwrap();
+        collector.wait_for_spans(round + 1, DEADLINE).unwrap();
+        sender.join().unwrap();
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -66,7 +66,7 @@ impl Connection {
             What::GoAway => return self.command(Command::GoAway, answer.delay).await,
             What::Freeze => return self.command(Command::Freeze, answer.delay).await,
             What::RefuseStream => {
-                tokio::time::sleep(answer.delay).await;
+                pause(answer.delay).await;
                 return Err(h2::Reason::REFUSED_STREAM.into());
             }
             _ => {}
@@ -110,10 +110,10 @@ impl Connection {
             }
         };
 
-        tokio::time::sleep(answer.delay).await;
+        pause(answer.delay).await;
         match answer.what {
             What::Never => std::future::pending().await,
-            What::CloseAfterBody => self.command(Command::Close, answer.delay).await,
+            What::CloseAfterBody => self.command(Command::Close, Duration::ZERO).await,
             _ => {
                 if let Some(recorded) = recorded
                     && answer.accepts()
@@ -126,8 +126,8 @@ impl Connection {
     }
 
     /// Hands the connection its command and answers no more.
-    async fn command<T>(&self, command: Command, delay: std::time::Duration) -> T {
-        tokio::time::sleep(delay).await;
+    async fn command<T>(&self, command: Command, delay: Duration) -> T {
+        pause(delay).await;
         // A connection that is gone already needs no command.
         let _ = self.commands.send(command);
         std::future::pending().await
@@ -277,6 +277,13 @@ impl Port {
 
 fn invalid(message: String) -> Refusal {
     Refusal::new(INVALID_ARGUMENT, StatusCode::BAD_REQUEST, message)
+}
+
+/// Sleeps, and does not even yield if there is nothing to sleep for: a timer takes a millisecond.
+async fn pause(delay: Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
 }
 
 /// A body that was read to its end.

@@ -98,11 +98,10 @@ impl Store {
     }
 
     pub(super) fn next_answer(&self) -> Answer {
-        let mut state = lock(&self.state);
-        match state.script.pop_front() {
+        self.change(|s| match s.script.pop_front() {
             Some(answer) => answer,
-            None => state.always.clone(),
-        }
+            None => s.always.clone(),
+        })
     }
 
     pub(super) fn add_malformed(&self, malformed: Malformed) {
