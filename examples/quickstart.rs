@@ -72,7 +72,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     guard.force_flush(DEADLINE).await?;
     if let Some(collector) = &collector {
         println!("\nWhat arrived at {}:\n", collector.grpc_endpoint());
-        for trace in Trace::group(&collector.spans()) {
+        for trace in Trace::all(&collector.spans()) {
             println!("{trace}");
         }
     }

@@ -19,6 +19,8 @@ mod error;
 mod export;
 #[cfg(not(tracing_otlp_loom))]
 mod guard;
+#[cfg(not(tracing_otlp_loom))]
+mod human;
 #[cfg(all(feature = "init", not(tracing_otlp_loom)))]
 mod init;
 #[cfg(not(tracing_otlp_loom))]
@@ -34,7 +36,8 @@ mod stats;
 #[cfg(not(tracing_otlp_loom))]
 mod suppress;
 mod sync;
-#[cfg(feature = "testing")]
+#[cfg(all(feature = "testing", not(tracing_otlp_loom)))]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 mod wire;
 
@@ -47,7 +50,10 @@ pub use self::{
         Protocol, ResourceConfig, RetryConfig, SpanLimits, TracesExporter, WorkerConfig,
     },
     context::{IdGenerator, RandomIds, SpanId, TraceFlags, TraceId},
-    export::{Batch, ConcurrencyLimiter, ConcurrencyPermit, Exporter, OtlpClient, Outcome},
+    export::{
+        Batch, ConcurrencyLimiter, ConcurrencyPermit, ConsoleExporter, Exporter, OtlpClient,
+        Outcome,
+    },
     guard::{PipelineHandle, ShutdownGuard},
     layer::OtlpLayer,
     processor::{BatchProcessor, ScopeId, TelemetryData},

@@ -335,3 +335,32 @@ async fn messages_above_the_limit_are_refused() {
     assert_eq!(collector.spans().len(), 2);
     assert_eq!(collector.connections(), 2, "both lived on");
 }
+
+#[tokio::test]
+async fn counting_keeps_numbers_only() {
+    let collector = Collector::builder().count_only().start().unwrap();
+    let mut client = GrpcClient::connect(&collector.grpc_endpoint()).await;
+    let message = request(&["a", "b", "c"]);
+    assert_eq!(client.export(&message).await.unwrap().grpc().0, 0);
+    // Protobuf joins messages by joining their bytes.
+    let twice = [&message[..], &message[..]].concat();
+    assert_eq!(client.export(&twice).await.unwrap().grpc().0, 0);
+    let cut = client.export(&message[..message.len() - 1]).await.unwrap();
+    assert_eq!(cut.grpc().0, 3, "INVALID_ARGUMENT");
+
+    assert_eq!(collector.span_count(), 9);
+    assert!(collector.spans().is_empty());
+    let counts: Vec<_> = collector
+        .requests()
+        .iter()
+        .map(|r| {
+            (
+                r.resource_spans,
+                r.scope_spans,
+                r.span_count,
+                r.message.len(),
+            )
+        })
+        .collect();
+    assert_eq!(counts, [(1, 1, 3, 0), (2, 2, 6, 0)]);
+}

@@ -119,7 +119,7 @@ fn a_deadline_that_passes_says_what_arrived() {
     let nothing = collector.wait_for_spans(1, SHORT).unwrap_err();
     assert_eq!(
         nothing.to_string(),
-        "waited 50ms in vain; arrived: 0 spans in 0 requests"
+        "waited 50ms in vain; 0 spans arrived in 0 requests: none"
     );
     post(&collector.http_endpoint(), &["a", "b", "a"]);
     let began = Instant::now();
@@ -129,7 +129,7 @@ fn a_deadline_that_passes_says_what_arrived() {
     assert!(began.elapsed() >= SHORT);
     assert_eq!(
         late.to_string(),
-        "waited 50ms in vain; arrived: 3 spans: \"a\" ×2, \"b\" in 1 request"
+        "waited 50ms in vain; 3 spans arrived in 1 request: \"a\" ×2, \"b\""
     );
     assert_eq!(format!("{late:?}"), late.to_string());
     assert_eq!((late.spans.len(), late.attempts), (3, 1));
@@ -217,4 +217,23 @@ async fn it_may_be_dropped_in_a_task_with_a_request_under_way() {
         .unwrap();
     drop(collector);
     assert!(sent.await.unwrap());
+}
+
+/// Each thing that a condition may ask about wakes those who wait for it.
+#[test]
+fn every_change_wakes() {
+    let collector = Collector::start();
+    for round in 0..20 {
+        collector.script([tracing_otlp::testing::Answer::ok()]);
+        let endpoint = collector.http_endpoint();
+        let sender = std::thread::spawn(move || post(&endpoint, &["a"]));
+        collector
+            .wait_until(DEADLINE, |c| c.script_left() == 0)
+            .unwrap();
+        collector
+            .wait_until(DEADLINE, |c| c.requests().len() == round + 1)
+            .unwrap();
+        collector.wait_for_spans(round + 1, DEADLINE).unwrap();
+        sender.join().unwrap();
+    }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::config::{OtlpConfig, TracesExporter};
 use crate::context::IdGenerator;
 use crate::error::Error;
-use crate::export::{Exporter, OtlpClient};
+use crate::export::{ConsoleExporter, Exporter, OtlpClient};
 use crate::guard::ShutdownGuard;
 use crate::layer::{Fate, Ids, OtlpLayer, Outlet, Sampling, Settings};
 use crate::pool::Budget;
@@ -62,7 +62,7 @@ pub(super) fn assemble(
         (false, Some(start), _) => Ok(start),
         (false, None, TracesExporter::None) => Err(Fate::Unseen),
         (false, None, TracesExporter::Otlp) => Ok(otlp(config)?),
-        (false, None, TracesExporter::Console) => Ok(start_on(console())),
+        (false, None, TracesExporter::Console) => Ok(start_on(ConsoleExporter::new())),
     };
     let start = match start {
         Ok(start) => start,
@@ -99,20 +99,4 @@ pub(super) fn assemble(
 fn otlp(config: &OtlpConfig) -> Result<Start, Error> {
     let client = OtlpClient::with_cap(config.exporter.clone(), config.batch.export_timeout)?;
     Ok(start_on(client))
-}
-
-struct No;
-impl Exporter for No {
-    type Permit = ();
-    async fn ready(&self) {}
-    fn send(
-        &self,
-        _: (),
-        b: crate::export::Batch,
-    ) -> impl Future<Output = crate::export::Outcome> + Send + 'static {
-        std::future::ready(crate::export::Outcome::delivered(b.span_count() as u64))
-    }
-}
-fn console() -> No {
-    No
 }

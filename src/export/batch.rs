@@ -48,6 +48,16 @@ impl Batch {
         out.freeze()
     }
 
+    /// Its spans, in order, for exporters that want each of them: the encoded fields of `ScopeSpans`
+    /// other than `spans` (that is `scope` and `schema_url`), and the encoded `Span` message.
+    pub fn spans(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.groups.iter().flat_map(|group| {
+            let runs = group.spans.iter();
+            let spans = runs.flat_map(|run| request::each_span(run));
+            spans.map(|span| (&group.scope[..], span))
+        })
+    }
+
     /// Halves the batch by spans, order kept; a batch of one span (or none) comes back whole.
     pub fn split(mut self) -> Result<(Self, Self), Self> {
         if self.spans < 2 {

@@ -7,6 +7,7 @@
 mod batch;
 mod client;
 mod compress;
+mod console;
 mod delivery;
 mod dial;
 mod endpoint;
@@ -24,6 +25,7 @@ mod transport;
 
 pub use batch::Batch;
 pub use client::OtlpClient;
+pub use console::ConsoleExporter;
 pub use limiter::{ConcurrencyLimiter, ConcurrencyPermit};
 
 use std::future::Future;

@@ -72,6 +72,7 @@ impl Collector {
     pub fn builder() -> CollectorBuilder {
         CollectorBuilder {
             max_message_size: 4 << 20,
+            count_only: false,
             http_path: "/v1/traces".to_owned(),
             patience: Duration::from_secs(5),
             tls: None,
@@ -222,6 +223,7 @@ impl fmt::Debug for Collector {
 #[must_use = "nothing listens until `start` is called"]
 pub struct CollectorBuilder {
     max_message_size: usize,
+    count_only: bool,
     http_path: String,
     patience: Duration,
     tls: Option<tls::Acceptor>,
@@ -232,6 +234,14 @@ impl CollectorBuilder {
     /// with `RESOURCE_EXHAUSTED` or 413. Default 4 MiB, as usual for gRPC.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = bytes;
+        self
+    }
+
+    /// Counts spans and keeps none of them, nor the bytes of requests: for tests under load.
+    /// [`Collector::span_count`] and [`ReceivedRequest::span_count`] stay true, and
+    /// [`Collector::spans`] is empty. What is wrong within a span goes unnoticed.
+    pub fn count_only(mut self) -> Self {
+        self.count_only = true;
         self
     }
 
@@ -281,6 +291,7 @@ impl CollectorBuilder {
                 protocol,
                 http_path: self.http_path.clone(),
                 max_message_size: self.max_message_size,
+                count_only: self.count_only,
                 store: store.clone(),
             };
             io::Result::Ok((listener.local_addr()?, Arc::new(port)))
@@ -311,6 +322,7 @@ impl fmt::Debug for CollectorBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CollectorBuilder")
             .field("max_message_size", &self.max_message_size)
+            .field("count_only", &self.count_only)
             .field("http_path", &self.http_path)
             .field("patience", &self.patience)
             .field("tls", &self.tls.is_some())

@@ -5,8 +5,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1 as proto;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use prost::{DecodeError, Message};
 
 use super::received::{
     ReceivedEvent, ReceivedKind, ReceivedLink, ReceivedResource, ReceivedScope, ReceivedSpan,
@@ -14,19 +17,43 @@ use super::received::{
 };
 use super::value;
 
-/// The parts of a decoded request that [`ReceivedRequest`] shows.
+/// The parts of a decoded request that a [`ReceivedRequest`](super::ReceivedRequest) shows.
+#[derive(Debug, Default)]
 pub(super) struct Decoded {
     pub(super) resource_spans: usize,
     pub(super) scope_spans: usize,
+    pub(super) span_count: usize,
     pub(super) spans: Vec<ReceivedSpan>,
 }
 
 impl Decoded {
+    /// All of it.
+    pub(super) fn all(bytes: Bytes) -> Result<Self, DecodeError> {
+        Ok(Self::new(ExportTraceServiceRequest::decode(bytes)?))
+    }
+
+    /// Its numbers alone; what lies within a span is not looked at.
+    pub(super) fn count(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut out = Self::default();
+        // `ExportTraceServiceRequest.resource_spans`, `ResourceSpans.scope_spans` and
+        // `ScopeSpans.spans`, by their field numbers.
+        each(bytes, 1, |resource_spans| {
+            out.resource_spans += 1;
+            each(resource_spans, 2, |scope_spans| {
+                out.scope_spans += 1;
+                each(scope_spans, 2, |_| {
+                    out.span_count += 1;
+                    Ok(())
+                })
+            })
+        })?;
+        Ok(out)
+    }
+
     pub(super) fn new(request: ExportTraceServiceRequest) -> Self {
         let mut out = Self {
             resource_spans: request.resource_spans.len(),
-            scope_spans: 0,
-            spans: Vec::new(),
+            ..Self::default()
         };
         for rs in request.resource_spans {
             let resource = rs.resource.unwrap_or_default();
@@ -50,8 +77,32 @@ impl Decoded {
                     .extend(spans.map(|s| span(s, scope.clone(), resource.clone())));
             }
         }
+        out.span_count = out.spans.len();
         out
     }
+}
+
+/// Calls `f` with each length-delimited field of that number.
+fn each(
+    mut bytes: &[u8],
+    number: u32,
+    mut f: impl FnMut(&[u8]) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    while !bytes.is_empty() {
+        let (found, wire_type) = decode_key(&mut bytes)?;
+        if (found, wire_type) != (number, WireType::LengthDelimited) {
+            skip_field(wire_type, found, &mut bytes, DecodeContext::default())?;
+            continue;
+        }
+        let len = usize::try_from(decode_varint(&mut bytes)?).unwrap_or(usize::MAX);
+        let Some((message, rest)) = bytes.split_at_checked(len) else {
+            // Prost's own words for it: its error cannot be made by others.
+            return skip_field(wire_type, found, &mut &[1u8][..], DecodeContext::default());
+        };
+        bytes = rest;
+        f(message)?;
+    }
+    Ok(())
 }
 
 fn span(

@@ -12,6 +12,7 @@ use http::{HeaderMap, Version};
 
 use super::value::{self, ReceivedValue};
 use crate::config::Protocol;
+use crate::human::hex;
 
 /// A span as it arrived. Cheap to clone; its fields are those of [`SpanData`].
 ///
@@ -213,13 +214,17 @@ pub struct ReceivedRequest {
     pub wire_len: usize,
     /// Whether it was compressed.
     pub compressed: bool,
-    /// The encoded `ExportTraceServiceRequest`, decompressed, for tests that decode it themselves.
+    /// The encoded `ExportTraceServiceRequest`, decompressed, for tests that decode it themselves;
+    /// empty if the collector [only counts](super::CollectorBuilder::count_only).
     pub message: Bytes,
     /// `ResourceSpans` in it.
     pub resource_spans: usize,
     /// `ScopeSpans` in it, over all resources.
     pub scope_spans: usize,
-    /// All its spans, in order of arrival.
+    /// How many spans are in it.
+    pub span_count: usize,
+    /// All its spans, in order of arrival; none if the collector
+    /// [only counts](super::CollectorBuilder::count_only).
     pub spans: Vec<ReceivedSpan>,
     /// Whether the collector took the spans. False for one it refused by script, or has not
     /// answered (yet): those spans are not in [`Collector::spans`](super::Collector::spans).
@@ -367,13 +372,4 @@ impl fmt::Debug for ReceivedRequest {
 fn missing(what: &str, name: &str, key: &str, attributes: &[(String, ReceivedValue)]) -> ! {
     let keys: Vec<_> = attributes.iter().map(|(k, _)| k.as_str()).collect();
     panic!("{what} {name:?} has no attribute {key:?}, it has {keys:?}")
-}
-
-/// Lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::new(), |mut out, b| {
-        let _ = write!(out, "{b:02x}");
-        out
-    })
 }

@@ -2,15 +2,13 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message;
 use tokio::sync::mpsc;
 
 use super::answer::What;
@@ -28,6 +26,7 @@ pub(super) struct Port {
     pub(super) protocol: Protocol,
     pub(super) http_path: String,
     pub(super) max_message_size: usize,
+    pub(super) count_only: bool,
     pub(super) store: Arc<Store>,
 }
 
@@ -67,7 +66,7 @@ impl Connection {
             What::GoAway => return self.command(Command::GoAway, answer.delay).await,
             What::Freeze => return self.command(Command::Freeze, answer.delay).await,
             What::RefuseStream => {
-                tokio::time::sleep(answer.delay).await;
+                pause(answer.delay).await;
                 return Err(h2::Reason::REFUSED_STREAM.into());
             }
             _ => {}
@@ -78,7 +77,7 @@ impl Connection {
         let outcome = self
             .port
             .open(&head.headers, &body)
-            .and_then(|opened| decode(&opened).map(|decoded| (opened, decoded)));
+            .and_then(|opened| self.port.decode(opened));
         let recorded = match outcome {
             Ok((message, decoded)) => Some(store.add_request(ReceivedRequest {
                 attempt,
@@ -91,6 +90,7 @@ impl Connection {
                 message: message.bytes,
                 resource_spans: decoded.resource_spans,
                 scope_spans: decoded.scope_spans,
+                span_count: decoded.span_count,
                 spans: decoded.spans,
                 accepted: false,
                 headers: head.headers,
@@ -110,10 +110,10 @@ impl Connection {
             }
         };
 
-        tokio::time::sleep(answer.delay).await;
+        pause(answer.delay).await;
         match answer.what {
             What::Never => std::future::pending().await,
-            What::CloseAfterBody => self.command(Command::Close, answer.delay).await,
+            What::CloseAfterBody => self.command(Command::Close, Duration::ZERO).await,
             _ => {
                 if let Some(recorded) = recorded
                     && answer.accepts()
@@ -126,8 +126,8 @@ impl Connection {
     }
 
     /// Hands the connection its command and answers no more.
-    async fn command<T>(&self, command: Command, delay: std::time::Duration) -> T {
-        tokio::time::sleep(delay).await;
+    async fn command<T>(&self, command: Command, delay: Duration) -> T {
+        pause(delay).await;
         // A connection that is gone already needs no command.
         let _ = self.commands.send(command);
         std::future::pending().await
@@ -250,6 +250,19 @@ impl Port {
         Ok(out.into())
     }
 
+    /// The message's content, and what is to be kept of the message itself.
+    fn decode(&self, mut opened: Opened) -> Result<(Opened, Decoded), Refusal> {
+        let decoded = if self.count_only {
+            Decoded::count(&std::mem::take(&mut opened.bytes))
+        } else {
+            Decoded::all(opened.bytes.clone())
+        };
+        match decoded {
+            Ok(decoded) => Ok((opened, decoded)),
+            Err(e) => Err(invalid(format!("protobuf: {e}"))),
+        }
+    }
+
     fn too_large(&self, len: usize) -> Refusal {
         Refusal::new(
             RESOURCE_EXHAUSTED,
@@ -262,14 +275,15 @@ impl Port {
     }
 }
 
-fn decode(opened: &Opened) -> Result<Decoded, Refusal> {
-    ExportTraceServiceRequest::decode(opened.bytes.clone())
-        .map(Decoded::new)
-        .map_err(|e| invalid(format!("protobuf: {e}")))
-}
-
 fn invalid(message: String) -> Refusal {
     Refusal::new(INVALID_ARGUMENT, StatusCode::BAD_REQUEST, message)
+}
+
+/// Sleeps, and does not even yield if there is nothing to sleep for: a timer takes a millisecond.
+async fn pause(delay: Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
 }
 
 /// A body that was read to its end.

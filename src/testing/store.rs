@@ -50,6 +50,8 @@ struct State {
     connections: u64,
     requests: Vec<ReceivedRequest>,
     spans: Vec<ReceivedSpan>,
+    /// May exceed what `spans` holds, if the collector only counts.
+    span_count: usize,
     malformed: Vec<Malformed>,
 }
 
@@ -96,11 +98,10 @@ impl Store {
     }
 
     pub(super) fn next_answer(&self) -> Answer {
-        let mut state = lock(&self.state);
-        match state.script.pop_front() {
+        self.change(|s| match s.script.pop_front() {
             Some(answer) => answer,
-            None => state.always.clone(),
-        }
+            None => s.always.clone(),
+        })
     }
 
     pub(super) fn add_malformed(&self, malformed: Malformed) {
@@ -123,6 +124,7 @@ impl Store {
                 && let Some(request) = s.requests.get_mut(at.index)
             {
                 request.accepted = true;
+                s.span_count += request.span_count;
                 s.spans.extend(request.spans.iter().cloned());
             }
         });
@@ -148,6 +150,7 @@ impl Store {
             s.attempts = 0;
             s.requests.clear();
             s.spans.clear();
+            s.span_count = 0;
             s.malformed.clear();
         });
     }
@@ -157,7 +160,7 @@ impl Store {
     }
 
     pub(super) fn span_count(&self) -> usize {
-        lock(&self.state).spans.len()
+        lock(&self.state).span_count
     }
 
     pub(super) fn requests(&self) -> Vec<ReceivedRequest> {

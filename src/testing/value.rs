@@ -4,6 +4,8 @@ use std::fmt;
 
 use opentelemetry_proto::tonic::common::v1 as proto;
 
+use crate::human;
+
 /// The value of an attribute, as it arrived.
 ///
 /// Compares with plain values, so that tests read well:
@@ -115,20 +117,11 @@ impl fmt::Display for ReceivedValue {
             Self::Bool(v) => write!(f, "{v}"),
             Self::Int(v) => write!(f, "{v}"),
             Self::Double(v) => write!(f, "{v}"),
-            Self::Bytes(v) => f.write_str(&super::received::hex(v)),
-            Self::Array(list) => {
-                f.write_str("[")?;
-                for (i, v) in list.iter().enumerate() {
-                    write!(f, "{}{v}", if i == 0 { "" } else { ", " })?;
-                }
-                f.write_str("]")
-            }
+            Self::Bytes(v) => f.write_str(&human::hex(v)),
+            Self::Array(list) => write!(f, "[{}]", human::join(list, ", ")),
             Self::Map(list) => {
-                f.write_str("{")?;
-                for (i, (k, v)) in list.iter().enumerate() {
-                    write!(f, "{}{k}={v}", if i == 0 { "" } else { ", " })?;
-                }
-                f.write_str("}")
+                let pairs = list.iter().map(|(k, v)| format!("{k}={v}"));
+                write!(f, "{{{}}}", human::join(pairs, ", "))
             }
         }
     }

@@ -161,17 +161,15 @@ impl fmt::Display for Timeout {
         let (n, attempts) = (self.spans.len(), self.attempts);
         write!(
             f,
-            "waited {:?} in vain; arrived: {n} {}{}{} in {attempts} {}",
+            "waited {:?} in vain; {n} {} arrived in {attempts} {}",
             self.waited,
             plural(n as u64, "span"),
-            if n == 0 { "" } else { ": " },
-            Names(&self.spans),
             plural(attempts, "request"),
         )?;
         if self.malformed > 0 {
-            write!(f, ", {} of them malformed", self.malformed)?;
+            write!(f, " ({} malformed)", self.malformed)?;
         }
-        Ok(())
+        write!(f, ": {}", Names(&self.spans))
     }
 }
 
@@ -193,6 +191,9 @@ pub(super) struct Names<'a>(pub(super) &'a [ReceivedSpan]);
 
 impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
         let mut counts: Vec<(&str, usize)> = Vec::new();
         let mut others = 0;
         for span in self.0 {

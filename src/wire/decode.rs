@@ -1,1 +1,334 @@
 //! Reads back what was written: spans from bytes, for exporters that want structure.
+//!
+//! Any input is safe: what is no span gives `None`, and nothing is allocated beyond a small
+//! multiple of the input. Unknown fields are skipped, groups (which OTLP never had) refused.
+
+use super::varint::{self, FIXED32, FIXED64, LEN, VARINT};
+
+/// A span, borrowed from its encoded message.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Span<'a> {
+    pub(crate) trace_id: [u8; 16],
+    pub(crate) span_id: [u8; 8],
+    pub(crate) parent_span_id: Option<[u8; 8]>,
+    pub(crate) trace_state: &'a str,
+    pub(crate) flags: u32,
+    pub(crate) name: &'a str,
+    pub(crate) kind: i32,
+    pub(crate) start_unix_nanos: u64,
+    pub(crate) end_unix_nanos: u64,
+    pub(crate) attributes: Attributes<'a>,
+    pub(crate) dropped_attributes: u32,
+    pub(crate) events: Vec<Event<'a>>,
+    pub(crate) dropped_events: u32,
+    pub(crate) links: Vec<Link<'a>>,
+    pub(crate) dropped_links: u32,
+    pub(crate) status: Status<'a>,
+}
+
+/// Keys and values in order of writing, duplicates kept.
+pub(crate) type Attributes<'a> = Vec<(&'a str, Value<'a>)>;
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Event<'a> {
+    pub(crate) unix_nanos: u64,
+    pub(crate) name: &'a str,
+    pub(crate) attributes: Attributes<'a>,
+    pub(crate) dropped_attributes: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Link<'a> {
+    pub(crate) trace_id: [u8; 16],
+    pub(crate) span_id: [u8; 8],
+    pub(crate) trace_state: &'a str,
+    pub(crate) attributes: Attributes<'a>,
+    pub(crate) dropped_attributes: u32,
+    pub(crate) flags: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Status<'a> {
+    pub(crate) message: &'a str,
+    /// UNSET 0, OK 1, ERROR 2.
+    pub(crate) code: i32,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) enum Value<'a> {
+    #[default]
+    Empty,
+    String(&'a str),
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    Bytes(&'a [u8]),
+    Array(Vec<Value<'a>>),
+    Map(Attributes<'a>),
+}
+
+/// The scope of a row of spans, from the encoded fields of `ScopeSpans` other than `spans`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Scope<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) attributes: Attributes<'a>,
+    pub(crate) dropped_attributes: u32,
+    pub(crate) schema_url: &'a str,
+}
+
+impl<'a> Span<'a> {
+    /// Decodes a `Span` message. An id of another length than its own (or none at all), text that
+    /// is not UTF-8, a known field of the wrong type: all give `None`.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let mut s = Self::default();
+        fields(bytes, |number, field| {
+            match number {
+                1 => s.trace_id = id(field)?.unwrap_or_default(),
+                2 => s.span_id = id(field)?.unwrap_or_default(),
+                3 => s.trace_state = field.text()?,
+                4 => s.parent_span_id = id(field)?,
+                5 => s.name = field.text()?,
+                6 => s.kind = field.varint()? as i32,
+                7 => s.start_unix_nanos = field.fixed64()?,
+                8 => s.end_unix_nanos = field.fixed64()?,
+                9 => s.attributes.push(key_value(field.bytes()?, 1)?),
+                10 => s.dropped_attributes = field.varint()? as u32,
+                11 => s.events.push(Event::decode(field.bytes()?)?),
+                12 => s.dropped_events = field.varint()? as u32,
+                13 => s.links.push(Link::decode(field.bytes()?)?),
+                14 => s.dropped_links = field.varint()? as u32,
+                15 => s.status.merge(field.bytes()?)?,
+                16 => s.flags = field.fixed32()?,
+                _ => {}
+            }
+            Some(())
+        })?;
+        Some(s)
+    }
+}
+
+impl<'a> Event<'a> {
+    fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let mut e = Self::default();
+        fields(bytes, |number, field| {
+            match number {
+                1 => e.unix_nanos = field.fixed64()?,
+                2 => e.name = field.text()?,
+                3 => e.attributes.push(key_value(field.bytes()?, 1)?),
+                4 => e.dropped_attributes = field.varint()? as u32,
+                _ => {}
+            }
+            Some(())
+        })?;
+        Some(e)
+    }
+}
+
+impl<'a> Link<'a> {
+    fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let mut l = Self::default();
+        fields(bytes, |number, field| {
+            match number {
+                1 => l.trace_id = id(field)?.unwrap_or_default(),
+                2 => l.span_id = id(field)?.unwrap_or_default(),
+                3 => l.trace_state = field.text()?,
+                4 => l.attributes.push(key_value(field.bytes()?, 1)?),
+                5 => l.dropped_attributes = field.varint()? as u32,
+                6 => l.flags = field.fixed32()?,
+                _ => {}
+            }
+            Some(())
+        })?;
+        Some(l)
+    }
+}
+
+impl<'a> Status<'a> {
+    /// A message that comes twice is one message, as protobuf has it.
+    fn merge(&mut self, bytes: &'a [u8]) -> Option<()> {
+        fields(bytes, |number, field| {
+            match number {
+                2 => self.message = field.text()?,
+                3 => self.code = field.varint()? as i32,
+                _ => {}
+            }
+            Some(())
+        })
+    }
+}
+
+impl<'a> Scope<'a> {
+    /// Decodes `ScopeSpans` without its spans, which are skipped.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let mut s = Self::default();
+        fields(bytes, |number, field| {
+            match number {
+                1 => fields(field.bytes()?, |number, field| {
+                    match number {
+                        1 => s.name = field.text()?,
+                        2 => s.version = field.text()?,
+                        3 => s.attributes.push(key_value(field.bytes()?, 1)?),
+                        4 => s.dropped_attributes = field.varint()? as u32,
+                        _ => {}
+                    }
+                    Some(())
+                })?,
+                3 => s.schema_url = field.text()?,
+                _ => {}
+            }
+            Some(())
+        })?;
+        Some(s)
+    }
+}
+
+fn key_value(bytes: &[u8], depth: usize) -> Option<(&str, Value<'_>)> {
+    let mut out = ("", Value::Empty);
+    fields(bytes, |number, field| {
+        match number {
+            1 => out.0 = field.text()?,
+            2 => out.1.merge(field.bytes()?, depth)?,
+            _ => {}
+        }
+        Some(())
+    })?;
+    Some(out)
+}
+
+impl<'a> Value<'a> {
+    /// The last kind wins; a list that comes twice goes on, as protobuf has it.
+    fn merge(&mut self, bytes: &'a [u8], depth: usize) -> Option<()> {
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        fields(bytes, |number, field| {
+            match number {
+                1 => *self = Self::String(field.text()?),
+                2 => *self = Self::Bool(field.varint()? != 0),
+                3 => *self = Self::Int(field.varint()? as i64),
+                4 => *self = Self::Double(f64::from_bits(field.fixed64()?)),
+                5 => {
+                    let mut list = match std::mem::take(self) {
+                        Self::Array(list) => list,
+                        _ => Vec::new(),
+                    };
+                    fields(field.bytes()?, |number, field| {
+                        if number == 1 {
+                            let mut value = Self::Empty;
+                            value.merge(field.bytes()?, depth + 1)?;
+                            list.push(value);
+                        }
+                        Some(())
+                    })?;
+                    *self = Self::Array(list);
+                }
+                6 => {
+                    let mut list = match std::mem::take(self) {
+                        Self::Map(list) => list,
+                        _ => Vec::new(),
+                    };
+                    fields(field.bytes()?, |number, field| {
+                        if number == 1 {
+                            list.push(key_value(field.bytes()?, depth + 1)?);
+                        }
+                        Some(())
+                    })?;
+                    *self = Self::Map(list);
+                }
+                7 => *self = Self::Bytes(field.bytes()?),
+                _ => {}
+            }
+            Some(())
+        })
+    }
+}
+
+/// Calls `f` with the number and content of each field; `None` if one is cut short or `f` says so.
+fn fields<'a>(mut bytes: &'a [u8], mut f: impl FnMut(u32, Field<'a>) -> Option<()>) -> Option<()> {
+    while !bytes.is_empty() {
+        let tag = u32::try_from(varint::take(&mut bytes)?).ok()?;
+        let field = match (tag & 7) as u8 {
+            VARINT => Field::Varint(varint::take(&mut bytes)?),
+            FIXED64 => {
+                let (value, rest) = bytes.split_first_chunk()?;
+                bytes = rest;
+                Field::Fixed64(u64::from_le_bytes(*value))
+            }
+            LEN => {
+                let len = usize::try_from(varint::take(&mut bytes)?).ok()?;
+                let (value, rest) = bytes.split_at_checked(len)?;
+                bytes = rest;
+                Field::Bytes(value)
+            }
+            FIXED32 => {
+                let (value, rest) = bytes.split_first_chunk()?;
+                bytes = rest;
+                Field::Fixed32(u32::from_le_bytes(*value))
+            }
+            _ => return None,
+        };
+        match tag >> 3 {
+            0 => return None,
+            number => f(number, field)?,
+        }
+    }
+    Some(())
+}
+
+/// The content of a field, by its wire type.
+#[derive(Clone, Copy)]
+enum Field<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Fixed32(u32),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Field<'a> {
+    fn varint(self) -> Option<u64> {
+        match self {
+            Self::Varint(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    fn fixed64(self) -> Option<u64> {
+        match self {
+            Self::Fixed64(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    fn fixed32(self) -> Option<u32> {
+        match self {
+            Self::Fixed32(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    fn bytes(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Bytes(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    fn text(self) -> Option<&'a str> {
+        std::str::from_utf8(self.bytes()?).ok()
+    }
+}
+
+/// An id, `Some(None)` where the field is empty.
+fn id<const N: usize>(field: Field<'_>) -> Option<Option<[u8; N]>> {
+    match field.bytes()? {
+        [] => Some(None),
+        bytes => Some(Some(bytes.try_into().ok()?)),
+    }
+}
+
+/// Lists within lists beyond this are refused: ours end at 64 (LIM-1), and the stack is finite.
+const MAX_DEPTH: usize = 80;
+
+#[cfg(test)]
+mod tests;

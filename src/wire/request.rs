@@ -112,6 +112,19 @@ pub(crate) fn prefix_of_spans(run: &[u8], count: usize) -> Option<usize> {
     Some(run.len() - rest.len())
 }
 
+/// The encoded spans of `run`, without their tags and lengths; ends early where `run` is not a row
+/// of spans.
+pub(crate) fn each_span(run: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = run;
+    std::iter::from_fn(move || {
+        let (span, tail) = rest.split_at_checked(prefix_of_spans(rest, 1)?)?;
+        rest = tail;
+        let mut span = span.get(1..)?;
+        varint::take(&mut span)?;
+        Some(span)
+    })
+}
+
 /// Spans in `run`; `None` where `run` is not a row of spans.
 pub(crate) fn count_spans(run: &[u8]) -> Option<usize> {
     let mut rest = run;

@@ -1,5 +1,5 @@
 //! A pipeline whose exporter keeps what it is given, read back by opentelemetry-proto.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::ScopeSpans;
-pub use opentelemetry_proto::tonic::trace::v1::{Span, span::Event};
+pub use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tracing::Subscriber;
 use tracing_otlp::{Batch, Exporter, OtlpBuilder, OtlpLayer, Outcome, ShutdownGuard, Stats};

@@ -139,12 +139,18 @@ pub fn address(endpoint: &str) -> SocketAddr {
     address.parse().unwrap()
 }
 
+async fn connect(endpoint: &str) -> TcpStream {
+    let stream = TcpStream::connect(address(endpoint)).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
 /// One HTTP/2 connection that speaks gRPC, framed by hand.
 pub struct GrpcClient(hyper::client::conn::http2::SendRequest<Full<Bytes>>);
 
 impl GrpcClient {
     pub async fn connect(endpoint: &str) -> Self {
-        let stream = TcpStream::connect(address(endpoint)).await.unwrap();
+        let stream = connect(endpoint).await;
         let (sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
                 .await
@@ -181,7 +187,7 @@ pub struct HttpClient(hyper::client::conn::http1::SendRequest<Full<Bytes>>);
 
 impl HttpClient {
     pub async fn connect(endpoint: &str) -> Self {
-        let stream = TcpStream::connect(address(endpoint)).await.unwrap();
+        let stream = connect(endpoint).await;
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .unwrap();

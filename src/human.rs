@@ -1,0 +1,153 @@
+//! Times, durations and values as people read them, for the console and for test output.
+
+use std::fmt::{self, Write};
+
+/// A duration in nanoseconds with three digits that matter: `850 ns`, `12.3 µs`, `1.50 ms`,
+/// `152 ms`, `2.35 s`, `3 min 12 s`, `2 h 3 min`.
+pub(crate) fn duration(nanos: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("µs", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)];
+    // Rounded to three digits first, so that 999.9 µs becomes 1.00 ms.
+    let mut rounding = 1;
+    while nanos / rounding >= 1000 {
+        rounding *= 10;
+    }
+    let rounded = nanos.saturating_add(rounding / 2) / rounding * rounding;
+    if rounded >= 60_000_000_000 {
+        let seconds = (nanos / 1_000_000_000).max(60);
+        return match seconds {
+            0..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+            _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        };
+    }
+    for (unit, size) in UNITS.into_iter().rev() {
+        if rounded >= size {
+            let value = rounded as f64 / size as f64;
+            let decimals = match rounded / size {
+                0..10 => 2,
+                10..100 => 1,
+                _ => 0,
+            };
+            return format!("{value:.decimals$} {unit}");
+        }
+    }
+    format!("{nanos} ns")
+}
+
+/// Nanoseconds since 1970 as `2026-11-23T08:15:00.123456Z`.
+pub(crate) fn time(unix_nanos: u64) -> String {
+    let micros = unix_nanos / 1_000;
+    let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Days are counted from 1 March 0000, so that a leap day is the last of its year.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
+/// Lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, b| {
+        // Writing to a String does not fail.
+        let _ = write!(out, "{b:02x}");
+        out
+    })
+}
+
+/// Text on one line: escaped where it would break the line, cut after `most` characters, and in
+/// quotes if `quoted` asks for it and it would not read as one word.
+pub(crate) fn line(text: &str, most: usize, quoted: bool) -> String {
+    let mut out = String::new();
+    let quotes = quoted && (text.is_empty() || text.contains([' ', '"', '=']));
+    if quotes {
+        out.push('"');
+    }
+    for (i, c) in text.chars().enumerate() {
+        if i == most {
+            out.push('…');
+            break;
+        }
+        if c.is_control() || (quotes && c == '"') {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    if quotes {
+        out.push('"');
+    }
+    out
+}
+
+/// Items with `separator` between them.
+pub(crate) fn join<T: fmt::Display>(items: impl IntoIterator<Item = T>, separator: &str) -> String {
+    let mut out = String::new();
+    for item in items {
+        if !out.is_empty() {
+            out.push_str(separator);
+        }
+        let _ = write!(out, "{item}");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_three_digits() {
+        for (nanos, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_000, "1.00 µs"),
+            (12_345, "12.3 µs"),
+            (999_949, "1.00 ms"),
+            (1_500_000, "1.50 ms"),
+            (9_999_999, "10.0 ms"),
+            (152_400_000, "152 ms"),
+            (999_600_000, "1.00 s"),
+            (2_345_600_000, "2.35 s"),
+            (59_940_000_000, "59.9 s"),
+            (59_990_000_000, "1 min 0 s"),
+            (60_000_000_000, "1 min 0 s"),
+            (192_700_000_000, "3 min 12 s"),
+            (7_380_000_000_000, "2 h 3 min"),
+            (u64::MAX, "5124095 h 34 min"),
+        ] {
+            assert_eq!(duration(nanos), text, "{nanos}");
+        }
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000001Z"),
+            (951_782_399, "2000-02-28T23:59:59.000001Z"),
+            (951_782_400, "2000-02-29T00:00:00.000001Z"),
+            (1_709_251_199, "2024-02-29T23:59:59.000001Z"),
+            (1_709_251_200, "2024-03-01T00:00:00.000001Z"),
+            (1_767_225_599, "2025-12-31T23:59:59.000001Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000001Z"),
+        ] {
+            assert_eq!(time(seconds * 1_000_000_000 + 1_999), text);
+        }
+        assert_eq!(time(u64::MAX), "2554-07-21T23:34:33.709551Z");
+    }
+
+    #[test]
+    fn a_line_stays_one_line() {
+        assert_eq!(line("a\nb\u{1b}[31m", 99, false), "a\\nb\\u{1b}[31m");
+        assert_eq!(line("two words", 99, false), "two words");
+        assert_eq!(line("two \"words\"", 99, true), r#""two \"words\"""#);
+        assert_eq!(line("word", 99, true), "word");
+        assert_eq!(line("", 99, true), r#""""#);
+        assert_eq!(line("ünïcödé", 3, true), "ünï…");
+    }
+}
