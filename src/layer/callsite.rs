@@ -138,26 +138,35 @@ type Known = RwLock<HashMap<usize, &'static Callsite>>;
 
 static KNOWN: OnceLock<Known> = OnceLock::new();
 
-const CACHE: usize = 64;
+/// Sets of the cache below, and the bits that number them.
+const SETS: usize = 1 << SET_BITS;
+const SET_BITS: u32 = 6;
+
+type Slot = Cell<Option<&'static Callsite>>;
 
 thread_local! {
-    /// Recently used callsites of this thread, by a few bits of their address.
-    static RECENT: [Cell<Option<&'static Callsite>>; CACHE] = const { [const { Cell::new(None) }; CACHE] };
+    /// Recently used callsites of this thread. Two to a set, or two that fall into the same place
+    /// and take turns would be looked up in the table every time.
+    static RECENT: [[Slot; 2]; SETS] = const { [const { [const { Cell::new(None) }; 2] }; SETS] };
 }
 
 /// The prepared callsite of `metadata`.
 #[inline]
 pub(crate) fn of(metadata: &'static Metadata<'static>) -> &'static Callsite {
-    let address = std::ptr::from_ref(metadata) as usize;
-    // A `Metadata` is over a hundred bytes long: fold higher bits in, drop those always alike.
-    let slot = (address >> 4 ^ address >> 10) % CACHE;
+    let address = std::ptr::from_ref(metadata) as u64;
+    // The high bits of a product depend on all bits of the address.
+    let set = address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SET_BITS);
     RECENT.with(|recent| {
-        let cell = &recent[slot];
-        match cell.get() {
+        let [first, second] = &recent[set as usize % SETS];
+        match first.get() {
             Some(known) if std::ptr::eq(known.metadata, metadata) => known,
-            _ => {
-                let known = prepare(metadata);
-                cell.set(Some(known));
+            other => {
+                let known = match second.get() {
+                    Some(known) if std::ptr::eq(known.metadata, metadata) => known,
+                    _ => prepare(metadata),
+                };
+                second.set(other);
+                first.set(Some(known));
                 known
             }
         }

@@ -189,7 +189,7 @@ impl OpenSpan {
     }
 
     /// Adds an event or a link, a field of `Span` with this tag; false if there is no room.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add_field(&mut self, tag: u8, content: &[u8]) -> bool {
         let len = content.len() + 11;
         let room =

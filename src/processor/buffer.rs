@@ -115,6 +115,36 @@ impl TelemetryBuffer {
     /// span; `preferred` is the caller's shard, any number.
     #[inline]
     pub(crate) fn push(&self, preferred: usize, data: TelemetryData<'_>) {
+        if !self.push_here(preferred, data) {
+            self.push_anywhere(preferred, data);
+        }
+    }
+
+    /// Nearly every push: the preferred shard is free, and has a credit and room.
+    #[inline]
+    fn push_here(&self, preferred: usize, data: TelemetryData<'_>) -> bool {
+        let shard = self.shards.get(preferred & (self.shards.len() - 1));
+        let Some(mut shard) = shard.and_then(|shard| try_lock(&shard.0)) else {
+            return false;
+        };
+        if shard.closed
+            || shard.credits == 0
+            || !shard.open.fits(data.scope, encoded_len(data.span))
+        {
+            return false;
+        }
+        shard.open.append(data);
+        let ring = shard.count(&self.layout, &self.wake, 0);
+        drop(shard);
+        if ring {
+            self.wake.ring();
+        }
+        true
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_anywhere(&self, preferred: usize, data: TelemetryData<'_>) {
         let len = encoded_len(data.span);
         let placed = if len > self.layout.chunk / 2 {
             self.push_alone(preferred, data, len)
@@ -161,7 +191,6 @@ impl TelemetryBuffer {
     }
 
     /// Lets `put` have a go at one shard after the other until one takes the span.
-    #[inline]
     fn place(
         &self,
         preferred: usize,
@@ -226,7 +255,6 @@ impl TelemetryBuffer {
     }
 
     /// One go, under the lock.
-    #[inline]
     fn attempt(
         &self,
         mut shard: MutexGuard<'_, Shard>,
@@ -339,7 +367,9 @@ impl Shard {
             }
         }
         self.open.append(data);
-        self.count(layout, wake, heavy)
+        Attempt::Done {
+            ring: self.count(layout, wake, heavy),
+        }
     }
 
     /// Takes in a chunk that holds one large span.
@@ -349,22 +379,23 @@ impl Shard {
         };
         let heavy = layout.surplus(&chunk);
         self.full.push(chunk);
-        self.count(layout, wake, heavy)
+        Attempt::Done {
+            ring: self.count(layout, wake, heavy),
+        }
     }
 
-    /// One span more; `heavy` is load beyond the number of spans.
+    /// One span more; `heavy` is load beyond the number of spans. True: ring for the worker.
     #[inline]
-    fn count(&mut self, layout: &Layout, wake: &Wake, heavy: usize) -> Attempt {
+    fn count(&mut self, layout: &Layout, wake: &Wake, heavy: usize) -> bool {
         self.credits -= 1;
         self.unpublished += 1;
-        let mut ring = false;
-        if self.unpublished >= layout.step || heavy > 0 {
-            let load = std::mem::take(&mut self.unpublished) + heavy;
-            self.published += load;
-            // Under the lock, so that a drain never takes back what is not yet there.
-            ring = wake.add(load);
+        if self.unpublished < layout.step && heavy == 0 {
+            return false;
         }
-        Attempt::Done { ring }
+        let load = std::mem::take(&mut self.unpublished) + heavy;
+        self.published += load;
+        // Under the lock, so that a drain never takes back what is not yet there.
+        wake.add(load)
     }
 }
 

@@ -14,6 +14,14 @@ pub(crate) const SPAN_LINK: u8 = tag(13, LEN);
 /// `Event.attributes`
 pub(crate) const EVENT_ATTRIBUTE: u8 = tag(3, LEN);
 
+const SPAN_TRACE_ID: u8 = tag(1, LEN);
+const SPAN_ID: u8 = tag(2, LEN);
+const SPAN_PARENT_ID: u8 = tag(4, LEN);
+const SPAN_KIND: u8 = tag(6, VARINT);
+const SPAN_START: u8 = tag(7, FIXED64);
+const SPAN_END: u8 = tag(8, FIXED64);
+/// `Span.flags` is field 16, whose tag takes two bytes: 16 << 3 | fixed32.
+const SPAN_FLAGS: [u8; 2] = [0x85, 0x01];
 const SPAN_TRACE_STATE: u8 = tag(3, LEN);
 const SPAN_NAME: u8 = tag(5, LEN);
 const SPAN_DROPPED_ATTRIBUTES: u8 = tag(10, VARINT);
@@ -88,24 +96,24 @@ pub(crate) struct SpanHead<'a> {
 }
 
 /// Appends the fields of `Span` that are not repeated.
+#[inline(always)]
 pub(crate) fn put_head(out: &mut Vec<u8>, head: &SpanHead<'_>) {
     const FIXED: usize = 54;
     let remote = if head.parent_is_remote { IS_REMOTE } else { 0 };
     let flags = u32::from(head.flags) | HAS_IS_REMOTE | remote;
     let mut fixed = [0u8; FIXED + 10];
-    fixed[..2].copy_from_slice(&[tag(1, LEN), 16]);
+    fixed[..2].copy_from_slice(&[SPAN_TRACE_ID, 16]);
     fixed[2..18].copy_from_slice(&head.trace_id);
-    fixed[18..20].copy_from_slice(&[tag(2, LEN), 8]);
+    fixed[18..20].copy_from_slice(&[SPAN_ID, 8]);
     fixed[20..28].copy_from_slice(&head.span_id);
-    fixed[28] = tag(7, FIXED64);
+    fixed[28] = SPAN_START;
     fixed[29..37].copy_from_slice(&head.start.to_le_bytes());
-    fixed[37] = tag(8, FIXED64);
+    fixed[37] = SPAN_END;
     fixed[38..46].copy_from_slice(&head.end.to_le_bytes());
-    fixed[46..48].copy_from_slice(&[tag(6, VARINT), head.kind as u8]);
-    // Field 16 needs a tag of two bytes: 16 << 3 | FIXED32.
-    fixed[48..50].copy_from_slice(&[0x85, 0x01]);
+    fixed[46..48].copy_from_slice(&[SPAN_KIND, head.kind as u8]);
+    fixed[48..50].copy_from_slice(&SPAN_FLAGS);
     fixed[50..FIXED].copy_from_slice(&flags.to_le_bytes());
-    fixed[FIXED..FIXED + 2].copy_from_slice(&[tag(4, LEN), 8]);
+    fixed[FIXED..FIXED + 2].copy_from_slice(&[SPAN_PARENT_ID, 8]);
     fixed[FIXED + 2..].copy_from_slice(&head.parent_id);
     let root = head.parent_id == [0; 8];
     out.extend_from_slice(if root { &fixed[..FIXED] } else { &fixed });
