@@ -1,4 +1,72 @@
-//! Sends the spans of the `tracing` ecosystem to an OTLP endpoint.
+//! Sends the spans of the `tracing` ecosystem to an OTLP endpoint: a collector, Jaeger, Tempo, any
+//! vendor.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use tracing_subscriber::prelude::*;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), tracing_otlp::Error> {
+//!     let (layer, guard) = tracing_otlp::builder().with_service_name("shop").build()?;
+//!     tracing_subscriber::registry().with(layer).init();
+//!
+//!     // #[instrument], info_span!, events, futures …
+//!
+//!     guard.shutdown(Duration::from_secs(5)).await // or let it drop at the end of `main`
+//! }
+//! ```
+//!
+//! The `OTEL_*` variables are read as the specification has them; each has a method of
+//! [`OtlpBuilder`] too. [`init()`] sets up a whole subscriber in one line.
+//!
+//! # The way of a span
+//!
+//! ```text
+//!  application thread                                   worker thread `otlp-worker`
+//!  ──────────────────                                   ───────────────────────────
+//!  1 span!, #[instrument]
+//!  2 OtlpLayer: sampled? then visit the fields,
+//!    straight into OTLP bytes
+//!  3 events, record: appended as they happen
+//!  4 close: header appended, bytes copied   ──▶ queue ──▶ 5 a permit, a batch: chunks, not spans
+//!    into a chunk that many spans share                  6 OtlpClient: gRPC or HTTP, retry ──▶ endpoint
+//!                                                        7 what became of each span ──▶ Stats
+//! ```
+//!
+//! 1. A span is written once, as the bytes of an OTLP `Span`. There is no second encoding, no tree of
+//!    attributes and, once warm, no allocation on the thread that records it.
+//! 2. The application never waits: a queue that is full drops, and counts why ([`DropReason`]).
+//! 3. The worker has a thread and a tokio runtime of its own. It needs none of the application's,
+//!    lives on while that is torn down, and what its own libraries trace is never captured.
+//! 4. Every call that waits takes a deadline and keeps it: [`ShutdownGuard`] works on a current-thread
+//!    runtime, on any other, and on none.
+//! 5. Every span is delivered, rejected, or dropped under one named reason: [`Stats`].
+//!
+//! # What is recorded
+//!
+//! Fields keep their type: booleans, integers, floating point numbers, strings and bytes arrive as
+//! such; `Debug` and `Display` values and errors as strings, an error with its chain. A field that is
+//! recorded again replaces its value. Some fields have a meaning:
+//!
+//! | Field of a span | Effect |
+//! | --- | --- |
+//! | `otel.name` | the span's name |
+//! | `otel.kind` | `server`, `client`, `producer`, `consumer` or `internal` |
+//! | `otel.status_code` | `ok` (final) or `error` |
+//! | `otel.status_description` | status error, with this description |
+//!
+//! They work at creation and by `Span::record` until the span closes. Events become span events; one
+//! of level ERROR makes the status an error, and what `#[instrument(err)]` emits becomes an
+//! `exception` event. `follows_from` makes a link. A span ends when it was left for the last time, or
+//! when it closes if it was never entered.
+//!
+//! # Features
+//!
+//! - `grpc`, `http`, `tls`, `init`: on by default.
+//! - `gzip`: compressed requests.
+//! - `testing`: [`testing::Collector`](https://docs.rs/tracing-otlp/latest/tracing_otlp/testing/), an OTLP
+//!   collector inside the process.
+//! - `full`: all of them.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Under loom only the concurrent core compiles, so most of what it has is not used.
 #![cfg_attr(tracing_otlp_loom, allow(dead_code, unused_imports, unreachable_pub))]
