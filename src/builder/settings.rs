@@ -227,7 +227,7 @@ impl OtlpBuilder {
         self.configure(move |c| c.batch.max_queue_size = spans)
     }
 
-    /// Spans in one request, at most those of the queue. Default 512;
+    /// Spans in one request, at most those of the queue. Default 2,048;
     /// `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` (BSP-4).
     pub fn with_max_export_batch_size(mut self, spans: usize) -> Self {
         self.batch_size_is_set = true;

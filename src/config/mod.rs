@@ -219,7 +219,8 @@ pub struct BatchConfig {
     pub max_queue_size: usize,
     /// Spans in one request, and how many waiting spans start one. At most
     /// [`max_queue_size`](Self::max_queue_size), and where nobody sets it the lesser of that and
-    /// 512. `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`.
+    /// 2,048: four times the specification's, because a request costs the same whatever it
+    /// holds (a third of all CPU at 50,000 spans a second). `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`.
     pub max_export_batch_size: usize,
     /// Bytes that open spans, queue, requests in flight and the pool may hold together. Default
     /// 16 MiB.
@@ -234,7 +235,7 @@ impl Default for BatchConfig {
             schedule_delay: Duration::from_millis(5000),
             export_timeout: Some(Duration::from_millis(30_000)),
             max_queue_size: 65_536,
-            max_export_batch_size: 512,
+            max_export_batch_size: 2048,
             max_memory: 16 << 20,
             shutdown_timeout: Duration::from_secs(5),
         }
