@@ -142,3 +142,23 @@ fn guards_dropped_out_of_order_merge_no_traces_pain_18() {
     assert_child(&spans, "of b", "b");
     assert_root(&spans, "nobody's");
 }
+
+#[test]
+fn a_span_entered_again_within_another_is_not_current_again() {
+    // With a per-layer filter somewhere the registry is asked, without one it is not: alike.
+    for filtered in [false, true] {
+        let (layer, capture) = layer();
+        let none = tracing_subscriber::layer::Identity::new();
+        let subscriber = tracing_subscriber::registry()
+            .with(layer)
+            .with(filtered.then(|| none.with_filter(LevelFilter::TRACE)));
+        under(subscriber, || {
+            let (a, b) = (info_span!("a"), info_span!("b"));
+            let _in_a = a.enter();
+            let _in_b = b.enter();
+            let _in_a_again = a.enter();
+            drop(info_span!("child"));
+        });
+        assert_child(&capture.spans(), "child", "b");
+    }
+}

@@ -46,17 +46,21 @@ pub(crate) fn exit(layer: u32, span: u64) -> bool {
         .unwrap_or(false)
 }
 
-/// The span of `layer` that was entered last on this thread and not left.
+/// The span of `layer` that is current on this thread: the last entered that was not left. One that
+/// was entered again while it was entered already does not become current by that, as the registry
+/// has it too.
 #[inline]
 pub(crate) fn innermost(layer: u32) -> Option<u64> {
     STACK
         .try_with(|s| {
-            let stack = s.borrow();
-            stack
-                .iter()
-                .rev()
-                .find(|e| e.layer == layer)
-                .map(|e| e.span)
+            let mut stack = &s.borrow()[..];
+            while let Some((last, below)) = stack.split_last() {
+                if last.layer == layer && !below.contains(last) {
+                    return Some(last.span);
+                }
+                stack = below;
+            }
+            None
         })
         .ok()
         .flatten()
@@ -83,9 +87,12 @@ mod tests {
     #[test]
     fn a_span_entered_twice_is_left_twice() {
         enter(9, 1);
+        enter(9, 2);
         enter(9, 1);
+        assert_eq!(innermost(9), Some(2));
         assert!(exit(9, 1));
-        assert_eq!(innermost(9), Some(1));
-        assert!(exit(9, 1));
+        assert_eq!(innermost(9), Some(2));
+        assert!(exit(9, 2) && exit(9, 1));
+        assert_eq!(innermost(9), None);
     }
 }
