@@ -1,0 +1,73 @@
+//! This crate, over gRPC.
+//!
+//! Variants: `lean` leaves out the attributes that the layer adds by itself (target, place in the
+//! source); `unsampled` keeps the layer and turns all sampling off.
+
+use std::time::Duration;
+
+use harness::{Contender, Ledger, Setup, Traced};
+use tracing_otlp::sampler::AlwaysOff;
+use tracing_otlp::{DropReason, Protocol, ShutdownGuard, Stats};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// No measurement here comes near it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn main() {
+    harness::run::<TracingOtlp>();
+}
+
+struct TracingOtlp {
+    guard: ShutdownGuard,
+}
+
+impl Contender for TracingOtlp {
+    type Work = Traced;
+
+    fn start(setup: &Setup) -> Self {
+        let mut builder = tracing_otlp::builder()
+            .with_endpoint(&setup.url)
+            .with_protocol(Protocol::Grpc);
+        if let Some(spans) = setup.queue {
+            builder = builder.with_max_queue_size(spans);
+        }
+        builder = match setup.variant.as_str() {
+            "" => builder,
+            "lean" => builder.with_target(false).with_location(false),
+            "unsampled" => builder.with_sampler(AlwaysOff),
+            other => panic!("tracing-otlp has no variant `{other}`"),
+        };
+        let (layer, guard) = builder.build().expect("valid settings");
+        tracing_subscriber::registry()
+            .with(LevelFilter::INFO)
+            .with(layer)
+            .init();
+        Self { guard }
+    }
+
+    fn flush(&self) {
+        // A flush that fails shows in the ledger.
+        let _ = self.guard.force_flush_blocking(PATIENCE);
+    }
+
+    fn shutdown(self) -> Option<Ledger> {
+        let _ = self.guard.shutdown_blocking(PATIENCE);
+        Some(ledger(&self.guard.stats()))
+    }
+}
+
+fn ledger(stats: &Stats) -> Ledger {
+    let counted = DropReason::ALL.map(|reason| (reason.as_str(), stats.dropped(reason)));
+    let mut dropped = counted.to_vec();
+    dropped.push(("rejected", stats.rejected));
+    Ledger {
+        seen: stats.started + stats.started_unsampled,
+        unsampled: stats.started_unsampled,
+        delivered: stats.delivered,
+        dropped,
+        unconfirmed: stats.dropped(DropReason::Unconfirmed),
+        summary: format!("{stats}, unsampled {}", stats.started_unsampled),
+    }
+}

@@ -1,0 +1,92 @@
+//! Runs a number of units of work: in the calling thread, or as tasks on a runtime.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::clock::CpuClock;
+use crate::workload::{Input, Work, Workload};
+
+/// Concurrent tasks of the async workload.
+const TASKS: u64 = 32;
+
+/// In the calling thread; an async workload as tasks on a runtime that lives in that thread.
+pub(crate) enum Inline {
+    Request,
+    Tiny,
+    Async(Runtime),
+}
+
+impl Inline {
+    pub(crate) fn new(work: Work) -> Self {
+        match work {
+            Work::Request => Self::Request,
+            Work::Tiny => Self::Tiny,
+            Work::Async => Self::Async(Builder::new_current_thread().build().expect("a runtime")),
+        }
+    }
+
+    pub(crate) fn run<W: Workload>(&self, input: &'static Input, units: u64) {
+        match self {
+            Self::Request => (0..units).for_each(|_| W::request(input)),
+            Self::Tiny => (0..units).for_each(|_| W::tiny()),
+            Self::Async(runtime) => runtime.block_on(as_tasks::<W>(input, units)),
+        }
+    }
+}
+
+/// The application's own multi-thread runtime, whose workers' CPU clocks can be read.
+pub(crate) struct Workers {
+    runtime: Runtime,
+    clocks: Vec<CpuClock>,
+}
+
+impl Workers {
+    pub(crate) fn new(threads: u64) -> Self {
+        let started = Arc::new(Mutex::new(Vec::new()));
+        let clocks = Arc::clone(&started);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads as usize)
+            .on_thread_start(move || {
+                let mut clocks = clocks.lock().unwrap_or_else(PoisonError::into_inner);
+                clocks.push(CpuClock::of_this_thread());
+            })
+            .build()
+            .expect("a runtime");
+        let clocks = loop {
+            let clocks = started.lock().unwrap_or_else(PoisonError::into_inner);
+            if clocks.len() == threads as usize {
+                break clocks.clone();
+            }
+            drop(clocks);
+            thread::yield_now();
+        };
+        Self { runtime, clocks }
+    }
+
+    pub(crate) fn run<W: Workload>(&self, input: &'static Input, units: u64) {
+        self.runtime.block_on(as_tasks::<W>(input, units));
+    }
+
+    /// CPU time of all workers so far.
+    pub(crate) fn cpu_nanos(&self) -> u64 {
+        self.clocks.iter().map(|clock| clock.nanos()).sum()
+    }
+}
+
+async fn as_tasks<W: Workload>(input: &'static Input, units: u64) {
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|task| {
+            let share = units / TASKS + u64::from(task < units % TASKS);
+            tokio::spawn(async move {
+                for _ in 0..share {
+                    W::request_async(input).await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("the workload does not panic");
+    }
+}

@@ -1,0 +1,110 @@
+//! The workloads in the macros of `tracing`.
+
+use tracing::field::Empty;
+use tracing::{Instrument, info, info_span};
+
+use crate::workload::{Input, Workload, yield_now};
+
+macro_rules! request_span {
+    ($input:ident) => {
+        info_span!(
+            "HTTP request",
+            otel.kind = "server",
+            http.request.method = $input.method,
+            http.route = $input.route,
+            url.path = $input.path.as_str(),
+            url.scheme = $input.scheme,
+            server.address = $input.host.as_str(),
+            user_agent.original = $input.user_agent.as_str(),
+            http.response.status_code = Empty,
+            client.address = %$input.client,
+        )
+    };
+}
+
+macro_rules! step_span {
+    ($name:literal, $input:ident) => {
+        info_span!($name, component = "web", item.count = $input.rows, user.id = %$input.user)
+    };
+}
+
+macro_rules! step_event {
+    ($message:literal, $input:ident) => {
+        info!(cache.key = "users", attempt = $input.rows, $message)
+    };
+}
+
+/// A span with one event in it, and perhaps another step.
+macro_rules! step {
+    ($function:ident, $name:literal, $message:literal $(, $inner:ident)?) => {
+        #[inline(never)]
+        fn $function(input: &Input) {
+            let _entered = step_span!($name, input).entered();
+            step_event!($message, input);
+            $($inner(input);)?
+        }
+    };
+}
+
+macro_rules! async_step {
+    ($function:ident, $name:literal, $message:literal $(, $inner:ident)?) => {
+        async fn $function(input: &'static Input) {
+            let span = step_span!($name, input);
+            async {
+                yield_now().await;
+                step_event!($message, input);
+                $($inner(input).await;)?
+                yield_now().await;
+            }
+            .instrument(span)
+            .await
+        }
+    };
+}
+
+/// For every contender that is a layer.
+#[derive(Debug)]
+pub struct Traced;
+
+impl Workload for Traced {
+    fn request(input: &'static Input) {
+        let request = request_span!(input);
+        let _entered = request.enter();
+        authenticate(input);
+        load_user(input);
+        render(input);
+        request.record("http.response.status_code", input.status);
+    }
+
+    fn tiny() {
+        let _entered = info_span!("root").entered();
+        tiny_child();
+    }
+
+    fn request_async(input: &'static Input) -> impl Future<Output = ()> + Send + 'static {
+        let request = request_span!(input);
+        let handle = request.clone();
+        async move {
+            authenticate_async(input).await;
+            load_user_async(input).await;
+            render_async(input).await;
+            handle.record("http.response.status_code", input.status);
+        }
+        .instrument(request)
+    }
+}
+
+step!(authenticate, "authenticate", "token accepted");
+step!(load_user, "load_user", "cache miss", db_query);
+step!(db_query, "db_query", "rows fetched");
+step!(render, "render", "template rendered");
+
+async_step!(authenticate_async, "authenticate", "token accepted");
+async_step!(load_user_async, "load_user", "cache miss", db_query_async);
+async_step!(db_query_async, "db_query", "rows fetched");
+async_step!(render_async, "render", "template rendered");
+
+#[inline(never)]
+fn tiny_child() {
+    let _entered = info_span!("child").entered();
+}

@@ -1,0 +1,107 @@
+//! What the measured application does. Each contender says it in its own API; those that are a
+//! layer of `tracing-subscriber` share [`Traced`](crate::Traced).
+//!
+//! - `request`: 5 spans, 4 events. A server span with 8 attributes, one of them known only at the
+//!   end; below it `authenticate`, `load_user` with `db_query` inside, `render`, each with a
+//!   literal, an integer, a displayed value, and one event of a message and 2 fields.
+//! - `tiny`: 2 spans, one inside the other, nothing else.
+//! - `async`: `request` in futures. Each of the four inner spans yields twice, so a leaf is
+//!   entered 3 times, `load_user` 5 times and the root 9 times.
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+pub use tokio::task::yield_now;
+
+/// One contender's form of the workloads.
+pub trait Workload: 'static {
+    /// One request, in the calling thread.
+    fn request(input: &'static Input);
+
+    /// Two empty spans, in the calling thread.
+    fn tiny();
+
+    /// One request as a future that may move between threads.
+    fn request_async(input: &'static Input) -> impl Future<Output = ()> + Send + 'static;
+}
+
+/// Which workload is run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Work {
+    Request,
+    Tiny,
+    Async,
+}
+
+impl Work {
+    /// Spans in one unit of this work.
+    pub(crate) fn spans(self) -> u64 {
+        match self {
+            Self::Request | Self::Async => 5,
+            Self::Tiny => 2,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Tiny => "tiny",
+            Self::Async => "async",
+        }
+    }
+}
+
+impl FromStr for Work {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        [Self::Request, Self::Tiny, Self::Async]
+            .into_iter()
+            .find(|work| work.name() == name)
+            .ok_or(())
+    }
+}
+
+/// The values that spans and events carry. Made at run time, so that no compiler folds them in.
+#[derive(Debug)]
+pub struct Input {
+    /// A method, from a fixed set.
+    pub method: &'static str,
+    /// The route that matched.
+    pub route: &'static str,
+    /// The path asked for.
+    pub path: String,
+    /// The scheme.
+    pub scheme: &'static str,
+    /// The host asked for.
+    pub host: String,
+    /// A browser's name for itself.
+    pub user_agent: String,
+    /// Who asks: a value with a costly `Display`.
+    pub client: SocketAddr,
+    /// The status, known at the end.
+    pub status: i64,
+    /// A value with a cheap `Display`.
+    pub user: String,
+    /// A number.
+    pub rows: i64,
+}
+
+impl Input {
+    pub(crate) fn leaked() -> &'static Self {
+        Box::leak(Box::new(Self {
+            method: "GET",
+            route: "/api/v1/users/{id}/orders",
+            path: "/api/v1/users/2718/orders".to_owned(),
+            scheme: "https",
+            host: "shop.example.org".to_owned(),
+            user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+                .to_owned(),
+            client: SocketAddr::from((Ipv4Addr::new(198, 51, 100, 4), 50_123)),
+            status: 200,
+            user: "user-2718".to_owned(),
+            rows: 12,
+        }))
+    }
+}

@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# Measures this crate beside its peers: every contender in its own process, in turn, against one
+# receiver on loopback. benches/README.md tells what each figure means.
+#
+#   ./run.sh [all | build | check | arrives | alloc | hot | e2e | peak | cg | report]...   (default: all)
+#
+# Results are added to $OUT; `all` starts afresh. `check` only proves that every mode works.
+# Settings, by environment:
+#   CONTENDERS  "NAME[:VARIANT]..."; the ratios of the report need floor:off, floor and otel
+#   ROUNDS      5      rounds of hot and e2e; every round runs each contender once
+#   PEAK_ROUNDS 3      rounds of peak
+#   UNITS       100000 requests of an e2e run, 5 spans each
+#   SECONDS_FLAT_OUT 5 how long peak records
+#   LISTEN      127.0.0.1:0   where the receiver listens
+#   OUT         $CARGO_TARGET_DIR/peers
+# Needs cargo, python3, and valgrind for cg. Nothing else may run beside hot, e2e and peak; for
+# arrives, alloc and cg it does not matter.
+set -euo pipefail
+cd "$(dirname "$0")"
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+BIN=$CARGO_TARGET_DIR/release
+OUT=${OUT:-$CARGO_TARGET_DIR/peers}
+# To add once its gRPC client is here: tracing-otlp tracing-otlp:lean tracing-otlp:unsampled
+CONTENDERS=${CONTENDERS:-floor:off floor floor:visit otel otel:lean fastrace}
+ROUNDS=${ROUNDS:-5}
+PEAK_ROUNDS=${PEAK_ROUNDS:-3}
+UNITS=${UNITS:-100000}
+SECONDS_FLAT_OUT=${SECONDS_FLAT_OUT:-5}
+LISTEN=${LISTEN:-127.0.0.1:0}
+# Where nothing may be lost, the queue is given room for a whole burst and more.
+ROOM=16384
+WORKS="request tiny async"
+mkdir -p "$OUT"
+: >"$OUT/failed"
+
+receiver=
+address=
+stop_receiver() {
+  [ -n "$receiver" ] || return 0
+  kill "$receiver" 2>/dev/null || true
+  wait "$receiver" 2>/dev/null || true
+  receiver=
+}
+start_receiver() {
+  stop_receiver
+  rm -f "$OUT/address"
+  "$BIN/sink" --listen "$LISTEN" --address-file "$OUT/address" "$@" &
+  receiver=$!
+  for _ in $(seq 100); do
+    if [ -s "$OUT/address" ]; then address=$(cat "$OUT/address"); return; fi
+    sleep 0.1
+  done
+  echo "the receiver did not start" >&2
+  exit 1
+}
+trap stop_receiver EXIT
+
+say() { echo "$*" >&2; }
+program() { echo "$BIN/peer-${1%%:*}"; }
+variant() { case $1 in *:*) echo "${1#*:}" ;; esac; }
+label() { echo "${1/:/-}"; }
+exporting() { for c in $CONTENDERS; do case $c in floor*) ;; *) echo "$c" ;; esac; done; }
+
+# measure CONTENDER MODE ARGS...: one process, one line in results.jsonl. A contender that fails,
+# or whose ledger is wrong, does not stop the others; the script ends with 1.
+measure() {
+  local c=$1 mode=$2
+  shift 2
+  timeout 600 "$(program "$c")" "$mode" --label "$(label "$c")" --variant "$(variant "$c")" \
+    --sink "$address" "$@" >>"$OUT/results.jsonl" 2>>"$OUT/stderr.log" \
+    || echo "$c $mode $*" | tee -a "$OUT/failed" >&2
+}
+
+build() { # one at a time: no contender gets features that another asked for
+  for c in $CONTENDERS; do echo "peer-${c%%:*}"; done | sort -u | while read -r package; do
+    say "building $package"
+    cargo build --release --locked --quiet --package "$package"
+  done
+  cargo build --release --locked --quiet --package sink
+}
+
+arrives() {
+  say "what arrives"
+  start_receiver --detail
+  for c in $(exporting); do measure "$c" cg --work request --units 1000 --queue $ROOM; done
+  stop_receiver
+}
+
+alloc() {
+  say "allocations"
+  start_receiver
+  for c in $CONTENDERS; do
+    for work in $WORKS; do measure "$c" alloc --work "$work" --queue $ROOM; done
+  done
+  stop_receiver
+}
+
+hot() {
+  start_receiver
+  for round in $(seq "$ROUNDS"); do
+    say "hot, round $round of $ROUNDS"
+    for c in $CONTENDERS; do
+      measure "$c" hot --work request --threads 1 --round "$round"
+      measure "$c" hot --work request --threads 2 --round "$round"
+      measure "$c" hot --work tiny --threads 1 --round "$round"
+      measure "$c" hot --work async --threads 2 --round "$round"
+    done
+  done
+  stop_receiver
+}
+
+e2e() {
+  start_receiver
+  for round in $(seq "$ROUNDS"); do
+    say "e2e, round $round of $ROUNDS"
+    for c in $CONTENDERS; do
+      measure "$c" e2e --work request --rate 50000 --units "$UNITS" --round "$round"
+    done
+  done
+  stop_receiver
+}
+
+peak() {
+  start_receiver
+  for round in $(seq "$PEAK_ROUNDS"); do
+    say "peak, round $round of $PEAK_ROUNDS"
+    for c in $(exporting); do
+      measure "$c" peak --work request --threads 2 --seconds "$SECONDS_FLAT_OUT" --round "$round"
+    done
+  done
+  stop_receiver
+}
+
+# Two sizes each: the report subtracts them, and with them all that is done once. What the recording
+# thread does before the work is forgotten, for calibrating a clock takes a different time each run.
+cg() {
+  start_receiver
+  mkdir -p "$OUT/callgrind"
+  for c in $CONTENDERS; do
+    say "callgrind, $c"
+    for work in $WORKS; do
+      for units in 1000 3000; do
+        local file
+        file=$OUT/callgrind/$(label "$c").$work.$units
+        rm -f "$file".*
+        timeout 900 valgrind --tool=callgrind --separate-threads=yes --zero-before='harness::modes::fixed*' \
+          --callgrind-out-file="$file.out" "$(program "$c")" cg --label "$(label "$c")" \
+          --variant "$(variant "$c")" --sink "$address" --work "$work" --units "$units" \
+          --queue $ROOM >"$file.json" 2>>"$OUT/stderr.log" \
+          || echo "$c callgrind $work $units" | tee -a "$OUT/failed" >&2
+      done
+    done
+  done
+  stop_receiver
+}
+
+report() { python3 report.py "$OUT"; }
+
+check() {
+  OUT=$OUT/check ROUNDS=1 PEAK_ROUNDS=1 UNITS=5000 SECONDS_FLAT_OUT=1
+  mkdir -p "$OUT"
+  clear_results
+  arrives; alloc; hot; e2e; peak; report
+}
+
+clear_results() { : >"$OUT/results.jsonl"; : >"$OUT/stderr.log"; : >"$OUT/failed"; }
+
+[ $# -gt 0 ] || set -- all
+for step in "$@"; do
+  case $step in
+    all) build; clear_results; arrives; alloc; hot; e2e; peak; cg; report ;;
+    build | check | arrives | alloc | hot | e2e | peak | cg | report) "$step" ;;
+    *) say "no step $step; see the head of this script"; exit 2 ;;
+  esac
+done
+if [ -s "$OUT/failed" ]; then
+  say "failed, see $OUT/stderr.log:"
+  cat "$OUT/failed" >&2
+  exit 1
+fi
