@@ -115,7 +115,8 @@ pub use self::{
     builder::{OtlpBuilder, builder},
     config::{
         BatchConfig, CaptureConfig, Compression, ConfigWarning, ExporterConfig, OtlpConfig, Pem,
-        Protocol, ResourceConfig, RetryConfig, SpanLimits, TracesExporter, WorkerConfig,
+        Protocol, ResourceConfig, RetryConfig, SamplerConfig, SpanLimits, TracesExporter,
+        WorkerConfig,
     },
     context::{IdGenerator, RandomIds, SpanId, TraceFlags, TraceId},
     export::{

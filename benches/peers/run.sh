@@ -20,8 +20,7 @@ cd "$(dirname "$0")"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 BIN=$CARGO_TARGET_DIR/release
 OUT=${OUT:-$CARGO_TARGET_DIR/peers}
-# To add once its gRPC client is here: tracing-otlp tracing-otlp:lean tracing-otlp:unsampled
-CONTENDERS=${CONTENDERS:-floor:off floor floor:visit otel otel:lean fastrace}
+CONTENDERS=${CONTENDERS:-floor:off floor floor:visit tracing-otlp tracing-otlp:lean tracing-otlp:unsampled otel otel:lean fastrace}
 ROUNDS=${ROUNDS:-5}
 PEAK_ROUNDS=${PEAK_ROUNDS:-3}
 UNITS=${UNITS:-100000}

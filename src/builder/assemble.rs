@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::config::{OtlpConfig, TracesExporter};
+use crate::config::{OtlpConfig, SamplerConfig, TracesExporter};
 use crate::context::IdGenerator;
 use crate::error::Error;
 use crate::export::{ConsoleExporter, Exporter, OtlpClient};
@@ -11,7 +11,7 @@ use crate::layer::{Fate, Ids, OtlpLayer, Outlet, Sampling, Settings};
 use crate::pool::Budget;
 use crate::processor::{BatchProcessor, Surroundings};
 use crate::resource::Resource;
-use crate::sampler::Sampler;
+use crate::sampler::{AlwaysOff, AlwaysOn, ParentBased, Sampler, TraceIdRatio};
 use crate::semconv;
 
 /// Starts a processor on an exporter whose type is no longer known.
@@ -45,7 +45,7 @@ pub(super) fn assemble(
 ) -> Result<(OtlpLayer, ShutdownGuard), Error> {
     let sampling = match parts.sampler {
         Some(sampler) => Sampling::Sampler(sampler),
-        None => Sampling::ParentOrAlways,
+        None => sampling(config.sampler),
     };
     let ids = match parts.ids {
         Some(ids) => Ids::Generator(ids),
@@ -93,6 +93,20 @@ pub(super) fn assemble(
     );
     let guard = ShutdownGuard::new(processor, config.batch.shutdown_timeout, layer.stats());
     Ok((layer, guard))
+}
+
+/// The sampler that the settings name.
+fn sampling(config: SamplerConfig) -> Sampling {
+    Sampling::Sampler(match config {
+        SamplerConfig::ParentBasedAlwaysOn => return Sampling::ParentOrAlways,
+        SamplerConfig::ParentBasedAlwaysOff => Box::new(ParentBased::new(AlwaysOff)),
+        SamplerConfig::ParentBasedTraceIdRatio(ratio) => {
+            Box::new(ParentBased::new(TraceIdRatio::new(ratio)))
+        }
+        SamplerConfig::AlwaysOn => Box::new(AlwaysOn),
+        SamplerConfig::AlwaysOff => Box::new(AlwaysOff),
+        SamplerConfig::TraceIdRatio(ratio) => Box::new(TraceIdRatio::new(ratio)),
+    })
 }
 
 /// The client that the settings describe.

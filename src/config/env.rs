@@ -7,8 +7,8 @@ use std::ffi::OsString;
 
 use crate::attribute::KeyValue;
 use crate::config::{
-    BatchConfig, ConfigWarning, ExporterConfig, OtlpConfig, Pem, ResourceConfig, SpanLimits,
-    TracesExporter, parse,
+    BatchConfig, ConfigWarning, ExporterConfig, OtlpConfig, Pem, ResourceConfig, SamplerConfig,
+    SpanLimits, TracesExporter, parse,
 };
 use crate::semconv;
 
@@ -40,6 +40,7 @@ impl OtlpConfig {
         let mut config = Self::default();
         set(&mut config.disabled, env.flag(&["OTEL_SDK_DISABLED"]));
         set(&mut config.traces_exporter, env.traces_exporter());
+        set(&mut config.sampler, env.sampler());
         env.exporter(&mut config.exporter);
         env.batch(&mut config.batch);
         env.limits(&mut config.limits);
@@ -195,6 +196,18 @@ impl Env<'_> {
             self.warn(ConfigWarning::new(name, &raw, why));
         }
         exporter
+    }
+
+    /// The argument counts only where a sampler is named, and only the ratios take one.
+    fn sampler(&mut self) -> Option<SamplerConfig> {
+        let sampler = self.read(&["OTEL_TRACES_SAMPLER"], parse::sampler)?;
+        let with_ratio: fn(f64) -> SamplerConfig = match sampler {
+            SamplerConfig::TraceIdRatio(_) => SamplerConfig::TraceIdRatio,
+            SamplerConfig::ParentBasedTraceIdRatio(_) => SamplerConfig::ParentBasedTraceIdRatio,
+            _ => return Some(sampler),
+        };
+        let ratio = self.read(&["OTEL_TRACES_SAMPLER_ARG"], parse::ratio);
+        Some(ratio.map_or(sampler, with_ratio))
     }
 
     /// The signal's headers replace the general ones whole, unless none of them can be used.

@@ -28,6 +28,9 @@ pub struct OtlpConfig {
     pub disabled: bool,
     /// Where spans go. Default [`TracesExporter::Otlp`]; `OTEL_TRACES_EXPORTER`.
     pub traces_exporter: TracesExporter,
+    /// Which traces are recorded, unless the builder was given a sampler. Default
+    /// [`SamplerConfig::ParentBasedAlwaysOn`]; `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`.
+    pub sampler: SamplerConfig,
     /// The connection to the endpoint.
     pub exporter: ExporterConfig,
     /// The queue and its batches.
@@ -55,6 +58,25 @@ pub enum TracesExporter {
     Console,
     /// Export nothing; context is still made and propagated.
     None,
+}
+
+/// The samplers that `OTEL_TRACES_SAMPLER` can name. Parent-based ones ask the parent first (SMP-3).
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
+pub enum SamplerConfig {
+    /// Every root, and children as their parents: the specification's default (SMP-2).
+    #[default]
+    ParentBasedAlwaysOn,
+    /// No root, and children as their parents.
+    ParentBasedAlwaysOff,
+    /// This part of the roots, between 0 and 1, and children as their parents.
+    ParentBasedTraceIdRatio(f64),
+    /// Every span.
+    AlwaysOn,
+    /// No span.
+    AlwaysOff,
+    /// This part of the traces, between 0 and 1, whatever a parent says.
+    TraceIdRatio(f64),
 }
 
 /// How OTLP is spoken; `OTEL_EXPORTER_OTLP_PROTOCOL`.

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 
 use crate::attribute::KeyValue;
-use crate::config::{Compression, Protocol, TracesExporter};
+use crate::config::{Compression, Protocol, SamplerConfig, TracesExporter};
 
 /// Why a text cannot be used and what would do; completes the sentence "… is ignored: ".
 pub(crate) type Cure = String;
@@ -79,6 +79,36 @@ pub(crate) fn protocol(text: &str) -> Result<Protocol, Cure> {
         };
         format!("{why}; use `grpc` or `http/protobuf`")
     })
+}
+
+/// A sampler of SPEC §1, in any case (ENV-6); a ratio is 1 until its argument is read.
+pub(crate) fn sampler(text: &str) -> Result<SamplerConfig, Cure> {
+    let known = [
+        ("always_on", SamplerConfig::AlwaysOn),
+        ("always_off", SamplerConfig::AlwaysOff),
+        ("traceidratio", SamplerConfig::TraceIdRatio(1.0)),
+        ("parentbased_always_on", SamplerConfig::ParentBasedAlwaysOn),
+        (
+            "parentbased_always_off",
+            SamplerConfig::ParentBasedAlwaysOff,
+        ),
+        (
+            "parentbased_traceidratio",
+            SamplerConfig::ParentBasedTraceIdRatio(1.0),
+        ),
+    ];
+    one_of(text, &known).ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|(name, _)| format!("`{name}`")).collect();
+        format!("not a sampler that is supported; use {}", names.join(", "))
+    })
+}
+
+/// A number from 0 to 1.
+pub(crate) fn ratio(text: &str) -> Result<f64, Cure> {
+    match text.parse::<f64>() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+        _ => Err("use a number from 0 to 1".to_owned()),
+    }
 }
 
 /// `none` or `gzip`, in any case (ENV-6).

@@ -7,7 +7,8 @@ use http::HeaderValue;
 
 use crate::config::parse::{self, MAX_DURATION, MAX_INTEGER};
 use crate::config::{
-    BatchConfig, ExporterConfig, OtlpConfig, ResourceConfig, RetryConfig, WorkerConfig,
+    BatchConfig, ExporterConfig, OtlpConfig, ResourceConfig, RetryConfig, SamplerConfig,
+    WorkerConfig,
 };
 use crate::error::Error;
 
@@ -27,10 +28,24 @@ impl OtlpConfig {
     /// The first value that can't work, with its setting and the cure; [`Error::is_config`] is
     /// true. What only the exporter can judge (endpoint, certificates) is not looked at here.
     pub fn validate(&self) -> Result<(), Error> {
+        self.sampler.validate()?;
         self.batch.validate()?;
         self.exporter.validate()?;
         self.worker.validate()?;
         self.resource.validate()
+    }
+}
+
+impl SamplerConfig {
+    fn validate(self) -> Result<(), Error> {
+        match self {
+            Self::TraceIdRatio(ratio) | Self::ParentBasedTraceIdRatio(ratio)
+                if !(0.0..=1.0).contains(&ratio) =>
+            {
+                Err(bad("sampler", ratio, "use a ratio from 0 to 1"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -369,3 +369,51 @@ fn a_year_is_the_longest_duration() {
     );
     assert!(config.validate().is_ok());
 }
+
+#[test]
+fn sampler() {
+    const S: &str = "OTEL_TRACES_SAMPLER";
+    const A: &str = "OTEL_TRACES_SAMPLER_ARG";
+    check(
+        |c| format!("{:?}", c.sampler),
+        &[
+            (&[], "ParentBasedAlwaysOn", &[]),
+            (&[(A, "0.5")], "ParentBasedAlwaysOn", &[]),
+            (&[(S, " Always_Off ")], "AlwaysOff", &[]),
+            (&[(S, "always_on"), (A, "nonsense")], "AlwaysOn", &[]),
+            (
+                &[(S, "parentbased_always_off")],
+                "ParentBasedAlwaysOff",
+                &[],
+            ),
+            (&[(S, "traceidratio")], "TraceIdRatio(1.0)", &[]),
+            (
+                &[(S, "traceidratio"), (A, "0.25")],
+                "TraceIdRatio(0.25)",
+                &[],
+            ),
+            (
+                &[(S, "parentbased_traceidratio"), (A, "0")],
+                "ParentBasedTraceIdRatio(0.0)",
+                &[],
+            ),
+            (
+                &[(S, "traceidratio"), (A, "1.5")],
+                "TraceIdRatio(1.0)",
+                &[A],
+            ),
+            (
+                &[(S, "traceidratio"), (A, "NaN")],
+                "TraceIdRatio(1.0)",
+                &[A],
+            ),
+            (
+                &[(S, "traceidratio"), (A, "half")],
+                "TraceIdRatio(1.0)",
+                &[A],
+            ),
+            (&[(S, "jaeger_remote")], "ParentBasedAlwaysOn", &[S]),
+            (&[(S, "everything")], "ParentBasedAlwaysOn", &[S]),
+        ],
+    );
+}

@@ -65,7 +65,11 @@ fn nasty_values_of_every_variable() {
 #[test]
 fn what_is_not_unicode_is_unset_and_warned_of() {
     use std::os::unix::ffi::OsStringExt;
-    for &name in VARIABLES {
+    // The argument of a sampler that nobody named is not looked at.
+    for &name in VARIABLES
+        .iter()
+        .filter(|v| **v != "OTEL_TRACES_SAMPLER_ARG")
+    {
         let value = OsString::from_vec(b"a=\xff\xfe".to_vec());
         survives(name, value.clone());
         let mut config = OtlpConfig::from_source(|asked| (asked == name).then(|| value.clone()));
