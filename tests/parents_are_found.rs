@@ -1,4 +1,4 @@
-//! Whose child a span is: explicit, current, hidden by a filter, or nobody's (MIG-5, DESIGN §4).
+//! Whose child a span is: explicit, current, hidden by a filter, or nobody's (MIG-5).
 
 mod capture;
 

@@ -3,10 +3,11 @@
 use tracing_core::{Event, Level};
 
 use super::OtlpLayer;
+use super::attributes::{Attributes, Visited};
 use super::callsite::{self, Extras};
 use super::scratch::Scratch;
-use super::span::{OpenSpan, Visited};
-use super::visitor::{Attributes, Errors, EventVisitor};
+use super::span::OpenSpan;
+use super::visitor::{Errors, EventVisitor};
 use crate::context::current;
 use crate::semconv;
 use crate::suppress::is_suppressed;
@@ -133,7 +134,7 @@ impl Attributes<'_> {
     /// The attribute `error` becomes `exception.message` (EVT-4).
     #[cold]
     fn rename_error(&mut self, text: &str) {
-        let limit = self.limit();
+        let limit = self.limit;
         if let Some(at) = find_attribute(self.mine(), EVENT_ATTRIBUTE, b"error") {
             self.cut(at);
         }

@@ -1,9 +1,11 @@
 //! [`OtlpLayer`]: the callbacks of a `tracing_subscriber::Layer`, each a few lines.
 //!
 //! Nothing here waits, speaks through `tracing`, or runs foreign code under a lock: values are
-//! visited into a buffer of the thread's or of the new span's own and then copied (`DESIGN.md` §2).
+//! visited into a buffer of the thread's or of the new span's own and then copied.
 
+mod attributes;
 mod callsite;
+mod charge;
 mod event;
 mod fields;
 mod filters;
@@ -11,10 +13,9 @@ mod open_spans;
 mod outlet;
 mod parent;
 mod scratch;
+mod settings;
 mod span;
 mod spare;
-#[cfg(test)]
-mod tests;
 mod thread;
 mod visitor;
 
@@ -27,24 +28,24 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use self::attributes::{Attributes as Row, Visited};
 use self::callsite::{Callsite, Extras};
 use self::fields::Special;
 use self::open_spans::OpenSpans;
 pub(crate) use self::outlet::Outlet;
 use self::scratch::Scratch;
-use self::span::{Identity, OpenSpan, Visited};
+pub(crate) use self::settings::{Fate, Ids, Sampling, Settings};
+use self::span::{Identity, OpenSpan};
 use self::spare::Spares;
 use self::visitor::SpanVisitor;
 use crate::clock::{self, Clock};
-use crate::config::{CaptureConfig, SpanLimits};
-use crate::context::{IdGenerator, RandomIds, SpanId, TraceFlags, TraceId, current};
+use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId, current};
 use crate::pool::Budget;
 use crate::processor::TelemetryData;
-use crate::sampler::{ParentFlags, Sampler, SamplingInput};
+use crate::sampler::{ParentFlags, SamplingInput};
 use crate::stats::{DropReason, StatsSource};
 use crate::suppress::is_suppressed;
 use crate::sync::Arc;
-use crate::wire::field::ValueLimit;
 use crate::wire::span::{SPAN_ATTRIBUTE, SPAN_LINK, put_link};
 
 /// Captures spans and hands them, encoded, to the batch processor.
@@ -66,70 +67,6 @@ pub struct OtlpLayer {
     settings: Settings,
     /// `None`: no span is recorded.
     outlet: Option<Outlet>,
-}
-
-/// Who decides; the specification's default (SMP-2) needs no call.
-pub(crate) enum Sampling {
-    ParentOrAlways,
-    Sampler(Box<dyn Sampler>),
-}
-
-/// Who makes ids; the default needs no dynamic call.
-pub(crate) enum Ids {
-    Random,
-    Generator(Box<dyn IdGenerator>),
-}
-
-/// Settings in the form in which the callbacks need them.
-pub(crate) struct Settings {
-    capture: CaptureConfig,
-    limits: Limits,
-    fate: Fate,
-}
-
-/// What becomes of spans.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// They are recorded and exported as they are sampled.
-    Exported,
-    /// They have an identity and a decision, and that is all.
-    Unseen,
-    /// There are none: contexts from elsewhere are passed on as they came (TR-16).
-    Disabled,
-}
-
-struct Limits {
-    value: ValueLimit,
-    attributes: u32,
-    events: u32,
-    links: u32,
-    event_attributes: u32,
-}
-
-impl Settings {
-    /// `max_value`: bytes after which a value that is being formatted is given up.
-    pub(crate) fn new(
-        capture: CaptureConfig,
-        limits: &SpanLimits,
-        max_value: usize,
-        fate: Fate,
-    ) -> Self {
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Self {
-            capture,
-            fate,
-            limits: Limits {
-                value: ValueLimit {
-                    length: limits.attribute_value_length_limit.unwrap_or(usize::MAX),
-                    bytes: max_value,
-                },
-                attributes: count(limits.attribute_count_limit),
-                events: count(limits.event_count_limit),
-                links: count(limits.link_count_limit),
-                event_attributes: count(limits.attributes_per_event_limit),
-            },
-        }
-    }
 }
 
 impl OtlpLayer {
@@ -210,7 +147,7 @@ impl OtlpLayer {
                 return id.to_bytes();
             }
         }
-        SpanId::to_bytes(RandomIds.new_span_id())
+        RandomIds.new_span_id().to_bytes()
     }
 
     /// A trace id, and whether it is random enough to say so (TR-5).
@@ -250,7 +187,7 @@ impl OtlpLayer {
             return;
         }
         let mut visitor = SpanVisitor {
-            attributes: visitor::Attributes::new(
+            attributes: Row::new(
                 &mut span.body,
                 SPAN_ATTRIBUTE,
                 &limits.value,
@@ -298,7 +235,7 @@ impl OtlpLayer {
         let (busy, idle) = span.state.activity.totals(end);
         let limits = &self.settings.limits;
         let mut scratch = Scratch::take();
-        let mut out = visitor::Attributes::new(
+        let mut out = Row::new(
             scratch.buffer(),
             SPAN_ATTRIBUTE,
             &limits.value,
@@ -367,7 +304,7 @@ where
         let mut scratch = Scratch::take();
         let mut special = Special::default();
         let mut visitor = SpanVisitor {
-            attributes: visitor::Attributes::new(
+            attributes: Row::new(
                 scratch.buffer(),
                 SPAN_ATTRIBUTE,
                 &limits.value,

@@ -1,7 +1,8 @@
 //! [`OpenSpan`]: one open span, its wire bytes growing as things happen.
 
+use super::attributes::Visited;
+use super::charge::{Charge, FIRST};
 use super::fields::Special;
-use super::spare::{Charge, FIRST};
 use crate::clock::{Anchor, Clock};
 use crate::processor::ScopeId;
 use crate::sync::Arc;
@@ -23,6 +24,11 @@ pub(crate) struct OpenSpan {
     /// What `body` and the span itself take of the budget.
     pub(crate) charge: Charge,
 }
+
+const _: () = assert!(
+    size_of::<OpenSpan>() <= super::charge::SPAN,
+    "more than is counted"
+);
 
 /// Who a span is, and what its children inherit.
 #[derive(Debug, Clone, Default)]
@@ -135,17 +141,6 @@ impl Activity {
             _ => (self.busy + last, self.idle),
         }
     }
-}
-
-/// Attributes that were visited into a buffer of their own.
-#[derive(Debug)]
-pub(crate) struct Visited<'a> {
-    /// Encoded as `Span.attributes`.
-    pub(crate) bytes: &'a [u8],
-    pub(crate) recorded: u64,
-    pub(crate) dynamic: bool,
-    pub(crate) count: u32,
-    pub(crate) dropped: u32,
 }
 
 impl OpenSpan {

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 
+use super::charge::{Charge, FIRST};
 use super::span::OpenSpan;
 use crate::pool::Budget;
 use crate::sync::{Arc, Mutex, lock};
@@ -13,71 +14,11 @@ use crate::sync::{Arc, Mutex, lock};
 const KEPT: usize = 32;
 /// Spans that wait for whichever thread needs them.
 const SHARED: usize = 1024;
-/// The first capacity of a span's bytes: an ordinary span with its events fits.
-pub(super) const FIRST: usize = 512;
 /// A buffer that grew beyond this is not kept.
 const LARGEST_KEPT: usize = 4096;
 
 thread_local! {
     static MINE: RefCell<Vec<Box<OpenSpan>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Bytes counted in a budget for as long as this lives.
-#[derive(Debug, Default)]
-pub(crate) struct Charge {
-    budget: Option<Arc<Budget>>,
-    bytes: usize,
-}
-
-impl Charge {
-    /// Whether `body` takes `more` bytes without growing.
-    #[inline]
-    pub(crate) fn has_room(&self, body: &Vec<u8>, more: usize) -> bool {
-        body.capacity() - body.len() >= more
-    }
-
-    /// Lets `body` grow by at least `more` bytes; false if the budget has no room for that.
-    #[cold]
-    pub(crate) fn make_room(&mut self, body: &mut Vec<u8>, more: usize) -> bool {
-        let capacity = (body.len() + more).next_power_of_two();
-        let granted = self.grow_to(size_of::<OpenSpan>() + capacity);
-        if granted {
-            body.reserve_exact(capacity - body.len());
-        }
-        granted
-    }
-
-    /// Counts what `body` grew to; false if the budget has no room for that.
-    #[inline]
-    pub(crate) fn covers(&mut self, body: &Vec<u8>) -> bool {
-        self.grow_to(size_of::<OpenSpan>() + body.capacity())
-    }
-
-    /// Counts what is missing to `bytes`.
-    #[inline]
-    fn grow_to(&mut self, bytes: usize) -> bool {
-        let more = bytes.saturating_sub(self.bytes);
-        if more == 0 {
-            return true;
-        }
-        let granted = self.budget.as_ref().is_none_or(|b| b.reserve(more));
-        if granted {
-            self.bytes += more;
-        }
-        granted
-    }
-
-    fn belongs_to(&self, budget: &Arc<Budget>) -> bool {
-        self.budget.as_ref().is_some_and(|b| Arc::ptr_eq(b, budget))
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        if let Some(budget) = &self.budget {
-            budget.release(self.bytes);
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -121,10 +62,9 @@ impl Spares {
     #[cold]
     fn make(&self) -> Box<OpenSpan> {
         let mut span = Box::<OpenSpan>::default();
-        span.charge.budget = Some(Arc::clone(&self.budget));
-        if span.charge.grow_to(size_of::<OpenSpan>() + FIRST) {
-            span.body.reserve_exact(FIRST);
-        }
+        span.charge = Charge::new(Arc::clone(&self.budget));
+        // Where there is no room, none of its values are kept.
+        let _ = span.charge.make_room(&mut span.body, FIRST);
         span
     }
 

@@ -3,8 +3,8 @@
 use std::cell::OnceCell;
 use std::thread;
 
+use super::attributes::Attributes;
 use super::callsite::StaticAttributes;
-use super::visitor::Attributes;
 use crate::attribute::Value;
 use crate::semconv;
 use crate::wire::span::SPAN_ATTRIBUTE;

@@ -1,7 +1,7 @@
 //! `Span`, `Span.Event`, `Span.Link` and `Status`, field by field.
 //!
 //! Protobuf lets fields come in any order and repeated fields interleave: attributes, events and
-//! links are appended as they happen, the rest when the span ends (`DESIGN.md` §2).
+//! links are appended as they happen, the rest when the span ends.
 
 use super::varint::{self, FIXED64, LEN, VARINT, tag};
 

@@ -1,0 +1,203 @@
+//! [`Attributes`]: a row of encoded attributes in the making, each key once.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use super::callsite::StaticAttributes;
+use crate::wire::field::{EncodedKey, ValueLimit};
+use crate::wire::span::{fields, find_attribute, key_of};
+
+/// Writes attributes to the end of a buffer, each key once.
+#[derive(Debug)]
+pub(crate) struct Attributes<'a> {
+    pub(crate) out: &'a mut Vec<u8>,
+    /// Where this visitor's attributes begin in `out`.
+    base: usize,
+    tag: u8,
+    pub(super) limit: &'a ValueLimit,
+    count_limit: u32,
+    /// Bits of the fields written.
+    pub(crate) recorded: u64,
+    /// Whether a key that is no field's was written: then any key may be there already.
+    pub(crate) dynamic: bool,
+    pub(crate) count: u32,
+    pub(crate) dropped: u32,
+}
+
+impl<'a> Attributes<'a> {
+    #[inline]
+    pub(crate) fn new(
+        out: &'a mut Vec<u8>,
+        tag: u8,
+        limit: &'a ValueLimit,
+        count_limit: u32,
+    ) -> Self {
+        Self {
+            base: out.len(),
+            out,
+            tag,
+            limit,
+            count_limit,
+            recorded: 0,
+            dynamic: false,
+            count: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Makes room for a field's attribute; says whether it may be written.
+    #[inline]
+    pub(super) fn admit(&mut self, bit: u64, key: &EncodedKey) -> bool {
+        if self.recorded & bit == 0 && !self.dynamic && self.count < self.count_limit {
+            self.recorded |= bit;
+            self.count += 1;
+            return true;
+        }
+        self.admit_rare(bit, key)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn admit_rare(&mut self, bit: u64, key: &EncodedKey) -> bool {
+        self.remove(key.key());
+        if self.count >= self.count_limit {
+            self.dropped += 1;
+            return false;
+        }
+        self.recorded |= bit;
+        self.count += 1;
+        true
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        if let Some(at) = find_attribute(self.mine(), self.tag, key) {
+            self.cut(at);
+        }
+    }
+
+    /// Takes back what [`admit`](Self::admit) gave: the value could not be formatted.
+    #[cold]
+    pub(super) fn give_back(&mut self) {
+        self.count -= 1;
+        self.dropped += 1;
+    }
+
+    /// Writes an attribute whose key is no field's.
+    pub(crate) fn put_dynamic(&mut self, key: &str, put: impl FnOnce(&EncodedKey, &mut Vec<u8>)) {
+        let key = EncodedKey::new(self.tag, key);
+        if self.admit_rare(0, &key) {
+            self.dynamic = true;
+            put(&key, self.out);
+        }
+    }
+
+    /// Adds attributes that are encoded already and whose keys are no field's.
+    #[inline]
+    pub(crate) fn put_static(&mut self, extra: &StaticAttributes) {
+        if self.count + extra.count <= self.count_limit && !self.dynamic {
+            self.out.extend_from_slice(&extra.bytes);
+            self.count += extra.count;
+        } else {
+            self.put_where_absent(extra);
+        }
+    }
+
+    /// Adds attributes that are encoded already, save those whose key is there.
+    #[cold]
+    pub(crate) fn put_where_absent(&mut self, extra: &StaticAttributes) {
+        for (_, content, whole) in fields(&extra.bytes) {
+            let known = key_of(content)
+                .is_some_and(|key| find_attribute(self.mine(), self.tag, key).is_some());
+            if known {
+                // What the application recorded wins.
+            } else if self.count < self.count_limit {
+                self.out.extend_from_slice(whole);
+                self.count += 1;
+            } else {
+                self.dropped += 1;
+            }
+        }
+    }
+
+    /// What was written so far, but for the bytes.
+    #[inline]
+    pub(crate) fn written(&self) -> Visited<'static> {
+        Visited {
+            bytes: &[],
+            recorded: self.recorded,
+            dynamic: self.dynamic,
+            count: self.count,
+            dropped: self.dropped,
+        }
+    }
+
+    /// The bytes that this visitor wrote.
+    pub(super) fn mine(&self) -> &[u8] {
+        self.out.get(self.base..).unwrap_or_default()
+    }
+
+    /// Removes an attribute by its place among [`mine`](Self::mine).
+    pub(super) fn cut(&mut self, at: std::ops::Range<usize>) {
+        self.out.drain(self.base + at.start..self.base + at.end);
+        self.count -= 1;
+    }
+
+    pub(super) fn put_error(
+        &mut self,
+        name: &str,
+        key: &EncodedKey,
+        error: &(dyn Error + 'static),
+    ) {
+        if !key.put_fmt(self.out, self.limit, format_args!("{error}")) {
+            self.give_back();
+        }
+        let chain: Vec<String> = sources(error).map(|e| e.to_string()).collect();
+        let limit = self.limit;
+        self.put_dynamic(&format!("{name}.chain"), |key, out| {
+            key.put_strings(out, limit, chain.iter().map(String::as_str));
+        });
+    }
+
+    /// `exception.message` and, where there are causes, `exception.stacktrace` as a string (ERR-2).
+    pub(crate) fn put_exception(&mut self, error: &(dyn Error + 'static)) {
+        let limit = self.limit;
+        let message = error.to_string();
+        self.put_dynamic(crate::semconv::EXCEPTION_MESSAGE, |key, out| {
+            key.put_str(out, limit, &message);
+        });
+        let mut trace = message.clone();
+        for cause in sources(error) {
+            // Writing to a String does not fail unless `cause` does.
+            let _ = write!(trace, "\ncaused by: {cause}");
+        }
+        if trace.len() > message.len() {
+            self.put_dynamic(crate::semconv::EXCEPTION_STACKTRACE, |key, out| {
+                key.put_str(out, limit, &trace);
+            });
+        }
+    }
+}
+
+/// Attributes that were visited into a buffer of their own.
+#[derive(Debug)]
+pub(crate) struct Visited<'a> {
+    /// Encoded as `Span.attributes`.
+    pub(crate) bytes: &'a [u8],
+    pub(crate) recorded: u64,
+    pub(crate) dynamic: bool,
+    pub(crate) count: u32,
+    pub(crate) dropped: u32,
+}
+
+/// The causes of an error, outermost first; bounded, because a foreign chain may be a ring.
+fn sources<'e>(
+    error: &'e (dyn Error + 'static),
+) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    let mut next = error.source();
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
+    .take(64)
+}

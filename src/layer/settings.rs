@@ -1,0 +1,70 @@
+//! Settings in the form in which the callbacks need them.
+
+use crate::config::{CaptureConfig, SpanLimits};
+use crate::context::IdGenerator;
+use crate::sampler::Sampler;
+use crate::wire::field::ValueLimit;
+
+/// Who decides; the specification's default (SMP-2) needs no call.
+pub(crate) enum Sampling {
+    ParentOrAlways,
+    Sampler(Box<dyn Sampler>),
+}
+
+/// Who makes ids; the default needs no dynamic call.
+pub(crate) enum Ids {
+    Random,
+    Generator(Box<dyn IdGenerator>),
+}
+
+/// What to record, how much of it, and whether at all.
+pub(crate) struct Settings {
+    pub(super) capture: CaptureConfig,
+    pub(super) limits: Limits,
+    pub(super) fate: Fate,
+}
+
+/// What becomes of spans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// They are recorded and exported as they are sampled.
+    Exported,
+    /// They have an identity and a decision, and that is all.
+    Unseen,
+    /// There are none: contexts from elsewhere are passed on as they came (TR-16).
+    Disabled,
+}
+
+pub(super) struct Limits {
+    pub(super) value: ValueLimit,
+    pub(super) attributes: u32,
+    pub(super) events: u32,
+    pub(super) links: u32,
+    pub(super) event_attributes: u32,
+}
+
+impl Settings {
+    /// `max_value`: bytes after which a value that is being formatted is given up.
+    pub(crate) fn new(
+        capture: CaptureConfig,
+        limits: &SpanLimits,
+        max_value: usize,
+        fate: Fate,
+    ) -> Self {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self {
+            capture,
+            fate,
+            limits: Limits {
+                value: ValueLimit {
+                    length: limits.attribute_value_length_limit.unwrap_or(usize::MAX),
+                    bytes: max_value,
+                },
+                attributes: count(limits.attribute_count_limit),
+                events: count(limits.event_count_limit),
+                links: count(limits.link_count_limit),
+                event_attributes: count(limits.attributes_per_event_limit),
+            },
+        }
+    }
+}
