@@ -56,7 +56,7 @@ impl OpenSpans {
     /// The low bits of a slab's index are dense and used again at once, so the same few buckets
     /// stay warm; its generation, in the highest bits, is left out for that. Any other registry's
     /// ids are spread by their low bits too.
-    #[inline]
+    #[inline(always)]
     fn bucket(&self, id: u64) -> MutexGuard<'_, Spans> {
         let thread = (id >> THREAD_BITS) & 0x1fff;
         let at = id.wrapping_add(thread.wrapping_mul(0x9e5)) as usize % BUCKETS;
@@ -80,7 +80,7 @@ impl OpenSpans {
     }
 
     /// Works on a span under its bucket's lock: nothing foreign may run in `f`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with<R>(&self, id: u64, f: impl FnOnce(&mut OpenSpan) -> R) -> Option<R> {
         let mut bucket = self.bucket(id);
         let entry = bucket.open.iter_mut().find(|e| e.id == id)?;

@@ -302,7 +302,8 @@ struct Bounded<'a> {
 impl fmt::Write for Bounded<'_> {
     #[inline]
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        if s.len() > self.limit.saturating_sub(self.out.len()) {
+        // Both are lengths of what is in memory: their sum does not overflow.
+        if self.out.len() + s.len() > self.limit {
             return Err(fmt::Error);
         }
         self.out.extend_from_slice(s.as_bytes());

@@ -37,7 +37,7 @@ fn counts_are_exact_under_eight_threads() {
         let full = stats.dropped(DropReason::QueueFull);
         assert_eq!(stats.delivered + full, 250_000, "{stats}");
         let largest = fake.batches().iter().map(|b| b.spans).max();
-        assert!(largest <= Some(512));
+        assert!(largest <= Some(BatchConfig::default().max_export_batch_size));
     }
 }
 
