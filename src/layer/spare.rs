@@ -19,6 +19,7 @@ pub(super) const FIRST: usize = 512;
 const LARGEST_KEPT: usize = 4096;
 
 thread_local! {
+    #[expect(clippy::vec_box, reason = "a span moves by its pointer")]
     static MINE: RefCell<Vec<Box<OpenSpan>>> = const { RefCell::new(Vec::new()) };
 }
 
