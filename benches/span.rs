@@ -4,38 +4,32 @@
 //! this crate sampled and unsampled. The exporter counts and discards, so the queue never fills.
 //! Allocations and instructions: `benches/README.md`.
 
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    reason = "a benchmark, which may fail by panicking"
+)]
+
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use tracing::field::Empty;
 use tracing::{Dispatch, Instrument as _, dispatcher, info, info_span};
-use tracing_otlp::{Batch, Exporter, Outcome, sampler};
+use tracing_otlp::sampler;
 use tracing_subscriber::layer::{Identity, SubscriberExt as _};
 use tracing_subscriber::registry;
 
-struct Discard;
+use self::support::{Discard, pipeline};
 
-impl Exporter for Discard {
-    type Permit = ();
-
-    async fn ready(&self) {}
-
-    fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
-        std::future::ready(Outcome::delivered(batch.span_count() as u64))
-    }
-}
+mod support;
 
 /// The subscribers to compare, with what must outlive them.
 fn subscribers() -> Vec<(&'static str, Dispatch)> {
-    let build = |builder: tracing_otlp::OtlpBuilder| {
-        let (layer, guard) = builder
-            .without_env()
-            .with_exporter(Discard)
-            .build()
-            .expect("a pipeline");
+    let build = |builder| {
+        let (dispatch, guard) = pipeline(builder, Discard);
         // The pipeline lives as long as the process.
         std::mem::forget(guard);
-        Dispatch::new(registry().with(layer))
+        dispatch
     };
     vec![
         ("registry", Dispatch::new(registry())),

@@ -8,6 +8,7 @@
 //!
 //! Without an endpoint it starts the collector that tests use, inside this process, and prints what
 //! arrives there: real HTTP requests, real OTLP over gRPC, nothing made up.
+#![allow(clippy::print_stdout, reason = "an example shows what it did")]
 
 use std::error::Error;
 use std::time::Duration;

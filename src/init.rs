@@ -57,6 +57,7 @@ fn filter(directives: Option<&str>) -> Result<EnvFilter, Error> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

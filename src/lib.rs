@@ -85,6 +85,11 @@ mod diagnostics;
 mod error;
 #[cfg(not(tracing_otlp_loom))]
 mod export;
+/// Entrances for the fuzz targets; no part of the interface.
+#[cfg(all(any(test, all(fuzzing, feature = "testing")), not(tracing_otlp_loom)))]
+#[doc(hidden)]
+#[cfg_attr(test, allow(unreachable_pub, reason = "reached when fuzzing"))]
+pub mod fuzzing;
 #[cfg(not(tracing_otlp_loom))]
 mod guard;
 #[cfg(not(tracing_otlp_loom))]

@@ -1,5 +1,6 @@
 //! In the steady state the thread that records a span allocates nothing beyond the registry's own
 //! (which is nothing too), sampled or not, with fields, events and records.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
 mod capture;

@@ -1,5 +1,6 @@
 //! Eight threads record without pause, spans cross threads and are closed elsewhere; every span is
 //! delivered or counted under a reason, exactly (PAIN 26, 31).
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod capture;
 

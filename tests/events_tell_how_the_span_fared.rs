@@ -1,4 +1,5 @@
 //! Events become span events, and errors among them set status and exception (SPEC §6c).
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod capture;
 

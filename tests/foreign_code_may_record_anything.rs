@@ -1,6 +1,7 @@
 //! Values, samplers, id generators and other layers that themselves record spans and events, or
 //! read extensions, while ours works: nothing dead-locks, nothing panics, nothing gets lost
 //! (PAIN 11). Under a global default: in a scoped one `tracing` hides itself from its callbacks.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod capture;
 

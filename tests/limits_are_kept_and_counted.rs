@@ -1,4 +1,5 @@
 //! Limits of SPEC §2b, with what they cost counted on the wire (LIM-1 to LIM-3, PAIN 20).
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod capture;
 

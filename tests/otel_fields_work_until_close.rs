@@ -1,4 +1,5 @@
 //! `otel.name`, `otel.kind` and the status may change until the span closes (SPEC §6a, PAIN 35).
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod capture;
 

@@ -1,4 +1,5 @@
 //! When a span ends: at its last exit, not before its last event, else at its close (MIG-7, PAIN 38).
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod capture;
 

@@ -87,7 +87,7 @@ impl Clock {
     #[inline]
     pub(crate) fn nanos(&self, ticks: u64) -> u64 {
         let len = u128::from(self.tick_len.load(Ordering::Relaxed));
-        (u128::from(ticks) * len >> FRACTION_BITS) as u64
+        ((u128::from(ticks) * len) >> FRACTION_BITS) as u64
     }
 
     /// Unix nanoseconds of `tick`; one from before the anchor counts back from it.

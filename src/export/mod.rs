@@ -10,7 +10,7 @@ mod compress;
 mod console;
 mod delivery;
 mod dial;
-mod endpoint;
+pub(crate) mod endpoint;
 mod exchange;
 #[cfg(feature = "grpc")]
 mod grpc;

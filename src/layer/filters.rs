@@ -27,7 +27,10 @@ impl fmt::Write for Tail {
         const KEPT: usize = 64;
         self.0.push_str(s);
         if self.0.len() > 2 * KEPT {
-            let cut = self.0.ceil_char_boundary(self.0.len() - KEPT);
+            let mut cut = self.0.len() - KEPT;
+            while !self.0.is_char_boundary(cut) {
+                cut += 1;
+            }
             self.0.drain(..cut);
         }
         Ok(())

@@ -101,6 +101,7 @@ impl OpenSpans {
     }
 
     /// Takes all spans out.
+    #[expect(clippy::vec_box, reason = "a span moves by its pointer")]
     pub(crate) fn drain(&self) -> Vec<Box<OpenSpan>> {
         let mut all = Vec::new();
         for bucket in self.buckets.iter() {

@@ -18,6 +18,7 @@ const SHARED: usize = 1024;
 const LARGEST_KEPT: usize = 4096;
 
 thread_local! {
+    #[expect(clippy::vec_box, reason = "a span moves by its pointer")]
     static MINE: RefCell<Vec<Box<OpenSpan>>> = const { RefCell::new(Vec::new()) };
 }
 

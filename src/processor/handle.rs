@@ -259,11 +259,8 @@ impl BatchProcessor {
         &self.shared.counters
     }
 
-    pub(crate) fn budget(&self) -> &Arc<Budget> {
-        &self.shared.budget
-    }
-
     /// Whether a shutdown has come to its end.
+    #[cfg(test)]
     pub(crate) fn is_shut_down(&self) -> bool {
         self.shared.desk.is_closed()
     }

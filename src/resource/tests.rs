@@ -55,9 +55,11 @@ fn what_may_be_secret_is_asked_for() {
     let quiet = Resource::detect();
     assert_eq!(quiet.get("process.command_args"), None);
     assert_eq!(quiet.get("process.executable.path"), None);
-    let mut config = ResourceConfig::default();
-    config.command_args = true;
-    config.executable_path = true;
+    let config = ResourceConfig {
+        command_args: true,
+        executable_path: true,
+        ..ResourceConfig::default()
+    };
     let open = Resource::resolve(&config);
     let path = text(&open, "process.executable.path");
     assert!(path.ends_with(text(&open, "process.executable.name")));
@@ -69,11 +71,13 @@ fn what_may_be_secret_is_asked_for() {
 
 #[test]
 fn each_group_can_be_switched_off() {
-    let mut config = ResourceConfig::default();
-    config.instance_id = false;
-    config.process = false;
-    config.host = false;
-    config.os = false;
+    let config = ResourceConfig {
+        instance_id: false,
+        process: false,
+        host: false,
+        os: false,
+        ..ResourceConfig::default()
+    };
     let resource = Resource::resolve(&config);
     let keys: Vec<_> = resource.iter().map(|(key, _)| key).collect();
     assert_eq!(

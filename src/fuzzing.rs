@@ -1,0 +1,446 @@
+//! What the fuzz targets call, and the property tests below: any bytes in, no panic, no lie.
+//!
+//! Each function takes the fuzzer's bytes, does one thing that foreign input can reach, and
+//! asserts what must hold. opentelemetry-proto and prost are the second opinion.
+
+use std::ffi::OsString;
+
+use opentelemetry_proto::tonic::common::v1::{self as common, any_value};
+use opentelemetry_proto::tonic::trace::v1 as proto;
+use prost::Message as _;
+
+use crate::config::{ExporterConfig, OtlpConfig, Protocol};
+use crate::export::endpoint::Endpoint;
+use crate::wire::decode::{Scope, Span};
+use crate::wire::field::{EncodedKey, ValueLimit};
+use crate::wire::response::{PartialSuccess, RpcStatus};
+use crate::wire::span::{self, Kind, SpanHead, StatusCode};
+use crate::wire::{request, varint};
+
+/// Reads a span; where prost can read it too, both read the same.
+pub fn decode_span(bytes: &[u8]) {
+    let _ = Scope::decode(bytes);
+    let _ = request::count_spans(bytes);
+    let _ = request::each_span(bytes).map(Span::decode).count();
+    let _ = span::find_attribute(bytes, span::SPAN_ATTRIBUTE, b"key");
+    let _ = span::fields(bytes)
+        .filter_map(|f| span::key_of(f.1))
+        .count();
+    let (Some(ours), Ok(theirs)) = (Span::decode(bytes), proto::Span::decode(bytes)) else {
+        return;
+    };
+    // An id that is absent is zeros, or nothing.
+    assert!(theirs.trace_id.is_empty() || theirs.trace_id == ours.trace_id);
+    assert!(theirs.span_id.is_empty() || theirs.span_id == ours.span_id);
+    let parent = ours.parent_span_id.map(Vec::from).unwrap_or_default();
+    assert_eq!(parent, theirs.parent_span_id);
+    assert_eq!(ours.name, theirs.name);
+    assert_eq!(ours.trace_state, theirs.trace_state);
+    assert_eq!((ours.kind, ours.flags), (theirs.kind, theirs.flags));
+    let times = (theirs.start_time_unix_nano, theirs.end_time_unix_nano);
+    assert_eq!((ours.start_unix_nanos, ours.end_unix_nanos), times);
+    let status = theirs.status.unwrap_or_default();
+    assert_eq!(ours.status.message, status.message);
+    assert_eq!(ours.status.code, status.code);
+    assert_eq!(ours.attributes.len(), theirs.attributes.len());
+    for ((key, _), theirs) in ours.attributes.iter().zip(&theirs.attributes) {
+        assert_eq!(*key, theirs.key);
+    }
+    assert_eq!(ours.events.len(), theirs.events.len());
+    for (ours, theirs) in ours.events.iter().zip(&theirs.events) {
+        assert_eq!(ours.name, theirs.name);
+        assert_eq!(ours.attributes.len(), theirs.attributes.len());
+    }
+    assert_eq!(ours.links.len(), theirs.links.len());
+    assert_eq!(
+        (
+            ours.dropped_attributes,
+            ours.dropped_events,
+            ours.dropped_links
+        ),
+        (
+            theirs.dropped_attributes_count,
+            theirs.dropped_events_count,
+            theirs.dropped_links_count
+        )
+    );
+}
+
+/// Reads what an endpoint answers.
+pub fn response(bytes: &[u8]) {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+    let ours = PartialSuccess::decode(bytes);
+    if let (Some(ours), Ok(theirs)) = (ours, ExportTraceServiceResponse::decode(bytes)) {
+        let theirs = theirs.partial_success.unwrap_or_default();
+        assert_eq!(ours.rejected_spans, theirs.rejected_spans);
+        assert_eq!(ours.error_message, theirs.error_message);
+    }
+    if let Some(status) = RpcStatus::decode(bytes) {
+        // Text that is not UTF-8 grows threefold where it is replaced, and no more.
+        assert!(status.message.len() <= 3 * bytes.len());
+    }
+}
+
+/// Writes a span of attributes, events and links that the bytes choose, and has prost read it.
+pub fn encode(bytes: &[u8]) {
+    let mut choose = Choose(bytes);
+    let mut ours = Vec::new();
+    let mut theirs = proto::Span::default();
+    while !choose.0.is_empty() {
+        match choose.byte() % 8 {
+            0..6 => theirs
+                .attributes
+                .push(attribute(&mut choose, span::SPAN_ATTRIBUTE, &mut ours)),
+            6 => {
+                let mut event = Vec::new();
+                let time_unix_nano = choose.number();
+                let name = choose.text();
+                span::put_event_time(&mut event, time_unix_nano);
+                span::put_event_name(&mut event, &name);
+                let attributes = (0..choose.byte() % 4)
+                    .map(|_| attribute(&mut choose, span::EVENT_ATTRIBUTE, &mut event))
+                    .collect();
+                let dropped_attributes_count = choose.number() as u32;
+                span::put_event_dropped(&mut event, dropped_attributes_count);
+                varint::put_bytes(&mut ours, span::SPAN_EVENT, &event);
+                theirs.events.push(proto::span::Event {
+                    time_unix_nano,
+                    name,
+                    attributes,
+                    dropped_attributes_count,
+                });
+            }
+            _ => {
+                let (trace_id, span_id) = (choose.array(), choose.array());
+                let (trace_state, flags) = (choose.text(), choose.byte());
+                let mut link = Vec::new();
+                span::put_link(&mut link, trace_id, span_id, &trace_state, flags, false);
+                varint::put_bytes(&mut ours, span::SPAN_LINK, &link);
+                theirs.links.push(proto::span::Link {
+                    trace_id: trace_id.into(),
+                    span_id: span_id.into(),
+                    trace_state,
+                    flags: u32::from(flags) | 0x100,
+                    ..Default::default()
+                });
+            }
+        }
+    }
+    for attribute in &theirs.attributes {
+        let key = attribute.key.as_bytes();
+        assert!(span::find_attribute(&ours, span::SPAN_ATTRIBUTE, key).is_some());
+    }
+    let (trace_id, span_id) = (choose.array(), choose.array());
+    let (name, start, end) = (choose.text(), choose.number(), choose.number());
+    span::put_head(
+        &mut ours,
+        &SpanHead {
+            trace_id,
+            span_id,
+            parent_id: [0; 8],
+            parent_is_remote: false,
+            flags: 1,
+            trace_state: "",
+            name: &name,
+            kind: Kind::Server,
+            start,
+            end,
+            status: StatusCode::Unset,
+            status_message: "",
+            dropped_attributes: 0,
+            dropped_events: 0,
+            dropped_links: 0,
+        },
+    );
+    theirs.trace_id = trace_id.into();
+    theirs.span_id = span_id.into();
+    theirs.flags = 0x101;
+    theirs.kind = Kind::Server as i32;
+    theirs.name = name;
+    theirs.start_time_unix_nano = start;
+    theirs.end_time_unix_nano = end;
+    let read = proto::Span::decode(&ours[..]).map(|span| span.encode_to_vec());
+    // Bytes are compared, because a NaN equals nothing.
+    assert_eq!(read, Ok(theirs.encode_to_vec()));
+    assert!(Span::decode(&ours).is_some(), "ours can't be read by ours");
+    decode_span(&ours);
+}
+
+/// Writes one attribute, and gives what must be read.
+fn attribute(choose: &mut Choose<'_>, tag: u8, out: &mut Vec<u8>) -> common::KeyValue {
+    use any_value::Value;
+    const LIMIT: ValueLimit = ValueLimit {
+        length: usize::MAX,
+        bytes: usize::MAX,
+    };
+    let key = choose.text();
+    let encoded = EncodedKey::new(tag, &key);
+    let value = match choose.byte() % 7 {
+        0 => {
+            let text = choose.text();
+            encoded.put_str(out, &LIMIT, &text);
+            Value::StringValue(text)
+        }
+        1 => {
+            let text = choose.text();
+            assert!(encoded.put_fmt(out, &LIMIT, format_args!("{text}")));
+            Value::StringValue(text)
+        }
+        2 => {
+            let value = choose.number() as i64;
+            encoded.put_int(out, value);
+            Value::IntValue(value)
+        }
+        3 => {
+            let value = choose.byte() & 1 == 1;
+            encoded.put_bool(out, value);
+            Value::BoolValue(value)
+        }
+        4 => {
+            let value = f64::from_bits(choose.number());
+            encoded.put_double(out, value);
+            Value::DoubleValue(value)
+        }
+        5 => {
+            let bytes = choose.text().into_bytes();
+            encoded.put_bytes(out, &LIMIT, &bytes);
+            Value::BytesValue(bytes)
+        }
+        _ => {
+            let texts: Vec<String> = (0..choose.byte() % 4).map(|_| choose.text()).collect();
+            encoded.put_strings(out, &LIMIT, texts.iter().map(String::as_str));
+            let values = texts.into_iter().map(Value::StringValue).map(any_value);
+            Value::ArrayValue(common::ArrayValue {
+                values: values.collect(),
+            })
+        }
+    };
+    common::KeyValue {
+        key,
+        value: Some(any_value(value)),
+        ..Default::default()
+    }
+}
+
+fn any_value(value: any_value::Value) -> common::AnyValue {
+    common::AnyValue { value: Some(value) }
+}
+
+/// Reads settings from variables, one a line: the first byte says which.
+pub fn settings(bytes: &[u8]) {
+    let lines: Vec<(&str, OsString)> = bytes
+        .split(|b| *b == b'\n')
+        .filter_map(|line| {
+            let (which, value) = line.split_first()?;
+            let name = VARIABLES[usize::from(*which) % VARIABLES.len()];
+            Some((name, os_string(value)))
+        })
+        .collect();
+    let mut config = OtlpConfig::from_source(|asked| {
+        let line = lines.iter().find(|(name, _)| *name == asked)?;
+        Some(line.1.clone())
+    });
+    for warning in &config.warnings {
+        let line = warning.to_string();
+        assert!(!line.contains(['\n', '\r', '\u{1b}', '\0']), "{line:?}");
+        assert!(line.len() < 1500, "{} bytes", line.len());
+    }
+    // Only a key without its certificate is a mistake that variables can make.
+    if config.exporter.client_key.is_some() != config.exporter.client_certificate.is_some() {
+        assert!(config.validate().is_err());
+        config.exporter.client_key = None;
+        config.exporter.client_certificate = None;
+    }
+    assert_eq!(config.validate().map_err(|e| e.to_string()), Ok(()));
+}
+
+#[cfg(unix)]
+fn os_string(bytes: &[u8]) -> OsString {
+    use std::os::unix::ffi::OsStringExt as _;
+    OsString::from_vec(bytes.to_vec())
+}
+
+#[cfg(not(unix))]
+fn os_string(bytes: &[u8]) -> OsString {
+    String::from_utf8_lossy(bytes).into_owned().into()
+}
+
+/// Variables with rules of their own; the signal's twins share them.
+const VARIABLES: &[&str] = &[
+    "OTEL_SDK_DISABLED",
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_SERVICE_NAME",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_CONFIG_FILE",
+    "OTEL_BSP_SCHEDULE_DELAY",
+    "OTEL_BSP_EXPORT_TIMEOUT",
+    "OTEL_BSP_MAX_QUEUE_SIZE",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_EVENT_COUNT_LIMIT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_INSECURE",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+    "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
+    "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+];
+
+/// Resolves an endpoint; what is given back can be dialled, what is refused shows no password.
+pub fn endpoint(bytes: &[u8]) {
+    let mut choose = Choose(bytes);
+    let choice = choose.byte();
+    let url = String::from_utf8_lossy(choose.0).into_owned();
+    let mut config = ExporterConfig {
+        insecure: choice & 1 == 1,
+        protocol: match choice >> 1 & 3 {
+            0 => None,
+            1 => Some(Protocol::Grpc),
+            _ => Some(Protocol::HttpProtobuf),
+        },
+        ..ExporterConfig::default()
+    };
+    if choice & 8 == 0 {
+        config.endpoint = Some(url);
+    } else {
+        config.traces_endpoint = Some(url);
+    }
+    match Endpoint::resolve(&config) {
+        Ok(endpoint) => {
+            assert!(!endpoint.host.is_empty() && endpoint.port > 0);
+            assert!(!endpoint.host.contains(['@', '/', '?', '#']));
+            let tls = endpoint.uri.scheme_str() == Some("https");
+            assert_eq!(tls, endpoint.tls);
+            assert!(endpoint.uri.path().starts_with('/'));
+            assert!(!endpoint.address().is_empty());
+        }
+        Err(error) => assert!(error.is_config()),
+    }
+}
+
+/// Numbers, texts and choices out of bytes; zeros when they run out.
+struct Choose<'a>(&'a [u8]);
+
+impl<'a> Choose<'a> {
+    fn take(&mut self, len: usize) -> &'a [u8] {
+        let (front, rest) = self.0.split_at(len.min(self.0.len()));
+        self.0 = rest;
+        front
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.take(1).first().copied().unwrap_or_default()
+    }
+
+    fn array<const N: usize>(&mut self) -> [u8; N] {
+        let mut out = [0; N];
+        for (to, from) in out.iter_mut().zip(self.take(N)) {
+            *to = *from;
+        }
+        out
+    }
+
+    /// Small ones often: their length in bytes is chosen too.
+    fn number(&mut self) -> u64 {
+        let mut out = [0; 8];
+        let len = usize::from(self.byte() % 9);
+        for (to, from) in out.iter_mut().zip(self.take(len)) {
+            *to = *from;
+        }
+        u64::from_le_bytes(out)
+    }
+
+    /// Short and long ones: lengths of one byte and of more are written by different code.
+    fn text(&mut self) -> String {
+        let len = usize::from(self.byte());
+        let repeat = if len == 255 { 100 } else { 1 };
+        String::from_utf8_lossy(self.take(len)).repeat(repeat)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bytes that look like protobuf more often than chance has it.
+    fn messages() -> impl Strategy<Value = Vec<u8>> {
+        let field = (1u8..17, any::<bool>(), vec(any::<u8>(), 0..40)).prop_map(
+            |(number, is_message, content)| {
+                let mut out = Vec::new();
+                if is_message {
+                    varint::put_bytes(&mut out, number << 3 | varint::LEN, &content);
+                } else {
+                    varint::put(&mut out, u64::from(number << 3));
+                    varint::put(&mut out, content.len() as u64);
+                }
+                out
+            },
+        );
+        prop_oneof![
+            vec(any::<u8>(), 0..200),
+            vec(field, 0..8).prop_map(|f| f.concat())
+        ]
+    }
+
+    /// URLs that are nearly right.
+    fn urls() -> impl Strategy<Value = Vec<u8>> {
+        let scheme = prop_oneof![Just(""), Just("http://"), Just("HTTPS://"), Just("://")];
+        let url = (
+            scheme,
+            "([a-z@.:\\[\\]%-]{0,8}|\\PC{0,4})",
+            "(:[0-9]{0,6})?",
+            "[/?#%].{0,9}|",
+        );
+        (any::<u8>(), url).prop_map(|(choice, (scheme, host, port, path))| {
+            let mut out = vec![choice];
+            out.extend_from_slice(format!("{scheme}{host}{port}{path}").as_bytes());
+            out
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_as_a_span(bytes in messages()) {
+            decode_span(&bytes);
+        }
+
+        #[test]
+        fn any_bytes_as_an_answer(bytes in messages()) {
+            response(&bytes);
+        }
+
+        #[test]
+        fn any_span_is_read_by_others(bytes in vec(any::<u8>(), 0..600)) {
+            encode(&bytes);
+        }
+
+        #[test]
+        fn any_settings(lines in vec((any::<u8>(), "\\PC{0,24}|[0-9.]{1,24}"), 0..8)) {
+            let lines = lines.iter().map(|(which, value)| {
+                let mut line = vec![*which];
+                line.extend_from_slice(value.as_bytes());
+                line
+            });
+            settings(&lines.collect::<Vec<_>>().join(&b'\n'));
+        }
+
+        #[test]
+        fn settings_of_any_bytes(bytes in vec(any::<u8>(), 0..200)) {
+            settings(&bytes);
+        }
+
+        #[test]
+        fn any_endpoint(bytes in prop_oneof![urls(), vec(any::<u8>(), 0..60)]) {
+            endpoint(&bytes);
+        }
+    }
+}
