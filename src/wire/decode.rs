@@ -330,5 +330,5 @@ fn id<const N: usize>(field: Field<'_>) -> Option<Option<[u8; N]>> {
 /// Lists within lists beyond this are refused: ours end at 64 (LIM-1), and the stack is finite.
 const MAX_DEPTH: usize = 80;
 
-#[cfg(test)]
+#[cfg(all(test, not(tracing_otlp_loom)))]
 mod tests;

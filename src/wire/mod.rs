@@ -11,6 +11,6 @@ pub(crate) mod span;
 pub(crate) mod value;
 pub(crate) mod varint;
 
-#[cfg(test)]
+#[cfg(all(test, not(tracing_otlp_loom)))]
 #[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 mod tests;

@@ -139,7 +139,7 @@ impl<'a> From<&'a str> for ValueRef<'a> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(tracing_otlp_loom)))]
 #[allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use opentelemetry_proto::tonic::common::v1::{

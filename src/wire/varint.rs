@@ -60,7 +60,7 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(tracing_otlp_loom)))]
 mod tests {
     use super::*;
 
