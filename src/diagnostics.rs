@@ -66,6 +66,9 @@ pub(crate) struct Diagnostics {
     last_error: Option<(SystemTime, String)>,
     /// Requests that had ended well when the last error came.
     ok_before: u64,
+    /// Why nothing can be sent just now.
+    trouble: Option<String>,
+    reach: Reach,
     restarts: Episode,
 }
 
@@ -82,6 +85,8 @@ impl Diagnostics {
             errors: 0,
             last_error: None,
             ok_before: 0,
+            trouble: None,
+            reach: Reach::default(),
             restarts: Episode::default(),
         }
     }
@@ -99,8 +104,20 @@ impl Diagnostics {
         let stats = self.counters.snapshot();
         self.warn_once();
         self.observe_restarts(now, &stats);
+        self.observe_reach(now);
         self.observe_outage(now, &stats);
         self.observe_loss(now, stats);
+    }
+
+    /// Takes note of why nothing can be sent just now, or that it can.
+    pub(crate) fn hear_of_trouble(&mut self, trouble: Option<String>) {
+        if let Some(error) = &trouble {
+            self.note_error(&self.counters.snapshot());
+            self.counters.set_last_error(error.clone());
+            // It has words of its own.
+            self.last_error = self.counters.snapshot().last_error;
+        }
+        self.trouble = trouble;
     }
 
     /// The last words: losses that were not spoken of yet.
@@ -137,13 +154,39 @@ impl Diagnostics {
         }
     }
 
-    fn observe_outage(&mut self, now: Instant, stats: &Stats) {
+    fn observe_reach(&mut self, now: Instant) {
+        let said = self.reach.observe(now, self.trouble.is_some());
+        let error = self.trouble.as_deref();
+        match said {
+            None => {}
+            Some(Word::Lost) => {
+                self.voice.speak(|| {
+                    warn!(target: TARGET, error, "the endpoint cannot be reached, spans wait in the queue; {ENDPOINT}");
+                });
+            }
+            Some(Word::StillLost) => {
+                self.voice.speak(|| {
+                    warn!(target: TARGET, error, "the endpoint still cannot be reached; {ENDPOINT}");
+                });
+            }
+            Some(Word::Found) => {
+                self.voice
+                    .speak(|| info!(target: TARGET, "the endpoint is reachable again"));
+            }
+        }
+    }
+
+    fn note_error(&mut self, stats: &Stats) {
         let at = |error: &Option<(SystemTime, String)>| error.as_ref().map(|(at, _)| *at);
         if at(&stats.last_error) != at(&self.last_error) {
             self.errors += 1;
             self.last_error.clone_from(&stats.last_error);
             self.ok_before = stats.requests_ok;
         }
+    }
+
+    fn observe_outage(&mut self, now: Instant, stats: &Stats) {
+        self.note_error(stats);
         let works = stats.requests_ok > self.ok_before;
         let said = self.outage.observe(now, self.errors, works);
         let error = self.last_error.as_ref().map(|(_, error)| error.as_str());
@@ -212,6 +255,8 @@ impl Diagnostics {
     }
 }
 
+const ENDPOINT: &str = "check OTEL_EXPORTER_OTLP_ENDPOINT and that it is up";
+
 /// What a user can do about losses for `reason`.
 fn cure(reason: DropReason) -> &'static str {
     match reason {
@@ -279,6 +324,38 @@ impl Episode {
             return Some(Say::GoesOn(new));
         }
         None
+    }
+}
+
+/// Whether the endpoint can be reached. However often that changes, it makes two lines a minute.
+#[derive(Debug, Default)]
+struct Reach {
+    told_lost: bool,
+    /// When it was last said that it is lost.
+    spoke: Option<Instant>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Word {
+    Lost,
+    StillLost,
+    Found,
+}
+
+impl Reach {
+    fn observe(&mut self, now: Instant, is_lost: bool) -> Option<Word> {
+        if !is_lost {
+            return std::mem::take(&mut self.told_lost).then_some(Word::Found);
+        }
+        let spoke_lately = |at| now.saturating_duration_since(at) < REPEAT;
+        if self.spoke.is_some_and(spoke_lately) {
+            return None;
+        }
+        self.spoke = Some(now);
+        match std::mem::replace(&mut self.told_lost, true) {
+            true => Some(Word::StillLost),
+            false => Some(Word::Lost),
+        }
     }
 }
 

@@ -189,9 +189,13 @@ pub(crate) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue
     if is_reserved(&name) {
         return Err(format!("the exporter sets `{name}` itself"));
     }
-    let mut value = HeaderValue::from_str(value).map_err(|_| {
-        format!("the value of `{name}` holds a character that no header may: use visible ASCII")
-    })?;
+    // `from_str` also takes what is not ASCII, which gRPC does not.
+    let mut value = HeaderValue::from_str(value)
+        .ok()
+        .filter(|value| value.to_str().is_ok())
+        .ok_or_else(|| {
+            format!("the value of `{name}` holds a character that no header may: use visible ASCII")
+        })?;
     value.set_sensitive(true);
     Ok((name, value))
 }

@@ -143,6 +143,53 @@ fn an_outage_is_not_over_before_something_got_through() {
     assert_eq!(rig.at(101), ["INFO failed=0 exporting spans works again"]);
 }
 
+/// A wrong endpoint is told once, then once a minute, whatever the reading of requests says.
+#[test]
+fn an_endpoint_that_cannot_be_reached_is_told_once_a_minute() {
+    let mut rig = Rig::listening(&[]);
+    let trouble = || Some("cannot connect to 127.0.0.1:9: refused".to_owned());
+    let mut said = Vec::new();
+    for second in 0..150 {
+        rig.diagnostics.hear_of_trouble(trouble());
+        said.extend(rig.at(second));
+    }
+    assert_eq!(said.len(), 3, "{said:#?}");
+    assert!(said[0].starts_with("WARN error="), "{said:#?}");
+    assert!(said[0].contains("127.0.0.1:9: refused") && said[0].contains("ENDPOINT"));
+    assert!(said[1].contains("still") && said[2].contains("still"));
+    let (_, error) = rig.counters.snapshot().last_error.unwrap();
+    assert!(error.contains("127.0.0.1:9"));
+    rig.diagnostics.hear_of_trouble(None);
+    assert_eq!(rig.at(150), ["INFO the endpoint is reachable again"]);
+    assert!(rig.at(151).is_empty());
+}
+
+/// One that comes and goes each second says no more.
+#[test]
+fn an_endpoint_that_flaps_makes_two_lines_a_minute() {
+    let mut rig = Rig::listening(&[]);
+    let mut said = Vec::new();
+    for second in 0..180 {
+        let lost = second % 2 == 0;
+        rig.diagnostics
+            .hear_of_trouble(lost.then(|| "refused".to_owned()));
+        said.extend(rig.at(second));
+    }
+    assert_eq!(said.len(), 6, "{said:#?}");
+}
+
+/// What a request had to say is not lost among troubles of the endpoint.
+#[test]
+fn trouble_does_not_hide_a_failed_request() {
+    let mut rig = Rig::listening(&[]);
+    rig.counters.set_last_error("status 400".into());
+    rig.diagnostics.hear_of_trouble(Some("refused".into()));
+    let said = rig.at(0);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(said[0].contains("cannot be reached"), "{said:#?}");
+    assert!(said[1].contains("exporting spans fails"), "{said:#?}");
+}
+
 /// They are there before the subscriber is: kept, then said once.
 #[test]
 fn what_there_is_to_say_waits_for_a_listener() {

@@ -203,7 +203,8 @@ impl Exporter for OtlpClient {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.inner.lock_trouble().clone()
+        // What went wrong with a request is no trouble as long as others get through.
+        (!self.inner.transport.is_up()).then(|| self.inner.lock_trouble().clone())?
     }
 }
 

@@ -133,10 +133,12 @@ impl BatchProcessor {
         let max_spans = batch.max_export_batch_size.clamp(1, queue);
         let max_bytes = BATCH_BYTES.min(budget.limit() / 4).max(1);
         let at_once = batch.schedule_delay.is_zero();
+        // No delay: the first span completes a batch, and the clock has little to add.
+        let due = if at_once { 1 } else { max_spans };
         let settings = Settings {
             max_spans,
             max_bytes,
-            // No delay: the first span completes a batch, and the clock has little to add.
+            due,
             delay: if at_once {
                 Duration::from_secs(1)
             } else {
@@ -146,7 +148,7 @@ impl BatchProcessor {
         };
         let bounds = Bounds {
             spans: queue,
-            batch: max_spans,
+            batch: due,
             batch_bytes: max_bytes,
         };
         let wake = Arc::new(Wake::new());

@@ -30,6 +30,8 @@ pub(super) struct Settings {
     pub(super) max_spans: usize,
     /// Bytes of a batch, unless a single span is larger.
     pub(super) max_bytes: usize,
+    /// How many waiting spans, or as much of a batch's bytes, are sent without delay.
+    pub(super) due: usize,
     pub(super) delay: Duration,
     pub(super) export_timeout: Option<Duration>,
 }
@@ -56,6 +58,8 @@ pub(super) struct Worker<E: Exporter> {
     /// When the schedule delay is over.
     next_tick: Instant,
     promises: Promises,
+    /// When to ask the exporter why it gives no permit; `None`: it is not being waited for.
+    next_question: Option<Instant>,
     finishing: bool,
     /// The pause after a panic, and when it ends.
     backoff: Duration,
@@ -71,6 +75,9 @@ const MIN_BACKOFF: Duration = Duration::from_millis(10);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 /// How long sends that the exporter was told to cut short may take to say what became of them.
 const LAST_WORDS: Duration = Duration::from_millis(30);
+/// How long a permit may take before the exporter is asked why, and how often from then on.
+const QUESTION: Duration = Duration::from_millis(200);
+const QUESTION_AGAIN: Duration = Duration::from_secs(1);
 /// The longest sleep: losses are noticed in time also with a long schedule delay.
 const LOOK_UP: Duration = Duration::from_secs(5);
 
@@ -100,6 +107,7 @@ impl<E: Exporter> Worker<E> {
             drained: Vec::new(),
             send_upto: 0,
             promises: Promises::default(),
+            next_question: None,
             finishing: false,
             backoff: Duration::ZERO,
             resume_at: now,
@@ -145,13 +153,13 @@ impl<E: Exporter> Worker<E> {
                 return Act::Send;
             }
             let staged = self.staged_load();
-            let missing = self.settings.max_spans.saturating_sub(staged).max(1);
+            let missing = self.settings.due.saturating_sub(staged).max(1);
             if self.shared.wake.arm(missing) {
                 self.event().await;
                 self.shared.wake.disarm();
             } else {
                 self.drain(false);
-                // A batch's worth has come together, by spans or by bytes.
+                // What is due has come together, by spans or by bytes.
                 self.send_upto = self.send_upto.max(self.staging.start() + 1);
                 self.next_tick = later(Instant::now(), self.settings.delay);
             }
@@ -160,6 +168,16 @@ impl<E: Exporter> Worker<E> {
 
     /// The right to send a batch. Until it is given, spans stay in the bounded queue.
     async fn permit(&mut self) -> Option<E::Permit> {
+        self.next_question = Some(later(Instant::now(), QUESTION));
+        let permit = self.next_permit().await;
+        self.next_question = None;
+        if permit.is_some() {
+            self.diagnostics.hear_of_trouble(None);
+        }
+        permit
+    }
+
+    async fn next_permit(&mut self) -> Option<E::Permit> {
         let exporter = Arc::clone(&self.exporter);
         let resume_at = self.resume_at;
         let mut ready = pin!(async move {
@@ -246,8 +264,20 @@ impl<E: Exporter> Worker<E> {
             self.next_second = later(now, Duration::from_secs(1));
             call();
         }
+        if self.next_question.is_some_and(|at| now >= at) {
+            self.next_question = Some(later(now, QUESTION_AGAIN));
+            self.ask_for_trouble();
+        }
         self.promises.keep(self.settled_upto(), now);
         self.diagnostics.observe(now);
+    }
+
+    /// Asks the exporter why nothing can be sent: no outcome tells of an endpoint that is not there.
+    fn ask_for_trouble(&mut self) {
+        let exporter = Arc::clone(&self.exporter);
+        // A foreign method: it may panic.
+        let trouble = catch_unwind(AssertUnwindSafe(|| exporter.trouble()));
+        self.diagnostics.hear_of_trouble(trouble.ok().flatten());
     }
 
     fn accept(&mut self, ticket: Arc<Ticket>) {
@@ -289,8 +319,7 @@ impl<E: Exporter> Worker<E> {
 
     fn is_due(&self) -> bool {
         self.staging.spans() > 0
-            && (self.staging.start() < self.send_upto
-                || self.staged_load() >= self.settings.max_spans)
+            && (self.staging.start() < self.send_upto || self.staged_load() >= self.settings.due)
     }
 
     fn is_over(&self) -> bool {
@@ -306,7 +335,7 @@ impl<E: Exporter> Worker<E> {
     async fn event(&mut self) {
         let ticket = self.promises.deadline();
         let second = self.every_second.is_some().then_some(self.next_second);
-        let until = [ticket, second]
+        let until = [ticket, second, self.next_question]
             .into_iter()
             .flatten()
             .fold(self.next_tick, Instant::min)
@@ -337,6 +366,9 @@ impl<E: Exporter> Worker<E> {
     async fn finish(&mut self) {
         self.finishing = true;
         let in_time = self.staging.spans() == 0 && self.flights.is_empty();
+        if !in_time {
+            self.ask_for_trouble();
+        }
         // A foreign method: may panic, may say nothing.
         let exporter = Arc::clone(&self.exporter);
         let _ = catch_unwind(AssertUnwindSafe(|| exporter.shutdown()));

@@ -189,6 +189,8 @@ fn key_value(bytes: &[u8], depth: usize) -> Option<(&str, Value<'_>)> {
         match number {
             1 => out.0 = field.text()?,
             2 => out.1.merge(field.bytes()?, depth)?,
+            // An index into a table of strings, which traces do not have.
+            3 => drop(field.varint()?),
             _ => {}
         }
         Some(())
@@ -237,6 +239,8 @@ impl<'a> Value<'a> {
                     *self = Self::Map(list);
                 }
                 7 => *self = Self::Bytes(field.bytes()?),
+                // As in `key_value`.
+                8 => drop(field.varint()?),
                 _ => {}
             }
             Some(())

@@ -38,6 +38,7 @@ struct State {
     shut: Semaphore,
     answer: Mutex<Answer>,
     panics_in_ready: AtomicUsize,
+    trouble: Mutex<Option<String>>,
     batches: Mutex<Vec<Seen>>,
     shutdowns: AtomicUsize,
 }
@@ -58,6 +59,7 @@ impl Fake {
             shut: Semaphore::new(0),
             answer: Mutex::new(answer),
             panics_in_ready: AtomicUsize::new(0),
+            trouble: Mutex::default(),
             batches: Mutex::default(),
             shutdowns: AtomicUsize::new(0),
         }))
@@ -86,6 +88,10 @@ impl Fake {
 
     pub(crate) fn panic_in_ready(&self, times: usize) {
         self.0.panics_in_ready.store(times, Ordering::Relaxed);
+    }
+
+    pub(crate) fn have_trouble(&self, trouble: &str) {
+        *lock(&self.0.trouble) = Some(trouble.to_owned());
     }
 
     pub(crate) fn batches(&self) -> Vec<Seen> {
@@ -152,6 +158,10 @@ impl Exporter for Fake {
     fn shutdown(&self) {
         self.0.shutdowns.fetch_add(1, Ordering::Relaxed);
         self.0.shut.add_permits(1 << 20);
+    }
+
+    fn trouble(&self) -> Option<String> {
+        lock(&self.0.trouble).clone()
     }
 }
 

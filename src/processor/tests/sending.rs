@@ -303,3 +303,44 @@ fn the_worker_calls_its_housekeeper_and_speaks_where_it_is_told() {
     assert!(said().contains("tracing_otlp"), "{}", said());
     until("two calls", || calls.load(Ordering::Relaxed) >= 2);
 }
+
+/// Without a delay the first span is a batch: neither a flush nor the clock has to come first.
+#[test]
+fn without_a_delay_each_span_goes_at_once() {
+    let fake = Fake::new(4, Answer::Deliver);
+    let processor = fake.start(&BatchConfig {
+        schedule_delay: Duration::ZERO,
+        ..quiet(1000, 512)
+    });
+    // The clock would be no faster than a second a span.
+    let begun = Instant::now();
+    for sent in 1..=10 {
+        push(&processor, SCOPE, 1);
+        until("sent at once", || fake.spans() == sent);
+    }
+    assert!(begun.elapsed() < ms(5000), "{:?}", begun.elapsed());
+    // What comes while no permit is free still goes in batches.
+    let slow = Fake::new(0, Answer::Deliver);
+    let processor = slow.start(&BatchConfig {
+        schedule_delay: Duration::ZERO,
+        ..quiet(1000, 512)
+    });
+    push(&processor, SCOPE, 700);
+    slow.give_permits(1);
+    until("all", || slow.spans() == 700);
+    assert!(slow.batches().len() <= 3, "{}", slow.batches().len());
+}
+
+/// No outcome tells why no permit comes: the exporter is asked.
+#[test]
+fn what_keeps_an_exporter_from_being_ready_is_known() {
+    let fake = Fake::new(0, Answer::Deliver);
+    fake.have_trouble("the line is dead");
+    let processor = fake.start(&quiet(100, 1));
+    push(&processor, SCOPE, 1);
+    until("the last error", || {
+        let error = processor.stats().last_error;
+        error.is_some_and(|(_, error)| error == "the line is dead")
+    });
+    assert_eq!(account(&processor, 1).queued, 1);
+}
