@@ -35,7 +35,7 @@ pub struct Collector {
     /// Ends the thread when dropped or cancelled.
     stop: CancellationToken,
     /// Says, by closing, that the thread is done and all sockets are closed.
-    stopped: mpsc::Receiver<()>,
+    stopped: Mutex<mpsc::Receiver<()>>,
 }
 
 /// The listeners and connections of one time of being online.
@@ -203,7 +203,7 @@ impl Drop for Collector {
     fn drop(&mut self) {
         self.stop.cancel();
         // Ends by the thread's end; the limit is for a machine that stands still.
-        let _ = self.stopped.recv_timeout(LIMIT);
+        let _ = lock(&self.stopped).recv_timeout(LIMIT);
     }
 }
 
@@ -217,6 +217,12 @@ impl fmt::Debug for Collector {
             .finish_non_exhaustive()
     }
 }
+
+/// Shared between tasks in an `Arc`.
+const _: fn() = || {
+    fn promised<T: Send + Sync + 'static>() {}
+    promised::<Collector>();
+};
 
 /// Settings of a [`Collector`].
 #[derive(Clone)]
@@ -310,7 +316,7 @@ impl CollectorBuilder {
             tls: self.tls,
             online: Mutex::new(None),
             stop,
-            stopped,
+            stopped: Mutex::new(stopped),
         };
         let online = collector.serve(listeners);
         *lock(&collector.online) = Some(online);
