@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue};
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
 use super::delivery::Delivery;
 use super::dial::Dialer;
 use super::endpoint::Endpoint;
 use super::limiter::{ConcurrencyLimiter, ConcurrencyPermit};
+use super::link::Link;
 use super::retry::{Backoff, jitter};
 use super::tls::Tls;
 use super::transport::Transport;
@@ -43,17 +43,12 @@ pub struct OtlpClient {
 }
 
 #[derive(Debug)]
-pub(super) struct Inner {
-    pub(super) transport: Transport,
-    pub(super) config: ExporterConfig,
-    /// The longest a send may take in all, also while nothing can be sent.
-    pub(super) cap: Option<Duration>,
-    pub(super) cancel: CancellationToken,
+struct Inner {
+    link: Link,
     limiter: ConcurrencyLimiter,
     under_way: Mutex<usize>,
     /// Told when nothing is under way any more.
     idle: Condvar,
-    trouble: Mutex<Option<String>>,
 }
 
 impl OtlpClient {
@@ -89,14 +84,10 @@ impl OtlpClient {
         let limiter = ConcurrencyLimiter::new(config.max_concurrent_exports);
         Ok(Self {
             inner: Arc::new(Inner {
-                transport,
-                config,
-                cap,
-                cancel: CancellationToken::new(),
+                link: Link::new(transport, config, cap),
                 limiter,
                 under_way: Mutex::new(0),
                 idle: Condvar::new(),
-                trouble: Mutex::new(None),
             }),
         })
     }
@@ -109,17 +100,22 @@ impl OtlpClient {
     /// [`Error::is_export`] if the endpoint cannot be reached within
     /// [`connect_timeout`](ExporterConfig::connect_timeout).
     pub async fn initialize(&self) -> Result<(), Error> {
-        if self.inner.transport.is_connected() {
+        if self.inner.link.transport.is_connected() {
             return Ok(());
         }
-        self.inner.transport.connect().await.map_err(Error::export)
+        self.inner
+            .link
+            .transport
+            .connect()
+            .await
+            .map_err(Error::export)
     }
 
     /// Sends a batch, retries included, and says what became of each of its spans.
     pub async fn send(&self, batch: Batch) -> Outcome {
         let _under_way = UnderWay::new(Arc::clone(&self.inner));
-        let outcome = Delivery::new(&self.inner).deliver(batch).await;
-        self.inner.note(outcome.error.clone());
+        let outcome = Delivery::new(&self.inner.link).deliver(batch).await;
+        self.inner.link.note(outcome.error.clone());
         outcome
     }
 
@@ -144,7 +140,7 @@ impl OtlpClient {
         }
         let all_done = *under_way == 0;
         drop(under_way);
-        self.inner.cancel.cancel();
+        self.inner.link.cancel.cancel();
         match all_done {
             true => Ok(()),
             false => Err(Error::timeout("the client's shutdown", timeout)),
@@ -158,17 +154,17 @@ impl OtlpClient {
 
     /// Waits until there is a connection, however long that takes.
     async fn connected(&self) {
-        let inner = &self.inner;
+        let link = &self.inner.link;
         let mut backoff = Backoff::new(&RetryConfig {
             initial_backoff: Duration::from_millis(100),
             multiplier: 2.0,
-            ..inner.config.retry.clone()
+            ..link.config.retry.clone()
         });
-        while !inner.transport.is_up() {
-            match inner.transport.connect().await {
-                Ok(()) => inner.note(None),
+        while !link.transport.is_up() {
+            match link.transport.connect().await {
+                Ok(()) => link.note(None),
                 Err(message) => {
-                    inner.note(Some(message));
+                    link.note(Some(message));
                     sleep(backoff.wait(None, jitter())).await;
                 }
             }
@@ -199,26 +195,18 @@ impl Exporter for OtlpClient {
     }
 
     fn shutdown(&self) {
-        self.inner.cancel.cancel();
+        self.inner.link.cancel.cancel();
     }
 
     fn trouble(&self) -> Option<String> {
         // What went wrong with a request is no trouble as long as others get through.
-        (!self.inner.transport.is_up()).then(|| self.inner.lock_trouble().clone())?
+        self.inner.link.trouble()
     }
 }
 
 impl Inner {
     fn lock_under_way(&self) -> MutexGuard<'_, usize> {
         self.under_way.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    fn lock_trouble(&self) -> MutexGuard<'_, Option<String>> {
-        self.trouble.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    pub(super) fn note(&self, trouble: Option<String>) {
-        *self.lock_trouble() = trouble;
     }
 }
 

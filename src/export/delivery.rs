@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use super::batch::Batch;
-use super::client::Inner;
 use super::exchange::{Answer, Request, Sent};
+use super::link::Link;
 use super::retry::{Backoff, jitter};
 use super::status::Verdict;
 use super::{Outcome, compress};
@@ -26,7 +26,7 @@ const SMALL: usize = 64 << 10;
 const MARGIN: Duration = Duration::from_millis(200);
 
 pub(super) struct Delivery<'a> {
-    inner: &'a Inner,
+    link: &'a Link,
     began: Instant,
     /// What is left of the deadline; `None`: there is none.
     left: Option<Duration>,
@@ -41,11 +41,11 @@ enum End {
 }
 
 impl<'a> Delivery<'a> {
-    pub(super) fn new(inner: &'a Inner) -> Self {
+    pub(super) fn new(link: &'a Link) -> Self {
         Self {
-            inner,
+            link,
             began: Instant::now(),
-            left: inner.config.timeout,
+            left: link.config.timeout,
             retries: 0,
         }
     }
@@ -63,7 +63,7 @@ impl<'a> Delivery<'a> {
                 continue;
             }
             let len = batch.encoded_len();
-            let limit = self.inner.config.max_request_size;
+            let limit = self.link.config.max_request_size;
             let end = if len > limit {
                 let message =
                     format!("a span of {len} bytes is more than a request may have, {limit}");
@@ -95,7 +95,7 @@ impl<'a> Delivery<'a> {
 
     /// Tries until the endpoint took it, or it is clear that it will not.
     async fn attempts(&mut self, batch: &Batch, len: usize) -> End {
-        let config = &self.inner.config;
+        let config = &self.link.config;
         let (frames, len, is_gzip) = match config.compression {
             Compression::None => (batch.frames(), len, false),
             Compression::Gzip => match compress::gzip(&batch.frames()) {
@@ -168,7 +168,7 @@ impl<'a> Delivery<'a> {
                     (message, backoff.wait(None, jitter()))
                 }
                 Some(Answer::None { message }) => {
-                    self.inner.note(Some(message.clone()));
+                    self.link.note(Some(message.clone()));
                     (message, reconnect.wait(None, jitter()))
                 }
             };
@@ -192,7 +192,7 @@ impl<'a> Delivery<'a> {
     async fn attempt(&self, request: &Request) -> Option<Answer> {
         let left = self.time_left();
         let exchange = async {
-            let exchange = self.inner.transport.exchange(request, left);
+            let exchange = self.link.transport.exchange(request, left);
             let Some(left) = left else {
                 return exchange.await;
             };
@@ -200,18 +200,18 @@ impl<'a> Delivery<'a> {
                 Ok(answer) => answer,
                 Err(_) => {
                     // Nobody knows what became of the connection.
-                    self.inner.transport.disconnect();
+                    self.link.transport.disconnect();
                     Answer::None {
                         message: format!("no answer within {left:.1?}"),
                     }
                 }
             }
         };
-        self.inner.cancel.run_until_cancelled(exchange).await
+        self.link.cancel.run_until_cancelled(exchange).await
     }
 
     async fn pause(&self, wait: Duration) -> Option<()> {
-        self.inner.cancel.run_until_cancelled(sleep(wait)).await
+        self.link.cancel.run_until_cancelled(sleep(wait)).await
     }
 
     /// Takes an attempt and the wait after it out of the deadline; false if it has no room for
@@ -228,7 +228,7 @@ impl<'a> Delivery<'a> {
     }
 
     fn cap_left(&self) -> Option<Duration> {
-        let cap = self.inner.cap?;
+        let cap = self.link.cap?;
         Some(cap.saturating_sub(self.began.elapsed() + MARGIN.min(cap / 10)))
     }
 

@@ -17,6 +17,7 @@ mod grpc;
 #[cfg(feature = "http")]
 mod http;
 mod limiter;
+mod link;
 mod retry;
 mod status;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
