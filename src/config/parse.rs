@@ -159,7 +159,9 @@ pub(crate) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue
     if is_reserved(&name) {
         return Err(format!("the exporter sets `{name}` itself"));
     }
-    let mut value = HeaderValue::from_str(value).map_err(|_| {
+    // `HeaderValue` takes bytes above ASCII, which gRPC can't carry.
+    let parsed = HeaderValue::from_str(value).ok();
+    let mut value = parsed.filter(|_| value.is_ascii()).ok_or_else(|| {
         format!("the value of `{name}` holds a character that no header may: use visible ASCII")
     })?;
     value.set_sensitive(true);
