@@ -424,7 +424,9 @@ mod tests {
         }
 
         #[test]
-        fn any_settings(lines in vec((any::<u8>(), "\\PC{0,24}|[0-9.]{1,24}"), 0..8)) {
+        fn any_settings(
+            lines in vec((any::<u8>(), "\\PC{0,24}|[0-9.]{1,24}|[a-z]=\\PC{0,9}"), 0..8)
+        ) {
             let lines = lines.iter().map(|(which, value)| {
                 let mut line = vec![*which];
                 line.extend_from_slice(value.as_bytes());

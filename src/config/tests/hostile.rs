@@ -86,6 +86,17 @@ fn a_long_list_of_headers_takes_no_time() {
     assert_eq!(config.exporter.headers.len(), 40_000);
 }
 
+/// `HeaderValue` takes it, `validate` does not: a variable must not break the build (ENV-6).
+#[test]
+fn a_header_that_is_not_ascii_is_left_out_and_warned_of() {
+    for value in ["a=1,k=%C3%97", "a=1,k=×"] {
+        survives("OTEL_EXPORTER_OTLP_HEADERS", value.into());
+        let config = read(&[("OTEL_EXPORTER_OTLP_HEADERS", value)]);
+        assert_eq!(config.exporter.headers.len(), 1);
+        assert_eq!(config.warnings.len(), 1);
+    }
+}
+
 #[test]
 fn header_values_show_nowhere() {
     for (variable, text) in [
