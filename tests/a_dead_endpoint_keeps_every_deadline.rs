@@ -1,6 +1,6 @@
 //! Nobody listens, or nobody answers: every call still ends in its time, every span is counted, and
 //! the user is told (PAIN 2, 7, 29, 30, 31; EH-2).
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 #[path = "support/life.rs"]
 mod life;
@@ -29,8 +29,8 @@ enum Dead {
 /// What is dead, kept alive.
 enum Corpse {
     Closed,
-    Silent(TcpListener),
-    Mute(Collector),
+    Silent(#[expect(dead_code, reason = "held open")] TcpListener),
+    Mute(#[expect(dead_code, reason = "kept running")] Collector),
 }
 
 impl Dead {

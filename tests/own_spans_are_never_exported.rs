@@ -1,6 +1,6 @@
 //! What the exporter's own libraries trace, and what the exporter says, never comes out at the other
 //! end, though the subscriber enables everything (PAIN 19, EH-3).
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 #[path = "support/child.rs"]
 mod child;

@@ -1,6 +1,6 @@
 //! Ten spans and a shutdown: all ten arrive, at once, wherever the call is made (PAIN 1, 3, 5, 6,
 //! 10; BSP-6, BSP-7).
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 #[path = "support/life.rs"]
 mod life;

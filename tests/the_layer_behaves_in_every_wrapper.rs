@@ -1,6 +1,6 @@
 //! The layer alone, beside others, filtered, boxed, reloaded, twice; spans entered and closed in
 //! every odd way; and after the end (PAIN 13, 14, 15, 17, 18).
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod capture;
 #[path = "support/life.rs"]

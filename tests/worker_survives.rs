@@ -1,6 +1,6 @@
 //! What an exporter or the application's end may do to the worker, and what is left of the spans
 //! (PAIN 9, 32; EH-1).
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 #[path = "support/child.rs"]
 mod child;
