@@ -46,6 +46,8 @@ pub(super) struct Worker<E: Exporter> {
     diagnostics: Diagnostics,
     every_second: Option<EverySecond>,
     next_second: Instant,
+    /// When the exporter is asked next what troubles it.
+    next_question: Instant,
     /// What has been drained; it keeps its credits until it is sent.
     staging: Staging,
     /// Between shards and staging; kept for its memory.
@@ -97,6 +99,7 @@ impl<E: Exporter> Worker<E> {
             diagnostics,
             every_second,
             next_second: now,
+            next_question: now,
             drained: Vec::new(),
             send_upto: 0,
             promises: Promises::default(),
@@ -246,6 +249,13 @@ impl<E: Exporter> Worker<E> {
             self.next_second = later(now, Duration::from_secs(1));
             call();
         }
+        if now >= self.next_question {
+            self.next_question = later(now, Duration::from_secs(1));
+            // Nothing fails while no permit is given, so nothing else would say why.
+            if let Some(trouble) = self.exporter.trouble() {
+                self.shared.counters.set_last_error(trouble);
+            }
+        }
         self.promises.keep(self.settled_upto(), now);
         self.diagnostics.observe(now);
     }
@@ -339,7 +349,16 @@ impl<E: Exporter> Worker<E> {
         let in_time = self.staging.spans() == 0 && self.flights.is_empty();
         // A foreign method: may panic, may say nothing.
         let exporter = Arc::clone(&self.exporter);
-        let _ = catch_unwind(AssertUnwindSafe(|| exporter.shutdown()));
+        let trouble = catch_unwind(AssertUnwindSafe(|| {
+            let trouble = exporter.trouble();
+            exporter.shutdown();
+            trouble
+        }));
+        let why = "the shutdown's deadline passed before they were sent";
+        let why = match trouble {
+            Ok(Some(trouble)) => format!("{why}: {trouble}"),
+            _ => why.to_owned(),
+        };
         let _ = timeout(LAST_WORDS, async {
             while !self.flights.is_empty() {
                 let settled = self.flights.landed().await;
@@ -350,10 +369,7 @@ impl<E: Exporter> Worker<E> {
         for settled in self.flights.cancel() {
             self.settle(&settled);
         }
-        self.abandon(
-            DropReason::ShutdownTimeout,
-            "the shutdown's deadline passed before they were sent",
-        );
+        self.abandon(DropReason::ShutdownTimeout, &why);
         self.diagnostics.finish();
         self.promises.conclude(in_time, &self.shared.desk);
     }
