@@ -50,7 +50,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("tonic", &["export/grpc.rs"]),
     ("hyper", &["export", "testing"]),
     ("hyper_util", &["export", "testing"]),
-    ("h2", &["testing"]),
+    ("h2", &["export/grpc.rs", "testing"]),
     ("rustls", &["export", "testing"]),
     ("tokio_rustls", &["export", "testing"]),
     ("opentelemetry_proto", &["testing", "fuzzing.rs"]),

@@ -69,7 +69,7 @@ impl BatchConfig {
 }
 
 impl ExporterConfig {
-    fn validate(&self) -> Result<(), Error> {
+    pub(crate) fn validate(&self) -> Result<(), Error> {
         limit("exporter.timeout", self.timeout)?;
         positive("exporter.connect_timeout", self.connect_timeout)?;
         count(

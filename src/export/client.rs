@@ -17,7 +17,7 @@ use super::retry::{Backoff, jitter};
 use super::tls::Tls;
 use super::transport::Transport;
 use super::{Exporter, Outcome, compress};
-use crate::config::{ExporterConfig, RetryConfig};
+use crate::config::ExporterConfig;
 use crate::error::Error;
 
 /// A client of one OTLP endpoint, over gRPC or HTTP. A clone is another handle of the same.
@@ -58,11 +58,14 @@ impl OtlpClient {
     ///
     /// [`Error::is_config`], with the setting, its value and the cure.
     pub fn new(config: ExporterConfig) -> Result<Self, Error> {
-        Self::with_cap(config, None)
+        // Nobody else keeps a deadline here, so this one counts from the first moment.
+        let cap = config.timeout;
+        Self::with_cap(config, cap)
     }
 
-    /// `cap`: the longest a send may take in all.
+    /// `cap`: the longest a send may take in all, also while nothing can be sent.
     pub(crate) fn with_cap(config: ExporterConfig, cap: Option<Duration>) -> Result<Self, Error> {
+        config.validate()?;
         let endpoint = Endpoint::resolve(&config)?;
         compress::check(config.compression)?;
         let tls = endpoint
@@ -76,7 +79,9 @@ impl OtlpClient {
         };
         let mut headers = HeaderMap::new();
         for (name, value) in &config.headers {
-            headers.append(name, value.clone());
+            let mut value = value.clone();
+            value.set_sensitive(true);
+            headers.append(name, value);
         }
         let user_agent = user_agent(config.user_agent_prefix.as_deref())?;
         let limit = config.max_response_size;
@@ -114,9 +119,7 @@ impl OtlpClient {
     /// Sends a batch, retries included, and says what became of each of its spans.
     pub async fn send(&self, batch: Batch) -> Outcome {
         let _under_way = UnderWay::new(Arc::clone(&self.inner));
-        let outcome = Delivery::new(&self.inner.link).deliver(batch).await;
-        self.inner.link.note(outcome.error.clone());
-        outcome
+        Delivery::new(&self.inner.link).deliver(batch).await
     }
 
     /// Waits until nothing is being sent, for at most `timeout`; then cuts short what is left.
@@ -155,18 +158,11 @@ impl OtlpClient {
     /// Waits until there is a connection, however long that takes.
     async fn connected(&self) {
         let link = &self.inner.link;
-        let mut backoff = Backoff::new(&RetryConfig {
-            initial_backoff: Duration::from_millis(100),
-            multiplier: 2.0,
-            ..link.config.retry.clone()
-        });
+        let mut backoff = Backoff::reconnect(&link.config.retry);
         while !link.transport.is_up() {
-            match link.transport.connect().await {
-                Ok(()) => link.note(None),
-                Err(message) => {
-                    link.note(Some(message));
-                    sleep(backoff.wait(None, jitter())).await;
-                }
+            if let Err(message) = link.transport.connect().await {
+                link.note(message);
+                sleep(backoff.wait(None, jitter())).await;
             }
         }
     }

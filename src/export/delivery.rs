@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use super::batch::Batch;
-use super::exchange::{Answer, Request, Sent};
+use super::exchange::{Answer, Lost, Request, Sent, clean};
 use super::link::Link;
 use super::retry::{Backoff, jitter};
 use super::status::Verdict;
@@ -20,6 +20,9 @@ use crate::stats::DropReason;
 /// A request of one span below this that is refused as too large is not: nothing would be gained by
 /// halving its siblings.
 const SMALL: usize = 64 << 10;
+
+/// So many spans that are refused one after the other as too large are not: nothing is right.
+const IN_VAIN: usize = 8;
 
 /// Stops a little before the cap, so that what became of the spans is known before they are
 /// written off.
@@ -35,9 +38,26 @@ pub(super) struct Delivery<'a> {
 
 /// How the attempts of one request ended.
 enum End {
-    Taken { rejected: u64, message: String },
-    TooLarge { message: String },
-    Lost { reason: DropReason, message: String },
+    Taken {
+        rejected: u64,
+        message: String,
+    },
+    /// `maybe`: an earlier attempt may have been taken.
+    TooLarge {
+        message: String,
+        maybe: bool,
+    },
+    Lost {
+        reason: DropReason,
+        message: String,
+    },
+}
+
+/// A batch, or a part of one, that is still to be sent.
+struct Part {
+    batch: Batch,
+    /// Whether an attempt ended in which the endpoint may have taken it.
+    maybe: bool,
 }
 
 impl<'a> Delivery<'a> {
@@ -53,37 +73,52 @@ impl<'a> Delivery<'a> {
     pub(super) async fn deliver(mut self, batch: Batch) -> Outcome {
         let mut outcome = Outcome::default();
         // In order: the first half is on top.
-        let mut todo = vec![batch];
+        let mut todo = vec![Part {
+            batch,
+            maybe: false,
+        }];
         let mut hopeless: Option<String> = None;
-        while let Some(batch) = todo.pop() {
+        // Parts of one span that were too large, since one was taken.
+        let mut in_vain = 0;
+        while let Some(Part { batch, maybe }) = todo.pop() {
             let spans = batch.span_count() as u64;
-            if let Some(message) = &hopeless {
-                let refused = Outcome::dropped(DropReason::Refused, spans, message.clone());
-                outcome = outcome.merge(refused);
-                continue;
-            }
             let len = batch.encoded_len();
             let limit = self.link.config.max_request_size;
-            let end = if len > limit {
+            let end = if let Some(message) = &hopeless {
+                lost(maybe, DropReason::Refused, message.clone())
+            } else if len > limit {
                 let message =
                     format!("a span of {len} bytes is more than a request may have, {limit}");
-                End::TooLarge { message }
+                End::TooLarge { message, maybe }
             } else {
-                self.attempts(&batch, len).await
+                self.attempts(&batch, len, maybe).await
             };
             let part = match end {
-                End::Taken { rejected, message } => taken(spans, rejected, message),
+                End::Taken { rejected, message } => {
+                    in_vain = 0;
+                    taken(spans, rejected, message)
+                }
                 End::Lost { reason, message } => Outcome::dropped(reason, spans, message),
-                End::TooLarge { message } => match batch.split() {
+                End::TooLarge { message, maybe } => match batch.split() {
                     Ok((first, second)) => {
-                        todo.extend([second, first]);
+                        let part = |batch| Part { batch, maybe };
+                        todo.extend([part(second), part(first)]);
                         continue;
                     }
-                    Err(_) => {
-                        if len <= limit.min(SMALL) {
+                    Err(batch) => {
+                        let message = match name_of(&batch) {
+                            Some(name) => format!("span {name:?} of {len} bytes: {message}"),
+                            None => message,
+                        };
+                        in_vain += usize::from(len <= limit);
+                        if len <= limit && (len <= SMALL || in_vain >= IN_VAIN) {
                             hopeless = Some(message.clone());
                         }
-                        Outcome::dropped(DropReason::TooLarge, spans, message)
+                        let reason = match maybe {
+                            true => DropReason::Unconfirmed,
+                            false => DropReason::TooLarge,
+                        };
+                        Outcome::dropped(reason, spans, message)
                     }
                 },
             };
@@ -94,7 +129,7 @@ impl<'a> Delivery<'a> {
     }
 
     /// Tries until the endpoint took it, or it is clear that it will not.
-    async fn attempts(&mut self, batch: &Batch, len: usize) -> End {
+    async fn attempts(&mut self, batch: &Batch, len: usize, maybe: bool) -> End {
         let config = &self.link.config;
         let (frames, len, is_gzip) = match config.compression {
             Compression::None => (batch.frames(), len, false),
@@ -110,11 +145,13 @@ impl<'a> Delivery<'a> {
             },
         };
         let mut backoff = Backoff::new(&config.retry);
-        let mut reconnect = Backoff::new(&config.retry);
+        let mut reconnect = Backoff::reconnect(&config.retry);
         let mut attempts = 0;
-        // Whether an attempt ended in which the endpoint may have taken it.
-        let mut ambiguous = false;
+        let mut ambiguous = maybe;
         loop {
+            if self.time_left().is_some_and(|left| left.is_zero()) {
+                return unsent(ambiguous, "out of time before it was sent".to_owned());
+            }
             let sent = Sent::default();
             let request = Request {
                 frames: frames.clone(),
@@ -122,67 +159,55 @@ impl<'a> Delivery<'a> {
                 is_gzip,
                 sent: sent.clone(),
             };
-            let attempt = Instant::now();
-            let answer = self.attempt(&request).await;
-            let uses_deadline = !matches!(answer, Some(Answer::None { .. }) | None) || sent.maybe();
-            if uses_deadline {
-                attempts += 1;
-            }
-            let lost = |ambiguous: bool, message| End::Lost {
-                reason: if ambiguous {
-                    DropReason::Unconfirmed
-                } else {
-                    DropReason::Unsent
-                },
-                message,
+            let began = Instant::now();
+            let Some(answer) = self.attempt(&request).await else {
+                let ambiguous = ambiguous || sent.maybe();
+                return unsent(ambiguous, "cut short by the shutdown".to_owned());
             };
+            let is_blank = matches!(&answer, Answer::None { lost, .. } if *lost != Lost::Unknown);
+            if !is_blank {
+                attempts += 1;
+                self.spend(began.elapsed());
+            }
             let (message, wait) = match answer {
-                // Cut short by a shutdown.
-                None => {
-                    return lost(
-                        ambiguous || sent.maybe(),
-                        "cut short by the shutdown".into(),
-                    );
-                }
-                Some(Answer::Taken { rejected, message }) => {
-                    return End::Taken { rejected, message };
-                }
-                Some(Answer::TooLong { message }) => return lost(true, message),
-                Some(Answer::NotTaken {
+                Answer::Taken { rejected, message } => return End::Taken { rejected, message },
+                Answer::TooLong { message } => return unsent(true, message),
+                Answer::NotTaken {
                     verdict,
                     message,
                     wait,
-                }) => match verdict {
+                } => match verdict {
                     Verdict::Retry => (message, backoff.wait(wait, jitter())),
-                    Verdict::Split if !ambiguous => return End::TooLarge { message },
-                    Verdict::Split | Verdict::Refused if ambiguous => return lost(true, message),
-                    Verdict::Split | Verdict::Refused => {
-                        return End::Lost {
-                            reason: DropReason::Refused,
-                            message,
-                        };
+                    Verdict::Split => {
+                        let maybe = ambiguous;
+                        return End::TooLarge { message, maybe };
+                    }
+                    Verdict::Refused => return lost(ambiguous, DropReason::Refused, message),
+                },
+                Answer::None { message, lost } => match lost {
+                    Lost::Unknown => {
+                        ambiguous = true;
+                        (message, backoff.wait(None, jitter()))
+                    }
+                    Lost::Unread => (message, reconnect.wait(None, jitter())),
+                    Lost::Unreached => {
+                        self.link.note(message.clone());
+                        (message, reconnect.wait(None, jitter()))
                     }
                 },
-                Some(Answer::None { message }) if sent.maybe() => {
-                    ambiguous = true;
-                    (message, backoff.wait(None, jitter()))
-                }
-                Some(Answer::None { message }) => {
-                    self.link.note(Some(message.clone()));
-                    (message, reconnect.wait(None, jitter()))
-                }
             };
             if attempts >= config.retry.max_attempts.max(1) {
                 let message = format!("gave up after {attempts} attempts: {message}");
-                return lost(ambiguous, message);
+                return unsent(ambiguous, message);
             }
-            let spent = attempt.elapsed();
-            let deadline = self.spend(uses_deadline, spent, wait);
-            if !deadline || !self.within_cap(wait) {
-                return lost(ambiguous, format!("out of time: {message}"));
+            if !self.has_time(wait, is_blank) {
+                return unsent(ambiguous, format!("out of time: {message}"));
             }
             if self.pause(wait).await.is_none() {
-                return lost(ambiguous, format!("cut short by the shutdown: {message}"));
+                return unsent(ambiguous, format!("cut short by the shutdown: {message}"));
+            }
+            if !is_blank {
+                self.spend(wait);
             }
             self.retries += 1;
         }
@@ -201,9 +226,16 @@ impl<'a> Delivery<'a> {
                 Err(_) => {
                     // Nobody knows what became of the connection.
                     self.link.transport.disconnect();
-                    Answer::None {
-                        message: format!("no answer within {left:.1?}"),
-                    }
+                    let (lost, what) = match request.sent.maybe() {
+                        true => (Lost::Unknown, "answer"),
+                        false => {
+                            self.link.transport.mark_down();
+                            (Lost::Unreached, "connection")
+                        }
+                    };
+                    let address = self.link.transport.address();
+                    let message = format!("no {what} from {address} within {left:.1?}");
+                    Answer::None { message, lost }
                 }
             }
         };
@@ -214,26 +246,20 @@ impl<'a> Delivery<'a> {
         self.link.cancel.run_until_cancelled(sleep(wait)).await
     }
 
-    /// Takes an attempt and the wait after it out of the deadline; false if it has no room for
-    /// another.
-    fn spend(&mut self, uses_deadline: bool, spent: Duration, wait: Duration) -> bool {
-        let Some(left) = &mut self.left else {
-            return true;
-        };
-        if !uses_deadline {
-            return true;
-        }
-        *left = left.saturating_sub(spent + wait);
-        !left.is_zero()
+    /// Takes it out of the deadline.
+    fn spend(&mut self, spent: Duration) {
+        self.left = self.left.map(|left| left.saturating_sub(spent));
+    }
+
+    /// Whether something may follow after `wait`.
+    fn has_time(&self, wait: Duration, is_blank: bool) -> bool {
+        let deadline = is_blank || self.left.is_none_or(|left| left > wait);
+        deadline && self.cap_left().is_none_or(|left| left > wait)
     }
 
     fn cap_left(&self) -> Option<Duration> {
         let cap = self.link.cap?;
         Some(cap.saturating_sub(self.began.elapsed() + MARGIN.min(cap / 10)))
-    }
-
-    fn within_cap(&self, wait: Duration) -> bool {
-        self.cap_left().is_none_or(|left| left > wait)
     }
 
     fn time_left(&self) -> Option<Duration> {
@@ -242,6 +268,25 @@ impl<'a> Delivery<'a> {
             (a, b) => a.or(b),
         }
     }
+}
+
+/// The end of what was lost for `reason`, unless the endpoint may have it all the same.
+fn lost(ambiguous: bool, reason: DropReason, message: String) -> End {
+    let reason = match ambiguous {
+        true => DropReason::Unconfirmed,
+        false => reason,
+    };
+    End::Lost { reason, message }
+}
+
+fn unsent(ambiguous: bool, message: String) -> End {
+    lost(ambiguous, DropReason::Unsent, message)
+}
+
+/// What the only span of a batch is called.
+fn name_of(batch: &Batch) -> Option<String> {
+    let (_, span) = batch.spans().next()?;
+    crate::wire::decode::Span::decode(span).map(|span| clean(span.name))
 }
 
 /// An endpoint may claim to have rejected more than it got.

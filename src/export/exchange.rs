@@ -48,10 +48,25 @@ pub(crate) enum Answer {
         /// What the endpoint asks to wait at least.
         wait: Option<Duration>,
     },
-    /// No answer. Whether it was sent, [`Sent`] tells.
-    None { message: String },
+    /// No answer.
+    None { message: String, lost: Lost },
     /// An answer larger than the limit (OTLP-13): unread, so unknown, and not to be tried again.
     TooLong { message: String },
+}
+
+/// How far a request came that got no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// There was no connection to send it on.
+    Unreached,
+    /// The endpoint said that it looked at nothing of it (`GOAWAY`, `REFUSED_STREAM`).
+    #[cfg_attr(
+        not(feature = "grpc"),
+        expect(dead_code, reason = "HTTP/1 has no such word")
+    )]
+    Unread,
+    /// It may have arrived.
+    Unknown,
 }
 
 impl Request {

@@ -1,9 +1,10 @@
 //! OTLP over gRPC: tonic's channel, with bodies that are encoded already.
 
+use std::error::Error;
 use std::future::{Ready, ready};
 use std::io;
 use std::sync::Mutex;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
@@ -17,7 +18,7 @@ use tonic::transport::{Channel, Endpoint as Transport};
 use tower_service::Service;
 
 use super::dial::{Dialer, Io};
-use super::exchange::{Answer, Request, clean, explain};
+use super::exchange::{Answer, Lost, Request, clean, explain};
 use super::status;
 use crate::wire::response::{PartialSuccess, RpcStatus};
 
@@ -33,6 +34,16 @@ pub(crate) struct Grpc {
     max_response: usize,
     /// The connection that requests share, and its number.
     channel: Mutex<(u64, Option<Channel>)>,
+    /// Held while a connection is made: those that wait for it share it.
+    dialling: tokio::sync::Mutex<()>,
+}
+
+/// A connection as a request sees it.
+struct Current {
+    channel: Channel,
+    number: u64,
+    /// Made for this very request.
+    is_new: bool,
 }
 
 impl Grpc {
@@ -48,6 +59,7 @@ impl Grpc {
             user_agent,
             max_response,
             channel: Mutex::new((0, None)),
+            dialling: tokio::sync::Mutex::new(()),
         }
     }
 
@@ -58,12 +70,43 @@ impl Grpc {
             .clone()
     }
 
+    pub(crate) fn address(&self) -> String {
+        self.dialer.endpoint.address()
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
-        self.channel().1.is_some()
+        // One whose runtime is gone fails here.
+        let mut cx = Context::from_waker(Waker::noop());
+        let channel = self.channel().1;
+        channel.is_some_and(|mut c| !matches!(c.poll_ready(&mut cx), Poll::Ready(Err(_))))
+    }
+
+    pub(crate) async fn connect(&self) -> Result<(), String> {
+        self.current().await.map(drop)
+    }
+
+    /// The connection that is there, or a new one.
+    async fn current(&self) -> Result<Current, String> {
+        let present = || match self.channel() {
+            (number, Some(channel)) => Some(Current {
+                channel,
+                number,
+                is_new: false,
+            }),
+            _ => None,
+        };
+        if let Some(current) = present() {
+            return Ok(current);
+        }
+        let _turn = self.dialling.lock().await;
+        match present() {
+            Some(current) => Ok(current),
+            None => self.dial().await,
+        }
     }
 
     /// Dials, and shakes hands over HTTP/2.
-    pub(crate) async fn connect(&self) -> Result<(), String> {
+    async fn dial(&self) -> Result<Current, String> {
         let io = self.dialer.dial().await?;
         let address = self.dialer.endpoint.address();
         // The connector hands over a connection that is encrypted already where it should be, so
@@ -86,8 +129,13 @@ impl Grpc {
             .await
             .map_err(|e| format!("no HTTP/2 with {address}: {}", explain(&e)))?;
         let mut current = self.channel.lock().unwrap_or_else(|e| e.into_inner());
-        *current = (current.0 + 1, Some(channel));
-        Ok(())
+        let number = current.0 + 1;
+        *current = (number, Some(channel.clone()));
+        Ok(Current {
+            channel,
+            number,
+            is_new: true,
+        })
     }
 
     /// Gives up a connection, unless it was replaced already.
@@ -104,21 +152,27 @@ impl Grpc {
 
     /// One attempt, on the shared connection, which is made if there is none.
     pub(crate) async fn exchange(&self, request: &Request, timeout: Option<Duration>) -> Answer {
-        if !self.is_connected()
-            && let Err(message) = self.connect().await
-        {
-            return Answer::None { message };
-        }
-        let (number, Some(mut channel)) = self.channel() else {
-            return Answer::None {
-                message: "the connection was lost".to_owned(),
+        loop {
+            let mut current = match self.current().await {
+                Ok(current) => current,
+                Err(message) => {
+                    let lost = Lost::Unreached;
+                    return Answer::None { message, lost };
+                }
             };
-        };
-        let answer = self.call(&mut channel, request, timeout).await;
-        if let Answer::None { .. } | Answer::TooLong { .. } = &answer {
-            self.disconnect(number);
+            match self.call(&mut current.channel, request, timeout).await {
+                Err(gone) => {
+                    self.disconnect(current.number);
+                    // That an old connection ended meanwhile says nothing of the endpoint. The
+                    // next one is new, at the latest when all those at hand are used up.
+                    let again = !current.is_new && gone.lost != Lost::Unknown;
+                    if !again {
+                        return gone.answer();
+                    }
+                }
+                Ok(answer) => return answer,
+            }
         }
-        answer
     }
 
     async fn call(
@@ -126,18 +180,28 @@ impl Grpc {
         channel: &mut Channel,
         request: &Request,
         timeout: Option<Duration>,
-    ) -> Answer {
-        let no_answer = |e: &(dyn std::error::Error + 'static)| Answer::None {
-            message: format!("{}: {}", self.dialer.endpoint.address(), explain(e)),
-        };
+    ) -> Result<Answer, Gone> {
+        let address = self.dialer.endpoint.address();
         if let Err(e) = std::future::poll_fn(|cx| channel.poll_ready(cx)).await {
-            return no_answer(&e);
+            return Err(Gone {
+                message: format!("{address}: {}", explain(&e)),
+                lost: Lost::Unreached,
+            });
         }
-        let response = match channel.call(self.request(request, timeout)).await {
-            Ok(response) => response,
-            Err(e) => return no_answer(&e),
-        };
-        self.read(response).await
+        match channel.call(self.request(request, timeout)).await {
+            Ok(response) => Ok(self.read(response).await),
+            Err(e) => {
+                let message = format!("{address}: {}", explain(&e));
+                match fate(&e, request) {
+                    // The stream alone was refused; the connection lives on.
+                    Fate::Refused => Ok(Answer::None {
+                        message,
+                        lost: Lost::Unread,
+                    }),
+                    Fate::Gone(lost) => Err(Gone { message, lost }),
+                }
+            }
+        }
     }
 
     fn request(&self, request: &Request, timeout: Option<Duration>) -> http::Request<Body> {
@@ -185,7 +249,8 @@ impl Grpc {
             }
             Err(e) => {
                 let message = format!("{address}: {}", explain(e.as_ref()));
-                return Answer::None { message };
+                let lost = Lost::Unknown;
+                return Answer::None { message, lost };
             }
         };
         let trailers = body.trailers().cloned().unwrap_or_default();
@@ -220,6 +285,45 @@ impl Grpc {
             wait: details.retry_delay,
         })
     }
+}
+
+/// A connection that can't be used any more, and what became of the request on it.
+struct Gone {
+    message: String,
+    lost: Lost,
+}
+
+impl Gone {
+    fn answer(self) -> Answer {
+        let Self { message, lost } = self;
+        Answer::None { message, lost }
+    }
+}
+
+enum Fate {
+    Refused,
+    Gone(Lost),
+}
+
+/// What an error proves of the request it ended.
+fn fate(error: &(dyn Error + 'static), request: &Request) -> Fate {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>().filter(|e| e.is_remote()) {
+            if error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+                return Fate::Refused;
+            }
+            // Only streams above the last one that the endpoint looked at end so.
+            if error.is_go_away() {
+                return Fate::Gone(Lost::Unread);
+            }
+        }
+        cause = error.source();
+    }
+    Fate::Gone(match request.sent.maybe() {
+        true => Lost::Unknown,
+        false => Lost::Unreached,
+    })
 }
 
 /// What an `OK` with this framed message means. A message that cannot be read is no reason to doubt

@@ -12,7 +12,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use super::dial::Dialer;
-use super::exchange::{Answer, Frames, Request, clean, explain};
+use super::exchange::{Answer, Frames, Lost, Request, clean, explain};
 use super::{retry, status};
 use crate::wire::response::{PartialSuccess, RpcStatus};
 
@@ -27,7 +27,6 @@ pub(crate) struct Http {
 
 /// How an exchange on one connection went.
 enum Ended {
-    /// And whether the connection can be used again.
     With(Answer),
     /// The connection turned out to be closed before anything was sent on it.
     Stale,
@@ -62,6 +61,10 @@ impl Http {
         self.idle.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    pub(crate) fn address(&self) -> String {
+        self.dialer.endpoint.address()
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         let mut idle = self.idle();
         idle.retain(|connection| !connection.is_closed());
@@ -71,8 +74,15 @@ impl Http {
     /// Makes a connection and keeps it for the next request.
     pub(crate) async fn connect(&self) -> Result<(), String> {
         let connection = self.dial().await?;
-        self.idle().push(connection);
+        self.keep(connection);
         Ok(())
+    }
+
+    /// For the next request; those that were closed meanwhile go.
+    fn keep(&self, connection: SendRequest<Frames>) {
+        let mut idle = self.idle();
+        idle.retain(|kept| !kept.is_closed());
+        idle.push(connection);
     }
 
     pub(crate) fn disconnect_current(&self) {
@@ -100,7 +110,10 @@ impl Http {
                 Some(connection) => connection,
                 None => match self.dial().await {
                     Ok(connection) => connection,
-                    Err(message) => return Answer::None { message },
+                    Err(message) => {
+                        let lost = Lost::Unreached;
+                        return Answer::None { message, lost };
+                    }
                 },
             };
             match self.send(connection, request).await {
@@ -109,7 +122,8 @@ impl Http {
                 Ended::Stale => {
                     let address = self.dialer.endpoint.address();
                     let message = format!("{address} closed the connection at once");
-                    return Answer::None { message };
+                    let lost = Lost::Unreached;
+                    return Answer::None { message, lost };
                 }
             }
         }
@@ -124,14 +138,15 @@ impl Http {
             Err(_) if !request.sent.maybe() => return Ended::Stale,
             Err(e) => {
                 let message = format!("{}: {}", self.dialer.endpoint.address(), explain(&e));
-                return Ended::With(Answer::None { message });
+                let lost = Lost::Unknown;
+                return Ended::With(Answer::None { message, lost });
             }
         };
         let answer = self.read(response).await;
         if matches!(answer, Answer::Taken { .. } | Answer::NotTaken { .. })
             && !connection.is_closed()
         {
-            self.idle().push(connection);
+            self.keep(connection);
         }
         Ended::With(answer)
     }

@@ -30,9 +30,9 @@ impl Link {
         }
     }
 
-    /// Keeps what went wrong last, or that nothing did.
-    pub(super) fn note(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(|e| e.into_inner()) = trouble;
+    /// Keeps why there is no connection.
+    pub(super) fn note(&self, trouble: String) {
+        *self.trouble.lock().unwrap_or_else(|e| e.into_inner()) = Some(trouble);
     }
 
     /// Why the endpoint cannot be reached, if it cannot.

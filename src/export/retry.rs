@@ -29,6 +29,15 @@ impl Backoff {
         }
     }
 
+    /// Between attempts to connect, where nobody else sets the pace.
+    pub(crate) fn reconnect(config: &RetryConfig) -> Self {
+        Self::new(&RetryConfig {
+            initial_backoff: Duration::from_millis(100),
+            multiplier: 2.0,
+            ..config.clone()
+        })
+    }
+
     /// The next wait: between half and all of a step that grows, at least `asked`, from which the
     /// steps go on. `jitter` is between 0 and 1.
     pub(crate) fn wait(&mut self, asked: Option<Duration>, jitter: f64) -> Duration {

@@ -67,8 +67,18 @@ impl Tls {
     }
 
     pub(crate) async fn connect(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        self.connector.connect(self.server.clone(), tcp).await
+        let connected = self.connector.connect(self.server.clone(), tcp).await;
+        connected.map_err(|e| match cause(&e) {
+            Some(rustls::Error::InvalidMessage(_)) => {
+                io::Error::new(e.kind(), format!("no TLS is spoken there ({e})"))
+            }
+            _ => io::Error::new(e.kind(), format!("TLS: {e}")),
+        })
     }
+}
+
+fn cause(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// The given authorities alone, else the system's, else Mozilla's.

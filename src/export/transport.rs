@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 
 use super::dial::Dialer;
-use super::exchange::{Answer, Request};
+use super::exchange::{Answer, Lost, Request};
 #[cfg(feature = "grpc")]
 use super::grpc::Grpc;
 #[cfg(feature = "http")]
@@ -95,9 +95,19 @@ impl Transport {
     /// One attempt. `timeout` is only told to the endpoint; the caller keeps it.
     pub(crate) async fn exchange(&self, request: &Request, timeout: Option<Duration>) -> Answer {
         let answer: Answer = either!(self, wire => wire.exchange(request, timeout).await);
-        let reached = !matches!(answer, Answer::None { .. }) || request.sent.maybe();
-        self.up.store(reached, Ordering::Relaxed);
+        let lost = matches!(&answer, Answer::None { lost, .. } if *lost == Lost::Unreached);
+        self.up.store(!lost, Ordering::Relaxed);
         answer
+    }
+
+    /// Not even a connection came about in the time there was.
+    pub(crate) fn mark_down(&self) {
+        self.up.store(false, Ordering::Relaxed);
+    }
+
+    /// Host and port, for messages.
+    pub(crate) fn address(&self) -> String {
+        either!(self, wire => wire.address())
     }
 
     /// Gives up the connections at hand: the next request gets a new one.
