@@ -68,6 +68,8 @@ pub(crate) struct Diagnostics {
     ok_before: u64,
     /// Why nothing can be sent just now.
     trouble: Option<String>,
+    /// Whether it was heard of since it was last looked at.
+    is_news: bool,
     reach: Reach,
     restarts: Episode,
 }
@@ -86,6 +88,7 @@ impl Diagnostics {
             last_error: None,
             ok_before: 0,
             trouble: None,
+            is_news: false,
             reach: Reach::default(),
             restarts: Episode::default(),
         }
@@ -118,6 +121,11 @@ impl Diagnostics {
             self.last_error = self.counters.snapshot().last_error;
         }
         self.trouble = trouble;
+        self.is_news = true;
+    }
+
+    pub(crate) fn knows_trouble(&self) -> bool {
+        self.trouble.is_some()
     }
 
     /// The last words: losses that were not spoken of yet.
@@ -155,6 +163,10 @@ impl Diagnostics {
     }
 
     fn observe_reach(&mut self, now: Instant) {
+        // While nothing is to be sent nobody knows.
+        if !std::mem::take(&mut self.is_news) {
+            return;
+        }
         let said = self.reach.observe(now, self.trouble.is_some());
         let error = self.trouble.as_deref();
         match said {

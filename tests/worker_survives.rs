@@ -162,6 +162,8 @@ fn an_exporter_that_always_panics() {
         let begun = std::time::Instant::now();
         let _ = guard.shutdown_blocking(Duration::from_millis(100));
         assert!(begun.elapsed() < AT_ONCE);
+        // It is so already, unless the panics' backtraces hold the worker's thread.
+        life::until("settled", || guard.stats().queued == 0);
         let stats = guard.stats();
         assert_eq!(
             (stats.delivered, stats.dropped_total()),

@@ -162,6 +162,9 @@ fn an_endpoint_that_cannot_be_reached_is_told_once_a_minute() {
     rig.diagnostics.hear_of_trouble(None);
     assert_eq!(rig.at(150), ["INFO the endpoint is reachable again"]);
     assert!(rig.at(151).is_empty());
+    rig.diagnostics.hear_of_trouble(trouble());
+    assert_eq!(rig.at(300).len(), 1);
+    assert!(rig.at(400).is_empty(), "nobody asked");
 }
 
 /// One that comes and goes each second says no more.

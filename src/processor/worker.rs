@@ -58,8 +58,9 @@ pub(super) struct Worker<E: Exporter> {
     /// When the schedule delay is over.
     next_tick: Instant,
     promises: Promises,
-    /// When to ask the exporter why it gives no permit; `None`: it is not being waited for.
+    /// When to ask the exporter what troubles it; `None`: nothing is wanted of it.
     next_question: Option<Instant>,
+    awaits_permit: bool,
     finishing: bool,
     /// The pause after a panic, and when it ends.
     backoff: Duration,
@@ -75,7 +76,8 @@ const MIN_BACKOFF: Duration = Duration::from_millis(10);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 /// How long sends that the exporter was told to cut short may take to say what became of them.
 const LAST_WORDS: Duration = Duration::from_millis(30);
-/// How long a permit may take before the exporter is asked why, and how often from then on.
+/// How long a permit or an answer may take before the exporter is asked why, and how often from
+/// then on.
 const QUESTION: Duration = Duration::from_millis(200);
 const QUESTION_AGAIN: Duration = Duration::from_secs(1);
 /// The longest sleep: losses are noticed in time also with a long schedule delay.
@@ -108,6 +110,7 @@ impl<E: Exporter> Worker<E> {
             send_upto: 0,
             promises: Promises::default(),
             next_question: None,
+            awaits_permit: false,
             finishing: false,
             backoff: Duration::ZERO,
             resume_at: now,
@@ -168,9 +171,10 @@ impl<E: Exporter> Worker<E> {
 
     /// The right to send a batch. Until it is given, spans stay in the bounded queue.
     async fn permit(&mut self) -> Option<E::Permit> {
-        self.next_question = Some(later(Instant::now(), QUESTION));
+        self.awaits_permit = true;
+        self.expect_an_answer();
         let permit = self.next_permit().await;
-        self.next_question = None;
+        self.awaits_permit = false;
         if permit.is_some() {
             self.diagnostics.hear_of_trouble(None);
         }
@@ -236,6 +240,7 @@ impl<E: Exporter> Worker<E> {
         };
         self.flights
             .launch(start, spans as u64, send, &self.runtime);
+        self.expect_an_answer();
         self.shared.buffer.release(spans);
     }
 
@@ -264,15 +269,29 @@ impl<E: Exporter> Worker<E> {
             self.next_second = later(now, Duration::from_secs(1));
             call();
         }
-        if self.next_question.is_some_and(|at| now >= at) {
-            self.next_question = Some(later(now, QUESTION_AGAIN));
-            self.ask_for_trouble();
-        }
+        self.question(now);
         self.promises.keep(self.settled_upto(), now);
         self.diagnostics.observe(now);
     }
 
-    /// Asks the exporter why nothing can be sent: no outcome tells of an endpoint that is not there.
+    fn expect_an_answer(&mut self) {
+        let at = later(Instant::now(), QUESTION);
+        self.next_question.get_or_insert(at);
+    }
+
+    /// Asks now and then while the exporter is waited for, and once when it is not any more.
+    fn question(&mut self, now: Instant) {
+        let waits = self.awaits_permit || !self.flights.is_empty();
+        let Some(at) = self.next_question.filter(|at| !waits || now >= *at) else {
+            return;
+        };
+        self.next_question = waits.then(|| later(now, QUESTION_AGAIN));
+        if waits || now >= at || self.diagnostics.knows_trouble() {
+            self.ask_for_trouble();
+        }
+    }
+
+    /// Why nothing can be sent: no outcome tells of an endpoint that is not there.
     fn ask_for_trouble(&mut self) {
         let exporter = Arc::clone(&self.exporter);
         // A foreign method: it may panic.

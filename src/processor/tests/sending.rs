@@ -344,3 +344,19 @@ fn what_keeps_an_exporter_from_being_ready_is_known() {
     });
     assert_eq!(account(&processor, 1).queued, 1);
 }
+
+/// An export that is under way may be in trouble, too.
+#[test]
+fn what_holds_up_an_export_is_known() {
+    let fake = Fake::new(2, Answer::AtGate);
+    fake.have_trouble("the line is dead");
+    let processor = fake.start(&quiet(100, 1));
+    push(&processor, SCOPE, 1);
+    until("the last error", || {
+        let error = processor.stats().last_error;
+        error.is_some_and(|(_, error)| error == "the line is dead")
+    });
+    assert_eq!(account(&processor, 1).in_flight, 1);
+    fake.open_gate(1);
+    until("sent", || processor.stats().delivered == 1);
+}
