@@ -3,6 +3,18 @@
 //! Knows no span and no queue. The processor asks [`Exporter::ready`] for a permit, forms a batch
 //! and hands it over; how many permits there are, retry and the endpoint's manners are the
 //! exporter's own business (BSP-3).
+#![cfg_attr(
+    not(all(feature = "grpc", feature = "http")),
+    allow(dead_code, reason = "each transport uses its part")
+)]
+#![cfg_attr(
+    not(any(feature = "grpc", feature = "http")),
+    allow(
+        unreachable_code,
+        unused_variables,
+        reason = "without a transport no client can be made"
+    )
+)]
 
 mod batch;
 mod client;

@@ -87,14 +87,14 @@ impl Transport {
 
     /// Makes a connection for the next request.
     pub(crate) async fn connect(&self) -> Result<(), String> {
-        let connected = either!(self, wire => wire.connect().await);
+        let connected: Result<(), String> = either!(self, wire => wire.connect().await);
         self.up.store(connected.is_ok(), Ordering::Relaxed);
         connected
     }
 
     /// One attempt. `timeout` is only told to the endpoint; the caller keeps it.
     pub(crate) async fn exchange(&self, request: &Request, timeout: Option<Duration>) -> Answer {
-        let answer = either!(self, wire => wire.exchange(request, timeout).await);
+        let answer: Answer = either!(self, wire => wire.exchange(request, timeout).await);
         let reached = !matches!(answer, Answer::None { .. }) || request.sent.maybe();
         self.up.store(reached, Ordering::Relaxed);
         answer

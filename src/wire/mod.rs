@@ -6,6 +6,10 @@
 pub(crate) mod decode;
 pub(crate) mod field;
 pub(crate) mod request;
+#[cfg_attr(
+    not(any(feature = "grpc", feature = "http")),
+    allow(dead_code, reason = "only transports get answers")
+)]
 pub(crate) mod response;
 pub(crate) mod span;
 pub(crate) mod value;
