@@ -8,7 +8,7 @@ pub(crate) mod field;
 pub(crate) mod request;
 #[cfg_attr(
     not(any(feature = "grpc", feature = "http")),
-    allow(dead_code, reason = "nobody answers")
+    allow(dead_code, reason = "only transports get answers")
 )]
 pub(crate) mod response;
 pub(crate) mod span;
