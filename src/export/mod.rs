@@ -13,6 +13,8 @@ mod dial;
 mod endpoint;
 mod exchange;
 #[cfg(feature = "grpc")]
+mod greeting;
+#[cfg(feature = "grpc")]
 mod grpc;
 #[cfg(feature = "http")]
 mod http;
