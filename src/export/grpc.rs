@@ -19,6 +19,7 @@ use tower_service::Service;
 
 use super::dial::{Dialer, Io};
 use super::exchange::{Answer, Lost, Request, clean, explain};
+use super::greeting::{First, Listening};
 use super::status;
 use crate::wire::response::{PartialSuccess, RpcStatus};
 
@@ -108,7 +109,9 @@ impl Grpc {
     /// Dials, and shakes hands over HTTP/2.
     async fn dial(&self) -> Result<Current, String> {
         let io = self.dialer.dial().await?;
+        let (io, first) = Listening::new(io);
         let address = self.dialer.endpoint.address();
+        let no_http2 = |why: &str| format!("no HTTP/2 with {address}: {why}");
         // The connector hands over a connection that is encrypted already where it should be, so
         // tonic is told `http`; what the endpoint sees is the origin.
         let origin = self.dialer.endpoint.uri.clone();
@@ -127,7 +130,19 @@ impl Grpc {
             .keep_alive_while_idle(false)
             .connect_with_connector(Once(Some(io)))
             .await
-            .map_err(|e| format!("no HTTP/2 with {address}: {}", explain(&e)))?;
+            .map_err(|e| no_http2(&explain(&e)))?;
+        // Until the endpoint has spoken it may be a proxy with nothing behind it, or no HTTP/2 at
+        // all; what is sent blindly may be lost.
+        match tokio::time::timeout(self.dialer.timeout, first).await {
+            Ok(Ok(First::Settings)) => {}
+            Ok(Ok(First::Other)) => return Err(no_http2("it answers in another protocol")),
+            Ok(Ok(First::Failed(why))) => return Err(no_http2(&why)),
+            Ok(Err(_)) => return Err(no_http2("it closed the connection at once")),
+            Err(_) => {
+                let silent = format!("it says nothing within {:?}", self.dialer.timeout);
+                return Err(no_http2(&silent));
+            }
+        }
         let mut current = self.channel.lock().unwrap_or_else(|e| e.into_inner());
         let number = current.0 + 1;
         *current = (number, Some(channel.clone()));
@@ -191,7 +206,12 @@ impl Grpc {
         match channel.call(self.request(request, timeout)).await {
             Ok(response) => Ok(self.read(response).await),
             Err(e) => {
-                let message = format!("{address}: {}", explain(&e));
+                let message = match (is_timeout(&e), timeout) {
+                    (true, Some(timeout)) => {
+                        format!("no answer from {address} within {timeout:.1?}")
+                    }
+                    _ => format!("{address}: {}", explain(&e)),
+                };
                 match fate(&e, request) {
                     // The stream alone was refused; the connection lives on.
                     Fate::Refused => Ok(Answer::None {
@@ -305,6 +325,18 @@ enum Fate {
     Gone(Lost),
 }
 
+/// Tonic reads `grpc-timeout` too, and may be a little earlier than we are.
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<tonic::TimeoutExpired>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// What an error proves of the request it ended.
 fn fate(error: &(dyn Error + 'static), request: &Request) -> Fate {
     let mut cause = Some(error);
@@ -352,12 +384,12 @@ fn timeout_header(timeout: Duration) -> Option<HeaderValue> {
 
 /// A connector that has one connection to give: tonic must not dial by itself, because then nobody
 /// could tell a request that was never sent.
-struct Once(Option<Io>);
+struct Once(Option<Listening>);
 
 impl Service<Uri> for Once {
-    type Response = TokioIo<Io>;
+    type Response = TokioIo<Listening>;
     type Error = io::Error;
-    type Future = Ready<io::Result<TokioIo<Io>>>;
+    type Future = Ready<io::Result<TokioIo<Listening>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))

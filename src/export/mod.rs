@@ -25,6 +25,8 @@ mod dial;
 pub(crate) mod endpoint;
 mod exchange;
 #[cfg(feature = "grpc")]
+mod greeting;
+#[cfg(feature = "grpc")]
 mod grpc;
 #[cfg(feature = "http")]
 mod http;
