@@ -125,8 +125,7 @@ fn batch(n: usize) -> Batch {
     let pipeline = Pipeline::start(keep);
     pipeline.spans(n, 10);
     pipeline.flush().unwrap();
-    let batch = kept.lock().unwrap().pop().unwrap();
-    batch
+    kept.lock().unwrap().pop().unwrap()
 }
 
 fn client(protocol: Protocol, endpoint: &str, timeout: Duration) -> OtlpClient {

@@ -17,7 +17,7 @@ use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint as Transport};
 use tower_service::Service;
 
-use super::dial::{Dialer, Io};
+use super::dial::Dialer;
 use super::exchange::{Answer, Lost, Request, clean, explain};
 use super::greeting::{First, Listening};
 use super::status;

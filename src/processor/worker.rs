@@ -191,12 +191,10 @@ impl<E: Exporter> Worker<E> {
             exporter.ready().await
         });
         loop {
-            let question = self.next_question;
             tokio::select! {
                 biased;
                 permit = &mut ready => return Some(permit),
                 () = self.event() => self.attend(),
-                () = sleep_until(question.into()) => self.attend(),
             }
             if self.is_over() {
                 return None;

@@ -23,6 +23,7 @@ pub fn builder(protocol: Protocol, endpoint: &str) -> OtlpBuilder {
         .with_protocol(protocol)
         .with_endpoint(endpoint)
         .with_schedule_delay(Duration::from_secs(60))
+        .with_max_export_batch_size(512)
         .with_max_memory(64 << 20)
         .configure(quick)
 }
