@@ -172,7 +172,7 @@ fn an_outage_loses_nothing_within_the_queue_s_bound() {
         pipeline.flush().unwrap();
         collector.go_offline();
         pipeline.spans(2000, 10);
-        pipeline.until(|s| last_error(&s).contains("refused"));
+        pipeline.until(|s| last_error(s).contains("refused"));
         let before = collector.connections();
         collector.go_online().unwrap();
         pipeline.flush().unwrap();

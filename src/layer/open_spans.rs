@@ -12,8 +12,9 @@ use super::span::OpenSpan;
 /// ten to a bucket.
 const BUCKETS: usize = 1024;
 
-/// Where `sharded_slab`, under the usual registry, puts the number of the thread that made a span.
-const THREAD_BITS: u32 = 38;
+/// Moves the number of the thread that made a span, which `sharded_slab` under the usual registry
+/// keeps from bit 38 on, to bit 5: threads get buckets 32 apart.
+const THREAD_SHIFT: u32 = 33;
 
 #[derive(Debug)]
 pub(crate) struct OpenSpans {
@@ -58,8 +59,7 @@ impl OpenSpans {
     /// ids are spread by their low bits too.
     #[inline(always)]
     fn bucket(&self, id: u64) -> MutexGuard<'_, Spans> {
-        let thread = (id >> THREAD_BITS) & 0x1fff;
-        let at = id.wrapping_add(thread.wrapping_mul(0x9e5)) as usize % BUCKETS;
+        let at = id.wrapping_add(id >> THREAD_SHIFT) as usize % BUCKETS;
         self.buckets[at].0.lock()
     }
 
