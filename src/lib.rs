@@ -105,6 +105,7 @@ mod resource;
 #[cfg(not(tracing_otlp_loom))]
 pub mod sampler;
 mod semconv;
+mod span_data;
 mod stats;
 #[cfg(not(tracing_otlp_loom))]
 mod suppress;
@@ -123,7 +124,9 @@ pub use self::{
         Protocol, ResourceConfig, RetryConfig, SamplerConfig, SpanLimits, TracesExporter,
         WorkerConfig,
     },
-    context::{IdGenerator, RandomIds, SpanId, TraceFlags, TraceId},
+    context::{
+        Baggage, IdGenerator, RandomIds, SpanId, TraceContext, TraceFlags, TraceId, TraceState,
+    },
     export::{
         Batch, ConcurrencyLimiter, ConcurrencyPermit, ConsoleExporter, Exporter, OtlpClient,
         Outcome,
@@ -132,6 +135,7 @@ pub use self::{
     layer::OtlpLayer,
     processor::{BatchProcessor, ScopeId, TelemetryData},
     resource::Resource,
+    span_data::{SpanKind, Status},
 };
 
 #[cfg(all(feature = "init", not(tracing_otlp_loom)))]

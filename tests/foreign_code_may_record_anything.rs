@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use capture::{named, text, value};
 use tracing::{Span, debug, info, info_span};
-use tracing_otlp::sampler::{Sampler, SamplingInput};
+use tracing_otlp::sampler::{Sampler, SamplingInput, SamplingResult};
 use tracing_otlp::{IdGenerator, RandomIds, SpanId, TraceId};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -48,12 +48,12 @@ fn read_extensions(span: &Span) {
 struct Chatty;
 
 impl Sampler for Chatty {
-    fn should_sample(&self, input: &SamplingInput<'_>) -> bool {
+    fn should_sample(&self, input: &SamplingInput<'_>) -> SamplingResult {
         if input.name != "made by the sampler" {
             debug!("sampling {}", input.name);
             let _span = info_span!("made by the sampler").entered();
         }
-        true
+        SamplingResult::RECORD_AND_SAMPLE
     }
 
     fn description(&self) -> String {

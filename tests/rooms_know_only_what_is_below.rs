@@ -29,6 +29,7 @@ const FLOORS: &[(u8, &[&str])] = &[
             "error",
             "human",
             "semconv",
+            "span_data",
             "suppress",
             "sync",
         ],

@@ -38,20 +38,6 @@ impl Meaning {
     }
 }
 
-/// The kind that `otel.kind` names; whatever else it says, the default.
-pub(crate) fn kind(value: &str) -> Kind {
-    const KINDS: [(&str, Kind); 4] = [
-        ("server", Kind::Server),
-        ("client", Kind::Client),
-        ("producer", Kind::Producer),
-        ("consumer", Kind::Consumer),
-    ];
-    let named = KINDS
-        .iter()
-        .find(|(name, _)| value.eq_ignore_ascii_case(name));
-    named.map_or(Kind::Internal, |(_, kind)| *kind)
-}
-
 /// The status that `otel.status_code` names; whatever else it says, unset.
 pub(crate) fn status(value: &str) -> StatusCode {
     if value.eq_ignore_ascii_case("ok") {
@@ -84,7 +70,7 @@ impl Special {
                 self.name.clear();
                 self.name.push_str(value);
             }
-            Meaning::SpanKind => self.kind = Some(kind(value)),
+            Meaning::SpanKind => self.kind = Some(Kind::from_name(value)),
             Meaning::StatusCode => self.set_status(status(value)),
             Meaning::StatusDescription => {
                 self.set_status(StatusCode::Error);
@@ -130,10 +116,10 @@ mod tests {
 
     #[test]
     fn kinds_and_statuses_are_known_in_any_case_spec_6a() {
-        assert_eq!(kind("SERVER"), Kind::Server);
-        assert_eq!(kind("Consumer"), Kind::Consumer);
-        assert_eq!(kind("internal"), Kind::Internal);
-        assert_eq!(kind("nonsense"), Kind::Internal);
+        assert_eq!(Kind::from_name("SERVER"), Kind::Server);
+        assert_eq!(Kind::from_name("Consumer"), Kind::Consumer);
+        assert_eq!(Kind::from_name("internal"), Kind::Internal);
+        assert_eq!(Kind::from_name("nonsense"), Kind::Internal);
         assert_eq!(status("OK"), StatusCode::Ok);
         assert_eq!(status("Error"), StatusCode::Error);
         assert_eq!(status("fine"), StatusCode::Unset);

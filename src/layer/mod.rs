@@ -6,6 +6,7 @@
 mod attributes;
 mod callsite;
 mod charge;
+mod creation;
 mod event;
 mod fields;
 mod filters;
@@ -42,7 +43,7 @@ use crate::clock::{self, Clock};
 use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId, current};
 use crate::pool::Budget;
 use crate::processor::TelemetryData;
-use crate::sampler::{ParentFlags, SamplingInput};
+use crate::sampler::{SamplingDecision, SamplingInput};
 use crate::stats::{DropReason, StatsSource};
 use crate::suppress::is_suppressed;
 use crate::sync::Arc;
@@ -109,7 +110,7 @@ impl OtlpLayer {
         &self,
         identity: &mut Identity,
         is_root: bool,
-        metadata: &'static Metadata<'static>,
+        attributes: &Attributes<'_>,
         now: u64,
     ) {
         identity.span_id = self.new_span_id();
@@ -123,14 +124,18 @@ impl OtlpLayer {
             Sampling::ParentOrAlways if is_root => identity.set_sampled(true),
             Sampling::ParentOrAlways => {}
             Sampling::Sampler(sampler) => {
-                let flags = TraceFlags::from_bits(identity.flags);
-                let sampled = sampler.should_sample(&SamplingInput {
-                    parent: (!is_root).then(|| ParentFlags::new(flags, identity.parent_is_remote)),
+                let parent = (!is_root).then(|| identity.parent());
+                let metadata = attributes.metadata();
+                let result = sampler.should_sample(&SamplingInput {
+                    parent: parent.as_ref(),
                     trace_id: TraceId::from_bytes(identity.trace_id),
+                    flags: TraceFlags::from_bits(identity.flags),
                     name: metadata.name(),
                     target: metadata.target(),
                     level: *metadata.level(),
+                    fields: attributes,
                 });
+                let sampled = result.decision == SamplingDecision::RecordAndSample;
                 identity.set_sampled(sampled);
             }
         }
@@ -283,7 +288,7 @@ where
         let identity = &mut span.identity;
         let inherited = self.inherit(identity, attributes, id, &context);
         let now = clock::now();
-        self.identify(identity, !inherited, metadata, now);
+        self.identify(identity, !inherited, attributes, now);
         if span.identity.is_recording() {
             self.fill(&mut span, callsite::of(metadata), now, attributes);
         }
@@ -332,7 +337,7 @@ where
             return;
         };
         let mut link = Vec::new();
-        let trace_state = other.trace_state.as_deref().unwrap_or_default();
+        let trace_state = other.trace_state.as_str();
         put_link(
             &mut link,
             other.trace_id,

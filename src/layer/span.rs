@@ -4,8 +4,8 @@ use super::attributes::Visited;
 use super::charge::{Charge, FIRST};
 use super::fields::Special;
 use crate::clock::{Anchor, Clock};
+use crate::context::{Baggage, SpanId, TraceContext, TraceFlags, TraceId, TraceState};
 use crate::processor::ScopeId;
-use crate::sync::Arc;
 use crate::wire::span::{
     Kind, SPAN_ATTRIBUTE, SpanHead, StatusCode, fields, find_attribute, key_of, put_head,
 };
@@ -40,7 +40,8 @@ pub(crate) struct Identity {
     pub(crate) parent_is_remote: bool,
     /// The flags of W3C's `traceparent`, and one of our own.
     pub(crate) flags: u8,
-    pub(crate) trace_state: Option<Arc<str>>,
+    pub(crate) trace_state: TraceState,
+    pub(crate) baggage: Baggage,
     /// One for the local trace.
     pub(crate) anchor: Anchor,
 }
@@ -74,9 +75,24 @@ impl Identity {
         self.parent_id = parent.span_id;
         self.flags = parent.flags;
         self.anchor = parent.anchor;
-        if parent.trace_state.is_some() {
-            self.trace_state.clone_from(&parent.trace_state);
+        if !parent.trace_state.is_empty() {
+            self.trace_state = parent.trace_state.clone();
         }
+        if !parent.baggage.is_empty() {
+            self.baggage = parent.baggage.clone();
+        }
+    }
+
+    /// The context that a span with a parent inherited.
+    pub(crate) fn parent(&self) -> TraceContext {
+        TraceContext::new(
+            TraceId::from_bytes(self.trace_id),
+            SpanId::from_bytes(self.parent_id),
+            TraceFlags::from_bits(self.flags),
+        )
+        .with_remote(self.parent_is_remote)
+        .with_trace_state(self.trace_state.clone())
+        .with_baggage(self.baggage.clone())
     }
 }
 
@@ -246,7 +262,7 @@ impl OpenSpan {
             parent_id: identity.parent_id,
             parent_is_remote: identity.parent_is_remote,
             flags: identity.flags,
-            trace_state: identity.trace_state.as_deref().unwrap_or_default(),
+            trace_state: identity.trace_state.as_str(),
             name: if special.has_name {
                 &special.name
             } else {
@@ -270,7 +286,8 @@ impl OpenSpan {
     pub(crate) fn clear(&mut self) {
         self.identity.parent_id = [0; 8];
         self.identity.parent_is_remote = false;
-        self.identity.trace_state = None;
+        self.identity.trace_state = TraceState::EMPTY;
+        self.identity.baggage = Baggage::EMPTY;
         self.special.clear();
         self.state = State::default();
         self.body.clear();

@@ -4,6 +4,8 @@
 //! links are appended as they happen, the rest when the span ends.
 
 use super::varint::{self, FIXED64, LEN, VARINT, tag};
+/// `Span.kind`
+pub(crate) use crate::span_data::SpanKind as Kind;
 
 /// `Span.attributes`
 pub(crate) const SPAN_ATTRIBUTE: u8 = tag(9, LEN);
@@ -41,18 +43,6 @@ const LINK_TRACE_STATE: u8 = tag(3, LEN);
 const HAS_IS_REMOTE: u32 = 0x100;
 /// `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK`
 const IS_REMOTE: u32 = 0x200;
-
-/// `Span.kind`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(u8)]
-pub(crate) enum Kind {
-    #[default]
-    Internal = 1,
-    Server = 2,
-    Client = 3,
-    Producer = 4,
-    Consumer = 5,
-}
 
 /// `Status.code`, in the order of precedence of TR-7 when compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

@@ -1,0 +1,118 @@
+//! [`TraceContext`]: what a caller tells those it calls.
+
+use super::{Baggage, SpanId, TraceFlags, TraceId, TraceState};
+
+/// Which span of which trace work belongs to, and what travels with it: what a caller tells those it
+/// calls (W3C Trace Context, OpenTelemetry's `SpanContext`).
+///
+/// Without trace state and baggage it holds no memory of its own, and a clone is a copy.
+///
+/// ```
+/// use tracing_otlp::{SpanId, TraceContext, TraceFlags, TraceId};
+///
+/// let cx = TraceContext::new(
+///     TraceId::from_bytes([1; 16]),
+///     SpanId::from_bytes([2; 8]),
+///     TraceFlags::SAMPLED,
+/// );
+/// assert!(cx.is_valid() && cx.is_sampled() && !cx.is_remote());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TraceContext {
+    trace_id: TraceId,
+    span_id: SpanId,
+    flags: TraceFlags,
+    is_remote: bool,
+    trace_state: TraceState,
+    baggage: Baggage,
+}
+
+impl TraceContext {
+    /// Of a span in this process; see [`with_remote`](Self::with_remote).
+    pub const fn new(trace_id: TraceId, span_id: SpanId, flags: TraceFlags) -> Self {
+        Self {
+            trace_id,
+            span_id,
+            flags,
+            is_remote: false,
+            trace_state: TraceState::EMPTY,
+            baggage: Baggage::EMPTY,
+        }
+    }
+
+    /// Whether it came from another process (TR-3). Default: it did not.
+    #[must_use]
+    pub fn with_remote(mut self, is_remote: bool) -> Self {
+        self.is_remote = is_remote;
+        self
+    }
+
+    /// With these flags.
+    #[must_use]
+    pub fn with_flags(mut self, flags: TraceFlags) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    /// With this trace state.
+    #[must_use]
+    pub fn with_trace_state(mut self, trace_state: TraceState) -> Self {
+        self.trace_state = trace_state;
+        self
+    }
+
+    /// With this baggage.
+    #[must_use]
+    pub fn with_baggage(mut self, baggage: Baggage) -> Self {
+        self.baggage = baggage;
+        self
+    }
+
+    /// The trace.
+    #[inline]
+    pub fn trace_id(&self) -> TraceId {
+        self.trace_id
+    }
+
+    /// The span: the parent of what is made under this context.
+    #[inline]
+    pub fn span_id(&self) -> SpanId {
+        self.span_id
+    }
+
+    /// The trace's flags.
+    #[inline]
+    pub fn flags(&self) -> TraceFlags {
+        self.flags
+    }
+
+    /// Whether the caller may have recorded the trace.
+    #[inline]
+    pub fn is_sampled(&self) -> bool {
+        self.flags.is_sampled()
+    }
+
+    /// Whether it came from another process.
+    #[inline]
+    pub fn is_remote(&self) -> bool {
+        self.is_remote
+    }
+
+    /// What vendors tell each other along the trace.
+    #[inline]
+    pub fn trace_state(&self) -> &TraceState {
+        &self.trace_state
+    }
+
+    /// What the application sends along. May be there without a trace.
+    #[inline]
+    pub fn baggage(&self) -> &Baggage {
+        &self.baggage
+    }
+
+    /// Whether it names a trace and a span (TR-3); one that does not is nobody's parent.
+    #[inline]
+    pub fn is_valid(&self) -> bool {
+        self.trace_id.is_valid() && self.span_id.is_valid()
+    }
+}
