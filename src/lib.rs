@@ -79,7 +79,7 @@ mod clock;
 #[cfg(not(tracing_otlp_loom))]
 mod config;
 #[cfg(not(tracing_otlp_loom))]
-mod context;
+pub mod context;
 #[cfg(not(tracing_otlp_loom))]
 mod diagnostics;
 mod error;
@@ -106,6 +106,8 @@ mod resource;
 pub mod sampler;
 mod semconv;
 mod span_data;
+#[cfg(not(tracing_otlp_loom))]
+mod span_ext;
 mod stats;
 #[cfg(not(tracing_otlp_loom))]
 mod suppress;
@@ -125,7 +127,8 @@ pub use self::{
         WorkerConfig,
     },
     context::{
-        Baggage, IdGenerator, RandomIds, SpanId, TraceContext, TraceFlags, TraceId, TraceState,
+        Baggage, IdGenerator, RandomIds, SetParentError, SpanId, TraceContext, TraceFlags, TraceId,
+        TraceState,
     },
     export::{
         Batch, ConcurrencyLimiter, ConcurrencyPermit, ConsoleExporter, Exporter, OtlpClient,
@@ -136,6 +139,7 @@ pub use self::{
     processor::{BatchProcessor, ScopeId, TelemetryData},
     resource::Resource,
     span_data::{SpanKind, Status},
+    span_ext::SpanExt,
 };
 
 #[cfg(all(feature = "init", not(tracing_otlp_loom)))]

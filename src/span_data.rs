@@ -20,6 +20,17 @@ pub enum SpanKind {
 }
 
 impl SpanKind {
+    /// The name that `otel.kind` takes.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+        }
+    }
+
     /// The kind of this name, in any case; `Internal` for any other (SPEC §6a).
     pub(crate) fn from_name(name: &str) -> Self {
         const KINDS: [(&str, SpanKind); 4] = [

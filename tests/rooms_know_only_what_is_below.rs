@@ -14,6 +14,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (9, &["lib", "fuzzing"]),
     (8, &["init"]),
     (7, &["builder"]),
+    (6, &["span_ext"]),
     (5, &["guard", "layer"]),
     (4, &["processor"]),
     (3, &["export", "sampler", "resource", "testing"]),
@@ -61,7 +62,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("tokio_util", &["export", "processor", "testing"]),
     (
         "tracing_subscriber",
-        &["builder", "clock", "init.rs", "layer"],
+        &["builder", "clock", "init.rs", "layer", "span_ext.rs"],
     ),
     ("loom", &["sync.rs"]),
 ];

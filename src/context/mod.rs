@@ -1,12 +1,23 @@
-//! Which trace is this: identities, and what is current on a thread.
+//! Which trace is this: identities, what is current, and how it gets where work goes.
+//!
+//! [`current()`] answers anywhere. [`scope()`] runs a future in a context, so that its spans belong to
+//! the trace that the context names; [`FutureExt::in_current_trace_context`] and
+//! [`in_current_trace_context`] take what is current along to spawned work.
 
 mod baggage;
-pub(crate) mod current;
+pub(crate) mod doors;
+mod error;
 mod id;
+mod scope;
+pub(crate) mod stack;
 mod trace_context;
 mod trace_state;
 
 pub use baggage::Baggage;
+pub use error::SetParentError;
 pub use id::{IdGenerator, RandomIds, SpanId, TraceFlags, TraceId};
+pub use scope::{
+    FutureExt, WithTraceContext, current, in_current_trace_context, scope, sync_scope,
+};
 pub use trace_context::TraceContext;
 pub use trace_state::TraceState;

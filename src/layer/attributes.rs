@@ -4,8 +4,10 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use super::callsite::StaticAttributes;
-use crate::wire::field::{EncodedKey, ValueLimit};
+use crate::attribute::Value;
+use crate::wire::field::{EncodedKey, ValueLimit, truncate};
 use crate::wire::span::{fields, find_attribute, key_of};
+use crate::wire::value::{ValueRef, put_key_value};
 
 /// Writes attributes to the end of a buffer, each key once.
 #[derive(Debug)]
@@ -53,13 +55,13 @@ impl<'a> Attributes<'a> {
             self.count += 1;
             return true;
         }
-        self.admit_rare(bit, key)
+        self.admit_rare(bit, key.key())
     }
 
     #[cold]
     #[inline(never)]
-    fn admit_rare(&mut self, bit: u64, key: &EncodedKey) -> bool {
-        self.remove(key.key());
+    fn admit_rare(&mut self, bit: u64, key: &[u8]) -> bool {
+        self.remove(key);
         if self.count >= self.count_limit {
             self.dropped += 1;
             return false;
@@ -85,9 +87,31 @@ impl<'a> Attributes<'a> {
     /// Writes an attribute whose key is no field's.
     pub(crate) fn put_dynamic(&mut self, key: &str, put: impl FnOnce(&EncodedKey, &mut Vec<u8>)) {
         let key = EncodedKey::new(self.tag, key);
-        if self.admit_rare(0, &key) {
+        if self.admit_rare(0, key.key()) {
             self.dynamic = true;
             put(&key, self.out);
+        }
+    }
+
+    /// Writes an attribute that code gave.
+    pub(crate) fn put_value(&mut self, key: &str, value: &Value) {
+        // Keys are not empty (TR-8).
+        if key.is_empty() {
+            self.dropped += 1;
+        } else if self.admit_rare(0, key.as_bytes()) {
+            self.dynamic = true;
+            let length = self.limit.length;
+            match value {
+                Value::String(v) => put_key_value(self.out, self.tag, key, truncate(v, length)),
+                Value::Array(_) if length != usize::MAX => {
+                    put_key_value(self.out, self.tag, key, &truncated(value, length));
+                }
+                Value::Bytes(v) => {
+                    let kept = v.get(..length).unwrap_or(v);
+                    put_key_value(self.out, self.tag, key, ValueRef::Bytes(kept));
+                }
+                other => put_key_value(self.out, self.tag, key, other),
+            }
         }
     }
 
@@ -175,6 +199,17 @@ impl<'a> Attributes<'a> {
                 key.put_str(out, limit, &trace);
             });
         }
+    }
+}
+
+/// With the strings and bytes in it no longer than `length` (LIM-2).
+#[cold]
+fn truncated(value: &Value, length: usize) -> Value {
+    match value {
+        Value::String(v) => truncate(v, length).to_owned().into(),
+        Value::Bytes(v) => v.get(..length).unwrap_or(v).to_vec().into(),
+        Value::Array(v) => Value::Array(v.iter().map(|v| truncated(v, length)).collect()),
+        other => other.clone(),
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 
 use tracing_core::Metadata;
 
+use super::attributes::Visited;
 use super::fields::Meaning;
 use crate::attribute::Value;
 use crate::semconv;
@@ -53,6 +54,18 @@ pub(crate) struct Field {
 pub(crate) struct StaticAttributes {
     pub(crate) bytes: Box<[u8]>,
     pub(crate) count: u32,
+}
+
+impl StaticAttributes {
+    pub(super) fn visited(&self) -> Visited<'_> {
+        Visited {
+            bytes: &self.bytes,
+            recorded: 0,
+            dynamic: false,
+            count: self.count,
+            dropped: 0,
+        }
+    }
 }
 
 impl Callsite {

@@ -2,35 +2,27 @@
 
 use tracing_core::{Event, Level};
 
-use super::OtlpLayer;
 use super::attributes::{Attributes, Visited};
 use super::callsite::{self, Extras};
+use super::core::Core;
 use super::scratch::Scratch;
 use super::span::OpenSpan;
 use super::visitor::{Errors, EventVisitor};
-use crate::context::current;
 use crate::semconv;
-use crate::suppress::is_suppressed;
 use crate::wire::span::{
     EVENT_ATTRIBUTE, SPAN_EVENT, StatusCode, fields, find_attribute, put_event_dropped,
     put_event_name, put_event_time,
 };
 
-impl OtlpLayer {
+impl Core {
     #[inline]
-    pub(super) fn record_event(&self, event: &Event<'_>) {
-        if is_suppressed() || event.is_root() {
-            return;
-        }
-        let explicit = event.parent().map(tracing_core::span::Id::into_u64);
-        let Some(id) = explicit.or_else(|| current::innermost(self.layer)) else {
-            return;
-        };
+    pub(super) fn record_event(&self, id: u64, event: &Event<'_>) {
         // Sampled, and room? Only then is a field looked at.
         let is_error = *event.metadata().level() == Level::ERROR;
         let limit = self.settings.limits.events;
         let wanted = self.spans.with(id, |span| {
-            if !span.identity.is_recording() {
+            if !span.identity.takes_events() {
+                self.count_if_ended(span);
                 return None;
             }
             if span.state.events >= limit && !is_error {

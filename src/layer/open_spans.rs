@@ -67,7 +67,7 @@ impl OpenSpans {
     #[inline]
     pub(crate) fn insert(&self, id: u64, span: Box<OpenSpan>) -> Option<Box<OpenSpan>> {
         let mut bucket = self.bucket(id);
-        if span.identity.is_recording() {
+        if span.identity.is_exported() {
             bucket.started += 1;
         } else {
             bucket.started_unsampled += 1;
@@ -85,6 +85,42 @@ impl OpenSpans {
         let mut bucket = self.bucket(id);
         let entry = bucket.open.iter_mut().find(|e| e.id == id)?;
         Some(f(&mut entry.span))
+    }
+
+    /// Works on a span, and on its decision, as [`with`](Self::with) does on the rest.
+    pub(crate) fn decide<R>(&self, id: u64, f: impl FnOnce(&mut OpenSpan) -> R) -> Option<R> {
+        let mut bucket = self.bucket(id);
+        let Spans {
+            open,
+            started,
+            started_unsampled,
+        } = &mut *bucket;
+        let span = &mut open.iter_mut().find(|e| e.id == id)?.span;
+        let was = span.identity.is_exported();
+        let result = f(span);
+        // Each span is counted once, as what it is.
+        match (was, span.identity.is_exported()) {
+            (true, false) => {
+                (*started, *started_unsampled) = (*started - 1, *started_unsampled + 1)
+            }
+            (false, true) => {
+                (*started, *started_unsampled) = (*started + 1, *started_unsampled - 1)
+            }
+            _ => {}
+        }
+        Some(result)
+    }
+
+    /// Puts `other` in the place of a span, if `f` agrees: the span comes back.
+    pub(crate) fn replace(
+        &self,
+        id: u64,
+        f: impl FnOnce(&OpenSpan) -> Option<Box<OpenSpan>>,
+    ) -> Option<Box<OpenSpan>> {
+        let mut bucket = self.bucket(id);
+        let entry = bucket.open.iter_mut().find(|e| e.id == id)?;
+        let other = f(&entry.span)?;
+        Some(std::mem::replace(&mut entry.span, other))
     }
 
     /// Takes a span out.
@@ -114,10 +150,10 @@ impl OpenSpans {
         let mut counts = Counts::default();
         for bucket in self.buckets.iter() {
             let bucket = bucket.0.lock();
-            let recording = |e: &&Entry| e.span.identity.is_recording();
+            let exported = |e: &&Entry| e.span.identity.is_exported();
             counts.started += bucket.started;
             counts.started_unsampled += bucket.started_unsampled;
-            counts.open += bucket.open.iter().filter(recording).count() as u64;
+            counts.open += bucket.open.iter().filter(exported).count() as u64;
         }
         counts
     }

@@ -10,11 +10,27 @@ use tracing_subscriber::registry::LookupSpan;
 use super::OtlpLayer;
 use super::open_spans::OpenSpans;
 use super::span::Identity;
-use crate::context::current;
+use crate::context::stack::{self, Innermost};
+
+/// Where a new span comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lineage {
+    /// Nobody's child.
+    Root,
+    /// A child of an open span.
+    Local,
+    /// A child of the context of a scope: of another process, or of a span that may be gone.
+    Context,
+}
+
+impl Lineage {
+    fn local_if(found: bool) -> Self {
+        if found { Self::Local } else { Self::Root }
+    }
+}
 
 impl OtlpLayer {
-    /// Makes `child` a child of the nearest recorded ancestor of the new span `id`; false for a
-    /// root.
+    /// Makes `child` a child of the nearest recorded ancestor of the new span `id`.
     #[inline]
     pub(super) fn inherit<S>(
         &self,
@@ -22,29 +38,36 @@ impl OtlpLayer {
         attributes: &Attributes<'_>,
         id: &Id,
         context: &Context<'_, S>,
-    ) -> bool
+    ) -> Lineage
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
+        let spans = &self.core.spans;
         let parent = if attributes.is_contextual() {
-            let innermost = current::innermost(self.layer);
-            if self.may_be_filtered.load(Ordering::Relaxed) {
+            let innermost = match stack::innermost(self.layer) {
+                Innermost::Span(span) => Some(span),
+                Innermost::Nothing => None,
+                // Wins over whatever was entered before it was opened.
+                Innermost::Scope(scope) if child.continues(&scope) => return Lineage::Context,
+                Innermost::Scope(_) => return Lineage::Root,
+            };
+            if self.core.may_be_filtered.load(Ordering::Relaxed) {
                 // What the registry takes for the parent may be hidden from us.
                 let registered = context.current_span().id().map(Id::into_u64);
                 if registered != innermost {
-                    return registered.is_some()
-                        && inherit_nearest(child, &self.spans, id, context);
+                    let found = registered.is_some() && inherit_nearest(child, spans, id, context);
+                    return Lineage::local_if(found);
                 }
             }
             innermost
         } else {
             attributes.parent().map(Id::into_u64)
         };
-        let Some(parent) = parent else { return false };
-        let found = self
-            .spans
-            .with(parent, |parent| child.inherit(&parent.identity));
-        found.is_some() || inherit_nearest(child, &self.spans, id, context)
+        let Some(parent) = parent else {
+            return Lineage::Root;
+        };
+        let found = spans.with(parent, |parent| parent.bear(child));
+        Lineage::local_if(found.is_some() || inherit_nearest(child, spans, id, context))
     }
 }
 
@@ -65,10 +88,7 @@ where
     let mut ancestor = span.parent();
     while let Some(span) = ancestor {
         let parent = span.id().into_u64();
-        if spans
-            .with(parent, |parent| child.inherit(&parent.identity))
-            .is_some()
-        {
+        if spans.with(parent, |parent| parent.bear(child)).is_some() {
             return true;
         }
         ancestor = span.parent();

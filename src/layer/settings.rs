@@ -41,6 +41,7 @@ pub(super) struct Limits {
     pub(super) events: u32,
     pub(super) links: u32,
     pub(super) event_attributes: u32,
+    pub(super) link_attributes: u32,
 }
 
 impl Settings {
@@ -64,6 +65,7 @@ impl Settings {
                 events: count(limits.event_count_limit),
                 links: count(limits.link_count_limit),
                 event_attributes: count(limits.attributes_per_event_limit),
+                link_attributes: count(limits.attributes_per_link_limit),
             },
         }
     }

@@ -46,26 +46,67 @@ pub(crate) struct Identity {
     pub(crate) anchor: Anchor,
 }
 
+/// Bits of `flags`. Those above [`W3C`] are ours and never leave the process.
 const SAMPLED: u8 = 1;
-
-/// A bit of `flags` that is ours and never leaves the process: sampled, but nobody wants to see it
-/// (`OTEL_TRACES_EXPORTER=none`).
-const UNSEEN: u8 = 0x80;
+const W3C: u8 = 3;
+/// What is said of the span is kept.
+const RECORDING: u8 = 0x40;
+/// A root that its own sampler dropped: it keeps what it was created with, because a parent that is
+/// set later may decide otherwise.
+const PROVISIONAL: u8 = 0x20;
+/// Sealed before its close (TR-10).
+const ENDED: u8 = 0x10;
 
 impl Identity {
+    /// Whether the trace is sampled, as its other services are told.
+    #[inline]
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    /// Whether attributes are kept.
     #[inline]
     pub(crate) fn is_recording(&self) -> bool {
-        self.flags & (SAMPLED | UNSEEN) == SAMPLED
+        self.flags & RECORDING != 0
     }
 
+    /// Whether events and links are kept.
     #[inline]
-    pub(crate) fn set_sampled(&mut self, sampled: bool) {
-        self.flags = self.flags & !SAMPLED | u8::from(sampled);
+    pub(crate) fn takes_events(&self) -> bool {
+        self.flags & (RECORDING | PROVISIONAL) == RECORDING
     }
 
-    /// Keeps the span from being recorded, whatever its sampling decision.
-    pub(crate) fn set_unseen(&mut self) {
-        self.flags |= UNSEEN;
+    /// Whether it goes to the processor when it ends (TR-2).
+    #[inline]
+    pub(crate) fn is_exported(&self) -> bool {
+        self.flags & (RECORDING | SAMPLED) == RECORDING | SAMPLED
+    }
+
+    pub(crate) fn is_provisional(&self) -> bool {
+        self.flags & PROVISIONAL != 0
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.flags & ENDED != 0
+    }
+
+    /// What was decided. `recording` without `sampled` is not exported.
+    #[inline]
+    pub(crate) fn set_fate(&mut self, sampled: bool, recording: bool) {
+        let kept = self.flags & (W3C & !SAMPLED);
+        self.flags = kept | u8::from(sampled) * SAMPLED | u8::from(recording) * RECORDING;
+    }
+
+    pub(crate) fn set_provisional(&mut self) {
+        self.flags |= RECORDING | PROVISIONAL;
+    }
+
+    /// An identity that still makes children, and nothing more (TR-10).
+    pub(crate) fn ended(&self) -> Self {
+        Self {
+            flags: self.flags & W3C | ENDED,
+            ..self.clone()
+        }
     }
 
     /// Becomes a child of `parent`; its own id is still to come.
@@ -73,7 +114,7 @@ impl Identity {
     pub(crate) fn inherit(&mut self, parent: &Self) {
         self.trace_id = parent.trace_id;
         self.parent_id = parent.span_id;
-        self.flags = parent.flags;
+        self.flags = parent.flags & W3C;
         self.anchor = parent.anchor;
         if !parent.trace_state.is_empty() {
             self.trace_state = parent.trace_state.clone();
@@ -83,23 +124,55 @@ impl Identity {
         }
     }
 
+    /// Becomes a child of what is elsewhere, or was; false, and a root, if that is no span.
+    pub(crate) fn continues(&mut self, parent: &TraceContext) -> bool {
+        self.baggage = parent.baggage().clone();
+        if !parent.is_valid() {
+            return false;
+        }
+        self.trace_id = parent.trace_id().to_bytes();
+        self.parent_id = parent.span_id().to_bytes();
+        self.parent_is_remote = parent.is_remote();
+        self.flags = parent.flags().bits();
+        self.trace_state = parent.trace_state().clone();
+        true
+    }
+
+    /// The span's own context.
+    pub(crate) fn context(&self) -> TraceContext {
+        self.context_of(self.span_id).with_remote(false)
+    }
+
     /// The context that a span with a parent inherited.
     pub(crate) fn parent(&self) -> TraceContext {
-        TraceContext::new(
-            TraceId::from_bytes(self.trace_id),
-            SpanId::from_bytes(self.parent_id),
-            TraceFlags::from_bits(self.flags),
-        )
-        .with_remote(self.parent_is_remote)
-        .with_trace_state(self.trace_state.clone())
-        .with_baggage(self.baggage.clone())
+        self.context_of(self.parent_id)
+            .with_remote(self.parent_is_remote)
     }
+
+    fn context_of(&self, span: [u8; 8]) -> TraceContext {
+        let flags = TraceFlags::from_bits(self.flags);
+        let trace_id = TraceId::from_bytes(self.trace_id);
+        TraceContext::new(trace_id, SpanId::from_bytes(span), flags)
+            .with_trace_state(self.trace_state.clone())
+            .with_baggage(self.baggage.clone())
+    }
+}
+
+/// When a span ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By the clock's ticks.
+    Tick(u64),
+    /// In Unix nanoseconds, as code said.
+    Given(u64),
 }
 
 /// What changes while a span is open, beside its bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct State {
     pub(crate) start: u64,
+    /// In Unix nanoseconds, where code said when it began; else zero.
+    pub(crate) start_given: u64,
     /// The last time it was left; zero if it never was.
     pub(crate) last_exit: u64,
     /// Of its last event, in Unix nanoseconds.
@@ -115,6 +188,8 @@ pub(crate) struct State {
     pub(crate) dropped_events: u32,
     pub(crate) dropped_links: u32,
     pub(crate) activity: Activity,
+    /// Whether a child carries its trace.
+    pub(crate) has_children: bool,
 }
 
 /// Time entered and time between (`busy_ns`, `idle_ns`), in ticks.
@@ -159,7 +234,38 @@ impl Activity {
     }
 }
 
+/// Start and end where code gave at least one of them: the end is not before the start.
+#[cold]
+fn explicit_times(clock: &Clock, anchor: Anchor, state: &State, end: End) -> (u64, u64) {
+    let start = match state.start_given {
+        0 => clock.unix_nanos(anchor, state.start),
+        given => given,
+    };
+    let end = match end {
+        End::Tick(tick) => clock.unix_nanos(anchor, tick),
+        End::Given(end) => end,
+    };
+    (start, end.max(start))
+}
+
 impl OpenSpan {
+    /// Makes `child` a child of this span.
+    #[inline]
+    pub(crate) fn bear(&mut self, child: &mut Identity) {
+        child.inherit(&self.identity);
+        self.state.has_children = true;
+        if self.identity.is_provisional() {
+            self.forgo();
+        }
+    }
+
+    /// The decision against a root is final: what it kept is let go.
+    #[cold]
+    fn forgo(&mut self) {
+        self.identity.set_fate(false, false);
+        self.body.clear();
+    }
+
     /// Adds attributes; one whose key is there already replaces it (TR-8).
     pub(crate) fn add_attributes(&mut self, visited: &Visited<'_>, count_limit: u32) {
         let state = &mut self.state;
@@ -248,20 +354,26 @@ impl OpenSpan {
     /// Appends what is known at the end: `body` then is the encoded span. It does not end before its
     /// last event.
     #[inline]
-    pub(crate) fn seal(&mut self, clock: &Clock, end: u64) {
+    pub(crate) fn seal(&mut self, clock: &Clock, end: End) {
         let Self {
             identity,
             special,
             state,
             ..
         } = self;
-        let start = clock.unix_nanos(identity.anchor, state.start);
+        let (start, end) = match (state.start_given, end) {
+            (0, End::Tick(end)) => {
+                let start = clock.unix_nanos(identity.anchor, state.start);
+                (start, start + clock.nanos(end - state.start))
+            }
+            _ => explicit_times(clock, identity.anchor, state, end),
+        };
         let head = SpanHead {
             trace_id: identity.trace_id,
             span_id: identity.span_id,
             parent_id: identity.parent_id,
             parent_is_remote: identity.parent_is_remote,
-            flags: identity.flags,
+            flags: identity.flags & W3C,
             trace_state: identity.trace_state.as_str(),
             name: if special.has_name {
                 &special.name
@@ -270,7 +382,7 @@ impl OpenSpan {
             },
             kind: special.kind.unwrap_or(Kind::Internal),
             start,
-            end: (start + clock.nanos(end - state.start)).max(state.last_event),
+            end: end.max(state.last_event),
             status: special.status,
             status_message: &special.description,
             dropped_attributes: state.dropped_attributes,

@@ -3,7 +3,9 @@
 //! Any input is safe: what is no span gives `None`, and nothing is allocated beyond a small
 //! multiple of the input. Unknown fields are skipped, groups (which OTLP never had) refused.
 
+use super::span::find_attribute;
 use super::varint::{self, FIXED32, FIXED64, LEN, VARINT};
+use crate::attribute;
 
 /// A span, borrowed from its encoded message.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -183,6 +185,14 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// The value of the attribute with this key in a row of repeated fields of `Span`.
+pub(crate) fn attribute_value(row: &[u8], tag: u8, key: &str) -> Option<attribute::Value> {
+    let at = find_attribute(row, tag, key.as_bytes())?;
+    let mut field = row.get(at)?.get(1..)?;
+    varint::take(&mut field)?;
+    key_value(field, 1)?.1.into_owned()
+}
+
 fn key_value(bytes: &[u8], depth: usize) -> Option<(&str, Value<'_>)> {
     let mut out = ("", Value::Empty);
     fields(bytes, |number, field| {
@@ -199,6 +209,22 @@ fn key_value(bytes: &[u8], depth: usize) -> Option<(&str, Value<'_>)> {
 }
 
 impl<'a> Value<'a> {
+    /// As code gives it; `None` for what code cannot give.
+    fn into_owned(self) -> Option<attribute::Value> {
+        Some(match self {
+            Self::String(v) => v.to_owned().into(),
+            Self::Bool(v) => v.into(),
+            Self::Int(v) => v.into(),
+            Self::Double(v) => v.into(),
+            Self::Bytes(v) => v.to_vec().into(),
+            Self::Array(v) => {
+                let values: Option<Vec<_>> = v.into_iter().map(Self::into_owned).collect();
+                values?.into()
+            }
+            Self::Empty | Self::Map(_) => return None,
+        })
+    }
+
     /// The last kind wins; a list that comes twice goes on, as protobuf has it.
     fn merge(&mut self, bytes: &'a [u8], depth: usize) -> Option<()> {
         if depth > MAX_DEPTH {

@@ -16,6 +16,9 @@ pub(crate) const SPAN_LINK: u8 = tag(13, LEN);
 /// `Event.attributes`
 pub(crate) const EVENT_ATTRIBUTE: u8 = tag(3, LEN);
 
+/// `Link.attributes`
+pub(crate) const LINK_ATTRIBUTE: u8 = tag(4, LEN);
+
 const SPAN_TRACE_ID: u8 = tag(1, LEN);
 const SPAN_ID: u8 = tag(2, LEN);
 const SPAN_PARENT_ID: u8 = tag(4, LEN);
@@ -38,6 +41,7 @@ const EVENT_DROPPED_ATTRIBUTES: u8 = tag(4, VARINT);
 const LINK_TRACE_ID: u8 = tag(1, LEN);
 const LINK_SPAN_ID: u8 = tag(2, LEN);
 const LINK_TRACE_STATE: u8 = tag(3, LEN);
+const LINK_DROPPED_ATTRIBUTES: u8 = tag(5, VARINT);
 
 /// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK`
 const HAS_IS_REMOTE: u32 = 0x100;
@@ -187,6 +191,11 @@ pub(crate) fn put_link(
     }
     out.push(tag(6, varint::FIXED32));
     out.extend_from_slice(&flags.to_le_bytes());
+}
+
+/// Appends a link's count of dropped attributes.
+pub(crate) fn put_link_dropped(out: &mut Vec<u8>, count: u32) {
+    put_count(out, LINK_DROPPED_ATTRIBUTES, count);
 }
 
 /// Where in `body`, a row of repeated fields of `Span`, the attribute with this key stands.

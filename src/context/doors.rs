@@ -1,0 +1,163 @@
+//! The doors to the layers of the process: what an extension of a span, or a context read, needs
+//! from the layer that knows the span.
+//!
+//! A layer cannot always be found by a downcast (`reload::Layer` answers none), so each opens a door
+//! here: a layer's number finds it for what is current on a thread, the address of its registry for
+//! a span. A layer that came by a reload is told no registry; it is recognised by the first of its
+//! spans that is asked for.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwapOption;
+use tracing_core::Metadata;
+
+use super::{SetParentError, TraceContext};
+use crate::attribute::KeyValue;
+use crate::span_data::Status;
+
+/// What a layer does for spans that it has open. No call runs foreign code under a lock.
+pub(crate) trait Spans: Send + Sync {
+    /// Whether it has this span, made at this callsite.
+    fn has(&self, span: u64, metadata: &Metadata<'_>) -> bool;
+
+    /// The span's own context.
+    fn context(&self, span: u64) -> Option<TraceContext>;
+
+    /// Whether what is said of the span is kept.
+    fn is_recording(&self, span: u64) -> bool;
+
+    /// Makes the span a child of `parent` after its creation.
+    fn set_parent(
+        &self,
+        span: u64,
+        metadata: &'static Metadata<'static>,
+        parent: &TraceContext,
+    ) -> Result<(), SetParentError>;
+
+    fn change(&self, span: u64, change: &Change<'_>);
+
+    /// Ends the span, now or then.
+    fn end(&self, span: u64, at: Option<SystemTime>);
+}
+
+/// What can be said of a span that is open.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Change<'a> {
+    Attributes(&'a [KeyValue]),
+    Link(&'a TraceContext, &'a [KeyValue]),
+    Event {
+        name: &'a str,
+        at: Option<SystemTime>,
+        attributes: &'a [KeyValue],
+    },
+    Error(&'a (dyn Error + 'static)),
+    Status(&'a Status),
+    Name(&'a str),
+}
+
+/// The registry of a door that was told none.
+const UNKNOWN: usize = 0;
+
+#[derive(Clone)]
+struct Entry {
+    layer: u32,
+    registry: Arc<AtomicUsize>,
+    spans: Arc<dyn Spans>,
+}
+
+/// Read on each look at the current context, written when a layer is made or dropped.
+static DOORS: ArcSwapOption<Vec<Entry>> = ArcSwapOption::const_empty();
+
+/// A layer's door, open until this is dropped.
+pub(crate) struct Door {
+    layer: u32,
+    registry: Arc<AtomicUsize>,
+}
+
+impl Door {
+    /// A number for a layer; its spans are found from [`open`](Self::open) on.
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Self {
+            layer: NEXT.fetch_add(1, Ordering::Relaxed),
+            registry: Arc::new(AtomicUsize::new(UNKNOWN)),
+        }
+    }
+
+    pub(crate) fn open(&self, spans: Arc<dyn Spans>) {
+        let entry = Entry {
+            layer: self.layer,
+            registry: Arc::clone(&self.registry),
+            spans,
+        };
+        DOORS.rcu(|doors| {
+            let mut doors = doors.as_deref().cloned().unwrap_or_default();
+            doors.push(entry.clone());
+            Some(Arc::new(doors))
+        });
+    }
+
+    /// The number that tells this layer's spans from those of another in the same process.
+    #[inline]
+    pub(crate) fn layer(&self) -> u32 {
+        self.layer
+    }
+
+    /// The layer's spans are those of the registry at this address.
+    pub(crate) fn set_registry(&self, address: usize) {
+        self.registry.store(address, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        DOORS.rcu(|doors| {
+            let mut doors = doors.as_deref().cloned().unwrap_or_default();
+            doors.retain(|door| door.layer != self.layer);
+            Some(Arc::new(doors))
+        });
+    }
+}
+
+/// The context of a layer's span.
+#[inline]
+pub(super) fn context(layer: u32, span: u64) -> Option<TraceContext> {
+    let doors = DOORS.load();
+    let door = doors.as_ref()?.iter().find(|door| door.layer == layer)?;
+    door.spans.context(span)
+}
+
+/// Calls `f` with each layer that has this span of a registry open; says whether any has. Layers are
+/// made and dropped meanwhile without waiting.
+pub(crate) fn each(
+    registry: usize,
+    span: u64,
+    metadata: &Metadata<'_>,
+    mut f: impl FnMut(&dyn Spans),
+) -> bool {
+    let doors = DOORS.load();
+    let mut found = false;
+    for door in doors.as_deref().into_iter().flatten() {
+        let told = door.registry.load(Ordering::Relaxed);
+        if (told == registry || told == UNKNOWN) && door.spans.has(span, metadata) {
+            // One that was not told is recognised by its span.
+            door.registry.store(registry, Ordering::Relaxed);
+            found = true;
+            f(&*door.spans);
+        }
+    }
+    found
+}
+
+/// Whether any layer knows this registry, or may know it.
+pub(crate) fn any(registry: usize) -> bool {
+    let doors = DOORS.load();
+    doors.as_ref().is_some_and(|doors| {
+        doors
+            .iter()
+            .any(|d| [registry, UNKNOWN].contains(&d.registry.load(Ordering::Relaxed)))
+    })
+}

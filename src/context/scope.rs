@@ -1,0 +1,142 @@
+//! Contexts that work runs in: without a span, along a future, across threads.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::{TraceContext, stack};
+
+/// The context of what is current: of the innermost span entered or scope opened on this thread.
+///
+/// Answers anywhere: in a handler, in a log formatter, inside a span or under a scope alone, and
+/// also for spans that are not sampled. Where nothing is current the context is not
+/// [valid](TraceContext::is_valid). No allocation.
+///
+/// ```
+/// use tracing_otlp::{SpanId, TraceContext, TraceFlags, TraceId, context};
+///
+/// let cx = TraceContext::new(
+///     TraceId::from_bytes([1; 16]),
+///     SpanId::from_bytes([2; 8]),
+///     TraceFlags::SAMPLED,
+/// );
+/// context::sync_scope(cx.clone(), || assert_eq!(context::current(), cx));
+/// assert!(!context::current().is_valid());
+/// ```
+#[inline]
+pub fn current() -> TraceContext {
+    stack::context()
+}
+
+/// Runs `future` in `context`: whenever it is polled, and when it is dropped.
+///
+/// A span that is made in it and has no span around it in there is a child of the context, and
+/// continues its trace and its sampling decision. The context wins over the spans around the scope;
+/// a span entered within wins over the context. One that is not [valid](TraceContext::is_valid)
+/// separates: what is made in it begins a new trace.
+///
+/// ```
+/// # use tracing_otlp::{SpanId, TraceContext, TraceFlags, TraceId, context};
+/// # async fn handle() {}
+/// # async fn run(remote: TraceContext) {
+/// context::scope(remote, async {
+///     handle().await; // its spans are children of `remote`
+/// })
+/// .await;
+/// # }
+/// ```
+pub fn scope<F: Future>(context: TraceContext, future: F) -> WithTraceContext<F> {
+    WithTraceContext {
+        future: Some(future),
+        context,
+    }
+}
+
+/// Runs `f` in `context`, as [`scope`] does for a future.
+pub fn sync_scope<R>(context: TraceContext, f: impl FnOnce() -> R) -> R {
+    let _open = stack::open(context);
+    f()
+}
+
+/// Takes the current context along to where the closure will be called: another thread, a blocking
+/// task.
+///
+/// ```
+/// use tracing_otlp::context;
+///
+/// # fn work() {}
+/// std::thread::spawn(context::in_current_trace_context(|| {
+///     work(); // its spans are children of what was current at the spawn
+/// }));
+/// ```
+pub fn in_current_trace_context<R>(f: impl FnOnce() -> R) -> impl FnOnce() -> R {
+    let context = current();
+    move || sync_scope(context, f)
+}
+
+/// Contexts for futures.
+pub trait FutureExt: Future + Sized {
+    /// Runs the future in `context`: [`scope`] as a method.
+    fn with_trace_context(self, context: TraceContext) -> WithTraceContext<Self> {
+        scope(context, self)
+    }
+
+    /// Runs the future in the context that is current now, for work that is spawned.
+    ///
+    /// ```
+    /// use tracing_otlp::context::FutureExt as _;
+    ///
+    /// # async fn work() {}
+    /// # async fn run() {
+    /// tokio::spawn(work().in_current_trace_context());
+    /// # }
+    /// ```
+    fn in_current_trace_context(self) -> WithTraceContext<Self> {
+        scope(current(), self)
+    }
+}
+
+impl<F: Future> FutureExt for F {}
+
+pin_project! {
+    /// A future that runs in a context; from [`scope`] and [`FutureExt`].
+    #[derive(Debug)]
+    #[must_use = "a future does nothing unless it is polled"]
+    pub struct WithTraceContext<F> {
+        // An option, so that it can be dropped in its context.
+        #[pin]
+        future: Option<F>,
+        context: TraceContext,
+    }
+
+    impl<F> PinnedDrop for WithTraceContext<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let _open = stack::open(this.context.clone());
+            this.future.set(None);
+        }
+    }
+}
+
+impl<F> WithTraceContext<F> {
+    /// The context that the future runs in.
+    pub fn trace_context(&self) -> &TraceContext {
+        &self.context
+    }
+}
+
+impl<F: Future> Future for WithTraceContext<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let _open = stack::open(this.context.clone());
+        match this.future.as_pin_mut() {
+            Some(future) => future.poll(cx),
+            // Only after its drop began.
+            None => Poll::Pending,
+        }
+    }
+}

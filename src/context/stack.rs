@@ -1,0 +1,271 @@
+//! What is current on a thread: a stack of the spans entered and the scopes opened on it.
+//!
+//! The stack is shared by all layers of the process; a span's entry names its layer, because ids of
+//! two registries may be equal. A scope counts for every layer. An exit out of order takes its own
+//! entry from wherever it is, so that guards dropped in the wrong order, or held across an await,
+//! mend themselves (PAIN 18).
+
+use std::cell::RefCell;
+
+use super::{TraceContext, doors};
+
+/// What is current for a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Innermost {
+    Nothing,
+    Span(u64),
+    /// A scope was opened after the last span was entered.
+    Scope(TraceContext),
+}
+
+/// A span entered on this thread, or a scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    /// [`SCOPE`] for a scope.
+    layer: u32,
+    /// For a scope its place among `scopes`.
+    span: u64,
+}
+
+/// The layer of no layer.
+const SCOPE: u32 = u32::MAX;
+
+#[derive(Debug)]
+struct Stack {
+    entries: Vec<Entry>,
+    scopes: Vec<TraceContext>,
+}
+
+thread_local! {
+    static STACK: RefCell<Stack> = const {
+        RefCell::new(Stack { entries: Vec::new(), scopes: Vec::new() })
+    };
+}
+
+/// Notes that `layer`'s span was entered on this thread.
+#[inline]
+pub(crate) fn enter(layer: u32, span: u64) {
+    // Nothing can be entered once the thread's locals are gone; nothing foreign runs in here.
+    let _ = STACK.try_with(|s| s.borrow_mut().entries.push(Entry { layer, span }));
+}
+
+/// Notes that `layer`'s span was left on this thread; says whether it had been entered on it.
+#[inline]
+pub(crate) fn exit(layer: u32, span: u64) -> bool {
+    let entry = Entry { layer, span };
+    STACK
+        .try_with(|s| remove(&mut s.borrow_mut().entries, entry))
+        .unwrap_or(false)
+}
+
+#[inline]
+fn remove(entries: &mut Vec<Entry>, entry: Entry) -> bool {
+    if entries.last() == Some(&entry) {
+        entries.pop();
+        return true;
+    }
+    match entries.iter().rposition(|e| *e == entry) {
+        Some(at) => {
+            entries.remove(at);
+            true
+        }
+        None => false,
+    }
+}
+
+/// A scope that is open on this thread until this is dropped, also by a panic.
+#[derive(Debug)]
+pub(super) struct OpenScope {
+    at: usize,
+    /// Of this thread.
+    _not_send: std::marker::PhantomData<*const ()>,
+}
+
+/// Opens a scope on this thread.
+#[inline]
+pub(super) fn open(context: TraceContext) -> OpenScope {
+    let at = STACK.try_with(|s| {
+        let mut stack = s.borrow_mut();
+        let at = stack.scopes.len();
+        stack.scopes.push(context);
+        let span = at as u64;
+        stack.entries.push(Entry { layer: SCOPE, span });
+        at
+    });
+    OpenScope {
+        at: at.unwrap_or(usize::MAX),
+        _not_send: std::marker::PhantomData,
+    }
+}
+
+impl Drop for OpenScope {
+    #[inline]
+    fn drop(&mut self) {
+        let _ = STACK.try_with(|s| {
+            let mut stack = s.borrow_mut();
+            // Should a guard above have been forgotten, its scope ends with this one.
+            while stack.scopes.len() > self.at {
+                stack.scopes.pop();
+                let span = stack.scopes.len() as u64;
+                remove(&mut stack.entries, Entry { layer: SCOPE, span });
+            }
+        });
+    }
+}
+
+/// What is current on this thread for `layer`: the last that was entered or opened and not left. A
+/// span that was entered again while it was entered already does not become current by that, as the
+/// registry has it too, unless a scope lies between.
+#[inline]
+pub(crate) fn innermost(layer: u32) -> Innermost {
+    let found = STACK.try_with(|s| {
+        let stack = s.borrow();
+        let mut entries = &stack.entries[..];
+        while let Some((last, below)) = entries.split_last() {
+            if last.layer == layer && !is_entered(below, last) {
+                return Innermost::Span(last.span);
+            }
+            if last.layer == SCOPE {
+                return scope(&stack, *last).map_or(Innermost::Nothing, Innermost::Scope);
+            }
+            entries = below;
+        }
+        Innermost::Nothing
+    });
+    found.unwrap_or(Innermost::Nothing)
+}
+
+/// The span of `layer` that was entered last on this thread and not left, whatever scopes were
+/// opened since: the one that an event belongs to.
+#[inline]
+pub(crate) fn innermost_span(layer: u32) -> Option<u64> {
+    let found = STACK.try_with(|s| {
+        let stack = s.borrow();
+        let mut entries = &stack.entries[..];
+        while let Some((last, below)) = entries.split_last() {
+            if last.layer == layer && !is_entered(below, last) {
+                return Some(last.span);
+            }
+            entries = below;
+        }
+        None
+    });
+    found.ok().flatten()
+}
+
+/// Whether a span is among `entries` that lie in the same scope.
+#[inline]
+fn is_entered(entries: &[Entry], span: &Entry) -> bool {
+    let in_scope = entries.iter().rev().take_while(|e| e.layer != SCOPE);
+    in_scope.into_iter().any(|e| e == span)
+}
+
+#[cold]
+fn scope(stack: &Stack, entry: Entry) -> Option<TraceContext> {
+    let at = usize::try_from(entry.span).ok()?;
+    stack.scopes.get(at).cloned()
+}
+
+/// The context of what is current on this thread, of whichever layer; one without a trace where
+/// nothing is.
+pub(super) fn context() -> TraceContext {
+    let found = STACK.try_with(|s| {
+        let stack = s.borrow();
+        let mut entries = &stack.entries[..];
+        while let Some((last, below)) = entries.split_last() {
+            let context = if last.layer == SCOPE {
+                scope(&stack, *last)
+            } else if is_entered(below, last) {
+                None
+            } else {
+                doors::context(last.layer, last.span)
+            };
+            if let Some(context) = context {
+                return context;
+            }
+            // A span that is not recorded, not even as unsampled, stands for what is around it.
+            entries = below;
+        }
+        TraceContext::default()
+    });
+    found.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaving_out_of_order_leaves_the_others() {
+        for span in [1, 2, 3] {
+            enter(7, span);
+        }
+        enter(8, 1);
+        assert!(exit(7, 2));
+        assert!(!exit(7, 2));
+        assert_eq!(innermost(7), Innermost::Span(3));
+        assert_eq!(innermost(8), Innermost::Span(1));
+        assert!(exit(7, 3) && exit(7, 1) && exit(8, 1));
+        assert_eq!(innermost(7), Innermost::Nothing);
+    }
+
+    #[test]
+    fn a_span_entered_twice_is_left_twice() {
+        enter(9, 1);
+        enter(9, 2);
+        enter(9, 1);
+        assert_eq!(innermost(9), Innermost::Span(2));
+        assert!(exit(9, 1));
+        assert_eq!(innermost(9), Innermost::Span(2));
+        assert!(exit(9, 2) && exit(9, 1));
+        assert_eq!(innermost(9), Innermost::Nothing);
+    }
+
+    fn cx(id: u8) -> TraceContext {
+        use crate::context::{SpanId, TraceFlags, TraceId};
+        TraceContext::new(
+            TraceId::from_bytes([id; 16]),
+            SpanId::from_bytes([id; 8]),
+            TraceFlags::SAMPLED,
+        )
+    }
+
+    #[test]
+    fn the_innermost_of_span_and_scope_counts() {
+        enter(10, 1);
+        {
+            let _scope = open(cx(1));
+            assert_eq!(innermost(10), Innermost::Scope(cx(1)));
+            assert_eq!(innermost_span(10), Some(1));
+            enter(10, 2);
+            assert_eq!(innermost(10), Innermost::Span(2));
+            exit(10, 2);
+            // The same span, entered again within the scope, is meant.
+            enter(10, 1);
+            assert_eq!(innermost(10), Innermost::Span(1));
+            exit(10, 1);
+            let _inner = open(cx(2));
+            assert_eq!(context(), cx(2));
+        }
+        assert_eq!(innermost(10), Innermost::Span(1));
+        exit(10, 1);
+        assert_eq!(innermost(10), Innermost::Nothing);
+    }
+
+    #[test]
+    fn a_scope_ends_with_a_panic_and_with_the_one_around_it() {
+        let outer = open(cx(3));
+        let panicked = std::panic::catch_unwind(|| {
+            let _inner = open(cx(4));
+            panic!("on purpose");
+        });
+        assert!(panicked.is_err());
+        assert_eq!(context(), cx(3));
+        std::mem::forget(open(cx(5)));
+        enter(11, 1);
+        drop(outer);
+        assert_eq!(context(), TraceContext::default());
+        assert_eq!(innermost(11), Innermost::Span(1));
+        exit(11, 1);
+    }
+}
