@@ -214,6 +214,28 @@ fn a_parent_decides_sampling_again_and_no_field_is_lost() {
 }
 
 #[test]
+fn a_callsite_whose_roots_get_no_parent_stops_keeping_their_fields() {
+    let (layer, capture) = layer_with(|builder| builder.with_sampler(ParentBased::new(AlwaysOff)));
+    under(tracing_subscriber::registry().with(layer), || {
+        let mut parent = None;
+        for i in 0..1_000 {
+            let span = info_span!("job", i);
+            if i >= 997 {
+                parent = Some(span.set_parent(remote(9, TraceFlags::SAMPLED)));
+            }
+        }
+        assert_eq!(parent, Some(Ok(())));
+    });
+    let fields: Vec<_> = capture
+        .spans()
+        .iter()
+        .map(|s| value(&s.attributes, "i").cloned())
+        .collect();
+    // The first comes as a surprise.
+    assert_eq!(fields, [None, int(998), int(999)]);
+}
+
+#[test]
 fn a_parent_that_is_not_sampled_drops_the_span_and_another_brings_it_back() {
     let (layer, capture) = layer();
     under(tracing_subscriber::registry().with(layer), || {

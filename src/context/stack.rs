@@ -10,12 +10,12 @@ use std::cell::RefCell;
 use super::{TraceContext, doors};
 
 /// What is current for a layer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Innermost {
     Nothing,
     Span(u64),
-    /// A scope was opened after the last span was entered.
-    Scope(TraceContext),
+    /// A scope was opened after the last span was entered: [`scope_context`] is its context.
+    Scope,
 }
 
 /// A span entered on this thread, or a scope.
@@ -126,7 +126,7 @@ pub(crate) fn innermost(layer: u32) -> Innermost {
                 return Innermost::Span(last.span);
             }
             if last.layer == SCOPE {
-                return scope(&stack, *last).map_or(Innermost::Nothing, Innermost::Scope);
+                return Innermost::Scope;
             }
             entries = below;
         }
@@ -160,7 +160,13 @@ fn is_entered(entries: &[Entry], span: &Entry) -> bool {
     in_scope.into_iter().any(|e| e == span)
 }
 
+/// The context of the last scope opened on this thread.
 #[cold]
+pub(crate) fn scope_context() -> TraceContext {
+    let last = STACK.try_with(|s| s.borrow().scopes.last().cloned());
+    last.ok().flatten().unwrap_or_default()
+}
+
 fn scope(stack: &Stack, entry: Entry) -> Option<TraceContext> {
     let at = usize::try_from(entry.span).ok()?;
     stack.scopes.get(at).cloned()
@@ -235,7 +241,7 @@ mod tests {
         enter(10, 1);
         {
             let _scope = open(cx(1));
-            assert_eq!(innermost(10), Innermost::Scope(cx(1)));
+            assert_eq!((innermost(10), scope_context()), (Innermost::Scope, cx(1)));
             assert_eq!(innermost_span(10), Some(1));
             enter(10, 2);
             assert_eq!(innermost(10), Innermost::Span(2));

@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use tracing_core::Metadata;
@@ -26,7 +27,13 @@ pub(crate) struct Callsite {
     /// By field index.
     pub(crate) fields: Box<[Field]>,
     extras: [OnceLock<StaticAttributes>; 8],
+    /// Roots that a sampler dropped since a span of this callsite last got a parent late.
+    dropped_roots: AtomicU32,
 }
+
+/// After so many dropped roots of a callsite none of which got a parent late, the next ones keep no
+/// fields for it: that would cost as much as recording them.
+const PATIENCE: u32 = 512;
 
 /// Which attributes beside the fields are wanted, as bits.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +99,24 @@ impl Callsite {
             metadata,
             fields,
             extras: Default::default(),
+            dropped_roots: AtomicU32::new(0),
         }
+    }
+
+    /// Whether a root that its sampler drops may still get a parent that decides otherwise.
+    pub(super) fn expects_late_parent(&self) -> bool {
+        let dropped = self.dropped_roots.load(Ordering::Relaxed);
+        if dropped >= PATIENCE {
+            return false;
+        }
+        // A count lost between two threads does not matter.
+        self.dropped_roots.store(dropped + 1, Ordering::Relaxed);
+        true
+    }
+
+    /// A span of this callsite got its parent late.
+    pub(super) fn note_late_parent(&self) {
+        self.dropped_roots.store(0, Ordering::Relaxed);
     }
 
     /// The attributes that are the same for every span or event of the callsite.

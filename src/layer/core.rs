@@ -7,7 +7,7 @@ use tracing_core::span::Attributes;
 use tracing_core::{Metadata, dispatcher::WeakDispatch};
 
 use super::attributes::{Attributes as Row, Visited};
-use super::callsite::{Callsite, Extras, StaticAttributes};
+use super::callsite::{self, Callsite, Extras, StaticAttributes};
 use super::open_spans::OpenSpans;
 use super::outlet::Outlet;
 use super::parent::Lineage;
@@ -21,7 +21,7 @@ use crate::clock::{self, Clock};
 use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId};
 use crate::pool::Budget;
 use crate::processor::TelemetryData;
-use crate::sampler::{Fields, SamplingDecision, SamplingInput};
+use crate::sampler::{Fields, Sampler, SamplingDecision, SamplingInput};
 use crate::stats::DropReason;
 use crate::sync::{Arc, AtomicU64};
 use crate::wire::span::SPAN_ATTRIBUTE;
@@ -90,7 +90,7 @@ impl Core {
         lineage: Lineage,
         now: u64,
         birth: &Birth<'_>,
-    ) -> Vec<KeyValue> {
+    ) -> Option<Vec<KeyValue>> {
         identity.span_id = self.new_span_id();
         if lineage == Lineage::Root {
             let random;
@@ -111,38 +111,48 @@ impl Core {
         identity: &mut Identity,
         is_root: bool,
         birth: &Birth<'_>,
-    ) -> Vec<KeyValue> {
-        let is_seen = self.settings.fate == Fate::Exported;
+    ) -> Option<Vec<KeyValue>> {
         match &self.sampling {
             Sampling::ParentOrAlways => {
                 let sampled = is_root || identity.is_sampled();
-                identity.set_fate(sampled, sampled && is_seen);
-                Vec::new()
+                identity.set_fate(sampled, sampled && self.settings.fate == Fate::Exported);
+                None
             }
-            Sampling::Sampler(sampler) => {
-                let parent = (!is_root).then(|| identity.parent());
-                let metadata = birth.metadata;
-                let result = sampler.should_sample(&SamplingInput {
-                    parent: parent.as_ref(),
-                    trace_id: TraceId::from_bytes(identity.trace_id),
-                    flags: TraceFlags::from_bits(identity.flags),
-                    name: metadata.name(),
-                    target: metadata.target(),
-                    level: *metadata.level(),
-                    fields: birth.fields,
-                });
-                let sampled = result.decision == SamplingDecision::RecordAndSample;
-                let recorded = result.decision != SamplingDecision::Drop;
-                identity.set_fate(sampled, recorded && is_seen);
-                if is_root && !recorded && is_seen {
-                    identity.set_provisional();
-                }
-                if let Some(state) = result.trace_state {
-                    identity.trace_state = state;
-                }
-                result.attributes
-            }
+            Sampling::Sampler(sampler) => self.ask(&**sampler, identity, is_root, birth),
         }
+    }
+
+    #[inline(never)]
+    fn ask(
+        &self,
+        sampler: &dyn Sampler,
+        identity: &mut Identity,
+        is_root: bool,
+        birth: &Birth<'_>,
+    ) -> Option<Vec<KeyValue>> {
+        let parent = (!is_root).then(|| identity.parent());
+        let metadata = birth.metadata;
+        let result = sampler.should_sample(&SamplingInput {
+            parent: parent.as_ref(),
+            trace_id: TraceId::from_bytes(identity.trace_id),
+            flags: TraceFlags::from_bits(identity.flags),
+            name: metadata.name(),
+            target: metadata.target(),
+            level: *metadata.level(),
+            fields: birth.fields,
+        });
+        let is_seen = self.settings.fate == Fate::Exported;
+        let sampled = result.decision == SamplingDecision::RecordAndSample;
+        let recorded = result.decision != SamplingDecision::Drop;
+        identity.set_fate(sampled, recorded && is_seen);
+        let is_dropped_root = is_root && !recorded && is_seen;
+        if is_dropped_root && callsite::of(metadata).expects_late_parent() {
+            identity.set_provisional();
+        }
+        if let Some(state) = result.trace_state {
+            identity.trace_state = state;
+        }
+        Some(result.attributes)
     }
 
     #[inline]

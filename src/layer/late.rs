@@ -51,6 +51,8 @@ impl Spans for Core {
         if self.settings.fate == Fate::Disabled {
             return Err(SetParentError::SpanDisabled);
         }
+        let callsite = callsite::of(metadata);
+        callsite.note_late_parent();
         let kept = self
             .spans
             .with(span, |span| {
@@ -63,13 +65,13 @@ impl Spans for Core {
             .ok_or(SetParentError::SpanDisabled)?;
         let (mut identity, is_root, fields) = kept?;
         let added = if is_root {
-            Vec::new()
+            None
         } else {
             let fields = &fields;
             self.decide(&mut identity, false, &Birth { metadata, fields })
         };
         let scope = self.scope(metadata.target());
-        let extras = self.extras(callsite::of(metadata));
+        let extras = self.extras(callsite);
         let limit = self.settings.limits.attributes;
         let adopted = self.spans.decide(span, |span| {
             check_parent(span)?;
@@ -80,7 +82,7 @@ impl Spans for Core {
             Ok(())
         });
         adopted.ok_or(SetParentError::Ended)??;
-        if !added.is_empty() {
+        if let Some(added) = added.filter(|added| !added.is_empty()) {
             self.add_attributes(span, &added);
         }
         Ok(())
@@ -189,8 +191,11 @@ impl Core {
     }
 
     /// Adds attributes to a span that nobody else sees yet.
-    #[cold]
+    #[inline(never)]
     pub(super) fn add_key_values(&self, span: &mut OpenSpan, attributes: &[KeyValue]) {
+        if attributes.is_empty() {
+            return;
+        }
         let mut scratch = Scratch::take();
         let written = self.write(scratch.buffer(), attributes);
         let visited = Visited {

@@ -129,7 +129,7 @@ where
         span.state.start = now;
         if span.identity.is_recording() {
             core.fill(&mut span, callsite::of(metadata), now, attributes);
-            if !added.is_empty() {
+            if let Some(added) = added {
                 core.add_key_values(&mut span, &added);
             }
         }

@@ -48,8 +48,7 @@ impl OtlpLayer {
                 Innermost::Span(span) => Some(span),
                 Innermost::Nothing => None,
                 // Wins over whatever was entered before it was opened.
-                Innermost::Scope(scope) if child.continues(&scope) => return Lineage::Context,
-                Innermost::Scope(_) => return Lineage::Root,
+                Innermost::Scope => return inherit_scope(child),
             };
             if self.core.may_be_filtered.load(Ordering::Relaxed) {
                 // What the registry takes for the parent may be hidden from us.
@@ -68,6 +67,16 @@ impl OtlpLayer {
         };
         let found = spans.with(parent, |parent| parent.bear(child));
         Lineage::local_if(found.is_some() || inherit_nearest(child, spans, id, context))
+    }
+}
+
+/// Goes on where the scope's context comes from.
+#[cold]
+fn inherit_scope(child: &mut Identity) -> Lineage {
+    if child.continues(&stack::scope_context()) {
+        Lineage::Context
+    } else {
+        Lineage::Root
     }
 }
 
