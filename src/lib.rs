@@ -64,6 +64,8 @@
 //!
 //! - `grpc`, `http`, `tls`, `init`: on by default.
 //! - `gzip`: compressed requests.
+//! - `fmt` (part of `init`) and `json`: [`fmt::with_trace_ids`](https://docs.rs/tracing-otlp/latest/tracing_otlp/fmt/),
+//!   trace ids on the lines of a log.
 //! - `testing`: [`testing::Collector`](https://docs.rs/tracing-otlp/latest/tracing_otlp/testing/), an OTLP
 //!   collector inside the process.
 //! - `full`: all of them.
@@ -85,6 +87,9 @@ mod diagnostics;
 mod error;
 #[cfg(not(tracing_otlp_loom))]
 mod export;
+#[cfg(all(feature = "fmt", not(tracing_otlp_loom)))]
+#[cfg_attr(docsrs, doc(cfg(feature = "fmt")))]
+pub mod fmt;
 /// Entrances for the fuzz targets; no part of the interface.
 #[cfg(all(any(test, all(fuzzing, feature = "testing")), not(tracing_otlp_loom)))]
 #[doc(hidden)]

@@ -14,7 +14,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (9, &["lib", "fuzzing"]),
     (8, &["init"]),
     (7, &["builder"]),
-    (6, &["span_ext"]),
+    (6, &["fmt", "span_ext"]),
     (5, &["guard", "layer"]),
     (4, &["processor"]),
     (3, &["export", "sampler", "resource", "testing"]),
@@ -62,7 +62,14 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("tokio_util", &["export", "processor", "testing"]),
     (
         "tracing_subscriber",
-        &["builder", "clock", "init.rs", "layer", "span_ext.rs"],
+        &[
+            "builder",
+            "clock",
+            "fmt.rs",
+            "init.rs",
+            "layer",
+            "span_ext.rs",
+        ],
     ),
     ("loom", &["sync.rs"]),
 ];
