@@ -1,6 +1,7 @@
 //! A context is current along a future, a closure and a thread, with and without spans (DESIGN §4).
 //!
 //! One subscriber for the whole process, as an application has it; each test has traces of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod capture;
 

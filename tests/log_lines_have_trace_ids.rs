@@ -1,4 +1,5 @@
 //! The lines of the fmt layer carry the ids of the trace (LOG-4), as text and as JSON.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod capture;
 

@@ -1,4 +1,5 @@
 //! What is said of a span after its creation arrives, whatever the subscriber is made of.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod capture;
 

@@ -93,8 +93,13 @@ impl Identity {
     /// What was decided. `recording` without `sampled` is not exported.
     #[inline]
     pub(crate) fn set_fate(&mut self, sampled: bool, recording: bool) {
-        let kept = self.flags & (W3C & !SAMPLED);
-        self.flags = kept | u8::from(sampled) * SAMPLED | u8::from(recording) * RECORDING;
+        self.flags &= W3C & !SAMPLED;
+        if sampled {
+            self.flags |= SAMPLED;
+        }
+        if recording {
+            self.flags |= RECORDING;
+        }
     }
 
     pub(crate) fn set_provisional(&mut self) {
