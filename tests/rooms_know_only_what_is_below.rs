@@ -15,7 +15,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (8, &["init"]),
     (7, &["builder"]),
     (5, &["guard", "layer"]),
-    (4, &["processor"]),
+    (4, &["live", "processor"]),
     (3, &["export", "sampler", "resource", "testing"]),
     (
         2,
@@ -63,6 +63,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
         "tracing_subscriber",
         &["builder", "clock", "init.rs", "layer"],
     ),
+    ("arc_swap", &["live"]),
     ("loom", &["sync.rs"]),
 ];
 

@@ -193,3 +193,7 @@ fn restore(changed: TraceState, before: &TraceState, threshold: Option<Threshold
 fn fresh_randomness() -> u64 {
     u64::from_be_bytes(RandomIds.new_span_id().to_bytes()) & (RANGE - 1)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests;

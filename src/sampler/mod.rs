@@ -45,6 +45,8 @@ pub use self::composite::{ComposableSampler, CompositeSampler, SamplingIntent};
 pub(crate) use self::input::Fields;
 pub use self::input::SamplingInput;
 pub use self::limiter::RateLimiter;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::otel_state::OtelState;
 pub use self::parent_based::ParentBased;
 pub use self::probability::ProbabilitySampler;
 pub use self::ratio::TraceIdRatio;

@@ -12,9 +12,9 @@ const MAX_LEN: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct OtelState<'a> {
     /// `th`: which traces the spans so far were kept of.
-    pub(super) threshold: Option<Threshold>,
+    pub(crate) threshold: Option<Threshold>,
     /// `rv`: the trace's randomness, where its id is not random.
-    pub(super) randomness: Option<u64>,
+    pub(crate) randomness: Option<u64>,
     text: &'a str,
 }
 

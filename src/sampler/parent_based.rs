@@ -17,7 +17,7 @@ use super::{Sampler, SamplingResult};
 /// let tenth = TraceIdRatio::new(0.1);
 /// let sampler = ParentBased::new(tenth).with_remote_parent_sampled(tenth);
 /// ```
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct ParentBased<
     Root = AlwaysOn,
     RemoteSampled = AlwaysOn,
@@ -30,6 +30,13 @@ pub struct ParentBased<
     remote_not_sampled: RemoteNotSampled,
     local_sampled: LocalSampled,
     local_not_sampled: LocalNotSampled,
+}
+
+impl Default for ParentBased {
+    /// Keeps every root (SMP-2).
+    fn default() -> Self {
+        Self::new(AlwaysOn)
+    }
 }
 
 impl<Root: Sampler> ParentBased<Root> {
