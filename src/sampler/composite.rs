@@ -39,9 +39,12 @@ impl<S: ComposableSampler + ?Sized> ComposableSampler for Box<S> {
 pub struct SamplingIntent<'a> {
     threshold: Option<Threshold>,
     is_reliable: bool,
-    attributes: Option<Box<dyn FnOnce(&mut Vec<KeyValue>) + 'a>>,
-    trace_state: Option<Box<dyn FnOnce(TraceState) -> TraceState + 'a>>,
+    attributes: Option<Annotate<'a>>,
+    trace_state: Option<Change<'a>>,
 }
+
+type Annotate<'a> = Box<dyn FnOnce(&mut Vec<KeyValue>) + 'a>;
+type Change<'a> = Box<dyn FnOnce(TraceState) -> TraceState + 'a>;
 
 impl<'a> SamplingIntent<'a> {
     /// To keep the traces at or above this threshold; each span that is kept stands for
