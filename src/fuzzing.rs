@@ -10,7 +10,9 @@ use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message as _;
 
 use crate::config::{ExporterConfig, OtlpConfig, Protocol};
+use crate::context::TraceState;
 use crate::export::endpoint::Endpoint;
+use crate::sampler::{OtelState, Threshold};
 use crate::wire::decode::{Scope, Span};
 use crate::wire::field::{EncodedKey, ValueLimit};
 use crate::wire::response::{PartialSuccess, RpcStatus};
@@ -292,6 +294,27 @@ const VARIABLES: &[&str] = &[
     "OTEL_EXPORTER_OTLP_PROTOCOL",
 ];
 
+/// Reads the value of the trace state's `ot` and writes another threshold into it, which is read
+/// again; all else stays.
+pub fn otel_state(bytes: &[u8]) {
+    let mut choose = Choose(bytes);
+    let threshold = match choose.byte() {
+        0 => None,
+        _ => Threshold::from_bits(u64::from_be_bytes(choose.array()) >> 8),
+    };
+    let text = String::from_utf8_lossy(choose.0).into_owned();
+    let read = OtelState::parse(&text);
+    let written = read.with(threshold);
+    if written.len() > 256 {
+        return;
+    }
+    let again = OtelState::parse(&written);
+    assert_eq!(again.threshold, threshold, "{written}");
+    assert_eq!(again.randomness, read.randomness, "{written}");
+    assert_eq!(again.with(read.threshold), read.with(read.threshold));
+    assert!(TraceState::EMPTY.with("ot", &written).is_ok() || written.is_empty());
+}
+
 /// Resolves an endpoint; what is given back can be dialled, what is refused shows no password.
 pub fn endpoint(bytes: &[u8]) {
     let mut choose = Choose(bytes);
@@ -438,6 +461,14 @@ mod tests {
         #[test]
         fn settings_of_any_bytes(bytes in vec(any::<u8>(), 0..200)) {
             settings(&bytes);
+        }
+
+        #[test]
+        fn any_otel_state(
+            head in vec(any::<u8>(), 9),
+            text in "([a-z][a-z0-9]{0,2}:[A-Za-z0-9._-]{0,60}|th:[0-9a-f]{0,16}|rv:[0-9a-f]{14}|.{0,9}|;){0,9}",
+        ) {
+            otel_state(&[&head, text.as_bytes()].concat());
         }
 
         #[test]

@@ -103,6 +103,8 @@ mod human;
 mod init;
 #[cfg(not(tracing_otlp_loom))]
 mod layer;
+#[cfg(not(tracing_otlp_loom))]
+mod live;
 mod pool;
 mod processor;
 #[cfg(not(tracing_otlp_loom))]
@@ -141,6 +143,7 @@ pub use self::{
     },
     guard::{PipelineHandle, ShutdownGuard},
     layer::OtlpLayer,
+    live::{ConfigStore, Detail},
     processor::{BatchProcessor, ScopeId, TelemetryData},
     resource::Resource,
     span_data::{SpanKind, Status},

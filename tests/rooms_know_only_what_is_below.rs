@@ -16,7 +16,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (7, &["builder"]),
     (6, &["fmt", "span_ext"]),
     (5, &["guard", "layer"]),
-    (4, &["processor"]),
+    (4, &["live", "processor"]),
     (3, &["export", "sampler", "resource", "testing"]),
     (
         2,
@@ -71,6 +71,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "span_ext.rs",
         ],
     ),
+    ("arc_swap", &["context/doors.rs", "live"]),
     ("loom", &["sync.rs"]),
 ];
 

@@ -7,7 +7,8 @@ use crate::context::IdGenerator;
 use crate::error::Error;
 use crate::export::{ConsoleExporter, Exporter, OtlpClient};
 use crate::guard::ShutdownGuard;
-use crate::layer::{Fate, Ids, OtlpLayer, Outlet, Sampling, Settings};
+use crate::layer::{Fate, Ids, OtlpLayer, Outlet, Settings};
+use crate::live::ConfigStore;
 use crate::pool::Budget;
 use crate::processor::{BatchProcessor, Surroundings};
 use crate::resource::Resource;
@@ -23,6 +24,7 @@ pub(super) type Start =
 pub(super) struct Parts {
     pub(super) exporter: Option<Start>,
     pub(super) sampler: Option<Box<dyn Sampler>>,
+    pub(super) store: Option<ConfigStore>,
     pub(super) ids: Option<Box<dyn IdGenerator>>,
 }
 
@@ -43,9 +45,14 @@ pub(super) fn assemble(
     config: &OtlpConfig,
     parts: Parts,
 ) -> Result<(OtlpLayer, ShutdownGuard), Error> {
-    let sampling = match parts.sampler {
-        Some(sampler) => Sampling::Sampler(sampler),
-        None => sampling(config.sampler),
+    let store = match (parts.store, parts.sampler) {
+        (Some(store), None) => store,
+        (Some(store), Some(sampler)) => {
+            store.set_sampler(sampler);
+            store
+        }
+        (None, Some(sampler)) => ConfigStore::new(sampler),
+        (None, None) => store_of(config.sampler),
     };
     let ids = match parts.ids {
         Some(ids) => Ids::Generator(ids),
@@ -68,7 +75,7 @@ pub(super) fn assemble(
         Ok(start) => start,
         Err(fate) => {
             let budget = Budget::new(config.batch.max_memory);
-            let layer = OtlpLayer::new(settings(fate), sampling, ids, budget, None);
+            let layer = OtlpLayer::new(settings(fate), store, ids, budget, None);
             return Ok((layer, ShutdownGuard::disabled()));
         }
     };
@@ -84,29 +91,23 @@ pub(super) fn assemble(
         config.capture.scope_per_target,
         semconv::SCHEMA_URL,
     );
-    let layer = OtlpLayer::new(
-        settings(Fate::Exported),
-        sampling,
-        ids,
-        budget,
-        Some(outlet),
-    );
+    let layer = OtlpLayer::new(settings(Fate::Exported), store, ids, budget, Some(outlet));
     let guard = ShutdownGuard::new(processor, config.batch.shutdown_timeout, layer.stats());
     Ok((layer, guard))
 }
 
-/// The sampler that the settings name.
-fn sampling(config: SamplerConfig) -> Sampling {
-    Sampling::Sampler(match config {
-        SamplerConfig::ParentBasedAlwaysOn => return Sampling::ParentOrAlways,
-        SamplerConfig::ParentBasedAlwaysOff => Box::new(ParentBased::new(AlwaysOff)),
+/// A store with the sampler that the settings name.
+fn store_of(config: SamplerConfig) -> ConfigStore {
+    match config {
+        SamplerConfig::ParentBasedAlwaysOn => ConfigStore::default(),
+        SamplerConfig::ParentBasedAlwaysOff => ConfigStore::new(ParentBased::new(AlwaysOff)),
         SamplerConfig::ParentBasedTraceIdRatio(ratio) => {
-            Box::new(ParentBased::new(TraceIdRatio::new(ratio)))
+            ConfigStore::new(ParentBased::new(TraceIdRatio::new(ratio)))
         }
-        SamplerConfig::AlwaysOn => Box::new(AlwaysOn),
-        SamplerConfig::AlwaysOff => Box::new(AlwaysOff),
-        SamplerConfig::TraceIdRatio(ratio) => Box::new(TraceIdRatio::new(ratio)),
-    })
+        SamplerConfig::AlwaysOn => ConfigStore::new(AlwaysOn),
+        SamplerConfig::AlwaysOff => ConfigStore::new(AlwaysOff),
+        SamplerConfig::TraceIdRatio(ratio) => ConfigStore::new(TraceIdRatio::new(ratio)),
+    }
 }
 
 /// The client that the settings describe.

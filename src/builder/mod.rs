@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::export::Exporter;
 use crate::guard::ShutdownGuard;
 use crate::layer::OtlpLayer;
+use crate::live::ConfigStore;
 use crate::sampler::Sampler;
 
 /// Starts a pipeline: the `OTEL_*` variables, changed by what the `with_*` methods say.
@@ -109,6 +110,25 @@ impl OtlpBuilder {
     /// ```
     pub fn with_sampler(mut self, sampler: impl Sampler) -> Self {
         self.parts.sampler = Some(Box::new(sampler));
+        self
+    }
+
+    /// Settings that can be changed while the pipeline runs: the sampler and the level of detail.
+    ///
+    /// The store's sampler is used instead of the one that `OTEL_TRACES_SAMPLER` names;
+    /// [`with_sampler`](Self::with_sampler) puts another one into the store.
+    ///
+    /// ```
+    /// use tracing_otlp::ConfigStore;
+    /// use tracing_otlp::sampler::{ParentBased, TraceIdRatio};
+    ///
+    /// let store = ConfigStore::default();
+    /// let builder = tracing_otlp::builder().with_config_store(store.clone());
+    /// // later, when there is too much of it
+    /// store.set_sampler(ParentBased::new(TraceIdRatio::new(0.01)));
+    /// ```
+    pub fn with_config_store(mut self, store: ConfigStore) -> Self {
+        self.parts.store = Some(store);
         self
     }
 

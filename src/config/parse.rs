@@ -99,7 +99,10 @@ pub(crate) fn sampler(text: &str) -> Result<SamplerConfig, Cure> {
     ];
     one_of(text, &known).ok_or_else(|| {
         let names: Vec<_> = known.iter().map(|(name, _)| format!("`{name}`")).collect();
-        format!("not a sampler that is supported; use {}", names.join(", "))
+        format!(
+            "not a sampler that is supported; `parentbased_always_on` is used instead; use one of {}",
+            names.join(", ")
+        )
     })
 }
 
@@ -107,7 +110,7 @@ pub(crate) fn sampler(text: &str) -> Result<SamplerConfig, Cure> {
 pub(crate) fn ratio(text: &str) -> Result<f64, Cure> {
     match text.parse::<f64>() {
         Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
-        _ => Err("use a number from 0 to 1".to_owned()),
+        _ => Err("not a number from 0 to 1; 1 is used instead".to_owned()),
     }
 }
 

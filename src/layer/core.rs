@@ -12,16 +12,17 @@ use super::open_spans::OpenSpans;
 use super::outlet::Outlet;
 use super::parent::Lineage;
 use super::scratch::Scratch;
-use super::settings::{Fate, Ids, Sampling, Settings};
+use super::settings::{Fate, Ids, Settings};
 use super::span::{End, Identity, OpenSpan};
 use super::spare::Spares;
 use super::visitor::SpanVisitor;
 use crate::attribute::KeyValue;
 use crate::clock::{self, Clock};
 use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId};
+use crate::live::ConfigStore;
 use crate::pool::Budget;
 use crate::processor::TelemetryData;
-use crate::sampler::{Fields, Sampler, SamplingDecision, SamplingInput};
+use crate::sampler::{Fields, SamplingDecision, SamplingInput};
 use crate::stats::DropReason;
 use crate::sync::{Arc, AtomicU64};
 use crate::wire::span::SPAN_ATTRIBUTE;
@@ -36,7 +37,7 @@ pub(super) struct Core {
     /// Calls for spans that had been ended.
     pub(super) after_end: Arc<AtomicU64>,
     spares: Spares,
-    sampling: Sampling,
+    pub(super) config: ConfigStore,
     ids: Ids,
     /// `None`: no span is recorded.
     outlet: Option<Outlet>,
@@ -51,7 +52,7 @@ pub(super) struct Birth<'a> {
 impl Core {
     pub(super) fn new(
         settings: Settings,
-        sampling: Sampling,
+        config: ConfigStore,
         ids: Ids,
         budget: Arc<Budget>,
         outlet: Option<Outlet>,
@@ -63,7 +64,7 @@ impl Core {
             settings,
             after_end: Arc::default(),
             spares: Spares::new(budget),
-            sampling,
+            config,
             ids,
             outlet,
         }
@@ -73,6 +74,12 @@ impl Core {
         if let Some(outlet) = &self.outlet {
             outlet.processor.set_dispatch(dispatch);
         }
+    }
+
+    /// Whether a span or event is too detailed to be recorded.
+    #[inline]
+    pub(super) fn is_hushed(&self, metadata: &Metadata<'_>) -> bool {
+        self.config.has_detail() && !self.config.admits(metadata.target(), *metadata.level())
     }
 
     /// A cleared span.
@@ -100,7 +107,7 @@ impl Core {
         if lineage != Lineage::Local {
             identity.anchor = self.clock.anchor(now);
         }
-        self.decide(identity, lineage == Lineage::Root, birth)
+        self.decide(identity, lineage, birth)
     }
 
     /// Whether the span is recorded and exported, by its parent or by the sampler. Foreign code may
@@ -109,30 +116,31 @@ impl Core {
     pub(super) fn decide(
         &self,
         identity: &mut Identity,
-        is_root: bool,
+        lineage: Lineage,
         birth: &Birth<'_>,
     ) -> Option<Vec<KeyValue>> {
-        match &self.sampling {
-            Sampling::ParentOrAlways => {
-                let sampled = is_root || identity.is_sampled();
-                identity.set_fate(sampled, sampled && self.settings.fate == Fate::Exported);
-                None
-            }
-            Sampling::Sampler(sampler) => self.ask(&**sampler, identity, is_root, birth),
+        let asks = match lineage {
+            Lineage::Local => self.config.asks_for_children(),
+            Lineage::Root | Lineage::Context => self.config.asks_sampler(),
+        };
+        if asks {
+            return Some(self.ask_sampler(identity, lineage == Lineage::Root, birth));
         }
+        let sampled = lineage == Lineage::Root || identity.is_sampled();
+        identity.set_fate(sampled, sampled && self.settings.fate == Fate::Exported);
+        None
     }
 
     #[inline(never)]
-    fn ask(
+    fn ask_sampler(
         &self,
-        sampler: &dyn Sampler,
         identity: &mut Identity,
         is_root: bool,
         birth: &Birth<'_>,
-    ) -> Option<Vec<KeyValue>> {
+    ) -> Vec<KeyValue> {
         let parent = (!is_root).then(|| identity.parent());
         let metadata = birth.metadata;
-        let result = sampler.should_sample(&SamplingInput {
+        let result = self.config.load().sampler().should_sample(&SamplingInput {
             parent: parent.as_ref(),
             trace_id: TraceId::from_bytes(identity.trace_id),
             flags: TraceFlags::from_bits(identity.flags),
@@ -152,7 +160,7 @@ impl Core {
         if let Some(state) = result.trace_state {
             identity.trace_state = state;
         }
-        Some(result.attributes)
+        result.attributes
     }
 
     #[inline]

@@ -11,6 +11,7 @@ use super::attributes::{Attributes as Row, Visited};
 use super::callsite;
 use super::core::{Birth, Core};
 use super::fields::Meaning;
+use super::parent::Lineage;
 use super::scratch::Scratch;
 use super::settings::Fate;
 use super::span::{End, Identity, OpenSpan};
@@ -68,7 +69,7 @@ impl Spans for Core {
             None
         } else {
             let fields = &fields;
-            self.decide(&mut identity, false, &Birth { metadata, fields })
+            self.decide(&mut identity, Lineage::Context, &Birth { metadata, fields })
         };
         let scope = self.scope(metadata.target());
         let extras = self.extras(callsite);

@@ -37,10 +37,11 @@ use self::fields::Special;
 pub(crate) use self::filters::registry_of;
 pub(crate) use self::outlet::Outlet;
 use self::scratch::Scratch;
-pub(crate) use self::settings::{Fate, Ids, Sampling, Settings};
+pub(crate) use self::settings::{Fate, Ids, Settings};
 use self::visitor::SpanVisitor;
 use crate::clock;
 use crate::context::{doors::Door, stack};
+use crate::live::ConfigStore;
 use crate::pool::Budget;
 use crate::stats::StatsSource;
 use crate::suppress::is_suppressed;
@@ -63,12 +64,12 @@ pub struct OtlpLayer {
 impl OtlpLayer {
     pub(crate) fn new(
         settings: Settings,
-        sampling: Sampling,
+        config: ConfigStore,
         ids: Ids,
         budget: Arc<Budget>,
         outlet: Option<Outlet>,
     ) -> Self {
-        let core = Arc::new(Core::new(settings, sampling, ids, budget, outlet));
+        let core = Arc::new(Core::new(settings, config, ids, budget, outlet));
         let door = Door::new();
         door.open(Arc::clone(&core) as _);
         Self {
@@ -117,6 +118,9 @@ where
             return;
         }
         let metadata = attributes.metadata();
+        if core.is_hushed(metadata) {
+            return;
+        }
         let mut span = core.spare();
         let lineage = self.inherit(&mut span.identity, attributes, id, &context);
         let now = clock::now();
@@ -186,6 +190,9 @@ where
         if is_suppressed() || event.is_root() {
             return;
         }
+        if self.core.is_hushed(event.metadata()) {
+            return;
+        }
         let explicit = event.parent().map(Id::into_u64);
         if let Some(span) = explicit.or_else(|| stack::innermost_span(self.layer)) {
             self.core.record_event(span, event);
@@ -193,6 +200,10 @@ where
     }
 
     fn on_enter(&self, id: &Id, _: Context<'_, S>) {
+        // One that was too detailed is not there: what is around it stays current.
+        if self.core.config.has_detail() && self.core.spans.with(id.into_u64(), |_| ()).is_none() {
+            return;
+        }
         stack::enter(self.layer, id.into_u64());
         if self.core.settings.capture.tracked_inactivity {
             let now = clock::now();

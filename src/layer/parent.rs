@@ -50,7 +50,7 @@ impl OtlpLayer {
                 // Wins over whatever was entered before it was opened.
                 Innermost::Scope => return inherit_scope(child),
             };
-            if self.core.may_be_filtered.load(Ordering::Relaxed) {
+            if self.core.may_be_filtered.load(Ordering::Relaxed) || self.core.config.has_detail() {
                 // What the registry takes for the parent may be hidden from us.
                 let registered = context.current_span().id().map(Id::into_u64);
                 if registered != innermost {

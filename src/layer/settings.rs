@@ -2,14 +2,7 @@
 
 use crate::config::{CaptureConfig, SpanLimits};
 use crate::context::IdGenerator;
-use crate::sampler::Sampler;
 use crate::wire::field::ValueLimit;
-
-/// Who decides; the specification's default (SMP-2) needs no call.
-pub(crate) enum Sampling {
-    ParentOrAlways,
-    Sampler(Box<dyn Sampler>),
-}
 
 /// Who makes ids; the default needs no dynamic call.
 pub(crate) enum Ids {

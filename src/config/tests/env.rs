@@ -413,7 +413,45 @@ fn sampler() {
                 &[A],
             ),
             (&[(S, "jaeger_remote")], "ParentBasedAlwaysOn", &[S]),
+            (
+                &[(S, "parentbased_jaeger_remote"), (A, "endpoint=http://x")],
+                "ParentBasedAlwaysOn",
+                &[S],
+            ),
+            (&[(S, "xray"), (A, "0.5")], "ParentBasedAlwaysOn", &[S]),
+            (
+                &[(S, "traceidratio"), (A, "1e-3")],
+                "TraceIdRatio(0.001)",
+                &[],
+            ),
             (&[(S, "everything")], "ParentBasedAlwaysOn", &[S]),
         ],
     );
+}
+
+#[test]
+fn a_sampler_that_cannot_be_used_is_named_with_what_is_used_instead() {
+    // ENV-6
+    for (variables, value, instead) in [
+        (
+            &[("OTEL_TRACES_SAMPLER", "xray")][..],
+            "xray",
+            "parentbased_always_on",
+        ),
+        (
+            &[
+                ("OTEL_TRACES_SAMPLER", "traceidratio"),
+                ("OTEL_TRACES_SAMPLER_ARG", "10%"),
+            ],
+            "10%",
+            "1 is used",
+        ),
+    ] {
+        let config = read(variables);
+        let [warning] = config.warnings.as_slice() else {
+            panic!("{:?}", config.warnings);
+        };
+        assert_eq!(warning.value, value);
+        assert!(warning.message.contains(instead), "{warning}");
+    }
 }

@@ -1,0 +1,281 @@
+//! Settings that change while spans are recorded, read without a lock.
+
+mod detail;
+
+use std::any::TypeId;
+use std::fmt;
+
+use arc_swap::{ArcSwap, Guard};
+use tracing_core::Level;
+
+pub use self::detail::Detail;
+use crate::sampler::{ParentBased, Sampler};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
+
+/// Settings that can change while the pipeline runs: the sampler, and the level of detail of each
+/// target.
+///
+/// A change takes effect for the spans that are made after it, on every thread, and loses none: a
+/// trace that has begun goes on as it was decided where the sampler follows local parents, as
+/// [`ParentBased`] does. Spans read the settings without a lock; with the default sampler and every
+/// level they read two flags and no more. A clone is a handle on the same settings, which go to a
+/// pipeline by [`OtlpBuilder::with_config_store`](crate::OtlpBuilder::with_config_store).
+///
+/// ```
+/// use tracing_otlp::ConfigStore;
+/// use tracing_otlp::sampler::{ParentBased, TraceIdRatio};
+///
+/// let store = ConfigStore::default();
+/// store.set_sampler(ParentBased::new(TraceIdRatio::new(0.1)));
+/// store.set_detail("info,hyper=warn".parse()?);
+/// assert!(store.sampler_description().contains("TraceIdRatioBased{0.1}"));
+/// # Ok::<(), tracing_otlp::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct ConfigStore(Arc<Shared>);
+
+struct Shared {
+    live: ArcSwap<Live>,
+    /// Whether the sampler has to be asked for roots and below remote parents: it is not the
+    /// default one.
+    asks_sampler: AtomicBool,
+    /// Whether it has to be asked for children of spans in this process too.
+    asks_for_children: AtomicBool,
+    /// Whether some spans are too detailed to be recorded.
+    has_detail: AtomicBool,
+    /// Held while settings change, so that no change undoes another.
+    changing: Mutex<()>,
+}
+
+/// The settings at one moment.
+pub(crate) struct Live {
+    sampler: Arc<dyn Sampler>,
+    detail: Detail,
+}
+
+impl Live {
+    pub(crate) fn sampler(&self) -> &dyn Sampler {
+        &*self.sampler
+    }
+}
+
+impl ConfigStore {
+    /// With this sampler, and every level of detail.
+    pub fn new(sampler: impl Sampler) -> Self {
+        Self(Arc::new(Shared {
+            asks_sampler: AtomicBool::new(!is_default(&sampler)),
+            asks_for_children: AtomicBool::new(!sampler.follows_local_parent()),
+            has_detail: AtomicBool::new(false),
+            live: ArcSwap::from_pointee(Live {
+                sampler: Arc::new(sampler),
+                detail: Detail::default(),
+            }),
+            changing: Mutex::new(()),
+        }))
+    }
+
+    /// Has another sampler decide from now on. Spans that are open stay as they were decided.
+    pub fn set_sampler<S: Sampler>(&self, sampler: S) {
+        let asks = !is_default(&sampler);
+        let for_children = !sampler.follows_local_parent();
+        let sampler: Arc<dyn Sampler> = Arc::new(sampler);
+        self.change(|live| {
+            self.0.asks_sampler.store(asks, Ordering::Relaxed);
+            let children = &self.0.asks_for_children;
+            children.store(for_children, Ordering::Relaxed);
+            Live {
+                sampler,
+                detail: live.detail.clone(),
+            }
+        });
+    }
+
+    /// Records only spans and events that are not too detailed from now on. Open spans are not
+    /// touched.
+    pub fn set_detail(&self, detail: Detail) {
+        self.change(|live| {
+            self.0
+                .has_detail
+                .store(!detail.is_everything(), Ordering::Relaxed);
+            Live {
+                sampler: Arc::clone(&live.sampler),
+                detail,
+            }
+        });
+    }
+
+    /// What the sampler is and does.
+    pub fn sampler_description(&self) -> String {
+        self.load().sampler.description()
+    }
+
+    /// The level of detail of each target.
+    pub fn detail(&self) -> Detail {
+        self.load().detail.clone()
+    }
+
+    /// Whether the sampler has to be asked. Else it is the specification's default (SMP-2): a child
+    /// follows its parent, and every root is kept.
+    #[inline]
+    pub(crate) fn asks_sampler(&self) -> bool {
+        self.0.asks_sampler.load(Ordering::Relaxed)
+    }
+
+    /// The same for a child of a span in this process: else it follows that.
+    #[inline]
+    pub(crate) fn asks_for_children(&self) -> bool {
+        self.0.asks_for_children.load(Ordering::Relaxed)
+    }
+
+    /// Whether a span may be too detailed, so that [`admits`](Self::admits) has to be asked.
+    #[inline]
+    pub(crate) fn has_detail(&self) -> bool {
+        self.0.has_detail.load(Ordering::Relaxed)
+    }
+
+    /// Whether spans and events of a target and level are recorded.
+    pub(crate) fn admits(&self, target: &str, level: Level) -> bool {
+        !self.has_detail() || self.load().detail.admits(target, level)
+    }
+
+    /// The settings as they are now, also while they change.
+    pub(crate) fn load(&self) -> Guard<Arc<Live>> {
+        self.0.live.load()
+    }
+
+    fn change(&self, change: impl FnOnce(&Live) -> Live) {
+        let changing = lock(&self.0.changing);
+        let new = Arc::new(change(&self.load()));
+        let old = self.0.live.swap(new);
+        // A sampler that goes is foreign code.
+        drop(changing);
+        drop(old);
+    }
+}
+
+impl Default for ConfigStore {
+    /// With the specification's default sampler (SMP-2), and every level of detail.
+    fn default() -> Self {
+        Self::new(ParentBased::default())
+    }
+}
+
+impl fmt::Debug for ConfigStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigStore")
+            .field("sampler", &self.sampler_description())
+            .field("detail", &self.detail())
+            .finish()
+    }
+}
+
+/// All parts of the default sampler are types without content, so its type says it all.
+fn is_default<S: Sampler>(_: &S) -> bool {
+    TypeId::of::<S>() == TypeId::of::<ParentBased>()
+}
+
+const _: fn() = || {
+    fn promised<T: Send + Sync + 'static>() {}
+    promised::<ConfigStore>();
+};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+    use crate::context::TraceId;
+    use crate::sampler::{AlwaysOff, AlwaysOn, SamplingInput, SamplingResult, TraceIdRatio};
+    use std::thread;
+
+    fn keeps(store: &ConfigStore) -> bool {
+        let input = SamplingInput::new(TraceId::from_bytes([1; 16]), "s");
+        store.load().sampler().should_sample(&input).is_sampled()
+    }
+
+    #[test]
+    fn a_change_is_seen_by_every_handle() {
+        let store = ConfigStore::default();
+        let other = store.clone();
+        assert!(!store.asks_sampler() && !store.has_detail() && keeps(&store));
+        store.set_sampler(AlwaysOff);
+        assert!(other.asks_sampler() && !keeps(&other));
+        assert_eq!(other.sampler_description(), "AlwaysOffSampler");
+        store.set_detail("warn,shop=trace".parse().unwrap());
+        assert!(other.has_detail());
+        assert!(!other.admits("hyper", Level::INFO) && other.admits("shop", Level::TRACE));
+        assert_eq!(
+            other.sampler_description(),
+            "AlwaysOffSampler",
+            "it is as it was"
+        );
+        other.set_sampler(ParentBased::new(AlwaysOn));
+        assert!(!store.asks_sampler() && keeps(&store));
+        assert_eq!(store.detail().to_string(), "warn,shop=trace");
+        other.set_detail(Detail::default());
+        assert!(!store.has_detail() && store.admits("hyper", Level::TRACE));
+    }
+
+    #[test]
+    fn only_the_default_sampler_needs_no_call_smp_2() {
+        let root = ParentBased::new(TraceIdRatio::new(1.0));
+        assert!(ConfigStore::new(root).asks_sampler());
+        let boxed: Box<dyn Sampler> = Box::new(ParentBased::default());
+        assert!(ConfigStore::new(boxed).asks_sampler());
+        assert!(!ConfigStore::new(root).asks_for_children());
+        assert!(ConfigStore::new(AlwaysOn).asks_for_children());
+        let checks = ParentBased::default().with_local_parent_sampled(TraceIdRatio::new(0.5));
+        assert!(ConfigStore::new(checks).asks_for_children());
+        let distrusts = ParentBased::default().with_remote_parent_sampled(AlwaysOff);
+        assert!(ConfigStore::new(distrusts).asks_sampler());
+        assert!(ConfigStore::new(AlwaysOn).asks_sampler());
+        assert!(!ConfigStore::new(ParentBased::default()).asks_sampler());
+    }
+
+    #[test]
+    fn changes_at_once_from_many_threads_undo_none_of_each_other() {
+        let store = ConfigStore::default();
+        thread::scope(|s| {
+            s.spawn(|| {
+                (0..=1000).for_each(|i| {
+                    let ratio = f64::from(i) / 1000.0;
+                    store.set_sampler(TraceIdRatio::new(ratio));
+                })
+            });
+            s.spawn(|| {
+                (0..=1000).for_each(|i| {
+                    store.set_detail(
+                        Detail::new(tracing_core::LevelFilter::WARN)
+                            .with_target(format!("t{i}"), tracing_core::LevelFilter::TRACE),
+                    );
+                })
+            });
+            s.spawn(|| {
+                while store.sampler_description() != "TraceIdRatioBased{1}" {
+                    assert!(store.admits("any", Level::ERROR));
+                }
+            });
+        });
+        assert_eq!(store.sampler_description(), "TraceIdRatioBased{1}");
+        assert_eq!(store.detail().to_string(), "warn,t1000=trace");
+    }
+
+    #[test]
+    fn a_sampler_may_change_the_settings_that_it_is_part_of() {
+        struct Once(ConfigStore);
+
+        impl Sampler for Once {
+            fn should_sample(&self, _: &SamplingInput<'_>) -> SamplingResult {
+                self.0.set_sampler(AlwaysOff);
+                SamplingResult::RECORD_AND_SAMPLE
+            }
+
+            fn description(&self) -> String {
+                "Once".to_owned()
+            }
+        }
+
+        let store = ConfigStore::default();
+        store.set_sampler(Once(store.clone()));
+        assert_eq!((keeps(&store), keeps(&store)), (true, false));
+    }
+}

@@ -1,0 +1,140 @@
+//! Samplers that need not think: [`AlwaysOn`], [`AlwaysOff`], [`AlwaysRecord`].
+
+use super::composite::{ComposableSampler, SamplingIntent};
+use super::input::SamplingInput;
+use super::threshold::Threshold;
+use super::{Sampler, SamplingDecision, SamplingResult};
+
+/// Records every span.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AlwaysOn;
+
+impl Sampler for AlwaysOn {
+    fn should_sample(&self, _: &SamplingInput<'_>) -> SamplingResult {
+        SamplingResult::RECORD_AND_SAMPLE
+    }
+
+    fn description(&self) -> String {
+        "AlwaysOnSampler".to_owned()
+    }
+}
+
+/// Every span stands for itself: threshold 0 (SMP-10).
+impl ComposableSampler for AlwaysOn {
+    fn intent<'a>(&'a self, _: &'a SamplingInput<'_>) -> SamplingIntent<'a> {
+        SamplingIntent::sample(Threshold::ALWAYS)
+    }
+
+    fn describe(&self) -> String {
+        "AlwaysOn".to_owned()
+    }
+}
+
+/// Records no span; context is still made and propagated.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AlwaysOff;
+
+impl Sampler for AlwaysOff {
+    fn should_sample(&self, _: &SamplingInput<'_>) -> SamplingResult {
+        SamplingResult::DROP
+    }
+
+    fn description(&self) -> String {
+        "AlwaysOffSampler".to_owned()
+    }
+}
+
+/// No span: no threshold (SMP-10).
+impl ComposableSampler for AlwaysOff {
+    fn intent<'a>(&'a self, _: &'a SamplingInput<'_>) -> SamplingIntent<'a> {
+        SamplingIntent::never()
+    }
+
+    fn describe(&self) -> String {
+        "AlwaysOff".to_owned()
+    }
+}
+
+/// Records in the process what another sampler drops, so that all spans can be measured while only
+/// some are exported (SMP-5).
+///
+/// ```
+/// use tracing_otlp::sampler::{AlwaysRecord, ParentBased, TraceIdRatio};
+///
+/// let sampler = AlwaysRecord::new(ParentBased::new(TraceIdRatio::new(0.1)));
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AlwaysRecord<S> {
+    root: S,
+}
+
+impl<S: Sampler> AlwaysRecord<S> {
+    /// `root` decides what is exported.
+    pub fn new(root: S) -> Self {
+        Self { root }
+    }
+}
+
+impl<S: Sampler> Sampler for AlwaysRecord<S> {
+    fn should_sample(&self, input: &SamplingInput<'_>) -> SamplingResult {
+        let mut result = self.root.should_sample(input);
+        if result.decision == SamplingDecision::Drop {
+            result.decision = SamplingDecision::RecordOnly;
+        }
+        result
+    }
+
+    fn description(&self) -> String {
+        format!("AlwaysRecord{{root:{}}}", self.root.description())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attribute::KeyValue;
+    use crate::context::{TraceId, TraceState};
+
+    /// Says what it was told to say.
+    struct Says(SamplingResult);
+
+    impl Sampler for Says {
+        fn should_sample(&self, _: &SamplingInput<'_>) -> SamplingResult {
+            self.0.clone()
+        }
+
+        fn description(&self) -> String {
+            "Says".to_owned()
+        }
+    }
+
+    #[test]
+    fn what_is_dropped_is_recorded_and_all_else_unchanged_smp_5() {
+        use SamplingDecision::{Drop, RecordAndSample, RecordOnly};
+        let input = SamplingInput::new(TraceId::from_bytes([1; 16]), "s");
+        for (said, expected) in [
+            (Drop, RecordOnly),
+            (RecordOnly, RecordOnly),
+            (RecordAndSample, RecordAndSample),
+        ] {
+            let said = SamplingResult {
+                decision: said,
+                attributes: vec![KeyValue::new("a", 1)],
+                trace_state: Some(TraceState::EMPTY),
+            };
+            let expected = SamplingResult {
+                decision: expected,
+                ..said.clone()
+            };
+            let sampler = AlwaysRecord::new(Says(said));
+            assert_eq!(sampler.should_sample(&input), expected);
+            assert_eq!(sampler.description(), "AlwaysRecord{root:Says}");
+        }
+    }
+
+    #[test]
+    fn descriptions_are_the_specification_s_smp_2() {
+        assert_eq!(AlwaysOn.description(), "AlwaysOnSampler");
+        assert_eq!(AlwaysOff.description(), "AlwaysOffSampler");
+    }
+}

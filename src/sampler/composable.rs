@@ -1,0 +1,142 @@
+//! Samplers that are made of others: [`ParentThreshold`], [`RuleBased`], [`Annotating`].
+
+use std::fmt;
+
+use super::composite::{ComposableSampler, SamplingIntent};
+use super::input::SamplingInput;
+use super::otel_state::OtelState;
+use super::probability::randomness;
+use super::threshold::Threshold;
+use super::when::When;
+use crate::attribute::KeyValue;
+
+/// Keeps what the parent keeps, with the parent's threshold; another sampler decides for roots
+/// (SMP-10).
+///
+/// A sampled parent that tells no threshold, or one that contradicts its own decision, is followed
+/// too; then nobody can tell how many spans a kept one stands for, and no threshold is written
+/// (SMP-9).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ParentThreshold<S> {
+    root: S,
+}
+
+impl<S: ComposableSampler> ParentThreshold<S> {
+    /// `root` decides for spans without a parent.
+    pub fn new(root: S) -> Self {
+        Self { root }
+    }
+}
+
+impl<S: ComposableSampler> ComposableSampler for ParentThreshold<S> {
+    fn intent<'a>(&'a self, input: &'a SamplingInput<'_>) -> SamplingIntent<'a> {
+        let Some(parent) = input.parent else {
+            return self.root.intent(input);
+        };
+        let state = OtelState::of(parent.trace_state());
+        let is_consistent =
+            |t: &Threshold| t.admits(randomness(input, &state)) == parent.is_sampled();
+        match state.threshold.filter(is_consistent) {
+            Some(threshold) => SamplingIntent::sample(threshold),
+            None if parent.is_sampled() => SamplingIntent::sample(Threshold::ALWAYS).unreliable(),
+            None => SamplingIntent::never(),
+        }
+    }
+
+    fn describe(&self) -> String {
+        format!("ParentThreshold{{root:{}}}", self.root.describe())
+    }
+}
+
+/// Asks the sampler of the first rule that fits, and keeps nothing where none does (SMP-10).
+///
+/// ```
+/// use tracing_otlp::sampler::{AlwaysOff, AlwaysOn, ProbabilitySampler, RuleBased, When};
+///
+/// let sampler = RuleBased::new()
+///     .with_rule(When::attribute("url.path", "/health"), AlwaysOff)
+///     .with_rule(When::target("shop::checkout"), AlwaysOn)
+///     .with_rule(When::any(), ProbabilitySampler::new(0.1));
+/// ```
+#[derive(Default)]
+pub struct RuleBased {
+    rules: Vec<(When, Box<dyn ComposableSampler>)>,
+}
+
+impl RuleBased {
+    /// Without a rule: keeps nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a rule after those that are there.
+    #[must_use]
+    pub fn with_rule(mut self, when: When, sampler: impl ComposableSampler) -> Self {
+        self.rules.push((when, Box::new(sampler)));
+        self
+    }
+}
+
+impl ComposableSampler for RuleBased {
+    fn intent<'a>(&'a self, input: &'a SamplingInput<'_>) -> SamplingIntent<'a> {
+        let rule = self.rules.iter().find(|(when, _)| when.fits(input));
+        match rule {
+            Some((_, sampler)) => sampler.intent(input),
+            None => SamplingIntent::never(),
+        }
+    }
+
+    fn describe(&self) -> String {
+        let rules = self.rules.iter();
+        let rules: Vec<_> = rules
+            .map(|(when, sampler)| format!("{when}:{}", sampler.describe()))
+            .collect();
+        format!("RuleBased{{{}}}", rules.join(","))
+    }
+}
+
+impl fmt::Debug for RuleBased {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe())
+    }
+}
+
+/// Adds attributes to what another sampler keeps (SMP-10).
+///
+/// ```
+/// use tracing_otlp::KeyValue;
+/// use tracing_otlp::sampler::{Annotating, ProbabilitySampler};
+///
+/// let sampler = Annotating::new(
+///     ProbabilitySampler::new(0.1),
+///     [KeyValue::new("sampling.rule", "roots")],
+/// );
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Annotating<S> {
+    sampler: S,
+    attributes: Vec<KeyValue>,
+}
+
+impl<S: ComposableSampler> Annotating<S> {
+    /// `sampler` decides.
+    pub fn new(sampler: S, attributes: impl IntoIterator<Item = KeyValue>) -> Self {
+        Self {
+            sampler,
+            attributes: attributes.into_iter().collect(),
+        }
+    }
+}
+
+impl<S: ComposableSampler> ComposableSampler for Annotating<S> {
+    fn intent<'a>(&'a self, input: &'a SamplingInput<'_>) -> SamplingIntent<'a> {
+        let intent = self.sampler.intent(input);
+        intent.with_attributes(|list| list.extend_from_slice(&self.attributes))
+    }
+
+    fn describe(&self) -> String {
+        let keys: Vec<_> = self.attributes.iter().map(|a| a.key.as_ref()).collect();
+        let inner = self.sampler.describe();
+        format!("Annotating{{{inner},attributes:[{}]}}", keys.join(","))
+    }
+}

@@ -1,0 +1,138 @@
+//! [`RateLimiter`]: so many spans a second and no more.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::input::SamplingInput;
+use super::{Sampler, SamplingDecision, SamplingResult, otel_state};
+use crate::sync::{AtomicU64, Ordering};
+
+/// Keeps so many spans a second and no more: at most `burst + rate × seconds` in any time.
+///
+/// Usually for roots, in [`ParentBased`](super::ParentBased): then it limits traces. A decision
+/// never waits; under contention it is tried again. How many spans a kept one stands for is not
+/// known, so a threshold in the trace state is erased (SMP-9).
+///
+/// ```
+/// use tracing_otlp::sampler::{ParentBased, RateLimiter};
+///
+/// let sampler = ParentBased::new(RateLimiter::new(100.0).with_burst(500));
+/// ```
+pub struct RateLimiter {
+    rate: f64,
+    burst: u32,
+    bucket: Bucket,
+    born: Instant,
+}
+
+impl RateLimiter {
+    /// `spans_per_second`, which may be a fraction; what is no number or not above 0 keeps nothing.
+    /// A burst of one second's spans, and at least one, is kept at once.
+    pub fn new(spans_per_second: f64) -> Self {
+        let rate = match spans_per_second {
+            rate if rate > 0.0 => rate,
+            _ => 0.0,
+        };
+        // `as` takes the nearest end.
+        Self::of(rate, (rate.ceil() as u32).max(1))
+    }
+
+    /// How many spans are kept at once after a time without any; 0 counts as 1. Default: as many as
+    /// a second allows.
+    #[must_use]
+    pub fn with_burst(self, spans: u32) -> Self {
+        Self::of(self.rate, spans.max(1))
+    }
+
+    fn of(rate: f64, burst: u32) -> Self {
+        Self {
+            rate,
+            burst,
+            bucket: Bucket::new(rate, burst),
+            born: Instant::now(),
+        }
+    }
+}
+
+impl Sampler for RateLimiter {
+    fn should_sample(&self, input: &SamplingInput<'_>) -> SamplingResult {
+        let decision = match self.bucket.take(self.born.elapsed()) {
+            true => SamplingDecision::RecordAndSample,
+            false => SamplingDecision::Drop,
+        };
+        SamplingResult {
+            trace_state: otel_state::forget_threshold(input.trace_state()),
+            ..decision.into()
+        }
+    }
+
+    fn description(&self) -> String {
+        let Self { rate, burst, .. } = self;
+        format!("RateLimiter{{spansPerSecond:{rate},burst:{burst}}}")
+    }
+}
+
+impl fmt::Debug for RateLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.description())
+    }
+}
+
+/// A bucket of tokens in one number: the time at which it will be full (the generic cell rate
+/// algorithm). A token taken moves that time by what it takes to come back.
+#[derive(Debug)]
+struct Bucket {
+    full_at: AtomicU64,
+    /// What a token takes to come back; `None`: it never does, and there never was one.
+    interval: Option<u64>,
+    /// How far ahead the bucket may be full for a token to be left.
+    ahead: u64,
+}
+
+/// Times are in sixteenths of a nanosecond, so that a rate is right to 1/1000 up to 16 million
+/// spans a second.
+const UNITS: f64 = 16.0;
+/// Two of these and 18 years' time can be added.
+const LONGEST: u64 = u64::MAX / 4;
+
+impl Bucket {
+    fn new(rate: f64, burst: u32) -> Self {
+        // Rounded up: rather less than too much.
+        let interval = ((1e9 * UNITS / rate).ceil() as u64).clamp(1, LONGEST);
+        let ahead = interval.saturating_mul(u64::from(burst.saturating_sub(1)));
+        Self {
+            full_at: AtomicU64::new(0),
+            interval: (rate > 0.0).then_some(interval),
+            ahead: ahead.min(LONGEST),
+        }
+    }
+
+    /// Takes a token if one is left at `now`, the time since the bucket was made. A clock that is
+    /// behind another thread's finds fewer tokens, never more.
+    fn take(&self, now: Duration) -> bool {
+        let Some(interval) = self.interval else {
+            return false;
+        };
+        let now = now.as_nanos().saturating_mul(UNITS as u128);
+        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        let latest = now.saturating_add(self.ahead);
+        let mut full_at = self.full_at.load(Ordering::Relaxed);
+        while full_at <= latest {
+            let next = full_at.max(now).saturating_add(interval);
+            // The number is all there is; nothing else is read because of it.
+            match self.full_at.compare_exchange_weak(
+                full_at,
+                next,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(current) => full_at = current,
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests;
