@@ -14,7 +14,8 @@ const FLOORS: &[(u8, &[&str])] = &[
     (9, &["lib", "fuzzing"]),
     (8, &["init"]),
     (7, &["builder"]),
-    (5, &["guard", "layer"]),
+    (6, &["guard", "layer"]),
+    (5, &["tail"]),
     (4, &["processor"]),
     (3, &["export", "sampler", "resource", "testing"]),
     (

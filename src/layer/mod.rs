@@ -42,7 +42,6 @@ use self::visitor::SpanVisitor;
 use crate::clock::{self, Clock};
 use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId, current};
 use crate::pool::Budget;
-use crate::processor::TelemetryData;
 use crate::sampler::{SamplingDecision, SamplingInput};
 use crate::stats::{DropReason, StatsSource};
 use crate::suppress::is_suppressed;
@@ -185,6 +184,7 @@ impl OtlpLayer {
         }
         if let Some(outlet) = &self.outlet {
             span.scope = outlet.scope(callsite.metadata.target());
+            outlet.begin(&mut span.identity);
         }
         if span.body.capacity() == 0 {
             // The budget is used up: identity only.
@@ -226,10 +226,7 @@ impl OtlpLayer {
             }
             span.seal(&self.clock, end);
             if let Some(outlet) = &self.outlet {
-                outlet.processor.push(TelemetryData {
-                    scope: span.scope,
-                    span: &span.body,
-                });
+                outlet.take(&span, end);
             }
         }
         self.spares.give(span);

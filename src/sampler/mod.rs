@@ -188,12 +188,17 @@ impl TraceIdRatio {
             threshold: ((1.0 - ratio) * (1u64 << 56) as f64) as u64,
         }
     }
+
+    /// Whether the trace of this id is among those of the ratio.
+    #[inline]
+    pub(crate) fn includes(&self, trace_id: [u8; 16]) -> bool {
+        (u128::from_be_bytes(trace_id) as u64 & ((1 << 56) - 1)) >= self.threshold
+    }
 }
 
 impl Sampler for TraceIdRatio {
     fn should_sample(&self, input: &SamplingInput<'_>) -> SamplingResult {
-        let id = u128::from_be_bytes(input.trace_id.to_bytes());
-        SamplingResult::sampled_if((id as u64 & ((1 << 56) - 1)) >= self.threshold)
+        SamplingResult::sampled_if(self.includes(input.trace_id.to_bytes()))
     }
 
     fn description(&self) -> String {
