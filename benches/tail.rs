@@ -29,7 +29,7 @@ fn pipelines() -> Vec<(&'static str, Dispatch)> {
         ("learns", Some(learns)),
     ];
     let build = |(name, tail)| {
-        let builder = tracing_otlp::builder().with_tail_sampling::<Option<TailConfig>>(tail);
+        let builder = tracing_otlp::builder().with_tail_sampling(tail);
         let (dispatch, guard) = pipeline(builder, Discard);
         // The pipeline lives as long as the process.
         std::mem::forget(guard);
