@@ -224,7 +224,7 @@ impl Diagnostics {
     }
 
     fn observe_loss(&mut self, now: Instant, stats: Stats) {
-        let said = self.loss.observe(now, stats.dropped_total(), true);
+        let said = self.loss.observe(now, stats.lost(), true);
         match said {
             None => return,
             Some(Say::Begins(spans)) => {
@@ -254,7 +254,11 @@ impl Diagnostics {
         let mut text = String::new();
         let mut most = (0, DropReason::Internal);
         for reason in DropReason::ALL {
-            let count = new(reason);
+            let count = match reason {
+                // No loss: it was asked for.
+                DropReason::TailDropped => 0,
+                reason => new(reason),
+            };
             if count > 0 {
                 let sep = if text.is_empty() { "" } else { ", " };
                 text.push_str(&format!("{sep}{reason} {count}"));
@@ -285,6 +289,7 @@ fn cure(reason: DropReason) -> &'static str {
             "the endpoint does not answer: check OTEL_EXPORTER_OTLP_ENDPOINT and that it is up"
         }
         DropReason::ShutdownTimeout => "shutdown had too little time: raise shutdown_timeout",
+        DropReason::TailDropped => "they were dropped as tail sampling is set",
         DropReason::LayerGone => "their layer was dropped while they were open",
         DropReason::Internal => "this is a defect: please report it",
     }

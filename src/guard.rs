@@ -33,7 +33,12 @@ pub struct ShutdownGuard {
     timeout: Duration,
     /// When the first shutdown began.
     began: Mutex<Option<Instant>>,
+    /// What sends on what it still holds, so that a shutdown finds it in the queue.
+    release: Option<Release>,
 }
+
+/// Called when a shutdown begins, each time.
+pub(crate) type Release = Box<dyn Fn() + Send + Sync>;
 
 /// Flushes a pipeline and reads its counters, from anywhere; cannot shut it down.
 #[derive(Clone)]
@@ -63,7 +68,14 @@ impl ShutdownGuard {
             },
             timeout,
             began: Mutex::new(None),
+            release: None,
         }
+    }
+
+    /// Calls `release` before each shutdown.
+    pub(crate) fn releasing(mut self, release: Option<Release>) -> Self {
+        self.release = release;
+        self
     }
 
     /// Sends every span that closed before this call; resolves when it is known what became of them
@@ -92,7 +104,7 @@ impl ShutdownGuard {
         &self,
         timeout: Duration,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        self.note_begin();
+        self.begin();
         let resolution = self.handle.processor.as_ref().map(|p| p.shutdown(timeout));
         async move {
             match resolution {
@@ -104,7 +116,7 @@ impl ShutdownGuard {
 
     /// [`shutdown`](Self::shutdown) for code that is not async.
     pub fn shutdown_blocking(&self, timeout: Duration) -> Result<(), Error> {
-        self.note_begin();
+        self.begin();
         match &self.handle.processor {
             Some(processor) => processor.shutdown_blocking(timeout),
             None => Ok(()),
@@ -119,6 +131,13 @@ impl ShutdownGuard {
     /// A handle that can be cloned and given away; it does not keep the pipeline alive.
     pub fn handle(&self) -> PipelineHandle {
         self.handle.clone()
+    }
+
+    fn begin(&self) {
+        self.note_begin();
+        if let Some(release) = &self.release {
+            release();
+        }
     }
 
     fn note_begin(&self) -> Instant {

@@ -119,6 +119,8 @@ mod stats;
 #[cfg(not(tracing_otlp_loom))]
 mod suppress;
 mod sync;
+#[cfg(not(tracing_otlp_loom))]
+mod tail;
 #[cfg(all(feature = "testing", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
@@ -130,8 +132,8 @@ pub use self::{
     builder::{OtlpBuilder, builder},
     config::{
         BatchConfig, CaptureConfig, Compression, ConfigWarning, ExporterConfig, OtlpConfig, Pem,
-        Protocol, ResourceConfig, RetryConfig, SamplerConfig, SpanLimits, TracesExporter,
-        WorkerConfig,
+        Protocol, ResourceConfig, RetryConfig, SamplerConfig, SpanLimits, TailConfig,
+        TracesExporter, WorkerConfig,
     },
     context::{
         Baggage, IdGenerator, RandomIds, SetParentError, SpanId, TraceContext, TraceFlags, TraceId,

@@ -10,6 +10,8 @@ use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
 pub(crate) struct Budget {
     used: AtomicUsize,
     limit: usize,
+    /// What this is a part of: pays too.
+    whole: Option<Arc<Budget>>,
 }
 
 impl Budget {
@@ -17,6 +19,16 @@ impl Budget {
         Arc::new(Self {
             used: AtomicUsize::new(0),
             limit,
+            whole: None,
+        })
+    }
+
+    /// A budget whose bytes are taken out of `whole` too.
+    pub(crate) fn part_of(whole: &Arc<Self>, limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            used: AtomicUsize::new(0),
+            limit,
+            whole: Some(Arc::clone(whole)),
         })
     }
 
@@ -25,16 +37,28 @@ impl Budget {
     pub(crate) fn reserve(&self, bytes: usize) -> bool {
         // Relaxed: the number guards no other memory. A loop rather than add-and-undo, which would
         // let one hopeless request refuse others that fit.
-        self.used
+        let granted = self
+            .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
                 used.checked_add(bytes).filter(|sum| *sum <= self.limit)
             })
-            .is_ok()
+            .is_ok();
+        let Some(whole) = self.whole.as_ref().filter(|_| granted) else {
+            return granted;
+        };
+        let granted = whole.reserve(bytes);
+        if !granted {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        granted
     }
 
     /// Gives `bytes` back that [`reserve`](Self::reserve) had granted.
     pub(crate) fn release(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.release(bytes);
+        }
     }
 
     pub(crate) fn used(&self) -> usize {
@@ -127,6 +151,20 @@ mod tests {
         assert!(budget.reserve(4));
         budget.release(10);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_part_is_bounded_by_itself_and_by_the_whole() {
+        let whole = Budget::new(100);
+        let part = Budget::part_of(&whole, 60);
+        assert!(!part.reserve(61));
+        assert!(part.reserve(50));
+        assert_eq!((part.used(), whole.used()), (50, 50));
+        assert!(whole.reserve(45));
+        assert!(!part.reserve(10), "the whole has 5 left");
+        assert_eq!((part.used(), whole.used()), (50, 95));
+        part.release(50);
+        assert_eq!((part.used(), whole.used()), (0, 45));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Every span under one named outcome.
 //!
-//! At any quiet moment `started = open + queued + in_flight + delivered + rejected + dropped`
-//! holds exactly; `open` and `queued` are counted where the spans are, not derived.
+//! At any quiet moment `started = open + held + queued + in_flight + delivered + rejected + dropped`
+//! holds exactly; `open`, `held` and `queued` are counted where the spans are, not derived.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -28,13 +28,16 @@ pub enum DropReason {
     ShutdownTimeout,
     /// It was open when its layer was dropped or replaced.
     LayerGone,
+    /// Tail sampling decided against its trace: no loss, but what was asked for
+    /// ([`TailConfig`](crate::TailConfig)).
+    TailDropped,
     /// A defect of the worker or of an exporter.
     Internal,
 }
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::QueueFull,
         Self::AfterShutdown,
         Self::TooLarge,
@@ -43,6 +46,7 @@ impl DropReason {
         Self::Unconfirmed,
         Self::ShutdownTimeout,
         Self::LayerGone,
+        Self::TailDropped,
         Self::Internal,
     ];
 
@@ -57,6 +61,7 @@ impl DropReason {
             Self::Unconfirmed => "unconfirmed",
             Self::ShutdownTimeout => "shutdown_timeout",
             Self::LayerGone => "layer_gone",
+            Self::TailDropped => "tail_dropped",
             Self::Internal => "internal",
         }
     }
@@ -81,6 +86,9 @@ pub struct Stats {
     pub started_unsampled: u64,
     /// Sampled spans that have not closed yet.
     pub open: u64,
+    /// Spans that closed and wait for the verdict on their trace
+    /// ([`TailConfig`](crate::TailConfig)).
+    pub held: u64,
     /// Spans that closed and wait to be sent.
     pub queued: u64,
     /// Spans in a request that is being sent, retried or awaited.
@@ -121,10 +129,17 @@ impl Stats {
         self.dropped.iter().sum()
     }
 
-    /// The spans that are neither counted as delivered, rejected or dropped, nor open, queued or
-    /// in flight: zero at any quiet moment.
+    /// Spans dropped against the will of whoever set the pipeline up: without
+    /// [`DropReason::TailDropped`].
+    pub(crate) fn lost(&self) -> u64 {
+        self.dropped_total() - self.dropped(DropReason::TailDropped)
+    }
+
+    /// The spans that are neither counted as delivered, rejected or dropped, nor open, held, queued
+    /// or in flight: zero at any quiet moment.
     pub fn unaccounted(&self) -> i64 {
         let known = self.open
+            + self.held
             + self.queued
             + self.in_flight
             + self.delivered
@@ -135,13 +150,16 @@ impl Stats {
 }
 
 impl fmt::Display for Stats {
-    /// One line: `started 10, open 0, queued 0, in flight 0, delivered 10, rejected 0, dropped 0`.
+    /// One line: `started 10, open 0, queued 0, in flight 0, delivered 10, rejected 0, dropped 0`;
+    /// after `open`, with tail sampling, `held 3`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "started {}, open {}", self.started, self.open)?;
+        if self.held > 0 {
+            write!(f, ", held {}", self.held)?;
+        }
         write!(
             f,
-            "started {}, open {}, queued {}, in flight {}, delivered {}, rejected {}, dropped {}",
-            self.started,
-            self.open,
+            ", queued {}, in flight {}, delivered {}, rejected {}, dropped {}",
             self.queued,
             self.in_flight,
             self.delivered,
@@ -166,7 +184,8 @@ impl fmt::Display for Stats {
 pub(crate) type StatsSource = Arc<dyn Fn(&mut Stats) + Send + Sync>;
 
 /// The counters behind [`Stats`], shared by the layer, the processor and the exporter.
-/// `started` and `open` are kept by the layer's span table, `queued` by the queue.
+/// `started` and `open` are kept by the layer's span table, `held` by the tail sampler, `queued` by
+/// the queue.
 #[derive(Debug)]
 pub(crate) struct Counters {
     pub(crate) in_flight: AtomicU64,

@@ -10,6 +10,7 @@ use std::cell::Cell;
 
 use tracing::{info, info_span};
 use tracing_otlp::sampler::AlwaysOff;
+use tracing_otlp::{OtlpBuilder, TailConfig};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 struct Counting;
@@ -65,24 +66,42 @@ fn one_request(n: u64) {
 #[test]
 fn a_span_allocates_nothing() {
     for sampled in [true, false] {
-        let (layer, capture) = capture::layer_with(|b| match sampled {
+        let allocations = allocations_of_200(|b| match sampled {
             true => b,
             false => b.with_sampler(AlwaysOff),
         });
-        capture::under(tracing_subscriber::registry().with(layer), || {
-            // Pools, thread-locals and the queue's chunks warm up.
-            for n in 0..2_000 {
-                one_request(n);
-            }
-            capture
-                .guard()
-                .force_flush_blocking(std::time::Duration::from_secs(20))
-                .unwrap();
-            let before = ALLOCATIONS.get();
-            for n in 0..200 {
-                one_request(n);
-            }
-            assert_eq!(ALLOCATIONS.get() - before, 0, "sampled: {sampled}");
-        });
+        assert_eq!(allocations, 0, "sampled: {sampled}");
     }
+}
+
+/// What the spans of a local trace share is allocated once for it; holding them takes no more.
+#[test]
+fn tail_sampling_allocates_once_for_a_local_trace() {
+    for ratio in [0.0, 1.0] {
+        let mut tail = TailConfig::default();
+        (tail.ratio, tail.slower_than_quantile) = (ratio, Some(0.999));
+        let allocations = allocations_of_200(|b| b.with_tail_sampling(tail));
+        assert_eq!(allocations, 200, "ratio {ratio}");
+    }
+}
+
+fn allocations_of_200(edit: impl FnOnce(OtlpBuilder) -> OtlpBuilder) -> usize {
+    let (layer, capture) = capture::layer_with(edit);
+    let mut allocations = 0;
+    capture::under(tracing_subscriber::registry().with(layer), || {
+        // Pools, thread-locals and the queue's chunks warm up.
+        for n in 0..2_000 {
+            one_request(n);
+        }
+        capture
+            .guard()
+            .force_flush_blocking(std::time::Duration::from_secs(20))
+            .unwrap();
+        let before = ALLOCATIONS.get();
+        for n in 0..200 {
+            one_request(n);
+        }
+        allocations = ALLOCATIONS.get() - before;
+    });
+    allocations
 }

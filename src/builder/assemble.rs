@@ -1,12 +1,14 @@
 //! Settings become a layer, a processor, an exporter and a guard: the one place that knows them all.
 
+use std::sync::{OnceLock, Weak};
+
 use bytes::Bytes;
 
 use crate::config::{OtlpConfig, SamplerConfig, TracesExporter};
 use crate::context::IdGenerator;
 use crate::error::Error;
 use crate::export::{ConsoleExporter, Exporter, OtlpClient};
-use crate::guard::ShutdownGuard;
+use crate::guard::{Release, ShutdownGuard};
 use crate::layer::{Fate, Ids, OtlpLayer, Outlet, Settings};
 use crate::live::ConfigStore;
 use crate::pool::Budget;
@@ -14,6 +16,9 @@ use crate::processor::{BatchProcessor, Surroundings};
 use crate::resource::Resource;
 use crate::sampler::{AlwaysOff, AlwaysOn, ParentBased, Sampler, TraceIdRatio};
 use crate::semconv;
+use crate::stats::StatsSource;
+use crate::sync::Arc;
+use crate::tail::TailSampler;
 
 /// Starts a processor on an exporter whose type is no longer known.
 pub(super) type Start =
@@ -83,17 +88,48 @@ pub(super) fn assemble(
     surroundings.warnings = config.warnings.iter().map(ToString::to_string).collect();
     let budget = surroundings.budget.clone();
     let resource = Resource::resolve(&config.resource).encode();
+    let sweeper = Arc::new(OnceLock::<Weak<TailSampler>>::new());
+    if config.tail.is_some() {
+        let sweeper = Arc::clone(&sweeper);
+        // Weak: the worker must not keep the processor alive that it works for.
+        surroundings.every_second = Some(Box::new(move || {
+            if let Some(tail) = sweeper.get().and_then(Weak::upgrade) {
+                tail.sweep();
+            }
+        }));
+    }
     let processor = start(config, resource, surroundings)?;
+    let tail = config.tail.as_ref().map(|config| {
+        let tail = TailSampler::new(config, processor.clone(), Arc::clone(&budget));
+        let tail = Arc::new(tail);
+        // Set once: nobody else has it.
+        let _ = sweeper.set(Arc::downgrade(&tail));
+        tail
+    });
     let outlet = Outlet::new(
         processor.clone(),
         &config.capture.scope_name,
         config.capture.scope_version.as_deref().unwrap_or_default(),
         config.capture.scope_per_target,
         semconv::SCHEMA_URL,
-    );
+    )
+    .behind(tail.clone());
     let layer = OtlpLayer::new(settings(Fate::Exported), store, ids, budget, Some(outlet));
-    let guard = ShutdownGuard::new(processor, config.batch.shutdown_timeout, layer.stats());
-    Ok((layer, guard))
+    let stats = with_held(layer.stats(), tail.as_deref());
+    let release = tail.map(|tail| Box::new(move || tail.close()) as Release);
+    let guard = ShutdownGuard::new(processor, config.batch.shutdown_timeout, stats);
+    Ok((layer, guard.releasing(release)))
+}
+
+/// Adds the spans that are held.
+fn with_held(stats: StatsSource, tail: Option<&TailSampler>) -> StatsSource {
+    let Some(held) = tail.map(|tail| Arc::clone(tail.held())) else {
+        return stats;
+    };
+    Arc::new(move |reading| {
+        stats(reading);
+        reading.held = held.used() as u64;
+    })
 }
 
 /// A store with the sampler that the settings name.

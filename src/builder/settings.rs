@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::OtlpBuilder;
 use crate::attribute::{KeyValue, Value};
-use crate::config::{Compression, Pem, Protocol, RetryConfig, SpanLimits, TracesExporter, parse};
+use crate::config::{
+    Compression, Pem, Protocol, RetryConfig, SpanLimits, TailConfig, TracesExporter, parse,
+};
 use crate::error::Error;
 use crate::resource::Resource;
 use crate::semconv;
@@ -21,6 +23,14 @@ impl OtlpBuilder {
     /// Where spans go. Default [`TracesExporter::Otlp`]; `OTEL_TRACES_EXPORTER` (ENV-6).
     pub fn with_traces_exporter(self, exporter: TracesExporter) -> Self {
         self.configure(move |c| c.traces_exporter = exporter)
+    }
+
+    /// Holds each local trace until it is over, and exports those that failed, were slow or fall
+    /// into a ratio: see [`TailConfig`]. `None`: exports all that the sampler lets through, the
+    /// default.
+    pub fn with_tail_sampling(self, tail: impl Into<Option<TailConfig>>) -> Self {
+        let tail = tail.into();
+        self.configure(move |c| c.tail = tail)
     }
 }
 

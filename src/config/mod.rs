@@ -5,12 +5,14 @@
 
 mod env;
 pub(crate) mod parse;
+mod tail;
 mod validate;
 mod warning;
 
 #[cfg(test)]
 mod tests;
 
+pub use tail::TailConfig;
 pub use warning::ConfigWarning;
 
 use std::path::PathBuf;
@@ -31,6 +33,8 @@ pub struct OtlpConfig {
     /// Which traces are recorded, unless the builder was given a sampler. Default
     /// [`SamplerConfig::ParentBasedAlwaysOn`]; `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`.
     pub sampler: SamplerConfig,
+    /// Which traces are exported once they are over; `None`: all that are recorded. Default `None`.
+    pub tail: Option<TailConfig>,
     /// The connection to the endpoint.
     pub exporter: ExporterConfig,
     /// The queue and its batches.

@@ -8,12 +8,14 @@ use http::HeaderValue;
 use crate::config::parse::{self, MAX_DURATION, MAX_INTEGER};
 use crate::config::{
     BatchConfig, ExporterConfig, OtlpConfig, ResourceConfig, RetryConfig, SamplerConfig,
-    WorkerConfig,
+    TailConfig, WorkerConfig,
 };
 use crate::error::Error;
 
 /// Below this the budget could not hold a batch and the spans that fill the next one.
 const LEAST_MEMORY: usize = 256 << 10;
+/// Below this a trace of ordinary size could not be held.
+const LEAST_HELD: usize = 64 << 10;
 /// What tonic and rustls need on one stack, with room to spare.
 const LEAST_STACK: usize = 128 << 10;
 const MOST_THREADS: usize = 512;
@@ -30,6 +32,9 @@ impl OtlpConfig {
     pub fn validate(&self) -> Result<(), Error> {
         self.sampler.validate()?;
         self.batch.validate()?;
+        if let Some(tail) = &self.tail {
+            tail.validate(self.batch.max_memory)?;
+        }
         self.exporter.validate()?;
         self.worker.validate()?;
         self.resource.validate()
@@ -65,6 +70,37 @@ impl BatchConfig {
         duration("batch.schedule_delay", self.schedule_delay)?;
         limit("batch.export_timeout", self.export_timeout)?;
         duration("batch.shutdown_timeout", self.shutdown_timeout)
+    }
+}
+
+impl TailConfig {
+    fn validate(&self, max_memory: usize) -> Result<(), Error> {
+        if !(0.0..=1.0).contains(&self.ratio) {
+            return Err(bad("tail.ratio", self.ratio, "use a ratio from 0 to 1"));
+        }
+        limit("tail.slower_than", self.slower_than)?;
+        // A NaN is in no range.
+        let possible = |q: f64| q > 0.0 && q < 1.0;
+        if let Some(quantile) = self.slower_than_quantile.filter(|q| !possible(*q)) {
+            let cure = "use a quantile above 0 and below 1, such as 0.99";
+            return Err(bad("tail.slower_than_quantile", quantile, cure));
+        }
+        let keeps_slow = self.slower_than.is_some() || self.slower_than_quantile.is_some();
+        if self.ratio == 0.0 && !self.keep_errors && !keeps_slow {
+            let cure = "nothing would be kept: use a ratio above 0, keep_errors, slower_than or \
+                        slower_than_quantile";
+            return Err(bad("tail.ratio", self.ratio, cure));
+        }
+        count("tail.max_spans", self.max_spans, MAX_INTEGER)?;
+        let most = max_memory / 2;
+        if !(LEAST_HELD..=most).contains(&self.max_bytes) {
+            return Err(bad(
+                "tail.max_bytes",
+                self.max_bytes,
+                format!("use {LEAST_HELD} to {most} bytes, half of batch.max_memory"),
+            ));
+        }
+        positive("tail.max_hold", self.max_hold)
     }
 }
 

@@ -102,6 +102,21 @@ fn loss_is_told_when_it_begins_goes_on_and_ends() {
     assert!(rig.at(201)[0].contains("spans=1 reasons=internal 1"));
 }
 
+/// What tail sampling drops was asked for.
+#[test]
+fn tail_decisions_are_no_loss() {
+    let mut rig = Rig::listening(&[]);
+    rig.counters.drop_spans(DropReason::TailDropped, 1000);
+    assert!(rig.at(1).is_empty());
+    rig.counters.drop_spans(DropReason::TailDropped, 1000);
+    rig.counters.drop_spans(DropReason::Refused, 1);
+    let said = rig.at(2);
+    assert!(
+        said[0].starts_with("WARN spans=1 reasons=refused 1 "),
+        "{said:?}"
+    );
+}
+
 /// PAIN 30: an outage of a minute makes a handful of lines.
 #[test]
 fn an_outage_makes_a_handful_of_lines() {

@@ -21,7 +21,6 @@ use crate::clock::{self, Clock};
 use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId};
 use crate::live::ConfigStore;
 use crate::pool::Budget;
-use crate::processor::TelemetryData;
 use crate::sampler::{Fields, SamplingDecision, SamplingInput};
 use crate::stats::DropReason;
 use crate::sync::{Arc, AtomicU64};
@@ -201,6 +200,7 @@ impl Core {
             span.state.activity.start(now);
         }
         span.scope = self.scope(callsite.metadata.target());
+        self.begin(&mut span.identity);
         if span.body.capacity() == 0 {
             // The budget is used up: identity only.
             span.state.dropped_attributes = attributes.values().len() as u32;
@@ -245,6 +245,14 @@ impl Core {
         }
     }
 
+    /// Begins a local trace with a span that is exported and inherited none.
+    #[inline]
+    pub(super) fn begin(&self, identity: &mut Identity) {
+        if let Some(outlet) = self.outlet.as_ref().filter(|_| identity.is_exported()) {
+            outlet.begin(identity);
+        }
+    }
+
     /// Hands a span that ended to the processor, at its own end or the one given.
     #[inline]
     pub(super) fn finish(&self, mut span: Box<OpenSpan>, end: Option<End>) {
@@ -263,10 +271,7 @@ impl Core {
             }
             span.seal(&self.clock, end);
             if let Some(outlet) = &self.outlet {
-                outlet.processor.push(TelemetryData {
-                    scope: span.scope,
-                    span: &span.body,
-                });
+                outlet.take(&span, end);
             }
         }
         self.spares.give(span);
@@ -304,6 +309,7 @@ impl Core {
         if let Some(outlet) = &self.outlet {
             let counters = outlet.processor.counters();
             counters.drop_spans(DropReason::LayerGone, lost as u64);
+            outlet.close();
         }
     }
 }

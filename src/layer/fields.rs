@@ -82,6 +82,11 @@ impl Special {
         }
     }
 
+    /// The name that was given, or else the callsite's.
+    pub(crate) fn name_or<'a>(&'a self, name: &'a str) -> &'a str {
+        if self.has_name { &self.name } else { name }
+    }
+
     /// `Ok > Error > Unset`; a lower one does not replace a higher one (TR-7).
     pub(crate) fn set_status(&mut self, status: StatusCode) {
         self.status = self.status.max(status);

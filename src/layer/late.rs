@@ -69,7 +69,11 @@ impl Spans for Core {
             None
         } else {
             let fields = &fields;
-            self.decide(&mut identity, Lineage::Context, &Birth { metadata, fields })
+            let birth = Birth { metadata, fields };
+            let added = self.decide(&mut identity, Lineage::Context, &birth);
+            identity.local = Default::default();
+            self.begin(&mut identity);
+            added
         };
         let scope = self.scope(metadata.target());
         let extras = self.extras(callsite);

@@ -1,16 +1,22 @@
-//! Where spans go when they end: a processor, under an instrumentation scope that it knows.
+//! Where spans go when they end: a processor, under an instrumentation scope that it knows, and
+//! before it a tail sampler where one is wanted.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use crate::processor::{BatchProcessor, ScopeId};
-use crate::sync::{Mutex, lock};
+use super::span::{End, Identity, OpenSpan};
+use crate::clock;
+use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
+use crate::sync::{Arc, Mutex, lock};
+use crate::tail::{Ended, TailSampler};
 use crate::wire::request::encode_scope;
+use crate::wire::span::StatusCode;
 
 #[derive(Debug)]
 pub(crate) struct Outlet {
     pub(super) processor: BatchProcessor,
+    tail: Option<Arc<TailSampler>>,
     /// The scope of all spans.
     common: ScopeId,
     /// `None`: the common scope for all. Otherwise one for each target.
@@ -29,8 +35,57 @@ impl Outlet {
         Self {
             common: processor.register_scope(encode(name, version, schema_url)),
             processor,
+            tail: None,
             by_target: per_target.then(Mutex::default),
             schema_url,
+        }
+    }
+
+    /// Spans go to `tail` first.
+    pub(crate) fn behind(mut self, tail: Option<Arc<TailSampler>>) -> Self {
+        self.tail = tail;
+        self
+    }
+
+    /// Begins a local trace with a span that inherited none.
+    #[inline]
+    pub(super) fn begin(&self, identity: &mut Identity) {
+        if let Some(tail) = &self.tail
+            && identity.local.is_none()
+        {
+            identity.local = tail.begin(identity.trace_id);
+        }
+    }
+
+    /// Takes a sealed span and its end.
+    #[inline]
+    pub(super) fn take(&self, span: &OpenSpan, end: End) {
+        let data = TelemetryData {
+            scope: span.scope,
+            span: &span.body,
+        };
+        match &self.tail {
+            None => self.processor.push(data),
+            Some(tail) => tail.ended(&Ended {
+                trace_id: span.identity.trace_id,
+                membership: &span.identity.local,
+                name: span.name(),
+                is_error: span.special.status == StatusCode::Error,
+                start: span.state.start,
+                end: match end {
+                    End::Tick(tick) => tick,
+                    // What counts is for how long it was worked on.
+                    End::Given(_) => clock::now(),
+                },
+                data,
+            }),
+        }
+    }
+
+    /// No root ends any more: what is held is decided.
+    pub(super) fn close(&self) {
+        if let Some(tail) = &self.tail {
+            tail.close();
         }
     }
 

@@ -6,6 +6,7 @@ use super::fields::Special;
 use crate::clock::{Anchor, Clock};
 use crate::context::{Baggage, SpanId, TraceContext, TraceFlags, TraceId, TraceState};
 use crate::processor::ScopeId;
+use crate::tail::Membership;
 use crate::wire::span::{
     Kind, SPAN_ATTRIBUTE, SpanHead, StatusCode, fields, find_attribute, key_of, put_head,
 };
@@ -44,6 +45,8 @@ pub(crate) struct Identity {
     pub(crate) baggage: Baggage,
     /// One for the local trace.
     pub(crate) anchor: Anchor,
+    /// The local trace, if such are held until they are over.
+    pub(crate) local: Membership,
 }
 
 /// Bits of `flags`. Those above [`W3C`] are ours and never leave the process.
@@ -121,6 +124,7 @@ impl Identity {
         self.parent_id = parent.span_id;
         self.flags = parent.flags & W3C;
         self.anchor = parent.anchor;
+        self.local = parent.local.child();
         if !parent.trace_state.is_empty() {
             self.trace_state = parent.trace_state.clone();
         }
@@ -380,11 +384,7 @@ impl OpenSpan {
             parent_is_remote: identity.parent_is_remote,
             flags: identity.flags & W3C,
             trace_state: identity.trace_state.as_str(),
-            name: if special.has_name {
-                &special.name
-            } else {
-                self.name
-            },
+            name: special.name_or(self.name),
             kind: special.kind.unwrap_or(Kind::Internal),
             start,
             end: end.max(state.last_event),
@@ -397,6 +397,11 @@ impl OpenSpan {
         put_head(&mut self.body, &head);
     }
 
+    /// The name that it has by now.
+    pub(super) fn name(&self) -> &str {
+        self.special.name_or(self.name)
+    }
+
     /// As new, but for the memory of its buffers. Identity, name and scope are set for
     /// every span anew.
     #[inline]
@@ -405,6 +410,7 @@ impl OpenSpan {
         self.identity.parent_is_remote = false;
         self.identity.trace_state = TraceState::EMPTY;
         self.identity.baggage = Baggage::EMPTY;
+        self.identity.local = Membership::default();
         self.special.clear();
         self.state = State::default();
         self.body.clear();

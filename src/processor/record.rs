@@ -11,4 +11,4 @@ pub struct TelemetryData<'a> {
 
 /// An instrumentation scope that one processor knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct ScopeId(pub(super) u32);
+pub struct ScopeId(pub(crate) u32);

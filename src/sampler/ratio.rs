@@ -3,6 +3,7 @@
 use super::input::SamplingInput;
 use super::threshold::{self, Threshold};
 use super::{Sampler, SamplingResult};
+use crate::context::TraceId;
 
 /// Records the part of all traces that a ratio names, by the trace id alone (SMP-4): all services
 /// that use a ratio agree, and a lower ratio's traces are among a higher one's.
@@ -26,12 +27,18 @@ impl TraceIdRatio {
             threshold: Threshold::exactly(ratio),
         }
     }
+
+    /// Whether the trace of this id is among those of the ratio.
+    #[inline]
+    pub(crate) fn includes(&self, trace_id: TraceId) -> bool {
+        let randomness = threshold::randomness_of(trace_id);
+        self.threshold.is_some_and(|t| t.admits(randomness))
+    }
 }
 
 impl Sampler for TraceIdRatio {
     fn should_sample(&self, input: &SamplingInput<'_>) -> SamplingResult {
-        let randomness = threshold::randomness_of(input.trace_id);
-        SamplingResult::sampled_if(self.threshold.is_some_and(|t| t.admits(randomness)))
+        SamplingResult::sampled_if(self.includes(input.trace_id))
     }
 
     fn description(&self) -> String {
@@ -42,7 +49,6 @@ impl Sampler for TraceIdRatio {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::TraceId;
     use crate::sampler::threshold::RANGE;
 
     fn keeps(sampler: TraceIdRatio, trace_id: u128) -> bool {

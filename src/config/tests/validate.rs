@@ -6,10 +6,14 @@ use http::{HeaderName, HeaderValue};
 
 use super::OtlpConfig;
 use crate::attribute::KeyValue;
-use crate::config::Pem;
+use crate::config::{Pem, TailConfig};
 
 /// The setting at fault, its value as shown, and the change that makes it so.
 type Case = (&'static str, &'static str, fn(&mut OtlpConfig));
+
+fn tail(config: &mut OtlpConfig) -> &mut TailConfig {
+    config.tail.get_or_insert_default()
+}
 
 const BAD: &[Case] = &[
     ("batch.max_queue_size", "0", |c| c.batch.max_queue_size = 0),
@@ -37,6 +41,27 @@ const BAD: &[Case] = &[
             c.batch.shutdown_timeout = Duration::MAX;
         },
     ),
+    ("tail.ratio", "1.5", |c| tail(c).ratio = 1.5),
+    ("tail.ratio", "NaN", |c| tail(c).ratio = f64::NAN),
+    ("tail.ratio", "0", |c| tail(c).keep_errors = false),
+    ("tail.slower_than", "0ns", |c| {
+        tail(c).slower_than = Some(Duration::ZERO);
+    }),
+    ("tail.slower_than_quantile", "1", |c| {
+        tail(c).slower_than_quantile = Some(1.0);
+    }),
+    ("tail.slower_than_quantile", "99", |c| {
+        tail(c).slower_than_quantile = Some(99.0);
+    }),
+    ("tail.max_spans", "0", |c| tail(c).max_spans = 0),
+    ("tail.max_bytes", "65535", |c| tail(c).max_bytes = 65_535),
+    ("tail.max_bytes", "524289", |c| {
+        tail(c).max_bytes = 524_289;
+        c.batch.max_memory = 1 << 20;
+    }),
+    ("tail.max_hold", "0ns", |c| {
+        tail(c).max_hold = Duration::ZERO
+    }),
     ("exporter.timeout", "0ns", |c| {
         c.exporter.timeout = Some(Duration::ZERO);
     }),

@@ -1,0 +1,259 @@
+//! [`Order`]: the traces that hold spans, by when they began to.
+//!
+//! Who takes a trace out decides it; who decides a trace takes it out. A trace enters once.
+
+use super::trace::LocalTrace;
+use crate::sync::{Arc, CachePadded, Mutex, lock};
+
+/// A power of two.
+const SHARDS: usize = 16;
+
+/// No place.
+const NONE: usize = usize::MAX;
+
+/// Room for so many is kept when a shard is empty.
+const KEPT: usize = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    shards: [CachePadded<Mutex<List>>; SHARDS],
+}
+
+/// What became of a trace that wanted a place.
+pub(super) enum Entry {
+    At(usize),
+    /// Nothing may be held any more.
+    Closed,
+}
+
+/// A doubly linked list in a table, oldest first: taking out from the middle needs no search.
+#[derive(Debug)]
+struct List {
+    places: Vec<Place>,
+    /// Free places, linked by `after`.
+    free: usize,
+    first: usize,
+    last: usize,
+    held: usize,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Place {
+    /// `None`: free.
+    trace: Option<Arc<LocalTrace>>,
+    /// The tick at which it entered.
+    since: u64,
+    before: usize,
+    after: usize,
+}
+
+impl Order {
+    /// The shard of a trace; any spread will do.
+    pub(super) fn shard_of(trace: &LocalTrace) -> usize {
+        usize::from(trace.id()[15]) % SHARDS
+    }
+
+    fn list(&self, shard: usize) -> &Mutex<List> {
+        &self.shards[shard % SHARDS].0
+    }
+
+    pub(super) fn enter(&self, trace: Arc<LocalTrace>, since: u64) -> Entry {
+        let shard = Self::shard_of(&trace);
+        let mut list = lock(self.list(shard));
+        match list.closed {
+            true => Entry::Closed,
+            false => Entry::At(list.push(trace, since)),
+        }
+    }
+
+    /// Takes `trace` out if it is still at this place.
+    pub(super) fn leave(&self, at: usize, trace: &Arc<LocalTrace>) {
+        let shard = Self::shard_of(trace);
+        // Dropped when the lock is open again.
+        let _out = lock(self.list(shard)).remove(at, |held, _| Arc::ptr_eq(held, trace));
+    }
+
+    /// Takes the oldest trace out: of this shard, or of the next that has one.
+    pub(super) fn oldest(&self, shard: usize) -> Option<Arc<LocalTrace>> {
+        (0..SHARDS).find_map(|offset| {
+            let mut list = lock(self.list(shard + offset));
+            let first = list.first;
+            list.remove(first, |_, _| true)
+        })
+    }
+
+    /// Takes the oldest trace of a shard out if `is_over` says so of when it entered.
+    pub(super) fn expired(
+        &self,
+        shard: usize,
+        is_over: impl Fn(u64) -> bool,
+    ) -> Option<Arc<LocalTrace>> {
+        let mut list = lock(self.list(shard));
+        let first = list.first;
+        list.remove(first, |_, since| is_over(since))
+    }
+
+    pub(super) fn shards() -> std::ops::Range<usize> {
+        0..SHARDS
+    }
+
+    /// From now on nothing enters.
+    pub(super) fn close(&self) {
+        for shard in &self.shards {
+            lock(&shard.0).closed = true;
+        }
+    }
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self {
+            places: Vec::new(),
+            free: NONE,
+            first: NONE,
+            last: NONE,
+            held: 0,
+            closed: false,
+        }
+    }
+}
+
+impl List {
+    fn push(&mut self, trace: Arc<LocalTrace>, since: u64) -> usize {
+        let place = Place {
+            trace: Some(trace),
+            since,
+            before: self.last,
+            after: NONE,
+        };
+        let at = self.free;
+        let at = match self.places.get_mut(at) {
+            Some(free) => {
+                self.free = std::mem::replace(free, place).after;
+                at
+            }
+            None => {
+                self.places.push(place);
+                self.places.len() - 1
+            }
+        };
+        match self.places.get_mut(self.last) {
+            Some(last) => last.after = at,
+            None => self.first = at,
+        }
+        self.last = at;
+        self.held += 1;
+        at
+    }
+
+    /// Takes out what is at this place if `is_meant`.
+    fn remove(
+        &mut self,
+        at: usize,
+        is_meant: impl FnOnce(&Arc<LocalTrace>, u64) -> bool,
+    ) -> Option<Arc<LocalTrace>> {
+        let place = self.places.get_mut(at)?;
+        let trace = place.trace.take_if(|trace| is_meant(trace, place.since))?;
+        let (before, after) = (place.before, place.after);
+        place.after = self.free;
+        self.free = at;
+        match self.places.get_mut(before) {
+            Some(place) => place.after = after,
+            None => self.first = after,
+        }
+        match self.places.get_mut(after) {
+            Some(place) => place.before = before,
+            None => self.last = before,
+        }
+        self.held -= 1;
+        // A burst's memory is given back.
+        if self.held == 0 && self.places.capacity() > KEPT {
+            let closed = self.closed;
+            *self = Self {
+                closed,
+                ..Self::default()
+            };
+        }
+        Some(trace)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::pool::Budget;
+
+    fn trace() -> Arc<LocalTrace> {
+        LocalTrace::new([0; 16], &Budget::new(1 << 20)).unwrap()
+    }
+
+    proptest! {
+        /// Against a deque: whoever enters and leaves, the oldest is the oldest.
+        #[test]
+        fn the_list_is_a_queue_from_which_anyone_may_leave(
+            steps in prop::collection::vec((0..4u8, any::<prop::sample::Index>()), 0..400)
+        ) {
+            let order = Order::default();
+            let mut model = VecDeque::new();
+            for (since, (step, index)) in steps.into_iter().enumerate() {
+                match step {
+                    0 | 1 => {
+                        let trace = trace();
+                        let Entry::At(at) = order.enter(Arc::clone(&trace), since as u64) else {
+                            panic!("closed");
+                        };
+                        model.push_back((at, trace));
+                    }
+                    2 if !model.is_empty() => {
+                        let (at, trace) = model.remove(index.index(model.len())).unwrap();
+                        order.leave(at, &trace);
+                        // Again, when another may be there: no effect.
+                        order.leave(at, &trace);
+                        prop_assert_eq!(Arc::strong_count(&trace), 1);
+                    }
+                    _ => {
+                        let oldest = order.oldest(5);
+                        let expected = model.pop_front().map(|(_, trace)| trace);
+                        prop_assert_eq!(
+                            oldest.as_ref().map(Arc::as_ptr),
+                            expected.as_ref().map(Arc::as_ptr)
+                        );
+                    }
+                }
+                prop_assert_eq!(lock(order.list(0)).held, model.len());
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_over_expires_and_nothing_enters_once_closed() {
+        let order = Order::default();
+        order.enter(trace(), 10);
+        order.enter(trace(), 20);
+        assert!(order.expired(0, |since| since < 10).is_none());
+        assert!(order.expired(0, |since| since < 15).is_some());
+        assert!(order.expired(0, |since| since < 15).is_none());
+        order.close();
+        assert!(matches!(order.enter(trace(), 30), Entry::Closed));
+        assert!(order.oldest(0).is_some());
+        assert!(order.oldest(0).is_none());
+    }
+
+    #[test]
+    fn a_burst_s_memory_is_given_back() {
+        let order = Order::default();
+        let traces: Vec<_> = (0..1000).map(|_| trace()).collect();
+        for trace in &traces {
+            order.enter(Arc::clone(trace), 0);
+        }
+        while order.oldest(0).is_some() {}
+        assert_eq!(lock(order.list(0)).places.capacity(), 0);
+        assert!(traces.iter().all(|trace| Arc::strong_count(trace) == 1));
+    }
+}

@@ -1,0 +1,107 @@
+//! [`Store`]: what may be held, in spans and in bytes, and the blocks it is held in.
+
+use super::chain::{BLOCK, Block, Chain};
+use crate::pool::{Budget, Pool};
+use crate::sync::Arc;
+
+/// Blocks that lie idle at most, unless `max_bytes` is small.
+const IDLE: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct Store {
+    /// One for each span that may be held.
+    credits: Arc<Budget>,
+    /// Of held and idle blocks; a part of the pipeline's.
+    bytes: Arc<Budget>,
+    pool: Pool<Box<Block>>,
+}
+
+impl Store {
+    pub(super) fn new(max_spans: usize, max_bytes: usize, whole: &Arc<Budget>) -> Self {
+        let bytes = Budget::part_of(whole, max_bytes);
+        let cost = Block::cost_of(BLOCK);
+        let idle = IDLE.min(max_bytes / cost);
+        Self {
+            credits: Budget::new(max_spans),
+            pool: Pool::new(Arc::clone(&bytes), cost, idle),
+            bytes,
+        }
+    }
+
+    /// How many spans are held, for whoever counts them.
+    pub(super) fn credits(&self) -> &Arc<Budget> {
+        &self.credits
+    }
+
+    /// Whether a span of `len` bytes could be held if nothing else were.
+    pub(super) fn has_place_for(&self, len: usize) -> bool {
+        let size = Block::size_for(len);
+        // A length takes four bytes.
+        u32::try_from(size).is_ok() && Block::cost_of(size) <= self.bytes.limit()
+    }
+
+    #[must_use]
+    pub(super) fn take_credit(&self) -> bool {
+        self.credits.reserve(1)
+    }
+
+    pub(super) fn give_credits(&self, spans: usize) {
+        if spans > 0 {
+            self.credits.release(spans);
+        }
+    }
+
+    /// A block with room for a span of `len` bytes, if there is memory for it.
+    pub(super) fn take_block(&self, len: usize) -> Option<Box<Block>> {
+        let size = Block::size_for(len);
+        if size == BLOCK {
+            return self.pool.take(|| Block::with_size(BLOCK));
+        }
+        let cost = Block::cost_of(size);
+        let granted = self.bytes.reserve(cost) || self.reserve_from_idle(cost);
+        granted.then(|| Block::with_size(size))
+    }
+
+    /// Frees idle blocks, as many as it takes.
+    #[cold]
+    fn reserve_from_idle(&self, cost: usize) -> bool {
+        loop {
+            let before = self.bytes.used();
+            self.pool.trim();
+            if self.bytes.reserve(cost) {
+                return true;
+            }
+            if self.bytes.used() >= before {
+                return false;
+            }
+        }
+    }
+
+    pub(super) fn give_block(&self, mut block: Box<Block>) {
+        if block.is_ordinary() {
+            block.clear();
+            self.pool.give(block);
+        } else {
+            let cost = block.cost();
+            drop(block);
+            self.bytes.release(cost);
+        }
+    }
+
+    /// Gives back what a trace held, without a look at it.
+    pub(super) fn give_chain(&self, chain: Chain) {
+        for block in chain.into_blocks() {
+            self.give_block(block);
+        }
+    }
+
+    /// Frees half of what lies idle.
+    pub(super) fn trim(&self) {
+        self.pool.trim();
+    }
+
+    #[cfg(test)]
+    pub(super) fn used(&self) -> (usize, usize) {
+        (self.credits.used(), self.bytes.used())
+    }
+}

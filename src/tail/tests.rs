@@ -1,0 +1,463 @@
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::chain::{BLOCK, Block};
+use super::*;
+use crate::config::BatchConfig;
+use crate::processor::tests::fake::{Answer, Fake};
+use crate::processor::{ScopeId, Surroundings};
+use crate::stats::Stats;
+use crate::sync::{AtomicU64, Ordering};
+
+/// A tail sampler before a queue that nobody takes from.
+struct House {
+    tail: TailSampler,
+    processor: BatchProcessor,
+    budget: Arc<Budget>,
+    max_spans: usize,
+    max_bytes: usize,
+}
+
+fn house(edit: impl FnOnce(&mut TailConfig)) -> House {
+    let mut config = TailConfig {
+        max_spans: 50,
+        max_bytes: 64 << 10,
+        ..TailConfig::default()
+    };
+    edit(&mut config);
+    house_of(&config, 16 << 20)
+}
+
+fn house_of(config: &TailConfig, max_memory: usize) -> House {
+    let batch = BatchConfig {
+        max_memory,
+        schedule_delay: Duration::from_secs(3600),
+        max_export_batch_size: 65_536,
+        ..BatchConfig::default()
+    };
+    let surroundings = Surroundings::new(&batch);
+    let budget = Arc::clone(&surroundings.budget);
+    let exporter = Fake::new(0, Answer::Deliver);
+    let worker = Default::default();
+    let processor =
+        BatchProcessor::start_within(exporter, &batch, &worker, Default::default(), surroundings)
+            .unwrap();
+    House {
+        tail: TailSampler::new(config, processor.clone(), Arc::clone(&budget)),
+        processor,
+        budget,
+        max_spans: config.max_spans,
+        max_bytes: config.max_bytes,
+    }
+}
+
+/// How a span ended.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    is_error: bool,
+    millis: u64,
+    len: usize,
+}
+
+const WELL: How = How {
+    is_error: false,
+    millis: 1,
+    len: 100,
+};
+const BADLY: How = How {
+    is_error: true,
+    ..WELL
+};
+
+impl House {
+    fn begin(&self, number: u8) -> Membership {
+        // Of the least ids: in no ratio but 1.
+        let mut id = [0; 16];
+        id[15] = number;
+        self.tail.begin(id)
+    }
+
+    fn end(&self, membership: &Membership, how: How) {
+        let clock = &self.tail.clock;
+        // Ticks of so many milliseconds, by the clock that measures them.
+        let mut ticks = how.millis * 1_000_000;
+        while clock.nanos(ticks) < how.millis * 1_000_000 {
+            ticks += ticks / 16 + 1;
+        }
+        let end = clock::now();
+        self.tail.ended(&Ended {
+            trace_id: [0; 16],
+            membership,
+            name: "root",
+            is_error: how.is_error,
+            start: end - ticks,
+            end,
+            data: TelemetryData {
+                scope: ScopeId::default(),
+                span: &vec![b'x'; how.len],
+            },
+        });
+    }
+
+    fn stats(&self) -> Stats {
+        let mut stats = self.processor.stats();
+        stats.held = self.tail.held().used() as u64;
+        stats
+    }
+
+    /// Spans that are held, went on, and were dropped.
+    fn fates(&self) -> [u64; 3] {
+        let stats = self.stats();
+        [
+            stats.held,
+            stats.queued,
+            stats.dropped(DropReason::TailDropped),
+        ]
+    }
+
+    #[track_caller]
+    fn is_within_bounds(&self) {
+        let (spans, bytes) = self.tail.store.used();
+        assert!(spans <= self.max_spans, "{spans} spans");
+        assert!(bytes <= self.max_bytes, "{bytes} bytes");
+    }
+}
+
+#[test]
+fn a_trace_is_whole_or_not_at_all() {
+    let house = house(|_| {});
+    for (ending, fates) in [(WELL, [0, 0, 3]), (BADLY, [0, 3, 3])] {
+        let root = house.begin(0);
+        let child = root.child();
+        house.end(&child.child(), WELL);
+        house.end(&child, WELL);
+        assert_eq!(house.fates()[0], 2);
+        house.end(&root, ending);
+        assert_eq!(house.fates(), fates);
+    }
+    // An early child's error keeps what came before it and what follows.
+    let root = house.begin(0);
+    house.end(&root.child(), WELL);
+    house.end(&root.child(), BADLY);
+    house.end(&root.child(), WELL);
+    house.end(&root, WELL);
+    assert_eq!(house.fates(), [0, 7, 3]);
+}
+
+#[test]
+fn a_slow_root_keeps_its_trace_a_slow_child_does_not() {
+    let house = house(|c| c.slower_than = Some(Duration::from_millis(100)));
+    let slow = How {
+        millis: 200,
+        ..WELL
+    };
+    let root = house.begin(0);
+    house.end(&root.child(), slow);
+    house.end(&root, WELL);
+    assert_eq!(house.fates(), [0, 0, 2]);
+    let root = house.begin(0);
+    house.end(&root.child(), WELL);
+    house.end(&root, slow);
+    assert_eq!(house.fates(), [0, 2, 2]);
+}
+
+#[test]
+fn what_is_slow_for_its_name_is_kept() {
+    let house = house(|c| c.slower_than_quantile = Some(0.9));
+    for _ in 0..100 {
+        house.end(&house.begin(0), WELL);
+    }
+    assert_eq!(house.fates(), [0, 0, 100]);
+    let slow = How { millis: 3, ..WELL };
+    house.end(&house.begin(0), slow);
+    assert_eq!(house.fates(), [0, 1, 100]);
+}
+
+#[test]
+fn late_spans_follow_the_verdict_and_a_late_error_is_kept() {
+    let house = house(|_| {});
+    let (kept, dropped) = (house.begin(0), house.begin(0));
+    let late = [kept.child(), dropped.child(), dropped.child()];
+    house.end(&kept, BADLY);
+    house.end(&dropped, WELL);
+    assert_eq!(house.fates(), [0, 1, 1]);
+    house.end(&late[0], WELL);
+    assert_eq!(house.fates(), [0, 2, 1], "followed");
+    house.end(&late[1], WELL);
+    assert_eq!(house.fates(), [0, 2, 2], "followed");
+    house.end(&late[2], BADLY);
+    assert_eq!(house.fates(), [0, 3, 2], "kept alone");
+    // Children of children, however late: the verdict lives as long as they do.
+    house.end(&late[0].child().child(), WELL);
+    assert_eq!(house.fates(), [0, 4, 2]);
+}
+
+#[test]
+fn what_is_held_too_long_is_decided_by_what_is_known() {
+    let hold = Duration::from_millis(1);
+    let house = house(|c| {
+        c.max_hold = hold;
+        c.slower_than = Some(Duration::from_secs(5));
+    });
+    let roots = [0, 1, 2].map(|number| house.begin(number));
+    house.end(&roots[0].child(), WELL);
+    house.end(&roots[1].child(), BADLY);
+    let long = How {
+        millis: 60_000,
+        ..WELL
+    };
+    house.end(&roots[2].child(), long);
+    let begun = Instant::now();
+    while house.fates()[0] > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "never swept");
+        house.tail.sweep();
+    }
+    // The error and the minute that the third lasts already.
+    assert_eq!(house.fates(), [0, 2, 1]);
+    house.end(&roots[0], WELL);
+    house.end(&roots[2], WELL);
+    assert_eq!(house.fates(), [0, 3, 2], "followed");
+}
+
+#[test]
+fn at_a_bound_the_oldest_trace_is_decided() {
+    let house = house(|c| c.max_spans = 3);
+    // In one shard, so the order is exact.
+    let roots = [0, 16, 32].map(|number| house.begin(number));
+    house.end(&roots[0].child(), BADLY);
+    house.end(&roots[1].child(), WELL);
+    house.end(&roots[1].child(), WELL);
+    assert_eq!(house.fates(), [3, 0, 0]);
+    house.end(&roots[2].child(), WELL);
+    assert_eq!(house.fates(), [3, 1, 0], "the first, which failed");
+    house.end(&roots[2].child(), WELL);
+    assert_eq!(house.fates(), [2, 1, 2], "the second, which did not");
+    // A trace that fills the bound alone is decided too, and not held any more.
+    house.end(&roots[2].child(), WELL);
+    house.end(&roots[2].child(), WELL);
+    assert_eq!(house.fates(), [0, 1, 6]);
+    for (root, ending) in roots.iter().zip([WELL, WELL, BADLY]) {
+        house.end(root, ending);
+    }
+    assert_eq!(house.fates(), [0, 3, 7]);
+}
+
+#[test]
+fn a_span_larger_than_the_bound_is_decided_at_once() {
+    let house = house(|_| {});
+    let root = house.begin(0);
+    house.end(&root.child(), WELL);
+    let large = How {
+        len: 65 << 10,
+        ..BADLY
+    };
+    house.end(&root.child(), large);
+    assert_eq!(house.fates(), [0, 2, 0]);
+    house.is_within_bounds();
+}
+
+#[test]
+fn idle_blocks_make_way_for_a_large_span() {
+    let house = house(|_| {});
+    let root = house.begin(0);
+    let whole = How { len: 1500, ..WELL };
+    for _ in 0..25 {
+        house.end(&root.child(), whole);
+    }
+    house.end(&root, WELL);
+    assert_eq!(
+        house.tail.store.used().1,
+        25 * Block::cost_of(BLOCK),
+        "idle"
+    );
+    let root = house.begin(0);
+    let large = How {
+        len: 60 << 10,
+        ..WELL
+    };
+    house.end(&root.child(), large);
+    assert_eq!(house.fates()[0], 1);
+    house.is_within_bounds();
+}
+
+/// EH-2: where the pipeline has no memory left, spans are decided one by one.
+#[test]
+fn without_memory_nothing_is_held_and_nothing_is_lost_uncounted() {
+    let house = house(|_| {});
+    let all = house.budget.limit() - house.budget.used();
+    assert!(house.budget.reserve(all));
+    let root = house.begin(0);
+    assert!(root.is_none());
+    house.end(&root.child(), BADLY);
+    house.end(&root, WELL);
+    let stats = house.stats();
+    // The queue has no memory for the first either.
+    assert_eq!(stats.dropped(DropReason::QueueFull), 1);
+    assert_eq!(stats.dropped(DropReason::TailDropped), 1);
+    house.budget.release(all);
+}
+
+#[test]
+fn closing_decides_all_and_nothing_is_held_from_then_on() {
+    let house = house(|_| {});
+    let roots = [0, 1, 2].map(|number| house.begin(number));
+    house.end(&roots[0].child(), WELL);
+    house.end(&roots[1].child(), BADLY);
+    house.tail.close();
+    assert_eq!(house.fates(), [0, 1, 1]);
+    house.end(&roots[2].child(), WELL);
+    house.end(&roots[1].child(), WELL);
+    assert_eq!(house.fates(), [0, 2, 2]);
+    house.end(&roots[2], BADLY);
+    assert_eq!(house.fates(), [0, 3, 2]);
+    house.tail.close();
+}
+
+#[test]
+fn all_memory_is_given_back() {
+    let house = house(|c| c.slower_than_quantile = Some(0.5));
+    let root = house.begin(0);
+    for i in 0..20 {
+        let how = How {
+            len: i * 300,
+            ..WELL
+        };
+        house.end(&root.child(), how);
+    }
+    house.end(&root, WELL);
+    drop(root);
+    let House {
+        tail,
+        processor,
+        budget,
+        ..
+    } = house;
+    let before = processor.stats();
+    assert_eq!(before.queued, 0);
+    drop(tail);
+    assert_eq!(budget.used(), 0);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Begin,
+    Branch(prop::sample::Index),
+    End(prop::sample::Index, bool, u64, usize),
+    Sweep,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let index = any::<prop::sample::Index>;
+    prop_oneof![
+        2 => Just(Step::Begin),
+        6 => index().prop_map(Step::Branch),
+        6 => (index(), prop::bool::weighted(0.1), 0..500u64, 0..6000usize)
+            .prop_map(|(i, error, millis, len)| Step::End(i, error, millis, len)),
+        1 => Just(Step::Sweep),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// The bounds hold at every step, and each span is held, queued or dropped.
+    #[test]
+    fn bounds_hold_and_sums_are_exact(
+        steps in prop::collection::vec(step(), 0..600),
+        max_spans in 1..60usize,
+        tight in any::<bool>(),
+    ) {
+        let config = TailConfig {
+            max_spans,
+            // One that the blocks reach before the spans do, or the other way round.
+            max_bytes: if tight { 8 << 10 } else { 256 << 10 },
+            slower_than: Some(Duration::from_millis(400)),
+            max_hold: Duration::from_micros(200),
+            ..TailConfig::default()
+        };
+        let house = house_of(&config, 16 << 20);
+        let (mut open, mut ended) = (Vec::new(), 0);
+        for (number, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Begin => open.push(house.begin(number as u8)),
+                Step::Branch(index) if !open.is_empty() => {
+                    open.push(index.get(&open).child());
+                }
+                Step::End(index, is_error, millis, len) if !open.is_empty() => {
+                    let membership = open.swap_remove(index.index(open.len()));
+                    house.end(&membership, How { is_error, millis, len });
+                    ended += 1;
+                }
+                Step::Sweep => house.tail.sweep(),
+                _ => {}
+            }
+            house.is_within_bounds();
+            prop_assert_eq!(house.fates().iter().sum::<u64>(), ended);
+        }
+        house.tail.close();
+        prop_assert_eq!(house.fates()[0], 0);
+        prop_assert_eq!(house.fates().iter().sum::<u64>(), ended);
+    }
+}
+
+/// Traces whose spans end on several threads at once, under bounds that are always hit, while the
+/// worker sweeps; then the sampler is closed under their hands.
+#[test]
+fn many_threads_count_every_span_once() {
+    const THREADS: usize = 8;
+    const ROUNDS: u64 = 400;
+    let house = house(|c| {
+        c.max_spans = 20;
+        c.max_hold = Duration::from_micros(50);
+        c.slower_than_quantile = Some(0.9);
+    });
+    let (ended, barrier) = (AtomicU64::new(0), Barrier::new(THREADS));
+    // What the threads share of each round.
+    let shared: Vec<_> = (0..ROUNDS).map(|round| house.begin(round as u8)).collect();
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (house, ended, barrier, shared) = (&house, &ended, &barrier, &shared);
+            scope.spawn(move || {
+                let end = |membership: &Membership, how| {
+                    house.end(membership, how);
+                    ended.fetch_add(1, Ordering::Relaxed);
+                    house.is_within_bounds();
+                };
+                barrier.wait();
+                for (round, common) in (0..).zip(shared) {
+                    let how = match (round + thread) % 13 {
+                        0 => BADLY,
+                        _ => How {
+                            len: round * 17 % 4000,
+                            ..WELL
+                        },
+                    };
+                    end(&common.child(), how);
+                    let own = house.begin(thread as u8);
+                    end(&own.child(), how);
+                    if round % THREADS == thread {
+                        end(common, WELL);
+                    }
+                    end(&own, WELL);
+                    if thread == 0 && round % 16 == 0 {
+                        house.tail.sweep();
+                    }
+                    if thread == 1 && round as u64 == ROUNDS / 2 {
+                        house.tail.close();
+                    }
+                }
+            });
+        }
+    });
+    let expected = ROUNDS * (3 * THREADS as u64 + 1);
+    assert_eq!(ended.into_inner(), expected);
+    let fates = house.fates();
+    assert_eq!(fates[0], 0, "closed");
+    assert_eq!(fates.iter().sum::<u64>(), expected, "{fates:?}");
+    assert!(fates[1] > 0 && fates[2] > 0, "{fates:?}");
+}
