@@ -115,14 +115,14 @@ impl Drop for OpenScope {
 
 /// What is current on this thread for `layer`: the last that was entered or opened and not left. A
 /// span that was entered again while it was entered already does not become current by that, as the
-/// registry has it too, unless a scope lies between.
+/// registry has it too, unless a scope lies between. Nor does one that `is_there` denies.
 #[inline]
-pub(crate) fn innermost(layer: u32) -> Innermost {
+pub(crate) fn innermost(layer: u32, is_there: impl Fn(u64) -> bool) -> Innermost {
     let found = STACK.try_with(|s| {
         let stack = s.borrow();
         let mut entries = &stack.entries[..];
         while let Some((last, below)) = entries.split_last() {
-            if last.layer == layer && !is_entered(below, last) {
+            if last.layer == layer && !is_entered(below, last) && is_there(last.span) {
                 return Innermost::Span(last.span);
             }
             if last.layer == SCOPE {
@@ -138,12 +138,12 @@ pub(crate) fn innermost(layer: u32) -> Innermost {
 /// The span of `layer` that was entered last on this thread and not left, whatever scopes were
 /// opened since: the one that an event belongs to.
 #[inline]
-pub(crate) fn innermost_span(layer: u32) -> Option<u64> {
+pub(crate) fn innermost_span(layer: u32, is_there: impl Fn(u64) -> bool) -> Option<u64> {
     let found = STACK.try_with(|s| {
         let stack = s.borrow();
         let mut entries = &stack.entries[..];
         while let Some((last, below)) = entries.split_last() {
-            if last.layer == layer && !is_entered(below, last) {
+            if last.layer == layer && !is_entered(below, last) && is_there(last.span) {
                 return Some(last.span);
             }
             entries = below;
@@ -209,10 +209,10 @@ mod tests {
         enter(8, 1);
         assert!(exit(7, 2));
         assert!(!exit(7, 2));
-        assert_eq!(innermost(7), Innermost::Span(3));
-        assert_eq!(innermost(8), Innermost::Span(1));
+        assert_eq!(innermost(7, |_| true), Innermost::Span(3));
+        assert_eq!(innermost(8, |_| true), Innermost::Span(1));
         assert!(exit(7, 3) && exit(7, 1) && exit(8, 1));
-        assert_eq!(innermost(7), Innermost::Nothing);
+        assert_eq!(innermost(7, |_| true), Innermost::Nothing);
     }
 
     #[test]
@@ -220,11 +220,11 @@ mod tests {
         enter(9, 1);
         enter(9, 2);
         enter(9, 1);
-        assert_eq!(innermost(9), Innermost::Span(2));
+        assert_eq!(innermost(9, |_| true), Innermost::Span(2));
         assert!(exit(9, 1));
-        assert_eq!(innermost(9), Innermost::Span(2));
+        assert_eq!(innermost(9, |_| true), Innermost::Span(2));
         assert!(exit(9, 2) && exit(9, 1));
-        assert_eq!(innermost(9), Innermost::Nothing);
+        assert_eq!(innermost(9, |_| true), Innermost::Nothing);
     }
 
     fn cx(id: u8) -> TraceContext {
@@ -241,21 +241,24 @@ mod tests {
         enter(10, 1);
         {
             let _scope = open(cx(1));
-            assert_eq!((innermost(10), scope_context()), (Innermost::Scope, cx(1)));
-            assert_eq!(innermost_span(10), Some(1));
+            assert_eq!(
+                (innermost(10, |_| true), scope_context()),
+                (Innermost::Scope, cx(1))
+            );
+            assert_eq!(innermost_span(10, |_| true), Some(1));
             enter(10, 2);
-            assert_eq!(innermost(10), Innermost::Span(2));
+            assert_eq!(innermost(10, |_| true), Innermost::Span(2));
             exit(10, 2);
             // The same span, entered again within the scope, is meant.
             enter(10, 1);
-            assert_eq!(innermost(10), Innermost::Span(1));
+            assert_eq!(innermost(10, |_| true), Innermost::Span(1));
             exit(10, 1);
             let _inner = open(cx(2));
             assert_eq!(context(), cx(2));
         }
-        assert_eq!(innermost(10), Innermost::Span(1));
+        assert_eq!(innermost(10, |_| true), Innermost::Span(1));
         exit(10, 1);
-        assert_eq!(innermost(10), Innermost::Nothing);
+        assert_eq!(innermost(10, |_| true), Innermost::Nothing);
     }
 
     #[test]
@@ -271,7 +274,7 @@ mod tests {
         enter(11, 1);
         drop(outer);
         assert_eq!(context(), TraceContext::default());
-        assert_eq!(innermost(11), Innermost::Span(1));
+        assert_eq!(innermost(11, |_| true), Innermost::Span(1));
         exit(11, 1);
     }
 }

@@ -7,19 +7,19 @@ use tracing_core::span::Attributes;
 use tracing_core::{Metadata, dispatcher::WeakDispatch};
 
 use super::attributes::{Attributes as Row, Visited};
-use super::callsite::{self, Callsite, Extras, StaticAttributes};
+use super::callsite::{self, Callsite, StaticAttributes};
 use super::open_spans::OpenSpans;
 use super::outlet::Outlet;
 use super::parent::Lineage;
 use super::scratch::Scratch;
 use super::settings::{Fate, Ids, Settings};
-use super::span::{End, Identity, OpenSpan};
+use super::span::{Identity, OpenSpan};
 use super::spare::Spares;
 use super::visitor::SpanVisitor;
 use crate::attribute::KeyValue;
 use crate::clock::{self, Clock};
 use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId};
-use crate::live::ConfigStore;
+use crate::live::{ConfigStore, Watch};
 use crate::pool::Budget;
 use crate::sampler::{Fields, SamplingDecision, SamplingInput};
 use crate::stats::DropReason;
@@ -39,13 +39,7 @@ pub(super) struct Core {
     pub(super) config: ConfigStore,
     ids: Ids,
     /// `None`: no span is recorded.
-    outlet: Option<Outlet>,
-}
-
-/// What a new span is decided by, beside its parent.
-pub(super) struct Birth<'a> {
-    pub(super) metadata: &'static Metadata<'static>,
-    pub(super) fields: &'a dyn Fields,
+    pub(super) outlet: Option<Outlet>,
 }
 
 impl Core {
@@ -77,8 +71,8 @@ impl Core {
 
     /// Whether a span or event is too detailed to be recorded.
     #[inline]
-    pub(super) fn is_hushed(&self, metadata: &Metadata<'_>) -> bool {
-        self.config.has_detail() && !self.config.admits(metadata.target(), *metadata.level())
+    pub(super) fn is_hushed(&self, watch: Watch, metadata: &Metadata<'_>) -> bool {
+        watch.has_detail() && !self.config.admits(metadata.target(), *metadata.level())
     }
 
     /// A cleared span.
@@ -87,16 +81,9 @@ impl Core {
         self.spares.take()
     }
 
-    /// Completes the identity of a new span, a root's or one that inherited: a new id whatever the
-    /// decision (TR-1). Returns what the sampler adds to it.
+    /// Completes the identity of a new span: a new id whatever the decision (TR-1).
     #[inline]
-    pub(super) fn identify(
-        &self,
-        identity: &mut Identity,
-        lineage: Lineage,
-        now: u64,
-        birth: &Birth<'_>,
-    ) -> Option<Vec<KeyValue>> {
+    pub(super) fn identify(&self, identity: &mut Identity, lineage: Lineage, now: u64) {
         identity.span_id = self.new_span_id();
         if lineage == Lineage::Root {
             let random;
@@ -106,27 +93,31 @@ impl Core {
         if lineage != Lineage::Local {
             identity.anchor = self.clock.anchor(now);
         }
-        self.decide(identity, lineage, birth)
     }
 
-    /// Whether the span is recorded and exported, by its parent or by the sampler. Foreign code may
-    /// run: no lock is held.
+    /// Whether the span is recorded and exported, by its parent or by the sampler: then with what
+    /// that adds. Foreign code may run: no lock is held.
     #[inline]
     pub(super) fn decide(
         &self,
         identity: &mut Identity,
         lineage: Lineage,
-        birth: &Birth<'_>,
+        watch: Watch,
+        metadata: &'static Metadata<'static>,
+        fields: &dyn Fields,
     ) -> Option<Vec<KeyValue>> {
         let asks = match lineage {
-            Lineage::Local => self.config.asks_for_children(),
-            Lineage::Root | Lineage::Context => self.config.asks_sampler(),
+            Lineage::Local => watch.asks_for_children(),
+            Lineage::Root | Lineage::Context => watch.asks_sampler(),
         };
         if asks {
-            return Some(self.ask_sampler(identity, lineage == Lineage::Root, birth));
+            let is_root = lineage == Lineage::Root;
+            return Some(self.ask_sampler(identity, is_root, metadata, fields));
         }
-        let sampled = lineage == Lineage::Root || identity.is_sampled();
-        identity.set_fate(sampled, sampled && self.settings.fate == Fate::Exported);
+        identity.follow(
+            lineage == Lineage::Root,
+            self.settings.fate == Fate::Exported,
+        );
         None
     }
 
@@ -135,10 +126,10 @@ impl Core {
         &self,
         identity: &mut Identity,
         is_root: bool,
-        birth: &Birth<'_>,
+        metadata: &'static Metadata<'static>,
+        fields: &dyn Fields,
     ) -> Vec<KeyValue> {
         let parent = (!is_root).then(|| identity.parent());
-        let metadata = birth.metadata;
         let result = self.config.load().sampler().should_sample(&SamplingInput {
             parent: parent.as_ref(),
             trace_id: TraceId::from_bytes(identity.trace_id),
@@ -146,7 +137,7 @@ impl Core {
             name: metadata.name(),
             target: metadata.target(),
             level: *metadata.level(),
-            fields: birth.fields,
+            fields,
         });
         let is_seen = self.settings.fate == Fate::Exported;
         let sampled = result.decision == SamplingDecision::RecordAndSample;
@@ -157,7 +148,7 @@ impl Core {
             identity.set_provisional();
         }
         if let Some(state) = result.trace_state {
-            identity.trace_state = state;
+            identity.set_trace_state(state);
         }
         result.attributes
     }
@@ -199,8 +190,10 @@ impl Core {
         if capture.tracked_inactivity {
             span.state.activity.start(now);
         }
-        span.scope = self.scope(callsite.metadata.target());
-        self.begin(&mut span.identity);
+        if let Some(outlet) = &self.outlet {
+            span.scope = outlet.scope(callsite.metadata.target());
+            outlet.begin(&mut span.identity);
+        }
         if span.body.capacity() == 0 {
             // The budget is used up: identity only.
             span.state.dropped_attributes = attributes.values().len() as u32;
@@ -218,7 +211,7 @@ impl Core {
             exceptions: capture.error_fields_to_exceptions,
         };
         attributes.record(&mut visitor);
-        let mut written = visitor.attributes;
+        let written = &mut visitor.attributes;
         written.put_static(self.extras(callsite));
         if capture.threads {
             written.put_thread();
@@ -232,49 +225,37 @@ impl Core {
     /// The attributes that every span of a callsite has.
     #[inline]
     pub(super) fn extras(&self, callsite: &'static Callsite) -> &'static StaticAttributes {
-        let capture = &self.settings.capture;
-        callsite.extras(Extras::new(capture.target, capture.location, capture.level))
+        callsite.extras(self.settings.extras)
     }
 
-    /// The instrumentation scope of a span with this target.
+    /// Hands a span that ended to the processor.
     #[inline]
-    pub(super) fn scope(&self, target: &'static str) -> crate::processor::ScopeId {
-        match &self.outlet {
-            Some(outlet) => outlet.scope(target),
-            None => Default::default(),
-        }
-    }
-
-    /// Begins a local trace with a span that is exported and inherited none.
-    #[inline]
-    pub(super) fn begin(&self, identity: &mut Identity) {
-        if let Some(outlet) = self.outlet.as_ref().filter(|_| identity.is_exported()) {
-            outlet.begin(identity);
-        }
-    }
-
-    /// Hands a span that ended to the processor, at its own end or the one given.
-    #[inline]
-    pub(super) fn finish(&self, mut span: Box<OpenSpan>, end: Option<End>) {
+    pub(super) fn finish(&self, mut span: Box<OpenSpan>) {
         if span.identity.is_exported() {
-            let capture = &self.settings.capture;
-            let end = match end {
-                None => End::Tick(span.end(clock::now, capture.end_on_close)),
-                Some(end) => end,
-            };
-            if capture.tracked_inactivity {
-                let tick = match end {
-                    End::Tick(tick) => tick,
-                    End::Given(_) => clock::now(),
-                };
-                self.put_activity(&mut span, tick);
-            }
-            span.seal(&self.clock, end);
-            if let Some(outlet) = &self.outlet {
-                outlet.take(&span, end);
-            }
+            let end = span.end(clock::now, self.settings.capture.end_on_close);
+            self.deliver(&mut span, end);
         }
         self.spares.give(span);
+    }
+
+    /// The same for a span that ended at this tick, before its close.
+    #[inline(never)]
+    pub(super) fn finish_early(&self, mut span: Box<OpenSpan>, end: u64) {
+        if span.identity.is_exported() {
+            self.deliver(&mut span, end);
+        }
+        self.spares.give(span);
+    }
+
+    #[inline(always)]
+    fn deliver(&self, span: &mut OpenSpan, end: u64) {
+        if self.settings.capture.tracked_inactivity {
+            self.put_activity(span, end);
+        }
+        span.seal(&self.clock, end);
+        if let Some(outlet) = &self.outlet {
+            outlet.take(span, end);
+        }
     }
 
     #[cold]

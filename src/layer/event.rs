@@ -3,7 +3,7 @@
 use tracing_core::{Event, Level};
 
 use super::attributes::{Attributes, Visited};
-use super::callsite::{self, Extras};
+use super::callsite;
 use super::core::Core;
 use super::scratch::Scratch;
 use super::span::OpenSpan;
@@ -78,7 +78,7 @@ impl Core {
             errors,
             ..
         } = visitor;
-        attributes.put_static(callsite.extras(Extras::new(capture.target, capture.location, true)));
+        attributes.put_static(callsite.extras(self.settings.event_extras));
         let mut name = callsite.metadata.name();
         if let Some(text) = errors
             .as_ref()

@@ -9,12 +9,12 @@ use tracing_core::Metadata;
 
 use super::attributes::{Attributes as Row, Visited};
 use super::callsite;
-use super::core::{Birth, Core};
+use super::core::Core;
 use super::fields::Meaning;
 use super::parent::Lineage;
 use super::scratch::Scratch;
 use super::settings::Fate;
-use super::span::{End, Identity, OpenSpan};
+use super::span::{Identity, OpenSpan};
 use crate::attribute::{KeyValue, Value};
 use crate::clock;
 use crate::context::doors::{Change, Spans};
@@ -68,20 +68,21 @@ impl Spans for Core {
         let added = if is_root {
             None
         } else {
-            let fields = &fields;
-            let birth = Birth { metadata, fields };
-            let added = self.decide(&mut identity, Lineage::Context, &birth);
-            identity.local = Default::default();
-            self.begin(&mut identity);
+            let watch = self.config.watch();
+            let added = self.decide(&mut identity, Lineage::Context, watch, metadata, &fields);
+            identity.set_local(None);
+            if let Some(outlet) = &self.outlet {
+                outlet.begin(&mut identity);
+            }
             added
         };
-        let scope = self.scope(metadata.target());
+        let scope = self.outlet.as_ref().map(|o| o.scope(metadata.target()));
         let extras = self.extras(callsite);
         let limit = self.settings.limits.attributes;
         let adopted = self.spans.decide(span, |span| {
             check_parent(span)?;
             if span.adopt(identity) {
-                span.scope = scope;
+                span.scope = scope.unwrap_or_default();
                 span.add_attributes(&extras.visited(), limit);
             }
             Ok(())
@@ -118,10 +119,7 @@ impl Spans for Core {
     }
 
     fn end(&self, span: u64, at: Option<SystemTime>) {
-        let end = match at {
-            Some(at) => End::Given(unix_nanos(at)),
-            None => End::Tick(clock::now()),
-        };
+        let end = clock::now();
         let mut rest = self.spare();
         let ended = self.spans.replace(span, |span| {
             if span.identity.is_ended() {
@@ -133,8 +131,9 @@ impl Spans for Core {
             rest.state.has_children = span.state.has_children;
             Some(rest)
         });
-        if let Some(span) = ended {
-            self.finish(span, Some(end));
+        if let Some(mut span) = ended {
+            span.state.end_given = at.map_or(0, unix_nanos);
+            self.finish_early(span, end);
         }
     }
 }
@@ -347,7 +346,8 @@ impl OpenSpan {
     fn adopt(&mut self, identity: Identity) -> bool {
         let was_recording = self.identity.is_recording();
         let anchor = self.identity.anchor;
-        self.identity = Identity { anchor, ..identity };
+        self.identity = identity;
+        self.identity.anchor = anchor;
         let is_recording = self.identity.is_recording();
         if was_recording && !is_recording {
             self.identity.set_provisional();

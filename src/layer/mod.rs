@@ -32,7 +32,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use self::attributes::{Attributes as Row, Visited};
-use self::core::{Birth, Core};
+use self::core::Core;
 use self::fields::Special;
 pub(crate) use self::filters::registry_of;
 pub(crate) use self::outlet::Outlet;
@@ -118,17 +118,15 @@ where
             return;
         }
         let metadata = attributes.metadata();
-        if core.is_hushed(metadata) {
+        let watch = core.config.watch();
+        if core.is_hushed(watch, metadata) {
             return;
         }
         let mut span = core.spare();
         let lineage = self.inherit(&mut span.identity, attributes, id, &context);
         let now = clock::now();
-        let birth = Birth {
-            metadata,
-            fields: attributes,
-        };
-        let added = core.identify(&mut span.identity, lineage, now, &birth);
+        core.identify(&mut span.identity, lineage, now);
+        let added = core.decide(&mut span.identity, lineage, watch, metadata, attributes);
         span.name = metadata.name();
         span.state.start = now;
         if span.identity.is_recording() {
@@ -138,7 +136,7 @@ where
             }
         }
         if let Some(lost) = core.spans.insert(id.into_u64(), span) {
-            core.finish(lost, None);
+            core.finish(lost);
         }
     }
 
@@ -190,20 +188,23 @@ where
         if is_suppressed() || event.is_root() {
             return;
         }
-        if self.core.is_hushed(event.metadata()) {
+        let core = &*self.core;
+        let watch = core.config.watch();
+        if core.is_hushed(watch, event.metadata()) {
             return;
         }
         let explicit = event.parent().map(Id::into_u64);
-        if let Some(span) = explicit.or_else(|| stack::innermost_span(self.layer)) {
-            self.core.record_event(span, event);
+        let span = explicit.or_else(|| {
+            // One that was too detailed is entered, but not there.
+            let is_there = |span| !watch.has_detail() || core.spans.has(span);
+            stack::innermost_span(self.layer, is_there)
+        });
+        if let Some(span) = span {
+            core.record_event(span, event);
         }
     }
 
     fn on_enter(&self, id: &Id, _: Context<'_, S>) {
-        // One that was too detailed is not there: what is around it stays current.
-        if self.core.config.has_detail() && self.core.spans.with(id.into_u64(), |_| ()).is_none() {
-            return;
-        }
         stack::enter(self.layer, id.into_u64());
         if self.core.settings.capture.tracked_inactivity {
             let now = clock::now();
@@ -229,7 +230,7 @@ where
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {
         if let Some(span) = self.core.spans.remove(id.into_u64()) {
-            self.core.finish(span, None);
+            self.core.finish(span);
         }
     }
 }

@@ -87,6 +87,10 @@ impl OpenSpans {
         Some(f(&mut entry.span))
     }
 
+    pub(crate) fn has(&self, id: u64) -> bool {
+        self.with(id, |_| ()).is_some()
+    }
+
     /// Works on a span, and on its decision, as [`with`](Self::with) does on the rest.
     pub(crate) fn decide<R>(&self, id: u64, f: impl FnOnce(&mut OpenSpan) -> R) -> Option<R> {
         let mut bucket = self.bucket(id);

@@ -5,8 +5,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::span::{End, Identity, OpenSpan};
-use crate::clock;
+use super::span::{Identity, OpenSpan};
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
 use crate::sync::{Arc, Mutex, lock};
 use crate::tail::{Ended, TailSampler};
@@ -51,15 +50,16 @@ impl Outlet {
     #[inline]
     pub(super) fn begin(&self, identity: &mut Identity) {
         if let Some(tail) = &self.tail
-            && identity.local.is_none()
+            && identity.is_exported()
+            && !identity.is_held()
         {
-            identity.local = tail.begin(identity.trace_id);
+            identity.set_local(Some(tail.begin(identity.trace_id)));
         }
     }
 
-    /// Takes a sealed span and its end.
+    /// Takes a sealed span that ended at this tick.
     #[inline]
-    pub(super) fn take(&self, span: &OpenSpan, end: End) {
+    pub(super) fn take(&self, span: &OpenSpan, end: u64) {
         let data = TelemetryData {
             scope: span.scope,
             span: &span.body,
@@ -68,15 +68,11 @@ impl Outlet {
             None => self.processor.push(data),
             Some(tail) => tail.ended(&Ended {
                 trace_id: span.identity.trace_id,
-                membership: &span.identity.local,
+                membership: &span.identity.local(),
                 name: span.name(),
                 is_error: span.special.status == StatusCode::Error,
                 start: span.state.start,
-                end: match end {
-                    End::Tick(tick) => tick,
-                    // What counts is for how long it was worked on.
-                    End::Given(_) => clock::now(),
-                },
+                end,
                 data,
             }),
         }

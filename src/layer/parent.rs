@@ -44,13 +44,16 @@ impl OtlpLayer {
     {
         let spans = &self.core.spans;
         let parent = if attributes.is_contextual() {
-            let innermost = match stack::innermost(self.layer) {
+            let has_detail = self.core.config.watch().has_detail();
+            // One that was too detailed is entered, but not there.
+            let is_there = |span| !has_detail || spans.has(span);
+            let innermost = match stack::innermost(self.layer, is_there) {
                 Innermost::Span(span) => Some(span),
                 Innermost::Nothing => None,
                 // Wins over whatever was entered before it was opened.
                 Innermost::Scope => return inherit_scope(child),
             };
-            if self.core.may_be_filtered.load(Ordering::Relaxed) || self.core.config.has_detail() {
+            if self.core.may_be_filtered.load(Ordering::Relaxed) || has_detail {
                 // What the registry takes for the parent may be hidden from us.
                 let registered = context.current_span().id().map(Id::into_u64);
                 if registered != innermost {

@@ -1,5 +1,6 @@
 //! Settings in the form in which the callbacks need them.
 
+use super::callsite::Extras;
 use crate::config::{CaptureConfig, SpanLimits};
 use crate::context::IdGenerator;
 use crate::wire::field::ValueLimit;
@@ -13,6 +14,9 @@ pub(crate) enum Ids {
 /// What to record, how much of it, and whether at all.
 pub(crate) struct Settings {
     pub(super) capture: CaptureConfig,
+    /// What `capture` says of them.
+    pub(super) extras: Extras,
+    pub(super) event_extras: Extras,
     pub(super) limits: Limits,
     pub(super) fate: Fate,
 }
@@ -47,6 +51,8 @@ impl Settings {
     ) -> Self {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Self {
+            extras: Extras::new(capture.target, capture.location, capture.level),
+            event_extras: Extras::new(capture.target, capture.location, true),
             capture,
             fate,
             limits: Limits {

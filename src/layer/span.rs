@@ -6,6 +6,7 @@ use super::fields::Special;
 use crate::clock::{Anchor, Clock};
 use crate::context::{Baggage, SpanId, TraceContext, TraceFlags, TraceId, TraceState};
 use crate::processor::ScopeId;
+use crate::sync::Arc;
 use crate::tail::Membership;
 use crate::wire::span::{
     Kind, SPAN_ATTRIBUTE, SpanHead, StatusCode, fields, find_attribute, key_of, put_head,
@@ -41,12 +42,19 @@ pub(crate) struct Identity {
     pub(crate) parent_is_remote: bool,
     /// The flags of W3C's `traceparent`, and one of our own.
     pub(crate) flags: u8,
-    pub(crate) trace_state: TraceState,
-    pub(crate) baggage: Baggage,
     /// One for the local trace.
     pub(crate) anchor: Anchor,
-    /// The local trace, if such are held until they are over.
-    pub(crate) local: Membership,
+    /// What most traces have nothing of.
+    extra: Option<Arc<Extra>>,
+}
+
+/// Shared by a span and its children.
+#[derive(Debug, Clone, Default)]
+struct Extra {
+    trace_state: TraceState,
+    baggage: Baggage,
+    /// The local trace, if such are held until they are over; of a child.
+    local: Membership,
 }
 
 /// Bits of `flags`. Those above [`W3C`] are ours and never leave the process.
@@ -59,14 +67,10 @@ const RECORDING: u8 = 0x40;
 const PROVISIONAL: u8 = 0x20;
 /// Sealed before its close (TR-10).
 const ENDED: u8 = 0x10;
+/// Its local trace began with it.
+const LOCAL_ROOT: u8 = 0x08;
 
 impl Identity {
-    /// Whether the trace is sampled, as its other services are told.
-    #[inline]
-    pub(crate) fn is_sampled(&self) -> bool {
-        self.flags & SAMPLED != 0
-    }
-
     /// Whether attributes are kept.
     #[inline]
     pub(crate) fn is_recording(&self) -> bool {
@@ -105,6 +109,17 @@ impl Identity {
         }
     }
 
+    /// Decides as the specification's default sampler does (SMP-2): as the parent, and for a root.
+    #[inline]
+    pub(crate) fn follow(&mut self, is_root: bool, is_seen: bool) {
+        if is_root {
+            self.flags |= SAMPLED;
+        }
+        if is_seen && self.flags & SAMPLED != 0 {
+            self.flags |= RECORDING;
+        }
+    }
+
     pub(crate) fn set_provisional(&mut self) {
         self.flags |= RECORDING | PROVISIONAL;
     }
@@ -124,18 +139,66 @@ impl Identity {
         self.parent_id = parent.span_id;
         self.flags = parent.flags & W3C;
         self.anchor = parent.anchor;
-        self.local = parent.local.child();
-        if !parent.trace_state.is_empty() {
-            self.trace_state = parent.trace_state.clone();
+        if parent.extra.is_some() {
+            self.extra.clone_from(&parent.extra);
         }
-        if !parent.baggage.is_empty() {
-            self.baggage = parent.baggage.clone();
+    }
+
+    #[inline]
+    pub(crate) fn trace_state(&self) -> &TraceState {
+        const NONE: &TraceState = &TraceState::EMPTY;
+        self.extra.as_ref().map_or(NONE, |e| &e.trace_state)
+    }
+
+    pub(crate) fn set_trace_state(&mut self, trace_state: TraceState) {
+        if *self.trace_state() != trace_state {
+            self.extra_mut().trace_state = trace_state;
+        }
+    }
+
+    #[inline]
+    fn baggage(&self) -> &Baggage {
+        const NONE: &Baggage = &Baggage::EMPTY;
+        self.extra.as_ref().map_or(NONE, |e| &e.baggage)
+    }
+
+    fn extra_mut(&mut self) -> &mut Extra {
+        Arc::make_mut(self.extra.get_or_insert_default())
+    }
+
+    /// Whether it belongs to a local trace that is held until it is over.
+    pub(super) fn is_held(&self) -> bool {
+        self.extra.as_ref().is_some_and(|e| !e.local.is_none())
+    }
+
+    /// Begins a local trace, or belongs to none.
+    pub(super) fn set_local(&mut self, root: Option<Membership>) {
+        self.flags &= !LOCAL_ROOT;
+        match root {
+            Some(root) if !root.is_none() => {
+                self.flags |= LOCAL_ROOT;
+                self.extra_mut().local = root.child();
+            }
+            _ if self.is_held() => self.extra_mut().local = Membership::default(),
+            _ => {}
+        }
+    }
+
+    /// Its place in its local trace.
+    pub(super) fn local(&self) -> Membership {
+        let local = self.extra.as_ref().map(|e| &e.local);
+        match local {
+            Some(local) if self.flags & LOCAL_ROOT != 0 => local.as_root(),
+            Some(local) => local.child(),
+            None => Membership::default(),
         }
     }
 
     /// Becomes a child of what is elsewhere, or was; false, and a root, if that is no span.
     pub(crate) fn continues(&mut self, parent: &TraceContext) -> bool {
-        self.baggage = parent.baggage().clone();
+        if self.baggage() != parent.baggage() {
+            self.extra_mut().baggage = parent.baggage().clone();
+        }
         if !parent.is_valid() {
             return false;
         }
@@ -143,7 +206,7 @@ impl Identity {
         self.parent_id = parent.span_id().to_bytes();
         self.parent_is_remote = parent.is_remote();
         self.flags = parent.flags().bits();
-        self.trace_state = parent.trace_state().clone();
+        self.set_trace_state(parent.trace_state().clone());
         true
     }
 
@@ -162,26 +225,18 @@ impl Identity {
         let flags = TraceFlags::from_bits(self.flags);
         let trace_id = TraceId::from_bytes(self.trace_id);
         TraceContext::new(trace_id, SpanId::from_bytes(span), flags)
-            .with_trace_state(self.trace_state.clone())
-            .with_baggage(self.baggage.clone())
+            .with_trace_state(self.trace_state().clone())
+            .with_baggage(self.baggage().clone())
     }
-}
-
-/// When a span ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    /// By the clock's ticks.
-    Tick(u64),
-    /// In Unix nanoseconds, as code said.
-    Given(u64),
 }
 
 /// What changes while a span is open, beside its bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct State {
     pub(crate) start: u64,
-    /// In Unix nanoseconds, where code said when it began; else zero.
+    /// In Unix nanoseconds, where code said when it began or ended; else zero.
     pub(crate) start_given: u64,
+    pub(crate) end_given: u64,
     /// The last time it was left; zero if it never was.
     pub(crate) last_exit: u64,
     /// Of its last event, in Unix nanoseconds.
@@ -245,16 +300,10 @@ impl Activity {
 
 /// Start and end where code gave at least one of them: the end is not before the start.
 #[cold]
-fn explicit_times(clock: &Clock, anchor: Anchor, state: &State, end: End) -> (u64, u64) {
-    let start = match state.start_given {
-        0 => clock.unix_nanos(anchor, state.start),
-        given => given,
-    };
-    let end = match end {
-        End::Tick(tick) => clock.unix_nanos(anchor, tick),
-        End::Given(end) => end,
-    };
-    (start, end.max(start))
+fn given_times(state: &State, start: u64, end: u64) -> (u64, u64) {
+    let or = |given, measured| if given == 0 { measured } else { given };
+    let start = or(state.start_given, start);
+    (start, or(state.end_given, end).max(start))
 }
 
 impl OpenSpan {
@@ -363,27 +412,25 @@ impl OpenSpan {
     /// Appends what is known at the end: `body` then is the encoded span. It does not end before its
     /// last event.
     #[inline]
-    pub(crate) fn seal(&mut self, clock: &Clock, end: End) {
+    pub(crate) fn seal(&mut self, clock: &Clock, end: u64) {
         let Self {
             identity,
             special,
             state,
             ..
         } = self;
-        let (start, end) = match (state.start_given, end) {
-            (0, End::Tick(end)) => {
-                let start = clock.unix_nanos(identity.anchor, state.start);
-                (start, start + clock.nanos(end - state.start))
-            }
-            _ => explicit_times(clock, identity.anchor, state, end),
-        };
+        let mut start = clock.unix_nanos(identity.anchor, state.start);
+        let mut end = start + clock.nanos(end - state.start);
+        if state.start_given | state.end_given != 0 {
+            (start, end) = given_times(state, start, end);
+        }
         let head = SpanHead {
             trace_id: identity.trace_id,
             span_id: identity.span_id,
             parent_id: identity.parent_id,
             parent_is_remote: identity.parent_is_remote,
             flags: identity.flags & W3C,
-            trace_state: identity.trace_state.as_str(),
+            trace_state: identity.trace_state().as_str(),
             name: special.name_or(self.name),
             kind: special.kind.unwrap_or(Kind::Internal),
             start,
@@ -408,9 +455,7 @@ impl OpenSpan {
     pub(crate) fn clear(&mut self) {
         self.identity.parent_id = [0; 8];
         self.identity.parent_is_remote = false;
-        self.identity.trace_state = TraceState::EMPTY;
-        self.identity.baggage = Baggage::EMPTY;
-        self.identity.local = Membership::default();
+        self.identity.extra = None;
         self.special.clear();
         self.state = State::default();
         self.body.clear();

@@ -70,7 +70,7 @@ impl Spares {
     }
 
     /// Takes a span back.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn give(&self, mut span: Box<OpenSpan>) {
         // One without its first room, or with too much, is let go.
         let keep = (FIRST..=LARGEST_KEPT).contains(&span.body.capacity());

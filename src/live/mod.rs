@@ -10,7 +10,7 @@ use tracing_core::Level;
 
 pub use self::detail::Detail;
 use crate::sampler::{ParentBased, Sampler};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
 
 /// Settings that can change while the pipeline runs: the sampler, and the level of detail of each
 /// target.
@@ -36,15 +36,45 @@ pub struct ConfigStore(Arc<Shared>);
 
 struct Shared {
     live: ArcSwap<Live>,
-    /// Whether the sampler has to be asked for roots and below remote parents: it is not the
-    /// default one.
-    asks_sampler: AtomicBool,
-    /// Whether it has to be asked for children of spans in this process too.
-    asks_for_children: AtomicBool,
-    /// Whether some spans are too detailed to be recorded.
-    has_detail: AtomicBool,
+    /// What a span has to look at beyond its parent, as [`Watch`] has it.
+    watch: AtomicUsize,
     /// Held while settings change, so that no change undoes another.
     changing: Mutex<()>,
+}
+
+/// What a new span has to look at beyond its parent; nothing by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Watch(usize);
+
+impl Watch {
+    const SAMPLER: usize = 1;
+    const CHILDREN: usize = 2;
+    const DETAIL: usize = 4;
+
+    fn of<S: Sampler>(sampler: &S, has_detail: bool) -> Self {
+        let asks = usize::from(!is_default(sampler)) * Self::SAMPLER;
+        let for_children = usize::from(!sampler.follows_local_parent()) * Self::CHILDREN;
+        Self(asks | for_children | usize::from(has_detail) * Self::DETAIL)
+    }
+
+    /// Whether the sampler has to be asked for roots and below remote parents. Else it is the
+    /// specification's default (SMP-2): a child follows its parent, and every root is kept.
+    #[inline]
+    pub(crate) fn asks_sampler(self) -> bool {
+        self.0 & Self::SAMPLER != 0
+    }
+
+    /// The same for a child of a span in this process: else it follows that.
+    #[inline]
+    pub(crate) fn asks_for_children(self) -> bool {
+        self.0 & Self::CHILDREN != 0
+    }
+
+    /// Whether a span or event may be too detailed, so that [`ConfigStore::admits`] has to be asked.
+    #[inline]
+    pub(crate) fn has_detail(self) -> bool {
+        self.0 & Self::DETAIL != 0
+    }
 }
 
 /// The settings at one moment.
@@ -63,9 +93,7 @@ impl ConfigStore {
     /// With this sampler, and every level of detail.
     pub fn new(sampler: impl Sampler) -> Self {
         Self(Arc::new(Shared {
-            asks_sampler: AtomicBool::new(!is_default(&sampler)),
-            asks_for_children: AtomicBool::new(!sampler.follows_local_parent()),
-            has_detail: AtomicBool::new(false),
+            watch: AtomicUsize::new(Watch::of(&sampler, false).0),
             live: ArcSwap::from_pointee(Live {
                 sampler: Arc::new(sampler),
                 detail: Detail::default(),
@@ -76,13 +104,11 @@ impl ConfigStore {
 
     /// Has another sampler decide from now on. Spans that are open stay as they were decided.
     pub fn set_sampler<S: Sampler>(&self, sampler: S) {
-        let asks = !is_default(&sampler);
-        let for_children = !sampler.follows_local_parent();
+        let asks = Watch::of(&sampler, false).0;
         let sampler: Arc<dyn Sampler> = Arc::new(sampler);
         self.change(|live| {
-            self.0.asks_sampler.store(asks, Ordering::Relaxed);
-            let children = &self.0.asks_for_children;
-            children.store(for_children, Ordering::Relaxed);
+            let detail = self.watch().0 & Watch::DETAIL;
+            self.0.watch.store(asks | detail, Ordering::Relaxed);
             Live {
                 sampler,
                 detail: live.detail.clone(),
@@ -94,9 +120,9 @@ impl ConfigStore {
     /// touched.
     pub fn set_detail(&self, detail: Detail) {
         self.change(|live| {
-            self.0
-                .has_detail
-                .store(!detail.is_everything(), Ordering::Relaxed);
+            let asks = self.watch().0 & !Watch::DETAIL;
+            let detail_bit = usize::from(!detail.is_everything()) * Watch::DETAIL;
+            self.0.watch.store(asks | detail_bit, Ordering::Relaxed);
             Live {
                 sampler: Arc::clone(&live.sampler),
                 detail,
@@ -114,28 +140,15 @@ impl ConfigStore {
         self.load().detail.clone()
     }
 
-    /// Whether the sampler has to be asked. Else it is the specification's default (SMP-2): a child
-    /// follows its parent, and every root is kept.
+    /// What a span has to look at, as things stand.
     #[inline]
-    pub(crate) fn asks_sampler(&self) -> bool {
-        self.0.asks_sampler.load(Ordering::Relaxed)
-    }
-
-    /// The same for a child of a span in this process: else it follows that.
-    #[inline]
-    pub(crate) fn asks_for_children(&self) -> bool {
-        self.0.asks_for_children.load(Ordering::Relaxed)
-    }
-
-    /// Whether a span may be too detailed, so that [`admits`](Self::admits) has to be asked.
-    #[inline]
-    pub(crate) fn has_detail(&self) -> bool {
-        self.0.has_detail.load(Ordering::Relaxed)
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(self.0.watch.load(Ordering::Relaxed))
     }
 
     /// Whether spans and events of a target and level are recorded.
     pub(crate) fn admits(&self, target: &str, level: Level) -> bool {
-        !self.has_detail() || self.load().detail.admits(target, level)
+        !self.watch().has_detail() || self.load().detail.admits(target, level)
     }
 
     /// The settings as they are now, also while they change.
@@ -196,12 +209,12 @@ mod tests {
     fn a_change_is_seen_by_every_handle() {
         let store = ConfigStore::default();
         let other = store.clone();
-        assert!(!store.asks_sampler() && !store.has_detail() && keeps(&store));
+        assert!(!store.watch().asks_sampler() && !store.watch().has_detail() && keeps(&store));
         store.set_sampler(AlwaysOff);
-        assert!(other.asks_sampler() && !keeps(&other));
+        assert!(other.watch().asks_sampler() && !keeps(&other));
         assert_eq!(other.sampler_description(), "AlwaysOffSampler");
         store.set_detail("warn,shop=trace".parse().unwrap());
-        assert!(other.has_detail());
+        assert!(other.watch().has_detail());
         assert!(!other.admits("hyper", Level::INFO) && other.admits("shop", Level::TRACE));
         assert_eq!(
             other.sampler_description(),
@@ -209,26 +222,30 @@ mod tests {
             "it is as it was"
         );
         other.set_sampler(ParentBased::new(AlwaysOn));
-        assert!(!store.asks_sampler() && keeps(&store));
+        assert!(!store.watch().asks_sampler() && keeps(&store));
         assert_eq!(store.detail().to_string(), "warn,shop=trace");
         other.set_detail(Detail::default());
-        assert!(!store.has_detail() && store.admits("hyper", Level::TRACE));
+        assert!(!store.watch().has_detail() && store.admits("hyper", Level::TRACE));
     }
 
     #[test]
     fn only_the_default_sampler_needs_no_call_smp_2() {
         let root = ParentBased::new(TraceIdRatio::new(1.0));
-        assert!(ConfigStore::new(root).asks_sampler());
+        assert!(ConfigStore::new(root).watch().asks_sampler());
         let boxed: Box<dyn Sampler> = Box::new(ParentBased::default());
-        assert!(ConfigStore::new(boxed).asks_sampler());
-        assert!(!ConfigStore::new(root).asks_for_children());
-        assert!(ConfigStore::new(AlwaysOn).asks_for_children());
+        assert!(ConfigStore::new(boxed).watch().asks_sampler());
+        assert!(!ConfigStore::new(root).watch().asks_for_children());
+        assert!(ConfigStore::new(AlwaysOn).watch().asks_for_children());
         let checks = ParentBased::default().with_local_parent_sampled(TraceIdRatio::new(0.5));
-        assert!(ConfigStore::new(checks).asks_for_children());
+        assert!(ConfigStore::new(checks).watch().asks_for_children());
         let distrusts = ParentBased::default().with_remote_parent_sampled(AlwaysOff);
-        assert!(ConfigStore::new(distrusts).asks_sampler());
-        assert!(ConfigStore::new(AlwaysOn).asks_sampler());
-        assert!(!ConfigStore::new(ParentBased::default()).asks_sampler());
+        assert!(ConfigStore::new(distrusts).watch().asks_sampler());
+        assert!(ConfigStore::new(AlwaysOn).watch().asks_sampler());
+        assert!(
+            !ConfigStore::new(ParentBased::default())
+                .watch()
+                .asks_sampler()
+        );
     }
 
     #[test]

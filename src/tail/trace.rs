@@ -36,6 +36,11 @@ impl Membership {
         }
     }
 
+    /// That of the span that the local trace began with.
+    pub(crate) fn as_root(&self) -> Self {
+        Self::of_root(self.trace.clone())
+    }
+
     #[inline]
     pub(crate) fn is_none(&self) -> bool {
         self.trace.is_none()
