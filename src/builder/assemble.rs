@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::config::{OtlpConfig, SamplerConfig, TracesExporter};
 use crate::context::IdGenerator;
+use crate::context::bridge::Bridge;
 use crate::error::Error;
 use crate::export::{ConsoleExporter, Exporter, OtlpClient};
 use crate::guard::{Release, ShutdownGuard};
@@ -30,6 +31,8 @@ pub(super) struct Parts {
     pub(super) exporter: Option<Start>,
     pub(super) sampler: Option<Box<dyn Sampler>>,
     pub(super) store: Option<ConfigStore>,
+    /// The other API that follows the spans entered.
+    pub(super) bridge: Option<&'static dyn Bridge>,
     pub(super) ids: Option<Box<dyn IdGenerator>>,
 }
 
@@ -66,7 +69,13 @@ pub(super) fn assemble(
     let settings = |fate| {
         // A value as large as the whole budget could never be kept.
         let max_value = config.batch.max_memory;
-        Settings::new(config.capture.clone(), &config.limits, max_value, fate)
+        Settings::new(
+            config.capture.clone(),
+            &config.limits,
+            max_value,
+            fate,
+            parts.bridge,
+        )
     };
     // An exporter given in code is meant; only the variable for all of OpenTelemetry is above it.
     let start = match (config.disabled, parts.exporter, config.traces_exporter) {

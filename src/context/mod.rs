@@ -5,6 +5,7 @@
 //! [`in_current_trace_context`] take what is current along to spawned work.
 
 mod baggage;
+pub(crate) mod bridge;
 pub(crate) mod doors;
 mod error;
 mod id;

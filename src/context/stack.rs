@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 
-use super::{TraceContext, doors};
+use super::{TraceContext, bridge, doors};
 
 /// What is current for a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +84,8 @@ pub(super) struct OpenScope {
 /// Opens a scope on this thread.
 #[inline]
 pub(super) fn open(context: TraceContext) -> OpenScope {
+    let bridge = bridge::get();
+    let shown = bridge.map(|_| context.clone());
     let at = STACK.try_with(|s| {
         let mut stack = s.borrow_mut();
         let at = stack.scopes.len();
@@ -92,6 +94,9 @@ pub(super) fn open(context: TraceContext) -> OpenScope {
         stack.entries.push(Entry { layer: SCOPE, span });
         at
     });
+    if let (Some(bridge), Some(context), Ok(at)) = (bridge, shown, at) {
+        bridge.entered(SCOPE, at as u64, &context);
+    }
     OpenScope {
         at: at.unwrap_or(usize::MAX),
         _not_send: std::marker::PhantomData,
@@ -101,6 +106,9 @@ pub(super) fn open(context: TraceContext) -> OpenScope {
 impl Drop for OpenScope {
     #[inline]
     fn drop(&mut self) {
+        if let Some(bridge) = bridge::get() {
+            bridge.left(SCOPE, self.at as u64);
+        }
         let _ = STACK.try_with(|s| {
             let mut stack = s.borrow_mut();
             // Should a guard above have been forgotten, its scope ends with this one.
@@ -153,6 +161,16 @@ pub(crate) fn innermost_span(layer: u32, is_there: impl Fn(u64) -> bool) -> Opti
     found.ok().flatten()
 }
 
+/// Whether `f` says yes to a span entered on this thread, by layer and id, the last first.
+pub(crate) fn innermost_spans(mut f: impl FnMut(u32, u64) -> bool) -> bool {
+    let found = STACK.try_with(|s| {
+        let stack = s.borrow();
+        let mut spans = stack.entries.iter().rev().filter(|e| e.layer != SCOPE);
+        spans.any(|e| f(e.layer, e.span))
+    });
+    found.unwrap_or(false)
+}
+
 /// Whether a span is among `entries` that lie in the same scope.
 #[inline]
 fn is_entered(entries: &[Entry], span: &Entry) -> bool {
@@ -175,6 +193,9 @@ fn scope(stack: &Stack, entry: Entry) -> Option<TraceContext> {
 /// The context of what is current on this thread, of whichever layer; one without a trace where
 /// nothing is.
 pub(super) fn context() -> TraceContext {
+    if let Some(context) = bridge::get().and_then(bridge::Bridge::current) {
+        return context;
+    }
     let found = STACK.try_with(|s| {
         let stack = s.borrow();
         let mut entries = &stack.entries[..];

@@ -1,10 +1,11 @@
 //! [`Core`]: a span's way from its creation to the processor, as the callbacks and the late changes
 //! need it.
 
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
 use tracing_core::span::Attributes;
-use tracing_core::{Metadata, dispatcher::WeakDispatch};
+use tracing_core::{Level, Metadata, dispatcher::WeakDispatch};
 
 use super::attributes::{Attributes as Row, Visited};
 use super::callsite::{self, Callsite, StaticAttributes};
@@ -31,6 +32,8 @@ pub(super) struct Core {
     /// Whether a per-layer filter may hide spans from this layer.
     pub(super) may_be_filtered: AtomicBool,
     pub(super) spans: Arc<OpenSpans>,
+    /// Spans that no registry knows, by their span ids; made when the first comes.
+    pub(super) free: Arc<OnceLock<OpenSpans>>,
     pub(super) clock: Clock,
     pub(super) settings: Settings,
     /// Calls for spans that had been ended.
@@ -40,6 +43,35 @@ pub(super) struct Core {
     ids: Ids,
     /// `None`: no span is recorded.
     pub(super) outlet: Option<Outlet>,
+}
+
+/// What a sampler is told of a span beside its parent and fields.
+pub(super) struct Subject<'a> {
+    pub(super) name: &'a str,
+    pub(super) target: &'a str,
+    pub(super) level: Level,
+    /// Of a span of `tracing`'s, whose parent may come late.
+    metadata: Option<&'static Metadata<'static>>,
+}
+
+impl Subject<'static> {
+    fn of(metadata: &'static Metadata<'static>) -> Self {
+        Self {
+            metadata: Some(metadata),
+            ..Self::new(metadata.name(), metadata.target(), *metadata.level())
+        }
+    }
+}
+
+impl<'a> Subject<'a> {
+    pub(super) fn new(name: &'a str, target: &'a str, level: Level) -> Self {
+        Self {
+            name,
+            target,
+            level,
+            metadata: None,
+        }
+    }
 }
 
 impl Core {
@@ -53,6 +85,7 @@ impl Core {
         Self {
             may_be_filtered: AtomicBool::new(true),
             spans: Arc::new(OpenSpans::new()),
+            free: Arc::default(),
             clock: Clock::new(),
             settings,
             after_end: Arc::default(),
@@ -112,7 +145,7 @@ impl Core {
         };
         if asks {
             let is_root = lineage == Lineage::Root;
-            return Some(self.ask_sampler(identity, is_root, metadata, fields));
+            return Some(self.ask_sampler(identity, is_root, &Subject::of(metadata), fields));
         }
         identity.follow(
             lineage == Lineage::Root,
@@ -122,11 +155,11 @@ impl Core {
     }
 
     #[inline(never)]
-    fn ask_sampler(
+    pub(super) fn ask_sampler(
         &self,
         identity: &mut Identity,
         is_root: bool,
-        metadata: &'static Metadata<'static>,
+        subject: &Subject<'_>,
         fields: &dyn Fields,
     ) -> Vec<KeyValue> {
         let parent = (!is_root).then(|| identity.parent());
@@ -134,9 +167,9 @@ impl Core {
             parent: parent.as_ref(),
             trace_id: TraceId::from_bytes(identity.trace_id),
             flags: TraceFlags::from_bits(identity.flags),
-            name: metadata.name(),
-            target: metadata.target(),
-            level: *metadata.level(),
+            name: subject.name,
+            target: subject.target,
+            level: subject.level,
             fields,
         });
         let is_seen = self.settings.fate == Fate::Exported;
@@ -144,7 +177,8 @@ impl Core {
         let recorded = result.decision != SamplingDecision::Drop;
         identity.set_fate(sampled, recorded && is_seen);
         let is_dropped_root = is_root && !recorded && is_seen;
-        if is_dropped_root && callsite::of(metadata).expects_late_parent() {
+        let metadata = subject.metadata.filter(|_| is_dropped_root);
+        if metadata.is_some_and(|metadata| callsite::of(metadata).expects_late_parent()) {
             identity.set_provisional();
         }
         if let Some(state) = result.trace_state {
@@ -285,7 +319,8 @@ impl Core {
 
     /// Counts the spans that are open when the layer goes.
     pub(super) fn abandon(&self) {
-        let open = self.spans.drain();
+        let mut open = self.spans.drain();
+        open.extend(self.free.get().into_iter().flat_map(OpenSpans::drain));
         let lost = open.iter().filter(|s| s.identity.is_exported()).count();
         if let Some(outlet) = &self.outlet {
             let counters = outlet.processor.counters();

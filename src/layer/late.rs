@@ -11,6 +11,7 @@ use super::attributes::{Attributes as Row, Visited};
 use super::callsite;
 use super::core::Core;
 use super::fields::Meaning;
+use super::open_spans::OpenSpans;
 use super::parent::Lineage;
 use super::scratch::Scratch;
 use super::settings::Fate;
@@ -28,6 +29,13 @@ use crate::wire::span::{
     put_event_dropped, put_event_name, put_event_time, put_link, put_link_dropped,
 };
 
+/// A table of open spans and what it takes to change them: the registry's spans, or free ones.
+#[derive(Clone, Copy)]
+pub(super) struct Desk<'a> {
+    pub(super) core: &'a Core,
+    pub(super) spans: &'a OpenSpans,
+}
+
 impl Spans for Core {
     fn has(&self, span: u64, metadata: &Metadata<'_>) -> bool {
         let same = |s: &mut OpenSpan| std::ptr::eq(s.name, metadata.name());
@@ -35,12 +43,11 @@ impl Spans for Core {
     }
 
     fn context(&self, span: u64) -> Option<TraceContext> {
-        self.spans.with(span, |span| span.identity.context())
+        self.desk().context(span)
     }
 
     fn is_recording(&self, span: u64) -> bool {
-        let recording = |s: &mut OpenSpan| s.identity.is_recording();
-        self.spans.with(span, recording) == Some(true)
+        self.desk().is_recording(span)
     }
 
     fn set_parent(
@@ -49,7 +56,35 @@ impl Spans for Core {
         metadata: &'static Metadata<'static>,
         parent: &TraceContext,
     ) -> Result<(), SetParentError> {
-        if self.settings.fate == Fate::Disabled {
+        self.desk().set_parent(span, metadata, parent)
+    }
+
+    fn change(&self, span: u64, change: &Change<'_>) {
+        self.desk().change(span, change);
+    }
+
+    fn end(&self, span: u64, at: Option<SystemTime>) {
+        self.desk().end(span, at);
+    }
+}
+
+impl Desk<'_> {
+    pub(super) fn context(self, span: u64) -> Option<TraceContext> {
+        self.spans.with(span, |span| span.identity.context())
+    }
+
+    pub(super) fn is_recording(self, span: u64) -> bool {
+        let recording = |s: &mut OpenSpan| s.identity.is_recording();
+        self.spans.with(span, recording) == Some(true)
+    }
+
+    fn set_parent(
+        self,
+        span: u64,
+        metadata: &'static Metadata<'static>,
+        parent: &TraceContext,
+    ) -> Result<(), SetParentError> {
+        if self.core.settings.fate == Fate::Disabled {
             return Err(SetParentError::SpanDisabled);
         }
         let callsite = callsite::of(metadata);
@@ -68,17 +103,23 @@ impl Spans for Core {
         let added = if is_root {
             None
         } else {
-            let watch = self.config.watch();
-            let added = self.decide(&mut identity, Lineage::Context, watch, metadata, &fields);
+            let watch = self.core.config.watch();
+            let added = self
+                .core
+                .decide(&mut identity, Lineage::Context, watch, metadata, &fields);
             identity.set_local(None);
-            if let Some(outlet) = &self.outlet {
+            if let Some(outlet) = &self.core.outlet {
                 outlet.begin(&mut identity);
             }
             added
         };
-        let scope = self.outlet.as_ref().map(|o| o.scope(metadata.target()));
-        let extras = self.extras(callsite);
-        let limit = self.settings.limits.attributes;
+        let scope = self
+            .core
+            .outlet
+            .as_ref()
+            .map(|o| o.scope(metadata.target()));
+        let extras = self.core.extras(callsite);
+        let limit = self.core.settings.limits.attributes;
         let adopted = self.spans.decide(span, |span| {
             check_parent(span)?;
             if span.adopt(identity) {
@@ -94,7 +135,7 @@ impl Spans for Core {
         Ok(())
     }
 
-    fn change(&self, span: u64, change: &Change<'_>) {
+    pub(super) fn change(self, span: u64, change: &Change<'_>) {
         match *change {
             Change::Attributes(attributes) => self.add_attributes(span, attributes),
             Change::Link(to, attributes) => self.add_link(span, to, attributes),
@@ -118,12 +159,12 @@ impl Spans for Core {
         }
     }
 
-    fn end(&self, span: u64, at: Option<SystemTime>) {
+    pub(super) fn end(self, span: u64, at: Option<SystemTime>) {
         let end = clock::now();
-        let mut rest = self.spare();
+        let mut rest = self.core.spare();
         let ended = self.spans.replace(span, |span| {
             if span.identity.is_ended() {
-                self.count_if_ended(span);
+                self.core.count_if_ended(span);
                 return None;
             }
             rest.identity = span.identity.ended();
@@ -133,7 +174,7 @@ impl Spans for Core {
         });
         if let Some(mut span) = ended {
             span.state.end_given = at.map_or(0, unix_nanos);
-            self.finish_early(span, end);
+            self.core.finish_early(span, end);
         }
     }
 }
@@ -150,16 +191,13 @@ fn check_parent(span: &OpenSpan) -> Result<(), SetParentError> {
 }
 
 impl Core {
-    /// Whether attributes of a span are kept; `None` if it is not open.
+    /// The spans of the registry.
     #[inline]
-    pub(super) fn is_listening(&self, span: u64) -> Option<bool> {
-        self.spans.with(span, |span| {
-            let recording = span.identity.is_recording();
-            if !recording {
-                self.count_if_ended(span);
-            }
-            recording
-        })
+    pub(super) fn desk(&self) -> Desk<'_> {
+        Desk {
+            core: self,
+            spans: &self.spans,
+        }
     }
 
     /// Counts a call that came too late (TR-10).
@@ -168,30 +206,6 @@ impl Core {
         if span.identity.is_ended() {
             self.after_end.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    fn set(&self, span: u64, set: impl FnOnce(&mut OpenSpan)) {
-        self.spans.with(span, |span| {
-            if span.identity.is_recording() {
-                set(span);
-            } else {
-                self.count_if_ended(span);
-            }
-        });
-    }
-
-    fn add_attributes(&self, span: u64, attributes: &[KeyValue]) {
-        if self.is_listening(span) != Some(true) {
-            return;
-        }
-        let mut scratch = Scratch::take();
-        let written = self.write(scratch.buffer(), attributes);
-        let visited = Visited {
-            bytes: scratch.bytes(),
-            ..written
-        };
-        let limit = self.settings.limits.attributes;
-        self.set(span, |span| span.add_attributes(&visited, limit));
     }
 
     /// Adds attributes to a span that nobody else sees yet.
@@ -215,13 +229,51 @@ impl Core {
         put_all(&mut row, attributes);
         row.written()
     }
+}
 
-    pub(super) fn add_link(&self, span: u64, to: &TraceContext, attributes: &[KeyValue]) {
+impl Desk<'_> {
+    /// Whether attributes of a span are kept; `None` if it is not open.
+    #[inline]
+    pub(super) fn is_listening(self, span: u64) -> Option<bool> {
+        self.spans.with(span, |span| {
+            let recording = span.identity.is_recording();
+            if !recording {
+                self.core.count_if_ended(span);
+            }
+            recording
+        })
+    }
+
+    fn set(self, span: u64, set: impl FnOnce(&mut OpenSpan)) {
+        self.spans.with(span, |span| {
+            if span.identity.is_recording() {
+                set(span);
+            } else {
+                self.core.count_if_ended(span);
+            }
+        });
+    }
+
+    fn add_attributes(self, span: u64, attributes: &[KeyValue]) {
+        if self.is_listening(span) != Some(true) {
+            return;
+        }
+        let mut scratch = Scratch::take();
+        let written = self.core.write(scratch.buffer(), attributes);
+        let visited = Visited {
+            bytes: scratch.bytes(),
+            ..written
+        };
+        let limit = self.core.settings.limits.attributes;
+        self.set(span, |span| span.add_attributes(&visited, limit));
+    }
+
+    pub(super) fn add_link(self, span: u64, to: &TraceContext, attributes: &[KeyValue]) {
         // One to nowhere says something if it has attributes or a trace state (TR-12).
         if !to.is_valid() && attributes.is_empty() && to.trace_state().is_empty() {
             return;
         }
-        let limits = &self.settings.limits;
+        let limits = &self.core.settings.limits;
         let mut scratch = Scratch::take();
         put_link(
             scratch.buffer(),
@@ -252,7 +304,7 @@ impl Core {
 
     /// Adds an event; `put` writes its attributes and may run foreign code.
     fn add_event(
-        &self,
+        self,
         span: u64,
         name: &str,
         at: Option<SystemTime>,
@@ -261,13 +313,16 @@ impl Core {
         let anchor = self.spans.with(span, |span| {
             let takes = span.identity.takes_events();
             if !takes {
-                self.count_if_ended(span);
+                self.core.count_if_ended(span);
             }
             takes.then_some(span.identity.anchor)
         });
         let Some(Some(anchor)) = anchor else { return };
-        let limits = &self.settings.limits;
-        let time = at.map_or_else(|| self.clock.unix_nanos(anchor, clock::now()), unix_nanos);
+        let limits = &self.core.settings.limits;
+        let time = at.map_or_else(
+            || self.core.clock.unix_nanos(anchor, clock::now()),
+            unix_nanos,
+        );
         let mut scratch = Scratch::take();
         put_event_time(scratch.buffer(), time);
         put_event_name(scratch.buffer(), name);
@@ -294,7 +349,7 @@ impl Core {
     }
 
     /// An event `exception` with the message and its causes (TR-14, ERR-2).
-    fn add_error(&self, span: u64, error: &(dyn Error + 'static)) {
+    fn add_error(self, span: u64, error: &(dyn Error + 'static)) {
         self.add_event(span, semconv::EXCEPTION_EVENT, None, |row| {
             row.put_exception(error);
         });
@@ -307,7 +362,7 @@ fn put_all(row: &mut Row<'_>, attributes: &[KeyValue]) {
     }
 }
 
-fn unix_nanos(time: SystemTime) -> u64 {
+pub(super) fn unix_nanos(time: SystemTime) -> u64 {
     // Before 1970 is as good as 1970; after 2554 as good as then.
     time.duration_since(UNIX_EPOCH)
         .map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))

@@ -11,6 +11,7 @@ mod creation;
 mod event;
 mod fields;
 mod filters;
+mod free;
 mod late;
 mod open_spans;
 mod outlet;
@@ -35,6 +36,8 @@ use self::attributes::{Attributes as Row, Visited};
 use self::core::Core;
 use self::fields::Special;
 pub(crate) use self::filters::registry_of;
+pub(crate) use self::free::{FreeSpans, NewSpan};
+use self::open_spans::OpenSpans;
 pub(crate) use self::outlet::Outlet;
 use self::scratch::Scratch;
 pub(crate) use self::settings::{Fate, Ids, Settings};
@@ -82,14 +85,51 @@ impl OtlpLayer {
     /// What the guard asks for the layer's part of the figures; it outlives the layer.
     pub(crate) fn stats(&self) -> StatsSource {
         let spans = Arc::clone(&self.core.spans);
+        let free = Arc::clone(&self.core.free);
         let after_end = Arc::clone(&self.core.after_end);
         Arc::new(move |stats| {
             let counts = spans.counts();
-            stats.started = counts.started;
-            stats.started_unsampled = counts.started_unsampled;
-            stats.open = counts.open;
+            let free = free.get().map(OpenSpans::counts).unwrap_or_default();
+            stats.started = counts.started + free.started;
+            stats.started_unsampled = counts.started_unsampled + free.started_unsampled;
+            stats.open = counts.open + free.open;
             stats.after_end = after_end.load(Ordering::Relaxed);
         })
+    }
+}
+
+/// What entering and leaving mean where somebody wants to know.
+impl OtlpLayer {
+    #[cold]
+    fn enter_watched(&self, span: u64) {
+        let core = &*self.core;
+        let now = clock::now();
+        let context = core.spans.with(span, |span| {
+            if core.settings.capture.tracked_inactivity {
+                span.state.activity.enter(now);
+            }
+            core.settings.bridge.map(|_| span.identity.context())
+        });
+        if let (Some(bridge), Some(Some(context))) = (core.settings.bridge, context) {
+            bridge.entered(self.layer, span, &context);
+        }
+    }
+
+    #[cold]
+    fn exit_watched(&self, span: u64) {
+        let core = &*self.core;
+        let now = clock::now();
+        core.spans.with(span, |span| {
+            if span.identity.is_recording() {
+                span.state.last_exit = now;
+            }
+            if core.settings.capture.tracked_inactivity {
+                span.state.activity.exit(now);
+            }
+        });
+        if let Some(bridge) = core.settings.bridge {
+            bridge.left(self.layer, span);
+        }
     }
 }
 
@@ -144,7 +184,7 @@ where
         let core = &*self.core;
         let limits = &core.settings.limits;
         let id = id.into_u64();
-        if core.is_listening(id) != Some(true) {
+        if core.desk().is_listening(id) != Some(true) {
             return;
         }
         let Some(metadata) = context.metadata(&Id::from_u64(id)) else {
@@ -180,7 +220,7 @@ where
         // Two locks one after the other, never together. A span that is gone leaves no link.
         let other = core.spans.with(follows.into_u64(), |s| s.identity.clone());
         if let Some(other) = other {
-            core.add_link(id.into_u64(), &other.context(), &[]);
+            core.desk().add_link(id.into_u64(), &other.context(), &[]);
         }
     }
 
@@ -206,24 +246,20 @@ where
 
     fn on_enter(&self, id: &Id, _: Context<'_, S>) {
         stack::enter(self.layer, id.into_u64());
-        if self.core.settings.capture.tracked_inactivity {
-            let now = clock::now();
-            self.core
-                .spans
-                .with(id.into_u64(), |span| span.state.activity.enter(now));
+        if self.core.settings.is_watched {
+            self.enter_watched(id.into_u64());
         }
     }
 
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {
         stack::exit(self.layer, id.into_u64());
         let core = &*self.core;
+        if core.settings.is_watched {
+            return self.exit_watched(id.into_u64());
+        }
         core.spans.with(id.into_u64(), |span| {
             if span.identity.is_recording() {
-                let state = &mut span.state;
-                state.last_exit = clock::now();
-                if core.settings.capture.tracked_inactivity {
-                    state.activity.exit(state.last_exit);
-                }
+                span.state.last_exit = clock::now();
             }
         });
     }

@@ -87,6 +87,11 @@ impl OpenSpans {
         Some(f(&mut entry.span))
     }
 
+    /// Counts a span that is not kept here.
+    pub(crate) fn count_unsampled(&self, id: u64) {
+        self.bucket(id).started_unsampled += 1;
+    }
+
     pub(crate) fn has(&self, id: u64) -> bool {
         self.with(id, |_| ()).is_some()
     }

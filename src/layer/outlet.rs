@@ -40,6 +40,12 @@ impl Outlet {
         }
     }
 
+    /// An instrumentation scope of this name.
+    pub(super) fn register(&self, name: &str, version: &str) -> ScopeId {
+        self.processor
+            .register_scope(encode(name, version, self.schema_url))
+    }
+
     /// Spans go to `tail` first.
     pub(crate) fn behind(mut self, tail: Option<Arc<TailSampler>>) -> Self {
         self.tail = tail;

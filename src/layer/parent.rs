@@ -8,8 +8,11 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::OtlpLayer;
+use super::core::Core;
 use super::open_spans::OpenSpans;
-use super::span::Identity;
+use super::span::{Identity, OpenSpan};
+use crate::context::TraceContext;
+use crate::context::bridge::Bridge;
 use crate::context::stack::{self, Innermost};
 
 /// Where a new span comes from.
@@ -44,6 +47,9 @@ impl OtlpLayer {
     {
         let spans = &self.core.spans;
         let parent = if attributes.is_contextual() {
+            if let Some(elsewhere) = self.core.settings.bridge.and_then(Bridge::current) {
+                return self.inherit_elsewhere(child, &elsewhere);
+            }
             let has_detail = self.core.config.watch().has_detail();
             // One that was too detailed is entered, but not there.
             let is_there = |span| !has_detail || spans.has(span);
@@ -70,6 +76,41 @@ impl OtlpLayer {
         };
         let found = spans.with(parent, |parent| parent.bear(child));
         Lineage::local_if(found.is_some() || inherit_nearest(child, spans, id, context))
+    }
+}
+
+impl OtlpLayer {
+    /// Goes on where the other API is: at one of our own spans, or at one of its own.
+    #[cold]
+    fn inherit_elsewhere(&self, child: &mut Identity, parent: &TraceContext) -> Lineage {
+        if self.core.inherit_local(child, parent) {
+            Lineage::Local
+        } else if child.continues(parent) {
+            Lineage::Context
+        } else {
+            Lineage::Root
+        }
+    }
+}
+
+impl Core {
+    /// Makes `child` a child of a span that is open in this process: a free one, or the innermost
+    /// of this thread.
+    pub(super) fn inherit_local(&self, child: &mut Identity, parent: &TraceContext) -> bool {
+        if parent.is_remote() || !parent.is_valid() {
+            return false;
+        }
+        let span_id = parent.span_id().to_bytes();
+        let mut bear = |span: &mut OpenSpan| {
+            let is_it = span.identity.span_id == span_id;
+            if is_it {
+                span.bear(child);
+            }
+            is_it
+        };
+        let free = self.free.get();
+        free.and_then(|free| free.with(u64::from_be_bytes(span_id), &mut bear)) == Some(true)
+            || stack::innermost_spans(|_, id| self.spans.with(id, &mut bear) == Some(true))
     }
 }
 

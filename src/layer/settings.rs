@@ -3,6 +3,7 @@
 use super::callsite::Extras;
 use crate::config::{CaptureConfig, SpanLimits};
 use crate::context::IdGenerator;
+use crate::context::bridge::Bridge;
 use crate::wire::field::ValueLimit;
 
 /// Who makes ids; the default needs no dynamic call.
@@ -19,6 +20,9 @@ pub(crate) struct Settings {
     pub(super) event_extras: Extras,
     pub(super) limits: Limits,
     pub(super) fate: Fate,
+    pub(super) bridge: Option<&'static dyn Bridge>,
+    /// Whether anybody wants to know when a span is entered and left.
+    pub(super) is_watched: bool,
 }
 
 /// What becomes of spans.
@@ -48,13 +52,17 @@ impl Settings {
         limits: &SpanLimits,
         max_value: usize,
         fate: Fate,
+        bridge: Option<&'static dyn Bridge>,
     ) -> Self {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let is_watched = capture.tracked_inactivity || bridge.is_some();
         Self {
             extras: Extras::new(capture.target, capture.location, capture.level),
             event_extras: Extras::new(capture.target, capture.location, true),
             capture,
             fate,
+            bridge,
+            is_watched,
             limits: Limits {
                 value: ValueLimit {
                     length: limits.attribute_value_length_limit.unwrap_or(usize::MAX),

@@ -1,0 +1,35 @@
+//! The seam for another API's idea of what is current, such as `opentelemetry::Context`.
+//!
+//! It is told of every span entered and scope opened, so what it has current is either one of those,
+//! or was made current by its own users since: then that is the innermost.
+
+use std::sync::OnceLock;
+
+use super::TraceContext;
+
+pub(crate) trait Bridge: Send + Sync {
+    /// A layer's span was entered, or a scope opened, on this thread.
+    fn entered(&self, layer: u32, span: u64, context: &TraceContext);
+
+    /// It was left, perhaps out of order, perhaps never entered while this was told.
+    fn left(&self, layer: u32, span: u64);
+
+    /// What the other API has current on this thread, if that is a span.
+    fn current(&self) -> Option<TraceContext>;
+}
+
+static BRIDGE: OnceLock<&'static dyn Bridge> = OnceLock::new();
+
+/// From here on, also scopes are told of.
+#[cfg_attr(
+    not(feature = "opentelemetry"),
+    allow(dead_code, reason = "there is no other API")
+)]
+pub(crate) fn set(bridge: &'static dyn Bridge) {
+    let _ = BRIDGE.set(bridge);
+}
+
+#[inline]
+pub(super) fn get() -> Option<&'static dyn Bridge> {
+    BRIDGE.get().copied()
+}

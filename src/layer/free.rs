@@ -1,0 +1,147 @@
+//! Spans that no registry knows: those that the OpenTelemetry API makes.
+//!
+//! They take the same way as others, in a table of their own by span id, so that spans of either kind
+//! can be children of the other and belong to one local trace.
+
+use std::time::SystemTime;
+
+use tracing_core::Level;
+
+use super::OtlpLayer;
+use super::core::{Core, Subject};
+use super::fields::Meaning;
+use super::late::{Desk, unix_nanos};
+use super::open_spans::OpenSpans;
+use super::parent::Lineage;
+use super::settings::Fate;
+use crate::attribute::{KeyValue, Value};
+use crate::clock;
+use crate::context::TraceContext;
+use crate::context::doors::Change;
+use crate::processor::ScopeId;
+use crate::sampler::Fields;
+use crate::span_data::SpanKind;
+use crate::sync::Arc;
+
+/// Makes, changes and ends spans without a registry.
+#[derive(Clone)]
+pub(crate) struct FreeSpans(Arc<Core>);
+
+/// What a free span begins with.
+pub(crate) struct NewSpan<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) kind: SpanKind,
+    /// Whose child it is; nobody's if not valid.
+    pub(crate) parent: &'a TraceContext,
+    pub(crate) start: Option<SystemTime>,
+    pub(crate) attributes: &'a [KeyValue],
+    pub(crate) scope: ScopeId,
+    /// The name of its instrumentation scope, which stands for a target.
+    pub(crate) target: &'a str,
+}
+
+impl OtlpLayer {
+    /// The door for spans without a registry.
+    pub(crate) fn free_spans(&self) -> FreeSpans {
+        FreeSpans(Arc::clone(&self.core))
+    }
+}
+
+impl FreeSpans {
+    /// An instrumentation scope for their spans.
+    pub(crate) fn register_scope(&self, name: &str, version: &str) -> ScopeId {
+        let outlet = self.0.outlet.as_ref();
+        outlet.map_or_else(ScopeId::default, |o| o.register(name, version))
+    }
+
+    /// Begins a span; returns its own context, and `false` if nothing that is said of it is kept.
+    pub(crate) fn start(&self, new: &NewSpan<'_>) -> (TraceContext, bool) {
+        let core = &*self.0;
+        if core.settings.fate == Fate::Disabled {
+            return (new.parent.clone(), false);
+        }
+        let mut span = core.spare();
+        let lineage = if core.inherit_local(&mut span.identity, new.parent) {
+            Lineage::Local
+        } else if span.identity.continues(new.parent) {
+            Lineage::Context
+        } else {
+            Lineage::Root
+        };
+        let now = clock::now();
+        core.identify(&mut span.identity, lineage, now);
+        let watch = core.config.watch();
+        let asks = match lineage {
+            Lineage::Local => watch.asks_for_children(),
+            Lineage::Root | Lineage::Context => watch.asks_sampler(),
+        };
+        let is_root = lineage == Lineage::Root;
+        let mut added = Vec::new();
+        if asks {
+            let subject = Subject::new(new.name, new.target, Level::INFO);
+            added = core.ask_sampler(&mut span.identity, is_root, &subject, new);
+        } else {
+            let is_seen = core.settings.fate == Fate::Exported;
+            span.identity.follow(is_root, is_seen);
+        }
+        span.state.start = now;
+        span.state.start_given = new.start.map_or(0, unix_nanos);
+        if span.identity.is_recording() {
+            span.special.set(Meaning::SpanName, new.name);
+            span.special.kind = Some(new.kind);
+            span.scope = new.scope;
+            if let Some(outlet) = &core.outlet {
+                outlet.begin(&mut span.identity);
+            }
+            core.add_key_values(&mut span, new.attributes);
+            core.add_key_values(&mut span, &added);
+        }
+        let is_recording = span.identity.is_recording();
+        let context = span.identity.context();
+        if is_recording {
+            let lost = self.table().insert(key(&context), span);
+            // Two random ids that are equal: the older span is gone.
+            lost.into_iter().for_each(|span| core.finish(span));
+        } else {
+            self.table().count_unsampled(key(&context));
+        }
+        (context, is_recording)
+    }
+
+    pub(crate) fn change(&self, span: &TraceContext, change: &Change<'_>) {
+        self.desk().change(key(span), change);
+    }
+
+    /// Ends a span, and forgets it.
+    pub(crate) fn end(&self, span: &TraceContext, at: Option<SystemTime>) {
+        let end = clock::now();
+        if let Some(mut span) = self.table().remove(key(span)) {
+            span.state.end_given = at.map_or(0, unix_nanos);
+            self.0.finish_early(span, end);
+        }
+    }
+
+    fn table(&self) -> &OpenSpans {
+        self.0.free.get_or_init(OpenSpans::new)
+    }
+
+    fn desk(&self) -> Desk<'_> {
+        Desk {
+            core: &self.0,
+            spans: self.table(),
+        }
+    }
+}
+
+fn key(span: &TraceContext) -> u64 {
+    u64::from_be_bytes(span.span_id().to_bytes())
+}
+
+impl Fields for NewSpan<'_> {
+    fn value(&self, key: &str) -> Option<Value> {
+        match key {
+            "otel.kind" => Some(self.kind.name().into()),
+            _ => self.attributes.value(key),
+        }
+    }
+}
