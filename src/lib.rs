@@ -125,7 +125,8 @@ pub use self::{
         WorkerConfig,
     },
     context::{
-        Baggage, IdGenerator, RandomIds, SpanId, TraceContext, TraceFlags, TraceId, TraceState,
+        Baggage, IdGenerator, InvalidId, InvalidTraceState, InvalidTraceparent, RandomIds, SpanId,
+        TraceContext, TraceFlags, TraceId, TraceState, Traceparent,
     },
     export::{
         Batch, ConcurrencyLimiter, ConcurrencyPermit, ConsoleExporter, Exporter, OtlpClient,

@@ -2,11 +2,14 @@
 
 mod baggage;
 pub(crate) mod current;
+pub(crate) mod hex;
 mod id;
 mod trace_context;
 mod trace_state;
+mod traceparent;
 
 pub use baggage::Baggage;
-pub use id::{IdGenerator, RandomIds, SpanId, TraceFlags, TraceId};
+pub use id::{IdGenerator, InvalidId, RandomIds, SpanId, TraceFlags, TraceId};
 pub use trace_context::TraceContext;
-pub use trace_state::TraceState;
+pub use trace_state::{InvalidTraceState, TraceState};
+pub use traceparent::{InvalidTraceparent, Traceparent};
