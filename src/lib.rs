@@ -101,6 +101,8 @@ mod layer;
 mod pool;
 mod processor;
 #[cfg(not(tracing_otlp_loom))]
+pub mod propagation;
+#[cfg(not(tracing_otlp_loom))]
 mod resource;
 #[cfg(not(tracing_otlp_loom))]
 pub mod sampler;
@@ -121,8 +123,8 @@ pub use self::{
     builder::{OtlpBuilder, builder},
     config::{
         BatchConfig, CaptureConfig, Compression, ConfigWarning, ExporterConfig, OtlpConfig, Pem,
-        Protocol, ResourceConfig, RetryConfig, SamplerConfig, SpanLimits, TracesExporter,
-        WorkerConfig,
+        PropagatorKind, Protocol, ResourceConfig, RetryConfig, SamplerConfig, SpanLimits,
+        TracesExporter, WorkerConfig,
     },
     context::{
         Baggage, IdGenerator, InvalidId, InvalidTraceState, InvalidTraceparent, RandomIds, SpanId,

@@ -10,6 +10,7 @@ use crate::guard::ShutdownGuard;
 use crate::layer::{Fate, Ids, OtlpLayer, Outlet, Sampling, Settings};
 use crate::pool::Budget;
 use crate::processor::{BatchProcessor, Surroundings};
+use crate::propagation::{self, Propagator};
 use crate::resource::Resource;
 use crate::sampler::{AlwaysOff, AlwaysOn, ParentBased, Sampler, TraceIdRatio};
 use crate::semconv;
@@ -23,6 +24,7 @@ pub(super) type Start =
 pub(super) struct Parts {
     pub(super) exporter: Option<Start>,
     pub(super) sampler: Option<Box<dyn Sampler>>,
+    pub(super) propagator: Option<Box<dyn Propagator>>,
     pub(super) ids: Option<Box<dyn IdGenerator>>,
 }
 
@@ -41,8 +43,16 @@ pub(super) fn start_on(exporter: impl Exporter) -> Start {
 
 pub(super) fn assemble(
     config: &OtlpConfig,
-    parts: Parts,
+    mut parts: Parts,
 ) -> Result<(OtlpLayer, ShutdownGuard), Error> {
+    let propagator = parts.propagator.take();
+    let pipeline = pipeline(config, parts)?;
+    // Also of a disabled one, and not of one that could not be built (PROP-2).
+    propagation::set_by_pipeline(propagator, config.propagators.as_deref());
+    Ok(pipeline)
+}
+
+fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGuard), Error> {
     let sampling = match parts.sampler {
         Some(sampler) => Sampling::Sampler(sampler),
         None => sampling(config.sampler),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::OtlpBuilder;
 use crate::attribute::{KeyValue, Value};
-use crate::config::{Compression, Pem, Protocol, RetryConfig, SpanLimits, TracesExporter, parse};
+use crate::config::{
+    Compression, Pem, PropagatorKind, Protocol, RetryConfig, SpanLimits, TracesExporter, parse,
+};
 use crate::error::Error;
 use crate::resource::Resource;
 use crate::semconv;
@@ -21,6 +23,23 @@ impl OtlpBuilder {
     /// Where spans go. Default [`TracesExporter::Otlp`]; `OTEL_TRACES_EXPORTER` (ENV-6).
     pub fn with_traces_exporter(self, exporter: TracesExporter) -> Self {
         self.configure(move |c| c.traces_exporter = exporter)
+    }
+
+    /// The formats in which context travels between processes, in their order; without any, none.
+    /// Default W3C's trace context and baggage; `OTEL_PROPAGATORS` (PROP-2).
+    ///
+    /// They become the process's when the pipeline is built, unless code
+    /// [set](crate::propagation::set_global) others:
+    /// [who decides](crate::propagation#which-formats-and-who-decides).
+    ///
+    /// ```
+    /// use tracing_otlp::PropagatorKind;
+    ///
+    /// let builder = tracing_otlp::builder().with_propagators([PropagatorKind::B3Multi]);
+    /// ```
+    pub fn with_propagators(self, kinds: impl IntoIterator<Item = PropagatorKind>) -> Self {
+        let kinds: Vec<_> = kinds.into_iter().collect();
+        self.configure(move |c| c.propagators = Some(kinds))
     }
 }
 
