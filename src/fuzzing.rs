@@ -271,6 +271,7 @@ fn os_string(bytes: &[u8]) -> OsString {
 const VARIABLES: &[&str] = &[
     "OTEL_SDK_DISABLED",
     "OTEL_TRACES_EXPORTER",
+    "OTEL_PROPAGATORS",
     "OTEL_SERVICE_NAME",
     "OTEL_RESOURCE_ATTRIBUTES",
     "OTEL_CONFIG_FILE",

@@ -108,6 +108,8 @@ mod live;
 mod pool;
 mod processor;
 #[cfg(not(tracing_otlp_loom))]
+pub mod propagation;
+#[cfg(not(tracing_otlp_loom))]
 mod resource;
 #[cfg(not(tracing_otlp_loom))]
 pub mod sampler;
@@ -132,12 +134,12 @@ pub use self::{
     builder::{OtlpBuilder, builder},
     config::{
         BatchConfig, CaptureConfig, Compression, ConfigWarning, ExporterConfig, OtlpConfig, Pem,
-        Protocol, ResourceConfig, RetryConfig, SamplerConfig, SpanLimits, TailConfig,
-        TracesExporter, WorkerConfig,
+        PropagatorKind, Protocol, ResourceConfig, RetryConfig, SamplerConfig, SpanLimits,
+        TailConfig, TracesExporter, WorkerConfig,
     },
     context::{
-        Baggage, IdGenerator, RandomIds, SetParentError, SpanId, TraceContext, TraceFlags, TraceId,
-        TraceState,
+        Baggage, IdGenerator, InvalidId, InvalidTraceState, InvalidTraceparent, RandomIds,
+        SetParentError, SpanId, TraceContext, TraceFlags, TraceId, TraceState, Traceparent,
     },
     export::{
         Batch, ConcurrencyLimiter, ConcurrencyPermit, ConsoleExporter, Exporter, OtlpClient,

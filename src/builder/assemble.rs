@@ -14,6 +14,7 @@ use crate::layer::{Fate, Ids, OtlpLayer, Outlet, Settings};
 use crate::live::ConfigStore;
 use crate::pool::Budget;
 use crate::processor::{BatchProcessor, Surroundings};
+use crate::propagation::{self, Propagator};
 use crate::resource::Resource;
 use crate::sampler::{AlwaysOff, AlwaysOn, ParentBased, Sampler, TraceIdRatio};
 use crate::semconv;
@@ -33,6 +34,7 @@ pub(super) struct Parts {
     pub(super) store: Option<ConfigStore>,
     /// The other API that follows the spans entered.
     pub(super) bridge: Option<&'static dyn Bridge>,
+    pub(super) propagator: Option<Box<dyn Propagator>>,
     pub(super) ids: Option<Box<dyn IdGenerator>>,
 }
 
@@ -51,8 +53,16 @@ pub(super) fn start_on(exporter: impl Exporter) -> Start {
 
 pub(super) fn assemble(
     config: &OtlpConfig,
-    parts: Parts,
+    mut parts: Parts,
 ) -> Result<(OtlpLayer, ShutdownGuard), Error> {
+    let propagator = parts.propagator.take();
+    let pipeline = pipeline(config, parts)?;
+    // Also of a disabled one, and not of one that could not be built (PROP-2).
+    propagation::set_by_pipeline(propagator, config.propagators.as_deref());
+    Ok(pipeline)
+}
+
+fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGuard), Error> {
     let store = match (parts.store, parts.sampler) {
         (Some(store), None) => store,
         (Some(store), Some(sampler)) => {

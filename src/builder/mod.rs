@@ -16,6 +16,7 @@ use crate::export::Exporter;
 use crate::guard::ShutdownGuard;
 use crate::layer::OtlpLayer;
 use crate::live::ConfigStore;
+use crate::propagation::Propagator;
 use crate::sampler::Sampler;
 
 /// Starts a pipeline: the `OTEL_*` variables, changed by what the `with_*` methods say.
@@ -47,7 +48,7 @@ pub struct OtlpBuilder {
     endpoint_is_set: bool,
     /// The first value that could not even be kept until the build.
     error: Option<Error>,
-    /// What is no setting: exporter, sampler, ids.
+    /// What is no setting: exporter, sampler, propagator, ids.
     parts: Parts,
 }
 
@@ -129,6 +130,23 @@ impl OtlpBuilder {
     /// ```
     pub fn with_config_store(mut self, store: ConfigStore) -> Self {
         self.parts.store = Some(store);
+        self
+    }
+
+    /// The format in which context travels between processes, in place of those that settings name.
+    ///
+    /// It becomes the process's when the pipeline is built, unless code
+    /// [set](crate::propagation::set_global) another:
+    /// [who decides](crate::propagation#which-formats-and-who-decides).
+    ///
+    /// ```
+    /// use tracing_otlp::propagation::{CompositePropagator, XRayPropagator};
+    ///
+    /// let xray = CompositePropagator::from_env().with(XRayPropagator);
+    /// let builder = tracing_otlp::builder().with_propagator(xray);
+    /// ```
+    pub fn with_propagator(mut self, propagator: impl Propagator) -> Self {
+        self.parts.propagator = Some(Box::new(propagator));
         self
     }
 

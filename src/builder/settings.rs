@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::OtlpBuilder;
 use crate::attribute::{KeyValue, Value};
 use crate::config::{
-    Compression, Pem, Protocol, RetryConfig, SpanLimits, TailConfig, TracesExporter, parse,
+    Compression, Pem, PropagatorKind, Protocol, RetryConfig, SpanLimits, TailConfig,
+    TracesExporter, parse,
 };
 use crate::error::Error;
 use crate::resource::Resource;
@@ -31,6 +32,23 @@ impl OtlpBuilder {
     pub fn with_tail_sampling(self, tail: impl Into<Option<TailConfig>>) -> Self {
         let tail = tail.into();
         self.configure(move |c| c.tail = tail)
+    }
+
+    /// The formats in which context travels between processes, in their order; without any, none.
+    /// Default W3C's trace context and baggage; `OTEL_PROPAGATORS` (PROP-2).
+    ///
+    /// They become the process's when the pipeline is built, unless code
+    /// [set](crate::propagation::set_global) others:
+    /// [who decides](crate::propagation#which-formats-and-who-decides).
+    ///
+    /// ```
+    /// use tracing_otlp::PropagatorKind;
+    ///
+    /// let builder = tracing_otlp::builder().with_propagators([PropagatorKind::B3Multi]);
+    /// ```
+    pub fn with_propagators(self, kinds: impl IntoIterator<Item = PropagatorKind>) -> Self {
+        let kinds: Vec<_> = kinds.into_iter().collect();
+        self.configure(move |c| c.propagators = Some(kinds))
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::attribute::{KeyValue, Value};
-use crate::config::{Compression, Pem, Protocol, SamplerConfig, TracesExporter};
+use crate::config::{Compression, Pem, PropagatorKind, Protocol, SamplerConfig, TracesExporter};
 use crate::resource::Resource;
 
 fn from(variables: &[(&str, &str)]) -> OtlpConfig {
@@ -97,6 +97,10 @@ const TWINS: &[Twin] = &[
     (&[("OTEL_BSP_EXPORT_TIMEOUT", "0")], |b| {
         b.with_export_timeout(None)
     }),
+    (&[("OTEL_PROPAGATORS", "b3,xray")], |b| {
+        b.with_propagators([PropagatorKind::B3, PropagatorKind::XRay])
+    }),
+    (&[("OTEL_PROPAGATORS", "none")], |b| b.with_propagators([])),
     (&[("OTEL_BSP_MAX_QUEUE_SIZE", "100")], |b| {
         b.with_max_queue_size(100)
     }),

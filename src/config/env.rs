@@ -7,8 +7,8 @@ use std::ffi::OsString;
 
 use crate::attribute::KeyValue;
 use crate::config::{
-    BatchConfig, ConfigWarning, ExporterConfig, OtlpConfig, Pem, ResourceConfig, SamplerConfig,
-    SpanLimits, TracesExporter, parse,
+    BatchConfig, ConfigWarning, ExporterConfig, OtlpConfig, Pem, PropagatorKind, ResourceConfig,
+    SamplerConfig, SpanLimits, TracesExporter, parse,
 };
 use crate::semconv;
 
@@ -41,6 +41,7 @@ impl OtlpConfig {
         set(&mut config.disabled, env.flag(&["OTEL_SDK_DISABLED"]));
         set(&mut config.traces_exporter, env.traces_exporter());
         set(&mut config.sampler, env.sampler());
+        config.propagators = env.propagators();
         env.exporter(&mut config.exporter);
         env.batch(&mut config.batch);
         env.limits(&mut config.limits);
@@ -196,6 +197,17 @@ impl Env<'_> {
             self.warn(ConfigWarning::new(name, &raw, why));
         }
         exporter
+    }
+
+    /// A list of which nothing can be used counts as unset; `none` is a list without any.
+    fn propagators(&mut self) -> Option<Vec<PropagatorKind>> {
+        let name = "OTEL_PROPAGATORS";
+        let raw = self.raw(name)?;
+        let (propagators, complaint) = parse::propagators(&raw);
+        if let Some(why) = complaint {
+            self.warn(ConfigWarning::new(name, &raw, why));
+        }
+        propagators
     }
 
     /// The argument counts only where a sampler is named, and only the ratios take one.

@@ -35,6 +35,10 @@ pub struct OtlpConfig {
     pub sampler: SamplerConfig,
     /// Which traces are exported once they are over; `None`: all that are recorded. Default `None`.
     pub tail: Option<TailConfig>,
+    /// The formats in which context travels between processes, in their order; `Some` of nothing:
+    /// none. Default `None`: [`PropagatorKind::DEFAULT`], unless the process has others already;
+    /// `OTEL_PROPAGATORS` (PROP-2).
+    pub propagators: Option<Vec<PropagatorKind>>,
     /// The connection to the endpoint.
     pub exporter: ExporterConfig,
     /// The queue and its batches.
@@ -81,6 +85,30 @@ pub enum SamplerConfig {
     AlwaysOff,
     /// This part of the traces, between 0 and 1, whatever a parent says.
     TraceIdRatio(f64),
+}
+
+/// The formats that `OTEL_PROPAGATORS` can name; each is a type of
+/// [`propagation`](crate::propagation).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PropagatorKind {
+    /// W3C Trace Context: `tracecontext`.
+    TraceContext,
+    /// W3C Baggage: `baggage`.
+    Baggage,
+    /// Zipkin's B3 in one header: `b3`.
+    B3,
+    /// Zipkin's B3 in several headers: `b3multi`.
+    B3Multi,
+    /// Jaeger's own headers, deprecated: `jaeger`.
+    Jaeger,
+    /// AWS X-Ray: `xray`.
+    XRay,
+}
+
+impl PropagatorKind {
+    /// What is used where nobody says anything: W3C's two.
+    pub const DEFAULT: &[Self] = &[Self::TraceContext, Self::Baggage];
 }
 
 /// How OTLP is spoken; `OTEL_EXPORTER_OTLP_PROTOCOL`.

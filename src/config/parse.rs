@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 
 use crate::attribute::KeyValue;
-use crate::config::{Compression, Protocol, SamplerConfig, TracesExporter};
+use crate::config::{Compression, PropagatorKind, Protocol, SamplerConfig, TracesExporter};
 
 /// Why a text cannot be used and what would do; completes the sentence "… is ignored: ".
 pub(crate) type Cure = String;
@@ -142,6 +142,47 @@ pub(crate) fn traces_exporter(text: &str) -> (Option<TracesExporter>, Option<Cur
         (false, false) => None,
     };
     (chosen, complaint)
+}
+
+/// The propagators of a comma-separated list, each once, and what was passed over (ENV-6). `none` is
+/// a list without any; beside others it says nothing.
+pub(crate) fn propagators(text: &str) -> (Option<Vec<PropagatorKind>>, Option<Cure>) {
+    let known = [
+        ("tracecontext", Some(PropagatorKind::TraceContext)),
+        ("baggage", Some(PropagatorKind::Baggage)),
+        ("b3", Some(PropagatorKind::B3)),
+        ("b3multi", Some(PropagatorKind::B3Multi)),
+        ("jaeger", Some(PropagatorKind::Jaeger)),
+        ("xray", Some(PropagatorKind::XRay)),
+        ("none", None),
+    ];
+    let mut chosen = Vec::new();
+    let mut unknown: Option<&str> = None;
+    let mut none = false;
+    for entry in list(text) {
+        match one_of(entry, &known) {
+            None => unknown = unknown.or(Some(entry)),
+            Some(None) => none = true,
+            Some(Some(kind)) if chosen.contains(&kind) => {}
+            Some(Some(kind)) => chosen.push(kind),
+        }
+    }
+    let complaint = match unknown {
+        Some(entry) => {
+            let names: Vec<_> = known.iter().map(|(name, _)| format!("`{name}`")).collect();
+            // Escaped, and not longer than a name would be.
+            let entry: String = entry.chars().take(40).collect();
+            Some(format!(
+                "{entry:?} is not a propagator that is supported; use {}",
+                names.join(", ")
+            ))
+        }
+        None if none && !chosen.is_empty() => {
+            Some("`none` beside others says nothing; the others are used".to_owned())
+        }
+        None => None,
+    };
+    ((none || !chosen.is_empty()).then_some(chosen), complaint)
 }
 
 /// `name=value,name=value`, values percent-decoded. What can be used is used; the complaint names

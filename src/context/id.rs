@@ -2,9 +2,12 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::str::FromStr;
 
 use rand::rngs::{SmallRng, SysRng};
 use rand::{Rng, SeedableRng};
+
+use super::hex;
 
 /// 16 bytes that name a trace; valid unless all are zero (TR-3).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -40,12 +43,27 @@ macro_rules! id {
         impl fmt::Display for $name {
             /// Lowercase hexadecimal digits, two a byte.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut hex = [0; 2 * $len];
-                for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
-                    pair[0] = HEX[usize::from(byte >> 4)];
-                    pair[1] = HEX[usize::from(byte & 15)];
-                }
-                f.pad(std::str::from_utf8(&hex).unwrap_or_default())
+                let mut text = [0; 2 * $len];
+                hex::encode(&self.0, &mut text);
+                f.pad(std::str::from_utf8(&text).unwrap_or_default())
+            }
+        }
+
+        impl fmt::LowerHex for $name {
+            /// As [`Display`](fmt::Display).
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            /// Reads what [`Display`](fmt::Display) writes: lowercase hexadecimal digits, two a
+            /// byte, nothing else. All zeros are [`INVALID`](Self::INVALID).
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let bytes = hex::decode(text.as_bytes());
+                bytes.map(Self).ok_or(InvalidId { digits: 2 * $len })
             }
         }
 
@@ -60,9 +78,33 @@ macro_rules! id {
 id!(TraceId, 16);
 id!(SpanId, 8);
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// A text that is not an id: it has another length, or something else than lowercase hexadecimal
+/// digits.
+///
+/// ```
+/// use tracing_otlp::SpanId;
+///
+/// let error = "00F067AA0BA902B7".parse::<SpanId>().unwrap_err();
+/// assert_eq!(error.to_string(), "an id of this kind is 16 lowercase hexadecimal digits");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidId {
+    digits: usize,
+}
 
-/// The flags of W3C's `traceparent` (W3C-4).
+impl fmt::Display for InvalidId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.digits;
+        write!(
+            f,
+            "an id of this kind is {digits} lowercase hexadecimal digits"
+        )
+    }
+}
+
+impl std::error::Error for InvalidId {}
+
+/// The flags of W3C's `traceparent` (W3C-4), and one that B3 and Jaeger have beside them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct TraceFlags(u8);
 
@@ -71,20 +113,42 @@ impl TraceFlags {
     pub const SAMPLED: Self = Self(1);
     /// The rightmost 56 bits of the trace id are random (TR-5).
     pub const RANDOM: Self = Self(2);
+    /// Somebody debugs this trace, so it is sampled whatever anybody's rate is (B3-1, JAE-1). It
+    /// travels in B3's and Jaeger's headers only: W3C has no such flag, and [`bits`](Self::bits)
+    /// leaves it out.
+    pub const DEBUG: Self = Self(SAMPLED | DEBUG);
 
     /// Flags with these bits; bits without a meaning are left out (W3C-4).
     pub const fn from_bits(bits: u8) -> Self {
-        Self(bits & 3)
+        Self(bits & W3C)
     }
 
-    /// The bits.
+    /// The bits that W3C knows.
     pub const fn bits(self) -> u8 {
+        self.0 & W3C
+    }
+
+    /// All bits, for what keeps them in a byte of its own. Only [`bits`](Self::bits) may leave the
+    /// process.
+    #[allow(dead_code, reason = "for the layer, which keeps flags in a byte")]
+    pub(crate) const fn to_inner(self) -> u8 {
         self.0
+    }
+
+    /// What [`to_inner`](Self::to_inner) gave; bits of others are left out.
+    #[allow(dead_code, reason = "as above")]
+    pub(crate) const fn from_inner(bits: u8) -> Self {
+        Self(bits & (W3C | DEBUG))
     }
 
     /// Whether the trace is sampled.
     pub const fn is_sampled(self) -> bool {
         self.0 & Self::SAMPLED.0 != 0
+    }
+
+    /// Whether somebody debugs the trace; see [`DEBUG`](Self::DEBUG).
+    pub const fn is_debug(self) -> bool {
+        self.0 & DEBUG != 0
     }
 
     /// These flags and those.
@@ -93,6 +157,14 @@ impl TraceFlags {
         Self(self.0 | other.0)
     }
 }
+
+const SAMPLED: u8 = 1;
+
+/// The bits that have a meaning in `traceparent`.
+const W3C: u8 = 3;
+
+/// A bit that W3C keeps for later, so it must never be sent there.
+const DEBUG: u8 = 0x40;
 
 impl fmt::Debug for TraceFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -168,6 +240,7 @@ impl IdGenerator for RandomIds {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use std::collections::HashSet;
@@ -199,5 +272,26 @@ mod tests {
     #[test]
     fn unknown_flag_bits_are_left_out_w3c_4() {
         assert_eq!(TraceFlags::from_bits(0xff).bits(), 3);
+        assert!(!TraceFlags::from_bits(0xff).is_debug());
+    }
+
+    #[test]
+    fn debug_means_sampled_and_stays_in_the_process_b3_1() {
+        let flags = TraceFlags::DEBUG.with(TraceFlags::RANDOM);
+        assert!(flags.is_debug() && flags.is_sampled());
+        assert_eq!(flags.bits(), 3);
+        assert_eq!(TraceFlags::from_inner(flags.to_inner() | 0x80), flags);
+    }
+
+    #[test]
+    fn ids_are_read_as_they_are_written_w3c_1() {
+        let text = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(text.parse::<TraceId>().unwrap().to_string(), text);
+        assert_eq!(format!("{:x}", text.parse::<TraceId>().unwrap()), text);
+        assert_eq!("0".repeat(16).parse(), Ok(SpanId::INVALID));
+        let short = &text[1..];
+        for wrong in ["", short, "4BF92F3577B34DA6A3CE929D0E0E4736", "é"] {
+            assert!(wrong.parse::<TraceId>().is_err(), "{wrong}");
+        }
     }
 }

@@ -8,17 +8,20 @@ mod baggage;
 pub(crate) mod bridge;
 pub(crate) mod doors;
 mod error;
+pub(crate) mod hex;
 mod id;
 mod scope;
 pub(crate) mod stack;
 mod trace_context;
 mod trace_state;
+mod traceparent;
 
 pub use baggage::Baggage;
 pub use error::SetParentError;
-pub use id::{IdGenerator, RandomIds, SpanId, TraceFlags, TraceId};
+pub use id::{IdGenerator, InvalidId, RandomIds, SpanId, TraceFlags, TraceId};
 pub use scope::{
     FutureExt, WithTraceContext, current, in_current_trace_context, scope, sync_scope,
 };
 pub use trace_context::TraceContext;
-pub use trace_state::TraceState;
+pub use trace_state::{InvalidTraceState, TraceState};
+pub use traceparent::{InvalidTraceparent, Traceparent};

@@ -89,6 +89,40 @@ fn exporters() {
 }
 
 #[test]
+fn propagators() {
+    // PROP-2, ENV-2, ENV-6
+    const V: &str = "OTEL_PROPAGATORS";
+    check(
+        |c| format!("{:?}", c.propagators),
+        &[
+            (&[], "None", &[]),
+            (&[(V, "tracecontext")], "Some([TraceContext])", &[]),
+            (
+                &[(V, "tracecontext,baggage")],
+                "Some([TraceContext, Baggage])",
+                &[],
+            ),
+            (
+                &[(V, " b3 ,B3Multi, JAEGER,xray,,")],
+                "Some([B3, B3Multi, Jaeger, XRay])",
+                &[],
+            ),
+            (&[(V, "b3,b3,B3")], "Some([B3])", &[]),
+            (&[(V, "none")], "Some([])", &[]),
+            (&[(V, "None,")], "Some([])", &[]),
+            (&[(V, "none,b3")], "Some([B3])", &[V]),
+            (&[(V, "ottrace")], "None", &[V]),
+            (&[(V, "ottrace,none")], "Some([])", &[V]),
+            (&[(V, "ottrace,b3,nobody")], "Some([B3])", &[V]),
+            (&[(V, ",,")], "None", &[]),
+        ],
+    );
+    let config = read(&[(V, "b3,OTtrace")]);
+    let warning = config.warnings[0].to_string();
+    assert!(warning.contains("\"OTtrace\" is not"), "{warning}");
+}
+
+#[test]
 fn protocols_and_compressions() {
     // ENV-6; SPEC §1 PROTOCOL, COMPRESSION
     const S: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";

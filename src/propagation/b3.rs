@@ -1,0 +1,146 @@
+//! B3, Zipkin's format: one header or several.
+
+use super::header::{B3, B3_FLAGS, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID};
+use super::{Extractor, Injector, Propagator, adopt};
+use crate::context::{TraceContext, TraceFlags, hex};
+
+/// Zipkin's B3 (B3-1, B3-2): `b3` and `b3multi` in `OTEL_PROPAGATORS`.
+///
+/// Either reads both: the one header first, then the many. An id of 64 bits becomes one of 128, with
+/// zeros before it. The debug flag is kept ([`TraceFlags::DEBUG`]) and means sampled. A caller that
+/// leaves the decision open counts as not sampled, as in other OpenTelemetry libraries; `b3: 0`
+/// alone names no trace, so nothing is taken from it. The parent's id is checked, and never sent.
+///
+/// ```
+/// use tracing_otlp::TraceContext;
+/// use tracing_otlp::propagation::{B3Propagator, Propagator as _};
+///
+/// let text = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-d";
+/// let incoming = vec![("b3".to_owned(), text.to_owned())];
+/// let caller = B3Propagator::single().extract(TraceContext::default(), &incoming);
+/// assert!(caller.is_sampled() && caller.flags().is_debug());
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct B3Propagator {
+    is_multi: bool,
+}
+
+impl B3Propagator {
+    /// Sends the one header `b3`: the default (B3-2).
+    pub const fn single() -> Self {
+        Self { is_multi: false }
+    }
+
+    /// Sends `X-B3-TraceId`, `X-B3-SpanId`, and `X-B3-Sampled` or `X-B3-Flags`.
+    pub const fn multi() -> Self {
+        Self { is_multi: true }
+    }
+}
+
+impl Propagator for B3Propagator {
+    fn inject(&self, cx: &TraceContext, carrier: &mut dyn Injector) {
+        if !cx.is_valid() {
+            return;
+        }
+        let sampled = match cx.flags() {
+            flags if flags.is_debug() => b'd',
+            flags if flags.is_sampled() => b'1',
+            _ => b'0',
+        };
+        let mut text = *b"________________________________-________________-_";
+        hex::encode(&cx.trace_id().to_bytes(), &mut text[..32]);
+        hex::encode(&cx.span_id().to_bytes(), &mut text[33..49]);
+        text[50] = sampled;
+        let text = std::str::from_utf8(&text).unwrap_or_default();
+        if !self.is_multi {
+            return carrier.set(B3, text);
+        }
+        carrier.set(B3_TRACE_ID, &text[..32]);
+        carrier.set(B3_SPAN_ID, &text[33..49]);
+        if sampled == b'd' {
+            // Debug implies sampled, which is then not said.
+            carrier.remove(B3_SAMPLED);
+            carrier.set(B3_FLAGS, "1");
+        } else {
+            carrier.remove(B3_FLAGS);
+            carrier.set(B3_SAMPLED, &text[50..]);
+        }
+    }
+
+    fn extract(&self, parent: TraceContext, carrier: &dyn Extractor) -> TraceContext {
+        match carrier.get(B3).map(trim) {
+            // A whole answer: do not sample what has no name.
+            Some("0") => return parent,
+            Some(text) => {
+                if let Some((trace_id, span_id, flags)) = single(text) {
+                    return adopt(parent, trace_id, span_id, flags).unwrap_or_else(|p| p);
+                }
+            }
+            None => {}
+        }
+        match multi(carrier) {
+            Some((trace_id, span_id, flags)) => {
+                adopt(parent, trace_id, span_id, flags).unwrap_or_else(|p| p)
+            }
+            None => parent,
+        }
+    }
+
+    fn fields(&self) -> Vec<&'static str> {
+        if self.is_multi {
+            vec![B3_TRACE_ID, B3_SPAN_ID, B3_SAMPLED, B3_FLAGS]
+        } else {
+            vec![B3]
+        }
+    }
+}
+
+type Ids = ([u8; 16], [u8; 8], TraceFlags);
+
+fn single(text: &str) -> Option<Ids> {
+    let mut parts = text.split('-');
+    let ids = (trace_id(parts.next()?)?, span_id(parts.next()?)?);
+    let flags = match parts.next() {
+        None | Some("0") => TraceFlags::default(),
+        Some("1") => TraceFlags::SAMPLED,
+        Some("d") => TraceFlags::DEBUG,
+        Some(_) => return None,
+    };
+    if let Some(parent) = parts.next() {
+        span_id(parent)?;
+    }
+    parts.next().is_none().then_some((ids.0, ids.1, flags))
+}
+
+fn multi(carrier: &dyn Extractor) -> Option<Ids> {
+    let get = |key| carrier.get(key).map(trim);
+    let ids = (trace_id(get(B3_TRACE_ID)?)?, span_id(get(B3_SPAN_ID)?)?);
+    let sampled = match get(B3_SAMPLED) {
+        // Tracers older than the format say it in words.
+        Some("1" | "true") => TraceFlags::SAMPLED,
+        None | Some("0" | "false") => TraceFlags::default(),
+        Some(_) => return None,
+    };
+    let flags = match get(B3_FLAGS) {
+        Some("1") => TraceFlags::DEBUG,
+        _ => sampled,
+    };
+    Some((ids.0, ids.1, flags))
+}
+
+/// 32 digits, or 16 that stand for the right half (B3-1).
+fn trace_id(text: &str) -> Option<[u8; 16]> {
+    if text.len() == 32 {
+        return hex::decode(text.as_bytes());
+    }
+    let half = span_id(text)?;
+    Some(u128::from(u64::from_be_bytes(half)).to_be_bytes())
+}
+
+fn span_id(text: &str) -> Option<[u8; 8]> {
+    hex::decode(text.as_bytes())
+}
+
+fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
+}

@@ -1,0 +1,203 @@
+//! [`Extractor`] and [`Injector`]: what a request is to a propagator.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
+
+use http::header::{GetAll, ValueIter};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::header;
+
+/// Reads the names and values that came with a request (PROP-1).
+///
+/// The implementations here ignore the case of names, as HTTP does.
+///
+/// ```
+/// use tracing_otlp::propagation::Extractor;
+///
+/// let carrier = vec![("Baggage".to_owned(), "a=1".to_owned())];
+/// assert_eq!(carrier.get("baggage"), Some("a=1"));
+/// assert_eq!(carrier.get_all("baggage").count(), 1);
+/// ```
+pub trait Extractor {
+    /// The first value of a name.
+    fn get(&self, key: &str) -> Option<&str>;
+
+    /// All values of a name, in their order. By default the one that [`get`](Self::get) gives.
+    fn get_all(&self, key: &str) -> Values<'_> {
+        Values::from(self.get(key))
+    }
+
+    /// All names.
+    fn keys(&self) -> Vec<&str>;
+}
+
+/// Writes names and values into a request (PROP-1).
+pub trait Injector {
+    /// Sets a name to one value, in place of all it had. What the carrier can't hold is left out.
+    fn set(&mut self, key: &str, value: &str);
+
+    /// Takes a name out: what came with another request must not be passed on with this one. By
+    /// default nothing happens, for carriers that begin empty.
+    fn remove(&mut self, key: &str) {
+        let _ = key;
+    }
+}
+
+/// The values of one name, in their order: what [`Extractor::get_all`] gives.
+///
+/// ```
+/// use tracing_otlp::propagation::Values;
+///
+/// assert_eq!(Values::from(Some("a")).collect::<Vec<_>>(), ["a"]);
+/// assert_eq!(Values::from(vec!["a", "b"]).collect::<Vec<_>>(), ["a", "b"]);
+/// ```
+#[derive(Debug)]
+pub struct Values<'a>(Source<'a>);
+
+#[derive(Debug)]
+enum Source<'a> {
+    One(std::option::IntoIter<&'a str>),
+    Many(std::vec::IntoIter<&'a str>),
+    Headers(ValueIter<'a, HeaderValue>),
+}
+
+impl<'a> From<Option<&'a str>> for Values<'a> {
+    fn from(value: Option<&'a str>) -> Self {
+        Self(Source::One(value.into_iter()))
+    }
+}
+
+impl<'a> From<Vec<&'a str>> for Values<'a> {
+    fn from(values: Vec<&'a str>) -> Self {
+        Self(Source::Many(values.into_iter()))
+    }
+}
+
+impl<'a> From<GetAll<'a, HeaderValue>> for Values<'a> {
+    fn from(values: GetAll<'a, HeaderValue>) -> Self {
+        Self(Source::Headers(values.iter()))
+    }
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        match &mut self.0 {
+            Source::One(values) => values.next(),
+            Source::Many(values) => values.next(),
+            Source::Headers(values) => values.next().map(text),
+        }
+    }
+}
+
+/// A value that is no text reads as one that no format accepts: it is there, and it is wrong.
+fn text(value: &HeaderValue) -> &str {
+    std::str::from_utf8(value.as_bytes()).unwrap_or("\u{fffd}")
+}
+
+impl Extractor for HeaderMap {
+    fn get(&self, key: &str) -> Option<&str> {
+        // A known name is found without being read first.
+        let value = match header::known(key) {
+            Some(name) => HeaderMap::get(self, name),
+            None => HeaderMap::get(self, key),
+        };
+        value.map(text)
+    }
+
+    fn get_all(&self, key: &str) -> Values<'_> {
+        match header::known(key) {
+            Some(name) => HeaderMap::get_all(self, name).into(),
+            None => HeaderMap::get_all(self, key).into(),
+        }
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        HeaderMap::keys(self).map(HeaderName::as_str).collect()
+    }
+}
+
+impl Injector for HeaderMap {
+    /// Nothing happens where HTTP can't write the name or the value.
+    fn set(&mut self, key: &str, value: &str) {
+        let name = match header::known(key) {
+            Some(name) => Some(name.clone()),
+            None => HeaderName::from_bytes(key.as_bytes()).ok(),
+        };
+        if let (Some(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+            // A map that is full of other headers stays as it is.
+            let _ = self.try_insert(name, value);
+        }
+    }
+
+    fn remove(&mut self, key: &str) {
+        match header::known(key) {
+            Some(name) => HeaderMap::remove(self, name),
+            None => HeaderMap::remove(self, key),
+        };
+    }
+}
+
+macro_rules! map {
+    ($map:ty $(, $hasher:ident)?) => {
+        impl$(<$hasher: BuildHasher>)? Extractor for $map {
+            fn get(&self, key: &str) -> Option<&str> {
+                let exact = <$map>::get(self, key);
+                exact.map(String::as_str).or_else(|| self.get_all(key).next())
+            }
+
+            fn get_all(&self, key: &str) -> Values<'_> {
+                let with_key = self.iter().filter(|(k, _)| k.eq_ignore_ascii_case(key));
+                with_key.map(|(_, v)| v.as_str()).collect::<Vec<_>>().into()
+            }
+
+            fn keys(&self) -> Vec<&str> {
+                <$map>::keys(self).map(String::as_str).collect()
+            }
+        }
+
+        impl$(<$hasher: BuildHasher>)? Injector for $map {
+            fn set(&mut self, key: &str, value: &str) {
+                Injector::remove(self, key);
+                self.insert(key.to_owned(), value.to_owned());
+            }
+
+            fn remove(&mut self, key: &str) {
+                self.retain(|k, _| !k.eq_ignore_ascii_case(key));
+            }
+        }
+    };
+}
+
+map!(HashMap<String, String, S>, S);
+map!(BTreeMap<String, String>);
+
+impl Extractor for Vec<(String, String)> {
+    fn get(&self, key: &str) -> Option<&str> {
+        let mut all = self.iter();
+        let found = all.find(|(k, _)| k.eq_ignore_ascii_case(key))?;
+        Some(&found.1)
+    }
+
+    fn get_all(&self, key: &str) -> Values<'_> {
+        let with_key = self.iter().filter(|(k, _)| k.eq_ignore_ascii_case(key));
+        with_key.map(|(_, v)| v.as_str()).collect::<Vec<_>>().into()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.iter().map(|(key, _)| key.as_str()).collect()
+    }
+}
+
+impl Injector for Vec<(String, String)> {
+    fn set(&mut self, key: &str, value: &str) {
+        Injector::remove(self, key);
+        self.push((key.to_owned(), value.to_owned()));
+    }
+
+    fn remove(&mut self, key: &str) {
+        self.retain(|(k, _)| !k.eq_ignore_ascii_case(key));
+    }
+}

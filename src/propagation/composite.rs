@@ -1,0 +1,96 @@
+//! Several formats at once, and those that settings name.
+
+use std::fmt;
+
+use super::{
+    B3Propagator, BaggagePropagator, Extractor, Injector, JaegerPropagator, Propagator,
+    TraceContextPropagator, XRayPropagator,
+};
+use crate::config::{OtlpConfig, PropagatorKind};
+use crate::context::TraceContext;
+
+/// Several propagators, one after another (PROP-2): all write, and of those that find a context the
+/// last one counts. Without any, nothing travels.
+///
+/// ```
+/// use tracing_otlp::PropagatorKind;
+/// use tracing_otlp::propagation::{B3Propagator, CompositePropagator, Propagator as _};
+///
+/// let both = CompositePropagator::of(&[PropagatorKind::TraceContext, PropagatorKind::Baggage])
+///     .with(B3Propagator::multi());
+/// assert_eq!(both.fields()[..3], ["traceparent", "tracestate", "baggage"]);
+/// ```
+#[derive(Default)]
+pub struct CompositePropagator(Vec<Box<dyn Propagator>>);
+
+impl CompositePropagator {
+    /// Without any: nothing is written or read. `none` in `OTEL_PROPAGATORS`.
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// These, in their order.
+    pub fn of(kinds: &[PropagatorKind]) -> Self {
+        Self(kinds.iter().copied().map(propagator).collect())
+    }
+
+    /// Those that `OTEL_PROPAGATORS` names; by default W3C's trace context and baggage.
+    ///
+    /// What the variable says amiss is in the [`warnings`](OtlpConfig::warnings) of
+    /// [`OtlpConfig::from_env`], which a pipeline tells of by itself.
+    pub fn from_env() -> Self {
+        match OtlpConfig::from_env().propagators {
+            Some(kinds) => Self::of(&kinds),
+            None => Self::of(PropagatorKind::DEFAULT),
+        }
+    }
+
+    /// With one more, the last.
+    #[must_use]
+    pub fn with(mut self, propagator: impl Propagator) -> Self {
+        self.0.push(Box::new(propagator));
+        self
+    }
+}
+
+impl Propagator for CompositePropagator {
+    fn inject(&self, cx: &TraceContext, carrier: &mut dyn Injector) {
+        for propagator in &self.0 {
+            propagator.inject(cx, carrier);
+        }
+    }
+
+    fn extract(&self, parent: TraceContext, carrier: &dyn Extractor) -> TraceContext {
+        let all = self.0.iter();
+        all.fold(parent, |cx, propagator| propagator.extract(cx, carrier))
+    }
+
+    fn fields(&self) -> Vec<&'static str> {
+        let mut fields = Vec::new();
+        for field in self.0.iter().flat_map(|propagator| propagator.fields()) {
+            if !fields.contains(&field) {
+                fields.push(field);
+            }
+        }
+        fields
+    }
+}
+
+impl fmt::Debug for CompositePropagator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CompositePropagator")
+            .field(&self.fields())
+            .finish()
+    }
+}
+
+fn propagator(kind: PropagatorKind) -> Box<dyn Propagator> {
+    match kind {
+        PropagatorKind::TraceContext => Box::new(TraceContextPropagator),
+        PropagatorKind::Baggage => Box::new(BaggagePropagator),
+        PropagatorKind::B3 => Box::new(B3Propagator::single()),
+        PropagatorKind::B3Multi => Box::new(B3Propagator::multi()),
+        PropagatorKind::Jaeger => Box::new(JaegerPropagator),
+        PropagatorKind::XRay => Box::new(XRayPropagator),
+    }
+}

@@ -1,0 +1,117 @@
+//! Jaeger's own format, deprecated: `uber-trace-id` and `uberctx-*`.
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+use super::header::UBER_TRACE_ID;
+use super::{Extractor, Injector, Propagator, adopt};
+use crate::context::{Baggage, TraceContext, TraceFlags};
+
+/// Jaeger's `uber-trace-id`, and its baggage in `uberctx-*` (JAE-1): `jaeger` in `OTEL_PROPAGATORS`.
+/// Deprecated by OpenTelemetry: Jaeger's clients understand W3C's headers since 2022.
+///
+/// Ids may be shorter than they are elsewhere: zeros in front may be missing. The debug flag is kept
+/// ([`TraceFlags::DEBUG`]) and means sampled. Names of baggage are in lower case where the carrier is
+/// HTTP. What a request brings is added to the baggage there is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct JaegerPropagator;
+
+impl Propagator for JaegerPropagator {
+    fn inject(&self, cx: &TraceContext, carrier: &mut dyn Injector) {
+        if cx.is_valid() {
+            let flags = match cx.flags() {
+                flags if flags.is_debug() => SAMPLED | DEBUG,
+                flags => u8::from(flags.is_sampled()),
+            };
+            let (trace, span) = (cx.trace_id(), cx.span_id());
+            carrier.set(UBER_TRACE_ID, &format!("{trace}:{span}:0:{flags:x}"));
+        }
+        // What a header can't hold, W3C's can't either; nor does this one hold more.
+        let sent = Baggage::parse(&cx.baggage().to_header());
+        for (name, value, _) in sent.iter() {
+            let value = utf8_percent_encode(value, NO_VALUE).to_string();
+            carrier.set(&format!("{BAGGAGE_PREFIX}{name}"), &value);
+        }
+    }
+
+    fn extract(&self, parent: TraceContext, carrier: &dyn Extractor) -> TraceContext {
+        let baggage = baggage(parent.baggage(), carrier);
+        let parent = parent.with_baggage(baggage);
+        match carrier.get(UBER_TRACE_ID).and_then(parse) {
+            Some((trace_id, span_id, flags)) => {
+                adopt(parent, trace_id, span_id, flags).unwrap_or_else(|p| p)
+            }
+            None => parent,
+        }
+    }
+
+    fn fields(&self) -> Vec<&'static str> {
+        vec![UBER_TRACE_ID]
+    }
+}
+
+const BAGGAGE_PREFIX: &str = "uberctx-";
+
+const SAMPLED: u8 = 1;
+const DEBUG: u8 = 2;
+
+const NO_VALUE: &AsciiSet = &CONTROLS.add(b'%').add(b' ').add(b',').add(b';');
+
+fn parse(text: &str) -> Option<([u8; 16], [u8; 8], TraceFlags)> {
+    let text = text.trim_matches([' ', '\t']);
+    if text.contains('%') {
+        let decoded = text.replace("%3A", ":").replace("%3a", ":");
+        return parse_plain(&decoded);
+    }
+    parse_plain(text)
+}
+
+fn parse_plain(text: &str) -> Option<([u8; 16], [u8; 8], TraceFlags)> {
+    let mut parts = text.split(':');
+    let trace_id = number(parts.next()?, 32)?.to_be_bytes();
+    let span_id = u64::try_from(number(parts.next()?, 16)?).ok()?;
+    number(parts.next()?, 16)?;
+    let bits = number(parts.next()?, 2)? as u8;
+    if parts.next().is_some() {
+        return None;
+    }
+    let flags = match bits {
+        bits if bits & DEBUG != 0 => TraceFlags::DEBUG,
+        bits if bits & SAMPLED != 0 => TraceFlags::SAMPLED,
+        _ => TraceFlags::default(),
+    };
+    Some((trace_id, span_id.to_be_bytes(), flags))
+}
+
+/// Up to so many hexadecimal digits, in any case.
+fn number(text: &str, digits: usize) -> Option<u128> {
+    let is_number =
+        (1..=digits).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    is_number
+        .then(|| u128::from_str_radix(text, 16).ok())
+        .flatten()
+}
+
+/// What there was and what came, as far as there is room.
+fn baggage(old: &Baggage, carrier: &dyn Extractor) -> Baggage {
+    let mut all = old.clone();
+    let mut bytes = 0;
+    for key in carrier.keys() {
+        let Some((prefix, name)) = key.split_at_checked(BAGGAGE_PREFIX.len()) else {
+            continue;
+        };
+        if name.is_empty() || !prefix.eq_ignore_ascii_case(BAGGAGE_PREFIX) {
+            continue;
+        }
+        // What is not ASCII should have been encoded.
+        let Some(value) = carrier.get(key).filter(|value| value.is_ascii()) else {
+            continue;
+        };
+        let length = name.len() + value.len() + 1;
+        if all.len() >= Baggage::MAX_MEMBERS || bytes + length > Baggage::MAX_BYTES {
+            continue;
+        }
+        bytes += length;
+        all = all.with(name, &percent_decode_str(value).decode_utf8_lossy());
+    }
+    all
+}

@@ -1,0 +1,46 @@
+//! W3C Trace Context: `traceparent` and `tracestate`.
+
+use super::header::{TRACEPARENT, TRACESTATE};
+use super::{Extractor, Injector, Propagator};
+use crate::context::{TraceContext, TraceState};
+
+/// W3C's `traceparent` and `tracestate` (W3C-1…8): `tracecontext` in `OTEL_PROPAGATORS`.
+///
+/// A `traceparent` that breaks the format, or that is there twice, counts as not there, and
+/// `tracestate` with it. A `tracestate` that breaks the format is discarded whole, and `traceparent`
+/// counts (W3C-3, W3C-5).
+///
+/// With a context that has no trace state, `tracestate` is [removed](Injector::remove): one that came
+/// with another request belongs to another trace.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TraceContextPropagator;
+
+impl Propagator for TraceContextPropagator {
+    fn inject(&self, cx: &TraceContext, carrier: &mut dyn Injector) {
+        if !cx.is_valid() {
+            return;
+        }
+        carrier.set(TRACEPARENT, &cx.to_traceparent());
+        match cx.trace_state() {
+            state if state.is_empty() => carrier.remove(TRACESTATE),
+            state => carrier.set(TRACESTATE, state.as_str()),
+        }
+    }
+
+    fn extract(&self, parent: TraceContext, carrier: &dyn Extractor) -> TraceContext {
+        let mut values = carrier.get_all(TRACEPARENT);
+        let (Some(text), None) = (values.next(), values.next()) else {
+            return parent;
+        };
+        let Ok(cx) = TraceContext::from_traceparent(text) else {
+            return parent;
+        };
+        let state = TraceState::join(carrier.get_all(TRACESTATE)).unwrap_or_default();
+        cx.with_trace_state(state)
+            .with_baggage(parent.baggage().clone())
+    }
+
+    fn fields(&self) -> Vec<&'static str> {
+        vec![TRACEPARENT, TRACESTATE]
+    }
+}
