@@ -68,6 +68,8 @@
 //!   trace ids on the lines of a log.
 //! - `testing`: [`testing::Collector`](https://docs.rs/tracing-otlp/latest/tracing_otlp/testing/), an OTLP
 //!   collector inside the process.
+//! - `opentelemetry`: [`otel`](https://docs.rs/tracing-otlp/latest/tracing_otlp/otel/), spans of the
+//!   OpenTelemetry API in this pipeline, and the extension trait of `tracing-opentelemetry`.
 //! - `full`: all of them.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Under loom only the concurrent core compiles, so most of what it has is not used.
@@ -105,6 +107,9 @@ mod init;
 mod layer;
 #[cfg(not(tracing_otlp_loom))]
 mod live;
+#[cfg(all(feature = "opentelemetry", not(tracing_otlp_loom)))]
+#[cfg_attr(docsrs, doc(cfg(feature = "opentelemetry")))]
+pub mod otel;
 mod pool;
 mod processor;
 #[cfg(not(tracing_otlp_loom))]

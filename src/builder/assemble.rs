@@ -32,8 +32,8 @@ pub(super) struct Parts {
     pub(super) exporter: Option<Start>,
     pub(super) sampler: Option<Box<dyn Sampler>>,
     pub(super) store: Option<ConfigStore>,
-    /// The other API that follows the spans entered.
-    pub(super) bridge: Option<&'static dyn Bridge>,
+    /// Whether `opentelemetry::Context` follows the spans entered.
+    pub(super) activates: bool,
     pub(super) propagator: Option<Box<dyn Propagator>>,
     pub(super) ids: Option<Box<dyn IdGenerator>>,
 }
@@ -76,6 +76,7 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         Some(ids) => Ids::Generator(ids),
         None => Ids::Random,
     };
+    let bridge = parts.activates.then(bridge).flatten();
     let settings = |fate| {
         // A value as large as the whole budget could never be kept.
         let max_value = config.batch.max_memory;
@@ -84,7 +85,7 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
             &config.limits,
             max_value,
             fate,
-            parts.bridge,
+            bridge,
         )
     };
     // An exporter given in code is meant; only the variable for all of OpenTelemetry is above it.
@@ -149,6 +150,14 @@ fn with_held(stats: StatsSource, tail: Option<&TailSampler>) -> StatsSource {
         stats(reading);
         reading.held = held.used() as u64;
     })
+}
+
+/// The other API whose context follows ours.
+fn bridge() -> Option<&'static dyn Bridge> {
+    #[cfg(feature = "opentelemetry")]
+    return Some(crate::otel::activation());
+    #[cfg(not(feature = "opentelemetry"))]
+    None
 }
 
 /// A store with the sampler that the settings name.

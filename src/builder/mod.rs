@@ -150,6 +150,19 @@ impl OtlpBuilder {
         self
     }
 
+    /// While a span is entered, or a [scope](crate::context::scope) open, `opentelemetry::Context` has
+    /// it as its active span, and a span of that API that is made current is a parent of `tracing`
+    /// spans. Default off: entering a span then costs about twice as much as without (`benches/README.md`),
+    /// and nothing where it is off.
+    ///
+    /// Where one pipeline of the process has it on, scopes are shown for all.
+    #[cfg(feature = "opentelemetry")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "opentelemetry")))]
+    pub fn with_context_activation(mut self, on: bool) -> Self {
+        self.parts.activates = on;
+        self
+    }
+
     /// Who makes the ids of traces and spans (TR-4). Default: random ones.
     pub fn with_id_generator(mut self, ids: impl IdGenerator) -> Self {
         self.parts.ids = Some(Box::new(ids));

@@ -130,6 +130,30 @@ pub(super) fn context(layer: u32, span: u64) -> Option<TraceContext> {
     door.spans.context(span)
 }
 
+/// Calls `f` with a layer.
+#[cfg(feature = "opentelemetry")]
+pub(crate) fn with(layer: u32, f: impl FnOnce(&dyn Spans)) {
+    let doors = DOORS.load();
+    let mut doors = doors.as_deref().into_iter().flatten();
+    if let Some(door) = doors.find(|door| door.layer == layer) {
+        f(&*door.spans);
+    }
+}
+
+/// The first layer that has this span of a registry open, and the span's context.
+#[cfg(feature = "opentelemetry")]
+pub(crate) fn find(registry: usize, span: u64) -> Option<(u32, TraceContext)> {
+    let doors = DOORS.load();
+    let mut doors = doors.as_deref().into_iter().flatten();
+    doors.find_map(|door| {
+        let told = door.registry.load(Ordering::Relaxed);
+        let context = || door.spans.context(span);
+        (told == registry || told == UNKNOWN)
+            .then(context)?
+            .map(|cx| (door.layer, cx))
+    })
+}
+
 /// The context of a span of whichever registry, for those who are told none.
 #[cfg(feature = "fmt")]
 pub(crate) fn context_anywhere(span: u64, metadata: &Metadata<'_>) -> Option<TraceContext> {

@@ -193,8 +193,10 @@ fn scope(stack: &Stack, entry: Entry) -> Option<TraceContext> {
 /// The context of what is current on this thread, of whichever layer; one without a trace where
 /// nothing is.
 pub(super) fn context() -> TraceContext {
-    if let Some(context) = bridge::get().and_then(bridge::Bridge::current) {
-        return context;
+    // It is told of all that is entered and opened, so it knows the innermost.
+    let elsewhere = bridge::get().and_then(bridge::Bridge::current);
+    if let Some(context) = elsewhere.as_ref().filter(|context| context.is_valid()) {
+        return context.clone();
     }
     let found = STACK.try_with(|s| {
         let stack = s.borrow();
@@ -213,7 +215,7 @@ pub(super) fn context() -> TraceContext {
             // A span that is not recorded, not even as unsampled, stands for what is around it.
             entries = below;
         }
-        TraceContext::default()
+        elsewhere.unwrap_or_default()
     });
     found.unwrap_or_default()
 }

@@ -54,6 +54,11 @@ impl FreeSpans {
         outlet.map_or_else(ScopeId::default, |o| o.register(name, version))
     }
 
+    /// Whether the other API's context follows the spans that are entered.
+    pub(crate) fn follows_context(&self) -> bool {
+        self.0.settings.bridge.is_some()
+    }
+
     /// Begins a span; returns its own context, and `false` if nothing that is said of it is kept.
     pub(crate) fn start(&self, new: &NewSpan<'_>) -> (TraceContext, bool) {
         let core = &*self.0;

@@ -48,7 +48,10 @@ impl OtlpLayer {
         let spans = &self.core.spans;
         let parent = if attributes.is_contextual() {
             if let Some(elsewhere) = self.core.settings.bridge.and_then(Bridge::current) {
-                return self.inherit_elsewhere(child, &elsewhere);
+                if elsewhere.is_valid() {
+                    return self.inherit_elsewhere(child, &elsewhere);
+                }
+                child.set_baggage(elsewhere.baggage());
             }
             let has_detail = self.core.config.watch().has_detail();
             // One that was too detailed is entered, but not there.
@@ -84,6 +87,7 @@ impl OtlpLayer {
     #[cold]
     fn inherit_elsewhere(&self, child: &mut Identity, parent: &TraceContext) -> Lineage {
         if self.core.inherit_local(child, parent) {
+            child.set_baggage(parent.baggage());
             Lineage::Local
         } else if child.continues(parent) {
             Lineage::Context

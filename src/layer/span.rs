@@ -162,6 +162,12 @@ impl Identity {
         self.extra.as_ref().map_or(NONE, |e| &e.baggage)
     }
 
+    pub(super) fn set_baggage(&mut self, baggage: &Baggage) {
+        if self.baggage() != baggage {
+            self.extra_mut().baggage = baggage.clone();
+        }
+    }
+
     fn extra_mut(&mut self) -> &mut Extra {
         Arc::make_mut(self.extra.get_or_insert_default())
     }
@@ -196,9 +202,7 @@ impl Identity {
 
     /// Becomes a child of what is elsewhere, or was; false, and a root, if that is no span.
     pub(crate) fn continues(&mut self, parent: &TraceContext) -> bool {
-        if self.baggage() != parent.baggage() {
-            self.extra_mut().baggage = parent.baggage().clone();
-        }
+        self.set_baggage(parent.baggage());
         if !parent.is_valid() {
             return false;
         }

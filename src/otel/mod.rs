@@ -1,0 +1,43 @@
+//! The door to the `opentelemetry` crates: for code that uses their API beside `tracing`, and for
+//! those who come from `tracing-opentelemetry`.
+//!
+//! - [`OpenTelemetrySpanExt`]: the extension trait that migrants know; a change of imports.
+//! - [`TracerProvider`]: libraries that are instrumented with the OpenTelemetry API get their spans into
+//!   this pipeline, into the same traces.
+//! - [`OtlpBuilder::with_context_activation`](crate::OtlpBuilder::with_context_activation): while a
+//!   `tracing` span is entered, `opentelemetry::Context::current()` has it as its active span. Opt-in: it
+//!   costs two allocations and more each time a span is entered.
+//! - `From` between our ids, flags, kinds, values and contexts and theirs.
+//!
+//! This module follows the minor versions of `opentelemetry`, which break; the rest of the crate's
+//! interface shows none of its types. What differs from `tracing-opentelemetry` is told in
+//! `docs/migrating-from-tracing-opentelemetry.md`.
+//!
+//! ```
+//! use opentelemetry::global;
+//! use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+//! use tracing_otlp::otel::TracerProvider;
+//! use tracing_subscriber::prelude::*;
+//!
+//! # fn main() -> Result<(), tracing_otlp::Error> {
+//! # let builder = tracing_otlp::builder().without_env();
+//! let (layer, _guard) = builder.with_context_activation(true).build()?;
+//! global::set_tracer_provider(TracerProvider::new(&layer));
+//! # let _ =
+//! tracing_subscriber::registry().with(layer)
+//! # ;
+//! // A library's span, in the trace of whatever `tracing` span is entered.
+//! global::tracer("some.library").in_span("query", |_cx| {});
+//! # Ok(()) }
+//! ```
+
+mod bridge;
+mod convert;
+mod span_ext;
+mod tracer;
+
+pub(crate) use self::bridge::activation;
+pub use self::convert::{from_context, to_context};
+pub use self::span_ext::{OpenTelemetrySpanExt, get_otel_context};
+pub use self::tracer::{Tracer, TracerProvider, TracerSpan};
+pub use crate::context::SetParentError;

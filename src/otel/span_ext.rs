@@ -1,0 +1,126 @@
+//! [`OpenTelemetrySpanExt`]: the trait of `tracing-opentelemetry`, by name and signature (SPEC §6d).
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use opentelemetry::trace::{SpanContext, Status};
+use opentelemetry::{Context, Key, KeyValue, Value};
+use tracing::{Dispatch, Span, span};
+
+use super::bridge;
+use super::convert::{from_context, key_values};
+use crate::context::{SetParentError, doors};
+use crate::layer::registry_of;
+use crate::span_ext::SpanExt as _;
+
+/// What `tracing-opentelemetry` calls by the same name: a migration is a change of imports. It works
+/// on the same spans as [`SpanExt`](crate::SpanExt), which needs no `opentelemetry`.
+///
+/// ```
+/// use opentelemetry::trace::{Status, TraceContextExt as _};
+/// use tracing_otlp::otel::OpenTelemetrySpanExt as _;
+///
+/// let span = tracing::info_span!("request");
+/// let _ = span.set_parent(opentelemetry::Context::current());
+/// span.set_attribute("http.route", "/users/{id}");
+/// span.set_status(Status::error("broken"));
+/// let trace_id = span.context().span().span_context().trace_id();
+/// ```
+pub trait OpenTelemetrySpanExt: sealed::Sealed {
+    /// Makes the active span of `cx` the parent, and takes its baggage over; see
+    /// [`SpanExt::set_parent`](crate::SpanExt::set_parent). Other values of the context are left.
+    ///
+    /// # Errors
+    ///
+    /// As there: once a child was made, where the span is not recorded, or was ended.
+    fn set_parent(&self, cx: Context) -> Result<(), SetParentError>;
+
+    /// Adds a link to another span.
+    fn add_link(&self, cx: SpanContext);
+
+    /// Adds a link with attributes of its own.
+    fn add_link_with_attributes(&self, cx: SpanContext, attributes: Vec<KeyValue>);
+
+    /// The current context with this span as its active span, which passes on what is said of it.
+    #[must_use]
+    fn context(&self) -> Context;
+
+    /// Sets an attribute, also one that is no field of the span.
+    fn set_attribute(&self, key: impl Into<Key>, value: impl Into<Value>)
+    where
+        Self: Sized;
+
+    /// Sets the status: `Ok` is final, an error gives way only to `Ok` (TR-7).
+    fn set_status(&self, status: Status);
+
+    /// Adds an event that happens now.
+    fn add_event(&self, name: impl Into<Cow<'static, str>>, attributes: Vec<KeyValue>)
+    where
+        Self: Sized;
+
+    /// Adds an event that happened at another time.
+    fn add_event_with_timestamp(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        timestamp: SystemTime,
+        attributes: Vec<KeyValue>,
+    ) where
+        Self: Sized;
+}
+
+impl OpenTelemetrySpanExt for Span {
+    fn set_parent(&self, cx: Context) -> Result<(), SetParentError> {
+        crate::SpanExt::set_parent(self, from_context(&cx))
+    }
+
+    fn add_link(&self, cx: SpanContext) {
+        crate::SpanExt::add_link(self, (&cx).into());
+    }
+
+    fn add_link_with_attributes(&self, cx: SpanContext, attributes: Vec<KeyValue>) {
+        let attributes = key_values(attributes);
+        crate::SpanExt::add_link_with_attributes(self, (&cx).into(), &attributes);
+    }
+
+    fn context(&self) -> Context {
+        let found = self.with_subscriber(|(id, dispatch)| get_otel_context(id, dispatch));
+        match found.flatten() {
+            Some(context) => context,
+            None => super::to_context(&self.trace_context()),
+        }
+    }
+
+    fn set_attribute(&self, key: impl Into<Key>, value: impl Into<Value>) {
+        self.set_attributes(&[KeyValue::new(key, value).into()]);
+    }
+
+    fn set_status(&self, status: Status) {
+        crate::SpanExt::set_status(self, status.into());
+    }
+
+    fn add_event(&self, name: impl Into<Cow<'static, str>>, attributes: Vec<KeyValue>) {
+        crate::SpanExt::add_event(self, &name.into(), &key_values(attributes));
+    }
+
+    fn add_event_with_timestamp(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        timestamp: SystemTime,
+        attributes: Vec<KeyValue>,
+    ) {
+        self.add_event_with_time(&name.into(), timestamp, &key_values(attributes));
+    }
+}
+
+/// The OpenTelemetry context of a span, for other layers: `None` where the span is not recorded in this
+/// subscriber.
+pub fn get_otel_context(id: &span::Id, dispatch: &Dispatch) -> Option<Context> {
+    let (layer, context) = doors::find(registry_of(dispatch), id.into_u64())?;
+    Some(bridge::active(layer, id.into_u64(), &context))
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for tracing::Span {}
+}

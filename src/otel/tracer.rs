@@ -1,0 +1,207 @@
+//! A tracer of the OpenTelemetry API whose spans enter this pipeline.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::SystemTime;
+
+use opentelemetry::trace::{self as otel, SpanBuilder, SpanContext, TraceContextExt as _};
+use opentelemetry::{Context, InstrumentationScope, KeyValue};
+
+use super::convert::{from_context, key_values};
+use crate::context::doors::Change;
+use crate::context::{self, TraceContext};
+use crate::layer::{FreeSpans, NewSpan, OtlpLayer};
+use crate::processor::ScopeId;
+
+/// Makes tracers for code that is instrumented with the OpenTelemetry API.
+///
+/// Their spans go through the same sampler, limits, tail decisions, queue and exporter as those of the
+/// layer it was made for, and are children and parents of `tracing` spans: with
+/// [context activation](crate::OtlpBuilder::with_context_activation) in whatever order the two APIs are
+/// nested; without, a span that is started outside of any OpenTelemetry span is a child of the current
+/// `tracing` span. It goes on working after the layer was dropped, until the pipeline is shut down.
+#[derive(Clone)]
+pub struct TracerProvider {
+    spans: FreeSpans,
+}
+
+impl TracerProvider {
+    /// For the pipeline of this layer.
+    pub fn new(layer: &OtlpLayer) -> Self {
+        Self {
+            spans: layer.free_spans(),
+        }
+    }
+}
+
+impl fmt::Debug for TracerProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TracerProvider").finish_non_exhaustive()
+    }
+}
+
+impl otel::TracerProvider for TracerProvider {
+    type Tracer = Tracer;
+
+    /// Attributes and schema URL of the scope are left out.
+    fn tracer_with_scope(&self, scope: InstrumentationScope) -> Tracer {
+        let version = scope.version().unwrap_or_default();
+        Tracer {
+            scope: self.spans.register_scope(scope.name(), version),
+            name: scope.name().to_owned().into(),
+            spans: self.spans.clone(),
+        }
+    }
+}
+
+/// Starts spans; from [`TracerProvider`].
+#[derive(Clone)]
+pub struct Tracer {
+    spans: FreeSpans,
+    scope: ScopeId,
+    name: std::sync::Arc<str>,
+}
+
+impl fmt::Debug for Tracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracer")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl otel::Tracer for Tracer {
+    type Span = TracerSpan;
+
+    fn build_with_context(&self, builder: SpanBuilder, parent_cx: &Context) -> TracerSpan {
+        let parent = if parent_cx.has_active_span() || self.spans.follows_context() {
+            from_context(parent_cx)
+        } else {
+            context::current()
+        };
+        let attributes = key_values(builder.attributes.into_iter().flatten());
+        let (context, is_recording) = self.spans.start(&NewSpan {
+            name: &builder.name,
+            kind: builder.span_kind.unwrap_or(otel::SpanKind::Internal).into(),
+            parent: &parent,
+            start: builder.start_time,
+            attributes: &attributes,
+            scope: self.scope,
+            target: &self.name,
+        });
+        let mut span = TracerSpan {
+            spans: self.spans.clone(),
+            span_context: (&context).into(),
+            context,
+            is_recording,
+        };
+        for event in builder.events.into_iter().flatten() {
+            otel::Span::add_event_with_timestamp(
+                &mut span,
+                event.name,
+                event.timestamp,
+                event.attributes,
+            );
+        }
+        for link in builder.links.into_iter().flatten() {
+            otel::Span::add_link(&mut span, link.span_context, link.attributes);
+        }
+        span
+    }
+}
+
+/// A span of the OpenTelemetry API in this pipeline; ends when it is dropped, if not before.
+pub struct TracerSpan {
+    spans: FreeSpans,
+    context: TraceContext,
+    span_context: SpanContext,
+    is_recording: bool,
+}
+
+impl fmt::Debug for TracerSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TracerSpan")
+            .field("context", &self.context)
+            .field("is_recording", &self.is_recording)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TracerSpan {
+    fn change(&self, change: &Change<'_>) {
+        if self.is_recording {
+            self.spans.change(&self.context, change);
+        }
+    }
+
+    fn finish(&mut self, at: Option<SystemTime>) {
+        if std::mem::take(&mut self.is_recording) {
+            self.spans.end(&self.context, at);
+        }
+    }
+}
+
+impl otel::Span for TracerSpan {
+    fn add_event<T>(&mut self, name: T, attributes: Vec<KeyValue>)
+    where
+        T: Into<Cow<'static, str>>,
+    {
+        self.change(&Change::Event {
+            name: &name.into(),
+            at: None,
+            attributes: &key_values(attributes),
+        });
+    }
+
+    fn add_event_with_timestamp<T>(&mut self, name: T, at: SystemTime, attributes: Vec<KeyValue>)
+    where
+        T: Into<Cow<'static, str>>,
+    {
+        self.change(&Change::Event {
+            name: &name.into(),
+            at: Some(at),
+            attributes: &key_values(attributes),
+        });
+    }
+
+    fn span_context(&self) -> &SpanContext {
+        &self.span_context
+    }
+
+    fn is_recording(&self) -> bool {
+        self.is_recording
+    }
+
+    fn set_attribute(&mut self, attribute: KeyValue) {
+        self.change(&Change::Attributes(&[attribute.into()]));
+    }
+
+    fn set_status(&mut self, status: otel::Status) {
+        self.change(&Change::Status(&status.into()));
+    }
+
+    fn update_name<T>(&mut self, name: T)
+    where
+        T: Into<Cow<'static, str>>,
+    {
+        self.change(&Change::Name(&name.into()));
+    }
+
+    fn add_link(&mut self, to: SpanContext, attributes: Vec<KeyValue>) {
+        self.change(&Change::Link(&(&to).into(), &key_values(attributes)));
+    }
+
+    fn end(&mut self) {
+        self.finish(None);
+    }
+
+    fn end_with_timestamp(&mut self, at: SystemTime) {
+        self.finish(Some(at));
+    }
+}
+
+impl Drop for TracerSpan {
+    fn drop(&mut self) {
+        self.finish(None);
+    }
+}
