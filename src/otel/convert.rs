@@ -113,9 +113,12 @@ pub fn from_context(context: &Context) -> TraceContext {
     TraceContext::from(span.span_context()).with_baggage(context.baggage().into())
 }
 
-/// The current OpenTelemetry context, with the given one's span and baggage.
+/// The current OpenTelemetry context, with the given one's span, if it has one, and its baggage.
 pub fn to_context(context: &TraceContext) -> Context {
-    let own = Context::current().with_remote_span_context(context.into());
+    let mut own = Context::current();
+    if context.is_valid() {
+        own = own.with_remote_span_context(context.into());
+    }
     with_baggage(own, context.baggage())
 }
 
