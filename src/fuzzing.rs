@@ -3,6 +3,10 @@
 //! Each function takes the fuzzer's bytes, does one thing that foreign input can reach, and
 //! asserts what must hold. opentelemetry-proto and prost are the second opinion.
 
+mod propagation;
+
+pub use propagation::propagation;
+
 use std::ffi::OsString;
 
 use opentelemetry_proto::tonic::common::v1::{self as common, any_value};

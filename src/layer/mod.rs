@@ -11,6 +11,7 @@ mod creation;
 mod event;
 mod fields;
 mod filters;
+#[cfg(feature = "opentelemetry")]
 mod free;
 mod late;
 mod open_spans;
@@ -36,6 +37,7 @@ use self::attributes::{Attributes as Row, Visited};
 use self::core::Core;
 use self::fields::Special;
 pub(crate) use self::filters::registry_of;
+#[cfg(feature = "opentelemetry")]
 pub(crate) use self::free::{FreeSpans, NewSpan};
 use self::open_spans::OpenSpans;
 pub(crate) use self::outlet::Outlet;

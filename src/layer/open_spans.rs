@@ -88,6 +88,7 @@ impl OpenSpans {
     }
 
     /// Counts a span that is not kept here.
+    #[cfg(feature = "opentelemetry")]
     pub(crate) fn count_unsampled(&self, id: u64) {
         self.bucket(id).started_unsampled += 1;
     }

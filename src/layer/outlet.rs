@@ -41,6 +41,7 @@ impl Outlet {
     }
 
     /// An instrumentation scope of this name.
+    #[cfg(feature = "opentelemetry")]
     pub(super) fn register(&self, name: &str, version: &str) -> ScopeId {
         self.processor
             .register_scope(encode(name, version, self.schema_url))

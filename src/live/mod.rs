@@ -52,9 +52,10 @@ impl Watch {
     const DETAIL: usize = 4;
 
     fn of<S: Sampler>(sampler: &S, has_detail: bool) -> Self {
-        let asks = usize::from(!is_default(sampler)) * Self::SAMPLER;
-        let for_children = usize::from(!sampler.follows_local_parent()) * Self::CHILDREN;
-        Self(asks | for_children | usize::from(has_detail) * Self::DETAIL)
+        let bit = |is_set, bit| if is_set { bit } else { 0 };
+        let asks = bit(!is_default(sampler), Self::SAMPLER);
+        let for_children = bit(!sampler.follows_local_parent(), Self::CHILDREN);
+        Self(asks | for_children | bit(has_detail, Self::DETAIL))
     }
 
     /// Whether the sampler has to be asked for roots and below remote parents. Else it is the

@@ -121,8 +121,8 @@ impl<P: Propagator + ?Sized> Propagator for Box<P> {
 
 /// The context that a header of another format than W3C's names, if it names one.
 ///
-/// Such headers know neither trace state nor the random flag. Where `parent` is the very span, as
-/// when a caller sends several formats, its own stay.
+/// Such headers know neither trace state nor the random flag, and not all know the debug flag. Where
+/// `parent` is the very span, as when a caller sends several formats, its own stay.
 fn adopt(
     parent: TraceContext,
     trace_id: [u8; 16],
@@ -135,8 +135,11 @@ fn adopt(
         return Err(parent);
     }
     if parent.trace_id() == trace_id && parent.span_id() == span_id {
-        let random = TraceFlags::from_bits(parent.flags().bits() & TraceFlags::RANDOM.bits());
-        return Ok(parent.with_flags(flags.with(random)).with_remote(true));
+        let mut flags = flags.with(parent.flags().without(TraceFlags::DEBUG));
+        if flags.is_sampled() && parent.flags().is_debug() {
+            flags = flags.with(TraceFlags::DEBUG);
+        }
+        return Ok(parent.with_flags(flags).with_remote(true));
     }
     Ok(TraceContext::new(trace_id, span_id, flags)
         .with_remote(true)

@@ -454,6 +454,17 @@ fn several_formats_of_one_span_lose_nothing_prop_2() {
         cx.trace_state()
     );
     assert_eq!(all.extract(TraceContext::default(), &map), cx);
+    // X-Ray knows no debug flag, and takes away none.
+    let debug = cx.clone().with_flags(flags.with(TraceFlags::DEBUG));
+    let mut debugged = HeaderMap::new();
+    all.inject(&debug, &mut debugged);
+    assert_eq!(all.extract(TraceContext::default(), &debugged), debug);
+    // A later word on sampling counts.
+    let mut sampled = HeaderMap::new();
+    TraceContextPropagator.inject(&debug, &mut sampled);
+    XRayPropagator.inject(&context(TraceFlags::default()), &mut sampled);
+    let read = all.extract(TraceContext::default(), &sampled);
+    assert_eq!(read.flags(), TraceFlags::RANDOM);
     // Of different spans, the last format that is read counts, and W3C's state is not its.
     map.insert(
         "b3",
