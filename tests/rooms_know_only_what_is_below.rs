@@ -63,7 +63,16 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("opentelemetry_proto", &["testing", "fuzzing.rs"]),
     ("prost", &["testing", "fuzzing.rs"]),
     ("flate2", &["export", "testing"]),
-    ("tokio", &["export", "guard.rs", "processor", "testing"]),
+    (
+        "tokio",
+        &[
+            "export",
+            "guard.rs",
+            "otel/exporter.rs",
+            "processor",
+            "testing",
+        ],
+    ),
     ("tokio_util", &["export", "processor", "testing"]),
     (
         "tracing_subscriber",

@@ -24,6 +24,12 @@ impl Batch {
         }
     }
 
+    /// The encoded fields of `ResourceSpans` other than `scope_spans`.
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn resource(&self) -> &[u8] {
+        &self.resource
+    }
+
     /// How many spans it holds.
     pub fn span_count(&self) -> usize {
         self.spans

@@ -7,6 +7,7 @@
 //! - [`OtlpBuilder::with_context_activation`](crate::OtlpBuilder::with_context_activation): while a
 //!   `tracing` span is entered, `opentelemetry::Context::current()` has it as its active span. Opt-in: it
 //!   costs two allocations and more each time a span is entered.
+//! - [`SpanExporterAdapter`]: any `SpanExporter` of `opentelemetry_sdk` at the end of this pipeline.
 //! - `From` between our ids, flags, kinds, values and contexts and theirs.
 //!
 //! This module follows the minor versions of `opentelemetry`, which break; the rest of the crate's
@@ -33,11 +34,14 @@
 
 mod bridge;
 mod convert;
+mod exporter;
+mod span_data;
 mod span_ext;
 mod tracer;
 
 pub(crate) use self::bridge::activation;
 pub use self::convert::{from_context, to_context};
+pub use self::exporter::SpanExporterAdapter;
 pub use self::span_ext::{OpenTelemetrySpanExt, get_otel_context};
 pub use self::tracer::{Tracer, TracerProvider, TracerSpan};
 pub use crate::context::SetParentError;

@@ -185,6 +185,35 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// The resource of a request, from the encoded fields of `ResourceSpans` other than `scope_spans`.
+#[cfg(feature = "opentelemetry")]
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Resource<'a> {
+    pub(crate) attributes: Attributes<'a>,
+    pub(crate) schema_url: &'a str,
+}
+
+#[cfg(feature = "opentelemetry")]
+impl<'a> Resource<'a> {
+    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let mut r = Self::default();
+        fields(bytes, |number, field| {
+            match number {
+                1 => fields(field.bytes()?, |number, field| {
+                    if number == 1 {
+                        r.attributes.push(key_value(field.bytes()?, 1)?);
+                    }
+                    Some(())
+                })?,
+                3 => r.schema_url = field.text()?,
+                _ => {}
+            }
+            Some(())
+        })?;
+        Some(r)
+    }
+}
+
 /// The value of the attribute with this key in a row of repeated fields of `Span`.
 pub(crate) fn attribute_value(row: &[u8], tag: u8, key: &str) -> Option<attribute::Value> {
     let at = find_attribute(row, tag, key.as_bytes())?;

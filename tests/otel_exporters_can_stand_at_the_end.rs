@@ -1,0 +1,196 @@
+//! Exporters of `opentelemetry_sdk` take this pipeline's spans, and none of them holds it up.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use opentelemetry::trace::{SpanKind, Status as OtelStatus};
+use opentelemetry::{Array, Value as OtelValue};
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData, SpanExporter};
+use tracing::{error, info, info_span};
+use tracing_otlp::otel::SpanExporterAdapter;
+use tracing_otlp::testing::Collector;
+use tracing_otlp::{DropReason, KeyValue, SpanExt as _, Stats, Status, TraceContext, Value};
+use tracing_subscriber::layer::SubscriberExt as _;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Records with an exporter of the SDK; the figures after a shutdown.
+fn record(adapter: SpanExporterAdapter<impl SpanExporter + 'static>, f: impl FnOnce()) -> Stats {
+    let builder = tracing_otlp::builder().without_env();
+    let (layer, guard) = builder
+        .with_service_name("shop")
+        .with_exporter(adapter)
+        .build()
+        .unwrap();
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), f);
+    let _ = guard.force_flush_blocking(LONG);
+    let stats = guard.stats();
+    assert_eq!(stats.unaccounted(), 0, "{stats}");
+    stats
+}
+
+/// Keeps what it is given, also the resource.
+#[derive(Debug, Clone, Default)]
+struct Keep {
+    spans: InMemorySpanExporter,
+    resource: Arc<Mutex<Option<Resource>>>,
+}
+
+impl SpanExporter for Keep {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.spans.export(batch).await
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        *self.resource.lock().unwrap() = Some(resource.clone());
+    }
+}
+
+#[test]
+fn everything_that_was_recorded_is_there() {
+    let keep = Keep::default();
+    let stats = record(SpanExporterAdapter::new(keep.clone()), || {
+        let span = info_span!(
+            "parent",
+            otel.kind = "client",
+            yes = true,
+            n = -7,
+            f = 1.5,
+            s = "x"
+        );
+        span.set_attribute("bytes", vec![1_u8, 255]);
+        span.set_attribute("list", vec![Value::from(1_i64), Value::from(2_i64)]);
+        span.set_attribute("mixed", vec![Value::from(1_i64), Value::from("two")]);
+        let remote = TraceContext::default()
+            .with_trace_state(tracing_otlp::TraceState::parse("a=1").unwrap())
+            .with_remote(true);
+        span.add_link_with_attributes(remote, &[KeyValue::new("why", "retry")]);
+        span.in_scope(|| {
+            info!(k = 1, "happened");
+            error!("broken");
+            info_span!("child").in_scope(|| {});
+        });
+        span.set_status(Status::error("it broke"));
+    });
+    assert_eq!(stats.delivered, 2);
+    let spans = keep.spans.get_finished_spans().unwrap();
+    let parent = spans.iter().find(|s| s.name == "parent").unwrap();
+    let child = spans.iter().find(|s| s.name == "child").unwrap();
+    assert_eq!(child.parent_span_id, parent.span_context.span_id());
+    assert!(!child.parent_span_is_remote);
+    assert_eq!(
+        child.span_context.trace_id(),
+        parent.span_context.trace_id()
+    );
+    assert!(parent.span_context.is_sampled() && !parent.span_context.is_remote());
+    assert_eq!(parent.span_kind, SpanKind::Client);
+    assert!(parent.start_time <= child.start_time && child.end_time <= parent.end_time);
+    assert_eq!(parent.status, OtelStatus::error("it broke"));
+    let value = |key: &str| {
+        let mut found = parent.attributes.iter().filter(|a| a.key.as_str() == key);
+        found.next().map(|a| a.value.clone())
+    };
+    assert_eq!(value("yes"), Some(true.into()));
+    assert_eq!(value("n"), Some((-7_i64).into()));
+    assert_eq!(value("f"), Some(1.5.into()));
+    assert_eq!(value("s"), Some("x".into()));
+    assert_eq!(value("bytes"), Some("01ff".into()));
+    assert_eq!(
+        value("list"),
+        Some(OtelValue::Array(Array::I64(vec![1, 2])))
+    );
+    let mixed = OtelValue::Array(Array::String(vec!["1".into(), "two".into()]));
+    assert_eq!(value("mixed"), Some(mixed));
+    let events: Vec<_> = parent.events.iter().map(|e| e.name.as_ref()).collect();
+    assert_eq!(events, ["happened", "broken"]);
+    let link = &parent.links.links[0];
+    assert!(link.span_context.is_remote());
+    assert_eq!(link.span_context.trace_state().get("a"), Some("1"));
+    assert_eq!(link.attributes.len(), 1);
+    assert_eq!(parent.instrumentation_scope.name(), "tracing-otlp");
+    let resource = keep.resource.lock().unwrap().clone().unwrap();
+    let name = resource.get(&"service.name".into());
+    assert_eq!(name, Some("shop".into()));
+    assert!(resource.schema_url().is_some());
+}
+
+#[test]
+fn the_exporter_of_opentelemetry_otlp_delivers() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let collector = Collector::start();
+    let exporter = {
+        let _entered = runtime.enter();
+        opentelemetry_otlp::SpanExporter::builder()
+            .with_tonic()
+            .with_endpoint(collector.grpc_endpoint())
+            .build()
+            .unwrap()
+    };
+    let stats = record(SpanExporterAdapter::new(exporter), || {
+        for i in 0..100 {
+            info_span!("span", i).in_scope(|| {});
+        }
+    });
+    assert_eq!((stats.delivered, stats.dropped_total()), (100, 0));
+    assert_eq!(collector.spans().len(), 100);
+}
+
+#[derive(Debug)]
+enum Bad {
+    Fails,
+    Hangs,
+    Panics,
+    PanicsWhenTold,
+}
+
+impl SpanExporter for Bad {
+    async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+        match self {
+            Self::Fails => Err(OTelSdkError::InternalFailure("no luck".into())),
+            Self::Hangs => pending().await,
+            Self::Panics | Self::PanicsWhenTold => panic!("on purpose"),
+        }
+    }
+
+    fn set_resource(&mut self, _: &Resource) {
+        assert!(!matches!(self, Self::PanicsWhenTold), "on purpose");
+    }
+}
+
+#[test]
+fn an_exporter_that_fails_is_counted_and_takes_nothing_down() {
+    let span = || info_span!("span").in_scope(|| {});
+    let stats = record(SpanExporterAdapter::new(Bad::Fails), span);
+    assert_eq!(stats.dropped(DropReason::Unconfirmed), 1, "{stats}");
+    assert!(stats.last_error.unwrap().1.contains("no luck"));
+    let hangs = SpanExporterAdapter::new(Bad::Hangs).with_timeout(Duration::from_millis(50));
+    let stats = record(hangs, span);
+    assert_eq!(stats.dropped(DropReason::Unconfirmed), 1, "{stats}");
+    for bad in [Bad::Panics, Bad::PanicsWhenTold] {
+        let stats = record(SpanExporterAdapter::new(bad), span);
+        assert_eq!(stats.dropped_total(), 1, "{stats}");
+    }
+}
+
+#[test]
+fn a_shutdown_keeps_its_deadline_whatever_the_exporter_does() {
+    let builder = tracing_otlp::builder().without_env();
+    let adapter = SpanExporterAdapter::new(Bad::Hangs);
+    let (layer, guard) = builder.with_exporter(adapter).build().unwrap();
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || drop(info_span!("span")));
+    let begun = Instant::now();
+    assert!(guard.shutdown_blocking(Duration::from_millis(200)).is_err());
+    assert!(begun.elapsed() < LONG);
+    assert_eq!(guard.stats().unaccounted(), 0);
+    assert_eq!(guard.stats().dropped_total(), 1);
+}
