@@ -267,8 +267,8 @@ const NO_OCTET: &AsciiSet = &CONTROLS
     .add(b'\\')
     .add(b'%');
 
-/// The same in metadata, which has a form of its own that is kept.
-const NO_METADATA: &AsciiSet = &CONTROLS.add(b',');
+/// The same in metadata, which has a form of its own that is kept. A header may hold a tab.
+const NO_METADATA: &AsciiSet = &CONTROLS.remove(b'\t').add(b',');
 
 #[cfg(test)]
 mod tests {
@@ -288,6 +288,7 @@ mod tests {
                 "\tk=v \t; \tprop ; p2 = x , k2=v2",
                 "k=v;prop ; p2 = x,k2=v2",
             ),
+            ("k=v;p\t=\tx;;", "k=v;p\t=\tx;;"),
             ("k=", "k="),
             ("k=v=w", "k=v=w"),
             ("k=%41%20b", "k=A%20b"),
