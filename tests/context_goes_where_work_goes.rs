@@ -99,6 +99,50 @@ fn an_unsampled_parent_is_followed_and_passed_on() {
 }
 
 #[test]
+fn what_came_with_a_request_goes_on_with_the_next_one() {
+    use std::collections::HashMap;
+    use tracing_otlp::propagation::{
+        B3Propagator, BaggagePropagator, CompositePropagator, Propagator as _,
+        TraceContextPropagator,
+    };
+    capture();
+    let formats = CompositePropagator::of([])
+        .with(B3Propagator::single())
+        .with(TraceContextPropagator)
+        .with(BaggagePropagator);
+    let mut request = HashMap::new();
+    for (key, value) in [
+        ("b3", "fe000000000000000000000000000001-00000000000000fe-d"),
+        (
+            "traceparent",
+            "00-fe000000000000000000000000000001-00000000000000fe-03",
+        ),
+        ("tracestate", "rojo=1,congo=2"),
+        ("baggage", "user=7;p=1"),
+    ] {
+        request.insert(key.to_owned(), value.to_owned());
+    }
+    let cx = formats.extract(TraceContext::default(), &request);
+    assert!(cx.is_remote() && cx.flags().is_debug());
+    let (sent, child) = context::sync_scope(cx.clone(), || {
+        let _server = info_span!("server").entered();
+        let client = info_span!("client").entered();
+        let mut next = HashMap::new();
+        formats.inject(&context::current(), &mut next);
+        (next, client.trace_context().span_id())
+    });
+    let trace = cx.trace_id();
+    assert_eq!(sent["b3"], format!("{trace}-{child}-d"));
+    assert_eq!(sent["traceparent"], format!("00-{trace}-{child}-03"));
+    assert_eq!(sent["tracestate"], "rojo=1,congo=2");
+    assert_eq!(sent["baggage"], "user=7;p=1");
+    let spans = spans_of(&cx);
+    assert_eq!(named(&spans, "client").trace_state, "rojo=1,congo=2");
+    // The debug flag is ours and theirs, not W3C's.
+    assert!(spans.iter().all(|span| span.flags & 0xff == 3));
+}
+
+#[test]
 fn scopes_nest_and_restore_also_in_panics() {
     let (a, b) = (remote(TraceFlags::SAMPLED), remote(TraceFlags::SAMPLED));
     context::sync_scope(a.clone(), || {

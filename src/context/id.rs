@@ -130,13 +130,11 @@ impl TraceFlags {
 
     /// All bits, for what keeps them in a byte of its own. Only [`bits`](Self::bits) may leave the
     /// process.
-    #[allow(dead_code, reason = "for the layer, which keeps flags in a byte")]
     pub(crate) const fn to_inner(self) -> u8 {
         self.0
     }
 
     /// What [`to_inner`](Self::to_inner) gave; bits of others are left out.
-    #[allow(dead_code, reason = "as above")]
     pub(crate) const fn from_inner(bits: u8) -> Self {
         Self(bits & (W3C | DEBUG))
     }

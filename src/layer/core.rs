@@ -166,7 +166,7 @@ impl Core {
         let result = self.config.load().sampler().should_sample(&SamplingInput {
             parent: parent.as_ref(),
             trace_id: TraceId::from_bytes(identity.trace_id),
-            flags: TraceFlags::from_bits(identity.flags),
+            flags: identity.trace_flags(),
             name: subject.name,
             target: subject.target,
             level: subject.level,

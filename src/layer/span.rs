@@ -60,8 +60,10 @@ struct Extra {
 /// Bits of `flags`. Those above [`W3C`] are ours and never leave the process.
 const SAMPLED: u8 = 1;
 const W3C: u8 = 3;
+/// What children inherit: W3C's flags and the debug flag of B3 and Jaeger.
+const INHERITED: u8 = W3C | TraceFlags::DEBUG.to_inner();
 /// What is said of the span is kept.
-const RECORDING: u8 = 0x40;
+const RECORDING: u8 = 0x80;
 /// A root that its own sampler dropped: it keeps what it was created with, because a parent that is
 /// set later may decide otherwise.
 const PROVISIONAL: u8 = 0x20;
@@ -100,7 +102,7 @@ impl Identity {
     /// What was decided. `recording` without `sampled` is not exported.
     #[inline]
     pub(crate) fn set_fate(&mut self, sampled: bool, recording: bool) {
-        self.flags &= W3C & !SAMPLED;
+        self.flags &= INHERITED & !SAMPLED;
         if sampled {
             self.flags |= SAMPLED;
         }
@@ -127,7 +129,7 @@ impl Identity {
     /// An identity that still makes children, and nothing more (TR-10).
     pub(crate) fn ended(&self) -> Self {
         Self {
-            flags: self.flags & W3C | ENDED,
+            flags: self.flags & INHERITED | ENDED,
             ..self.clone()
         }
     }
@@ -137,7 +139,7 @@ impl Identity {
     pub(crate) fn inherit(&mut self, parent: &Self) {
         self.trace_id = parent.trace_id;
         self.parent_id = parent.span_id;
-        self.flags = parent.flags & W3C;
+        self.flags = parent.flags & INHERITED;
         self.anchor = parent.anchor;
         if parent.extra.is_some() {
             self.extra.clone_from(&parent.extra);
@@ -209,7 +211,7 @@ impl Identity {
         self.trace_id = parent.trace_id().to_bytes();
         self.parent_id = parent.span_id().to_bytes();
         self.parent_is_remote = parent.is_remote();
-        self.flags = parent.flags().bits();
+        self.flags = parent.flags().to_inner();
         self.set_trace_state(parent.trace_state().clone());
         true
     }
@@ -225,8 +227,12 @@ impl Identity {
             .with_remote(self.parent_is_remote)
     }
 
+    pub(crate) fn trace_flags(&self) -> TraceFlags {
+        TraceFlags::from_inner(self.flags & INHERITED)
+    }
+
     fn context_of(&self, span: [u8; 8]) -> TraceContext {
-        let flags = TraceFlags::from_bits(self.flags);
+        let flags = self.trace_flags();
         let trace_id = TraceId::from_bytes(self.trace_id);
         TraceContext::new(trace_id, SpanId::from_bytes(span), flags)
             .with_trace_state(self.trace_state().clone())
