@@ -2,7 +2,7 @@
 
 use super::header::{TRACEPARENT, TRACESTATE};
 use super::{Extractor, Injector, Propagator};
-use crate::context::{TraceContext, TraceState};
+use crate::context::{TraceContext, TraceFlags, TraceState};
 
 /// W3C's `traceparent` and `tracestate` (W3C-1…8): `tracecontext` in `OTEL_PROPAGATORS`.
 ///
@@ -35,8 +35,15 @@ impl Propagator for TraceContextPropagator {
         let Ok(cx) = TraceContext::from_traceparent(text) else {
             return parent;
         };
+        // What another format said of the very span stays, as the other way round.
+        let is_same = (parent.trace_id(), parent.span_id()) == (cx.trace_id(), cx.span_id());
+        let mut flags = cx.flags();
+        if is_same && parent.flags().is_debug() && flags.is_sampled() {
+            flags = flags.with(TraceFlags::DEBUG);
+        }
         let state = TraceState::join(carrier.get_all(TRACESTATE)).unwrap_or_default();
-        cx.with_trace_state(state)
+        cx.with_flags(flags)
+            .with_trace_state(state)
             .with_baggage(parent.baggage().clone())
     }
 
