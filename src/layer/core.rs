@@ -55,7 +55,7 @@ pub(super) struct Subject<'a> {
 }
 
 impl Subject<'static> {
-    fn of(metadata: &'static Metadata<'static>) -> Self {
+    pub(super) fn of(metadata: &'static Metadata<'static>) -> Self {
         Self {
             metadata: Some(metadata),
             ..Self::new(metadata.name(), metadata.target(), *metadata.level())
@@ -128,32 +128,7 @@ impl Core {
         }
     }
 
-    /// Whether the span is recorded and exported, by its parent or by the sampler: then with what
-    /// that adds. Foreign code may run: no lock is held.
-    #[inline]
-    pub(super) fn decide(
-        &self,
-        identity: &mut Identity,
-        lineage: Lineage,
-        watch: Watch,
-        metadata: &'static Metadata<'static>,
-        fields: &dyn Fields,
-    ) -> Option<Vec<KeyValue>> {
-        let asks = match lineage {
-            Lineage::Local => watch.asks_for_children(),
-            Lineage::Root | Lineage::Context => watch.asks_sampler(),
-        };
-        if asks {
-            let is_root = lineage == Lineage::Root;
-            return Some(self.ask_sampler(identity, is_root, &Subject::of(metadata), fields));
-        }
-        identity.follow(
-            lineage == Lineage::Root,
-            self.settings.fate == Fate::Exported,
-        );
-        None
-    }
-
+    /// What the sampler decides, and what it adds. Foreign code runs: no lock is held.
     #[inline(never)]
     pub(super) fn ask_sampler(
         &self,
@@ -211,7 +186,7 @@ impl Core {
     }
 
     /// Everything that a new span holds from the start, if it is recorded.
-    #[inline]
+    #[inline(always)]
     pub(super) fn fill(
         &self,
         span: &mut OpenSpan,

@@ -75,14 +75,9 @@ impl FreeSpans {
         };
         let now = clock::now();
         core.identify(&mut span.identity, lineage, now);
-        let watch = core.config.watch();
-        let asks = match lineage {
-            Lineage::Local => watch.asks_for_children(),
-            Lineage::Root | Lineage::Context => watch.asks_sampler(),
-        };
         let is_root = lineage == Lineage::Root;
         let mut added = Vec::new();
-        if asks {
+        if lineage.asks(core.config.watch()) {
             let subject = Subject::new(new.name, new.target, Level::INFO);
             added = core.ask_sampler(&mut span.identity, is_root, &subject, new);
         } else {

@@ -9,7 +9,7 @@ use tracing_core::Metadata;
 
 use super::attributes::{Attributes as Row, Visited};
 use super::callsite;
-use super::core::Core;
+use super::core::{Core, Subject};
 use super::fields::Meaning;
 use super::open_spans::OpenSpans;
 use super::parent::Lineage;
@@ -103,10 +103,16 @@ impl Desk<'_> {
         let added = if is_root {
             None
         } else {
-            let watch = self.core.config.watch();
-            let added = self
-                .core
-                .decide(&mut identity, Lineage::Context, watch, metadata, &fields);
+            let added = if Lineage::Context.asks(self.core.config.watch()) {
+                let subject = Subject::of(metadata);
+                Some(
+                    self.core
+                        .ask_sampler(&mut identity, false, &subject, &fields),
+                )
+            } else {
+                identity.follow(false, self.core.settings.fate == Fate::Exported);
+                None
+            };
             identity.set_local(None);
             if let Some(outlet) = &self.core.outlet {
                 outlet.begin(&mut identity);

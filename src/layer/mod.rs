@@ -34,15 +34,17 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use self::attributes::{Attributes as Row, Visited};
-use self::core::Core;
+use self::core::{Core, Subject};
 use self::fields::Special;
 pub(crate) use self::filters::registry_of;
 #[cfg(feature = "opentelemetry")]
 pub(crate) use self::free::{FreeSpans, NewSpan};
 use self::open_spans::OpenSpans;
 pub(crate) use self::outlet::Outlet;
+use self::parent::Lineage;
 use self::scratch::Scratch;
 pub(crate) use self::settings::{Fate, Ids, Settings};
+use self::span::OpenSpan;
 use self::visitor::SpanVisitor;
 use crate::clock;
 use crate::context::{doors::Door, stack};
@@ -100,8 +102,28 @@ impl OtlpLayer {
     }
 }
 
-/// What entering and leaving mean where somebody wants to know.
+/// What only some pipelines do.
 impl OtlpLayer {
+    /// Fills a new span as its sampler decides, with what that adds.
+    #[inline(never)]
+    fn fill_as_sampled(
+        &self,
+        span: &mut OpenSpan,
+        lineage: Lineage,
+        now: u64,
+        attributes: &Attributes<'_>,
+    ) {
+        let core = &*self.core;
+        let metadata = attributes.metadata();
+        let is_root = lineage == Lineage::Root;
+        let subject = Subject::of(metadata);
+        let added = core.ask_sampler(&mut span.identity, is_root, &subject, attributes);
+        if span.identity.is_recording() {
+            core.fill(span, callsite::of(metadata), now, attributes);
+            core.add_key_values(span, &added);
+        }
+    }
+
     #[cold]
     fn enter_watched(&self, span: u64) {
         let core = &*self.core;
@@ -168,13 +190,15 @@ where
         let lineage = self.inherit(&mut span.identity, attributes, id, &context);
         let now = clock::now();
         core.identify(&mut span.identity, lineage, now);
-        let added = core.decide(&mut span.identity, lineage, watch, metadata, attributes);
         span.name = metadata.name();
         span.state.start = now;
-        if span.identity.is_recording() {
-            core.fill(&mut span, callsite::of(metadata), now, attributes);
-            if let Some(added) = added {
-                core.add_key_values(&mut span, &added);
+        if lineage.asks(watch) {
+            self.fill_as_sampled(&mut span, lineage, now, attributes);
+        } else {
+            let is_seen = core.settings.fate == Fate::Exported;
+            span.identity.follow(lineage == Lineage::Root, is_seen);
+            if span.identity.is_recording() {
+                core.fill(&mut span, callsite::of(metadata), now, attributes);
             }
         }
         if let Some(lost) = core.spans.insert(id.into_u64(), span) {

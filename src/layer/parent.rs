@@ -14,6 +14,7 @@ use super::span::{Identity, OpenSpan};
 use crate::context::TraceContext;
 use crate::context::bridge::Bridge;
 use crate::context::stack::{self, Innermost};
+use crate::live::Watch;
 
 /// Where a new span comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,15 @@ pub(super) enum Lineage {
 }
 
 impl Lineage {
+    /// Whether the sampler has to be asked for such a span.
+    #[inline]
+    pub(super) fn asks(self, watch: Watch) -> bool {
+        match self {
+            Self::Local => watch.asks_for_children(),
+            Self::Root | Self::Context => watch.asks_sampler(),
+        }
+    }
+
     fn local_if(found: bool) -> Self {
         if found { Self::Local } else { Self::Root }
     }
