@@ -152,7 +152,8 @@ impl OtlpBuilder {
 
     /// While a span is entered, or a [scope](crate::context::scope) open, `opentelemetry::Context` has
     /// it as its active span, and a span of that API that is made current is a parent of `tracing`
-    /// spans. Default off: entering a span then costs about twice as much as without (`benches/README.md`),
+    /// spans. Default off: entering a span then costs about four times as much as without
+    /// (`cargo bench --bench context`),
     /// and nothing where it is off.
     ///
     /// Where one pipeline of the process has it on, scopes are shown for all.

@@ -9,12 +9,13 @@ use tracing_core::{Level, Metadata, dispatcher::WeakDispatch};
 
 use super::attributes::{Attributes as Row, Visited};
 use super::callsite::{self, Callsite, StaticAttributes};
+use super::identity::Identity;
 use super::open_spans::OpenSpans;
 use super::outlet::Outlet;
 use super::parent::Lineage;
 use super::scratch::Scratch;
 use super::settings::{Fate, Ids, Settings};
-use super::span::{Identity, OpenSpan};
+use super::span::OpenSpan;
 use super::spare::Spares;
 use super::visitor::SpanVisitor;
 use crate::attribute::KeyValue;

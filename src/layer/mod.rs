@@ -13,6 +13,7 @@ mod fields;
 mod filters;
 #[cfg(feature = "opentelemetry")]
 mod free;
+mod identity;
 mod late;
 mod open_spans;
 mod outlet;

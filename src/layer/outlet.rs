@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::span::{Identity, OpenSpan};
+use super::identity::Identity;
+use super::span::OpenSpan;
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
 use crate::sync::{Arc, Mutex, lock};
 use crate::tail::{Ended, TailSampler};

@@ -9,8 +9,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::OtlpLayer;
 use super::core::Core;
+use super::identity::Identity;
 use super::open_spans::OpenSpans;
-use super::span::{Identity, OpenSpan};
+use super::span::OpenSpan;
 use crate::context::TraceContext;
 use crate::context::bridge::Bridge;
 use crate::context::stack::{self, Innermost};

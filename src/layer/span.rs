@@ -3,11 +3,9 @@
 use super::attributes::Visited;
 use super::charge::{Charge, FIRST};
 use super::fields::Special;
-use crate::clock::{Anchor, Clock};
-use crate::context::{Baggage, SpanId, TraceContext, TraceFlags, TraceId, TraceState};
+use super::identity::Identity;
+use crate::clock::Clock;
 use crate::processor::ScopeId;
-use crate::sync::Arc;
-use crate::tail::Membership;
 use crate::wire::span::{
     Kind, SPAN_ATTRIBUTE, SpanHead, StatusCode, fields, find_attribute, key_of, put_head,
 };
@@ -31,214 +29,6 @@ const _: () = assert!(
     size_of::<OpenSpan>() <= super::charge::SPAN,
     "more than is counted"
 );
-
-/// Who a span is, and what its children inherit.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Identity {
-    pub(crate) trace_id: [u8; 16],
-    pub(crate) span_id: [u8; 8],
-    /// All zeros for a root.
-    pub(crate) parent_id: [u8; 8],
-    pub(crate) parent_is_remote: bool,
-    /// The flags of W3C's `traceparent`, and one of our own.
-    pub(crate) flags: u8,
-    /// One for the local trace.
-    pub(crate) anchor: Anchor,
-    /// What most traces have nothing of.
-    extra: Option<Arc<Extra>>,
-}
-
-/// Shared by a span and its children.
-#[derive(Debug, Clone, Default)]
-struct Extra {
-    trace_state: TraceState,
-    baggage: Baggage,
-    /// The local trace, if such are held until they are over; of a child.
-    local: Membership,
-}
-
-/// Bits of `flags`. Those above [`W3C`] are ours and never leave the process.
-const SAMPLED: u8 = 1;
-const W3C: u8 = 3;
-/// What children inherit: W3C's flags and the debug flag of B3 and Jaeger.
-const INHERITED: u8 = W3C | TraceFlags::DEBUG.to_inner();
-/// What is said of the span is kept.
-const RECORDING: u8 = 0x80;
-/// A root that its own sampler dropped: it keeps what it was created with, because a parent that is
-/// set later may decide otherwise.
-const PROVISIONAL: u8 = 0x20;
-/// Sealed before its close (TR-10).
-const ENDED: u8 = 0x10;
-/// Its local trace began with it.
-const LOCAL_ROOT: u8 = 0x08;
-
-impl Identity {
-    /// Whether attributes are kept.
-    #[inline]
-    pub(crate) fn is_recording(&self) -> bool {
-        self.flags & RECORDING != 0
-    }
-
-    /// Whether events and links are kept.
-    #[inline]
-    pub(crate) fn takes_events(&self) -> bool {
-        self.flags & (RECORDING | PROVISIONAL) == RECORDING
-    }
-
-    /// Whether it goes to the processor when it ends (TR-2).
-    #[inline]
-    pub(crate) fn is_exported(&self) -> bool {
-        self.flags & (RECORDING | SAMPLED) == RECORDING | SAMPLED
-    }
-
-    pub(crate) fn is_provisional(&self) -> bool {
-        self.flags & PROVISIONAL != 0
-    }
-
-    pub(crate) fn is_ended(&self) -> bool {
-        self.flags & ENDED != 0
-    }
-
-    /// What was decided. `recording` without `sampled` is not exported.
-    #[inline]
-    pub(crate) fn set_fate(&mut self, sampled: bool, recording: bool) {
-        self.flags &= INHERITED & !SAMPLED;
-        if sampled {
-            self.flags |= SAMPLED;
-        }
-        if recording {
-            self.flags |= RECORDING;
-        }
-    }
-
-    /// Decides as the specification's default sampler does (SMP-2): as the parent, and for a root.
-    #[inline]
-    pub(crate) fn follow(&mut self, is_root: bool, is_seen: bool) {
-        if is_root {
-            self.flags |= SAMPLED;
-        }
-        if is_seen && self.flags & SAMPLED != 0 {
-            self.flags |= RECORDING;
-        }
-    }
-
-    pub(crate) fn set_provisional(&mut self) {
-        self.flags |= RECORDING | PROVISIONAL;
-    }
-
-    /// An identity that still makes children, and nothing more (TR-10).
-    pub(crate) fn ended(&self) -> Self {
-        Self {
-            flags: self.flags & INHERITED | ENDED,
-            ..self.clone()
-        }
-    }
-
-    /// Becomes a child of `parent`; its own id is still to come.
-    #[inline]
-    pub(crate) fn inherit(&mut self, parent: &Self) {
-        self.trace_id = parent.trace_id;
-        self.parent_id = parent.span_id;
-        self.flags = parent.flags & INHERITED;
-        self.anchor = parent.anchor;
-        if parent.extra.is_some() {
-            self.extra.clone_from(&parent.extra);
-        }
-    }
-
-    #[inline]
-    pub(crate) fn trace_state(&self) -> &TraceState {
-        const NONE: &TraceState = &TraceState::EMPTY;
-        self.extra.as_ref().map_or(NONE, |e| &e.trace_state)
-    }
-
-    pub(crate) fn set_trace_state(&mut self, trace_state: TraceState) {
-        if *self.trace_state() != trace_state {
-            self.extra_mut().trace_state = trace_state;
-        }
-    }
-
-    #[inline]
-    fn baggage(&self) -> &Baggage {
-        const NONE: &Baggage = &Baggage::EMPTY;
-        self.extra.as_ref().map_or(NONE, |e| &e.baggage)
-    }
-
-    pub(super) fn set_baggage(&mut self, baggage: &Baggage) {
-        if self.baggage() != baggage {
-            self.extra_mut().baggage = baggage.clone();
-        }
-    }
-
-    fn extra_mut(&mut self) -> &mut Extra {
-        Arc::make_mut(self.extra.get_or_insert_default())
-    }
-
-    /// Whether it belongs to a local trace that is held until it is over.
-    pub(super) fn is_held(&self) -> bool {
-        self.extra.as_ref().is_some_and(|e| !e.local.is_none())
-    }
-
-    /// Begins a local trace, or belongs to none.
-    pub(super) fn set_local(&mut self, root: Option<Membership>) {
-        self.flags &= !LOCAL_ROOT;
-        match root {
-            Some(root) if !root.is_none() => {
-                self.flags |= LOCAL_ROOT;
-                self.extra_mut().local = root.child();
-            }
-            _ if self.is_held() => self.extra_mut().local = Membership::default(),
-            _ => {}
-        }
-    }
-
-    /// Its place in its local trace.
-    pub(super) fn local(&self) -> Membership {
-        let local = self.extra.as_ref().map(|e| &e.local);
-        match local {
-            Some(local) if self.flags & LOCAL_ROOT != 0 => local.as_root(),
-            Some(local) => local.child(),
-            None => Membership::default(),
-        }
-    }
-
-    /// Becomes a child of what is elsewhere, or was; false, and a root, if that is no span.
-    pub(crate) fn continues(&mut self, parent: &TraceContext) -> bool {
-        self.set_baggage(parent.baggage());
-        if !parent.is_valid() {
-            return false;
-        }
-        self.trace_id = parent.trace_id().to_bytes();
-        self.parent_id = parent.span_id().to_bytes();
-        self.parent_is_remote = parent.is_remote();
-        self.flags = parent.flags().to_inner();
-        self.set_trace_state(parent.trace_state().clone());
-        true
-    }
-
-    /// The span's own context.
-    pub(crate) fn context(&self) -> TraceContext {
-        self.context_of(self.span_id).with_remote(false)
-    }
-
-    /// The context that a span with a parent inherited.
-    pub(crate) fn parent(&self) -> TraceContext {
-        self.context_of(self.parent_id)
-            .with_remote(self.parent_is_remote)
-    }
-
-    pub(crate) fn trace_flags(&self) -> TraceFlags {
-        TraceFlags::from_inner(self.flags & INHERITED)
-    }
-
-    fn context_of(&self, span: [u8; 8]) -> TraceContext {
-        let flags = self.trace_flags();
-        let trace_id = TraceId::from_bytes(self.trace_id);
-        TraceContext::new(trace_id, SpanId::from_bytes(span), flags)
-            .with_trace_state(self.trace_state().clone())
-            .with_baggage(self.baggage().clone())
-    }
-}
 
 /// What changes while a span is open, beside its bytes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -439,7 +229,7 @@ impl OpenSpan {
             span_id: identity.span_id,
             parent_id: identity.parent_id,
             parent_is_remote: identity.parent_is_remote,
-            flags: identity.flags & W3C,
+            flags: identity.trace_flags().bits(),
             trace_state: identity.trace_state().as_str(),
             name: special.name_or(self.name),
             kind: special.kind.unwrap_or(Kind::Internal),
@@ -463,9 +253,7 @@ impl OpenSpan {
     /// every span anew.
     #[inline]
     pub(crate) fn clear(&mut self) {
-        self.identity.parent_id = [0; 8];
-        self.identity.parent_is_remote = false;
-        self.identity.extra = None;
+        self.identity.clear();
         self.special.clear();
         self.state = State::default();
         self.body.clear();
