@@ -1,4 +1,4 @@
-//! Trace ids on every line of a log, as [`tracing_subscriber::fmt`] prints it (LOG-4).
+//! Trace ids on every line of a log, as [`tracing_subscriber::fmt`](mod@tracing_subscriber::fmt) prints it (LOG-4).
 //!
 //! ```
 //! use tracing_subscriber::prelude::*;
@@ -13,7 +13,7 @@
 //!
 //! A line then begins with `trace_id=4bf92f35… span_id=00f067aa… trace_flags=01`; a line of JSON has
 //! three more fields at its top. Events outside of any trace stay as they are. The ids are those of
-//! [`context::current`](crate::context::current), so they are there under a scope without a span, and
+//! [`context::current`], so they are there under a scope without a span, and
 //! in traces that are not sampled.
 
 use std::fmt;
