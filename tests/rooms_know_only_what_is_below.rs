@@ -87,7 +87,10 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ),
     ("opentelemetry", &["otel"]),
     ("opentelemetry_sdk", &["otel"]),
-    ("arc_swap", &["context/doors.rs", "live"]),
+    (
+        "arc_swap",
+        &["context/doors.rs", "live", "propagation/global.rs"],
+    ),
     ("loom", &["sync.rs"]),
 ];
 

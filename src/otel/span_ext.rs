@@ -11,7 +11,7 @@ use super::bridge;
 use super::convert::{from_context, key_values};
 use crate::context::{SetParentError, doors};
 use crate::layer::registry_of;
-use crate::span_ext::SpanExt as _;
+use crate::span_ext::SpanExt;
 
 /// What `tracing-opentelemetry` calls by the same name: a migration is a change of imports. It works
 /// on the same spans as [`SpanExt`](crate::SpanExt), which needs no `opentelemetry`.
@@ -70,16 +70,16 @@ pub trait OpenTelemetrySpanExt: sealed::Sealed {
 
 impl OpenTelemetrySpanExt for Span {
     fn set_parent(&self, cx: Context) -> Result<(), SetParentError> {
-        crate::SpanExt::set_parent(self, from_context(&cx))
+        SpanExt::set_parent(self, from_context(&cx))
     }
 
     fn add_link(&self, cx: SpanContext) {
-        crate::SpanExt::add_link(self, (&cx).into());
+        SpanExt::add_link(self, (&cx).into());
     }
 
     fn add_link_with_attributes(&self, cx: SpanContext, attributes: Vec<KeyValue>) {
         let attributes = key_values(attributes);
-        crate::SpanExt::add_link_with_attributes(self, (&cx).into(), &attributes);
+        SpanExt::add_link_with_attributes(self, (&cx).into(), &attributes);
     }
 
     fn context(&self) -> Context {
@@ -95,11 +95,11 @@ impl OpenTelemetrySpanExt for Span {
     }
 
     fn set_status(&self, status: Status) {
-        crate::SpanExt::set_status(self, status.into());
+        SpanExt::set_status(self, status.into());
     }
 
     fn add_event(&self, name: impl Into<Cow<'static, str>>, attributes: Vec<KeyValue>) {
-        crate::SpanExt::add_event(self, &name.into(), &key_values(attributes));
+        SpanExt::add_event(self, &name.into(), &key_values(attributes));
     }
 
     fn add_event_with_timestamp(
