@@ -8,23 +8,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tracing_core::Metadata;
 
 use super::attributes::{Attributes as Row, Visited};
-use super::callsite;
-use super::core::{Core, Subject};
+use super::core::Core;
 use super::fields::Meaning;
-use super::identity::Identity;
 use super::open_spans::OpenSpans;
-use super::parent::Lineage;
 use super::scratch::Scratch;
-use super::settings::Fate;
 use super::span::OpenSpan;
-use crate::attribute::{KeyValue, Value};
+use crate::attribute::KeyValue;
 use crate::clock;
 use crate::context::doors::{Change, Spans};
 use crate::context::{SetParentError, TraceContext};
-use crate::sampler::Fields;
 use crate::semconv;
-use crate::span_data::{SpanKind, Status};
-use crate::wire::decode::attribute_value;
+use crate::span_data::Status;
 use crate::wire::span::{
     EVENT_ATTRIBUTE, LINK_ATTRIBUTE, SPAN_ATTRIBUTE, SPAN_EVENT, SPAN_LINK, StatusCode,
     put_event_dropped, put_event_name, put_event_time, put_link, put_link_dropped,
@@ -79,69 +73,6 @@ impl Desk<'_> {
         self.spans.with(span, recording) == Some(true)
     }
 
-    fn set_parent(
-        self,
-        span: u64,
-        metadata: &'static Metadata<'static>,
-        parent: &TraceContext,
-    ) -> Result<(), SetParentError> {
-        if self.core.settings.fate == Fate::Disabled {
-            return Err(SetParentError::SpanDisabled);
-        }
-        let callsite = callsite::of(metadata);
-        callsite.note_late_parent();
-        let kept = self
-            .spans
-            .with(span, |span| {
-                check_parent(span)?;
-                // The sampler sees what the span was created with; it runs without our lock.
-                let mut identity = span.identity.clone();
-                let is_root = !identity.continues(parent);
-                Ok((identity, is_root, Kept::of(span)))
-            })
-            .ok_or(SetParentError::SpanDisabled)?;
-        let (mut identity, is_root, fields) = kept?;
-        let added = if is_root {
-            None
-        } else {
-            let added = if Lineage::Context.asks(self.core.config.watch()) {
-                let subject = Subject::of(metadata);
-                Some(
-                    self.core
-                        .ask_sampler(&mut identity, false, &subject, &fields),
-                )
-            } else {
-                identity.follow(false, self.core.settings.fate == Fate::Exported);
-                None
-            };
-            identity.set_local(None);
-            if let Some(outlet) = &self.core.outlet {
-                outlet.begin(&mut identity);
-            }
-            added
-        };
-        let scope = self
-            .core
-            .outlet
-            .as_ref()
-            .map(|o| o.scope(metadata.target()));
-        let extras = self.core.extras(callsite);
-        let limit = self.core.settings.limits.attributes;
-        let adopted = self.spans.decide(span, |span| {
-            check_parent(span)?;
-            if span.adopt(identity) {
-                span.scope = scope.unwrap_or_default();
-                span.add_attributes(&extras.visited(), limit);
-            }
-            Ok(())
-        });
-        adopted.ok_or(SetParentError::Ended)??;
-        if let Some(added) = added.filter(|added| !added.is_empty()) {
-            self.add_attributes(span, &added);
-        }
-        Ok(())
-    }
-
     pub(super) fn change(self, span: u64, change: &Change<'_>) {
         match *change {
             Change::Attributes(attributes) => self.add_attributes(span, attributes),
@@ -183,17 +114,6 @@ impl Desk<'_> {
             span.state.end_given = at.map_or(0, unix_nanos);
             self.core.finish_early(span, end);
         }
-    }
-}
-
-/// Whether a span may still get another parent.
-fn check_parent(span: &OpenSpan) -> Result<(), SetParentError> {
-    if span.identity.is_ended() {
-        Err(SetParentError::Ended)
-    } else if span.state.has_children {
-        Err(SetParentError::HasChildren)
-    } else {
-        Ok(())
     }
 }
 
@@ -261,7 +181,7 @@ impl Desk<'_> {
         });
     }
 
-    fn add_attributes(self, span: u64, attributes: &[KeyValue]) {
+    pub(super) fn add_attributes(self, span: u64, attributes: &[KeyValue]) {
         if self.is_listening(span) != Some(true) {
             return;
         }
@@ -373,47 +293,4 @@ pub(super) fn unix_nanos(time: SystemTime) -> u64 {
     // Before 1970 is as good as 1970; after 2554 as good as then.
     time.duration_since(UNIX_EPOCH)
         .map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
-}
-
-/// What a span was created with and has been told since, for a sampler that decides again.
-struct Kept {
-    attributes: Vec<u8>,
-    name: Option<String>,
-    kind: Option<SpanKind>,
-}
-
-impl Kept {
-    fn of(span: &OpenSpan) -> Self {
-        Self {
-            attributes: span.body.clone(),
-            name: span.special.has_name.then(|| span.special.name.clone()),
-            kind: span.special.kind,
-        }
-    }
-}
-
-impl Fields for Kept {
-    fn value(&self, key: &str) -> Option<Value> {
-        match key {
-            "otel.name" => self.name.clone().map(Value::from),
-            "otel.kind" => self.kind.map(|kind| kind.name().into()),
-            _ => attribute_value(&self.attributes, SPAN_ATTRIBUTE, key),
-        }
-    }
-}
-
-impl OpenSpan {
-    /// Takes the identity that follows from another parent; says whether it begins to be recorded
-    /// only now. One that no longer is keeps what it has, for a next parent.
-    fn adopt(&mut self, identity: Identity) -> bool {
-        let was_recording = self.identity.is_recording();
-        let anchor = self.identity.anchor;
-        self.identity = identity;
-        self.identity.anchor = anchor;
-        let is_recording = self.identity.is_recording();
-        if was_recording && !is_recording {
-            self.identity.set_provisional();
-        }
-        is_recording && !was_recording
-    }
 }

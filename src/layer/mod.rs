@@ -18,6 +18,7 @@ mod late;
 mod open_spans;
 mod outlet;
 mod parent;
+mod reparent;
 mod scratch;
 mod settings;
 mod span;

@@ -1,0 +1,140 @@
+//! A parent that comes after its child's creation: the decision is taken again, with the fields that
+//! the span was created with.
+
+use tracing_core::Metadata;
+
+use super::callsite;
+use super::core::Subject;
+use super::identity::Identity;
+use super::late::Desk;
+use super::parent::Lineage;
+use super::settings::Fate;
+use super::span::OpenSpan;
+use crate::attribute::{KeyValue, Value};
+use crate::context::{SetParentError, TraceContext};
+use crate::sampler::Fields;
+use crate::span_data::SpanKind;
+use crate::wire::decode::attribute_value;
+use crate::wire::span::SPAN_ATTRIBUTE;
+
+impl Desk<'_> {
+    pub(super) fn set_parent(
+        self,
+        span: u64,
+        metadata: &'static Metadata<'static>,
+        parent: &TraceContext,
+    ) -> Result<(), SetParentError> {
+        let core = self.core;
+        if core.settings.fate == Fate::Disabled {
+            return Err(SetParentError::SpanDisabled);
+        }
+        let callsite = callsite::of(metadata);
+        callsite.note_late_parent();
+        let asks = Lineage::Context.asks(core.config.watch());
+        let found = self.spans.with(span, |span| {
+            check(span)?;
+            let kept = asks.then(|| Kept::of(span));
+            Ok((span.identity.clone(), kept))
+        });
+        let (mut identity, kept) = found.ok_or(SetParentError::SpanDisabled)??;
+        let added = if identity.continues(parent) {
+            self.decide(&mut identity, metadata, kept)
+        } else {
+            // Only the baggage is another.
+            Vec::new()
+        };
+        let scope = core.outlet.as_ref().map(|o| o.scope(metadata.target()));
+        let extras = core.extras(callsite);
+        let limit = core.settings.limits.attributes;
+        let adopted = self.spans.decide(span, |span| {
+            check(span)?;
+            if span.adopt(identity) {
+                span.scope = scope.unwrap_or_default();
+                span.add_attributes(&extras.visited(), limit);
+            }
+            Ok(())
+        });
+        adopted.ok_or(SetParentError::Ended)??;
+        if !added.is_empty() {
+            self.add_attributes(span, &added);
+        }
+        Ok(())
+    }
+
+    /// What becomes of the span under its new parent, and what the sampler adds. Foreign code may run:
+    /// no lock is held.
+    fn decide(
+        self,
+        identity: &mut Identity,
+        metadata: &'static Metadata<'static>,
+        kept: Option<Kept>,
+    ) -> Vec<KeyValue> {
+        let core = self.core;
+        let added = match kept {
+            Some(kept) => core.ask_sampler(identity, false, &Subject::of(metadata), &kept),
+            None => {
+                identity.follow(false, core.settings.fate == Fate::Exported);
+                Vec::new()
+            }
+        };
+        identity.set_local(None);
+        if let Some(outlet) = &core.outlet {
+            outlet.begin(identity);
+        }
+        added
+    }
+}
+
+/// Whether a span may still get another parent.
+fn check(span: &OpenSpan) -> Result<(), SetParentError> {
+    if span.identity.is_ended() {
+        Err(SetParentError::Ended)
+    } else if span.state.has_children {
+        Err(SetParentError::HasChildren)
+    } else {
+        Ok(())
+    }
+}
+
+/// What a span was created with and has been told since, for a sampler that decides again.
+struct Kept {
+    attributes: Vec<u8>,
+    name: Option<String>,
+    kind: Option<SpanKind>,
+}
+
+impl Kept {
+    fn of(span: &OpenSpan) -> Self {
+        Self {
+            attributes: span.body.clone(),
+            name: span.special.has_name.then(|| span.special.name.clone()),
+            kind: span.special.kind,
+        }
+    }
+}
+
+impl Fields for Kept {
+    fn value(&self, key: &str) -> Option<Value> {
+        match key {
+            "otel.name" => self.name.clone().map(Value::from),
+            "otel.kind" => self.kind.map(|kind| kind.name().into()),
+            _ => attribute_value(&self.attributes, SPAN_ATTRIBUTE, key),
+        }
+    }
+}
+
+impl OpenSpan {
+    /// Takes the identity that follows from another parent; says whether it begins to be recorded
+    /// only now. One that no longer is keeps what it has, for a next parent.
+    fn adopt(&mut self, identity: Identity) -> bool {
+        let was_recording = self.identity.is_recording();
+        let anchor = self.identity.anchor;
+        self.identity = identity;
+        self.identity.anchor = anchor;
+        let is_recording = self.identity.is_recording();
+        if was_recording && !is_recording {
+            self.identity.set_provisional();
+        }
+        is_recording && !was_recording
+    }
+}
