@@ -1,50 +1,14 @@
 //! In the steady state the thread that records a span allocates nothing beyond the registry's own
 //! (which is nothing too), sampled or not, with fields, events and records.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
-#![allow(unsafe_code, reason = "an allocator that counts")]
 
+mod allocations;
 mod capture;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 
 use tracing::{info, info_span};
 use tracing_otlp::sampler::AlwaysOff;
 use tracing_otlp::{OtlpBuilder, SpanId, TailConfig, TraceContext, TraceFlags, TraceId, context};
 use tracing_subscriber::layer::SubscriberExt as _;
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-fn count() {
-    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
-}
-
-// SAFETY: every call is the system allocator's own, with the same arguments.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(at, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn one_request(n: u64) {
     let root = info_span!(
@@ -103,11 +67,11 @@ fn reading_the_current_context_allocates_nothing() {
         context::sync_scope(scope.clone(), || (0..2_000).for_each(|_| read()));
         let long = std::time::Duration::from_secs(20);
         capture.guard().force_flush_blocking(long).unwrap();
-        let before = ALLOCATIONS.get();
+        let before = allocations::so_far();
         for _ in 0..200 {
             context::sync_scope(scope.clone(), read);
         }
-        assert_eq!(ALLOCATIONS.get() - before, 0);
+        assert_eq!(allocations::so_far() - before, 0);
     });
 }
 
@@ -123,11 +87,11 @@ fn allocations_of_200(edit: impl FnOnce(OtlpBuilder) -> OtlpBuilder) -> usize {
             .guard()
             .force_flush_blocking(std::time::Duration::from_secs(20))
             .unwrap();
-        let before = ALLOCATIONS.get();
+        let before = allocations::so_far();
         for n in 0..200 {
             one_request(n);
         }
-        allocations = ALLOCATIONS.get() - before;
+        allocations = allocations::so_far() - before;
     });
     allocations
 }

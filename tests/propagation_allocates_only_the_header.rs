@@ -1,57 +1,23 @@
 //! Reading W3C's headers allocates nothing, writing them nothing but the headers' own values; trace
 //! state and baggage cost what holds them.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
-#![allow(unsafe_code, reason = "an allocator that counts")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod allocations;
+
 use std::hint::black_box;
 
 use http::HeaderMap;
 use tracing_otlp::propagation::{self, Propagator, TraceContextPropagator};
 use tracing_otlp::{Baggage, TraceContext};
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-fn count() {
-    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
-}
-
-// SAFETY: every call is the system allocator's own, with the same arguments.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(at, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// What one call takes, once whatever it needs once is there.
 fn allocations(mut call: impl FnMut()) -> usize {
     call();
-    let before = ALLOCATIONS.get();
+    let before = allocations::so_far();
     call();
-    ALLOCATIONS.get() - before
+    allocations::so_far() - before
 }
 
 fn extract(propagator: &impl Propagator, headers: &HeaderMap) -> usize {

@@ -1,12 +1,8 @@
 //! Handing a closed span over allocates nothing in the steady state.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
-#![allow(
-    unsafe_code,
-    reason = "an allocator that counts can be written in no other way"
-)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod allocations;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,31 +10,6 @@ use tokio::sync::Semaphore;
 use tracing_otlp::{
     Batch, BatchConfig, BatchProcessor, Exporter, Outcome, ScopeId, TelemetryData, WorkerConfig,
 };
-
-/// Counts the allocations of each thread by itself.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is the system allocator's; counting touches no memory of its own making, as
-// the thread-local is initialised without an allocation and has no destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Takes nothing before it is opened.
 struct Sink(Arc<Semaphore>);
@@ -75,13 +46,13 @@ fn pushing_a_span_allocates_nothing() {
 
 const LONG: Duration = Duration::from_secs(20);
 
-fn burst(processor: &BatchProcessor, scope: ScopeId, spans: usize) -> u64 {
-    let before = ALLOCATIONS.get();
+fn burst(processor: &BatchProcessor, scope: ScopeId, spans: usize) -> usize {
+    let before = allocations::so_far();
     for _ in 0..spans {
         processor.push(TelemetryData {
             scope,
             span: &[7; 280],
         });
     }
-    ALLOCATIONS.get() - before
+    allocations::so_far() - before
 }
