@@ -46,7 +46,7 @@ pub trait SpanExt: sealed::Sealed {
     ///
     /// It then belongs to the parent's trace, and whether it is sampled is decided again, by that
     /// parent. A root that its own sampler had dropped kept what it was created with, unless the last
-    /// 512 such roots of its callsite were all left without a parent. A span that was unsampled because
+    /// 128 such roots of its callsite were all left without a parent. A span that was unsampled because
     /// of its local parent kept nothing, and is recorded from here on. A `parent` that is not valid
     /// changes the baggage and nothing else.
     ///

@@ -33,7 +33,7 @@ pub(crate) struct Callsite {
 
 /// After so many dropped roots of a callsite none of which got a parent late, the next ones keep no
 /// fields for it: that would cost as much as recording them.
-const PATIENCE: u32 = 512;
+const PATIENCE: u32 = 128;
 
 /// Which attributes beside the fields are wanted, as bits.
 #[derive(Debug, Clone, Copy)]

@@ -236,7 +236,7 @@ mod tests {
         let boxed: Box<dyn Sampler> = Box::new(ParentBased::default());
         assert!(ConfigStore::new(boxed).watch().asks_sampler());
         assert!(!ConfigStore::new(root).watch().asks_for_children());
-        assert!(ConfigStore::new(AlwaysOn).watch().asks_for_children());
+        assert!(!ConfigStore::new(AlwaysOn).watch().asks_for_children());
         let checks = ParentBased::default().with_local_parent_sampled(TraceIdRatio::new(0.5));
         assert!(ConfigStore::new(checks).watch().asks_for_children());
         let distrusts = ParentBased::default().with_remote_parent_sampled(AlwaysOff);

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use opentelemetry::baggage::{Baggage as OtelBaggage, BaggageExt as _, KeyValueMetadata};
+use opentelemetry::baggage::{
+    Baggage as OtelBaggage, BaggageExt as _, BaggageMetadata, KeyValueMetadata,
+};
 use opentelemetry::trace::{self as otel, SpanContext, TraceContextExt as _};
-use opentelemetry::{Array, Context};
+use opentelemetry::{Array, Context, StringValue};
 
 use crate::attribute::{KeyValue, Value};
 use crate::context::{Baggage, SpanId, TraceContext, TraceFlags, TraceId, TraceState};
@@ -99,11 +101,14 @@ fn members(baggage: &Baggage) -> impl Iterator<Item = KeyValueMetadata> {
 
 impl From<&OtelBaggage> for Baggage {
     fn from(baggage: &OtelBaggage) -> Self {
-        let mut ours = Self::EMPTY;
-        for (name, (value, metadata)) in baggage {
-            ours = ours.with_metadata(name.as_str(), value.as_str(), metadata.as_str());
-        }
-        ours
+        // A hash map over there: by name it is the same each time.
+        let mut members: Vec<_> = baggage.iter().collect();
+        members.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
+        let add = |ours: Self, (name, (value, metadata)): (&opentelemetry::Key, &(_, _))| {
+            let (value, metadata): (&StringValue, &BaggageMetadata) = (value, metadata);
+            ours.with_metadata(name.as_str(), value.as_str(), metadata.as_str())
+        };
+        members.into_iter().fold(Self::EMPTY, add)
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+use tokio_util::sync::CancellationToken;
 
 use super::span_data;
 use crate::export::{Batch, ConcurrencyLimiter, ConcurrencyPermit, Exporter, Outcome};
@@ -18,11 +19,13 @@ use crate::wire::decode;
 /// Lets any `opentelemetry_sdk` span exporter take the spans of this pipeline: `opentelemetry-otlp`'s,
 /// the in-memory one, Zipkin's.
 ///
-/// It gets one batch at a time (BSP-3), and the pipeline's resource before the first. Spans are decoded
-/// for it on the worker's thread, in whose tokio runtime it runs: one that blocks holds up the worker
-/// and nobody else. A batch it does not finish within the timeout, or reports as failed, counts as
-/// [`DropReason::Unconfirmed`](crate::DropReason::Unconfirmed), because it may have arrived. Bytes become
-/// hexadecimal text and lists of mixed kinds lists of texts, which that API has no values for.
+/// It gets one batch at a time (BSP-3), and the pipeline's resource before the first. It runs on a
+/// blocking thread of the worker's runtime, so that it may block or be asynchronous, and is flushed after
+/// each batch: what counts as delivered has left it. A batch that fails, or is not done within
+/// `OTEL_BSP_EXPORT_TIMEOUT`, counts as [`DropReason::Unconfirmed`](crate::DropReason::Unconfirmed), because
+/// it may have arrived; while a call goes on after that, the next batches wait in the queue.
+///
+/// Bytes become Base64 text and lists of mixed kinds lists of texts, as that API has no values for them.
 ///
 /// ```
 /// use opentelemetry_sdk::trace::InMemorySpanExporter;
@@ -34,7 +37,6 @@ use crate::wire::decode;
 pub struct SpanExporterAdapter<E> {
     shared: Arc<Shared<E>>,
     limiter: ConcurrencyLimiter,
-    timeout: Duration,
 }
 
 struct Shared<E> {
@@ -46,18 +48,15 @@ struct Shared<E> {
 enum Slot<E> {
     New(E),
     Told(Arc<E>),
-    /// It panicked while it was told.
+    /// It panicked while it was told, or was shut down before that.
     Gone,
 }
-
-/// How long one batch may take: the specification's `exportTimeoutMillis` (BSP-5).
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long an exporter may take to shut down, on a thread of its own.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
 impl<E: SpanExporter + 'static> SpanExporterAdapter<E> {
-    /// Around `exporter`, with 30 s for each batch.
+    /// Around `exporter`.
     pub fn new(exporter: E) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -65,15 +64,7 @@ impl<E: SpanExporter + 'static> SpanExporterAdapter<E> {
                 is_closed: AtomicBool::new(false),
             }),
             limiter: ConcurrencyLimiter::new(1),
-            timeout: TIMEOUT,
         }
-    }
-
-    /// How long one batch may take. Default 30 s.
-    #[must_use]
-    pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
     }
 }
 
@@ -81,8 +72,8 @@ impl<E: SpanExporter + 'static> Shared<E> {
     /// The exporter, told the resource.
     fn exporter(&self, resource: &[u8]) -> Option<Arc<E>> {
         let mut slot = lock(&self.exporter);
-        // Only the worker comes here, one batch at a time, so foreign code under the lock holds up
-        // nobody; should it panic, the slot says so.
+        // One batch at a time comes here, so foreign code under the lock holds up nobody but a
+        // shutdown's own thread; should it panic, the slot says so.
         match std::mem::replace(&mut *slot, Slot::Gone) {
             Slot::New(mut exporter) => {
                 exporter.set_resource(&resource_of(resource));
@@ -122,11 +113,20 @@ impl<E: SpanExporter + 'static> Exporter for SpanExporterAdapter<E> {
         batch: Batch,
     ) -> impl Future<Output = Outcome> + Send + 'static {
         let shared = Arc::clone(&self.shared);
-        let timeout = self.timeout;
         async move {
-            let outcome = export(&shared, batch, timeout).await;
-            drop(permit);
-            outcome
+            let count = batch.span_count() as u64;
+            let cancelled = CancellationToken::new();
+            // Dropped with this future, when the batch's time is over.
+            let _cancels = cancelled.clone().drop_guard();
+            let exports = tokio::task::spawn_blocking(move || {
+                let outcome = pollster::block_on(export(&shared, batch, &cancelled));
+                // Not before the call has returned, however long that takes.
+                drop(permit);
+                outcome
+            });
+            exports.await.unwrap_or_else(|error| {
+                Outcome::dropped(DropReason::Internal, count, format!("exporter: {error}"))
+            })
         }
     }
 
@@ -137,13 +137,12 @@ impl<E: SpanExporter + 'static> Exporter for SpanExporterAdapter<E> {
         let shared = Arc::clone(&self.shared);
         let shut = move || {
             suppress::mark_thread();
-            let exporter = match &*lock(&shared.exporter) {
-                Slot::Told(exporter) => Arc::clone(exporter),
-                // It has seen nothing.
-                Slot::New(_) | Slot::Gone => return,
+            // Everything it was given it has flushed, so nobody waits for this verdict.
+            let _ = match std::mem::replace(&mut *lock(&shared.exporter), Slot::Gone) {
+                Slot::Told(exporter) => exporter.shutdown_with_timeout(SHUTDOWN),
+                Slot::New(exporter) => exporter.shutdown_with_timeout(SHUTDOWN),
+                Slot::Gone => Ok(()),
             };
-            // What was delivered is counted; nobody waits for this verdict.
-            let _ = exporter.shutdown_with_timeout(SHUTDOWN);
         };
         // It may block, and the worker must not. Without a thread it is dropped as it is.
         let _ = std::thread::Builder::new()
@@ -152,7 +151,7 @@ impl<E: SpanExporter + 'static> Exporter for SpanExporterAdapter<E> {
     }
 }
 
-async fn export<E>(shared: &Shared<E>, batch: Batch, timeout: Duration) -> Outcome
+async fn export<E>(shared: &Shared<E>, batch: Batch, cancelled: &CancellationToken) -> Outcome
 where
     E: SpanExporter + 'static,
 {
@@ -169,24 +168,21 @@ where
         .collect();
     let readable = spans.len() as u64;
     drop(batch);
-    let done = tokio::time::timeout(timeout, exporter.export(spans)).await;
-    let outcome = match done {
-        Ok(Ok(())) => Outcome::delivered(readable),
-        Ok(Err(OTelSdkError::AlreadyShutdown)) => Outcome::dropped(
+    let exported = cancelled.run_until_cancelled(exporter.export(spans)).await;
+    let outcome = match exported.map(|done| done.and_then(|()| exporter.force_flush())) {
+        Some(Ok(())) => Outcome::delivered(readable),
+        Some(Err(OTelSdkError::AlreadyShutdown)) => Outcome::dropped(
             DropReason::AfterShutdown,
             readable,
             "exporter: it was shut down by somebody else",
         ),
-        Ok(Err(error)) => Outcome::dropped(
+        Some(Err(error)) => Outcome::dropped(
             DropReason::Unconfirmed,
             readable,
             format!("exporter: {error}"),
         ),
-        Err(_) => Outcome::dropped(
-            DropReason::Unconfirmed,
-            readable,
-            format!("exporter: no result within {timeout:?}"),
-        ),
+        // Nobody hears this: the batch was settled when its time was over.
+        None => Outcome::dropped(DropReason::Unconfirmed, readable, "exporter: given up"),
     };
     if readable == count {
         return outcome;
@@ -201,7 +197,6 @@ where
 impl<E: fmt::Debug> fmt::Debug for SpanExporterAdapter<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SpanExporterAdapter")
-            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }

@@ -1,8 +1,8 @@
 //! Wire bytes to the SDK's `SpanData`, for exporters that want structure.
 
-use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use opentelemetry::trace::{
     Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
 };
@@ -175,11 +175,7 @@ fn text(value: &decode::Value<'_>) -> String {
         Ours::Bool(v) => v.to_string(),
         Ours::Int(v) => v.to_string(),
         Ours::Double(v) => v.to_string(),
-        Ours::Bytes(v) => v.iter().fold(String::new(), |mut hex, byte| {
-            // Writing to a String does not fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        }),
+        Ours::Bytes(v) => BASE64_STANDARD.encode(v),
         Ours::Array(v) => v.iter().map(text).collect::<Vec<_>>().join(","),
         Ours::Map(v) => {
             let pairs = v.iter().map(|(key, v)| format!("{key}={}", text(v)));

@@ -14,6 +14,11 @@ impl Sampler for AlwaysOn {
         SamplingResult::RECORD_AND_SAMPLE
     }
 
+    fn follows_local_parent(&self) -> bool {
+        // Who has decided for the parent has decided for the child.
+        true
+    }
+
     fn description(&self) -> String {
         "AlwaysOnSampler".to_owned()
     }
@@ -37,6 +42,11 @@ pub struct AlwaysOff;
 impl Sampler for AlwaysOff {
     fn should_sample(&self, _: &SamplingInput<'_>) -> SamplingResult {
         SamplingResult::DROP
+    }
+
+    fn follows_local_parent(&self) -> bool {
+        // Who has decided for the parent has decided for the child.
+        true
     }
 
     fn description(&self) -> String {

@@ -41,6 +41,11 @@ impl Sampler for TraceIdRatio {
         SamplingResult::sampled_if(self.includes(input.trace_id))
     }
 
+    fn follows_local_parent(&self) -> bool {
+        // They share the trace id.
+        true
+    }
+
     fn description(&self) -> String {
         format!("TraceIdRatioBased{{{}}}", self.ratio)
     }
