@@ -73,7 +73,10 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "testing",
         ],
     ),
-    ("tokio_util", &["export", "processor", "testing"]),
+    (
+        "tokio_util",
+        &["export", "otel/exporter.rs", "processor", "testing"],
+    ),
     (
         "tracing_subscriber",
         &[
