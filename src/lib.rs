@@ -107,6 +107,9 @@ mod init;
 mod layer;
 #[cfg(not(tracing_otlp_loom))]
 mod live;
+#[cfg(all(feature = "tower", not(tracing_otlp_loom)))]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub mod middleware;
 #[cfg(all(feature = "opentelemetry", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "opentelemetry")))]
 pub mod otel;

@@ -197,6 +197,13 @@ impl SpanExt for Span {
     }
 }
 
+/// Whether a layer of this crate has the span, recorded or not: its context then counts as current
+/// within it.
+#[cfg(feature = "tower")]
+pub(crate) fn is_known(span: &Span) -> bool {
+    matches!(each(span, |_, _, _| ()), Found::Here)
+}
+
 fn change(span: &Span, change: &Change<'_>) {
     each(span, |spans, id, _| spans.change(id, change));
 }

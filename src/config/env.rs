@@ -329,3 +329,12 @@ fn set<T>(setting: &mut T, value: Option<T>) {
         *setting = value;
     }
 }
+
+/// The methods of `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS` (HTTP-4), where it is set: for the
+/// middleware, which no builder makes.
+#[cfg(feature = "tower")]
+pub(crate) fn known_http_methods() -> Option<Vec<String>> {
+    let text = std::env::var("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS").ok()?;
+    let methods: Vec<_> = parse::list(&text).map(str::to_owned).collect();
+    (!methods.is_empty()).then_some(methods)
+}

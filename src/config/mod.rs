@@ -12,6 +12,8 @@ mod warning;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "tower")]
+pub(crate) use env::known_http_methods;
 pub use tail::TailConfig;
 pub use warning::ConfigWarning;
 

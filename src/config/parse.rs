@@ -292,7 +292,7 @@ fn attribute(entry: &str) -> Result<KeyValue, &'static str> {
 }
 
 /// The entries of a comma-separated list. Empty ones are passed over, as in HTTP's lists.
-fn list(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',')
         .map(str::trim_ascii)
         .filter(|entry| !entry.is_empty())

@@ -75,7 +75,7 @@ fn remove(entries: &mut Vec<Entry>, entry: Entry) -> bool {
 
 /// A scope that is open on this thread until this is dropped, also by a panic.
 #[derive(Debug)]
-pub(super) struct OpenScope {
+pub(crate) struct OpenScope {
     at: usize,
     /// Of this thread.
     _not_send: std::marker::PhantomData<*const ()>,
@@ -83,7 +83,7 @@ pub(super) struct OpenScope {
 
 /// Opens a scope on this thread.
 #[inline]
-pub(super) fn open(context: TraceContext) -> OpenScope {
+pub(crate) fn open(context: TraceContext) -> OpenScope {
     let bridge = bridge::get();
     let shown = bridge.map(|_| context.clone());
     let at = STACK.try_with(|s| {

@@ -133,7 +133,7 @@ impl Callsite {
         if wanted & 1 != 0 {
             pairs.push(("target", metadata.target().to_owned().into()));
         }
-        if wanted & 2 != 0 {
+        if wanted & 2 != 0 && !is_ours(metadata) {
             let file = metadata
                 .file()
                 .map(|f| (semconv::CODE_FILE_PATH, f.to_owned().into()));
@@ -159,6 +159,13 @@ impl Callsite {
             count,
         }
     }
+}
+
+/// Whether the middleware makes it: where that stands says nothing of the application.
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    let module = metadata.module_path();
+    module
+        .is_some_and(|module| module.starts_with(concat!(env!("CARGO_CRATE_NAME"), "::middleware")))
 }
 
 fn attribute_tag(metadata: &Metadata<'_>) -> u8 {

@@ -1,0 +1,333 @@
+//! [`Call`]: one request on its way, its span and how it fares; over when it is dropped.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body::Body;
+use tracing::Span;
+use tracing::field::{Field, Value};
+
+use super::end::CallEnd;
+use super::grpc::{self, Code};
+use super::head::{ResponseHead, content_length, version_text};
+use super::in_flight::{InFlight, Token};
+use super::meter::{Labels, Measured};
+use super::method::OTHER;
+use super::options::CallOptions;
+use super::verdict::{Ending, Known, Protocol, Role, verdict};
+use crate::attribute::KeyValue;
+use crate::context::{TraceContext, stack};
+use crate::semconv;
+use crate::span_ext::SpanExt as _;
+
+/// A request that is being served, or made. Whatever becomes of it, its span ends and its measures
+/// are taken when this is dropped, if not before.
+pub(super) struct Call {
+    options: Arc<CallOptions>,
+    /// Disabled if the request is left out, or its level is.
+    span: Span,
+    /// The caller's context, where no span stands for it.
+    scope: Option<Box<TraceContext>>,
+    role: Role,
+    protocol: Protocol,
+    /// Whether the answer has no body, whatever its headers say.
+    is_head: bool,
+    is_over: bool,
+    began: Instant,
+    to_first_byte: Option<Duration>,
+    /// How long the caller of a gRPC method waits.
+    timeout: Option<Duration>,
+    status: Option<StatusCode>,
+    code: Option<Code>,
+    message: Option<Box<str>>,
+    /// Bytes of the response's body.
+    passed: u64,
+    announced: Option<u64>,
+    version: Option<&'static str>,
+    labels: Option<Box<Labels>>,
+    /// Kept until the end, for those who wait for it.
+    in_flight: Option<Token>,
+}
+
+impl Call {
+    pub(super) fn new(
+        options: Arc<CallOptions>,
+        role: Role,
+        protocol: Protocol,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Self {
+        let timeout = match protocol {
+            Protocol::Grpc => grpc::timeout(headers),
+            Protocol::Http => None,
+        };
+        Self {
+            in_flight: options.in_flight.as_ref().map(InFlight::token),
+            options,
+            span: Span::none(),
+            scope: None,
+            role,
+            protocol,
+            is_head: *method == Method::HEAD,
+            is_over: false,
+            began: Instant::now(),
+            to_first_byte: None,
+            timeout,
+            status: None,
+            code: None,
+            message: None,
+            passed: 0,
+            announced: None,
+            version: None,
+            labels: None,
+        }
+    }
+
+    /// A request that is left out of the trace: its caller's context is still passed on.
+    pub(super) fn in_scope(mut self, remote: TraceContext) -> Self {
+        self.scope = Some(Box::new(remote));
+        self
+    }
+
+    pub(super) fn in_span(mut self, span: Span) -> Self {
+        self.span = span;
+        self
+    }
+
+    /// Counts the call from now on.
+    pub(super) fn measure(&mut self, labels: impl FnOnce() -> Labels) {
+        if let Some(meter) = &self.options.meter {
+            let labels = labels();
+            meter.began(&labels);
+            self.labels = Some(Box::new(labels));
+        }
+    }
+
+    /// Runs `f` within the call: in its span, or in its caller's context.
+    #[inline]
+    pub(super) fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _scope = self.scope.as_deref().map(|cx| stack::open(cx.clone()));
+        let _entered = self.span.enter();
+        f()
+    }
+
+    /// The headers of the response have come. Says whether that was all, or all that is waited for.
+    pub(super) fn responded<B: Body>(&mut self, response: &mut Response<B>) -> bool {
+        self.to_first_byte = Some(self.began.elapsed());
+        let options = Arc::clone(&self.options);
+        options.greet(&self.span, response.headers_mut());
+        let (status, headers) = (response.status(), response.headers());
+        self.status = Some(status);
+        if self.role == Role::Client {
+            self.version = version_text(response.version());
+            options.tell_peer(&self.span, response.extensions());
+        }
+        if self.protocol == Protocol::Grpc {
+            self.take_code(headers);
+            if self.code == Some(Code::UNIMPLEMENTED) && self.role == Role::Server {
+                self.disown_method();
+            }
+        }
+        options.capture_response(&self.span, headers, self.protocol);
+        if let Some(hook) = &options.on_response {
+            hook(&ResponseHead::of(response), &self.span);
+        }
+        self.announced = content_length(headers);
+        let has_no_body = self.is_head
+            || status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let is_unawaited = options.ends_with_headers && self.protocol == Protocol::Http;
+        has_no_body || is_unawaited || response.body().is_end_stream()
+    }
+
+    /// A method that the server turned down unheard may be anything (RPC-2).
+    #[cold]
+    fn disown_method(&mut self) {
+        if let Some(labels) = &mut self.labels {
+            labels.rpc_method = Some(OTHER.to_owned());
+        }
+        self.options.disown_method(&self.span);
+    }
+
+    /// Some of the body has passed.
+    #[inline]
+    pub(super) fn data(&mut self, bytes: usize) {
+        self.passed = self.passed.saturating_add(bytes as u64);
+    }
+
+    pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
+        if self.protocol == Protocol::Grpc {
+            self.take_code(trailers);
+        }
+    }
+
+    fn take_code(&mut self, headers: &HeaderMap) {
+        let Some(code) = Code::find(headers) else {
+            return;
+        };
+        self.code = Some(code);
+        if !code.is_ok() {
+            self.message = grpc::message(headers).map(|m| super::text::cut(&m).into());
+        }
+    }
+
+    /// Code that ran for the call panicked.
+    #[cold]
+    pub(super) fn panicked(&mut self, payload: &(dyn Any + Send)) {
+        let message = match (
+            payload.downcast_ref::<&str>(),
+            payload.downcast_ref::<String>(),
+        ) {
+            (Some(message), _) => message,
+            (None, Some(message)) => message.as_str(),
+            (None, None) => "",
+        };
+        let message = super::text::cut(message);
+        let exception = [
+            KeyValue::new(semconv::EXCEPTION_TYPE, super::verdict::PANIC),
+            KeyValue::new(semconv::EXCEPTION_MESSAGE, message.to_owned()),
+        ];
+        self.span.add_event(semconv::EXCEPTION_EVENT, &exception);
+        self.end(Ending::Panicked { message });
+    }
+
+    /// Ends the span and takes the measures, once.
+    pub(super) fn end(&mut self, ending: Ending<'_>) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        let duration = self.began.elapsed();
+        let known = Known {
+            role: self.role,
+            protocol: self.protocol,
+            status: self.status,
+            code: self.code,
+            is_late: self.timeout.is_some_and(|timeout| duration >= timeout),
+        };
+        let verdict = verdict(&known, ending);
+        let error_type = verdict.error_type.as_deref();
+        if let (Some(labels), Some(meter)) = (&self.labels, &self.options.meter) {
+            let measured = Measured {
+                duration,
+                status: self.status.map(|s| s.as_u16()),
+                code: verdict.code,
+                error_type,
+                response_size: self.status.map(|_| self.passed),
+            };
+            meter.ended(labels, &measured);
+        }
+        if !self.span.is_disabled() {
+            self.record(ending, error_type, verdict.code);
+            if let Some(hook) = &self.options.on_end {
+                let end = CallEnd {
+                    duration,
+                    time_to_first_byte: self.to_first_byte,
+                    status: self.status,
+                    body_size: self.passed,
+                    error_type,
+                    is_complete: matches!(ending, Ending::Complete),
+                };
+                hook(&end, &self.span);
+            }
+            self.span.end();
+        }
+        self.in_flight = None;
+        if let Some(after) = &self.options.after {
+            after();
+        }
+    }
+
+    /// Says how it went, in the fields that each of our spans begins with.
+    fn record(&self, ending: Ending<'_>, error_type: Option<&str>, code: Option<Code>) {
+        let Some(metadata) = self.span.metadata() else {
+            return;
+        };
+        let mut declared = metadata.fields().iter();
+        let late: [Option<Field>; LATE.len()] = std::array::from_fn(|_| declared.next());
+        let [
+            Some(status),
+            Some(said),
+            Some(kind),
+            Some(answer),
+            Some(size),
+            Some(first),
+            Some(version),
+        ] = &late
+        else {
+            return;
+        };
+        let is_error = error_type.map(|_| "error");
+        let told;
+        let message = match ending {
+            _ if error_type.is_none() => None,
+            Ending::Panicked { message } => Some(message),
+            Ending::Failed { message, .. } => {
+                told = message.to_string();
+                Some(super::text::cut(&told))
+            }
+            Ending::Complete | Ending::Cancelled => self.message.as_deref(),
+        };
+        let code = code.map(Code::name);
+        let number = self.status.map(|status| status.as_u16());
+        let answered: &dyn Value = match self.protocol {
+            Protocol::Http => &number,
+            Protocol::Grpc => &code,
+        };
+        let is_http = self.protocol == Protocol::Http && self.status.is_some();
+        let passed = (self.options.body_size && is_http).then_some(self.passed);
+        let waited = self
+            .to_first_byte
+            .filter(|_| self.options.time_to_first_byte);
+        let waited = waited.map(|waited| waited.as_secs_f64());
+        // A description says more than the status that it implies, so it comes first.
+        self.span.record_all(&metadata.fields().value_set(&[
+            (status, Some(&is_error as &dyn Value)),
+            (said, Some(&message)),
+            (kind, Some(&error_type)),
+            (answer, Some(answered)),
+            (size, Some(&passed)),
+            (first, Some(&waited)),
+            (version, Some(&self.version)),
+        ]));
+    }
+}
+
+/// The fields that each of our spans begins with; the fourth is `rpc.status_code` for gRPC.
+pub(super) const LATE: [&str; 7] = [
+    "otel.status_code",
+    "otel.status_description",
+    "error.type",
+    "http.response.status_code",
+    "http.response.body.size",
+    "tracing_otlp.time_to_first_byte",
+    "network.protocol.version",
+];
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let is_all = self.announced.is_some_and(|all| self.passed >= all);
+        self.end(match () {
+            () if std::thread::panicking() => Ending::Panicked { message: "" },
+            // A server stops reading a body once it has as much as was announced.
+            () if is_all && self.protocol == Protocol::Http => Ending::Complete,
+            () => Ending::Cancelled,
+        });
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("role", &self.role)
+            .field("protocol", &self.protocol)
+            .field("span", &self.span)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}

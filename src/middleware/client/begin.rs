@@ -1,0 +1,148 @@
+//! From a request to its span, and the context into its headers.
+
+use std::borrow::Cow;
+
+use http::Request;
+use tracing::Span;
+
+use super::super::address::Host;
+use super::super::call::Call;
+use super::super::head::{RequestHead, content_length};
+use super::super::meter::Labels;
+use super::super::method::OTHER;
+use super::super::spans::{Ends, Grpc, HttpClient, Name};
+use super::super::verdict::{Protocol, Role};
+use super::super::{grpc, text};
+use super::{ClientLayer, Resends, UrlTemplate};
+use crate::context;
+use crate::propagation::{self, Propagator as _};
+use crate::span_ext::SpanExt as _;
+
+/// Whom a request asks.
+#[derive(Clone, Copy)]
+struct Server<'a> {
+    address: Option<&'a str>,
+    port: Option<u16>,
+}
+
+impl ClientLayer {
+    /// `None`: nothing more is to be done for this request.
+    pub(super) fn begin<B>(&self, request: &mut Request<B>) -> Option<Call> {
+        let settings = &*self.settings;
+        let head = RequestHead::of(request);
+        if settings.filter.as_ref().is_some_and(|wants| !wants(&head)) {
+            self.inject(&Span::none(), request);
+            return None;
+        }
+        let protocol = match grpc::is_grpc(head.headers) {
+            true => Protocol::Grpc,
+            false => Protocol::Http,
+        };
+        let server = self.server(&head);
+        let options = self.options.clone();
+        let mut call = Call::new(options, Role::Client, protocol, head.method, head.headers);
+        call.measure(|| self.labels(&head, protocol, server));
+        let span = self.span(&head, protocol, server);
+        if !span.is_disabled() {
+            settings.request_headers.put(
+                &span,
+                head.headers,
+                match protocol {
+                    Protocol::Http => "http.request.header.",
+                    Protocol::Grpc => "rpc.request.metadata.",
+                },
+            );
+            if let Some(hook) = &settings.on_request {
+                hook(&head, &span);
+            }
+        }
+        self.inject(&span, request);
+        Some(call.in_span(span))
+    }
+
+    /// From this span, or from what is current where there is none (HTTP-9).
+    fn inject<B>(&self, span: &Span, request: &mut Request<B>) {
+        let context = match span.is_disabled() {
+            true => context::current(),
+            false => span.trace_context(),
+        };
+        match &self.settings.propagator {
+            Some(own) => own.inject(&context, request.headers_mut()),
+            None => propagation::global().inject(&context, request.headers_mut()),
+        }
+    }
+
+    fn server<'a>(&'a self, head: &RequestHead<'a>) -> Server<'a> {
+        if let Some(target) = &self.settings.target {
+            return Server {
+                address: Some(&target.address),
+                port: target.port,
+            };
+        }
+        let host = Host::asked(head.uri, head.headers);
+        let scheme = head.uri.scheme_str().unwrap_or("http");
+        Server {
+            address: host.map(|host| host.address),
+            port: host.and_then(|host| host.port_or_default(scheme)),
+        }
+    }
+
+    fn span(&self, head: &RequestHead<'_>, protocol: Protocol, server: Server<'_>) -> Span {
+        let settings = &*self.settings;
+        let ends = Ends {
+            server: server.address.map(text::cut),
+            server_port: server.port,
+            peer: None,
+            peer_port: None,
+        };
+        if protocol == Protocol::Grpc {
+            let method = grpc::method(head.uri);
+            let grpc = Grpc {
+                kind: "client",
+                method: method.map(text::cut),
+                method_original: method.is_none().then(|| text::cut(head.uri.path())),
+                ends,
+                client: None,
+                version: None,
+            };
+            return grpc.called(settings.level);
+        }
+        let known = settings.known_methods.find(head.method);
+        let template = head.extensions.get().map(|UrlTemplate(text)| *text);
+        let url = settings.secret_keys.url(head.uri);
+        let resends = head.extensions.get().map_or(0, Resends::next);
+        let http = HttpClient {
+            name: Name {
+                method: known.unwrap_or("HTTP"),
+                target: template,
+            },
+            method: known.unwrap_or(OTHER),
+            method_original: known.is_none().then(|| text::cut(head.method.as_str())),
+            url: text::cut(&url),
+            template,
+            ends,
+            resend_count: (resends > 0).then_some(resends),
+            request_size: settings
+                .request_size
+                .then(|| content_length(head.headers))
+                .flatten(),
+        };
+        http.span(settings.level)
+    }
+
+    fn labels(&self, head: &RequestHead<'_>, protocol: Protocol, server: Server<'_>) -> Labels {
+        Labels {
+            role: Role::Client,
+            protocol,
+            method: self.settings.known_methods.label(head.method),
+            scheme: Cow::Owned(head.uri.scheme_str().unwrap_or("http").to_owned()),
+            route: None,
+            rpc_method: grpc::method(head.uri).map(str::to_owned),
+            version: None,
+            server: server
+                .address
+                .map(|address| (address.to_owned(), server.port)),
+            request_size: content_length(head.headers),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! [`ClientLayer`]: a span for each request that goes out.
+
+mod begin;
+mod resends;
+mod settings;
+mod target;
+
+use std::fmt;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::body::ResponseBody;
+use super::future::ResponseFuture;
+pub use resends::{CountResends, Resends, ResendsLayer};
+pub use settings::{ClientLayer, UrlTemplate};
+
+impl<S> Layer<S> for ClientLayer {
+    type Service = Client<S>;
+
+    fn layer(&self, inner: S) -> Client<S> {
+        Client {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// The service that [`ClientLayer`] makes of another one.
+#[derive(Debug, Clone)]
+pub struct Client<S> {
+    inner: S,
+    layer: ClientLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for Client<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Error: fmt::Display,
+    R: Body,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        match self.layer.begin(&mut request) {
+            Some(call) => ResponseFuture::start(call, || self.inner.call(request)),
+            None => ResponseFuture::untold(self.inner.call(request)),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! [`Resends`]: counts the attempts at one request (HTTP-9).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+
+use http::Request;
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// How often a request was sent, in its extensions: whoever sends it again takes them along.
+///
+/// [`ClientLayer`](super::ClientLayer) records `http.request.resend_count` from it. A
+/// [`ResendsLayer`] outside of what retries puts one into each request.
+///
+/// ```
+/// use tracing_otlp::middleware::Resends;
+///
+/// let mut request = http::Request::new(());
+/// request.extensions_mut().insert(Resends::new());
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Resends(Arc<AtomicU32>);
+
+impl Resends {
+    /// Of a request that was not sent yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts one more attempt; says how many there were before.
+    pub(super) fn next(&self) -> u32 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Puts [`Resends`] into each request. Belongs outside of what retries or follows redirects, and
+/// [`ClientLayer`](super::ClientLayer) inside.
+///
+/// ```
+/// use tower::ServiceBuilder;
+/// use tracing_otlp::middleware::{ClientLayer, ResendsLayer};
+///
+/// # #[derive(Clone)] struct Policy;
+/// let client = ServiceBuilder::new()
+///     .layer(ResendsLayer::new())
+///     .retry(Policy)
+///     .layer(ClientLayer::new());
+/// # let _ = client;
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+#[must_use = "a layer does nothing until it is applied to a service"]
+pub struct ResendsLayer(());
+
+impl ResendsLayer {
+    /// The layer.
+    pub fn new() -> Self {
+        Self(())
+    }
+}
+
+impl<S> Layer<S> for ResendsLayer {
+    type Service = CountResends<S>;
+
+    fn layer(&self, inner: S) -> CountResends<S> {
+        CountResends { inner }
+    }
+}
+
+/// The service that [`ResendsLayer`] makes of another one.
+#[derive(Debug, Clone)]
+pub struct CountResends<S> {
+    inner: S,
+}
+
+impl<S: Service<Request<B>>, B> Service<Request<B>> for CountResends<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        let extensions = request.extensions_mut();
+        if extensions.get::<Resends>().is_none() {
+            extensions.insert(Resends::new());
+        }
+        self.inner.call(request)
+    }
+}

@@ -1,0 +1,69 @@
+//! [`Target`]: whom a channel asks, where its requests do not say so (RPC-5).
+
+use super::super::address::Host;
+
+/// A server as `server.address` and `server.port` have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) address: String,
+    pub(super) port: Option<u16>,
+}
+
+impl Target {
+    /// `host:port`, a URL, `unix:///path`, or a name as gRPC has it; what is none of these, such as
+    /// several addresses, is taken whole.
+    pub(super) fn parse(text: &str) -> Self {
+        let whole = || Self {
+            address: text.to_owned(),
+            port: None,
+        };
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return Self {
+                address: path.to_owned(),
+                port: None,
+            };
+        }
+        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+        let host = match scheme {
+            // The resolver's own authority may stand before the name.
+            "dns" => rest.split_once('/').map_or(rest, |(_, name)| name),
+            "" | "http" | "https" => rest.split('/').next().unwrap_or(rest),
+            _ => return whole(),
+        };
+        let is_one = !host.contains([',', ' ', '/']);
+        match Host::parse(host).filter(|_| is_one) {
+            Some(host) => Self {
+                address: host.address.to_owned(),
+                port: host.port_or_default(scheme),
+            },
+            None => whole(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_what_the_channel_was_given_rpc_5() {
+        for (text, address, port) in [
+            ("grpc.example.com:443", "grpc.example.com", Some(443)),
+            ("http://example.com", "example.com", Some(80)),
+            ("https://example.com:8443/base", "example.com", Some(8443)),
+            ("https://[::1]:1", "::1", Some(1)),
+            ("dns:///example.com:50051", "example.com", Some(50051)),
+            ("dns://8.8.8.8/example.com", "example.com", None),
+            ("unix:///run/app.sock", "/run/app.sock", None),
+            ("unix:app.sock", "app.sock", None),
+            ("10.0.0.1:1,10.0.0.2:1", "10.0.0.1:1,10.0.0.2:1", None),
+            ("xds:///cluster", "xds:///cluster", None),
+            ("", "", None),
+        ] {
+            let address = address.to_owned();
+            assert_eq!(Target::parse(text), Target { address, port }, "{text}");
+        }
+    }
+}

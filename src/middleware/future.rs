@@ -1,0 +1,114 @@
+//! [`ResponseFuture`]: runs the inner service's future within the call.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::Response;
+use http_body::Body;
+use pin_project_lite::pin_project;
+
+use super::body::ResponseBody;
+use super::call::Call;
+use super::verdict::{Ending, kind_of};
+
+pin_project! {
+    /// The future of [`Server`](super::Server) and [`Client`](super::Client).
+    ///
+    /// It runs the inner future in the request's span, or in its caller's context where there is no
+    /// span; so does dropping it. A panic is recorded and goes on.
+    #[derive(Debug)]
+    #[must_use = "a future does nothing unless it is polled"]
+    pub struct ResponseFuture<F> {
+        // An option, so that it can be dropped in its span.
+        #[pin]
+        inner: Option<F>,
+        // None: the request is left out, or over.
+        call: Option<Call>,
+    }
+
+    impl<F> PinnedDrop for ResponseFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Some(call) = &*this.call {
+                call.run(|| this.inner.set(None));
+            }
+        }
+    }
+}
+
+impl<F> ResponseFuture<F> {
+    /// Calls the service within the call.
+    pub(super) fn start(mut call: Call, service: impl FnOnce() -> F) -> Self {
+        match catch_unwind(AssertUnwindSafe(|| call.run(service))) {
+            Ok(inner) => Self {
+                inner: Some(inner),
+                call: Some(call),
+            },
+            Err(payload) => {
+                call.panicked(&*payload);
+                resume_unwind(payload)
+            }
+        }
+    }
+
+    /// The future of a request that nothing is told of.
+    pub(super) fn untold(inner: F) -> Self {
+        Self {
+            inner: Some(inner),
+            call: None,
+        }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+    E: fmt::Display,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
+            // Only after its drop began.
+            return Poll::Pending;
+        };
+        let Some(call) = this.call else {
+            let response = ready!(inner.poll(cx))?;
+            return Poll::Ready(Ok(response.map(ResponseBody::plain)));
+        };
+        // Nothing that it may have left broken is looked at again.
+        let polled = catch_unwind(AssertUnwindSafe(|| call.run(|| inner.poll(cx))));
+        let result = match polled {
+            Ok(polled) => ready!(polled),
+            Err(payload) => {
+                call.panicked(&*payload);
+                resume_unwind(payload)
+            }
+        };
+        // What it still holds is let go in the span, before that may end.
+        call.run(|| this.inner.set(None));
+        let call = this.call.take();
+        let Some(mut call) = call else {
+            return Poll::Pending;
+        };
+        let mut response = match result {
+            Ok(response) => response,
+            Err(error) => {
+                call.end(Ending::Failed {
+                    kind: kind_of::<E>(),
+                    message: &error,
+                });
+                return Poll::Ready(Err(error));
+            }
+        };
+        if call.responded(&mut response) {
+            call.end(Ending::Complete);
+        }
+        Poll::Ready(Ok(response.map(|body| ResponseBody::of(body, call))))
+    }
+}

@@ -1,0 +1,243 @@
+//! What a gRPC call looks like from outside: its content type, status, message and deadline.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode, Uri};
+use percent_encoding::percent_decode;
+
+/// A status code of gRPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Code(u8);
+
+/// The `rpc.system.name`.
+pub(crate) const SYSTEM: &str = "grpc";
+
+/// By code.
+const NAMES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+impl Code {
+    pub(super) const CANCELLED: Self = Self(1);
+    pub(super) const UNKNOWN: Self = Self(2);
+    pub(super) const DEADLINE_EXCEEDED: Self = Self(4);
+    pub(super) const UNIMPLEMENTED: Self = Self(12);
+
+    /// `UNKNOWN` for a code that is none (RPC-3).
+    fn of(code: u8) -> Self {
+        if usize::from(code) < NAMES.len() {
+            Self(code)
+        } else {
+            Self::UNKNOWN
+        }
+    }
+
+    /// From headers or trailers.
+    pub(super) fn find(headers: &HeaderMap) -> Option<Self> {
+        let text = headers.get("grpc-status")?.to_str().ok();
+        let code = text.and_then(|text| text.parse().ok());
+        Some(code.map_or(Self::UNKNOWN, Self::of))
+    }
+
+    /// What a client makes of an answer without a `grpc-status`, such as a proxy's.
+    pub(super) fn of_http(status: StatusCode) -> Self {
+        Self(match status.as_u16() {
+            400 => 13,
+            401 => 16,
+            403 => 7,
+            404 => 12,
+            429 | 502..=504 => 14,
+            _ => 2,
+        })
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        NAMES.get(usize::from(self.0)).copied().unwrap_or("UNKNOWN")
+    }
+
+    /// Whether a server has failed by it, rather than its client (RPC-4).
+    pub(super) fn is_error_of_server(self) -> bool {
+        matches!(self.0, 2 | 4 | 12..=15)
+    }
+
+    pub(super) fn is_ok(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// Whether headers are those of a gRPC call. gRPC-Web is plain HTTP to us: its status lies within
+/// its body.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    const PREFIX: &[u8] = b"application/grpc";
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return false;
+    };
+    let rest = value.as_bytes().strip_prefix(PREFIX);
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// `package.Service/Method`, from the path.
+pub(super) fn method(uri: &Uri) -> Option<&str> {
+    let method = uri.path().strip_prefix('/')?;
+    let (service, name) = method.split_once('/')?;
+    (!service.is_empty() && !name.is_empty()).then_some(method)
+}
+
+/// What came with the status, for a person to read.
+pub(super) fn message(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    let value = headers.get("grpc-message")?;
+    let message = percent_decode(value.as_bytes()).decode_utf8_lossy();
+    (!message.is_empty()).then_some(message)
+}
+
+/// How long the caller waits.
+pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let n: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(n * 3600),
+        "M" => Duration::from_secs(n * 60),
+        "S" => Duration::from_secs(n),
+        "m" => Duration::from_millis(n),
+        "u" => Duration::from_micros(n),
+        "n" => Duration::from_nanos(n),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn a_status_is_its_name_rpc_3() {
+        for (value, name) in [
+            ("0", "OK"),
+            ("4", "DEADLINE_EXCEEDED"),
+            ("16", "UNAUTHENTICATED"),
+            ("17", "UNKNOWN"),
+            ("-1", "UNKNOWN"),
+            ("", "UNKNOWN"),
+            ("4294967296", "UNKNOWN"),
+        ] {
+            assert_eq!(
+                Code::find(&headers("grpc-status", value)).unwrap().name(),
+                name
+            );
+        }
+        assert_eq!(Code::find(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_server_fails_by_some_codes_only_rpc_4() {
+        let failing: Vec<_> = (0..17)
+            .map(Code::of)
+            .filter(|code| code.is_error_of_server())
+            .map(Code::name)
+            .collect();
+        let expected = [
+            "UNKNOWN",
+            "DEADLINE_EXCEEDED",
+            "UNIMPLEMENTED",
+            "INTERNAL",
+            "UNAVAILABLE",
+            "DATA_LOSS",
+        ];
+        assert_eq!(failing, expected);
+    }
+
+    #[test]
+    fn calls_are_told_by_their_content_type() {
+        for (value, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc; charset=utf-8", true),
+            ("application/grpc-web+proto", false),
+            ("application/grpcx", false),
+            ("application/json", false),
+        ] {
+            assert_eq!(
+                is_grpc(&headers("content-type", value)),
+                expected,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn methods_are_whole_or_not_at_all_rpc_1() {
+        for (path, expected) in [
+            ("/a.B/C", Some("a.B/C")),
+            ("/a.B/", None),
+            ("/a", None),
+            ("//C", None),
+            ("/", None),
+        ] {
+            assert_eq!(method(&path.parse().unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn deadlines_have_eight_digits_and_a_unit() {
+        for (value, expected) in [
+            ("5S", Some(Duration::from_secs(5))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("100m", Some(Duration::from_millis(100))),
+            ("123456789S", None),
+            ("S", None),
+            ("", None),
+            ("5", None),
+            ("+5S", None),
+        ] {
+            assert_eq!(
+                timeout(&headers("grpc-timeout", value)),
+                expected,
+                "{value}"
+            );
+        }
+        let mut strange = HeaderMap::new();
+        strange.insert(
+            "grpc-timeout",
+            http::HeaderValue::from_bytes("5µ".as_bytes()).unwrap(),
+        );
+        assert_eq!(timeout(&strange), None);
+    }
+
+    #[test]
+    fn messages_are_percent_decoded() {
+        assert_eq!(
+            message(&headers("grpc-message", "not%20there%")).unwrap(),
+            "not there%"
+        );
+        assert_eq!(message(&headers("grpc-message", "")), None);
+    }
+}

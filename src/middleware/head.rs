@@ -1,0 +1,118 @@
+//! What a hook sees of a request and of a response: everything but the body.
+
+use std::net::SocketAddr;
+
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+
+/// A request without its body, as hooks see it.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestHead<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    pub(super) version: Version,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) extensions: &'a Extensions,
+    pub(super) peer: Option<SocketAddr>,
+}
+
+impl<'a> RequestHead<'a> {
+    pub(super) fn of<B>(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+            peer: None,
+        }
+    }
+
+    /// The method, also one that the conventions do not know.
+    pub fn method(&self) -> &'a Method {
+        self.method
+    }
+
+    /// The target; on a server as the client sent it, also within nested routers of axum.
+    pub fn uri(&self) -> &'a Uri {
+        self.uri
+    }
+
+    /// The version of HTTP.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
+    /// The extensions: what the server and outer layers know of the request.
+    pub fn extensions(&self) -> &'a Extensions {
+        self.extensions
+    }
+
+    /// Who is at the other end of the connection, where the server tells: see
+    /// [`ServerLayer::with_peer`](super::ServerLayer::with_peer). `None` for a client.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+}
+
+/// A response without its body, as hooks see it.
+#[derive(Debug, Clone, Copy)]
+pub struct ResponseHead<'a> {
+    pub(super) status: StatusCode,
+    pub(super) version: Version,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) extensions: &'a Extensions,
+}
+
+impl<'a> ResponseHead<'a> {
+    pub(super) fn of<B>(response: &'a Response<B>) -> Self {
+        Self {
+            status: response.status(),
+            version: response.version(),
+            headers: response.headers(),
+            extensions: response.extensions(),
+        }
+    }
+
+    /// The status code.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The version of HTTP.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
+    /// The extensions.
+    pub fn extensions(&self) -> &'a Extensions {
+        self.extensions
+    }
+}
+
+/// The version as `network.protocol.version` has it.
+pub(super) fn version_text(version: Version) -> Option<&'static str> {
+    match version {
+        Version::HTTP_09 => Some("0.9"),
+        Version::HTTP_10 => Some("1.0"),
+        Version::HTTP_11 => Some("1.1"),
+        Version::HTTP_2 => Some("2"),
+        Version::HTTP_3 => Some("3"),
+        _ => None,
+    }
+}
+
+/// The length of a body, where its headers tell.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(http::header::CONTENT_LENGTH)?;
+    value.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,59 @@
+//! [`InFlight`]: how many requests are being served, and when there are none left.
+
+use std::fmt;
+use std::future::Future;
+
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// The requests that are being served, each until its response's body has ended.
+///
+/// Given to [`ServerLayer::with_in_flight`](super::ServerLayer::with_in_flight); all clones count the
+/// same. One counter can serve several layers.
+#[derive(Clone)]
+pub struct InFlight(TaskTracker);
+
+/// One of them, until it is dropped.
+pub(super) type Token = TaskTrackerToken;
+
+impl InFlight {
+    /// None yet.
+    pub fn new() -> Self {
+        let tracker = TaskTracker::new();
+        // What "closed" means to it is no concern here: whoever waits for none, waits for none.
+        tracker.close();
+        Self(tracker)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Resolves when there are none.
+    pub fn wait(&self) -> impl Future<Output = ()> + Send + 'static {
+        let tracker = self.0.clone();
+        async move { tracker.wait().await }
+    }
+
+    pub(super) fn token(&self) -> Token {
+        self.0.token()
+    }
+}
+
+impl Default for InFlight {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("InFlight").field(&self.len()).finish()
+    }
+}

@@ -1,0 +1,131 @@
+//! What is set for a layer's calls, and what is the same on both sides.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Extensions, HeaderMap, HeaderName};
+use tracing::Span;
+
+use super::address::IpText;
+use super::end::CallEnd;
+use super::grpc;
+use super::head::ResponseHead;
+use super::in_flight::InFlight;
+use super::meter::Meter;
+use super::method::OTHER;
+use super::verdict::Protocol;
+use crate::attribute::{KeyValue, Value};
+use crate::span_ext::SpanExt as _;
+
+pub(super) type PeerOf = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync;
+pub(super) type OnResponse = dyn Fn(&ResponseHead<'_>, &Span) + Send + Sync;
+pub(super) type OnEnd = dyn Fn(&CallEnd<'_>, &Span) + Send + Sync;
+
+/// What a call needs from its beginning to its end.
+#[derive(Clone, Default)]
+pub(crate) struct CallOptions {
+    pub(super) body_size: bool,
+    pub(super) time_to_first_byte: bool,
+    /// A client's call is over with the headers of its response (HTTP-9).
+    pub(super) ends_with_headers: bool,
+    /// Tells a client who answered.
+    pub(super) peer: Option<Arc<PeerOf>>,
+    pub(super) response_headers: Captured,
+    /// The header that tells a client which trace it has caused.
+    pub(super) trace_header: Option<HeaderName>,
+    pub(super) server_timing: bool,
+    pub(super) on_response: Option<Arc<OnResponse>>,
+    pub(super) on_end: Option<Arc<OnEnd>>,
+    pub(crate) meter: Option<Arc<dyn Meter>>,
+    pub(super) in_flight: Option<InFlight>,
+    /// Called when a call is over and its span handed on.
+    pub(super) after: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl CallOptions {
+    pub(super) fn capture_response(&self, span: &Span, headers: &HeaderMap, protocol: Protocol) {
+        self.response_headers.put(
+            span,
+            headers,
+            match protocol {
+                Protocol::Http => "http.response.header.",
+                Protocol::Grpc => "rpc.response.metadata.",
+            },
+        );
+    }
+
+    /// Tells the client which trace this was.
+    pub(super) fn greet(&self, span: &Span, headers: &mut HeaderMap) {
+        if self.trace_header.is_none() && !self.server_timing {
+            return;
+        }
+        let context = span.trace_context();
+        if span.is_disabled() || !context.is_valid() {
+            return;
+        }
+        let traceparent = context.to_traceparent();
+        if let (Some(name), Ok(value)) = (&self.trace_header, traceparent.as_str().parse()) {
+            headers.insert(name, value);
+        }
+        let timing = format!("traceparent;desc=\"{traceparent}\"");
+        if let (true, Ok(value)) = (self.server_timing, timing.parse()) {
+            headers.append("server-timing", value);
+        }
+    }
+
+    /// Says who answered.
+    pub(super) fn tell_peer(&self, span: &Span, response: &Extensions) {
+        let Some(peer) = self.peer.as_ref().and_then(|peer| peer(response)) else {
+            return;
+        };
+        if let Some(address) = IpText::of(peer).as_str() {
+            span.record("network.peer.address", address);
+            span.record("network.peer.port", peer.port());
+        }
+    }
+
+    /// Renames the span of a gRPC method that does not exist (RPC-1, RPC-2).
+    pub(super) fn disown_method(&self, span: &Span) {
+        span.record("otel.name", grpc::SYSTEM);
+        span.record("rpc.method", OTHER);
+    }
+}
+
+impl fmt::Debug for CallOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallOptions")
+            .field("body_size", &self.body_size)
+            .field("time_to_first_byte", &self.time_to_first_byte)
+            .field("response_headers", &self.response_headers)
+            .field("in_flight", &self.in_flight)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Headers that become attributes (HTTP-6, RPC-7).
+#[derive(Debug, Clone, Default)]
+pub(super) struct Captured(Arc<[HeaderName]>);
+
+impl Captured {
+    pub(super) fn of(names: impl IntoIterator<Item = HeaderName>) -> Self {
+        Self(names.into_iter().collect())
+    }
+
+    /// Each header that is there, as a list of strings. One that is marked as sensitive stays here.
+    pub(super) fn put(&self, span: &Span, headers: &HeaderMap, prefix: &'static str) {
+        if self.0.is_empty() || span.is_disabled() {
+            return;
+        }
+        let attribute = |name: &HeaderName| {
+            let values = headers.get_all(name).into_iter();
+            let values = values.filter(|value| !value.is_sensitive());
+            let values: Vec<_> = values
+                .map(|value| Value::from(super::text::of_header(value).into_owned()))
+                .collect();
+            (!values.is_empty()).then(|| KeyValue::new(format!("{prefix}{name}"), values))
+        };
+        let attributes: Vec<_> = self.0.iter().filter_map(attribute).collect();
+        span.set_attributes(&attributes);
+    }
+}

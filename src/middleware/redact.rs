@@ -1,0 +1,144 @@
+//! What must not leave with a URL: credentials, and the signatures of signed links (HTTP-5).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::Uri;
+
+/// What stands where a secret stood.
+const REDACTED: &str = "REDACTED";
+
+/// Keys of queries whose values are redacted; case matters.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SecretKeys(Option<Arc<[String]>>);
+
+/// Those that the conventions name.
+const DEFAULT: [&str; 7] = [
+    "AWSAccessKeyId",
+    "Signature",
+    "sig",
+    "X-Amz-Credential",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Goog-Signature",
+];
+
+impl SecretKeys {
+    /// These and no others.
+    pub(super) fn only<K: Into<String>>(keys: impl IntoIterator<Item = K>) -> Self {
+        Self(Some(keys.into_iter().map(Into::into).collect()))
+    }
+
+    fn has(&self, key: &str) -> bool {
+        match &self.0 {
+            Some(keys) => keys.iter().any(|k| k == key),
+            None => DEFAULT.contains(&key),
+        }
+    }
+
+    fn is_secret(&self, pair: &str) -> bool {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        !value.is_empty() && self.has(key)
+    }
+
+    /// The query with the values of secret keys replaced, the keys kept.
+    pub(super) fn query<'a>(&self, query: &'a str) -> Cow<'a, str> {
+        if !query.split('&').any(|pair| self.is_secret(pair)) {
+            return Cow::Borrowed(query);
+        }
+        let mut redacted = String::with_capacity(query.len());
+        for (i, pair) in query.split('&').enumerate() {
+            if i > 0 {
+                redacted.push('&');
+            }
+            match pair.split_once('=') {
+                Some((key, _)) if self.is_secret(pair) => {
+                    redacted.push_str(key);
+                    redacted.push('=');
+                    redacted.push_str(REDACTED);
+                }
+                _ => redacted.push_str(pair),
+            }
+        }
+        Cow::Owned(redacted)
+    }
+
+    /// The whole URL, without credentials.
+    pub(super) fn url(&self, uri: &Uri) -> String {
+        let mut url = String::with_capacity(128);
+        if let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) {
+            url.push_str(scheme);
+            url.push_str("://");
+            let authority = authority.as_str();
+            match authority.rsplit_once('@') {
+                Some((_, host)) => {
+                    url.push_str("REDACTED:REDACTED@");
+                    url.push_str(host);
+                }
+                None => url.push_str(authority),
+            }
+        }
+        url.push_str(uri.path());
+        if let Some(query) = uri.query() {
+            url.push('?');
+            url.push_str(&self.query(query));
+        }
+        url
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_are_replaced_and_their_keys_kept_http_5() {
+        let keys = SecretKeys::default();
+        for (query, redacted) in [
+            ("", ""),
+            ("a=1&b=2", "a=1&b=2"),
+            ("sig=abc", "sig=REDACTED"),
+            ("a=1&Signature=x%20y&b=", "a=1&Signature=REDACTED&b="),
+            ("SIG=abc&sig=&sig", "SIG=abc&sig=&sig"),
+            (
+                "X-Amz-Signature=1&X-Amz-Signature=2",
+                "X-Amz-Signature=REDACTED&X-Amz-Signature=REDACTED",
+            ),
+            ("sig=a=b", "sig=REDACTED"),
+            ("&&sig=a&", "&&sig=REDACTED&"),
+        ] {
+            assert_eq!(keys.query(query), redacted);
+        }
+        for key in DEFAULT {
+            assert_eq!(keys.query(&format!("{key}=s")), format!("{key}=REDACTED"));
+        }
+    }
+
+    #[test]
+    fn the_list_can_be_replaced_as_a_whole_http_5() {
+        let keys = SecretKeys::only(["token"]);
+        assert_eq!(keys.query("token=1&sig=2"), "token=REDACTED&sig=2");
+        assert_eq!(SecretKeys::only([""; 0]).query("sig=2"), "sig=2");
+    }
+
+    #[test]
+    fn credentials_never_leave_http_5() {
+        let keys = SecretKeys::default();
+        for (url, redacted) in [
+            (
+                "https://u:p@example.com/a?b=1",
+                "https://REDACTED:REDACTED@example.com/a?b=1",
+            ),
+            (
+                "https://u@example.com:8443/",
+                "https://REDACTED:REDACTED@example.com:8443/",
+            ),
+            ("http://example.com", "http://example.com/"),
+            ("http://[::1]:80/x?sig=1", "http://[::1]:80/x?sig=REDACTED"),
+            ("/only/path?q", "/only/path?q"),
+        ] {
+            assert_eq!(keys.url(&url.parse().unwrap()), redacted);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! From a request to its span.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use http::Request;
+use http::header::USER_AGENT;
+use tracing::Span;
+
+use super::super::address::{Forwarded, Host, IpText};
+use super::super::call::Call;
+use super::super::head::{RequestHead, content_length, version_text};
+use super::super::meter::Labels;
+use super::super::spans::{Ends, Grpc, HttpServer, Name};
+use super::super::verdict::{Protocol, Role};
+use super::super::{from_axum, from_tonic, grpc, text};
+use super::ServerLayer;
+use crate::context::{TraceContext, stack};
+use crate::propagation::{self, Propagator as _};
+use crate::span_ext::{self, SpanExt as _};
+
+/// What is found out about a request before its span is made.
+struct Asked<'a> {
+    head: RequestHead<'a>,
+    protocol: Protocol,
+    route: Option<Cow<'a, str>>,
+    scheme: &'a str,
+    server: Option<Host<'a>>,
+    client: Option<Host<'a>>,
+}
+
+impl ServerLayer {
+    /// `None`: nothing is to be done for this request.
+    pub(super) fn begin<B>(&self, request: &Request<B>) -> Option<Call> {
+        let settings = &*self.settings;
+        let mut head = RequestHead::of(request);
+        head.peer = self.peer(&head);
+        if let Some(uri) = from_axum::original_uri(head.extensions) {
+            head.uri = uri;
+        }
+        let remote = match &settings.propagator {
+            Some(own) => own.extract(TraceContext::default(), head.headers),
+            None => propagation::global().extract(TraceContext::default(), head.headers),
+        };
+        let has_remote = remote.is_valid() || !remote.baggage().is_empty();
+        let protocol = match grpc::is_grpc(head.headers) {
+            true => Protocol::Grpc,
+            false => Protocol::Http,
+        };
+        let is_wanted = settings.filter.as_ref().is_none_or(|wants| wants(&head));
+        let call = || {
+            let options = self.options.clone();
+            Call::new(options, Role::Server, protocol, head.method, head.headers)
+        };
+        if !is_wanted {
+            let is_counted = self.options.in_flight.is_some();
+            let passes_on = has_remote && !settings.is_public;
+            return match passes_on {
+                true => Some(call().in_scope(remote)),
+                false => is_counted.then(call),
+            };
+        }
+        let asked = self.look_at(head, protocol);
+        let mut call = call();
+        call.measure(|| self.labels(&asked));
+        let span = self.span(&asked, has_remote.then_some(&remote));
+        if !span.is_disabled() {
+            settings.request_headers.put(
+                &span,
+                head.headers,
+                match protocol {
+                    Protocol::Http => "http.request.header.",
+                    Protocol::Grpc => "rpc.request.metadata.",
+                },
+            );
+            if let Some(hook) = &settings.on_request {
+                hook(&head, &span);
+            }
+        }
+        let stands_for_it = !has_remote || settings.is_public || span_ext::is_known(&span);
+        let call = call.in_span(span);
+        Some(match stands_for_it {
+            true => call,
+            false => call.in_scope(remote),
+        })
+    }
+
+    fn peer(&self, head: &RequestHead<'_>) -> Option<std::net::SocketAddr> {
+        match &self.settings.peer {
+            Some(peer) => peer(head.extensions),
+            None => from_axum::peer(head.extensions).or_else(|| from_tonic::peer(head.extensions)),
+        }
+    }
+
+    fn look_at<'a>(&'a self, head: RequestHead<'a>, protocol: Protocol) -> Asked<'a> {
+        let settings = &*self.settings;
+        let forwarded = match (&settings.is_trusted, head.peer) {
+            (Some(is_trusted), Some(peer)) if is_trusted(peer.ip().to_canonical()) => {
+                Forwarded::read(&head, |ip: IpAddr| is_trusted(ip))
+            }
+            _ => Forwarded::default(),
+        };
+        let route = match (&settings.route, protocol) {
+            (_, Protocol::Grpc) => None,
+            (Some(route), _) => route(&head),
+            (None, _) => from_axum::matched_path(head.extensions).map(Cow::Borrowed),
+        };
+        let scheme = forwarded.scheme.or(head.uri.scheme_str());
+        Asked {
+            head,
+            protocol,
+            route,
+            scheme: scheme.unwrap_or(&settings.scheme),
+            server: forwarded
+                .host
+                .or_else(|| Host::asked(head.uri, head.headers)),
+            client: forwarded.client,
+        }
+    }
+
+    fn span(&self, asked: &Asked<'_>, remote: Option<&TraceContext>) -> Span {
+        if !self.settings.is_public {
+            let _scope = remote.map(|remote| stack::open(remote.clone()));
+            return self.new_span(asked);
+        }
+        // Whatever is current, and whatever the caller says, the trace begins here.
+        let _scope = stack::open(TraceContext::default());
+        let span = self.new_span(asked);
+        if let Some(remote) = remote.filter(|remote| remote.is_valid()) {
+            span.add_link(remote.clone());
+        }
+        span
+    }
+
+    fn new_span(&self, asked: &Asked<'_>) -> Span {
+        let settings = &*self.settings;
+        let head = &asked.head;
+        let peer_text = head.peer.map(IpText::of);
+        let peer = peer_text.as_ref().and_then(IpText::as_str);
+        let ends = Ends {
+            server: asked.server.map(|host| text::cut(host.address)),
+            server_port: asked
+                .server
+                .and_then(|host| host.port_or_default(asked.scheme)),
+            peer,
+            peer_port: head.peer.map(|peer| peer.port()),
+        };
+        let client = asked.client.map(|host| text::cut(host.address)).or(peer);
+        let version = version_text(head.version);
+        if asked.protocol == Protocol::Grpc {
+            let method = grpc::method(head.uri);
+            let grpc = Grpc {
+                kind: "server",
+                method: method.map(text::cut),
+                method_original: method.is_none().then(|| text::cut(head.uri.path())),
+                ends,
+                client,
+                version,
+            };
+            return grpc.served(settings.level);
+        }
+        let known = settings.known_methods.find(head.method);
+        let query = head
+            .uri
+            .query()
+            .map(|query| settings.secret_keys.query(query));
+        let user_agent = head.headers.get(USER_AGENT).map(text::of_header);
+        let http = HttpServer {
+            name: Name {
+                method: known.unwrap_or("HTTP"),
+                target: asked.route.as_deref(),
+            },
+            method: known.unwrap_or(super::super::method::OTHER),
+            method_original: known.is_none().then(|| text::cut(head.method.as_str())),
+            route: asked.route.as_deref(),
+            scheme: asked.scheme,
+            path: text::cut(head.uri.path()),
+            query: query.as_deref().map(text::cut),
+            ends,
+            client,
+            user_agent: user_agent.as_deref(),
+            version,
+            request_size: settings
+                .request_size
+                .then(|| content_length(head.headers))
+                .flatten(),
+        };
+        http.span(settings.level)
+    }
+
+    fn labels(&self, asked: &Asked<'_>) -> Labels {
+        let head = &asked.head;
+        Labels {
+            role: Role::Server,
+            protocol: asked.protocol,
+            method: self.settings.known_methods.label(head.method),
+            scheme: match asked.scheme {
+                "http" => Cow::Borrowed("http"),
+                "https" => Cow::Borrowed("https"),
+                // The caller may choose it.
+                _ => Cow::Borrowed(super::super::method::OTHER),
+            },
+            route: asked.route.as_deref().map(str::to_owned),
+            rpc_method: grpc::method(head.uri).map(str::to_owned),
+            version: version_text(head.version),
+            server: None,
+            request_size: content_length(head.headers),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! [`ServerLayer`]: a span for each request that comes in.
+
+mod begin;
+mod settings;
+
+use std::fmt;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::body::ResponseBody;
+use super::future::ResponseFuture;
+pub use settings::ServerLayer;
+
+impl<S> Layer<S> for ServerLayer {
+    type Service = Server<S>;
+
+    fn layer(&self, inner: S) -> Server<S> {
+        Server {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// The service that [`ServerLayer`] makes of another one.
+#[derive(Debug, Clone)]
+pub struct Server<S> {
+    inner: S,
+    layer: ServerLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for Server<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Error: fmt::Display,
+    R: Body,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match self.layer.begin(&request) {
+            Some(call) => ResponseFuture::start(call, || self.inner.call(request)),
+            None => ResponseFuture::untold(self.inner.call(request)),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! How a call came to its end, and what its span says of that (HTTP-2, HTTP-3, RPC-3, RPC-4).
+
+use std::borrow::Cow;
+use std::fmt::Display;
+
+use http::StatusCode;
+
+use super::grpc::Code;
+
+/// Which side of a call we are on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Server,
+    Client,
+}
+
+/// What is spoken over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http,
+    Grpc,
+}
+
+/// What ended a call.
+#[derive(Clone, Copy)]
+pub(super) enum Ending<'a> {
+    /// The last byte, or the headers where no more was waited for.
+    Complete,
+    /// Whoever waited for the answer has gone.
+    Cancelled,
+    /// Code that ran for it panicked.
+    Panicked { message: &'a str },
+    /// The service, or the body, returned an error of this type.
+    Failed {
+        kind: &'static str,
+        message: &'a dyn Display,
+    },
+}
+
+/// What is known of a call at its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    pub(super) role: Role,
+    pub(super) protocol: Protocol,
+    pub(super) status: Option<StatusCode>,
+    pub(super) code: Option<Code>,
+    /// Whether the caller's deadline has passed (gRPC).
+    pub(super) is_late: bool,
+}
+
+/// What the span and the metrics say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Verdict {
+    /// Of few values: a status, a gRPC code, `cancelled`, `panic`, or the name of a type of errors.
+    pub(super) error_type: Option<Cow<'static, str>>,
+    pub(super) code: Option<Code>,
+}
+
+/// The `error.type` of a server's call that its client gave up.
+pub(super) const CANCELLED: &str = "cancelled";
+/// The `error.type` of a panic.
+pub(super) const PANIC: &str = "panic";
+
+pub(super) fn verdict(known: &Known, ending: Ending<'_>) -> Verdict {
+    match known.protocol {
+        Protocol::Http => Verdict {
+            error_type: http_error(known, ending),
+            code: None,
+        },
+        Protocol::Grpc => grpc(known, ending),
+    }
+}
+
+fn http_error(known: &Known, ending: Ending<'_>) -> Option<Cow<'static, str>> {
+    let first_error = match known.role {
+        Role::Server => 500,
+        Role::Client => 400,
+    };
+    // Below 100 nothing is a status; 600 and above are, of no known meaning.
+    let status = known.status.filter(|s| s.as_u16() >= first_error);
+    match (status, ending) {
+        (Some(status), _) => Some(status.as_str().to_owned().into()),
+        (None, Ending::Complete) => None,
+        (None, Ending::Panicked { .. }) => Some(PANIC.into()),
+        (None, Ending::Failed { kind, .. }) => Some(kind.into()),
+        // Its caller knows why; to a server it looks like a failure.
+        (None, Ending::Cancelled) => (known.role == Role::Server).then_some(CANCELLED.into()),
+    }
+}
+
+fn grpc(known: &Known, ending: Ending<'_>) -> Verdict {
+    let unanswered = match ending {
+        // An answer without a status is a proxy's, or was cut.
+        Ending::Complete => known.status.map(Code::of_http),
+        Ending::Cancelled | Ending::Failed { .. } if known.is_late => Some(Code::DEADLINE_EXCEEDED),
+        Ending::Cancelled => Some(Code::CANCELLED),
+        Ending::Panicked { .. } | Ending::Failed { .. } => None,
+    };
+    let code = known.code.or(unanswered);
+    let is_error = |code: Code| match known.role {
+        Role::Server => code.is_error_of_server(),
+        Role::Client => !code.is_ok(),
+    };
+    let error_type = match (code, ending) {
+        (Some(code), _) if is_error(code) => Some(code.name().into()),
+        (_, Ending::Panicked { .. }) => Some(PANIC.into()),
+        (None, Ending::Failed { kind, .. }) => Some(kind.into()),
+        _ => None,
+    };
+    Verdict { error_type, code }
+}
+
+/// The name of a type of errors, as `error.type` has it; [`OTHER`] where it would only say that
+/// there is one.
+pub(super) fn kind_of<E>() -> &'static str {
+    let name = std::any::type_name::<E>();
+    if name.contains("dyn ") { OTHER } else { name }
+}
+
+/// An error of no known type (HTTP-3).
+const OTHER: &str = "_OTHER";
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    const NONE: Known = Known {
+        role: Role::Server,
+        protocol: Protocol::Http,
+        status: None,
+        code: None,
+        is_late: false,
+    };
+    const FAILED: Ending<'_> = Ending::Failed {
+        kind: "my::Error",
+        message: &"broken",
+    };
+
+    fn http(role: Role, status: u16, ending: Ending<'_>) -> Option<String> {
+        let status = StatusCode::from_u16(status).ok();
+        let verdict = verdict(
+            &Known {
+                role,
+                status,
+                ..NONE
+            },
+            ending,
+        );
+        assert_eq!(verdict.code, None);
+        verdict.error_type.map(Cow::into_owned)
+    }
+
+    #[test]
+    fn statuses_are_errors_of_one_side_or_both_http_2() {
+        for (status, server, client) in [
+            (100, None, None),
+            (200, None, None),
+            (304, None, None),
+            (399, None, None),
+            (400, None, Some("400")),
+            (404, None, Some("404")),
+            (499, None, Some("499")),
+            (500, Some("500"), Some("500")),
+            (599, Some("599"), Some("599")),
+            (700, Some("700"), Some("700")),
+        ] {
+            let complete = Ending::Complete;
+            assert_eq!(http(Role::Server, status, complete).as_deref(), server);
+            assert_eq!(http(Role::Client, status, complete).as_deref(), client);
+        }
+    }
+
+    #[test]
+    fn other_endings_are_named_http_3() {
+        let cancelled = Ending::Cancelled;
+        assert_eq!(
+            http(Role::Server, 200, cancelled).as_deref(),
+            Some("cancelled")
+        );
+        assert_eq!(http(Role::Client, 200, cancelled), None);
+        assert_eq!(http(Role::Client, 0, FAILED).as_deref(), Some("my::Error"));
+        // What was answered says more than what happened to it.
+        assert_eq!(http(Role::Server, 503, cancelled).as_deref(), Some("503"));
+        let panicked = Ending::Panicked { message: "" };
+        assert_eq!(http(Role::Server, 0, panicked).as_deref(), Some("panic"));
+    }
+
+    fn grpc(
+        role: Role,
+        code: Option<&str>,
+        ending: Ending<'_>,
+    ) -> (Option<String>, Option<&'static str>) {
+        let mut headers = http::HeaderMap::new();
+        if let Some(code) = code {
+            headers.insert("grpc-status", code.parse().unwrap());
+        }
+        let known = Known {
+            role,
+            protocol: Protocol::Grpc,
+            status: Some(StatusCode::OK),
+            code: Code::find(&headers),
+            ..NONE
+        };
+        let verdict = verdict(&known, ending);
+        (
+            verdict.error_type.map(Cow::into_owned),
+            verdict.code.map(Code::name),
+        )
+    }
+
+    #[test]
+    fn codes_are_errors_of_one_side_or_both_rpc_4() {
+        let complete = Ending::Complete;
+        assert_eq!(grpc(Role::Server, Some("0"), complete), (None, Some("OK")));
+        assert_eq!(
+            grpc(Role::Server, Some("5"), complete),
+            (None, Some("NOT_FOUND"))
+        );
+        let not_found = (Some("NOT_FOUND".to_owned()), Some("NOT_FOUND"));
+        assert_eq!(grpc(Role::Client, Some("5"), complete), not_found);
+        let internal = (Some("INTERNAL".to_owned()), Some("INTERNAL"));
+        assert_eq!(grpc(Role::Server, Some("13"), complete), internal);
+        let unknown = (Some("UNKNOWN".to_owned()), Some("UNKNOWN"));
+        assert_eq!(grpc(Role::Client, None, complete), unknown);
+    }
+
+    #[test]
+    fn calls_without_an_answer_have_a_code_where_one_is_known_rpc_3() {
+        let cancelled = Ending::Cancelled;
+        assert_eq!(
+            grpc(Role::Server, None, cancelled),
+            (None, Some("CANCELLED"))
+        );
+        let by_client = (Some("CANCELLED".to_owned()), Some("CANCELLED"));
+        assert_eq!(grpc(Role::Client, None, cancelled), by_client);
+        assert_eq!(
+            grpc(Role::Client, None, FAILED),
+            (Some("my::Error".to_owned()), None)
+        );
+        let late = Known {
+            protocol: Protocol::Grpc,
+            is_late: true,
+            ..NONE
+        };
+        let verdict = verdict(&late, cancelled);
+        assert_eq!(verdict.error_type.as_deref(), Some("DEADLINE_EXCEEDED"));
+    }
+
+    #[test]
+    fn a_type_that_says_nothing_is_other_http_3() {
+        assert_eq!(kind_of::<std::fmt::Error>(), "core::fmt::Error");
+        assert_eq!(kind_of::<Box<dyn std::error::Error + Send>>(), "_OTHER");
+    }
+}
