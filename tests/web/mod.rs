@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 use tracing_otlp::OtlpBuilder;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::capture::{Capture, Span, layer_with, under};
@@ -22,14 +23,27 @@ use crate::capture::{Capture, Span, layer_with, under};
 /// Long enough for a loaded machine; a test that passes never waits for it.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
+/// A pipeline that is not told of what hyper and h2 trace themselves.
+pub fn pipeline_with(
+    edit: impl FnOnce(OtlpBuilder) -> OtlpBuilder,
+) -> (impl tracing::Subscriber + Send + Sync, Capture) {
+    let (layer, capture) = layer_with(edit);
+    let registry = tracing_subscriber::registry().with(LevelFilter::INFO);
+    (registry.with(layer), capture)
+}
+
+pub fn pipeline() -> (impl tracing::Subscriber + Send + Sync, Capture) {
+    pipeline_with(|builder| builder)
+}
+
 /// Runs `f` on a runtime of one thread, with that pipeline; what it recorded.
 pub fn recorded_with<F: Future>(
     edit: impl FnOnce(OtlpBuilder) -> OtlpBuilder,
     f: impl FnOnce() -> F,
 ) -> (Vec<Span>, F::Output) {
-    let (layer, capture) = layer_with(edit);
+    let (subscriber, capture) = pipeline_with(edit);
     let mut output = None;
-    under(tracing_subscriber::registry().with(layer), || {
+    under(subscriber, || {
         output = Some(block_on(f));
     });
     (capture.spans(), output.unwrap())
