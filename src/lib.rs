@@ -97,6 +97,8 @@ pub mod fmt;
 #[doc(hidden)]
 #[cfg_attr(test, allow(unreachable_pub, reason = "reached when fuzzing"))]
 pub mod fuzzing;
+#[cfg(all(feature = "tower", not(tracing_otlp_loom)))]
+mod graceful;
 #[cfg(not(tracing_otlp_loom))]
 mod guard;
 #[cfg(not(tracing_otlp_loom))]
@@ -165,6 +167,10 @@ pub use self::{
 #[cfg(all(feature = "init", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "init")))]
 pub use init::init;
+
+#[cfg(all(feature = "tower", not(tracing_otlp_loom)))]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use graceful::{Ended, GracefulShutdown, StopHandle, StopSignal};
 
 pub use error::Error;
 pub use stats::{DropReason, Stats};

@@ -14,7 +14,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (12, &["lib", "fuzzing"]),
     (11, &["init"]),
     (10, &["builder"]),
-    (9, &["otel"]),
+    (9, &["graceful", "otel"]),
     (8, &["middleware"]),
     (7, &["fmt", "span_ext"]),
     (6, &["guard", "layer"]),
@@ -69,6 +69,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
         "tokio",
         &[
             "export",
+            "graceful.rs",
             "guard.rs",
             "otel/exporter.rs",
             "processor",
@@ -79,6 +80,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
         "tokio_util",
         &[
             "export",
+            "graceful.rs",
             "middleware/in_flight.rs",
             "otel/exporter.rs",
             "processor",

@@ -1,0 +1,248 @@
+//! [`GracefulShutdown`]: the end of a server and of its pipeline, in order and in one deadline.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::error::Error;
+use crate::guard::ShutdownGuard;
+use crate::middleware::InFlight;
+
+impl ShutdownGuard {
+    /// Ends a server together with the pipeline, all within `timeout` of the signal: see
+    /// [`GracefulShutdown`].
+    pub fn graceful(&self, timeout: Duration) -> GracefulShutdown<'_> {
+        GracefulShutdown {
+            guard: self,
+            timeout,
+            in_flight: InFlight::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+}
+
+/// Runs a server until Ctrl-C or SIGTERM (or [`stop`](StopHandle::stop)), lets the requests in flight
+/// end, and then shuts the pipeline down: from [`ShutdownGuard::graceful`].
+///
+/// From the signal on, the server has three quarters of the timeout to answer what it has begun; a
+/// second signal cuts that short. The pipeline has what is then left. What still runs at the deadline
+/// is left behind and told.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # async fn main_() -> Result<(), Box<dyn std::error::Error>> {
+/// # let app = axum::Router::new();
+/// use tracing_otlp::middleware::ServerLayer;
+///
+/// let guard = tracing_otlp::init()?;
+/// let graceful = guard.graceful(Duration::from_secs(10));
+/// let app = app.layer(ServerLayer::new().with_in_flight(graceful.in_flight()));
+///
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+/// let ended = graceful
+///     .serve(|stop| axum::serve(listener, app).with_graceful_shutdown(stop))
+///     .await;
+/// ended.pipeline?; // every span was delivered
+/// # Ok(()) }
+/// ```
+#[must_use = "it does nothing until `serve` is called and awaited"]
+pub struct GracefulShutdown<'a> {
+    guard: &'a ShutdownGuard,
+    timeout: Duration,
+    in_flight: InFlight,
+    stop: CancellationToken,
+}
+
+/// Ends a [`GracefulShutdown`]'s server as a signal does, from anywhere.
+#[derive(Clone)]
+pub struct StopHandle(CancellationToken);
+
+/// How a server and its pipeline have ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Ended<T> {
+    /// What the server returned; `None` if it had not ended when its time was up.
+    pub server: Option<T>,
+    /// Requests that had not ended by then.
+    pub in_flight: usize,
+    /// Whether every span was delivered, as [`ShutdownGuard::shutdown`] tells.
+    pub pipeline: Result<(), Error>,
+}
+
+impl GracefulShutdown<'_> {
+    /// The counter to give to [`ServerLayer::with_in_flight`](crate::middleware::ServerLayer::with_in_flight),
+    /// also to several: the shutdown waits until it is at zero.
+    pub fn in_flight(&self) -> InFlight {
+        self.in_flight.clone()
+    }
+
+    /// A handle that stops the server as a signal does.
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle(self.stop.clone())
+    }
+
+    /// Resolves when the server is to stop: for a second server, which is run beside.
+    pub fn stop_signal(&self) -> StopSignal {
+        StopSignal {
+            stop: self.stop.clone().cancelled_owned(),
+        }
+    }
+
+    /// Runs what `server` returns until it ends, or until a signal and what may follow it.
+    ///
+    /// Needs a tokio runtime with I/O and time. Where signals cannot be listened to, which is told as
+    /// an event of level ERROR, only [`stop`](StopHandle::stop) ends it.
+    pub async fn serve<S>(self, server: impl FnOnce(StopSignal) -> S) -> Ended<S::Output>
+    where
+        S: IntoFuture,
+    {
+        let mut server = pin!(server(self.stop_signal()).into_future());
+        let mut signals = Signals::listen();
+        let stopped = async {
+            tokio::select! {
+                () = signals.next() => self.stop.cancel(),
+                () = self.stop.cancelled() => {}
+            }
+        };
+        let mut output = tokio::select! {
+            output = &mut server => Some(output),
+            () = stopped => None,
+        };
+        let now = Instant::now();
+        // Whatever else was given a signal stops too.
+        self.stop.cancel();
+        let patience = self.timeout - self.timeout / 4;
+        let rest = async {
+            if output.is_none() {
+                output = Some(server.await);
+            }
+            self.in_flight.wait().await;
+        };
+        let too_long = async {
+            match now.checked_add(patience) {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = rest => {}
+            () = too_long => {}
+            () = signals.next() => {}
+        }
+        let in_flight = self.in_flight.len();
+        let left = self.timeout.saturating_sub(now.elapsed());
+        Ended {
+            server: output,
+            in_flight,
+            pipeline: self.guard.shutdown(left).await,
+        }
+    }
+}
+
+impl StopHandle {
+    /// Stops the server. A second call does nothing.
+    pub fn stop(&self) {
+        self.0.cancel();
+    }
+}
+
+pin_project! {
+    /// Resolves when a server is to stop; for `axum::serve(…).with_graceful_shutdown` and its like.
+    #[must_use = "a future does nothing unless it is polled"]
+    pub struct StopSignal {
+        #[pin]
+        stop: WaitForCancellationFutureOwned,
+    }
+}
+
+impl Future for StopSignal {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().stop.poll(cx)
+    }
+}
+
+/// Ctrl-C, and SIGTERM where there is such a thing.
+struct Signals {
+    #[cfg(unix)]
+    listened: Vec<tokio::signal::unix::Signal>,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        let wanted = [SignalKind::interrupt(), SignalKind::terminate()];
+        let listen = |kind| signal(kind).inspect_err(not_heard).ok();
+        Self {
+            listened: wanted.into_iter().filter_map(listen).collect(),
+        }
+    }
+
+    /// The next one; never where none is listened to.
+    async fn next(&mut self) {
+        std::future::poll_fn(|cx| {
+            let mut signals = self.listened.iter_mut();
+            match signals.any(|signal| matches!(signal.poll_recv(cx), Poll::Ready(Some(())))) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+}
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Self {
+        Self {}
+    }
+
+    async fn next(&mut self) {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            not_heard(&error);
+            std::future::pending().await
+        }
+    }
+}
+
+fn not_heard(error: &std::io::Error) {
+    tracing::error!(target: "tracing_otlp", %error, "a signal cannot be listened to");
+}
+
+impl fmt::Debug for GracefulShutdown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GracefulShutdown")
+            .field("timeout", &self.timeout)
+            .field("in_flight", &self.in_flight)
+            .field("is_stopped", &self.stop.is_cancelled())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StopHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_stopped = self.0.is_cancelled();
+        f.debug_tuple("StopHandle").field(&is_stopped).finish()
+    }
+}
+
+impl fmt::Debug for StopSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StopSignal").finish_non_exhaustive()
+    }
+}
+
+const _: fn() = || {
+    fn promised<T: Send + Sync + 'static>() {}
+    promised::<StopHandle>();
+    promised::<StopSignal>();
+    promised::<GracefulShutdown<'static>>();
+};
