@@ -2,7 +2,7 @@
 # Measures this crate beside its peers: every contender in its own process, in turn, against one
 # receiver on loopback. benches/README.md tells what each figure means.
 #
-#   ./run.sh [all | build | check | arrives | alloc | hot | e2e | peak | cg | report]...   (default: all)
+#   ./run.sh [all | build | check | arrives | alloc | hot | e2e | peak | web | cg | report]...   (default: all)
 #
 # Results are added to $OUT; `all` starts afresh. `check` only proves that every mode works.
 # Settings, by environment:
@@ -11,9 +11,10 @@
 #   PEAK_ROUNDS 3      rounds of peak
 #   UNITS       100000 requests of an e2e run, 5 spans each
 #   SECONDS_FLAT_OUT 5 how long peak records
+#   WEB_ROUNDS  5      rounds of web; WEB_SECONDS 4 each
 #   LISTEN      127.0.0.1:0   where the receiver listens
 #   OUT         $CARGO_TARGET_DIR/peers
-# Needs cargo, python3, and valgrind for cg. Nothing else may run beside hot, e2e and peak; for
+# Needs cargo, python3, valgrind for cg, and for web wrk and curl. Nothing else may run beside hot, e2e and peak; for
 # arrives, alloc and cg it does not matter.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -25,6 +26,9 @@ ROUNDS=${ROUNDS:-5}
 PEAK_ROUNDS=${PEAK_ROUNDS:-3}
 UNITS=${UNITS:-100000}
 SECONDS_FLAT_OUT=${SECONDS_FLAT_OUT:-5}
+WEB_MODES=${WEB_MODES:-none tower-floor tracing-otlp tracing-otlp-unsampled axum-otel tower-otel}
+WEB_ROUNDS=${WEB_ROUNDS:-5}
+WEB_SECONDS=${WEB_SECONDS:-4}
 LISTEN=${LISTEN:-127.0.0.1:0}
 # Where nothing may be lost, the queue is given room for a whole burst and more.
 ROOM=16384
@@ -76,6 +80,7 @@ build() { # one at a time: no contender gets features that another asked for
     cargo build --release --locked --quiet --package "$package"
   done
   cargo build --release --locked --quiet --package sink
+  cargo build --release --locked --quiet --package web
 }
 
 arrives() {
@@ -130,6 +135,34 @@ peak() {
   stop_receiver
 }
 
+# An axum server under wrk, 32 connections kept alive: what a request costs it, and how many it
+# answers.
+web() {
+  start_receiver
+  for round in $(seq "$WEB_ROUNDS"); do
+    say "web, round $round of $WEB_ROUNDS"
+    for mode in $WEB_MODES; do
+      curl -s -X POST "http://$address/reset" >"$OUT/web.reset"
+      rm -f "$OUT/web.address"
+      "$BIN/web" "$mode" "http://$address" "$OUT/web.address" 2>>"$OUT/stderr.log" &
+      local server=$! url
+      until [ -s "$OUT/web.address" ]; do sleep 0.05; done
+      url=http://$(cat "$OUT/web.address")
+      wrk -t1 -c32 -d1s "$url/api/v1/users/4711/orders" >"$OUT/web.warm"
+      local before after
+      before=$(curl -s "$url/cpu")
+      wrk -t1 -c32 -d"${WEB_SECONDS}s" --latency "$url/api/v1/users/4711/orders" >"$OUT/web.wrk"
+      after=$(curl -s "$url/cpu")
+      kill "$server"
+      wait "$server" || true
+      python3 web.py line "$OUT" "$mode" "$round" "$((after - before))" \
+        "$(curl -s "http://$address/counts")" >>"$OUT/web.jsonl" \
+        || echo "web $mode" | tee -a "$OUT/failed" >&2
+    done
+  done
+  stop_receiver
+}
+
 # Two sizes each: the report subtracts them, and with them all that is done once. What the recording
 # thread does before the work is forgotten, for calibrating a clock takes a different time each run.
 cg() {
@@ -153,22 +186,25 @@ cg() {
   stop_receiver
 }
 
-report() { python3 report.py "$OUT"; }
-
-check() {
-  OUT=$OUT/check ROUNDS=1 PEAK_ROUNDS=1 UNITS=5000 SECONDS_FLAT_OUT=1
-  mkdir -p "$OUT"
-  clear_results
-  arrives; alloc; hot; e2e; peak; report
+report() {
+  python3 report.py "$OUT"
+  [ ! -s "$OUT/web.jsonl" ] || python3 web.py report "$OUT"
 }
 
-clear_results() { : >"$OUT/results.jsonl"; : >"$OUT/stderr.log"; : >"$OUT/failed"; }
+check() {
+  OUT=$OUT/check ROUNDS=1 PEAK_ROUNDS=1 UNITS=5000 SECONDS_FLAT_OUT=1 WEB_ROUNDS=1 WEB_SECONDS=1
+  mkdir -p "$OUT"
+  clear_results
+  arrives; alloc; hot; e2e; peak; web; report
+}
+
+clear_results() { for file in results.jsonl web.jsonl stderr.log failed; do : >"$OUT/$file"; done; }
 
 [ $# -gt 0 ] || set -- all
 for step in "$@"; do
   case $step in
-    all) build; clear_results; arrives; alloc; hot; e2e; peak; cg; report ;;
-    build | check | arrives | alloc | hot | e2e | peak | cg | report) "$step" ;;
+    all) build; clear_results; arrives; alloc; hot; e2e; peak; web; cg; report ;;
+    build | check | arrives | alloc | hot | e2e | peak | web | cg | report) "$step" ;;
     *) say "no step $step; see the head of this script"; exit 2 ;;
   esac
 done

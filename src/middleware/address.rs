@@ -17,18 +17,26 @@ pub(super) struct Host<'a> {
 impl<'a> Host<'a> {
     /// `host`, `host:port`, `[v6]:port`, with or without a `user@`; nothing if the host is empty.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        let text = text.rsplit_once('@').map_or(text, |(_, host)| host).trim();
-        let (address, port) = match text.strip_prefix('[') {
-            Some(rest) => {
-                let (address, rest) = rest.split_once(']')?;
-                (address, rest.strip_prefix(':'))
+        let mut text = text.trim_ascii();
+        let (mut start, mut colons, mut colon) = (0, 0, 0);
+        for (at, byte) in text.bytes().enumerate() {
+            match byte {
+                b':' => (colons, colon) = (colons + 1, at),
+                b'@' => (start, colons) = (at + 1, 0),
+                _ => {}
             }
-            None => match text.rsplit_once(':') {
-                // More than one colon: an IPv6 address without its brackets.
-                Some((address, port)) if !address.contains(':') => (address, Some(port)),
-                _ => (text, None),
-            },
-        };
+        }
+        let colon = text.get(start..colon).zip(text.get(colon + 1..));
+        text = text.get(start..)?;
+        let mut port = None;
+        if let Some(rest) = text.strip_prefix('[') {
+            let (address, rest) = rest.split_once(']')?;
+            (text, port) = (address, rest.strip_prefix(':'));
+        } else if let (1, Some((before, after))) = (colons, colon) {
+            (text, port) = (before, Some(after));
+        }
+        // With more colons it is an IPv6 address without its brackets.
+        let address = text;
         (!address.is_empty()).then(|| Self {
             address,
             port: port.and_then(|port| port.parse().ok()),

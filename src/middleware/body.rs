@@ -27,7 +27,7 @@ pin_project! {
     impl<B> PinnedDrop for ResponseBody<B> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            if let Some(call) = &*this.call {
+            if let Some(call) = this.call.as_ref().filter(|call| !call.is_over()) {
                 call.run(|| this.inner.set(None));
             }
         }

@@ -87,14 +87,17 @@ impl Call {
     }
 
     /// A request that is left out of the trace: its caller's context is still passed on.
-    pub(super) fn in_scope(mut self, remote: TraceContext) -> Self {
+    pub(super) fn put_in_scope(&mut self, remote: TraceContext) {
         self.scope = Some(Box::new(remote));
-        self
     }
 
-    pub(super) fn in_span(mut self, span: Span) -> Self {
+    pub(super) fn put_in_span(&mut self, span: Span) {
         self.span = span;
-        self
+    }
+
+    /// Whether it has ended: what runs for it then has no span any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Counts the call from now on.

@@ -73,16 +73,21 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
-            // Only after its drop began.
-            return Poll::Pending;
+        let mut poll = || {
+            // None only after its drop began.
+            let inner = this.inner.as_mut().as_pin_mut();
+            let polled = inner.map_or(Poll::Pending, |inner| inner.poll(cx));
+            if polled.is_ready() {
+                // What it still holds is let go in the span, before that may end.
+                this.inner.set(None);
+            }
+            polled
         };
         let Some(call) = this.call else {
-            let response = ready!(inner.poll(cx))?;
-            return Poll::Ready(Ok(response.map(ResponseBody::plain)));
+            return poll().map_ok(|response| response.map(ResponseBody::plain));
         };
         // Nothing that it may have left broken is looked at again.
-        let polled = catch_unwind(AssertUnwindSafe(|| call.run(|| inner.poll(cx))));
+        let polled = catch_unwind(AssertUnwindSafe(|| call.run(poll)));
         let result = match polled {
             Ok(polled) => ready!(polled),
             Err(payload) => {
@@ -90,8 +95,6 @@ where
                 resume_unwind(payload)
             }
         };
-        // What it still holds is let go in the span, before that may end.
-        call.run(|| this.inner.set(None));
         let call = this.call.take();
         let Some(mut call) = call else {
             return Poll::Pending;

@@ -57,7 +57,8 @@ impl ClientLayer {
             }
         }
         self.inject(&span, request);
-        Some(call.in_span(span))
+        call.put_in_span(span);
+        Some(call)
     }
 
     /// From this span, or from what is current where there is none (HTTP-9).

@@ -53,12 +53,15 @@ impl ServerLayer {
             Call::new(options, Role::Server, protocol, head.method, head.headers)
         };
         if !is_wanted {
-            let is_counted = self.options.in_flight.is_some();
             let passes_on = has_remote && !settings.is_public;
-            return match passes_on {
-                true => Some(call().in_scope(remote)),
-                false => is_counted.then(call),
-            };
+            if !passes_on && self.options.in_flight.is_none() {
+                return None;
+            }
+            let mut call = call();
+            if passes_on {
+                call.put_in_scope(remote);
+            }
+            return Some(call);
         }
         let asked = self.look_at(head, protocol);
         let mut call = call();
@@ -77,12 +80,11 @@ impl ServerLayer {
                 hook(&head, &span);
             }
         }
-        let stands_for_it = !has_remote || settings.is_public || span_ext::is_known(&span);
-        let call = call.in_span(span);
-        Some(match stands_for_it {
-            true => call,
-            false => call.in_scope(remote),
-        })
+        if has_remote && !settings.is_public && !span_ext::is_known(&span) {
+            call.put_in_scope(remote);
+        }
+        call.put_in_span(span);
+        Some(call)
     }
 
     fn peer(&self, head: &RequestHead<'_>) -> Option<std::net::SocketAddr> {

@@ -25,6 +25,12 @@ use crate::workload::Workload;
 pub use crate::ledger::Ledger;
 pub use crate::traced::Traced;
 
+/// What the process has spent on processors so far, in nanoseconds: for benches that are no
+/// contender, such as `web`.
+pub fn process_cpu_nanos() -> u64 {
+    CpuClock::PROCESS.nanos()
+}
+
 /// What a contender is told when it starts.
 #[derive(Debug, Clone)]
 pub struct Setup {
