@@ -11,17 +11,17 @@
 #![allow(clippy::print_stdout, reason = "an example shows what it did")]
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Path, Request};
+use axum::extract::Path;
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
 use tokio::net::{TcpListener, TcpStream};
-use tracing::field::Empty;
-use tracing::{Instrument as _, Span, error, info, info_span, instrument};
+use tracing::{Instrument as _, Span, error, info, instrument};
+use tracing_otlp::PipelineHandle;
+use tracing_otlp::middleware::ServerLayer;
 use tracing_otlp::testing::{Collector, Trace};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -57,67 +57,56 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with(layer)
         .init();
 
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
+    // On Ctrl-C requests in flight are answered, and then the pipeline ends.
+    let graceful = guard.graceful(DEADLINE);
+    let requests = ServerLayer::new().with_in_flight(graceful.in_flight());
     let app = Router::new()
         .route("/orders/{id}", get(order))
         .route("/stock", get(stock))
         .route("/pay/{id}", get(pay))
-        .layer(from_fn(request_span));
-    let server = tokio::spawn(async { axum::serve(listener, app).await });
+        .layer(requests);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
 
+    let stop = graceful.stop_handle();
+    let pipeline = guard.handle();
+    let demo = tokio::spawn(async move {
+        let shown = show(address, &pipeline, collector.as_ref()).await;
+        match exit || shown.is_err() {
+            true => stop.stop(),
+            false => {
+                println!("Serving on http://{address}/orders/1 and /stock, /pay/13 until Ctrl-C.")
+            }
+        }
+        shown
+    });
+    let ended = graceful
+        .serve(|stop| axum::serve(listener, app).with_graceful_shutdown(stop))
+        .await;
+    demo.await?.map_err(|error| error as Box<dyn Error>)?;
+    ended.pipeline?;
+    println!("{}", guard.stats());
+    Ok(())
+}
+
+/// A few requests, and what arrived of them.
+async fn show(
+    address: SocketAddr,
+    pipeline: &PipelineHandle,
+    collector: Option<&Collector>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     for path in ["/orders/4711", "/stock", "/pay/13", "/nowhere"] {
         let status = fetch(address, path).await?;
         println!("GET {path} -> {status}");
     }
-    guard.force_flush(DEADLINE).await?;
-    if let Some(collector) = &collector {
+    pipeline.force_flush(DEADLINE).await?;
+    if let Some(collector) = collector {
         println!("\nWhat arrived at {}:\n", collector.grpc_endpoint());
         for trace in Trace::all(&collector.spans()) {
             println!("{trace}");
         }
     }
-    if !exit {
-        println!("Serving on http://{address}/orders/1 and /stock, /pay/13 until Ctrl-C.");
-        tokio::signal::ctrl_c().await?;
-    }
-    server.abort();
-    guard.shutdown(DEADLINE).await?;
-    println!("{}", guard.stats());
     Ok(())
-}
-
-/// A span for each request, named by its route. (Middleware that does this, and more, comes later.)
-async fn request_span(request: Request, next: Next) -> Response {
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map(|p| p.as_str().to_owned());
-    let span = info_span!(
-        "request",
-        otel.kind = "server",
-        otel.name = Empty,
-        otel.status_code = Empty,
-        http.request.method = %request.method(),
-        http.route = Empty,
-        url.path = request.uri().path(),
-        http.response.status_code = Empty,
-    );
-    match &route {
-        Some(route) => {
-            span.record("http.route", route.as_str());
-            span.record("otel.name", format!("{} {route}", request.method()));
-        }
-        None => {
-            span.record("otel.name", request.method().as_str());
-        }
-    }
-    let response = next.run(request).instrument(span.clone()).await;
-    span.record("http.response.status_code", response.status().as_u16());
-    if response.status().is_server_error() {
-        span.record("otel.status_code", "error");
-    }
-    response
 }
 
 /// A nested call and an event.
@@ -176,7 +165,7 @@ async fn charge(id: u64) -> Result<(), String> {
 }
 
 /// A plain HTTP/1.1 request, and the status that came back.
-async fn fetch(address: std::net::SocketAddr, path: &str) -> Result<String, Box<dyn Error>> {
+async fn fetch(address: SocketAddr, path: &str) -> std::io::Result<String> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
