@@ -4,8 +4,12 @@
 //! asserts what must hold. opentelemetry-proto and prost are the second opinion.
 
 mod propagation;
+#[cfg(feature = "tower")]
+mod requests;
 
 pub use propagation::propagation;
+#[cfg(feature = "tower")]
+pub use requests::requests;
 
 use std::ffi::OsString;
 

@@ -93,6 +93,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "builder",
             "clock",
             "fmt.rs",
+            "fuzzing",
             "init.rs",
             "layer",
             "span_ext.rs",

@@ -1,0 +1,4 @@
+//! `src/fuzzing/requests.rs` says what must hold.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tracing_otlp::fuzzing::requests(bytes));
