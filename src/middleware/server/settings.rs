@@ -23,7 +23,7 @@ use crate::propagation::Propagator;
 ///
 /// The span is named after the method and the route, has the attributes of the HTTP conventions (for
 /// gRPC, told by its content type, those of RPC), belongs to the caller's trace, and lasts until the
-/// response's body has ended. See the [module](super) for what it says when.
+/// response's body has ended. See the [module](crate::middleware) for what it says when.
 ///
 /// ```
 /// # fn routes() -> axum::Router { axum::Router::new() }
