@@ -224,10 +224,11 @@ impl Default for ExporterConfig {
 impl std::fmt::Debug for ExporterConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let shown = |url: &Option<String>| url.as_deref().map(warning::mask_user_info);
         f.debug_struct("ExporterConfig")
             .field("protocol", &self.protocol)
-            .field("endpoint", &self.endpoint)
-            .field("traces_endpoint", &self.traces_endpoint)
+            .field("endpoint", &shown(&self.endpoint))
+            .field("traces_endpoint", &shown(&self.traces_endpoint))
             .field("headers", &names)
             .field("compression", &self.compression)
             .field("timeout", &self.timeout)

@@ -49,7 +49,7 @@ impl fmt::Display for ConfigWarning {
 }
 
 /// `http://user:password@host` to `http://[masked]@host`.
-fn mask_user_info(value: &str) -> String {
+pub(super) fn mask_user_info(value: &str) -> String {
     let Some((scheme, rest)) = value.split_once("://") else {
         return value.to_owned();
     };

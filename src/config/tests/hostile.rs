@@ -137,6 +137,8 @@ fn credentials_in_a_url_are_masked() {
         // A variable that wants no URL, so that it is quoted.
         let config = read(&[("OTEL_BSP_SCHEDULE_DELAY", url)]);
         assert_eq!(config.warnings[0].value, shown);
+        let config = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", url)]);
+        assert!(format!("{config:?}").contains(shown), "{config:?}");
     }
 }
 
