@@ -221,6 +221,25 @@ fn the_caller_s_trace_goes_on_pain_36() {
 }
 
 #[test]
+fn a_layer_within_another_continues_what_that_began() {
+    let (spans, ()) = recorded(|| async {
+        let inner = Router::new().route("/inner", get(|| async { "" }));
+        let app = Router::new().nest("/outer", inner.layer(ServerLayer::new()));
+        let app = app.layer(ServerLayer::new());
+        let mut request = request("GET", "/outer/inner");
+        let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let headers = request.headers_mut();
+        headers.insert("traceparent", traceparent.parse().unwrap());
+        send(serve(app).await, request).await;
+    });
+    let [inner, outer] = &spans[..] else {
+        panic!("{spans:#?}")
+    };
+    assert_eq!(outer.parent_span_id[..2], [0x00, 0xf0]);
+    assert_eq!(inner.parent_span_id, outer.span_id);
+}
+
+#[test]
 fn the_client_can_be_told_its_trace() {
     let name = http::HeaderName::from_static("traceresponse");
     let layer = ServerLayer::new()

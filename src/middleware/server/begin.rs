@@ -15,9 +15,15 @@ use super::super::spans::{Ends, Grpc, HttpServer, Name};
 use super::super::verdict::{Protocol, Role};
 use super::super::{from_axum, from_tonic, grpc, text};
 use super::ServerLayer;
-use crate::context::{TraceContext, stack};
+use crate::context::{self, TraceContext, stack};
 use crate::propagation::{self, Propagator as _};
 use crate::span_ext::{self, SpanExt as _};
+
+/// Whether what is current belongs to the caller's trace already: another layer around this one, as
+/// around a nested router, has taken it up.
+fn is_continued(remote: &TraceContext) -> bool {
+    remote.is_valid() && context::current().trace_id() == remote.trace_id()
+}
 
 /// What is found out about a request before its span is made.
 struct Asked<'a> {
@@ -42,7 +48,8 @@ impl ServerLayer {
             Some(own) => own.extract(TraceContext::default(), head.headers),
             None => propagation::global().extract(TraceContext::default(), head.headers),
         };
-        let has_remote = remote.is_valid() || !remote.baggage().is_empty();
+        let has_remote =
+            (remote.is_valid() || !remote.baggage().is_empty()) && !is_continued(&remote);
         let protocol = match grpc::is_grpc(head.headers) {
             true => Protocol::Grpc,
             false => Protocol::Http,
@@ -162,10 +169,8 @@ impl ServerLayer {
             return grpc.served(settings.level);
         }
         let known = settings.known_methods.find(head.method);
-        let query = head
-            .uri
-            .query()
-            .map(|query| settings.secret_keys.query(query));
+        let query = head.uri.query().filter(|q| !q.is_empty());
+        let query = query.map(|query| settings.secret_keys.query(query));
         let user_agent = head.headers.get(USER_AGENT).map(text::of_header);
         let http = HttpServer {
             name: Name {
