@@ -17,23 +17,25 @@ pub(super) struct Host<'a> {
 impl<'a> Host<'a> {
     /// `host`, `host:port`, `[v6]:port`, with or without a `user@`; nothing if the host is empty.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        let mut text = text.trim_ascii();
-        let (mut start, mut colons, mut colon) = (0, 0, 0);
+        let text = text.trim_ascii();
+        // One look at each byte: this is done for every request.
+        let (mut start, mut colon, mut colons) = (0, 0, 0);
         for (at, byte) in text.bytes().enumerate() {
-            match byte {
-                b':' => (colons, colon) = (colons + 1, at),
-                b'@' => (start, colons) = (at + 1, 0),
-                _ => {}
+            if byte == b':' {
+                colon = at;
+                colons += 1;
+            } else if byte == b'@' {
+                start = at + 1;
+                colons = 0;
             }
         }
-        let colon = text.get(start..colon).zip(text.get(colon + 1..));
-        text = text.get(start..)?;
+        let mut text = text.get(start..)?;
         let mut port = None;
         if let Some(rest) = text.strip_prefix('[') {
             let (address, rest) = rest.split_once(']')?;
             (text, port) = (address, rest.strip_prefix(':'));
-        } else if let (1, Some((before, after))) = (colons, colon) {
-            (text, port) = (before, Some(after));
+        } else if colons == 1 {
+            (text, port) = (text.get(..colon - start)?, text.get(colon - start + 1..));
         }
         // With more colons it is an IPv6 address without its brackets.
         let address = text;
