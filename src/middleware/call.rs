@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,10 @@ impl Call {
         self
     }
 
+    pub(super) fn span(&self) -> &Span {
+        &self.span
+    }
+
     /// Counts the call from now on.
     pub(super) fn measure(&mut self, labels: impl FnOnce() -> Labels) {
         if let Some(meter) = &self.options.meter {
@@ -116,14 +121,20 @@ impl Call {
 
     /// The headers of the response have come. Says whether that was all, or all that is waited for.
     pub(super) fn responded<B: Body>(&mut self, response: &mut Response<B>) -> bool {
+        self.options.greet(&self.span, response.headers_mut());
+        let is_over = self.answered(&ResponseHead::of(response), None);
+        is_over || response.body().is_end_stream()
+    }
+
+    /// The same of a head alone, which came from `peer` if nothing else tells.
+    pub(super) fn answered(&mut self, head: &ResponseHead<'_>, peer: Option<SocketAddr>) -> bool {
         self.to_first_byte = Some(self.began.elapsed());
         let options = Arc::clone(&self.options);
-        options.greet(&self.span, response.headers_mut());
-        let (status, headers) = (response.status(), response.headers());
+        let (status, headers) = (head.status, head.headers);
         self.status = Some(status);
         if self.role == Role::Client {
-            self.version = version_text(response.version());
-            options.tell_peer(&self.span, response.extensions());
+            self.version = version_text(head.version);
+            options.tell_peer(&self.span, head.extensions, peer);
         }
         if self.protocol == Protocol::Grpc {
             self.take_code(headers);
@@ -133,14 +144,14 @@ impl Call {
         }
         options.capture_response(&self.span, headers, self.protocol);
         if let Some(hook) = &options.on_response {
-            hook(&ResponseHead::of(response), &self.span);
+            hook(head, &self.span);
         }
         self.announced = content_length(headers);
         let has_no_body = self.is_head
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let is_unawaited = options.ends_with_headers && self.protocol == Protocol::Http;
-        has_no_body || is_unawaited || response.body().is_end_stream()
+        has_no_body || is_unawaited
     }
 
     /// A method that the server turned down unheard may be anything (RPC-2).

@@ -74,9 +74,10 @@ impl CallOptions {
         }
     }
 
-    /// Says who answered.
-    pub(super) fn tell_peer(&self, span: &Span, response: &Extensions) {
-        let Some(peer) = self.peer.as_ref().and_then(|peer| peer(response)) else {
+    /// Says who answered: `known`, if the response's extensions do not tell.
+    pub(super) fn tell_peer(&self, span: &Span, response: &Extensions, known: Option<SocketAddr>) {
+        let told = self.peer.as_ref().and_then(|peer| peer(response));
+        let Some(peer) = told.or(known) else {
             return;
         };
         if let Some(address) = IpText::of(peer).as_str() {

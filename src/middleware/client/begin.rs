@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::Request;
+use http::HeaderMap;
 use tracing::Span;
 
 use super::super::address::Host;
@@ -26,23 +26,21 @@ struct Server<'a> {
 }
 
 impl ClientLayer {
-    /// `None`: nothing more is to be done for this request.
-    pub(super) fn begin<B>(&self, request: &mut Request<B>) -> Option<Call> {
+    /// `None`: nothing more is to be done for this request but to [tell](Self::inject) its context.
+    pub(super) fn begin(&self, head: &RequestHead<'_>) -> Option<Call> {
         let settings = &*self.settings;
-        let head = RequestHead::of(request);
-        if settings.filter.as_ref().is_some_and(|wants| !wants(&head)) {
-            self.inject(&Span::none(), request);
+        if settings.filter.as_ref().is_some_and(|wants| !wants(head)) {
             return None;
         }
         let protocol = match grpc::is_grpc(head.headers) {
             true => Protocol::Grpc,
             false => Protocol::Http,
         };
-        let server = self.server(&head);
+        let server = self.server(head);
         let options = self.options.clone();
         let mut call = Call::new(options, Role::Client, protocol, head.method, head.headers);
-        call.measure(|| self.labels(&head, protocol, server));
-        let span = self.span(&head, protocol, server);
+        call.measure(|| self.labels(head, protocol, server));
+        let span = self.span(head, protocol, server);
         if !span.is_disabled() {
             settings.request_headers.put(
                 &span,
@@ -53,22 +51,22 @@ impl ClientLayer {
                 },
             );
             if let Some(hook) = &settings.on_request {
-                hook(&head, &span);
+                hook(head, &span);
             }
         }
-        self.inject(&span, request);
         Some(call.in_span(span))
     }
 
-    /// From this span, or from what is current where there is none (HTTP-9).
-    fn inject<B>(&self, span: &Span, request: &mut Request<B>) {
-        let context = match span.is_disabled() {
-            true => context::current(),
-            false => span.trace_context(),
+    /// Tells the server the context of the call's span, or what is current where there is none
+    /// (HTTP-9).
+    pub(super) fn inject(&self, call: Option<&Call>, headers: &mut HeaderMap) {
+        let context = match call.map(Call::span) {
+            Some(span) if !span.is_disabled() => span.trace_context(),
+            _ => context::current(),
         };
         match &self.settings.propagator {
-            Some(own) => own.inject(&context, request.headers_mut()),
-            None => propagation::global().inject(&context, request.headers_mut()),
+            Some(own) => own.inject(&context, headers),
+            None => propagation::global().inject(&context, headers),
         }
     }
 
