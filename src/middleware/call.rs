@@ -324,7 +324,10 @@ impl Drop for Call {
         }
         let is_all = self.announced.is_some_and(|all| self.passed >= all);
         self.end(match () {
-            () if std::thread::panicking() => Ending::Panicked { message: "" },
+            // A client's caller that panics has given up: its call did not fail.
+            () if self.role == Role::Server && std::thread::panicking() => {
+                Ending::Panicked { message: "" }
+            }
             // A server stops reading a body once it has as much as was announced.
             () if is_all && self.protocol == Protocol::Http => Ending::Complete,
             () => Ending::Cancelled,
