@@ -16,7 +16,7 @@ use super::super::{grpc, text};
 use super::{ClientLayer, Resends, UrlTemplate};
 use crate::context;
 use crate::propagation::{self, Propagator as _};
-use crate::span_ext::SpanExt as _;
+use crate::span_ext::{self, SpanExt as _};
 
 /// Whom a request asks.
 #[derive(Clone, Copy)]
@@ -57,11 +57,11 @@ impl ClientLayer {
         Some(call.in_span(span))
     }
 
-    /// Tells the server the context of the call's span, or what is current where there is none
-    /// (HTTP-9).
+    /// Tells the server the context of the call's span, or what is current where there is none, or
+    /// none that a pipeline may see (HTTP-9).
     pub(super) fn inject(&self, call: Option<&Call>, headers: &mut HeaderMap) {
         let context = match call.map(Call::span) {
-            Some(span) if !span.is_disabled() => span.trace_context(),
+            Some(span) if span_ext::is_known(span) => span.trace_context(),
             _ => context::current(),
         };
         match &self.settings.propagator {
