@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 use tracing::Span;
@@ -13,7 +14,7 @@ use tracing::field::{Field, Value};
 
 use super::end::CallEnd;
 use super::grpc::{self, Code};
-use super::head::{ResponseHead, content_length, version_text};
+use super::head::{RequestHead, ResponseHead, content_length, version_text};
 use super::in_flight::{InFlight, Token};
 use super::meter::{Labels, Measured};
 use super::method::OTHER;
@@ -34,6 +35,8 @@ pub(super) struct Call {
     scope: Option<Box<TraceContext>>,
     role: Role,
     protocol: Protocol,
+    /// Which gRPC method was asked for; a server may not have it.
+    path: Option<PathAndQuery>,
     /// Whether the answer has no body, whatever its headers say.
     is_head: bool,
     is_over: bool,
@@ -58,13 +61,14 @@ impl Call {
         options: Arc<CallOptions>,
         role: Role,
         protocol: Protocol,
-        method: &Method,
-        headers: &HeaderMap,
+        head: &RequestHead<'_>,
     ) -> Self {
         let timeout = match protocol {
-            Protocol::Grpc => grpc::timeout(headers),
+            Protocol::Grpc => grpc::timeout(head.headers),
             Protocol::Http => None,
         };
+        let is_served_grpc = (role, protocol) == (Role::Server, Protocol::Grpc);
+        let path = head.uri.path_and_query().filter(|_| is_served_grpc);
         Self {
             in_flight: options.in_flight.as_ref().map(InFlight::token),
             options,
@@ -72,7 +76,8 @@ impl Call {
             scope: None,
             role,
             protocol,
-            is_head: *method == Method::HEAD,
+            path: path.cloned(),
+            is_head: *head.method == Method::HEAD,
             is_over: false,
             began: Instant::now(),
             to_first_byte: None,
@@ -160,7 +165,8 @@ impl Call {
         if let Some(labels) = &mut self.labels {
             labels.rpc_method = Some(OTHER.to_owned());
         }
-        self.options.disown_method(&self.span);
+        let path = self.path.as_ref().map_or("", PathAndQuery::path);
+        self.options.disown_method(&self.span, path);
     }
 
     /// Some of the body has passed.

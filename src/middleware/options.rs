@@ -14,6 +14,7 @@ use super::head::ResponseHead;
 use super::in_flight::InFlight;
 use super::meter::Meter;
 use super::method::OTHER;
+use super::text;
 use super::verdict::Protocol;
 use crate::attribute::{KeyValue, Value};
 use crate::span_ext::SpanExt as _;
@@ -87,9 +88,13 @@ impl CallOptions {
     }
 
     /// Renames the span of a gRPC method that does not exist (RPC-1, RPC-2).
-    pub(super) fn disown_method(&self, span: &Span) {
+    pub(super) fn disown_method(&self, span: &Span, path: &str) {
         span.record("otel.name", grpc::SYSTEM);
         span.record("rpc.method", OTHER);
+        // A path that is no method's was told as it is when the span was made.
+        if let Some(original) = grpc::method(path) {
+            span.record("rpc.method_original", text::cut(original));
+        }
     }
 }
 
@@ -122,7 +127,7 @@ impl Captured {
             let values = headers.get_all(name).into_iter();
             let values = values.filter(|value| !value.is_sensitive());
             let values: Vec<_> = values
-                .map(|value| Value::from(super::text::of_header(value).into_owned()))
+                .map(|value| Value::from(text::of_header(value).into_owned()))
                 .collect();
             (!values.is_empty()).then(|| KeyValue::new(format!("{prefix}{name}"), values))
         };

@@ -38,7 +38,7 @@ impl ClientLayer {
         };
         let server = self.server(head);
         let options = self.options.clone();
-        let mut call = Call::new(options, Role::Client, protocol, head.method, head.headers);
+        let mut call = Call::new(options, Role::Client, protocol, head);
         call.measure(|| self.labels(head, protocol, server));
         let span = self.span(head, protocol, server);
         if !span.is_disabled() {
@@ -94,7 +94,7 @@ impl ClientLayer {
             peer_port: None,
         };
         if protocol == Protocol::Grpc {
-            let method = grpc::method(head.uri);
+            let method = grpc::method(head.uri.path());
             let grpc = Grpc {
                 kind: "client",
                 method: method.map(text::cut),
@@ -135,7 +135,7 @@ impl ClientLayer {
             method: self.settings.known_methods.label(head.method),
             scheme: Cow::Owned(head.uri.scheme_str().unwrap_or("http").to_owned()),
             route: None,
-            rpc_method: grpc::method(head.uri).map(str::to_owned),
+            rpc_method: grpc::method(head.uri.path()).map(str::to_owned),
             version: None,
             server: server
                 .address

@@ -50,7 +50,7 @@ impl ServerLayer {
         let is_wanted = settings.filter.as_ref().is_none_or(|wants| wants(&head));
         let call = || {
             let options = self.options.clone();
-            Call::new(options, Role::Server, protocol, head.method, head.headers)
+            Call::new(options, Role::Server, protocol, &head)
         };
         if !is_wanted {
             let is_counted = self.options.in_flight.is_some();
@@ -148,7 +148,7 @@ impl ServerLayer {
         let client = asked.client.map(|host| text::cut(host.address)).or(peer);
         let version = version_text(head.version);
         if asked.protocol == Protocol::Grpc {
-            let method = grpc::method(head.uri);
+            let method = grpc::method(head.uri.path());
             let grpc = Grpc {
                 kind: "server",
                 method: method.map(text::cut),
@@ -201,7 +201,7 @@ impl ServerLayer {
                 _ => Cow::Borrowed(super::super::method::OTHER),
             },
             route: asked.route.as_deref().map(str::to_owned),
-            rpc_method: grpc::method(head.uri).map(str::to_owned),
+            rpc_method: grpc::method(head.uri.path()).map(str::to_owned),
             version: version_text(head.version),
             server: None,
             request_size: content_length(head.headers),
