@@ -2,9 +2,11 @@
 
 use std::any::Any;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 use tracing::Span;
@@ -12,7 +14,7 @@ use tracing::field::{Field, Value};
 
 use super::end::CallEnd;
 use super::grpc::{self, Code};
-use super::head::{ResponseHead, content_length, version_text};
+use super::head::{RequestHead, ResponseHead, content_length, version_text};
 use super::in_flight::{InFlight, Token};
 use super::meter::{Labels, Measured};
 use super::method::OTHER;
@@ -33,6 +35,8 @@ pub(super) struct Call {
     scope: Option<Box<TraceContext>>,
     role: Role,
     protocol: Protocol,
+    /// Which gRPC method was asked for; a server may not have it.
+    path: Option<PathAndQuery>,
     /// Whether the answer has no body, whatever its headers say.
     is_head: bool,
     is_over: bool,
@@ -57,13 +61,14 @@ impl Call {
         options: Arc<CallOptions>,
         role: Role,
         protocol: Protocol,
-        method: &Method,
-        headers: &HeaderMap,
+        head: &RequestHead<'_>,
     ) -> Self {
         let timeout = match protocol {
-            Protocol::Grpc => grpc::timeout(headers),
+            Protocol::Grpc => grpc::timeout(head.headers),
             Protocol::Http => None,
         };
+        let is_served_grpc = (role, protocol) == (Role::Server, Protocol::Grpc);
+        let path = head.uri.path_and_query().filter(|_| is_served_grpc);
         Self {
             in_flight: options.in_flight.as_ref().map(InFlight::token),
             options,
@@ -71,7 +76,8 @@ impl Call {
             scope: None,
             role,
             protocol,
-            is_head: *method == Method::HEAD,
+            path: path.cloned(),
+            is_head: *head.method == Method::HEAD,
             is_over: false,
             began: Instant::now(),
             to_first_byte: None,
@@ -100,6 +106,10 @@ impl Call {
         self.is_over
     }
 
+    pub(super) fn span(&self) -> &Span {
+        &self.span
+    }
+
     /// Counts the call from now on.
     pub(super) fn measure(&mut self, labels: impl FnOnce() -> Labels) {
         if let Some(meter) = &self.options.meter {
@@ -119,14 +129,20 @@ impl Call {
 
     /// The headers of the response have come. Says whether that was all, or all that is waited for.
     pub(super) fn responded<B: Body>(&mut self, response: &mut Response<B>) -> bool {
+        self.options.greet(&self.span, response.headers_mut());
+        let is_over = self.answered(&ResponseHead::of(response), None);
+        is_over || response.body().is_end_stream()
+    }
+
+    /// The same of a head alone, which came from `peer` if nothing else tells.
+    pub(super) fn answered(&mut self, head: &ResponseHead<'_>, peer: Option<SocketAddr>) -> bool {
         self.to_first_byte = Some(self.began.elapsed());
         let options = Arc::clone(&self.options);
-        options.greet(&self.span, response.headers_mut());
-        let (status, headers) = (response.status(), response.headers());
+        let (status, headers) = (head.status, head.headers);
         self.status = Some(status);
         if self.role == Role::Client {
-            self.version = version_text(response.version());
-            options.tell_peer(&self.span, response.extensions());
+            self.version = version_text(head.version);
+            options.tell_peer(&self.span, head.extensions, peer);
         }
         if self.protocol == Protocol::Grpc {
             self.take_code(headers);
@@ -136,14 +152,14 @@ impl Call {
         }
         options.capture_response(&self.span, headers, self.protocol);
         if let Some(hook) = &options.on_response {
-            hook(&ResponseHead::of(response), &self.span);
+            hook(head, &self.span);
         }
         self.announced = content_length(headers);
         let has_no_body = self.is_head
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let is_unawaited = options.ends_with_headers && self.protocol == Protocol::Http;
-        has_no_body || is_unawaited || response.body().is_end_stream()
+        has_no_body || is_unawaited
     }
 
     /// A method that the server turned down unheard may be anything (RPC-2).
@@ -152,7 +168,8 @@ impl Call {
         if let Some(labels) = &mut self.labels {
             labels.rpc_method = Some(OTHER.to_owned());
         }
-        self.options.disown_method(&self.span);
+        let path = self.path.as_ref().map_or("", PathAndQuery::path);
+        self.options.disown_method(&self.span, path);
     }
 
     /// Some of the body has passed.
@@ -316,7 +333,10 @@ impl Drop for Call {
         }
         let is_all = self.announced.is_some_and(|all| self.passed >= all);
         self.end(match () {
-            () if std::thread::panicking() => Ending::Panicked { message: "" },
+            // A client's caller that panics has given up: its call did not fail.
+            () if self.role == Role::Server && std::thread::panicking() => {
+                Ending::Panicked { message: "" }
+            }
             // A server stops reading a body once it has as much as was announced.
             () if is_all && self.protocol == Protocol::Http => Ending::Complete,
             () => Ending::Cancelled,

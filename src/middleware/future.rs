@@ -1,4 +1,4 @@
-//! [`ResponseFuture`]: runs the inner service's future within the call.
+//! [`ResponseFuture`]: runs the inner service's future within the call, which goes on with its body.
 
 use std::fmt;
 use std::future::Future;
@@ -22,20 +22,8 @@ pin_project! {
     #[derive(Debug)]
     #[must_use = "a future does nothing unless it is polled"]
     pub struct ResponseFuture<F> {
-        // An option, so that it can be dropped in its span.
         #[pin]
-        inner: Option<F>,
-        // None: the request is left out, or over.
-        call: Option<Call>,
-    }
-
-    impl<F> PinnedDrop for ResponseFuture<F> {
-        fn drop(this: Pin<&mut Self>) {
-            let mut this = this.project();
-            if let Some(call) = &*this.call {
-                call.run(|| this.inner.set(None));
-            }
-        }
+        inner: InCall<F>,
     }
 }
 
@@ -44,8 +32,7 @@ impl<F> ResponseFuture<F> {
     pub(super) fn start(mut call: Call, service: impl FnOnce() -> F) -> Self {
         match catch_unwind(AssertUnwindSafe(|| call.run(service))) {
             Ok(inner) => Self {
-                inner: Some(inner),
-                call: Some(call),
+                inner: InCall::new(inner, call),
             },
             Err(payload) => {
                 call.panicked(&*payload);
@@ -57,8 +44,10 @@ impl<F> ResponseFuture<F> {
     /// The future of a request that nothing is told of.
     pub(super) fn untold(inner: F) -> Self {
         Self {
-            inner: Some(inner),
-            call: None,
+            inner: InCall {
+                inner: Some(inner),
+                call: None,
+            },
         }
     }
 }
@@ -72,32 +61,9 @@ where
     type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let mut poll = || {
-            // None only after its drop began.
-            let inner = this.inner.as_mut().as_pin_mut();
-            let polled = inner.map_or(Poll::Pending, |inner| inner.poll(cx));
-            if polled.is_ready() {
-                // What it still holds is let go in the span, before that may end.
-                this.inner.set(None);
-            }
-            polled
-        };
-        let Some(call) = this.call else {
-            return poll().map_ok(|response| response.map(ResponseBody::plain));
-        };
-        // Nothing that it may have left broken is looked at again.
-        let polled = catch_unwind(AssertUnwindSafe(|| call.run(poll)));
-        let result = match polled {
-            Ok(polled) => ready!(polled),
-            Err(payload) => {
-                call.panicked(&*payload);
-                resume_unwind(payload)
-            }
-        };
-        let call = this.call.take();
+        let (result, call) = ready!(self.project().inner.poll(cx));
         let Some(mut call) = call else {
-            return Poll::Pending;
+            return Poll::Ready(result.map(|response| response.map(ResponseBody::plain)));
         };
         let mut response = match result {
             Ok(response) => response,
@@ -113,5 +79,64 @@ where
             call.end(Ending::Complete);
         }
         Poll::Ready(Ok(response.map(|body| ResponseBody::of(body, call))))
+    }
+}
+
+pin_project! {
+    /// A future that runs within its call, and hands it back with its output.
+    #[derive(Debug)]
+    pub(super) struct InCall<F> {
+        // An option, so that it can be dropped in its span.
+        #[pin]
+        inner: Option<F>,
+        // None: the request is left out, or over.
+        call: Option<Call>,
+    }
+
+    impl<F> PinnedDrop for InCall<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Some(call) = &*this.call {
+                call.run(|| this.inner.set(None));
+            }
+        }
+    }
+}
+
+impl<F> InCall<F> {
+    pub(super) fn new(inner: F, call: Call) -> Self {
+        Self {
+            inner: Some(inner),
+            call: Some(call),
+        }
+    }
+}
+
+impl<F: Future> Future for InCall<F> {
+    type Output = (F::Output, Option<Call>);
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let mut poll = || {
+            // None only after its drop began, or its end.
+            let inner = this.inner.as_mut().as_pin_mut();
+            let polled = inner.map_or(Poll::Pending, |inner| inner.poll(cx));
+            if polled.is_ready() {
+                // What it still holds is let go in the span, before that may end.
+                this.inner.set(None);
+            }
+            polled
+        };
+        let Some(call) = this.call else {
+            return poll().map(|output| (output, None));
+        };
+        // Nothing that it may have left broken is looked at again.
+        match catch_unwind(AssertUnwindSafe(|| call.run(poll))) {
+            Ok(polled) => polled.map(|output| (output, this.call.take())),
+            Err(payload) => {
+                call.panicked(&*payload);
+                resume_unwind(payload)
+            }
+        }
     }
 }

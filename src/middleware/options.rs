@@ -14,6 +14,7 @@ use super::head::ResponseHead;
 use super::in_flight::InFlight;
 use super::meter::Meter;
 use super::method::OTHER;
+use super::text;
 use super::verdict::Protocol;
 use crate::attribute::{KeyValue, Value};
 use crate::span_ext::SpanExt as _;
@@ -74,9 +75,10 @@ impl CallOptions {
         }
     }
 
-    /// Says who answered.
-    pub(super) fn tell_peer(&self, span: &Span, response: &Extensions) {
-        let Some(peer) = self.peer.as_ref().and_then(|peer| peer(response)) else {
+    /// Says who answered: `known`, if the response's extensions do not tell.
+    pub(super) fn tell_peer(&self, span: &Span, response: &Extensions, known: Option<SocketAddr>) {
+        let told = self.peer.as_ref().and_then(|peer| peer(response));
+        let Some(peer) = told.or(known) else {
             return;
         };
         if let Some(address) = IpText::of(peer).as_str() {
@@ -86,9 +88,13 @@ impl CallOptions {
     }
 
     /// Renames the span of a gRPC method that does not exist (RPC-1, RPC-2).
-    pub(super) fn disown_method(&self, span: &Span) {
+    pub(super) fn disown_method(&self, span: &Span, path: &str) {
         span.record("otel.name", grpc::SYSTEM);
         span.record("rpc.method", OTHER);
+        // A path that is no method's was told as it is when the span was made.
+        if let Some(original) = grpc::method(path) {
+            span.record("rpc.method_original", text::cut(original));
+        }
     }
 }
 
@@ -121,7 +127,7 @@ impl Captured {
             let values = headers.get_all(name).into_iter();
             let values = values.filter(|value| !value.is_sensitive());
             let values: Vec<_> = values
-                .map(|value| Value::from(super::text::of_header(value).into_owned()))
+                .map(|value| Value::from(text::of_header(value).into_owned()))
                 .collect();
             (!values.is_empty()).then(|| KeyValue::new(format!("{prefix}{name}"), values))
         };

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::Request;
+use http::HeaderMap;
 use tracing::Span;
 
 use super::super::address::Host;
@@ -16,7 +16,7 @@ use super::super::{grpc, text};
 use super::{ClientLayer, Resends, UrlTemplate};
 use crate::context;
 use crate::propagation::{self, Propagator as _};
-use crate::span_ext::SpanExt as _;
+use crate::span_ext::{self, SpanExt as _};
 
 /// Whom a request asks.
 #[derive(Clone, Copy)]
@@ -26,23 +26,21 @@ struct Server<'a> {
 }
 
 impl ClientLayer {
-    /// `None`: nothing more is to be done for this request.
-    pub(super) fn begin<B>(&self, request: &mut Request<B>) -> Option<Call> {
+    /// `None`: nothing more is to be done for this request but to [tell](Self::inject) its context.
+    pub(super) fn begin(&self, head: &RequestHead<'_>) -> Option<Call> {
         let settings = &*self.settings;
-        let head = RequestHead::of(request);
-        if settings.filter.as_ref().is_some_and(|wants| !wants(&head)) {
-            self.inject(&Span::none(), request);
+        if settings.filter.as_ref().is_some_and(|wants| !wants(head)) {
             return None;
         }
         let protocol = match grpc::is_grpc(head.headers) {
             true => Protocol::Grpc,
             false => Protocol::Http,
         };
-        let server = self.server(&head);
+        let server = self.server(head);
         let options = self.options.clone();
-        let mut call = Call::new(options, Role::Client, protocol, head.method, head.headers);
-        call.measure(|| self.labels(&head, protocol, server));
-        let span = self.span(&head, protocol, server);
+        let mut call = Call::new(options, Role::Client, protocol, head);
+        call.measure(|| self.labels(head, protocol, server));
+        let span = self.span(head, protocol, server);
         if !span.is_disabled() {
             settings.request_headers.put(
                 &span,
@@ -53,23 +51,23 @@ impl ClientLayer {
                 },
             );
             if let Some(hook) = &settings.on_request {
-                hook(&head, &span);
+                hook(head, &span);
             }
         }
-        self.inject(&span, request);
         call.put_in_span(span);
         Some(call)
     }
 
-    /// From this span, or from what is current where there is none (HTTP-9).
-    fn inject<B>(&self, span: &Span, request: &mut Request<B>) {
-        let context = match span.is_disabled() {
-            true => context::current(),
-            false => span.trace_context(),
+    /// Tells the server the context of the call's span, or what is current where there is none, or
+    /// none that a pipeline may see (HTTP-9).
+    pub(super) fn inject(&self, call: Option<&Call>, headers: &mut HeaderMap) {
+        let context = match call.map(Call::span) {
+            Some(span) if span_ext::is_known(span) => span.trace_context(),
+            _ => context::current(),
         };
         match &self.settings.propagator {
-            Some(own) => own.inject(&context, request.headers_mut()),
-            None => propagation::global().inject(&context, request.headers_mut()),
+            Some(own) => own.inject(&context, headers),
+            None => propagation::global().inject(&context, headers),
         }
     }
 
@@ -97,7 +95,7 @@ impl ClientLayer {
             peer_port: None,
         };
         if protocol == Protocol::Grpc {
-            let method = grpc::method(head.uri);
+            let method = grpc::method(head.uri.path());
             let grpc = Grpc {
                 kind: "client",
                 method: method.map(text::cut),
@@ -138,7 +136,7 @@ impl ClientLayer {
             method: self.settings.known_methods.label(head.method),
             scheme: Cow::Owned(head.uri.scheme_str().unwrap_or("http").to_owned()),
             route: None,
-            rpc_method: grpc::method(head.uri).map(str::to_owned),
+            rpc_method: grpc::method(head.uri.path()).map(str::to_owned),
             version: None,
             server: server
                 .address

@@ -15,6 +15,7 @@ use tower_service::Service;
 
 use super::body::ResponseBody;
 use super::future::ResponseFuture;
+use super::head::RequestHead;
 pub use resends::{CountResends, Resends, ResendsLayer};
 pub use settings::{ClientLayer, UrlTemplate};
 
@@ -51,7 +52,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.layer.begin(&mut request) {
+        let call = self.layer.begin(&RequestHead::of(&request));
+        self.layer.inject(call.as_ref(), request.headers_mut());
+        match call {
             Some(call) => ResponseFuture::start(call, || self.inner.call(request)),
             None => ResponseFuture::untold(self.inner.call(request)),
         }

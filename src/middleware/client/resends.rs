@@ -19,6 +19,30 @@ use tower_service::Service;
 /// let mut request = http::Request::new(());
 /// request.extensions_mut().insert(Resends::new());
 /// ```
+///
+/// Who follows redirects may send new requests, without the extensions of the first: tower-http's
+/// `FollowRedirect` does. Its policy sees each of them, and can take the count along:
+///
+/// ```
+/// # use http::Request;
+/// use tower_http::follow_redirect::policy::{Action, Attempt, Policy, Standard};
+/// use tracing_otlp::middleware::Resends;
+///
+/// #[derive(Clone, Default)]
+/// struct Counting(Option<Resends>, Standard);
+///
+/// impl<B, E> Policy<B, E> for Counting {
+///     fn redirect(&mut self, attempt: &Attempt<'_>) -> Result<Action, E> {
+///         Policy::<B, E>::redirect(&mut self.1, attempt)
+///     }
+///
+///     // Of one request and its redirects: each begins with a clone of the policy.
+///     fn on_request(&mut self, request: &mut Request<B>) {
+///         let count = self.0.get_or_insert_default().clone();
+///         request.extensions_mut().insert(count);
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Resends(Arc<AtomicU32>);
 
@@ -34,8 +58,8 @@ impl Resends {
     }
 }
 
-/// Puts [`Resends`] into each request. Belongs outside of what retries or follows redirects, and
-/// [`ClientLayer`](super::ClientLayer) inside.
+/// Puts [`Resends`] into each request. Belongs outside of what retries, and
+/// [`ClientLayer`](super::ClientLayer) inside. For redirects, see there.
 ///
 /// ```
 /// use tower::ServiceBuilder;

@@ -57,7 +57,7 @@ impl ServerLayer {
         let is_wanted = settings.filter.as_ref().is_none_or(|wants| wants(&head));
         let call = || {
             let options = self.options.clone();
-            Call::new(options, Role::Server, protocol, head.method, head.headers)
+            Call::new(options, Role::Server, protocol, &head)
         };
         if !is_wanted {
             let passes_on = has_remote && !settings.is_public;
@@ -157,7 +157,7 @@ impl ServerLayer {
         let client = asked.client.map(|host| text::cut(host.address)).or(peer);
         let version = version_text(head.version);
         if asked.protocol == Protocol::Grpc {
-            let method = grpc::method(head.uri);
+            let method = grpc::method(head.uri.path());
             let grpc = Grpc {
                 kind: "server",
                 method: method.map(text::cut),
@@ -208,7 +208,7 @@ impl ServerLayer {
                 _ => Cow::Borrowed(super::super::method::OTHER),
             },
             route: asked.route.as_deref().map(str::to_owned),
-            rpc_method: grpc::method(head.uri).map(str::to_owned),
+            rpc_method: grpc::method(head.uri.path()).map(str::to_owned),
             version: version_text(head.version),
             server: None,
             request_size: content_length(head.headers),
