@@ -40,7 +40,8 @@ pub(super) struct Call {
     /// Whether the answer has no body, whatever its headers say.
     is_head: bool,
     is_over: bool,
-    began: Instant,
+    /// None: nobody wants to know how long it takes, and a look at the clock is spared.
+    began: Option<Instant>,
     to_first_byte: Option<Duration>,
     /// How long the caller of a gRPC method waits.
     timeout: Option<Duration>,
@@ -69,6 +70,7 @@ impl Call {
         };
         let is_served_grpc = (role, protocol) == (Role::Server, Protocol::Grpc);
         let path = head.uri.path_and_query().filter(|_| is_served_grpc);
+        let is_timed = options.is_timed() || timeout.is_some();
         Self {
             in_flight: options.in_flight.as_ref().map(InFlight::token),
             options,
@@ -79,7 +81,7 @@ impl Call {
             path: path.cloned(),
             is_head: *head.method == Method::HEAD,
             is_over: false,
-            began: Instant::now(),
+            began: is_timed.then(Instant::now),
             to_first_byte: None,
             timeout,
             status: None,
@@ -130,13 +132,17 @@ impl Call {
     /// The headers of the response have come. Says whether that was all, or all that is waited for.
     pub(super) fn responded<B: Body>(&mut self, response: &mut Response<B>) -> bool {
         self.options.greet(&self.span, response.headers_mut());
-        let is_over = self.answered(&ResponseHead::of(response), None);
-        is_over || response.body().is_end_stream()
+        if self.answered(&ResponseHead::of(response), None) || response.body().is_end_stream() {
+            return true;
+        }
+        let exact = response.body().size_hint().exact();
+        self.announced = exact.or_else(|| content_length(response.headers()));
+        false
     }
 
     /// The same of a head alone, which came from `peer` if nothing else tells.
     pub(super) fn answered(&mut self, head: &ResponseHead<'_>, peer: Option<SocketAddr>) -> bool {
-        self.to_first_byte = Some(self.began.elapsed());
+        self.to_first_byte = self.began.map(|began| began.elapsed());
         let options = Arc::clone(&self.options);
         let (status, headers) = (head.status, head.headers);
         self.status = Some(status);
@@ -154,7 +160,6 @@ impl Call {
         if let Some(hook) = &options.on_response {
             hook(head, &self.span);
         }
-        self.announced = content_length(headers);
         let has_no_body = self.is_head
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -219,7 +224,7 @@ impl Call {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
-        let duration = self.began.elapsed();
+        let duration = self.began.map_or(Duration::ZERO, |began| began.elapsed());
         let known = Known {
             role: self.role,
             protocol: self.protocol,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use percent_encoding::percent_decode;
 
 /// A status code of gRPC.
@@ -83,10 +83,13 @@ impl Code {
     }
 }
 
-/// Whether headers are those of a gRPC call. gRPC-Web is plain HTTP to us: its status lies within
+/// Whether a request is a gRPC call. gRPC-Web is plain HTTP to us: its status lies within
 /// its body.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+pub(super) fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
     const PREFIX: &[u8] = b"application/grpc";
+    if *method != Method::POST {
+        return false;
+    }
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return false;
     };
@@ -185,11 +188,9 @@ mod tests {
             ("application/grpcx", false),
             ("application/json", false),
         ] {
-            assert_eq!(
-                is_grpc(&headers("content-type", value)),
-                expected,
-                "{value}"
-            );
+            let headers = headers("content-type", value);
+            assert_eq!(is_grpc(&Method::POST, &headers), expected, "{value}");
+            assert!(!is_grpc(&Method::GET, &headers));
         }
     }
 

@@ -45,6 +45,11 @@ pub(crate) struct CallOptions {
 }
 
 impl CallOptions {
+    /// Whether anybody wants to know how long a call takes.
+    pub(super) fn is_timed(&self) -> bool {
+        self.time_to_first_byte || self.meter.is_some() || self.on_end.is_some()
+    }
+
     pub(super) fn capture_response(&self, span: &Span, headers: &HeaderMap, protocol: Protocol) {
         self.response_headers.put(
             span,

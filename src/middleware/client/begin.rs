@@ -32,7 +32,7 @@ impl ClientLayer {
         if settings.filter.as_ref().is_some_and(|wants| !wants(head)) {
             return None;
         }
-        let protocol = match grpc::is_grpc(head.headers) {
+        let protocol = match grpc::is_grpc(head.method, head.headers) {
             true => Protocol::Grpc,
             false => Protocol::Http,
         };

@@ -50,7 +50,7 @@ impl ServerLayer {
         };
         let has_remote =
             (remote.is_valid() || !remote.baggage().is_empty()) && !is_continued(&remote);
-        let protocol = match grpc::is_grpc(head.headers) {
+        let protocol = match grpc::is_grpc(head.method, head.headers) {
             true => Protocol::Grpc,
             false => Protocol::Http,
         };
