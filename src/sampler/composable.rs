@@ -5,7 +5,6 @@ use std::fmt;
 use super::composite::{ComposableSampler, SamplingIntent};
 use super::input::SamplingInput;
 use super::otel_state::OtelState;
-use super::probability::randomness;
 use super::threshold::Threshold;
 use super::when::When;
 use crate::attribute::KeyValue;
@@ -35,7 +34,7 @@ impl<S: ComposableSampler> ComposableSampler for ParentThreshold<S> {
         };
         let state = OtelState::of(parent.trace_state());
         let is_consistent =
-            |t: &Threshold| t.admits(randomness(input, &state)) == parent.is_sampled();
+            |t: &Threshold| t.admits(state.randomness_of(input.trace_id)) == parent.is_sampled();
         match state.threshold.filter(is_consistent) {
             Some(threshold) => SamplingIntent::sample(threshold),
             None if parent.is_sampled() => SamplingIntent::sample(Threshold::ALWAYS).unreliable(),

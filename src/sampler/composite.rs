@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::input::SamplingInput;
 use super::otel_state::OtelState;
-use super::probability::randomness;
 use super::threshold::{RANGE, Threshold};
 use super::{Sampler, SamplingDecision, SamplingResult};
 use crate::attribute::KeyValue;
@@ -150,7 +149,7 @@ impl<S: ComposableSampler> Sampler for CompositeSampler<S> {
         let state = OtelState::of(before);
         let intent = self.root.intent(input);
         let randomness = match intent.is_reliable {
-            true => randomness(input, &state),
+            true => state.randomness_of(input.trace_id),
             false => fresh_randomness(),
         };
         let threshold = intent.threshold.filter(|t| t.admits(randomness));

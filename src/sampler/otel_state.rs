@@ -1,7 +1,7 @@
 //! What OpenTelemetry itself writes into the trace state: the member `ot`, as text (SMP-7).
 
 use super::threshold::{self, Threshold};
-use crate::context::TraceState;
+use crate::context::{TraceId, TraceState};
 
 const KEY: &str = "ot";
 /// The longest value.
@@ -19,6 +19,12 @@ pub(crate) struct OtelState<'a> {
 }
 
 impl<'a> OtelState<'a> {
+    /// What decides for all spans of the trace: `rv`, else 56 bits of its id (SMP-6).
+    pub(super) fn randomness_of(&self, trace_id: TraceId) -> u64 {
+        let explicit = self.randomness;
+        explicit.unwrap_or_else(|| threshold::randomness_of(trace_id))
+    }
+
     pub(super) fn of(trace_state: &'a TraceState) -> Self {
         if trace_state.is_empty() {
             return Self::default();

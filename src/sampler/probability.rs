@@ -66,7 +66,7 @@ impl Sampler for ProbabilitySampler {
         let state = OtelState::of(before);
         let threshold = self
             .threshold
-            .filter(|t| t.admits(randomness(input, &state)));
+            .filter(|t| t.admits(state.randomness_of(input.trace_id)));
         let trace_state = match threshold {
             Some(_) if before.is_empty() => Some(self.root.clone()),
             threshold => state.update(before, threshold),
@@ -97,12 +97,6 @@ impl ComposableSampler for ProbabilitySampler {
     fn describe(&self) -> String {
         format!("Probability{{{}}}", self.probability)
     }
-}
-
-/// What decides for all spans of the trace: `rv`, else 56 bits of its id (SMP-6).
-pub(super) fn randomness(input: &SamplingInput<'_>, state: &OtelState<'_>) -> u64 {
-    let explicit = state.randomness;
-    explicit.unwrap_or_else(|| threshold::randomness_of(input.trace_id))
 }
 
 #[cfg(test)]
