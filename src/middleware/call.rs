@@ -13,13 +13,14 @@ use tracing::Span;
 use tracing::field::{Field, Value};
 
 use super::end::CallEnd;
+use super::from_tonic;
 use super::grpc::{self, Code};
 use super::head::{RequestHead, ResponseHead, content_length, version_text};
 use super::in_flight::{InFlight, Token};
 use super::meter::{Labels, Measured};
 use super::method::OTHER;
 use super::options::CallOptions;
-use super::verdict::{Ending, Known, Protocol, Role, verdict};
+use super::verdict::{Ending, Known, Protocol, Role, kind_of, verdict};
 use crate::attribute::KeyValue;
 use crate::context::{TraceContext, stack};
 use crate::semconv;
@@ -209,6 +210,26 @@ impl Call {
         ];
         self.span.add_event(semconv::EXCEPTION_EVENT, &exception);
         self.end(Ending::Panicked { message });
+    }
+
+    /// The service, or the body of its response, returned an error.
+    pub(super) fn failed<E: fmt::Display + 'static>(&mut self, error: &E) {
+        let kind = kind_of::<E>();
+        let known = match self.protocol {
+            Protocol::Grpc => from_tonic::failure(error),
+            Protocol::Http => None,
+        };
+        match known {
+            Some((code, message)) => {
+                self.code = self.code.or_else(|| Some(Code::of(code)));
+                let message = &message;
+                self.end(Ending::Failed { kind, message });
+            }
+            None => self.end(Ending::Failed {
+                kind,
+                message: error,
+            }),
+        }
     }
 
     /// Ends the span and takes the measures, once.

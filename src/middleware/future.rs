@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 
 use super::body::ResponseBody;
 use super::call::Call;
-use super::verdict::{Ending, kind_of};
+use super::verdict::Ending;
 
 pin_project! {
     /// The future of [`Server`](super::Server) and [`Client`](super::Client).
@@ -56,7 +56,7 @@ impl<F, B, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
     B: Body,
-    E: fmt::Display,
+    E: fmt::Display + 'static,
 {
     type Output = Result<Response<ResponseBody<B>>, E>;
 
@@ -68,10 +68,7 @@ where
         let mut response = match result {
             Ok(response) => response,
             Err(error) => {
-                call.end(Ending::Failed {
-                    kind: kind_of::<E>(),
-                    message: &error,
-                });
+                call.failed(&error);
                 return Poll::Ready(Err(error));
             }
         };

@@ -42,7 +42,7 @@ impl Code {
     pub(super) const UNIMPLEMENTED: Self = Self(12);
 
     /// `UNKNOWN` for a code that is none (RPC-3).
-    fn of(code: u8) -> Self {
+    pub(super) fn of(code: u8) -> Self {
         if usize::from(code) < NAMES.len() {
             Self(code)
         } else {

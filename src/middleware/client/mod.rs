@@ -40,7 +40,7 @@ pub struct Client<S> {
 impl<S, B, R> Service<Request<B>> for Client<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    S::Error: fmt::Display,
+    S::Error: fmt::Display + 'static,
     R: Body,
 {
     type Response = Response<ResponseBody<R>>;
