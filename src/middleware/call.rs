@@ -64,9 +64,10 @@ impl Call {
         protocol: Protocol,
         head: &RequestHead<'_>,
     ) -> Self {
-        let timeout = match protocol {
-            Protocol::Grpc => grpc::timeout(head.headers),
-            Protocol::Http => None,
+        let timeout = match (protocol, role) {
+            (Protocol::Grpc, Role::Client) => grpc::timeout(head.headers),
+            (Protocol::Grpc, Role::Server) => grpc::timeout(head.headers).map(grpc::of_caller),
+            (Protocol::Http, _) => None,
         };
         let is_served_grpc = (role, protocol) == (Role::Server, Protocol::Grpc);
         let path = head.uri.path_and_query().filter(|_| is_served_grpc);

@@ -127,6 +127,12 @@ pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
+/// When a server counts a caller that has gone as one that waited until its deadline: both count
+/// by a clock of their own, and the request and the news of its end travel for a while.
+pub(super) fn of_caller(timeout: Duration) -> Duration {
+    timeout.saturating_sub((timeout / 10).min(Duration::from_millis(50)))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
@@ -230,6 +236,14 @@ mod tests {
             http::HeaderValue::from_bytes("5µ".as_bytes()).unwrap(),
         );
         assert_eq!(timeout(&strange), None);
+    }
+
+    #[test]
+    fn a_caller_that_goes_at_its_deadline_may_seem_early() {
+        for (timeout, expected) in [(0, 0), (30, 27), (1000, 950), (60_000, 59_950)] {
+            let timeout = Duration::from_millis(timeout);
+            assert_eq!(of_caller(timeout), Duration::from_millis(expected));
+        }
     }
 
     #[test]
