@@ -8,12 +8,14 @@ use std::time::Duration;
 use axum::Router;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
+use tower::BoxError;
 use tracing_otlp::OtlpBuilder;
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -90,10 +92,13 @@ pub async fn open(
 }
 
 /// The same over HTTP/2.
-pub async fn open_h2(
+pub async fn open_h2<B>(
     address: SocketAddr,
-    request: Request<Empty<Bytes>>,
-) -> hyper::Result<Response<Incoming>> {
+    request: Request<B>,
+) -> hyper::Result<Response<Incoming>>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
