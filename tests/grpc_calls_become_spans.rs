@@ -17,14 +17,12 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request};
-use tracing::{Instrument as _, Subscriber, info_span};
+use tracing::{Instrument as _, info_span};
 use tracing_otlp::TraceContext;
 use tracing_otlp::middleware::{ClientLayer, ServerLayer};
 use tracing_otlp::propagation::{self, Propagator as _};
-use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::registry::LookupSpan;
-use web::{block_on, until, until_closed};
+use web::{at_info, block_on, recorded_at_info, until, until_closed};
 
 const SERVER: i32 = 2;
 const CLIENT: i32 = 3;
@@ -64,22 +62,10 @@ fn keys(span: &Span) -> Vec<&str> {
     keys
 }
 
-/// Without what h2 traces.
-fn registry() -> impl Subscriber + for<'a> LookupSpan<'a> + Send + Sync {
-    tracing_subscriber::registry().with(LevelFilter::INFO)
-}
-
-fn recorded<F: Future>(f: impl FnOnce() -> F) -> (Vec<Span>, F::Output) {
-    let (layer, capture) = layer();
-    let mut output = None;
-    under(registry().with(layer), || output = Some(block_on(f)));
-    (capture.spans(), output.unwrap())
-}
-
 /// Runs `f` with a server and a client of it; the spans once they have ended.
 fn recorded_until<F: Future<Output = ()>>(spans: u64, f: impl FnOnce(Calls) -> F) -> Vec<Span> {
     let (layer, capture) = layer();
-    under(registry().with(layer), || {
+    under(at_info().with(layer), || {
         block_on(|| async {
             let address = serve().await;
             f(calls(address).await).await;
@@ -93,7 +79,7 @@ fn recorded_until<F: Future<Output = ()>>(spans: u64, f: impl FnOnce(Calls) -> F
 fn all_that_the_conventions_require_and_recommend_is_there_rpc_1_rpc_2_rpc_5() {
     let (layer, capture) = layer();
     let mut port = 0;
-    under(registry().with(layer), || {
+    under(at_info().with(layer), || {
         block_on(|| async {
             let address = serve().await;
             port = i64::from(address.port());
@@ -176,7 +162,7 @@ fn each_shape_of_call_is_one_span_on_each_side_rpc_6() {
 #[test]
 fn a_stream_is_over_with_its_last_frame_and_not_before_rpc_6() {
     let (layer, capture) = layer();
-    under(registry().with(layer), || {
+    under(at_info().with(layer), || {
         block_on(|| async {
             let mut calls = calls(serve().await).await;
             let (send, sent) = mpsc::channel(1);
@@ -282,7 +268,7 @@ fn a_stream_that_its_client_drops_is_cancelled_rpc_6() {
 #[test]
 fn a_call_that_its_client_drops_is_cancelled() {
     let (layer, capture) = layer();
-    under(registry().with(layer), || {
+    under(at_info().with(layer), || {
         block_on(|| async {
             let mut calls = calls(serve().await).await;
             let call = tokio::spawn(async move { calls.unary(Answer::Never).await });
@@ -317,7 +303,7 @@ fn a_deadline_that_passes_is_told_by_the_client() {
 #[test]
 fn a_deadline_that_passes_is_told_by_the_server() {
     let (layer, capture) = layer();
-    under(registry().with(layer), || {
+    under(at_info().with(layer), || {
         block_on(|| async {
             // One message, `never`, from a client that has all the time in the world.
             let message = [&[0, 0, 0, 0, 7, 10, 5][..], b"never"].concat();
@@ -365,7 +351,7 @@ fn named_event<'a>(
 
 #[test]
 fn a_connection_refused_is_unavailable_rpc_3() {
-    let (spans, ()) = recorded(|| async {
+    let (spans, ()) = recorded_at_info(|| async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
@@ -383,7 +369,7 @@ fn a_connection_refused_is_unavailable_rpc_3() {
 #[test]
 fn traces_are_joined_whoever_writes_the_metadata() {
     // By the layers.
-    let (spans, ()) = recorded(|| async {
+    let (spans, ()) = recorded_at_info(|| async {
         let mut calls = calls(serve().await).await;
         let call = calls.unary(Answer::Context);
         let told = call.instrument(info_span!("caller")).await.unwrap();
@@ -395,7 +381,7 @@ fn traces_are_joined_whoever_writes_the_metadata() {
     let client = spans.iter().find(|span| span.kind == CLIENT).unwrap();
     assert_eq!(client.parent_span_id, caller.span_id);
     // By hand, with a client of no layer.
-    let (spans, told) = recorded(|| async {
+    let (spans, told) = recorded_at_info(|| async {
         let mut plain = Calls::plain(channel(serve().await).connect_lazy());
         let mut request = Request::new(Answer::Context.into());
         let cx = TraceContext::from_traceparent(
@@ -410,7 +396,7 @@ fn traces_are_joined_whoever_writes_the_metadata() {
     let span_id: String = server.span_id.iter().map(|b| format!("{b:02x}")).collect();
     assert!(told.contains(&span_id), "{told}");
     // And read by hand, in a handler that no layer serves.
-    let (_, told) = recorded(|| async {
+    let (_, told) = recorded_at_info(|| async {
         let address = serve_with(None).await;
         let mut calls = calls(address).await;
         let call = calls.unary(Answer::Metadata);
@@ -444,7 +430,7 @@ fn hostile_metadata_do_no_harm() {
 fn metadata_are_recorded_if_they_are_asked_for_rpc_7() {
     let names = || ["x-tag", "x-blob-bin"].map(HeaderName::from_static);
     let (layer, capture) = layer();
-    under(registry().with(layer), || {
+    under(at_info().with(layer), || {
         block_on(|| async {
             let served = ServerLayer::new()
                 .with_request_headers(names())
@@ -487,7 +473,7 @@ fn metadata_are_recorded_if_they_are_asked_for_rpc_7() {
 #[test]
 fn a_target_that_is_no_address_is_taken_whole_rpc_5() {
     let spans = |target: &'static str| {
-        let (spans, ()) = recorded(|| async {
+        let (spans, ()) = recorded_at_info(|| async {
             let address = serve_with(None).await;
             let layer = ClientLayer::new().with_server(target);
             let mut calls = Calls::new(channel(address).connect_lazy(), layer);

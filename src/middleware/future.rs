@@ -29,15 +29,9 @@ pin_project! {
 
 impl<F> ResponseFuture<F> {
     /// Calls the service within the call.
-    pub(super) fn start(mut call: Call, service: impl FnOnce() -> F) -> Self {
-        match catch_unwind(AssertUnwindSafe(|| call.run(service))) {
-            Ok(inner) => Self {
-                inner: InCall::new(inner, call),
-            },
-            Err(payload) => {
-                call.panicked(&*payload);
-                resume_unwind(payload)
-            }
+    pub(super) fn start(call: Call, service: impl FnOnce() -> F) -> Self {
+        Self {
+            inner: InCall::start(call, service),
         }
     }
 
@@ -101,10 +95,17 @@ pin_project! {
 }
 
 impl<F> InCall<F> {
-    pub(super) fn new(inner: F, call: Call) -> Self {
-        Self {
-            inner: Some(inner),
-            call: Some(call),
+    /// Begins what is run within the call, too.
+    pub(super) fn start(mut call: Call, begin: impl FnOnce() -> F) -> Self {
+        match catch_unwind(AssertUnwindSafe(|| call.run(begin))) {
+            Ok(inner) => Self {
+                inner: Some(inner),
+                call: Some(call),
+            },
+            Err(payload) => {
+                call.panicked(&*payload);
+                resume_unwind(payload)
+            }
         }
     }
 }

@@ -124,7 +124,7 @@ pub(super) fn kind_of<E>() -> &'static str {
 }
 
 /// An error of no known type (HTTP-3).
-const OTHER: &str = "_OTHER";
+pub(super) const OTHER: &str = "_OTHER";
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]

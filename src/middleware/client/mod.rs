@@ -1,6 +1,8 @@
 //! [`ClientLayer`]: a span for each request that goes out.
 
 mod begin;
+#[cfg(feature = "reqwest-middleware")]
+mod reqwest;
 mod resends;
 mod settings;
 mod target;
