@@ -1,6 +1,7 @@
 //! [`Call`]: one request on its way, its span and how it fares; over when it is dropped.
 
 use std::any::Any;
+use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::in_flight::{InFlight, Token};
 use super::meter::{Labels, Measured};
 use super::method::OTHER;
 use super::options::CallOptions;
+use super::text::Causes;
 use super::verdict::{Ending, Known, Protocol, Role, kind_of, verdict};
 use crate::attribute::KeyValue;
 use crate::context::{TraceContext, stack};
@@ -220,12 +222,18 @@ impl Call {
             Protocol::Grpc => from_tonic::failure(error),
             Protocol::Http => None,
         };
-        match known {
-            Some((code, message)) => {
-                self.code = self.code.or_else(|| Some(Code::of(code)));
-                let message = &message;
-                self.end(Ending::Failed { kind, message });
-            }
+        if let Some((code, message)) = known {
+            self.code = self.code.or_else(|| Some(Code::of(code)));
+            let message = &message;
+            return self.end(Ending::Failed { kind, message });
+        }
+        // What stacks of layers return: its causes say more than it does.
+        let boxed = (error as &dyn Any).downcast_ref::<Box<dyn Error + Send + Sync>>();
+        match boxed.map(|error| Causes(&**error)) {
+            Some(causes) => self.end(Ending::Failed {
+                kind,
+                message: &causes,
+            }),
             None => self.end(Ending::Failed {
                 kind,
                 message: error,
