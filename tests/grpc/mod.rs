@@ -35,7 +35,7 @@ pub const DOWNLOAD: &str = "/test.Echo/Download";
 pub const ECHO: &str = "/test.Echo/Echo";
 
 /// What the server is asked to do.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub enum Answer {
     Ok,
     /// So many messages.
