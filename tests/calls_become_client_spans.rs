@@ -250,6 +250,41 @@ fn a_connection_refused_is_an_error_with_its_reason_http_2() {
 }
 
 #[test]
+fn an_error_in_a_box_is_told_with_its_causes_http_3() {
+    let (spans, ()) = recorded(|| async {
+        let inner = tower::service_fn(|_: Request<()>| async {
+            let cause = std::io::Error::other("no more ports");
+            let error = std::io::Error::other(Box::new(Outer(cause)));
+            Err::<Response<Full<Bytes>>, _>(tower::BoxError::from(error))
+        });
+        let service = ServiceBuilder::new()
+            .layer(ClientLayer::new())
+            .service(inner);
+        let request = Request::get("http://shop.example/").body(()).unwrap();
+        service.oneshot(request).await.unwrap_err();
+    });
+    let message = "can't connect: no more ports";
+    assert_eq!(status(&spans[0]), (ERROR, message));
+    is(&spans[0], "error.type", text("_OTHER"));
+}
+
+/// What happened on top of an error.
+#[derive(Debug)]
+struct Outer(std::io::Error);
+
+impl std::fmt::Display for Outer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("can't connect")
+    }
+}
+
+impl std::error::Error for Outer {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+#[test]
 fn a_body_that_breaks_is_an_error_if_it_is_waited_for_http_2() {
     let span = |layer: ClientLayer| {
         let (spans, ()) = recorded(|| async {

@@ -57,9 +57,14 @@ const AGAINST_THE_RULE: &[(&str, &str, &str)] = &[
 const FOREIGN: &[(&str, &[&str])] = &[
     ("axum", &["middleware/from_axum.rs"]),
     ("tonic", &["export/grpc.rs", "middleware/from_tonic.rs"]),
-    ("hyper", &["export", "testing"]),
+    ("reqwest_middleware", &["middleware/client/reqwest.rs"]),
+    ("async_trait", &["middleware/client/reqwest.rs"]),
+    ("hyper", &["export", "middleware/from_tonic.rs", "testing"]),
     ("hyper_util", &["export", "testing"]),
-    ("h2", &["export/grpc.rs", "testing"]),
+    (
+        "h2",
+        &["export/grpc.rs", "middleware/from_tonic.rs", "testing"],
+    ),
     ("rustls", &["export", "testing"]),
     ("tokio_rustls", &["export", "testing"]),
     ("opentelemetry_proto", &["testing", "fuzzing.rs"]),

@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::call::Call;
-use super::verdict::{Ending, kind_of};
+use super::verdict::Ending;
 
 pin_project! {
     /// The body of a response: the inner one, which runs in the request's span.
@@ -60,7 +60,7 @@ impl<B: Default> Default for ResponseBody<B> {
 impl<B> Body for ResponseBody<B>
 where
     B: Body,
-    B::Error: fmt::Display,
+    B::Error: fmt::Display + 'static,
 {
     type Data = B::Data;
     type Error = B::Error;
@@ -97,10 +97,7 @@ where
                     call.end(Ending::Complete);
                 }
             }
-            Some(Err(error)) => call.end(Ending::Failed {
-                kind: kind_of::<B::Error>(),
-                message: error,
-            }),
+            Some(Err(error)) => call.failed(error),
             None => call.end(Ending::Complete),
         }
         Poll::Ready(frame)

@@ -1,6 +1,7 @@
 //! [`Call`]: one request on its way, its span and how it fares; over when it is dropped.
 
 use std::any::Any;
+use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,13 +14,15 @@ use tracing::Span;
 use tracing::field::{Field, Value};
 
 use super::end::CallEnd;
+use super::from_tonic;
 use super::grpc::{self, Code};
 use super::head::{RequestHead, ResponseHead, content_length, version_text};
 use super::in_flight::{InFlight, Token};
 use super::meter::{Labels, Measured};
 use super::method::OTHER;
 use super::options::CallOptions;
-use super::verdict::{Ending, Known, Protocol, Role, verdict};
+use super::text::Causes;
+use super::verdict::{Ending, Known, Protocol, Role, kind_of, verdict};
 use crate::attribute::KeyValue;
 use crate::context::{TraceContext, stack};
 use crate::semconv;
@@ -64,9 +67,10 @@ impl Call {
         protocol: Protocol,
         head: &RequestHead<'_>,
     ) -> Self {
-        let timeout = match protocol {
-            Protocol::Grpc => grpc::timeout(head.headers),
-            Protocol::Http => None,
+        let timeout = match (protocol, role) {
+            (Protocol::Grpc, Role::Client) => grpc::timeout(head.headers),
+            (Protocol::Grpc, Role::Server) => grpc::timeout(head.headers).map(grpc::of_caller),
+            (Protocol::Http, _) => None,
         };
         let is_served_grpc = (role, protocol) == (Role::Server, Protocol::Grpc);
         let path = head.uri.path_and_query().filter(|_| is_served_grpc);
@@ -217,6 +221,32 @@ impl Call {
         ];
         self.span.add_event(semconv::EXCEPTION_EVENT, &exception);
         self.end(Ending::Panicked { message });
+    }
+
+    /// The service, or the body of its response, returned an error.
+    pub(super) fn failed<E: fmt::Display + 'static>(&mut self, error: &E) {
+        let kind = kind_of::<E>();
+        let known = match self.protocol {
+            Protocol::Grpc => from_tonic::failure(error),
+            Protocol::Http => None,
+        };
+        if let Some((code, message)) = known {
+            self.code = self.code.or_else(|| Some(Code::of(code)));
+            let message = &message;
+            return self.end(Ending::Failed { kind, message });
+        }
+        // What stacks of layers return: its causes say more than it does.
+        let boxed = (error as &dyn Any).downcast_ref::<Box<dyn Error + Send + Sync>>();
+        match boxed.map(|error| Causes(&**error)) {
+            Some(causes) => self.end(Ending::Failed {
+                kind,
+                message: &causes,
+            }),
+            None => self.end(Ending::Failed {
+                kind,
+                message: error,
+            }),
+        }
     }
 
     /// Ends the span and takes the measures, once.

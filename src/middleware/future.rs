@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 
 use super::body::ResponseBody;
 use super::call::Call;
-use super::verdict::{Ending, kind_of};
+use super::verdict::Ending;
 
 pin_project! {
     /// The future of [`Server`](super::Server) and [`Client`](super::Client).
@@ -29,15 +29,9 @@ pin_project! {
 
 impl<F> ResponseFuture<F> {
     /// Calls the service within the call.
-    pub(super) fn start(mut call: Call, service: impl FnOnce() -> F) -> Self {
-        match catch_unwind(AssertUnwindSafe(|| call.run(service))) {
-            Ok(inner) => Self {
-                inner: InCall::new(inner, call),
-            },
-            Err(payload) => {
-                call.panicked(&*payload);
-                resume_unwind(payload)
-            }
+    pub(super) fn start(call: Call, service: impl FnOnce() -> F) -> Self {
+        Self {
+            inner: InCall::start(call, service),
         }
     }
 
@@ -56,7 +50,7 @@ impl<F, B, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
     B: Body,
-    E: fmt::Display,
+    E: fmt::Display + 'static,
 {
     type Output = Result<Response<ResponseBody<B>>, E>;
 
@@ -68,10 +62,7 @@ where
         let mut response = match result {
             Ok(response) => response,
             Err(error) => {
-                call.end(Ending::Failed {
-                    kind: kind_of::<E>(),
-                    message: &error,
-                });
+                call.failed(&error);
                 return Poll::Ready(Err(error));
             }
         };
@@ -104,10 +95,17 @@ pin_project! {
 }
 
 impl<F> InCall<F> {
-    pub(super) fn new(inner: F, call: Call) -> Self {
-        Self {
-            inner: Some(inner),
-            call: Some(call),
+    /// Begins what is run within the call, too.
+    pub(super) fn start(mut call: Call, begin: impl FnOnce() -> F) -> Self {
+        match catch_unwind(AssertUnwindSafe(|| call.run(begin))) {
+            Ok(inner) => Self {
+                inner: Some(inner),
+                call: Some(call),
+            },
+            Err(payload) => {
+                call.panicked(&*payload);
+                resume_unwind(payload)
+            }
         }
     }
 }

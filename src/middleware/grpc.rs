@@ -42,7 +42,7 @@ impl Code {
     pub(super) const UNIMPLEMENTED: Self = Self(12);
 
     /// `UNKNOWN` for a code that is none (RPC-3).
-    fn of(code: u8) -> Self {
+    pub(super) fn of(code: u8) -> Self {
         if usize::from(code) < NAMES.len() {
             Self(code)
         } else {
@@ -128,6 +128,12 @@ pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
         "n" => Duration::from_nanos(n),
         _ => return None,
     })
+}
+
+/// When a server counts a caller that has gone as one that waited until its deadline: both count
+/// by a clock of their own, and the request and the news of its end travel for a while.
+pub(super) fn of_caller(timeout: Duration) -> Duration {
+    timeout.saturating_sub((timeout / 10).min(Duration::from_millis(50)))
 }
 
 #[cfg(test)]
@@ -231,6 +237,14 @@ mod tests {
             http::HeaderValue::from_bytes("5µ".as_bytes()).unwrap(),
         );
         assert_eq!(timeout(&strange), None);
+    }
+
+    #[test]
+    fn a_caller_that_goes_at_its_deadline_may_seem_early() {
+        for (timeout, expected) in [(0, 0), (30, 27), (1000, 950), (60_000, 59_950)] {
+            let timeout = Duration::from_millis(timeout);
+            assert_eq!(of_caller(timeout), Duration::from_millis(expected));
+        }
     }
 
     #[test]

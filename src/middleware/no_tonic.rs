@@ -1,9 +1,14 @@
 //! Stands in for `from_tonic.rs` in a build without it.
 
+use std::any::Any;
 use std::net::SocketAddr;
 
 use http::Extensions;
 
 pub(super) fn peer(_: &Extensions) -> Option<SocketAddr> {
+    None
+}
+
+pub(super) fn failure(_: &(dyn Any + 'static)) -> Option<(u8, String)> {
     None
 }

@@ -1,6 +1,8 @@
 //! Text from outside, cut to a length that a span can bear.
 
 use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
 
 use http::HeaderValue;
 
@@ -23,6 +25,26 @@ pub(super) fn of_header(value: &HeaderValue) -> Cow<'_, str> {
         None => String::from_utf8_lossy(bytes),
         // Cut before it is looked through: a header may be huge.
         Some(head) => String::from_utf8_lossy(head),
+    }
+}
+
+/// An error and its causes, each said once.
+pub(super) struct Causes<'a>(pub(super) &'a (dyn Error + 'static));
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !said.ends_with(&text) {
+                write!(f, ": {text}")?;
+            }
+            said = text;
+            cause = error.source();
+        }
+        Ok(())
     }
 }
 

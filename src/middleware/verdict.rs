@@ -96,7 +96,13 @@ fn grpc(known: &Known, ending: Ending<'_>) -> Verdict {
         Ending::Cancelled => Some(Code::CANCELLED),
         Ending::Panicked { .. } | Ending::Failed { .. } => None,
     };
-    let code = known.code.or(unanswered);
+    let code = match known.code {
+        // A server that was told to give up in time says no more than that it did.
+        Some(Code::CANCELLED) if known.is_late && known.role == Role::Client => {
+            Some(Code::DEADLINE_EXCEEDED)
+        }
+        answered => answered.or(unanswered),
+    };
     let is_error = |code: Code| match known.role {
         Role::Server => code.is_error_of_server(),
         Role::Client => !code.is_ok(),
@@ -118,7 +124,7 @@ pub(super) fn kind_of<E>() -> &'static str {
 }
 
 /// An error of no known type (HTTP-3).
-const OTHER: &str = "_OTHER";
+pub(super) const OTHER: &str = "_OTHER";
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -243,8 +249,14 @@ mod tests {
             is_late: true,
             ..NONE
         };
-        let verdict = verdict(&late, cancelled);
-        assert_eq!(verdict.error_type.as_deref(), Some("DEADLINE_EXCEEDED"));
+        let error_type = |known: Known| verdict(&known, cancelled).error_type;
+        assert_eq!(error_type(late).as_deref(), Some("DEADLINE_EXCEEDED"));
+        // A client asked for it; a server's own word stays.
+        let code = Some(Code::CANCELLED);
+        let role = Role::Client;
+        let told = Known { role, code, ..late };
+        assert_eq!(error_type(told).as_deref(), Some("DEADLINE_EXCEEDED"));
+        assert_eq!(error_type(Known { code, ..late }), None);
     }
 
     #[test]

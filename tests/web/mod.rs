@@ -8,15 +8,19 @@ use std::time::Duration;
 use axum::Router;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
+use tower::BoxError;
+use tracing::Subscriber;
 use tracing_otlp::OtlpBuilder;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::capture::{Capture, Span, layer_with, under};
 
@@ -51,6 +55,18 @@ pub fn recorded_with<F: Future>(
 
 pub fn recorded<F: Future>(f: impl FnOnce() -> F) -> (Vec<Span>, F::Output) {
     recorded_with(|builder| builder, f)
+}
+
+/// A registry that does not see what h2 and hyper trace.
+pub fn at_info() -> impl Subscriber + for<'a> LookupSpan<'a> + Send + Sync {
+    tracing_subscriber::registry().with(LevelFilter::INFO)
+}
+
+pub fn recorded_at_info<F: Future>(f: impl FnOnce() -> F) -> (Vec<Span>, F::Output) {
+    let (layer, capture) = layer_with(|builder| builder);
+    let mut output = None;
+    under(at_info().with(layer), || output = Some(block_on(f)));
+    (capture.spans(), output.unwrap())
 }
 
 pub fn block_on<F: Future>(f: impl FnOnce() -> F) -> F::Output {
@@ -104,10 +120,13 @@ pub async fn open(
 }
 
 /// The same over HTTP/2.
-pub async fn open_h2(
+pub async fn open_h2<B>(
     address: SocketAddr,
-    request: Request<Empty<Bytes>>,
-) -> hyper::Result<Response<Incoming>> {
+    request: Request<B>,
+) -> hyper::Result<Response<Incoming>>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;

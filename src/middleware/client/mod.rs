@@ -1,6 +1,8 @@
 //! [`ClientLayer`]: a span for each request that goes out.
 
 mod begin;
+#[cfg(feature = "reqwest-middleware")]
+mod reqwest;
 mod resends;
 mod settings;
 mod target;
@@ -40,7 +42,7 @@ pub struct Client<S> {
 impl<S, B, R> Service<Request<B>> for Client<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    S::Error: fmt::Display,
+    S::Error: fmt::Display + 'static,
     R: Body,
 {
     type Response = Response<ResponseBody<R>>;

@@ -11,7 +11,8 @@ use tower_service::Service;
 /// How often a request was sent, in its extensions: whoever sends it again takes them along.
 ///
 /// [`ClientLayer`](super::ClientLayer) records `http.request.resend_count` from it. A
-/// [`ResendsLayer`] outside of what retries puts one into each request.
+/// [`ResendsLayer`] outside of what retries puts one into each request; with reqwest-middleware
+/// nothing needs to be done.
 ///
 /// ```
 /// use tracing_otlp::middleware::Resends;

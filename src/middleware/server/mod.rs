@@ -36,7 +36,7 @@ pub struct Server<S> {
 impl<S, B, R> Service<Request<B>> for Server<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    S::Error: fmt::Display,
+    S::Error: fmt::Display + 'static,
     R: Body,
 {
     type Response = Response<ResponseBody<R>>;
