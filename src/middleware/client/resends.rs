@@ -60,7 +60,7 @@ impl Resends {
 }
 
 /// Puts [`Resends`] into each request. Belongs outside of what retries, and
-/// [`ClientLayer`](super::ClientLayer) inside. For redirects, see there.
+/// [`ClientLayer`](super::ClientLayer) inside. For redirects see [`Resends`].
 ///
 /// ```
 /// use tower::ServiceBuilder;

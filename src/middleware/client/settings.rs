@@ -24,6 +24,13 @@ use crate::propagation::Propagator;
 /// the response, or with its body: see [`with_whole_body`](Self::with_whole_body). Inside of what
 /// retries, each attempt has a span (HTTP-9): see [`ResendsLayer`](super::ResendsLayer).
 ///
+/// `error.type` is the status from 400 on, the gRPC code unless it is `OK`, `panic`, or the name of
+/// the type of the error that came instead of an answer, `_OTHER` if it came in a box (HTTP-3). A
+/// caller that gives up is no error of HTTP's (HTTP-2); to gRPC the call is then `CANCELLED`, or
+/// `DEADLINE_EXCEEDED` if the caller's `grpc-timeout` had passed.
+///
+/// With feature `reqwest-middleware` it is a middleware of reqwest's clients as well.
+///
 /// ```
 /// # type Client = tower::util::BoxService<http::Request<String>, http::Response<String>, std::io::Error>;
 /// # fn client(client: Client) -> impl tower::Service<http::Request<String>> {
