@@ -62,8 +62,14 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("h2", &["export/grpc.rs", "testing"]),
     ("rustls", &["export", "testing"]),
     ("tokio_rustls", &["export", "testing"]),
-    ("opentelemetry_proto", &["testing", "fuzzing.rs"]),
-    ("prost", &["testing", "fuzzing.rs"]),
+    (
+        "opentelemetry_proto",
+        &["otel/metrics/exporter.rs", "testing", "fuzzing.rs"],
+    ),
+    (
+        "prost",
+        &["otel/metrics/exporter.rs", "testing", "fuzzing.rs"],
+    ),
     ("flate2", &["export", "testing"]),
     (
         "tokio",
@@ -71,6 +77,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "export",
             "guard.rs",
             "otel/exporter.rs",
+            "otel/metrics/exporter.rs",
             "processor",
             "testing",
         ],
@@ -81,6 +88,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "export",
             "middleware/in_flight.rs",
             "otel/exporter.rs",
+            "otel/metrics/exporter.rs",
             "processor",
             "testing",
         ],

@@ -4,6 +4,7 @@
 //! hold it (the first that is set and valid wins), and how it is parsed.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use crate::attribute::KeyValue;
 use crate::config::{
@@ -42,7 +43,10 @@ impl OtlpConfig {
         set(&mut config.traces_exporter, env.traces_exporter());
         set(&mut config.sampler, env.sampler());
         config.propagators = env.propagators();
-        env.exporter(&mut config.exporter);
+        config.exporter = env.exporter(Signal::Traces);
+        if cfg!(feature = "metrics") {
+            env.metrics(&mut config);
+        }
         env.batch(&mut config.batch);
         env.limits(&mut config.limits);
         env.resource(&mut config.resource);
@@ -62,6 +66,28 @@ impl BatchConfig {
     }
 }
 
+/// Whose variables come before the general ones.
+#[derive(Clone, Copy)]
+enum Signal {
+    Traces,
+    Metrics,
+}
+
+impl Signal {
+    /// `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, then `OTEL_EXPORTER_OTLP_TIMEOUT`.
+    fn names(self, setting: &str) -> [String; 2] {
+        let own = match self {
+            Self::Traces => "TRACES",
+            Self::Metrics => "METRICS",
+        };
+        let prefix = "OTEL_EXPORTER_OTLP";
+        [
+            format!("{prefix}_{own}_{setting}"),
+            format!("{prefix}_{setting}"),
+        ]
+    }
+}
+
 /// The variables, and what was found wrong with them.
 struct Env<'a> {
     source: &'a dyn Fn(&str) -> Option<OsString>,
@@ -69,50 +95,50 @@ struct Env<'a> {
 }
 
 impl Env<'_> {
-    fn exporter(&mut self, exporter: &mut ExporterConfig) {
+    /// The variables of this signal, and those of all.
+    fn exporter(&mut self, signal: Signal) -> ExporterConfig {
+        let mut exporter = ExporterConfig::default();
+        let names = |setting| signal.names(setting);
         exporter.endpoint = self.text(&["OTEL_EXPORTER_OTLP_ENDPOINT"]);
-        exporter.traces_endpoint = self.text(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]);
-        exporter.protocol = self.read(
-            &[
-                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-                "OTEL_EXPORTER_OTLP_PROTOCOL",
-            ],
-            parse::protocol,
-        );
-        let insecure = self.flag(&[
-            "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
-            "OTEL_EXPORTER_OTLP_INSECURE",
-        ]);
-        set(&mut exporter.insecure, insecure);
-        exporter.certificate = self.file(&[
-            "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
-            "OTEL_EXPORTER_OTLP_CERTIFICATE",
-        ]);
-        exporter.client_key = self.file(&[
-            "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
-            "OTEL_EXPORTER_OTLP_CLIENT_KEY",
-        ]);
-        exporter.client_certificate = self.file(&[
-            "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
-            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
-        ]);
-        self.headers(exporter);
-        let compression = self.read(
-            &[
-                "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
-                "OTEL_EXPORTER_OTLP_COMPRESSION",
-            ],
-            parse::compression,
-        );
+        let [own, _] = names("ENDPOINT");
+        let own = self.text(&[own]);
+        match signal {
+            Signal::Traces => exporter.traces_endpoint = own,
+            Signal::Metrics => exporter.metrics_endpoint = own,
+        }
+        exporter.protocol = self.read(&names("PROTOCOL"), parse::protocol);
+        set(&mut exporter.insecure, self.flag(&names("INSECURE")));
+        exporter.certificate = self.file(&names("CERTIFICATE"));
+        exporter.client_key = self.file(&names("CLIENT_KEY"));
+        exporter.client_certificate = self.file(&names("CLIENT_CERTIFICATE"));
+        self.headers(&names("HEADERS"), &mut exporter);
+        let compression = self.read(&names("COMPRESSION"), parse::compression);
         set(&mut exporter.compression, compression);
-        let timeout = self.read(
-            &[
-                "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
-                "OTEL_EXPORTER_OTLP_TIMEOUT",
-            ],
-            parse::timeout,
-        );
+        let timeout = self.read(&names("TIMEOUT"), parse::timeout);
         set(&mut exporter.timeout, timeout);
+        exporter
+    }
+
+    /// A connection of their own only where it differs from that of the traces.
+    fn metrics(&mut self, config: &mut OtlpConfig) {
+        let metrics = &mut config.metrics;
+        let exporter = self.read(&["OTEL_METRICS_EXPORTER"], parse::metrics_exporter);
+        set(&mut metrics.enabled, exporter);
+        let interval = self.read(
+            &["OTEL_METRIC_EXPORT_INTERVAL"],
+            |text| match parse::duration(text)? {
+                Duration::ZERO => Err("use at least 1 ms".into()),
+                interval => Ok(interval),
+            },
+        );
+        set(&mut metrics.interval, interval);
+        let temporality = self.read(
+            &["OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"],
+            parse::temporality,
+        );
+        set(&mut metrics.temporality, temporality);
+        let exporter = self.exporter(Signal::Metrics);
+        metrics.exporter = (exporter != config.exporter).then_some(exporter);
     }
 
     fn batch(&mut self, batch: &mut BatchConfig) {
@@ -223,11 +249,8 @@ impl Env<'_> {
     }
 
     /// The signal's headers replace the general ones whole, unless none of them can be used.
-    fn headers(&mut self, exporter: &mut ExporterConfig) {
-        for name in [
-            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
-            "OTEL_EXPORTER_OTLP_HEADERS",
-        ] {
+    fn headers(&mut self, names: &[String], exporter: &mut ExporterConfig) {
+        for name in names {
             let Some(raw) = self.raw_masked(name) else {
                 continue;
             };
@@ -254,19 +277,18 @@ impl Env<'_> {
         }
     }
 
-    fn text(&mut self, names: &[&str]) -> Option<String> {
+    fn text(&mut self, names: &[impl AsRef<str>]) -> Option<String> {
         self.read(names, |text| Ok(text.to_owned()))
     }
 
-    fn file(&mut self, names: &[&str]) -> Option<Pem> {
+    fn file(&mut self, names: &[impl AsRef<str>]) -> Option<Pem> {
         self.read(names, |text| Ok(Pem::File(text.into())))
     }
 
     /// The first variable that is set decides: what is not `true` is false (ENV-3).
-    fn flag(&mut self, names: &[&str]) -> Option<bool> {
-        let (name, raw) = names
-            .iter()
-            .find_map(|name| Some((name, self.raw(name)?)))?;
+    fn flag(&mut self, names: &[impl AsRef<str>]) -> Option<bool> {
+        let mut names = names.iter().map(AsRef::as_ref);
+        let (name, raw) = names.find_map(|name| Some((name, self.raw(name)?)))?;
         Some(parse::boolean(raw.trim_ascii()).unwrap_or_else(|why| {
             self.warn(ConfigWarning::new(name, &raw, why));
             false
@@ -276,10 +298,10 @@ impl Env<'_> {
     /// The first variable that is set and valid; those before it leave a warning (ENV-4, ENV-6).
     fn read<T>(
         &mut self,
-        names: &[&str],
+        names: &[impl AsRef<str>],
         parse: impl Fn(&str) -> Result<T, parse::Cure>,
     ) -> Option<T> {
-        for name in names {
+        for name in names.iter().map(AsRef::as_ref) {
             let Some(raw) = self.raw(name) else {
                 continue;
             };

@@ -312,6 +312,10 @@ impl TelemetryBuffer {
     }
 
     /// Spans that wait, drained ones included whose credits were not released.
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.layout.bounds
+    }
+
     pub(crate) fn queued(&self) -> usize {
         let unused: usize = self.shards.iter().map(|s| lock(&s.0).credits).sum();
         self.credits

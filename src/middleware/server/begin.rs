@@ -180,31 +180,38 @@ impl ServerLayer {
             client,
             user_agent: user_agent.as_deref(),
             version,
-            request_size: settings
-                .request_size
-                .then(|| content_length(head.headers))
-                .flatten(),
+            request_size: self.request_size(head),
         };
         http.span(settings.level)
     }
 
     fn labels(&self, asked: &Asked<'_>) -> Labels {
         let head = &asked.head;
+        let rpc_method = match asked.protocol {
+            Protocol::Grpc => grpc::method(head.uri),
+            Protocol::Http => None,
+        };
         Labels {
             role: Role::Server,
             protocol: asked.protocol,
             method: self.settings.known_methods.label(head.method),
             scheme: match asked.scheme {
-                "http" => Cow::Borrowed("http"),
-                "https" => Cow::Borrowed("https"),
+                "http" => "http",
+                "https" => "https",
                 // The caller may choose it.
-                _ => Cow::Borrowed(super::super::method::OTHER),
+                _ => super::super::method::OTHER,
             },
             route: asked.route.as_deref().map(str::to_owned),
-            rpc_method: grpc::method(head.uri).map(str::to_owned),
+            rpc_method: rpc_method.map(str::to_owned),
             version: version_text(head.version),
             server: None,
-            request_size: content_length(head.headers),
+            request_size: self.request_size(head),
         }
+    }
+
+    /// Announced by the request, where it is wanted.
+    fn request_size(&self, head: &RequestHead<'_>) -> Option<u64> {
+        let is_wanted = self.settings.request_size;
+        is_wanted.then(|| content_length(head.headers)).flatten()
     }
 }
