@@ -123,6 +123,10 @@ pub struct Stats {
     pub last_error: Option<(SystemTime, String)>,
     dropped: [u64; DropReason::ALL.len()],
     /// Of those, the ones that an exporter had been given.
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "only metrics tell them")
+    )]
     dropped_by_exporter: [u64; DropReason::ALL.len()],
     /// Spans that an exporter was given.
     #[cfg_attr(

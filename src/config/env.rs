@@ -74,17 +74,58 @@ enum Signal {
 }
 
 impl Signal {
-    /// `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, then `OTEL_EXPORTER_OTLP_TIMEOUT`.
-    fn names(self, setting: &str) -> [String; 2] {
-        let own = match self {
-            Self::Traces => "TRACES",
-            Self::Metrics => "METRICS",
-        };
-        let prefix = "OTEL_EXPORTER_OTLP";
-        [
-            format!("{prefix}_{own}_{setting}"),
-            format!("{prefix}_{setting}"),
-        ]
+    const ENDPOINT: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ];
+    const PROTOCOL: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+    ];
+    const INSECURE: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
+        "OTEL_EXPORTER_OTLP_METRICS_INSECURE",
+        "OTEL_EXPORTER_OTLP_INSECURE",
+    ];
+    const CERTIFICATE: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    ];
+    const CLIENT_KEY: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
+        "OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY",
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+    ];
+    const CLIENT_CERTIFICATE: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+    ];
+    const HEADERS: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+    ];
+    const COMPRESSION: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+        "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
+        "OTEL_EXPORTER_OTLP_COMPRESSION",
+    ];
+    const TIMEOUT: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+    ];
+
+    /// Its own variable, then the general one.
+    fn of(self, [traces, metrics, general]: [&'static str; 3]) -> [&'static str; 2] {
+        match self {
+            Self::Traces => [traces, general],
+            Self::Metrics => [metrics, general],
+        }
     }
 }
 
@@ -98,23 +139,25 @@ impl Env<'_> {
     /// The variables of this signal, and those of all.
     fn exporter(&mut self, signal: Signal) -> ExporterConfig {
         let mut exporter = ExporterConfig::default();
-        let names = |setting| signal.names(setting);
-        exporter.endpoint = self.text(&["OTEL_EXPORTER_OTLP_ENDPOINT"]);
-        let [own, _] = names("ENDPOINT");
+        let [own, general] = signal.of(Signal::ENDPOINT);
+        exporter.endpoint = self.text(&[general]);
         let own = self.text(&[own]);
         match signal {
             Signal::Traces => exporter.traces_endpoint = own,
             Signal::Metrics => exporter.metrics_endpoint = own,
         }
-        exporter.protocol = self.read(&names("PROTOCOL"), parse::protocol);
-        set(&mut exporter.insecure, self.flag(&names("INSECURE")));
-        exporter.certificate = self.file(&names("CERTIFICATE"));
-        exporter.client_key = self.file(&names("CLIENT_KEY"));
-        exporter.client_certificate = self.file(&names("CLIENT_CERTIFICATE"));
-        self.headers(&names("HEADERS"), &mut exporter);
-        let compression = self.read(&names("COMPRESSION"), parse::compression);
+        exporter.protocol = self.read(&signal.of(Signal::PROTOCOL), parse::protocol);
+        set(
+            &mut exporter.insecure,
+            self.flag(&signal.of(Signal::INSECURE)),
+        );
+        exporter.certificate = self.file(&signal.of(Signal::CERTIFICATE));
+        exporter.client_key = self.file(&signal.of(Signal::CLIENT_KEY));
+        exporter.client_certificate = self.file(&signal.of(Signal::CLIENT_CERTIFICATE));
+        self.headers(&signal.of(Signal::HEADERS), &mut exporter);
+        let compression = self.read(&signal.of(Signal::COMPRESSION), parse::compression);
         set(&mut exporter.compression, compression);
-        let timeout = self.read(&names("TIMEOUT"), parse::timeout);
+        let timeout = self.read(&signal.of(Signal::TIMEOUT), parse::timeout);
         set(&mut exporter.timeout, timeout);
         exporter
     }
@@ -137,7 +180,11 @@ impl Env<'_> {
             parse::temporality,
         );
         set(&mut metrics.temporality, temporality);
-        let exporter = self.exporter(Signal::Metrics);
+        let mut exporter = self.exporter(Signal::Metrics);
+        // It says nothing of metrics.
+        exporter
+            .traces_endpoint
+            .clone_from(&config.exporter.traces_endpoint);
         metrics.exporter = (exporter != config.exporter).then_some(exporter);
     }
 
@@ -249,7 +296,7 @@ impl Env<'_> {
     }
 
     /// The signal's headers replace the general ones whole, unless none of them can be used.
-    fn headers(&mut self, names: &[String], exporter: &mut ExporterConfig) {
+    fn headers(&mut self, names: &[&str], exporter: &mut ExporterConfig) {
         for name in names {
             let Some(raw) = self.raw_masked(name) else {
                 continue;
@@ -277,18 +324,19 @@ impl Env<'_> {
         }
     }
 
-    fn text(&mut self, names: &[impl AsRef<str>]) -> Option<String> {
+    fn text(&mut self, names: &[&str]) -> Option<String> {
         self.read(names, |text| Ok(text.to_owned()))
     }
 
-    fn file(&mut self, names: &[impl AsRef<str>]) -> Option<Pem> {
+    fn file(&mut self, names: &[&str]) -> Option<Pem> {
         self.read(names, |text| Ok(Pem::File(text.into())))
     }
 
     /// The first variable that is set decides: what is not `true` is false (ENV-3).
-    fn flag(&mut self, names: &[impl AsRef<str>]) -> Option<bool> {
-        let mut names = names.iter().map(AsRef::as_ref);
-        let (name, raw) = names.find_map(|name| Some((name, self.raw(name)?)))?;
+    fn flag(&mut self, names: &[&str]) -> Option<bool> {
+        let (name, raw) = names
+            .iter()
+            .find_map(|name| Some((name, self.raw(name)?)))?;
         Some(parse::boolean(raw.trim_ascii()).unwrap_or_else(|why| {
             self.warn(ConfigWarning::new(name, &raw, why));
             false
@@ -298,10 +346,10 @@ impl Env<'_> {
     /// The first variable that is set and valid; those before it leave a warning (ENV-4, ENV-6).
     fn read<T>(
         &mut self,
-        names: &[impl AsRef<str>],
+        names: &[&str],
         parse: impl Fn(&str) -> Result<T, parse::Cure>,
     ) -> Option<T> {
-        for name in names.iter().map(AsRef::as_ref) {
+        for name in names {
             let Some(raw) = self.raw(name) else {
                 continue;
             };

@@ -226,12 +226,15 @@ mod tests {
         }
     }
 
+    const GRPC_METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+    fn traces(config: &ExporterConfig) -> Result<Endpoint, Error> {
+        Endpoint::resolve(config, Signal::Traces)
+    }
+
     #[track_caller]
     fn uri(config: ExporterConfig) -> String {
-        Endpoint::resolve(&config, Signal::Traces)
-            .unwrap()
-            .uri
-            .to_string()
+        traces(&config).unwrap().uri.to_string()
     }
 
     #[test]
@@ -284,11 +287,7 @@ mod tests {
 
     #[test]
     fn the_port_s_default_is_the_scheme_s() {
-        let port = |url| {
-            Endpoint::resolve(&signal(url), Signal::Traces)
-                .unwrap()
-                .port
-        };
+        let port = |url| traces(&signal(url)).unwrap().port;
         assert_eq!(port("http://c"), 80);
         assert_eq!(port("https://c"), 443);
         assert_eq!(port("https://[::1]"), 443);
@@ -297,7 +296,7 @@ mod tests {
 
     #[test]
     fn grpc_is_spoken_on_its_port_unless_said_otherwise() {
-        let protocol = |config| Endpoint::resolve(&config, Signal::Traces).unwrap().protocol;
+        let protocol = |config| traces(&config).unwrap().protocol;
         assert_eq!(protocol(base("http://c:4317")), Protocol::Grpc);
         assert_eq!(protocol(base("http://c:4318")), Protocol::HttpProtobuf);
         assert_eq!(protocol(base("http://c")), Protocol::HttpProtobuf);
@@ -311,19 +310,19 @@ mod tests {
 
     #[test]
     fn grpc_takes_host_and_port_and_its_scheme_beats_insecure() {
-        let endpoint = Endpoint::resolve(&grpc(base("c:4317"))).unwrap();
+        let endpoint = traces(&grpc(base("c:4317"))).unwrap();
         assert!(endpoint.tls);
         let insecure = ExporterConfig {
             insecure: true,
             ..grpc(base("c:4317"))
         };
-        assert!(!Endpoint::resolve(&insecure, Signal::Traces).unwrap().tls);
+        assert!(!traces(&insecure).unwrap().tls);
         let https = ExporterConfig {
             insecure: true,
             ..grpc(base("https://c:4317"))
         };
-        assert!(Endpoint::resolve(&https, Signal::Traces).unwrap().tls);
-        assert!(!Endpoint::resolve(&grpc(base("http://c:4317"))).unwrap().tls);
+        assert!(traces(&https).unwrap().tls);
+        assert!(!traces(&grpc(base("http://c:4317"))).unwrap().tls);
         assert_eq!(
             uri(grpc(base("http://c:4317/ignored"))),
             format!("http://c:4317{GRPC_METHOD}")
@@ -336,7 +335,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_host_loses_its_brackets_only_where_it_is_dialled() {
-        let endpoint = Endpoint::resolve(&base("http://[::1]:4318"), Signal::Traces).unwrap();
+        let endpoint = traces(&base("http://[::1]:4318")).unwrap();
         assert_eq!((endpoint.host.as_str(), endpoint.port), ("::1", 4318));
         assert_eq!(endpoint.uri.to_string(), "http://[::1]:4318/v1/traces");
     }
@@ -354,7 +353,7 @@ mod tests {
             ("http://a b", "host"),
             ("http://user:secret@c:4318", "authorization header"),
         ] {
-            let error = Endpoint::resolve(&base(url), Signal::Traces).expect_err(url);
+            let error = traces(&base(url)).expect_err(url);
             let text = error.to_string();
             assert!(error.is_config() && text.contains(cure), "{url}: {text}");
             assert!(

@@ -74,6 +74,10 @@ pub(crate) struct Shared {
     pub(crate) scopes: Scopes,
     pub(crate) counters: Arc<Counters>,
     pub(crate) voice: Arc<Voice>,
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "only metrics tell them")
+    )]
     components: Components,
     budget: Arc<Budget>,
 }
