@@ -26,23 +26,20 @@ impl OtlpBuilder {
     ///
     /// As [`build`](Self::build).
     ///
-    /// ```
+    /// ```no_run
     /// use tracing_otlp::middleware::ServerLayer;
     /// use tracing_subscriber::prelude::*;
     ///
     /// # fn routes() -> axum::Router { axum::Router::new() }
     /// # fn main() -> Result<(), tracing_otlp::Error> {
-    /// # let builder = tracing_otlp::builder().without_env();
-    /// let (layer, _guard, meters) = builder.with_service_name("shop").build_with_metrics()?;
-    /// # let subscriber =
-    /// tracing_subscriber::registry().with(layer)
-    /// # ;
-    /// ;
+    /// let builder = tracing_otlp::builder().with_service_name("shop");
+    /// let (layer, _guard, meters) = builder.build_with_metrics()?;
+    /// tracing_subscriber::registry().with(layer).init();
     /// opentelemetry::global::set_meter_provider(meters.clone()); // for libraries
     /// let app = routes().layer(ServerLayer::new().with_meter_provider(&meters));
+    /// # let _: axum::Router = app;
     /// // at the end of `main`
     /// let _ = meters.shutdown();
-    /// # let (_, _) = (subscriber, app);
     /// # Ok(()) }
     /// ```
     #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]

@@ -13,14 +13,14 @@
 //! Instruments are those of the `opentelemetry` API, so any implementation of its `MeterProvider` will
 //! do. What is measured, with which attributes, is told in `docs/metrics.md`.
 //!
-//! ```
+//! ```no_run
 //! use tracing_otlp::middleware::ServerLayer;
 //! use tracing_otlp::otel::metrics::observe_pipeline;
 //!
 //! # fn routes() -> axum::Router { axum::Router::new() }
 //! # fn main() -> Result<(), tracing_otlp::Error> {
-//! # let builder = tracing_otlp::builder().without_env();
-//! let (layer, guard, meters) = builder.with_service_name("shop").build_with_metrics()?;
+//! let builder = tracing_otlp::builder().with_service_name("shop");
+//! let (layer, guard, meters) = builder.build_with_metrics()?;
 //! observe_pipeline(&guard.handle(), &meters);
 //! let app = routes().layer(ServerLayer::new().with_meter_provider(&meters));
 //! # let (_, _): (tracing_otlp::OtlpLayer, axum::Router) = (layer, app);
