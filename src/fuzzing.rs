@@ -19,7 +19,7 @@ use prost::Message as _;
 
 use crate::config::{ExporterConfig, OtlpConfig, Protocol};
 use crate::context::TraceState;
-use crate::export::endpoint::Endpoint;
+use crate::export::endpoint::{Endpoint, Signal};
 use crate::sampler::{OtelState, Threshold};
 use crate::wire::decode::{Scope, Span};
 use crate::wire::field::{EncodedKey, ValueLimit};
@@ -343,7 +343,7 @@ pub fn endpoint(bytes: &[u8]) {
     } else {
         config.traces_endpoint = Some(url);
     }
-    match Endpoint::resolve(&config) {
+    match Endpoint::resolve(&config, Signal::Traces) {
         Ok(endpoint) => {
             assert!(!endpoint.host.is_empty() && endpoint.port > 0);
             assert!(!endpoint.host.contains(['@', '/', '?', '#']));

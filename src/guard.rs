@@ -178,6 +178,12 @@ impl PipelineHandle {
         }
     }
 
+    /// None of a pipeline that is disabled.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn processor(&self) -> Option<&BatchProcessor> {
+        self.processor.as_ref()
+    }
+
     /// See [`ShutdownGuard::stats`].
     pub fn stats(&self) -> Stats {
         let mut stats = self

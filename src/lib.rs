@@ -146,9 +146,9 @@ pub use self::{
     attribute::{KeyValue, Value},
     builder::{OtlpBuilder, builder},
     config::{
-        BatchConfig, CaptureConfig, Compression, ConfigWarning, ExporterConfig, OtlpConfig, Pem,
-        PropagatorKind, Protocol, ResourceConfig, RetryConfig, SamplerConfig, SpanLimits,
-        TailConfig, TracesExporter, WorkerConfig,
+        BatchConfig, CaptureConfig, Compression, ConfigWarning, ExporterConfig, MetricsConfig,
+        MetricsTemporality, OtlpConfig, Pem, PropagatorKind, Protocol, ResourceConfig, RetryConfig,
+        SamplerConfig, SpanLimits, TailConfig, TracesExporter, WorkerConfig,
     },
     context::{
         Baggage, IdGenerator, InvalidId, InvalidTraceState, InvalidTraceparent, RandomIds,

@@ -4,7 +4,8 @@
 //! holds exactly; `open`, `held` and `queued` are counted where the spans are, not derived.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, SystemTime};
 
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 
@@ -73,6 +74,9 @@ impl fmt::Display for DropReason {
     }
 }
 
+/// The `error.type` of spans that the endpoint rejected.
+pub(crate) const REJECTED: &str = "rejected";
+
 /// A reading of the pipeline's health, from `ShutdownGuard::stats`.
 ///
 /// All span figures are of sampled spans since the pipeline was built. While spans are being
@@ -91,6 +95,8 @@ pub struct Stats {
     pub held: u64,
     /// Spans that closed and wait to be sent.
     pub queued: u64,
+    /// The bound of [`queued`](Self::queued), in spans.
+    pub queue_limit: u64,
     /// Spans in a request that is being sent, retried or awaited.
     pub in_flight: u64,
     /// Spans whose arrival the endpoint acknowledged.
@@ -116,12 +122,34 @@ pub struct Stats {
     /// The last thing that went wrong on the way to the endpoint, and when.
     pub last_error: Option<(SystemTime, String)>,
     dropped: [u64; DropReason::ALL.len()],
+    /// Of those, the ones that an exporter had been given.
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "only metrics tell them")
+    )]
+    dropped_by_exporter: [u64; DropReason::ALL.len()],
+    /// Spans that an exporter was given.
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "only metrics tell them")
+    )]
+    pub(crate) handed_over: u64,
+    /// Of `started_unsampled`, those that are recorded all the same.
+    pub(crate) started_recorded: u64,
+    /// Of those, the ones that have not closed yet.
+    pub(crate) open_recorded: u64,
 }
 
 impl Stats {
     /// Spans dropped for `reason`.
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.dropped[reason as usize]
+    }
+
+    /// Of them, those that an exporter had been given.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn dropped_by_exporter(&self, reason: DropReason) -> u64 {
+        self.dropped_by_exporter[reason as usize]
     }
 
     /// Spans dropped, for whatever reason.
@@ -183,10 +211,13 @@ impl fmt::Display for Stats {
 /// Adds what the layer knows to a reading: [`Stats::started`], [`Stats::open`].
 pub(crate) type StatsSource = Arc<dyn Fn(&mut Stats) + Send + Sync>;
 
+/// Told of each batch when it is known what became of it: how long that took, and why it failed, if
+/// it did.
+pub(crate) type OnExport = Arc<dyn Fn(Duration, Option<&'static str>) + Send + Sync>;
+
 /// The counters behind [`Stats`], shared by the layer, the processor and the exporter.
 /// `started` and `open` are kept by the layer's span table, `held` by the tail sampler, `queued` by
 /// the queue.
-#[derive(Debug)]
 pub(crate) struct Counters {
     pub(crate) in_flight: AtomicU64,
     pub(crate) delivered: AtomicU64,
@@ -197,8 +228,13 @@ pub(crate) struct Counters {
     pub(crate) requests_failed: AtomicU64,
     pub(crate) retries: AtomicU64,
     pub(crate) worker_restarts: AtomicU64,
+    /// Spans that an exporter was given.
+    pub(crate) handed_over: AtomicU64,
+    /// Before an exporter was given them, and after.
     dropped: [AtomicU64; DropReason::ALL.len()],
+    dropped_by_exporter: [AtomicU64; DropReason::ALL.len()],
     last_error: Mutex<Option<(SystemTime, String)>>,
+    on_export: Mutex<Vec<OnExport>>,
 }
 
 impl Counters {
@@ -213,14 +249,37 @@ impl Counters {
             requests_failed: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             worker_restarts: AtomicU64::new(0),
+            handed_over: AtomicU64::new(0),
             dropped: std::array::from_fn(|_| AtomicU64::new(0)),
+            dropped_by_exporter: std::array::from_fn(|_| AtomicU64::new(0)),
             last_error: Mutex::new(None),
+            on_export: Mutex::new(Vec::new()),
         })
     }
 
     /// Counts `spans` as dropped for `reason`.
     pub(crate) fn drop_spans(&self, reason: DropReason, spans: u64) {
         self.dropped[reason as usize].fetch_add(spans, Ordering::Relaxed);
+    }
+
+    /// The same, of spans that an exporter had been given.
+    pub(crate) fn drop_exported(&self, reason: DropReason, spans: u64) {
+        self.dropped_by_exporter[reason as usize].fetch_add(spans, Ordering::Relaxed);
+    }
+
+    /// From now on `hook` is told of each batch, on the worker's threads.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn on_export(&self, hook: OnExport) {
+        lock(&self.on_export).push(hook);
+    }
+
+    /// Tells that a batch has ended.
+    pub(crate) fn exported(&self, took: Duration, error: Option<&'static str>) {
+        // Not under the lock: it is foreign code.
+        let hooks = lock(&self.on_export).clone();
+        for hook in hooks {
+            let _ = catch_unwind(AssertUnwindSafe(|| hook(took, error)));
+        }
     }
 
     /// Keeps what went wrong last, for [`Stats::last_error`].
@@ -231,6 +290,8 @@ impl Counters {
     /// What these counters know; the caller adds what the table and the queue hold.
     pub(crate) fn snapshot(&self) -> Stats {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        let dropped_by_exporter: [_; DropReason::ALL.len()] =
+            std::array::from_fn(|i| get(&self.dropped_by_exporter[i]));
         Stats {
             in_flight: get(&self.in_flight),
             delivered: get(&self.delivered),
@@ -242,8 +303,16 @@ impl Counters {
             retries: get(&self.retries),
             worker_restarts: get(&self.worker_restarts),
             last_error: lock(&self.last_error).clone(),
-            dropped: std::array::from_fn(|i| get(&self.dropped[i])),
+            handed_over: get(&self.handed_over),
+            dropped: std::array::from_fn(|i| get(&self.dropped[i]) + dropped_by_exporter[i]),
+            dropped_by_exporter,
             ..Stats::default()
         }
+    }
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Counters").field(&self.snapshot()).finish()
     }
 }

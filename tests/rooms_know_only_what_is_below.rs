@@ -67,8 +67,14 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ),
     ("rustls", &["export", "testing"]),
     ("tokio_rustls", &["export", "testing"]),
-    ("opentelemetry_proto", &["testing", "fuzzing.rs"]),
-    ("prost", &["testing", "fuzzing.rs"]),
+    (
+        "opentelemetry_proto",
+        &["otel/metrics/exporter.rs", "testing", "fuzzing.rs"],
+    ),
+    (
+        "prost",
+        &["otel/metrics/exporter.rs", "testing", "fuzzing.rs"],
+    ),
     ("flate2", &["export", "testing"]),
     (
         "tokio",
@@ -77,6 +83,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "graceful.rs",
             "guard.rs",
             "otel/exporter.rs",
+            "otel/metrics/exporter.rs",
             "processor",
             "testing",
         ],
@@ -88,6 +95,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "graceful.rs",
             "middleware/in_flight.rs",
             "otel/exporter.rs",
+            "otel/metrics/exporter.rs",
             "processor",
             "testing",
         ],

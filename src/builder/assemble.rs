@@ -36,6 +36,8 @@ pub(super) struct Parts {
     pub(super) activates: bool,
     pub(super) propagator: Option<Box<dyn Propagator>>,
     pub(super) ids: Option<Box<dyn IdGenerator>>,
+    /// Resolved already, because others speak for it too.
+    pub(super) resource: Option<Resource>,
 }
 
 /// Starts a processor on `exporter`.
@@ -107,7 +109,8 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
     let mut surroundings = Surroundings::new(&config.batch);
     surroundings.warnings = config.warnings.iter().map(ToString::to_string).collect();
     let budget = surroundings.budget.clone();
-    let resource = Resource::resolve(&config.resource).encode();
+    let resource = parts.resource;
+    let resource = resource.unwrap_or_else(|| Resource::resolve(&config.resource));
     let sweeper = Arc::new(OnceLock::<Weak<TailSampler>>::new());
     if config.tail.is_some() {
         let sweeper = Arc::clone(&sweeper);
@@ -118,7 +121,7 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
             }
         }));
     }
-    let processor = start(config, resource, surroundings)?;
+    let processor = start(config, resource.encode(), surroundings)?;
     let tail = config.tail.as_ref().map(|config| {
         let tail = TailSampler::new(config, processor.clone(), Arc::clone(&budget));
         let tail = Arc::new(tail);

@@ -1,6 +1,8 @@
 //! [`OtlpBuilder`]: settings in, a pipeline out. The only room that wires the others together.
 
 mod assemble;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod settings;
 
 #[cfg(test)]
@@ -203,10 +205,22 @@ impl OtlpBuilder {
         };
         if self.endpoint_is_set {
             config.exporter.traces_endpoint = None;
+            config.exporter.metrics_endpoint = None;
+            if let Some(exporter) = &mut config.metrics.exporter {
+                exporter.metrics_endpoint = None;
+            }
         }
         let before = config.batch.clone();
+        let connection = config.exporter.clone();
+        let metrics = config.metrics.exporter.clone();
         for edit in self.edits {
             edit(&mut config);
+        }
+        // Unless code has spoken of the metrics' connection itself.
+        if let Some(exporter) = &mut config.metrics.exporter
+            && metrics.as_ref() == Some(exporter)
+        {
+            exporter.follow(&connection, &config.exporter);
         }
         if !self.batch_size_is_set {
             follow_queue(&mut config, &before);

@@ -4,6 +4,7 @@
 //! hold it (the first that is set and valid wins), and how it is parsed.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use crate::attribute::KeyValue;
 use crate::config::{
@@ -42,7 +43,10 @@ impl OtlpConfig {
         set(&mut config.traces_exporter, env.traces_exporter());
         set(&mut config.sampler, env.sampler());
         config.propagators = env.propagators();
-        env.exporter(&mut config.exporter);
+        config.exporter = env.exporter(Signal::Traces);
+        if cfg!(feature = "metrics") {
+            env.metrics(&mut config);
+        }
         env.batch(&mut config.batch);
         env.limits(&mut config.limits);
         env.resource(&mut config.resource);
@@ -62,6 +66,69 @@ impl BatchConfig {
     }
 }
 
+/// Whose variables come before the general ones.
+#[derive(Clone, Copy)]
+enum Signal {
+    Traces,
+    Metrics,
+}
+
+impl Signal {
+    const ENDPOINT: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ];
+    const PROTOCOL: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+    ];
+    const INSECURE: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
+        "OTEL_EXPORTER_OTLP_METRICS_INSECURE",
+        "OTEL_EXPORTER_OTLP_INSECURE",
+    ];
+    const CERTIFICATE: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    ];
+    const CLIENT_KEY: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
+        "OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY",
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+    ];
+    const CLIENT_CERTIFICATE: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+    ];
+    const HEADERS: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+    ];
+    const COMPRESSION: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+        "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
+        "OTEL_EXPORTER_OTLP_COMPRESSION",
+    ];
+    const TIMEOUT: [&str; 3] = [
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+    ];
+
+    /// Its own variable, then the general one.
+    fn of(self, [traces, metrics, general]: [&'static str; 3]) -> [&'static str; 2] {
+        match self {
+            Self::Traces => [traces, general],
+            Self::Metrics => [metrics, general],
+        }
+    }
+}
+
 /// The variables, and what was found wrong with them.
 struct Env<'a> {
     source: &'a dyn Fn(&str) -> Option<OsString>,
@@ -69,50 +136,56 @@ struct Env<'a> {
 }
 
 impl Env<'_> {
-    fn exporter(&mut self, exporter: &mut ExporterConfig) {
-        exporter.endpoint = self.text(&["OTEL_EXPORTER_OTLP_ENDPOINT"]);
-        exporter.traces_endpoint = self.text(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]);
-        exporter.protocol = self.read(
-            &[
-                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-                "OTEL_EXPORTER_OTLP_PROTOCOL",
-            ],
-            parse::protocol,
+    /// The variables of this signal, and those of all.
+    fn exporter(&mut self, signal: Signal) -> ExporterConfig {
+        let mut exporter = ExporterConfig::default();
+        let [own, general] = signal.of(Signal::ENDPOINT);
+        exporter.endpoint = self.text(&[general]);
+        let own = self.text(&[own]);
+        match signal {
+            Signal::Traces => exporter.traces_endpoint = own,
+            Signal::Metrics => exporter.metrics_endpoint = own,
+        }
+        exporter.protocol = self.read(&signal.of(Signal::PROTOCOL), parse::protocol);
+        set(
+            &mut exporter.insecure,
+            self.flag(&signal.of(Signal::INSECURE)),
         );
-        let insecure = self.flag(&[
-            "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
-            "OTEL_EXPORTER_OTLP_INSECURE",
-        ]);
-        set(&mut exporter.insecure, insecure);
-        exporter.certificate = self.file(&[
-            "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
-            "OTEL_EXPORTER_OTLP_CERTIFICATE",
-        ]);
-        exporter.client_key = self.file(&[
-            "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
-            "OTEL_EXPORTER_OTLP_CLIENT_KEY",
-        ]);
-        exporter.client_certificate = self.file(&[
-            "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
-            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
-        ]);
-        self.headers(exporter);
-        let compression = self.read(
-            &[
-                "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
-                "OTEL_EXPORTER_OTLP_COMPRESSION",
-            ],
-            parse::compression,
-        );
+        exporter.certificate = self.file(&signal.of(Signal::CERTIFICATE));
+        exporter.client_key = self.file(&signal.of(Signal::CLIENT_KEY));
+        exporter.client_certificate = self.file(&signal.of(Signal::CLIENT_CERTIFICATE));
+        self.headers(&signal.of(Signal::HEADERS), &mut exporter);
+        let compression = self.read(&signal.of(Signal::COMPRESSION), parse::compression);
         set(&mut exporter.compression, compression);
-        let timeout = self.read(
-            &[
-                "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
-                "OTEL_EXPORTER_OTLP_TIMEOUT",
-            ],
-            parse::timeout,
-        );
+        let timeout = self.read(&signal.of(Signal::TIMEOUT), parse::timeout);
         set(&mut exporter.timeout, timeout);
+        exporter
+    }
+
+    /// A connection of their own only where it differs from that of the traces.
+    fn metrics(&mut self, config: &mut OtlpConfig) {
+        let metrics = &mut config.metrics;
+        let exporter = self.read(&["OTEL_METRICS_EXPORTER"], parse::metrics_exporter);
+        set(&mut metrics.enabled, exporter);
+        let interval = self.read(
+            &["OTEL_METRIC_EXPORT_INTERVAL"],
+            |text| match parse::duration(text)? {
+                Duration::ZERO => Err("use at least 1 ms".into()),
+                interval => Ok(interval),
+            },
+        );
+        set(&mut metrics.interval, interval);
+        let temporality = self.read(
+            &["OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"],
+            parse::temporality,
+        );
+        set(&mut metrics.temporality, temporality);
+        let mut exporter = self.exporter(Signal::Metrics);
+        // It says nothing of metrics.
+        exporter
+            .traces_endpoint
+            .clone_from(&config.exporter.traces_endpoint);
+        metrics.exporter = (exporter != config.exporter).then_some(exporter);
     }
 
     fn batch(&mut self, batch: &mut BatchConfig) {
@@ -223,11 +296,8 @@ impl Env<'_> {
     }
 
     /// The signal's headers replace the general ones whole, unless none of them can be used.
-    fn headers(&mut self, exporter: &mut ExporterConfig) {
-        for name in [
-            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
-            "OTEL_EXPORTER_OTLP_HEADERS",
-        ] {
+    fn headers(&mut self, names: &[&str], exporter: &mut ExporterConfig) {
+        for name in names {
             let Some(raw) = self.raw_masked(name) else {
                 continue;
             };

@@ -4,6 +4,7 @@
 //! (ENV-7). Rooms below the builder receive these values and never read the environment.
 
 mod env;
+mod metrics;
 pub(crate) mod parse;
 mod tail;
 mod validate;
@@ -14,6 +15,7 @@ mod tests;
 
 #[cfg(feature = "tower")]
 pub(crate) use env::known_http_methods;
+pub use metrics::{MetricsConfig, MetricsTemporality};
 pub use tail::TailConfig;
 pub use warning::ConfigWarning;
 
@@ -43,6 +45,8 @@ pub struct OtlpConfig {
     pub propagators: Option<Vec<PropagatorKind>>,
     /// The connection to the endpoint.
     pub exporter: ExporterConfig,
+    /// How metrics leave, of a pipeline that has some.
+    pub metrics: MetricsConfig,
     /// The queue and its batches.
     pub batch: BatchConfig,
     /// The worker's thread and runtime.
@@ -167,6 +171,9 @@ pub struct ExporterConfig {
     /// The URL of traces, used as it is; wins over [`endpoint`](Self::endpoint).
     /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`.
     pub traces_endpoint: Option<String>,
+    /// The same of metrics, of a pipeline that has some; what is appended otherwise is
+    /// `v1/metrics`. `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`.
+    pub metrics_endpoint: Option<String>,
     /// Plaintext for a gRPC endpoint given without a scheme. Default false;
     /// `OTEL_EXPORTER_OTLP_INSECURE`.
     pub insecure: bool,
@@ -204,6 +211,7 @@ impl Default for ExporterConfig {
             protocol: None,
             endpoint: None,
             traces_endpoint: None,
+            metrics_endpoint: None,
             insecure: false,
             certificate: None,
             client_key: None,
@@ -229,6 +237,7 @@ impl std::fmt::Debug for ExporterConfig {
             .field("protocol", &self.protocol)
             .field("endpoint", &shown(&self.endpoint))
             .field("traces_endpoint", &shown(&self.traces_endpoint))
+            .field("metrics_endpoint", &shown(&self.metrics_endpoint))
             .field("headers", &names)
             .field("compression", &self.compression)
             .field("timeout", &self.timeout)

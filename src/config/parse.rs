@@ -9,7 +9,9 @@ use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 
 use crate::attribute::KeyValue;
-use crate::config::{Compression, PropagatorKind, Protocol, SamplerConfig, TracesExporter};
+use crate::config::{
+    Compression, MetricsTemporality, PropagatorKind, Protocol, SamplerConfig, TracesExporter,
+};
 
 /// Why a text cannot be used and what would do; completes the sentence "… is ignored: ".
 pub(crate) type Cure = String;
@@ -142,6 +144,24 @@ pub(crate) fn traces_exporter(text: &str) -> (Option<TracesExporter>, Option<Cur
         (false, false) => None,
     };
     (chosen, complaint)
+}
+
+/// Whether metrics are exported.
+pub(crate) fn metrics_exporter(text: &str) -> Result<bool, Cure> {
+    let mut entries = list(text);
+    let known = [("otlp", true), ("none", false)];
+    let chosen = entries.find_map(|entry| one_of(entry, &known));
+    chosen.ok_or_else(|| "metrics go to an OTLP endpoint: use `otlp` or `none`".into())
+}
+
+/// A temporality of metrics, in any case.
+pub(crate) fn temporality(text: &str) -> Result<MetricsTemporality, Cure> {
+    let known = [
+        ("cumulative", MetricsTemporality::Cumulative),
+        ("delta", MetricsTemporality::Delta),
+        ("lowmemory", MetricsTemporality::LowMemory),
+    ];
+    one_of(text, &known).ok_or_else(|| "use `cumulative`, `delta` or `lowmemory`".into())
 }
 
 /// The propagators of a comma-separated list, each once, and what was passed over (ENV-6). `none` is

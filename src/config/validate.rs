@@ -36,6 +36,7 @@ impl OtlpConfig {
             tail.validate(self.batch.max_memory)?;
         }
         self.exporter.validate()?;
+        positive("metrics.interval", self.metrics.interval)?;
         self.worker.validate()?;
         self.resource.validate()
     }

@@ -4,13 +4,17 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "metrics")]
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use tokio::time::sleep;
 
 use super::batch::Batch;
 use super::delivery::Delivery;
+#[cfg(feature = "metrics")]
+use super::delivery::Rejected;
 use super::dial::Dialer;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Signal};
 use super::limiter::{ConcurrencyLimiter, ConcurrencyPermit};
 use super::link::Link;
 use super::retry::{Backoff, jitter};
@@ -44,6 +48,7 @@ pub struct OtlpClient {
 
 #[derive(Debug)]
 struct Inner {
+    endpoint: Endpoint,
     link: Link,
     limiter: ConcurrencyLimiter,
     under_way: Mutex<usize>,
@@ -65,15 +70,26 @@ impl OtlpClient {
 
     /// `cap`: the longest a send may take in all, also while nothing can be sent.
     pub(crate) fn with_cap(config: ExporterConfig, cap: Option<Duration>) -> Result<Self, Error> {
+        Self::of(config, cap, Signal::Traces)
+    }
+
+    /// A client for metrics, by [`post`](Self::post).
+    #[cfg(feature = "metrics")]
+    pub(crate) fn for_metrics(config: ExporterConfig) -> Result<Self, Error> {
+        let cap = config.timeout;
+        Self::of(config, cap, Signal::Metrics)
+    }
+
+    fn of(config: ExporterConfig, cap: Option<Duration>, signal: Signal) -> Result<Self, Error> {
         config.validate()?;
-        let endpoint = Endpoint::resolve(&config)?;
+        let endpoint = Endpoint::resolve(&config, signal)?;
         compress::check(config.compression)?;
         let tls = endpoint
             .tls
             .then(|| Tls::new(&config, &endpoint))
             .transpose()?;
         let dialer = Dialer {
-            endpoint,
+            endpoint: endpoint.clone(),
             tls,
             timeout: config.connect_timeout,
         };
@@ -89,6 +105,7 @@ impl OtlpClient {
         let limiter = ConcurrencyLimiter::new(config.max_concurrent_exports);
         Ok(Self {
             inner: Arc::new(Inner {
+                endpoint,
                 link: Link::new(transport, config, cap),
                 limiter,
                 under_way: Mutex::new(0),
@@ -122,6 +139,14 @@ impl OtlpClient {
         Delivery::new(&self.inner.link).deliver(batch).await
     }
 
+    /// Sends a request that is encoded already, retries included; what of it was rejected, if
+    /// anything was, and why.
+    #[cfg(feature = "metrics")]
+    pub(crate) async fn post(&self, body: Bytes) -> Result<Option<Rejected>, String> {
+        let _under_way = UnderWay::new(Arc::clone(&self.inner));
+        Delivery::new(&self.inner.link).post(body).await
+    }
+
     /// Waits until nothing is being sent, for at most `timeout`; then cuts short what is left.
     /// Later sends fail at once. Needs no runtime; blocks the calling thread.
     ///
@@ -153,6 +178,11 @@ impl OtlpClient {
     /// How many requests may be under way, and are.
     pub fn limiter(&self) -> &ConcurrencyLimiter {
         &self.inner.limiter
+    }
+
+    /// Where it sends to.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.inner.endpoint
     }
 
     /// Waits until there is a connection, however long that takes.

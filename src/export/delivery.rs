@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
 use super::batch::Batch;
@@ -53,6 +54,14 @@ enum End {
     },
 }
 
+/// What of a request the endpoint took, and rejected all the same (OTLP-5). Of nothing: a warning.
+#[cfg(feature = "metrics")]
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    pub(crate) count: u64,
+    pub(crate) message: String,
+}
+
 /// A batch, or a part of one, that is still to be sent.
 struct Part {
     batch: Batch,
@@ -91,7 +100,7 @@ impl<'a> Delivery<'a> {
                     format!("a span of {len} bytes is more than a request may have, {limit}");
                 End::TooLarge { message, maybe }
             } else {
-                self.attempts(&batch, len, maybe).await
+                self.attempts(batch.frames(), len, maybe).await
             };
             let part = match end {
                 End::Taken { rejected, message } => {
@@ -128,12 +137,34 @@ impl<'a> Delivery<'a> {
         outcome
     }
 
+    /// Delivers what cannot be split.
+    #[cfg(feature = "metrics")]
+    pub(super) async fn post(mut self, body: Bytes) -> Result<Option<Rejected>, String> {
+        let (len, limit) = (body.len(), self.link.config.max_request_size);
+        if len > limit {
+            return Err(format!(
+                "{len} bytes are more than a request may have, {limit}"
+            ));
+        }
+        match self.attempts(vec![body], len, false).await {
+            End::Taken {
+                rejected: 0,
+                message,
+            } if message.is_empty() => Ok(None),
+            End::Taken {
+                rejected: count,
+                message,
+            } => Ok(Some(Rejected { count, message })),
+            End::TooLarge { message, .. } | End::Lost { message, .. } => Err(message),
+        }
+    }
+
     /// Tries until the endpoint took it, or it is clear that it will not.
-    async fn attempts(&mut self, batch: &Batch, len: usize, maybe: bool) -> End {
+    async fn attempts(&mut self, frames: Vec<Bytes>, len: usize, maybe: bool) -> End {
         let config = &self.link.config;
         let (frames, len, is_gzip) = match config.compression {
-            Compression::None => (batch.frames(), len, false),
-            Compression::Gzip => match compress::gzip(&batch.frames()) {
+            Compression::None => (frames, len, false),
+            Compression::Gzip => match compress::gzip(&frames) {
                 Ok(body) => (vec![body.clone()], body.len(), true),
                 Err(e) => {
                     let message = format!("gzip failed: {e}");

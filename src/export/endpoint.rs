@@ -7,9 +7,44 @@ use crate::config::{ExporterConfig, Protocol};
 use crate::error::Error;
 
 const GRPC_PORT: u16 = 4317;
-const GRPC_METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const DEFAULT_GRPC: &str = "http://localhost:4317";
 const DEFAULT_HTTP: &str = "http://localhost:4318";
+
+/// What is sent to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Traces,
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(dead_code, reason = "nothing else makes them")
+    )]
+    Metrics,
+}
+
+impl Signal {
+    /// The setting of a URL of its own, and its value.
+    fn url(self, config: &ExporterConfig) -> (&'static str, Option<&str>) {
+        match self {
+            Self::Traces => ("traces_endpoint", config.traces_endpoint.as_deref()),
+            Self::Metrics => ("metrics_endpoint", config.metrics_endpoint.as_deref()),
+        }
+    }
+
+    fn grpc_method(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        }
+    }
+
+    /// What is appended to a base URL.
+    fn http_path(self) -> &'static str {
+        match self {
+            Self::Traces => "v1/traces",
+            Self::Metrics => "v1/metrics",
+        }
+    }
+}
 
 /// An endpoint, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,13 +59,11 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn resolve(config: &ExporterConfig) -> Result<Self, Error> {
-        let (setting, given) = match (&config.traces_endpoint, &config.endpoint) {
-            (Some(url), _) => ("traces_endpoint", Some(url.as_str())),
-            (None, Some(url)) => ("endpoint", Some(url.as_str())),
-            (None, None) => ("endpoint", None),
+    pub(crate) fn resolve(config: &ExporterConfig, signal: Signal) -> Result<Self, Error> {
+        let (setting, given, is_signal) = match signal.url(config) {
+            (setting, Some(url)) => (setting, Some(url), true),
+            (_, None) => ("endpoint", config.endpoint.as_deref(), false),
         };
-        let is_signal = config.traces_endpoint.is_some();
         let given = given.map(str::trim).filter(|url| !url.is_empty());
         let protocol = config.protocol.unwrap_or_else(|| match given.map(port_of) {
             Some(Some(GRPC_PORT)) => Protocol::Grpc,
@@ -84,8 +117,9 @@ impl Endpoint {
             return Err(fail("give a host, such as http://localhost:4317"));
         }
         let path = match protocol {
-            Protocol::Grpc => GRPC_METHOD.to_owned(),
-            Protocol::HttpProtobuf => http_path(path, is_signal),
+            Protocol::Grpc => signal.grpc_method().to_owned(),
+            Protocol::HttpProtobuf if is_signal => http_path(path, ""),
+            Protocol::HttpProtobuf => http_path(path, signal.http_path()),
         };
         let path: PathAndQuery = path
             .parse()
@@ -123,9 +157,9 @@ fn port_of(url: &str) -> Option<u16> {
     authority.rsplit_once(':')?.1.parse().ok()
 }
 
-/// A base URL gets `v1/traces` appended; the URL of a signal is used as it is, an absent path being
-/// `/`. A fragment is never sent.
-fn http_path(path: &str, is_signal: bool) -> String {
+/// A base URL gets the signal's path appended; the URL of a signal is used as it is, an absent path
+/// being `/`. A fragment is never sent.
+fn http_path(path: &str, appended: &str) -> String {
     let path = path.split('#').next().unwrap_or_default();
     let (path, query) = match path.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -136,11 +170,11 @@ fn http_path(path: &str, is_signal: bool) -> String {
     } else {
         path.to_owned()
     };
-    if !is_signal {
+    if !appended.is_empty() {
         if !out.ends_with('/') {
             out.push('/');
         }
-        out.push_str("v1/traces");
+        out.push_str(appended);
     }
     if let Some(query) = query {
         out.push('?');
@@ -192,9 +226,36 @@ mod tests {
         }
     }
 
+    const GRPC_METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+    fn traces(config: &ExporterConfig) -> Result<Endpoint, Error> {
+        Endpoint::resolve(config, Signal::Traces)
+    }
+
     #[track_caller]
     fn uri(config: ExporterConfig) -> String {
-        Endpoint::resolve(&config).unwrap().uri.to_string()
+        traces(&config).unwrap().uri.to_string()
+    }
+
+    #[test]
+    fn metrics_have_a_path_a_method_and_a_url_of_their_own() {
+        let uri = |config: &ExporterConfig| {
+            let endpoint = Endpoint::resolve(config, Signal::Metrics).unwrap();
+            endpoint.uri.to_string()
+        };
+        let mut config = base("http://c:4318/my");
+        config.traces_endpoint = Some("http://traces/only".to_owned());
+        assert_eq!(uri(&config), "http://c:4318/my/v1/metrics");
+        config.metrics_endpoint = Some("http://m:1/as/it/is".to_owned());
+        assert_eq!(uri(&config), "http://m:1/as/it/is");
+        let method = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+        assert_eq!(uri(&grpc(config)), format!("http://m:1{method}"));
+        let error = ExporterConfig {
+            metrics_endpoint: Some("ftp://m".to_owned()),
+            ..ExporterConfig::default()
+        };
+        let error = Endpoint::resolve(&error, Signal::Metrics).unwrap_err();
+        assert!(error.to_string().contains("metrics_endpoint"), "{error}");
     }
 
     #[test]
@@ -226,7 +287,7 @@ mod tests {
 
     #[test]
     fn the_port_s_default_is_the_scheme_s() {
-        let port = |url| Endpoint::resolve(&signal(url)).unwrap().port;
+        let port = |url| traces(&signal(url)).unwrap().port;
         assert_eq!(port("http://c"), 80);
         assert_eq!(port("https://c"), 443);
         assert_eq!(port("https://[::1]"), 443);
@@ -235,7 +296,7 @@ mod tests {
 
     #[test]
     fn grpc_is_spoken_on_its_port_unless_said_otherwise() {
-        let protocol = |config| Endpoint::resolve(&config).unwrap().protocol;
+        let protocol = |config| traces(&config).unwrap().protocol;
         assert_eq!(protocol(base("http://c:4317")), Protocol::Grpc);
         assert_eq!(protocol(base("http://c:4318")), Protocol::HttpProtobuf);
         assert_eq!(protocol(base("http://c")), Protocol::HttpProtobuf);
@@ -249,19 +310,19 @@ mod tests {
 
     #[test]
     fn grpc_takes_host_and_port_and_its_scheme_beats_insecure() {
-        let endpoint = Endpoint::resolve(&grpc(base("c:4317"))).unwrap();
+        let endpoint = traces(&grpc(base("c:4317"))).unwrap();
         assert!(endpoint.tls);
         let insecure = ExporterConfig {
             insecure: true,
             ..grpc(base("c:4317"))
         };
-        assert!(!Endpoint::resolve(&insecure).unwrap().tls);
+        assert!(!traces(&insecure).unwrap().tls);
         let https = ExporterConfig {
             insecure: true,
             ..grpc(base("https://c:4317"))
         };
-        assert!(Endpoint::resolve(&https).unwrap().tls);
-        assert!(!Endpoint::resolve(&grpc(base("http://c:4317"))).unwrap().tls);
+        assert!(traces(&https).unwrap().tls);
+        assert!(!traces(&grpc(base("http://c:4317"))).unwrap().tls);
         assert_eq!(
             uri(grpc(base("http://c:4317/ignored"))),
             format!("http://c:4317{GRPC_METHOD}")
@@ -274,7 +335,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_host_loses_its_brackets_only_where_it_is_dialled() {
-        let endpoint = Endpoint::resolve(&base("http://[::1]:4318")).unwrap();
+        let endpoint = traces(&base("http://[::1]:4318")).unwrap();
         assert_eq!((endpoint.host.as_str(), endpoint.port), ("::1", 4318));
         assert_eq!(endpoint.uri.to_string(), "http://[::1]:4318/v1/traces");
     }
@@ -292,7 +353,7 @@ mod tests {
             ("http://a b", "host"),
             ("http://user:secret@c:4318", "authorization header"),
         ] {
-            let error = Endpoint::resolve(&base(url)).expect_err(url);
+            let error = traces(&base(url)).expect_err(url);
             let text = error.to_string();
             assert!(error.is_config() && text.contains(cure), "{url}: {text}");
             assert!(

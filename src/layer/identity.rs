@@ -72,6 +72,11 @@ impl Identity {
         self.flags & (RECORDING | SAMPLED) == RECORDING | SAMPLED
     }
 
+    /// Whether it is recorded, and yet not exported.
+    pub(crate) fn is_recorded_only(&self) -> bool {
+        self.flags & (RECORDING | SAMPLED | PROVISIONAL) == RECORDING
+    }
+
     pub(crate) fn is_provisional(&self) -> bool {
         self.flags & PROVISIONAL != 0
     }

@@ -99,6 +99,8 @@ impl OtlpLayer {
             stats.started = counts.started + free.started;
             stats.started_unsampled = counts.started_unsampled + free.started_unsampled;
             stats.open = counts.open + free.open;
+            stats.started_recorded = counts.started_recorded + free.started_recorded;
+            stats.open_recorded = counts.open_recorded + free.open_recorded;
             stats.after_end = after_end.load(Ordering::Relaxed);
         })
     }

@@ -31,6 +31,8 @@ struct Spans {
     open: Vec<Entry>,
     started: u64,
     started_unsampled: u64,
+    /// Of the unsampled ones.
+    started_recorded: u64,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,9 @@ pub(crate) struct Counts {
     pub(crate) started: u64,
     pub(crate) started_unsampled: u64,
     pub(crate) open: u64,
+    /// Of the unsampled ones, those that are recorded; and of these, the open ones.
+    pub(crate) started_recorded: u64,
+    pub(crate) open_recorded: u64,
 }
 
 impl OpenSpans {
@@ -71,6 +76,7 @@ impl OpenSpans {
             bucket.started += 1;
         } else {
             bucket.started_unsampled += 1;
+            bucket.started_recorded += u64::from(span.identity.is_recorded_only());
         }
         if let Some(entry) = bucket.open.iter_mut().find(|e| e.id == id) {
             return Some(std::mem::replace(&mut entry.span, span));
@@ -104,10 +110,14 @@ impl OpenSpans {
             open,
             started,
             started_unsampled,
+            started_recorded,
         } = &mut *bucket;
         let span = &mut open.iter_mut().find(|e| e.id == id)?.span;
         let was = span.identity.is_exported();
+        let was_recorded = span.identity.is_recorded_only();
         let result = f(span);
+        *started_recorded += u64::from(span.identity.is_recorded_only());
+        *started_recorded -= u64::from(was_recorded);
         // Each span is counted once, as what it is.
         match (was, span.identity.is_exported()) {
             (true, false) => {
@@ -160,10 +170,13 @@ impl OpenSpans {
         let mut counts = Counts::default();
         for bucket in self.buckets.iter() {
             let bucket = bucket.0.lock();
-            let exported = |e: &&Entry| e.span.identity.is_exported();
             counts.started += bucket.started;
             counts.started_unsampled += bucket.started_unsampled;
-            counts.open += bucket.open.iter().filter(exported).count() as u64;
+            counts.started_recorded += bucket.started_recorded;
+            for entry in &bucket.open {
+                counts.open += u64::from(entry.span.identity.is_exported());
+                counts.open_recorded += u64::from(entry.span.identity.is_recorded_only());
+            }
         }
         counts
     }

@@ -19,7 +19,6 @@ use super::grpc::{self, Code};
 use super::head::{RequestHead, ResponseHead, content_length, version_text};
 use super::in_flight::{InFlight, Token};
 use super::meter::{Labels, Measured};
-use super::method::OTHER;
 use super::options::CallOptions;
 use super::text::Causes;
 use super::verdict::{Ending, Known, Protocol, Role, kind_of, verdict};
@@ -156,9 +155,6 @@ impl Call {
         }
         if self.protocol == Protocol::Grpc {
             self.take_code(headers);
-            if self.code == Some(Code::UNIMPLEMENTED) && self.role == Role::Server {
-                self.disown_method();
-            }
         }
         options.capture_response(&self.span, headers, self.protocol);
         if let Some(hook) = &options.on_response {
@@ -175,7 +171,7 @@ impl Call {
     #[cold]
     fn disown_method(&mut self) {
         if let Some(labels) = &mut self.labels {
-            labels.rpc_method = Some(OTHER.to_owned());
+            labels.rpc_method = None;
         }
         let path = self.path.as_ref().map_or("", PathAndQuery::path);
         self.options.disown_method(&self.span, path);
@@ -264,15 +260,19 @@ impl Call {
         };
         let verdict = verdict(&known, ending);
         let error_type = verdict.error_type.as_deref();
-        if let (Some(labels), Some(meter)) = (&self.labels, &self.options.meter) {
+        if self.role == Role::Server && verdict.code == Some(Code::UNIMPLEMENTED) {
+            self.disown_method();
+        }
+        if let (Some(labels), Some(meter)) = (self.labels.take(), &self.options.meter) {
             let measured = Measured {
                 duration,
                 status: self.status.map(|s| s.as_u16()),
                 code: verdict.code,
                 error_type,
-                response_size: self.status.map(|_| self.passed),
+                version: self.version,
+                response_size: self.response_size(),
             };
-            meter.ended(labels, &measured);
+            meter.ended(*labels, &measured);
         }
         if !self.span.is_disabled() {
             self.record(ending, error_type, verdict.code);
@@ -293,6 +293,12 @@ impl Call {
         if let Some(after) = &self.options.after {
             after();
         }
+    }
+
+    /// Bytes of an HTTP response's body, where they are wanted.
+    fn response_size(&self) -> Option<u64> {
+        let is_there = self.protocol == Protocol::Http && self.status.is_some();
+        (self.options.body_size && is_there).then_some(self.passed)
     }
 
     /// Says how it went, in the fields that each of our spans begins with.
@@ -331,8 +337,7 @@ impl Call {
             Protocol::Http => &number,
             Protocol::Grpc => &code,
         };
-        let is_http = self.protocol == Protocol::Http && self.status.is_some();
-        let passed = (self.options.body_size && is_http).then_some(self.passed);
+        let passed = self.response_size();
         let waited = self
             .to_first_byte
             .filter(|_| self.options.time_to_first_byte);

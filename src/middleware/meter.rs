@@ -10,7 +10,8 @@ use super::verdict::{Protocol, Role};
 /// that panicked or was given up.
 pub(crate) trait Meter: Send + Sync {
     fn began(&self, call: &Labels);
-    fn ended(&self, call: &Labels, end: &Measured<'_>);
+    /// Takes the labels along, so that none of their texts is copied.
+    fn ended(&self, call: Labels, end: &Measured<'_>);
 }
 
 /// What is known of a call when it begins; all of low cardinality, save what its server says of
@@ -25,13 +26,16 @@ pub(crate) struct Labels {
     pub(crate) protocol: Protocol,
     /// The HTTP method, or `_OTHER`.
     pub(crate) method: Cow<'static, str>,
-    pub(crate) scheme: Cow<'static, str>,
+    /// How a server was asked.
+    pub(crate) scheme: &'static str,
     pub(crate) route: Option<String>,
-    /// Of a gRPC call: `package.Service/Method`, or `_OTHER`.
+    /// Of a gRPC call: `package.Service/Method`; none if it is `_OTHER`.
     pub(crate) rpc_method: Option<String>,
+    /// The version of HTTP, as far as a server knows it.
     pub(crate) version: Option<&'static str>,
     /// Whom a client asks.
     pub(crate) server: Option<(String, Option<u16>)>,
+    /// In bytes, where it is announced and wanted.
     pub(crate) request_size: Option<u64>,
 }
 
@@ -46,5 +50,8 @@ pub(crate) struct Measured<'a> {
     pub(crate) status: Option<u16>,
     pub(crate) code: Option<Code>,
     pub(crate) error_type: Option<&'a str>,
+    /// The same, as a client learns it from the response.
+    pub(crate) version: Option<&'static str>,
+    /// Bytes that have passed, where they are wanted.
     pub(crate) response_size: Option<u64>,
 }

@@ -105,3 +105,11 @@ pub use future::ResponseFuture;
 pub use head::{RequestHead, ResponseHead};
 pub use in_flight::InFlight;
 pub use server::{Server, ServerLayer};
+
+#[cfg(feature = "metrics")]
+pub(crate) use self::{
+    grpc::SYSTEM,
+    meter::{Labels, Measured, Meter},
+    method::OTHER,
+    verdict::{Protocol, Role},
+};

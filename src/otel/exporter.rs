@@ -88,7 +88,7 @@ impl<E: SpanExporter + 'static> Shared<E> {
     }
 }
 
-fn resource_of(bytes: &[u8]) -> Resource {
+pub(super) fn resource_of(bytes: &[u8]) -> Resource {
     let decoded = decode::Resource::decode(bytes).unwrap_or_default();
     let attributes = span_data::attributes(&decoded.attributes);
     let resource = Resource::builder_empty();

@@ -8,6 +8,8 @@
 //!   `tracing` span is entered, `opentelemetry::Context::current()` has it as its active span. Opt-in: it
 //!   costs two allocations and more each time a span is entered.
 //! - [`SpanExporterAdapter`]: any `SpanExporter` of `opentelemetry_sdk` at the end of this pipeline.
+//! - [`metrics`](https://docs.rs/tracing-otlp/latest/tracing_otlp/otel/metrics/): of requests, and of this
+//!   crate itself (feature `metrics`).
 //! - `From` between our ids, flags, kinds, values and contexts and theirs.
 //!
 //! This module follows the minor versions of `opentelemetry`, which break; the rest of the crate's
@@ -35,6 +37,9 @@
 mod bridge;
 mod convert;
 mod exporter;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub mod metrics;
 mod span_data;
 mod span_ext;
 mod tracer;

@@ -311,6 +311,10 @@ impl TelemetryBuffer {
         self.credits.release(spans);
     }
 
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.layout.bounds
+    }
+
     /// Spans that wait, drained ones included whose credits were not released.
     pub(crate) fn queued(&self) -> usize {
         let unused: usize = self.shards.iter().map(|s| lock(&s.0).credits).sum();

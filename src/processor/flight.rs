@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::export::Outcome;
-use crate::stats::{Counters, DropReason};
+use crate::stats::{Counters, DropReason, REJECTED};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
 /// The spans of one batch, until it is known what became of them.
 #[derive(Debug)]
 struct Claim {
     spans: u64,
+    began: Instant,
     settled: AtomicBool,
     counters: Arc<Counters>,
 }
@@ -31,8 +33,10 @@ pub(crate) struct Settled {
 impl Claim {
     fn new(spans: u64, counters: &Arc<Counters>) -> Arc<Self> {
         counters.in_flight.fetch_add(spans, Ordering::Relaxed);
+        counters.handed_over.fetch_add(spans, Ordering::Relaxed);
         Arc::new(Self {
             spans,
+            began: Instant::now(),
             settled: AtomicBool::new(false),
             counters: Arc::clone(counters),
         })
@@ -54,9 +58,9 @@ impl Claim {
         let delivered = claim(outcome.delivered);
         let rejected = claim(outcome.rejected);
         for (reason, count) in &outcome.dropped {
-            counters.drop_spans(*reason, claim(*count));
+            counters.drop_exported(*reason, claim(*count));
         }
-        counters.drop_spans(DropReason::Internal, left);
+        counters.drop_exported(DropReason::Internal, left);
         counters.delivered.fetch_add(delivered, Ordering::Relaxed);
         counters.rejected.fetch_add(rejected, Ordering::Relaxed);
         counters
@@ -72,6 +76,13 @@ impl Claim {
             counters.set_last_error(error.clone());
         }
         counters.in_flight.fetch_sub(self.spans, Ordering::Relaxed);
+        let failure = match outcome.dropped.first() {
+            _ if delivered == self.spans => None,
+            Some((reason, _)) => Some(reason.as_str()),
+            None if rejected > 0 => Some(REJECTED),
+            None => Some(DropReason::Internal.as_str()),
+        };
+        counters.exported(self.began.elapsed(), failure);
         self.spans - delivered
     }
 

@@ -13,6 +13,7 @@ use tracing::dispatcher::WeakDispatch;
 
 use super::batch::Scopes;
 use super::buffer::{Bounds, TelemetryBuffer};
+use super::component::Components;
 use super::flight::message_of;
 use super::record::{ScopeId, TelemetryData};
 use super::ticket::{Desk, Resolution, Ticket, Wish};
@@ -73,6 +74,11 @@ pub(crate) struct Shared {
     pub(crate) scopes: Scopes,
     pub(crate) counters: Arc<Counters>,
     pub(crate) voice: Arc<Voice>,
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "only metrics tell them")
+    )]
+    components: Components,
     budget: Arc<Budget>,
 }
 
@@ -166,6 +172,7 @@ impl BatchProcessor {
             scopes: Scopes::default(),
             counters,
             voice: Arc::default(),
+            components: Components::of(&exporter),
             budget,
         });
         let runtime = build_runtime(worker)?;
@@ -245,6 +252,7 @@ impl BatchProcessor {
         let shared = &self.shared;
         let mut stats = shared.counters.snapshot();
         stats.queued = shared.buffer.queued() as u64;
+        stats.queue_limit = shared.buffer.bounds().spans as u64;
         stats.memory_used = shared.budget.used() as u64;
         stats.memory_limit = shared.budget.limit() as u64;
         stats
@@ -255,6 +263,11 @@ impl BatchProcessor {
         self.shared.voice.set_dispatch(dispatch);
         // So that warnings of the start are not spoken seconds later.
         self.shared.wake.ring();
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn components(&self) -> &Components {
+        &self.shared.components
     }
 
     pub(crate) fn counters(&self) -> &Arc<Counters> {
@@ -330,7 +343,7 @@ impl Drop for LastHandle {
 
 /// The runtime is the worker's own: all its threads are marked, so that what they trace is not
 /// captured (EH-3).
-fn build_runtime(config: &WorkerConfig) -> Result<Runtime, Error> {
+pub(crate) fn build_runtime(config: &WorkerConfig) -> Result<Runtime, Error> {
     let mut builder = match config.threads {
         None => tokio::runtime::Builder::new_current_thread(),
         Some(threads) => {

@@ -24,6 +24,12 @@ mod wake;
 #[cfg(not(tracing_otlp_loom))]
 mod batch;
 #[cfg(not(tracing_otlp_loom))]
+#[cfg_attr(
+    not(feature = "metrics"),
+    allow(dead_code, reason = "only metrics read the names")
+)]
+mod component;
+#[cfg(not(tracing_otlp_loom))]
 mod flight;
 #[cfg(not(tracing_otlp_loom))]
 mod handle;
@@ -37,9 +43,13 @@ mod loom;
 #[cfg(all(test, not(tracing_otlp_loom)))]
 pub(crate) mod tests;
 
+#[cfg(all(feature = "metrics", not(tracing_otlp_loom)))]
+pub(crate) use component::Components;
 #[cfg(not(tracing_otlp_loom))]
 pub use handle::BatchProcessor;
 #[cfg(not(tracing_otlp_loom))]
 pub(crate) use handle::Surroundings;
+#[cfg(all(feature = "metrics", not(tracing_otlp_loom)))]
+pub(crate) use handle::build_runtime;
 #[cfg(not(tracing_otlp_loom))]
 pub use record::{ScopeId, TelemetryData};

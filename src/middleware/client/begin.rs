@@ -1,7 +1,5 @@
 //! From a request to its span, and the context into its headers.
 
-use std::borrow::Cow;
-
 use http::HeaderMap;
 use tracing::Span;
 
@@ -121,27 +119,35 @@ impl ClientLayer {
             template,
             ends,
             resend_count: (resends > 0).then_some(resends),
-            request_size: settings
-                .request_size
-                .then(|| content_length(head.headers))
-                .flatten(),
+            request_size: self.request_size(head),
         };
         http.span(settings.level)
     }
 
     fn labels(&self, head: &RequestHead<'_>, protocol: Protocol, server: Server<'_>) -> Labels {
+        let rpc_method = match protocol {
+            Protocol::Grpc => Some(grpc::method(head.uri.path()).unwrap_or(OTHER)),
+            Protocol::Http => None,
+        };
         Labels {
             role: Role::Client,
             protocol,
             method: self.settings.known_methods.label(head.method),
-            scheme: Cow::Owned(head.uri.scheme_str().unwrap_or("http").to_owned()),
+            // Only a server's measures tell it.
+            scheme: "",
             route: None,
-            rpc_method: grpc::method(head.uri.path()).map(str::to_owned),
+            rpc_method: rpc_method.map(str::to_owned),
             version: None,
             server: server
                 .address
                 .map(|address| (address.to_owned(), server.port)),
-            request_size: content_length(head.headers),
+            request_size: self.request_size(head),
         }
+    }
+
+    /// Announced by the request, where it is wanted.
+    fn request_size(&self, head: &RequestHead<'_>) -> Option<u64> {
+        let is_wanted = self.settings.request_size;
+        is_wanted.then(|| content_length(head.headers)).flatten()
     }
 }

@@ -11,6 +11,7 @@ use super::super::address::{Forwarded, Host, IpText};
 use super::super::call::Call;
 use super::super::head::{RequestHead, content_length, version_text};
 use super::super::meter::Labels;
+use super::super::method::OTHER;
 use super::super::spans::{Ends, Grpc, HttpServer, Name};
 use super::super::verdict::{Protocol, Role};
 use super::super::{from_axum, from_tonic, grpc, text};
@@ -177,7 +178,7 @@ impl ServerLayer {
                 method: known.unwrap_or("HTTP"),
                 target: asked.route.as_deref(),
             },
-            method: known.unwrap_or(super::super::method::OTHER),
+            method: known.unwrap_or(OTHER),
             method_original: known.is_none().then(|| text::cut(head.method.as_str())),
             route: asked.route.as_deref(),
             scheme: asked.scheme,
@@ -187,31 +188,38 @@ impl ServerLayer {
             client,
             user_agent: user_agent.as_deref(),
             version,
-            request_size: settings
-                .request_size
-                .then(|| content_length(head.headers))
-                .flatten(),
+            request_size: self.request_size(head),
         };
         http.span(settings.level)
     }
 
     fn labels(&self, asked: &Asked<'_>) -> Labels {
         let head = &asked.head;
+        let rpc_method = match asked.protocol {
+            Protocol::Grpc => Some(grpc::method(head.uri.path()).unwrap_or(OTHER)),
+            Protocol::Http => None,
+        };
         Labels {
             role: Role::Server,
             protocol: asked.protocol,
             method: self.settings.known_methods.label(head.method),
             scheme: match asked.scheme {
-                "http" => Cow::Borrowed("http"),
-                "https" => Cow::Borrowed("https"),
+                "http" => "http",
+                "https" => "https",
                 // The caller may choose it.
-                _ => Cow::Borrowed(super::super::method::OTHER),
+                _ => OTHER,
             },
             route: asked.route.as_deref().map(str::to_owned),
-            rpc_method: grpc::method(head.uri.path()).map(str::to_owned),
+            rpc_method: rpc_method.map(str::to_owned),
             version: version_text(head.version),
             server: None,
-            request_size: content_length(head.headers),
+            request_size: self.request_size(head),
         }
+    }
+
+    /// Announced by the request, where it is wanted.
+    fn request_size(&self, head: &RequestHead<'_>) -> Option<u64> {
+        let is_wanted = self.settings.request_size;
+        is_wanted.then(|| content_length(head.headers)).flatten()
     }
 }

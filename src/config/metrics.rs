@@ -1,0 +1,132 @@
+//! [`MetricsConfig`]: how metrics leave, where they do.
+
+use std::time::Duration;
+
+use super::{ExporterConfig, OtlpConfig};
+
+/// How metrics are exported by a pipeline that was built with
+/// `OtlpBuilder::build_with_metrics` (feature `metrics`).
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct MetricsConfig {
+    /// Whether they are exported at all. Default true; `OTEL_METRICS_EXPORTER`, where `none` says
+    /// no.
+    pub enabled: bool,
+    /// How often. Default 60 s; `OTEL_METRIC_EXPORT_INTERVAL`.
+    pub interval: Duration,
+    /// Whether a figure tells all since the start, or what is new. Default
+    /// [`MetricsTemporality::Cumulative`]; `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`.
+    pub temporality: MetricsTemporality,
+    /// The connection; `None`: as that of the traces, [`OtlpConfig::exporter`]. Default `None`, or
+    /// what the `OTEL_EXPORTER_OTLP_METRICS_*` variables make different. What the builder's methods
+    /// say of the connection counts for both.
+    pub exporter: Option<ExporterConfig>,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interval: Duration::from_secs(60),
+            temporality: MetricsTemporality::Cumulative,
+            exporter: None,
+        }
+    }
+}
+
+/// Since when a metric's figures count; `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum MetricsTemporality {
+    /// Since the start.
+    #[default]
+    Cumulative,
+    /// Since the export before, save those of sums that go up and down.
+    Delta,
+    /// As [`Delta`](Self::Delta) where that takes less memory here: counters and histograms, but
+    /// not what is observed by callbacks.
+    LowMemory,
+}
+
+impl OtlpConfig {
+    /// The connection of metrics.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn metrics_exporter(&self) -> ExporterConfig {
+        let own = self.metrics.exporter.as_ref();
+        own.unwrap_or(&self.exporter).clone()
+    }
+}
+
+impl ExporterConfig {
+    /// Takes over what differs between `before` and `after`: what code has changed for traces counts
+    /// for metrics too (ENV-7).
+    pub(crate) fn follow(&mut self, before: &Self, after: &Self) {
+        macro_rules! follow {
+            ($($setting:ident),*) => {$(
+                if before.$setting != after.$setting {
+                    self.$setting = after.$setting.clone();
+                }
+            )*};
+        }
+        follow!(
+            protocol,
+            endpoint,
+            metrics_endpoint,
+            insecure,
+            certificate,
+            client_key,
+            client_certificate,
+            compression,
+            timeout,
+            connect_timeout,
+            max_concurrent_exports,
+            max_request_size,
+            max_response_size,
+            retry,
+            user_agent_prefix
+        );
+        // One by one: those that only a variable gave to traces are for nobody else to see.
+        let new = after.headers.iter().filter(|h| !before.headers.contains(h));
+        for (name, value) in new {
+            self.headers.retain(|(known, _)| known != name);
+            self.headers.push((name.clone(), value.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+
+    fn header(name: &'static str) -> (HeaderName, HeaderValue) {
+        let value = HeaderValue::from_static("v");
+        (HeaderName::from_static(name), value)
+    }
+
+    #[test]
+    fn what_code_changed_counts_and_the_traces_own_variables_do_not_env_7() {
+        let before = ExporterConfig {
+            timeout: Some(Duration::from_secs(3)),
+            headers: vec![header("traces-only")],
+            ..ExporterConfig::default()
+        };
+        let mut after = before.clone();
+        after.endpoint = Some("http://code".to_owned());
+        after.headers.push(header("from-code"));
+        let mut metrics = ExporterConfig {
+            timeout: Some(Duration::from_secs(7)),
+            metrics_endpoint: Some("http://variable".to_owned()),
+            headers: vec![header("metrics-only"), header("from-code")],
+            ..ExporterConfig::default()
+        };
+        metrics.follow(&before, &after);
+        assert_eq!(metrics.timeout, Some(Duration::from_secs(7)));
+        assert_eq!(metrics.endpoint.as_deref(), Some("http://code"));
+        assert_eq!(metrics.metrics_endpoint.as_deref(), Some("http://variable"));
+        assert_eq!(
+            metrics.headers,
+            [header("metrics-only"), header("from-code")]
+        );
+    }
+}

@@ -1,0 +1,223 @@
+//! [`MetricExporter`]: metrics of `opentelemetry_sdk` over this crate's own connection.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
+use prost::Message as _;
+use tokio::runtime::Runtime;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::super::exporter::resource_of;
+use crate::config::{ExporterConfig, MetricsConfig, MetricsTemporality, WorkerConfig};
+use crate::error::Error;
+use crate::export::OtlpClient;
+use crate::processor::build_runtime;
+use crate::resource::Resource;
+use crate::sync::{Arc, Mutex, lock};
+
+/// Sends metrics as a pipeline sends spans: over gRPC or HTTP, with the same settings, headers, TLS,
+/// compression and retries (OTLP-1).
+///
+/// [`OtlpBuilder::build_with_metrics`](crate::OtlpBuilder::build_with_metrics) makes one; this type is
+/// for providers with views or readers of their own. What it does runs on a thread of its own
+/// (`otlp-metrics`), whose spans no layer of this crate captures. So it works under every reader, inside
+/// and outside of a runtime, and never blocks one.
+///
+/// An export takes [`timeout`](ExporterConfig::timeout) at most, retries included. That one fails is
+/// said by a `tracing` event with the target `tracing_otlp`, at most once a minute, and so is its end.
+///
+/// ```
+/// use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
+/// use tracing_otlp::ExporterConfig;
+/// use tracing_otlp::otel::metrics::MetricExporter;
+///
+/// # fn main() -> Result<(), tracing_otlp::Error> {
+/// let mut config = ExporterConfig::default();
+/// config.endpoint = Some("http://localhost:4317".into());
+/// let reader = PeriodicReader::builder(MetricExporter::new(config)?).build();
+/// let meters = SdkMeterProvider::builder().with_reader(reader).build();
+/// # Ok(()) }
+/// ```
+pub struct MetricExporter {
+    client: OtlpClient,
+    /// `None` after the shutdown.
+    runtime: Mutex<Option<Runtime>>,
+    voice: Arc<Mutex<Voice>>,
+    temporality: Temporality,
+}
+
+impl MetricExporter {
+    /// For that endpoint: its [`metrics_endpoint`](ExporterConfig::metrics_endpoint), or `v1/metrics`
+    /// below its [`endpoint`](ExporterConfig::endpoint). Does no I/O.
+    ///
+    /// # Errors
+    ///
+    /// A setting that cannot be used ([`Error::is_config`]), or a thread that the system refuses
+    /// ([`Error::is_worker`]).
+    pub fn new(config: ExporterConfig) -> Result<Self, Error> {
+        let client = OtlpClient::for_metrics(config)?;
+        let runtime = build_runtime(&WorkerConfig {
+            threads: Some(1),
+            thread_name: "otlp-metrics".to_owned(),
+            stack_size: None,
+        })?;
+        Ok(Self {
+            client,
+            runtime: Mutex::new(Some(runtime)),
+            voice: Arc::default(),
+            temporality: Temporality::default(),
+        })
+    }
+
+    /// Whether figures count since the start or since the export before. Default: since the start.
+    #[must_use]
+    pub fn with_temporality(mut self, temporality: Temporality) -> Self {
+        self.temporality = temporality;
+        self
+    }
+
+    fn end(&self) -> Option<Runtime> {
+        lock(&self.runtime).take()
+    }
+}
+
+impl PushMetricExporter for MetricExporter {
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        let body = ExportMetricsServiceRequest::from(metrics).encode_to_vec();
+        let (client, voice) = (self.client.clone(), Arc::clone(&self.voice));
+        let send = async move {
+            let sent = match client.post(body.into()).await {
+                Ok(None) => Ok(()),
+                Ok(Some(rejected)) if rejected.count == 0 => {
+                    lock(&voice).warn(&rejected.message);
+                    return Ok(());
+                }
+                Ok(Some(rejected)) => Err(format!(
+                    "the endpoint rejected {} data points: {}",
+                    rejected.count, rejected.message
+                )),
+                Err(error) => Err(error),
+            };
+            lock(&voice).tell(&sent);
+            sent
+        };
+        let task = match &*lock(&self.runtime) {
+            Some(runtime) => AbortOnDropHandle::new(runtime.spawn(send)),
+            None => return Err(OTelSdkError::AlreadyShutdown),
+        };
+        match task.await {
+            Ok(sent) => sent.map_err(OTelSdkError::InternalFailure),
+            Err(error) if error.is_cancelled() => Err(OTelSdkError::AlreadyShutdown),
+            Err(error) => Err(OTelSdkError::InternalFailure(error.to_string())),
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        // Nothing is kept back.
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        let Some(runtime) = self.end() else {
+            return Err(OTelSdkError::AlreadyShutdown);
+        };
+        let ended = self.client.shutdown(timeout);
+        runtime.shutdown_background();
+        ended.map_err(|_| OTelSdkError::Timeout(timeout))
+    }
+
+    fn temporality(&self) -> Temporality {
+        self.temporality
+    }
+}
+
+impl Drop for MetricExporter {
+    fn drop(&mut self) {
+        // A runtime that is simply dropped blocks, and panics on another one's thread.
+        if let Some(runtime) = self.end() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for MetricExporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricExporter")
+            .field("client", &self.client)
+            .field("temporality", &self.temporality)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Says that metrics do not arrive, and that they do again.
+#[derive(Debug, Default)]
+struct Voice {
+    is_failing: bool,
+    spoke: Option<Instant>,
+}
+
+/// While something goes on it is said so often.
+const REPEAT: Duration = Duration::from_secs(60);
+
+impl Voice {
+    fn tell(&mut self, sent: &Result<(), String>) {
+        match sent {
+            Ok(()) if std::mem::take(&mut self.is_failing) => {
+                speak(|| tracing::info!(target: TARGET, "metrics arrive again"));
+            }
+            Ok(()) => {}
+            Err(error) => {
+                self.is_failing = true;
+                self.warn(error);
+            }
+        }
+    }
+
+    fn warn(&mut self, error: &str) {
+        let now = Instant::now();
+        if self.spoke.is_some_and(|at| now.duration_since(at) < REPEAT) {
+            return;
+        }
+        self.spoke = Some(now);
+        speak(|| tracing::warn!(target: TARGET, "metrics could not be exported: {error}"));
+    }
+}
+
+/// The target of all our own events.
+const TARGET: &str = "tracing_otlp";
+
+/// A subscriber is foreign code.
+fn speak(say: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(say));
+}
+
+/// A provider that exports by `exporter`, on behalf of `resource`.
+pub(crate) fn provider(
+    exporter: MetricExporter,
+    config: &MetricsConfig,
+    resource: &Resource,
+) -> SdkMeterProvider {
+    let exporter = exporter.with_temporality(match config.temporality {
+        MetricsTemporality::Cumulative => Temporality::Cumulative,
+        MetricsTemporality::Delta => Temporality::Delta,
+        MetricsTemporality::LowMemory => Temporality::LowMemory,
+    });
+    let reader = PeriodicReader::builder(exporter)
+        .with_interval(config.interval)
+        .build();
+    SdkMeterProvider::builder()
+        .with_resource(resource_of(&resource.encode()))
+        .with_reader(reader)
+        .build()
+}
+
+/// A provider whose instruments do nothing.
+pub(crate) fn disabled_provider() -> SdkMeterProvider {
+    SdkMeterProvider::builder().build()
+}

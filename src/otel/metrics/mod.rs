@@ -1,0 +1,52 @@
+//! Metrics: of the requests that the [middleware](crate::middleware) sees, and of this crate itself.
+//!
+//! - [`ServerLayer::with_meter_provider`](crate::middleware::ServerLayer::with_meter_provider) and
+//!   [`ClientLayer::with_meter_provider`](crate::middleware::ClientLayer::with_meter_provider): how long
+//!   requests take, as the HTTP and RPC conventions have it. Every request counts, also one that is not
+//!   sampled or whose span is filtered out.
+//! - [`observe_pipeline`]: the `otel.sdk.*` metrics of a pipeline, which say what its
+//!   [`Stats`](crate::Stats) say.
+//! - [`OtlpBuilder::build_with_metrics`](crate::OtlpBuilder::build_with_metrics): a pipeline, and an
+//!   [`SdkMeterProvider`] that exports to the same place. [`MetricExporter`] is its exporter, for
+//!   providers put together by hand.
+//!
+//! Instruments are those of the `opentelemetry` API, so any implementation of its `MeterProvider` will
+//! do. What is measured, with which attributes, is told in `docs/metrics.md`.
+//!
+//! ```no_run
+//! use tracing_otlp::middleware::ServerLayer;
+//! use tracing_otlp::otel::metrics::observe_pipeline;
+//!
+//! # fn routes() -> axum::Router { axum::Router::new() }
+//! # fn main() -> Result<(), tracing_otlp::Error> {
+//! let builder = tracing_otlp::builder().with_service_name("shop");
+//! let (layer, guard, meters) = builder.build_with_metrics()?;
+//! observe_pipeline(&guard.handle(), &meters);
+//! let app = routes().layer(ServerLayer::new().with_meter_provider(&meters));
+//! # let (_, _): (tracing_otlp::OtlpLayer, axum::Router) = (layer, app);
+//! // at the end of `main`
+//! # drop(guard);
+//! let _ = meters.shutdown();
+//! # Ok(()) }
+//! ```
+
+mod exporter;
+mod pipeline;
+mod requests;
+
+use opentelemetry::InstrumentationScope;
+use opentelemetry::metrics::{Meter, MeterProvider};
+
+pub use self::exporter::MetricExporter;
+pub(crate) use self::exporter::{disabled_provider, provider};
+pub use self::pipeline::observe_pipeline;
+pub use opentelemetry_sdk::metrics::SdkMeterProvider;
+
+/// The meter under whose name all of our instruments go.
+fn meter(provider: &impl MeterProvider) -> Meter {
+    let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .with_schema_url(crate::semconv::SCHEMA_URL)
+        .build();
+    provider.meter_with_scope(scope)
+}

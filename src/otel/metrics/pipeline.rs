@@ -1,0 +1,225 @@
+//! How a pipeline fares: the `otel.sdk.*` metrics, read from its [`Stats`] (SPEC 5e).
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider};
+
+use crate::guard::PipelineHandle;
+use crate::processor::Components;
+use crate::stats::{DropReason, REJECTED, Stats};
+use crate::sync::Arc;
+
+/// Lets `provider` collect the `otel.sdk.*` metrics of a pipeline: spans started and open, the queue,
+/// what was handed to the exporter, what has arrived, and what was lost for which reason.
+///
+/// The figures are those of [`PipelineHandle::stats`], read when metrics are collected: spans pay
+/// nothing for it. `otel.sdk.exporter.operation.duration` is measured once for each batch. Call it once
+/// for a pipeline and provider. It does not keep the pipeline alive; after its end the last figures
+/// stay. A disabled pipeline has none.
+///
+/// The conventions of these metrics are in development: their names may still change.
+///
+/// ```
+/// use opentelemetry_sdk::metrics::SdkMeterProvider;
+/// use tracing_otlp::otel::metrics::observe_pipeline;
+///
+/// # fn main() -> Result<(), tracing_otlp::Error> {
+/// # let builder = tracing_otlp::builder().without_env();
+/// let meters = SdkMeterProvider::builder().build();
+/// let (layer, guard) = builder.build()?;
+/// observe_pipeline(&guard.handle(), &meters);
+/// # drop((layer, guard));
+/// # Ok(()) }
+/// ```
+pub fn observe_pipeline(pipeline: &PipelineHandle, provider: &impl MeterProvider) {
+    let Some(processor) = pipeline.processor() else {
+        return;
+    };
+    let components = processor.components();
+    let observed = Observed {
+        meter: super::meter(provider),
+        pipeline,
+    };
+    observed.spans();
+    observed.processor(component(components, Components::PROCESSOR));
+    let exporter = component(components, components.exporter);
+    let mut attributes = exporter;
+    if let Some((host, port)) = &components.server {
+        attributes.push(KeyValue::new("server.address", host.clone()));
+        attributes.push(KeyValue::new("server.port", i64::from(*port)));
+    }
+    observed.exporter(&attributes);
+    let duration = observed
+        .meter
+        .f64_histogram("otel.sdk.exporter.operation.duration")
+        .with_unit("s")
+        .with_description("The duration of exporting a batch of telemetry records.")
+        .build();
+    let attributes = Outcomes::new(attributes);
+    processor.counters().on_export(Arc::new(move |took, error| {
+        attributes.with(error, |all| duration.record(took.as_secs_f64(), all));
+    }));
+}
+
+fn component(components: &Components, component_type: &'static str) -> Vec<KeyValue> {
+    vec![
+        KeyValue::new("otel.component.name", components.name(component_type)),
+        KeyValue::new("otel.component.type", component_type),
+    ]
+}
+
+/// Why the processor did not hand a span to the exporter. What tail sampling dropped is none of
+/// these: nobody wanted it.
+const OF_PROCESSOR: [DropReason; 6] = [
+    DropReason::QueueFull,
+    DropReason::AfterShutdown,
+    DropReason::TooLarge,
+    DropReason::ShutdownTimeout,
+    DropReason::LayerGone,
+    DropReason::Internal,
+];
+
+struct Observed<'a> {
+    meter: Meter,
+    pipeline: &'a PipelineHandle,
+}
+
+impl Observed<'_> {
+    fn spans(&self) {
+        const RESULT: &str = "otel.span.sampling_result";
+        let sampled = [KeyValue::new(RESULT, "RECORD_AND_SAMPLE")];
+        let recorded = [KeyValue::new(RESULT, "RECORD_ONLY")];
+        let dropped = [KeyValue::new(RESULT, "DROP")];
+        let (live_sampled, live_recorded) = (sampled.clone(), recorded.clone());
+        self.counter(
+            "otel.sdk.span.started",
+            "The number of created spans.",
+            move |stats, out| {
+                let unrecorded = stats
+                    .started_unsampled
+                    .saturating_sub(stats.started_recorded);
+                out.observe(stats.started, &sampled);
+                out.observe(stats.started_recorded, &recorded);
+                out.observe(unrecorded, &dropped);
+            },
+        );
+        self.up_down_counter(
+            "otel.sdk.span.live",
+            "The number of created spans with recording=true for which the end operation has not \
+             been called yet.",
+            move |stats, out| {
+                out.observe(signed(stats.open), &live_sampled);
+                out.observe(signed(stats.open_recorded), &live_recorded);
+            },
+        );
+    }
+
+    fn processor(&self, attributes: Vec<KeyValue>) {
+        let all = attributes.clone();
+        self.up_down_counter(
+            "otel.sdk.processor.span.queue.size",
+            "The number of spans in the queue of a given instance of an SDK span processor.",
+            move |stats, out| out.observe(signed(stats.queued), &all),
+        );
+        let all = attributes.clone();
+        self.up_down_counter(
+            "otel.sdk.processor.span.queue.capacity",
+            "The maximum number of spans the queue of a given instance of an SDK span processor can \
+             hold.",
+            move |stats, out| out.observe(signed(stats.queue_limit), &all),
+        );
+        let attributes = Outcomes::new(attributes);
+        self.counter(
+            "otel.sdk.processor.span.processed",
+            "The number of spans for which the processing has finished, either successful or failed.",
+            move |stats, out| {
+                attributes.with(None, |all| out.observe(stats.handed_over, all));
+                for reason in OF_PROCESSOR {
+                    let all = stats.dropped(reason);
+                    let lost = all.saturating_sub(stats.dropped_by_exporter(reason));
+                    attributes.failed(lost, reason.as_str(), out);
+                }
+            },
+        );
+    }
+
+    fn exporter(&self, attributes: &[KeyValue]) {
+        let all = attributes.to_vec();
+        self.up_down_counter(
+            "otel.sdk.exporter.span.inflight",
+            "The number of spans which were passed to the exporter, but that have not been exported \
+             yet (neither successful, nor failed).",
+            move |stats, out| out.observe(signed(stats.in_flight), &all),
+        );
+        let attributes = Outcomes::new(attributes.to_vec());
+        self.counter(
+            "otel.sdk.exporter.span.exported",
+            "The number of spans for which the export has finished, either successful or failed.",
+            move |stats, out| {
+                attributes.with(None, |all| out.observe(stats.delivered, all));
+                attributes.failed(stats.rejected, REJECTED, out);
+                for reason in DropReason::ALL {
+                    attributes.failed(stats.dropped_by_exporter(reason), reason.as_str(), out);
+                }
+            },
+        );
+    }
+
+    fn counter(
+        &self,
+        name: &'static str,
+        description: &'static str,
+        observe: impl Fn(&Stats, &dyn AsyncInstrument<u64>) + Send + Sync + 'static,
+    ) {
+        let pipeline = self.pipeline.clone();
+        self.meter
+            .u64_observable_counter(name)
+            .with_unit("{span}")
+            .with_description(description)
+            .with_callback(move |out| observe(&pipeline.stats(), out))
+            .build();
+    }
+
+    fn up_down_counter(
+        &self,
+        name: &'static str,
+        description: &'static str,
+        observe: impl Fn(&Stats, &dyn AsyncInstrument<i64>) + Send + Sync + 'static,
+    ) {
+        let pipeline = self.pipeline.clone();
+        self.meter
+            .i64_observable_up_down_counter(name)
+            .with_unit("{span}")
+            .with_description(description)
+            .with_callback(move |out| observe(&pipeline.stats(), out))
+            .build();
+    }
+}
+
+/// A component's attributes, with and without an `error.type`.
+struct Outcomes(Vec<KeyValue>);
+
+impl Outcomes {
+    fn new(attributes: Vec<KeyValue>) -> Self {
+        Self(attributes)
+    }
+
+    fn with(&self, error: Option<&'static str>, f: impl FnOnce(&[KeyValue])) {
+        let Some(error) = error else {
+            return f(&self.0);
+        };
+        let mut all = self.0.clone();
+        all.push(KeyValue::new("error.type", error));
+        f(&all);
+    }
+
+    /// A kind of failure is told of once there is one.
+    fn failed(&self, spans: u64, error: &'static str, out: &dyn AsyncInstrument<u64>) {
+        if spans > 0 {
+            self.with(Some(error), |all| out.observe(spans, all));
+        }
+    }
+}
+
+fn signed(spans: u64) -> i64 {
+    i64::try_from(spans).unwrap_or(i64::MAX)
+}
