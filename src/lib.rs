@@ -71,7 +71,8 @@
 //! - `opentelemetry`: [`otel`](https://docs.rs/tracing-otlp/latest/tracing_otlp/otel/), spans of the
 //!   OpenTelemetry API in this pipeline, and the extension trait of `tracing-opentelemetry`.
 //! - `tower`: [`middleware`](https://docs.rs/tracing-otlp/latest/tracing_otlp/middleware/), a span for each
-//!   request that is served or sent, over HTTP and gRPC; `axum` and `tonic` add what those know of a request.
+//!   request that is served or sent, over HTTP and gRPC; `axum` and `tonic` add what those know of a request,
+//!   `reqwest-middleware` a client's spans for reqwest.
 //! - `metrics`: the conventions' metrics of those requests and of the pipeline itself.
 //! - `full`: all of them.
 #![cfg_attr(docsrs, feature(doc_cfg))]

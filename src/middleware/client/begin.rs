@@ -126,7 +126,7 @@ impl ClientLayer {
 
     fn labels(&self, head: &RequestHead<'_>, protocol: Protocol, server: Server<'_>) -> Labels {
         let rpc_method = match protocol {
-            Protocol::Grpc => Some(grpc::method(head.uri.path()).unwrap_or(OTHER)),
+            Protocol::Grpc => grpc::method(head.uri.path()),
             Protocol::Http => None,
         };
         Labels {

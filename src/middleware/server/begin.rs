@@ -196,7 +196,7 @@ impl ServerLayer {
     fn labels(&self, asked: &Asked<'_>) -> Labels {
         let head = &asked.head;
         let rpc_method = match asked.protocol {
-            Protocol::Grpc => Some(grpc::method(head.uri.path()).unwrap_or(OTHER)),
+            Protocol::Grpc => grpc::method(head.uri.path()),
             Protocol::Http => None,
         };
         Labels {
