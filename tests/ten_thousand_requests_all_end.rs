@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod capture;
+mod meters;
 mod web;
 
 use std::convert::Infallible;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use capture::{Span, layer_with, value};
 use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use meters::Meters;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tracing_otlp::middleware::{InFlight, ServerLayer};
@@ -95,6 +97,7 @@ fn ten_thousand_requests_all_end() {
         .build()
         .unwrap();
     let in_flight = InFlight::new();
+    let meters = Meters::new();
     let served = Arc::new(AtomicU64::new(0));
     runtime.block_on(async {
         let count = Arc::clone(&served);
@@ -104,7 +107,11 @@ fn ten_thousand_requests_all_end() {
         });
         let app = Router::new()
             .route("/items/{id}", get(handler))
-            .layer(ServerLayer::new().with_in_flight(in_flight.clone()))
+            .layer(
+                ServerLayer::new()
+                    .with_in_flight(in_flight.clone())
+                    .with_meter_provider(&meters.provider),
+            )
             .layer(counting);
         let address = web::serve(app).await;
         let mut clients = tokio::task::JoinSet::new();
@@ -119,6 +126,13 @@ fn ten_thousand_requests_all_end() {
     });
     let _ = std::panic::take_hook();
     assert!(in_flight.is_empty());
+
+    for (attributes, active) in meters.sum("http.server.active_requests") {
+        assert_eq!(active, 0, "{attributes:?}");
+    }
+    let measured = meters.histogram("http.server.request.duration");
+    let measured: u64 = measured.iter().map(|(_, point)| point.count).sum();
+    assert_eq!(measured, served.load(Ordering::Relaxed));
 
     let spans = capture.spans();
     let is_request = |span: &&Span| span.kind == 2;
