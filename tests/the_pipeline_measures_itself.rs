@@ -243,6 +243,10 @@ fn the_queue_fills_flies_and_overflows() {
     pipeline.record(6);
     until("in flight", || pipeline.stats().in_flight == 10);
     assert_eq!(pipeline.one("otel.sdk.exporter.span.inflight"), 10);
+    // Nobody else's exporter has a type of the conventions, or an address.
+    let exporter = pipeline.attributes("otel.sdk.exporter.span.inflight");
+    assert!(exporter["otel.component.type"].ends_with("::Gate"));
+    assert!(!exporter.contains_key("server.address"));
     // Handed over, whatever becomes of them.
     assert_eq!(pipeline.outcomes(processed), said([("", 10)]));
     let exported = "otel.sdk.exporter.span.exported";

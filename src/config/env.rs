@@ -175,6 +175,8 @@ impl Env<'_> {
             },
         );
         set(&mut metrics.interval, interval);
+        let timeout = self.read(&["OTEL_METRIC_EXPORT_TIMEOUT"], parse::timeout);
+        set(&mut metrics.export_timeout, timeout);
         let temporality = self.read(
             &["OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"],
             parse::temporality,

@@ -14,6 +14,9 @@ pub struct MetricsConfig {
     pub enabled: bool,
     /// How often. Default 60 s; `OTEL_METRIC_EXPORT_INTERVAL`.
     pub interval: Duration,
+    /// The longest one export may take, as [`ExporterConfig::timeout`], of which the shorter counts;
+    /// `None`: no limit. Default 30 s; `OTEL_METRIC_EXPORT_TIMEOUT`.
+    pub export_timeout: Option<Duration>,
     /// Whether a figure tells all since the start, or what is new. Default
     /// [`MetricsTemporality::Cumulative`]; `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`.
     pub temporality: MetricsTemporality,
@@ -28,6 +31,7 @@ impl Default for MetricsConfig {
         Self {
             enabled: true,
             interval: Duration::from_secs(60),
+            export_timeout: Some(Duration::from_secs(30)),
             temporality: MetricsTemporality::Cumulative,
             exporter: None,
         }
@@ -53,7 +57,10 @@ impl OtlpConfig {
     #[cfg(feature = "metrics")]
     pub(crate) fn metrics_exporter(&self) -> ExporterConfig {
         let own = self.metrics.exporter.as_ref();
-        own.unwrap_or(&self.exporter).clone()
+        let mut exporter = own.unwrap_or(&self.exporter).clone();
+        let limits = [exporter.timeout, self.metrics.export_timeout];
+        exporter.timeout = limits.into_iter().flatten().min();
+        exporter
     }
 }
 
@@ -98,6 +105,24 @@ impl ExporterConfig {
 mod tests {
     use super::*;
     use http::{HeaderName, HeaderValue};
+
+    #[cfg(feature = "metrics")]
+    #[test]
+    fn the_shorter_timeout_counts() {
+        let seconds = Duration::from_secs;
+        for (of_request, of_export, expected) in [
+            (Some(seconds(10)), Some(seconds(30)), Some(seconds(10))),
+            (Some(seconds(10)), Some(seconds(3)), Some(seconds(3))),
+            (None, Some(seconds(3)), Some(seconds(3))),
+            (Some(seconds(10)), None, Some(seconds(10))),
+            (None, None, None),
+        ] {
+            let mut config = OtlpConfig::default();
+            config.exporter.timeout = of_request;
+            config.metrics.export_timeout = of_export;
+            assert_eq!(config.metrics_exporter().timeout, expected);
+        }
+    }
 
     fn header(name: &'static str) -> (HeaderName, HeaderValue) {
         let value = HeaderValue::from_static("v");

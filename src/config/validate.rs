@@ -37,6 +37,7 @@ impl OtlpConfig {
         }
         self.exporter.validate()?;
         positive("metrics.interval", self.metrics.interval)?;
+        limit("metrics.export_timeout", self.metrics.export_timeout)?;
         self.worker.validate()?;
         self.resource.validate()
     }
