@@ -19,6 +19,7 @@ use capture::{Span, int, named, text, under, value};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tracing::{info, info_span};
 use tracing_otlp::context;
@@ -142,6 +143,66 @@ fn with_the_trailers() {
         });
     });
     fared(&capture.spans()[0], None);
+}
+
+#[test]
+fn when_a_slow_client_has_taken_what_its_connection_cannot_hold() {
+    const SIZE: usize = 32 << 20;
+    let (subscriber, capture) = pipeline();
+    under(subscriber, || {
+        block_on(|| async {
+            let large = get(|| async { Body::from(vec![b'x'; SIZE]) });
+            let chunked = get(|| async {
+                let piece = || Ok::<_, Infallible>(Bytes::from(vec![b'x'; SIZE / 64]));
+                Body::from_stream(tokio_stream::iter(std::iter::repeat_with(piece).take(64)))
+            });
+            let app = Router::new()
+                .route("/large", large)
+                .route("/chunked", chunked)
+                .layer(ServerLayer::new());
+            let address = serve(app).await;
+            for (i, path) in ["/large", "/chunked"].into_iter().enumerate() {
+                let response = open(address, request("GET", path)).await.unwrap();
+                let mut body = response.into_body();
+                let first = body.frame().await.unwrap().unwrap();
+                let first = first.into_data().unwrap().len();
+                // A body in one piece has been handed over; one in pieces waits for the client.
+                if path == "/chunked" {
+                    assert_eq!(capture.stats().open, 1);
+                }
+                let rest = body.collect().await.unwrap().to_bytes().len();
+                assert_eq!(first + rest, SIZE);
+                until_closed(&capture, i as u64 + 1).await;
+            }
+        });
+    });
+    for span in capture.spans() {
+        fared(&span, None);
+        let size = value(&span.attributes, "http.response.body.size");
+        assert_eq!(size, int(SIZE as i64).as_ref());
+    }
+}
+
+#[test]
+fn a_request_that_never_arrives_whole_is_none() {
+    let (spans, ()) = recorded(|| async {
+        let app = Router::new()
+            .route("/", get(async || ""))
+            .layer(ServerLayer::new());
+        let address = serve(app).await;
+        for part in [
+            "",
+            "GET / HT",
+            "GET / HTTP/1.1\r\nhost: sh",
+            "\u{0}\r\n\r\n",
+        ] {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.write_all(part.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    assert!(spans.is_empty(), "{spans:?}");
 }
 
 #[test]
