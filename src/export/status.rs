@@ -1,5 +1,7 @@
 //! What an answer means: pure verdicts, no clock and no I/O (OTLP-6, OTLP-7).
 
+use crate::semconv::GRPC_CODES;
+
 /// What to do after an answer that was no success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -11,34 +13,13 @@ pub(crate) enum Verdict {
     Refused,
 }
 
-/// The codes of gRPC, by number.
-const GRPC: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 const RESOURCE_EXHAUSTED: u32 = 8;
 
 /// The name of a gRPC code.
 pub(crate) fn grpc_name(code: u32) -> &'static str {
     usize::try_from(code)
         .ok()
-        .and_then(|i| GRPC.get(i))
+        .and_then(|i| GRPC_CODES.get(i))
         .copied()
         .unwrap_or("an unknown code")
 }

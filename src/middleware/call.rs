@@ -156,7 +156,9 @@ impl Call {
         if self.protocol == Protocol::Grpc {
             self.take_code(headers);
         }
-        options.capture_response(&self.span, headers, self.protocol);
+        options
+            .response_headers
+            .put_response(&self.span, headers, self.protocol);
         if let Some(hook) = &options.on_response {
             hook(head, &self.span);
         }

@@ -7,33 +7,14 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, StatusCode};
 use percent_encoding::percent_decode;
 
+use crate::semconv::GRPC_CODES;
+
 /// A status code of gRPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Code(u8);
 
 /// The `rpc.system.name`.
 pub(crate) const SYSTEM: &str = "grpc";
-
-/// By code.
-const NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 impl Code {
     pub(super) const CANCELLED: Self = Self(1);
@@ -43,7 +24,7 @@ impl Code {
 
     /// `UNKNOWN` for a code that is none (RPC-3).
     pub(super) fn of(code: u8) -> Self {
-        if usize::from(code) < NAMES.len() {
+        if usize::from(code) < GRPC_CODES.len() {
             Self(code)
         } else {
             Self::UNKNOWN
@@ -70,7 +51,10 @@ impl Code {
     }
 
     pub(crate) fn name(self) -> &'static str {
-        NAMES.get(usize::from(self.0)).copied().unwrap_or("UNKNOWN")
+        GRPC_CODES
+            .get(usize::from(self.0))
+            .copied()
+            .unwrap_or("UNKNOWN")
     }
 
     /// Whether a server has failed by it, rather than its client (RPC-4).

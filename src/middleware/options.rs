@@ -50,17 +50,6 @@ impl CallOptions {
         self.time_to_first_byte || self.meter.is_some() || self.on_end.is_some()
     }
 
-    pub(super) fn capture_response(&self, span: &Span, headers: &HeaderMap, protocol: Protocol) {
-        self.response_headers.put(
-            span,
-            headers,
-            match protocol {
-                Protocol::Http => "http.response.header.",
-                Protocol::Grpc => "rpc.response.metadata.",
-            },
-        );
-    }
-
     /// Tells the client which trace this was.
     pub(super) fn greet(&self, span: &Span, headers: &mut HeaderMap) {
         if self.trace_header.is_none() && !self.server_timing {
@@ -123,8 +112,24 @@ impl Captured {
         Self(names.into_iter().collect())
     }
 
+    pub(super) fn put_request(&self, span: &Span, headers: &HeaderMap, protocol: Protocol) {
+        let prefix = match protocol {
+            Protocol::Http => "http.request.header.",
+            Protocol::Grpc => "rpc.request.metadata.",
+        };
+        self.put(span, headers, prefix);
+    }
+
+    pub(super) fn put_response(&self, span: &Span, headers: &HeaderMap, protocol: Protocol) {
+        let prefix = match protocol {
+            Protocol::Http => "http.response.header.",
+            Protocol::Grpc => "rpc.response.metadata.",
+        };
+        self.put(span, headers, prefix);
+    }
+
     /// Each header that is there, as a list of strings. One that is marked as sensitive stays here.
-    pub(super) fn put(&self, span: &Span, headers: &HeaderMap, prefix: &'static str) {
+    fn put(&self, span: &Span, headers: &HeaderMap, prefix: &'static str) {
         if self.0.is_empty() || span.is_disabled() {
             return;
         }

@@ -40,14 +40,8 @@ impl ClientLayer {
         call.measure(|| self.labels(head, protocol, server));
         let span = self.span(head, protocol, server);
         if !span.is_disabled() {
-            settings.request_headers.put(
-                &span,
-                head.headers,
-                match protocol {
-                    Protocol::Http => "http.request.header.",
-                    Protocol::Grpc => "rpc.request.metadata.",
-                },
-            );
+            let captured = &settings.request_headers;
+            captured.put_request(&span, head.headers, protocol);
             if let Some(hook) = &settings.on_request {
                 hook(head, &span);
             }

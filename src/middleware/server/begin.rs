@@ -76,14 +76,8 @@ impl ServerLayer {
         call.measure(|| self.labels(&asked));
         let span = self.span(&asked, has_remote.then_some(&remote));
         if !span.is_disabled() {
-            settings.request_headers.put(
-                &span,
-                head.headers,
-                match protocol {
-                    Protocol::Http => "http.request.header.",
-                    Protocol::Grpc => "rpc.request.metadata.",
-                },
-            );
+            let captured = &settings.request_headers;
+            captured.put_request(&span, head.headers, protocol);
             if let Some(hook) = &settings.on_request {
                 hook(&head, &span);
             }
