@@ -14,8 +14,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Path;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
@@ -26,7 +26,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use tokio_tungstenite::client_async;
 use tracing::{info, instrument};
 use tracing_otlp::context::{self, FutureExt as _};
-use tracing_otlp::middleware::ServerLayer;
+use tracing_otlp::middleware::{InFlight, ServerLayer};
 use tracing_otlp::testing::{Collector, Trace};
 use tracing_otlp::{Protocol, SpanExt as _};
 use tracing_subscriber::filter::LevelFilter;
@@ -52,9 +52,14 @@ async fn ticks() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
 }
 
 /// The request's span ends with the handshake: what is said afterwards has a span of its own, in the
-/// same trace.
-async fn socket(upgrade: WebSocketUpgrade) -> Response {
+/// same trace, and a shutdown waits for it.
+async fn socket(State(in_flight): State<InFlight>, upgrade: WebSocketUpgrade) -> Response {
     let request = context::current();
+    let session = in_flight.token();
+    let talk = |socket| async move {
+        talk(socket).await;
+        drop(session);
+    };
     upgrade.on_upgrade(|socket| talk(socket).with_trace_context(request))
 }
 
@@ -99,7 +104,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/socket", get(socket))
         .route("/health", get(|| async { "well" }))
         .fallback(|| async { StatusCode::NOT_FOUND.into_response() })
-        .layer(requests);
+        .layer(requests)
+        .with_state(graceful.in_flight());
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;

@@ -17,7 +17,7 @@ use super::end::CallEnd;
 use super::from_tonic;
 use super::grpc::{self, Code};
 use super::head::{RequestHead, ResponseHead, content_length, version_text};
-use super::in_flight::{InFlight, Token};
+use super::in_flight::{InFlight, InFlightToken};
 use super::meter::{Labels, Measured};
 use super::options::CallOptions;
 use super::text::Causes;
@@ -56,7 +56,7 @@ pub(super) struct Call {
     version: Option<&'static str>,
     labels: Option<Box<Labels>>,
     /// Kept until the end, for those who wait for it.
-    in_flight: Option<Token>,
+    in_flight: Option<InFlightToken>,
 }
 
 impl Call {

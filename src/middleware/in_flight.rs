@@ -13,8 +13,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 #[derive(Clone)]
 pub struct InFlight(TaskTracker);
 
-/// One of them, until it is dropped.
-pub(super) type Token = TaskTrackerToken;
+/// One of them, until it is dropped: from [`InFlight::token`].
+#[derive(Debug)]
+#[must_use = "it counts until it is dropped"]
+pub struct InFlightToken(#[allow(dead_code, reason = "held for its drop")] TaskTrackerToken);
 
 impl InFlight {
     /// None yet.
@@ -41,8 +43,23 @@ impl InFlight {
         async move { tracker.wait().await }
     }
 
-    pub(super) fn token(&self) -> Token {
-        self.0.token()
+    /// Counts one more, until what this returns is dropped: what goes on after its request, such as
+    /// a WebSocket's session, and is to be waited for like one.
+    ///
+    /// ```
+    /// # async fn talk() {}
+    /// use tracing_otlp::middleware::InFlight;
+    ///
+    /// # async fn upgraded(in_flight: InFlight) {
+    /// let session = in_flight.token();
+    /// tokio::spawn(async move {
+    ///     talk().await;
+    ///     drop(session);
+    /// });
+    /// # }
+    /// ```
+    pub fn token(&self) -> InFlightToken {
+        InFlightToken(self.0.token())
     }
 }
 

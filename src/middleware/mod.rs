@@ -49,8 +49,8 @@
 //!
 //! A response to HEAD, with 204, 304 or 1xx has no body to wait for. A protocol upgrade ends the span
 //! with its 101: what is said over a WebSocket is no part of the request. It can take the trace along,
-//! by [`context::FutureExt::with_trace_context`](crate::context::FutureExt::with_trace_context), as the
-//! example `axum` does. A stream of server-sent events lasts until its client goes away, which is no
+//! by [`context::FutureExt::with_trace_context`](crate::context::FutureExt::with_trace_context), and be
+//! waited for at a shutdown, by an [`InFlightToken`], as the example `axum` does. A stream of server-sent events lasts until its client goes away, which is no
 //! error of anybody's: where that is how it should end, let [`on_end`](ServerLayer::on_end) set the
 //! status to [`Ok`](crate::Status::Ok).
 //!
@@ -103,7 +103,7 @@ pub use client::{Client, ClientLayer, CountResends, Resends, ResendsLayer, UrlTe
 pub use end::CallEnd;
 pub use future::ResponseFuture;
 pub use head::{RequestHead, ResponseHead};
-pub use in_flight::InFlight;
+pub use in_flight::{InFlight, InFlightToken};
 pub use server::{Server, ServerLayer};
 
 #[cfg(feature = "metrics")]
