@@ -1,7 +1,6 @@
 //! [`OtlpClient`]: configured synchronously, connects and sends asynchronously, shut down from
 //! either world.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 #[cfg(feature = "metrics")]
@@ -23,6 +22,7 @@ use super::transport::Transport;
 use super::{Exporter, Outcome, compress};
 use crate::config::ExporterConfig;
 use crate::error::Error;
+use crate::sync::{Arc, Condvar, Mutex, lock, wait_timeout};
 
 /// A client of one OTLP endpoint, over gRPC or HTTP. A clone is another handle of the same.
 ///
@@ -155,16 +155,13 @@ impl OtlpClient {
     /// [`Error::is_timeout`] if something had to be cut short.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
         let deadline = Instant::now().checked_add(timeout);
-        let mut under_way = self.inner.lock_under_way();
+        let mut under_way = lock(&self.inner.under_way);
         while *under_way > 0 {
             let left = deadline.map_or(timeout, |d| d.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 break;
             }
-            under_way = match self.inner.idle.wait_timeout(under_way, left) {
-                Ok((guard, _)) => guard,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            under_way = wait_timeout(&self.inner.idle, under_way, left);
         }
         let all_done = *under_way == 0;
         drop(under_way);
@@ -230,25 +227,19 @@ impl Exporter for OtlpClient {
     }
 }
 
-impl Inner {
-    fn lock_under_way(&self) -> MutexGuard<'_, usize> {
-        self.under_way.lock().unwrap_or_else(|e| e.into_inner())
-    }
-}
-
 /// Counts a send that is under way, also where its future is dropped.
 struct UnderWay(Arc<Inner>);
 
 impl UnderWay {
     fn new(inner: Arc<Inner>) -> Self {
-        *inner.lock_under_way() += 1;
+        *lock(&inner.under_way) += 1;
         Self(inner)
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let mut under_way = self.0.lock_under_way();
+        let mut under_way = lock(&self.0.under_way);
         *under_way -= 1;
         if *under_way == 0 {
             self.0.idle.notify_all();

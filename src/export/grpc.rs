@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::future::{Ready, ready};
 use std::io;
-use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use super::dial::Dialer;
 use super::exchange::{Answer, Lost, Request, clean, explain};
 use super::greeting::{First, Listening};
 use super::status;
+use crate::sync::{Mutex, lock};
 use crate::wire::response::{PartialSuccess, RpcStatus};
 
 /// Pings while requests are under way find a connection that died without a word.
@@ -65,10 +65,7 @@ impl Grpc {
     }
 
     fn channel(&self) -> (u64, Option<Channel>) {
-        self.channel
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .clone()
+        lock(&self.channel).clone()
     }
 
     pub(crate) fn address(&self) -> String {
@@ -143,7 +140,7 @@ impl Grpc {
                 return Err(no_http2(&silent));
             }
         }
-        let mut current = self.channel.lock().unwrap_or_else(|e| e.into_inner());
+        let mut current = lock(&self.channel);
         let number = current.0 + 1;
         *current = (number, Some(channel.clone()));
         Ok(Current {
@@ -155,7 +152,7 @@ impl Grpc {
 
     /// Gives up a connection, unless it was replaced already.
     fn disconnect(&self, number: u64) {
-        let mut current = self.channel.lock().unwrap_or_else(|e| e.into_inner());
+        let mut current = lock(&self.channel);
         if current.0 == number {
             current.1 = None;
         }

@@ -1,6 +1,5 @@
 //! OTLP over HTTP/1.1 with protobuf bodies, connections kept for the next request.
 
-use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use super::dial::Dialer;
 use super::exchange::{Answer, Frames, Lost, Request, clean, explain};
 use super::{retry, status};
+use crate::sync::{Mutex, MutexGuard, lock};
 use crate::wire::response::{PartialSuccess, RpcStatus};
 
 #[derive(Debug)]
@@ -57,8 +57,8 @@ impl Http {
         }
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<SendRequest<Frames>>> {
-        self.idle.lock().unwrap_or_else(|e| e.into_inner())
+    fn idle(&self) -> MutexGuard<'_, Vec<SendRequest<Frames>>> {
+        lock(&self.idle)
     }
 
     pub(crate) fn address(&self) -> String {

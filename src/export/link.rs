@@ -1,12 +1,12 @@
 //! What a client and its deliveries share: the way to the endpoint, and how it has fared.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::transport::Transport;
 use crate::config::ExporterConfig;
+use crate::sync::{Mutex, lock};
 
 #[derive(Debug)]
 pub(super) struct Link {
@@ -32,7 +32,7 @@ impl Link {
 
     /// Keeps why there is no connection.
     pub(super) fn note(&self, trouble: String) {
-        *self.trouble.lock().unwrap_or_else(|e| e.into_inner()) = Some(trouble);
+        *lock(&self.trouble) = Some(trouble);
     }
 
     /// Why the endpoint cannot be reached, if it cannot.
@@ -40,9 +40,6 @@ impl Link {
         if self.transport.is_up() {
             return None;
         }
-        self.trouble
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .clone()
+        lock(&self.trouble).clone()
     }
 }

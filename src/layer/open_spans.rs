@@ -1,12 +1,8 @@
 //! The table of open spans, outside of the registry's extensions: those cost a boxed value and a
 //! hash map a span, and their lock is shared with foreign layers.
-//!
-//! The locks are parking_lot's: without the check for poison at either end they take 15 instructions
-//! less, and there are six to ten of them in a span's life.
-
-use parking_lot::{Mutex, MutexGuard};
 
 use super::span::OpenSpan;
+use crate::sync::{Mutex, MutexGuard, lock};
 
 /// Small enough to be cheap for a short-lived process, and with ten thousand open spans there are
 /// ten to a bucket.
@@ -65,7 +61,7 @@ impl OpenSpans {
     #[inline(always)]
     fn bucket(&self, id: u64) -> MutexGuard<'_, Spans> {
         let at = id.wrapping_add(id >> THREAD_SHIFT) as usize % BUCKETS;
-        self.buckets[at].0.lock()
+        lock(&self.buckets[at].0)
     }
 
     /// Adds a span. Should its id be taken, the older span is gone without a close: it comes back.
@@ -161,7 +157,7 @@ impl OpenSpans {
     pub(crate) fn drain(&self) -> Vec<Box<OpenSpan>> {
         let mut all = Vec::new();
         for bucket in self.buckets.iter() {
-            all.extend(bucket.0.lock().open.drain(..).map(|e| e.span));
+            all.extend(lock(&bucket.0).open.drain(..).map(|e| e.span));
         }
         all
     }
@@ -169,7 +165,7 @@ impl OpenSpans {
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for bucket in self.buckets.iter() {
-            let bucket = bucket.0.lock();
+            let bucket = lock(&bucket.0);
             counts.started += bucket.started;
             counts.started_unsampled += bucket.started_unsampled;
             counts.started_recorded += bucket.started_recorded;

@@ -114,7 +114,7 @@ mod bell {
 /// Stands in for tokio's `Notify`, whose own models are tokio's: remembers one ring.
 #[cfg(tracing_otlp_loom)]
 mod bell {
-    use crate::sync::{Condvar, Mutex, lock};
+    use crate::sync::{Condvar, Mutex, lock, wait};
 
     #[derive(Debug)]
     pub(crate) struct Bell(Mutex<bool>, Condvar);
@@ -134,10 +134,7 @@ mod bell {
         pub(crate) fn heard_blocking(&self) {
             let mut rung = lock(&self.bell.0);
             while !*rung {
-                rung = match self.bell.1.wait(rung) {
-                    Ok(guard) => guard,
-                    Err(poisoned) => poisoned.into_inner(),
-                };
+                rung = wait(&self.bell.1, rung);
             }
             *rung = false;
         }

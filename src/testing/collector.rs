@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use super::store::{Malformed, Store};
 use super::{server, tls};
 use crate::config::Protocol;
 use crate::suppress;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// An OTLP collector inside the process: listens on two ports of 127.0.0.1, keeps what arrives,
 /// lets a test wait for it, and misbehaves on command.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::request::{Command, Connection, Port};
 use super::tls;
 use crate::config::Protocol;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// Accepts connections until `online` is cancelled; their tasks are tracked by `tasks`.
 pub(super) async fn accept(

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::answer::Answer;
 use super::received::{ReceivedRequest, ReceivedSpan};
 use crate::config::Protocol;
-use crate::sync::{Condvar, Mutex, lock};
+use crate::sync::{Condvar, Mutex, lock, wait_timeout};
 
 /// A request that reached the collector and could not be read: it was answered with
 /// `INVALID_ARGUMENT` or 400, unless the script said otherwise.
@@ -196,10 +196,7 @@ impl Store {
             if left.is_zero() {
                 return false;
             }
-            state = match self.changed.wait_timeout(state, left) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            state = wait_timeout(&self.changed, state, left);
         }
         true
     }

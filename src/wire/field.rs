@@ -21,8 +21,11 @@ pub(crate) struct ValueLimit {
     pub(crate) bytes: usize,
 }
 
-/// Bytes of an encoded key that are copied in one go, without a call.
-const PADDED: usize = 48;
+/// Bytes that are copied in one go, without a call: an encoded key, and what comes before a value.
+const PADDED: usize = 56;
+
+/// The longest key, encoded, that leaves room for any short value.
+const LONGEST: usize = PADDED - 12;
 
 /// A key with the tag of the field that its attributes are written to.
 #[derive(Debug)]
@@ -49,8 +52,8 @@ impl EncodedKey {
         prefix.push(VALUE);
         let mut padded = [0; PADDED];
         let mut len = 0;
-        if let Some(front) = padded.get_mut(..prefix.len()) {
-            front.copy_from_slice(&prefix);
+        if prefix.len() <= LONGEST {
+            padded[..prefix.len()].copy_from_slice(&prefix);
             len = prefix.len() as u8;
         }
         Self {
@@ -66,20 +69,33 @@ impl EncodedKey {
         &self.prefix[self.key_at..self.prefix.len() - 1]
     }
 
-    /// Appends the key of an attribute whose `AnyValue` has `any_len` bytes and whose lengths are
-    /// all short; false, and nothing appended, if they are not.
+    /// Appends the key of an attribute and the first `used` bytes of its `any`, a length and an
+    /// `AnyValue` to which `more` bytes are still to be appended; false, and nothing appended, if a
+    /// length is not short.
     #[inline(always)]
-    fn put_short(&self, out: &mut Vec<u8>, any_len: usize) -> bool {
-        let len = usize::from(self.len) + any_len - 1;
+    fn put_short<const N: usize>(
+        &self,
+        out: &mut Vec<u8>,
+        any: [u8; N],
+        used: usize,
+        more: usize,
+    ) -> bool {
+        const { assert!(N <= PADDED - LONGEST, "not the room that a key leaves") };
+        let head = usize::from(self.len) + used;
+        let len = head + more - 2;
         if self.len == 0 || len > SHORT {
             return false;
         }
         let start = out.len();
         out.extend_from_slice(&self.padded);
-        out.truncate(start + usize::from(self.len));
-        if let Some(byte) = out.get_mut(start + 1) {
-            *byte = len as u8;
+        if let Some(attribute) = out.get_mut(start..start + PADDED) {
+            attribute[1] = len as u8;
+            let value = attribute.get_mut(usize::from(self.len)..);
+            if let Some(place) = value.and_then(<[u8]>::first_chunk_mut) {
+                *place = any;
+            }
         }
+        out.truncate(start + head);
         true
     }
 
@@ -106,8 +122,7 @@ impl EncodedKey {
     #[inline(always)]
     fn put_slice(&self, out: &mut Vec<u8>, kind: u8, value: &[u8]) {
         let len = value.len();
-        if len < SHORT && self.put_short(out, len + 2) {
-            out.extend_from_slice(&[len as u8 + 2, kind, len as u8]);
+        if len < SHORT && self.put_short(out, [len as u8 + 2, kind, len as u8], 3, len) {
             out.extend_from_slice(value);
         } else {
             self.put_long_slice(out, kind, value);
@@ -132,9 +147,7 @@ impl EncodedKey {
     /// Appends a value of few bytes, their number before them.
     #[inline(always)]
     fn put_fixed<const N: usize>(&self, out: &mut Vec<u8>, any: [u8; N]) {
-        if self.put_short(out, N - 1) {
-            out.extend_from_slice(&any);
-        } else {
+        if !self.put_short(out, any, N, 0) {
             self.put_long(out, &any[1..], &[]);
         }
     }
@@ -152,10 +165,10 @@ impl EncodedKey {
     }
 
     fn put_wide_int(&self, out: &mut Vec<u8>, value: i64) {
-        let mut any = [INT; 11];
+        let mut any = [INT; 12];
         let mut rest = value as u64;
-        let mut len = 1;
-        for byte in &mut any[1..] {
+        let mut len = 2;
+        for byte in &mut any[2..] {
             *byte = rest as u8 | 0x80;
             rest >>= 7;
             len += 1;
@@ -164,12 +177,9 @@ impl EncodedKey {
                 break;
             }
         }
-        let any = &any[..len];
-        if self.put_short(out, len) {
-            out.push(len as u8);
-            out.extend_from_slice(any);
-        } else {
-            self.put_long(out, any, &[]);
+        any[0] = len as u8 - 1;
+        if !self.put_short(out, any, len, 0) {
+            self.put_long(out, &any[1..len], &[]);
         }
     }
 
@@ -197,10 +207,10 @@ impl EncodedKey {
         value: fmt::Arguments<'_>,
     ) -> bool {
         let start = out.len();
-        if !self.put_short(out, 2) {
+        if !self.put_short(out, [0, STRING, 0], 3, 0) {
             out.extend_from_slice(&self.prefix);
+            out.extend_from_slice(&[0, STRING, 0]);
         }
-        out.extend_from_slice(&[0, STRING, 0]);
         let text = out.len();
         if !format_into(out, limit, value) {
             out.truncate(start);

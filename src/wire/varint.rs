@@ -50,11 +50,14 @@ pub(crate) fn take(input: &mut &[u8]) -> Option<u64> {
 /// Appends a length-delimited field with a one-byte tag.
 #[inline(always)]
 pub(crate) fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
-    match u8::try_from(bytes.len()) {
-        Ok(len @ 0..=127) => out.extend_from_slice(&[tag, len]),
-        _ => {
+    match bytes.len() {
+        len @ 0..0x80 => out.extend_from_slice(&[tag, len as u8]),
+        len @ 0x80..0x4000 => {
+            out.extend_from_slice(&[tag, len as u8 | 0x80, (len >> 7) as u8]);
+        }
+        len => {
             out.push(tag);
-            put(out, bytes.len() as u64);
+            put(out, len as u64);
         }
     }
     out.extend_from_slice(bytes);
