@@ -11,7 +11,7 @@ use tracing::subscriber::NoSubscriber;
 use tracing::{error, info, warn};
 
 use crate::stats::{Counters, DropReason, Stats};
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
 
 /// The target of all our own events.
 pub(crate) const TARGET: &str = "tracing_otlp";
@@ -51,12 +51,51 @@ impl Voice {
     }
 }
 
+/// A warning that is worth one line in the life of a process, noticed where nothing may be said.
+#[derive(Debug)]
+pub(crate) struct Hint {
+    is_noticed: AtomicBool,
+    is_told: AtomicBool,
+    text: &'static str,
+}
+
+impl Hint {
+    const fn new(text: &'static str) -> Self {
+        Self {
+            is_noticed: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
+            text,
+        }
+    }
+
+    /// There is a reason to give the warning.
+    #[inline]
+    pub(crate) fn notice(&self) {
+        // Read first: what is written once may be shared by all threads.
+        if !self.is_noticed.load(Ordering::Relaxed) {
+            self.is_noticed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.is_noticed.load(Ordering::Relaxed) && !self.is_told.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// A sampler takes a trace id for random of which nobody says so (SMP-6).
+pub(crate) static PRESUMED_RANDOM: Hint = Hint::new(
+    "a sampler by probability met a parent that does not say whether its trace id is random: it is \
+     taken for random, and if it is not, too many or too few traces are kept. Let the service where \
+     the traces begin set the `random` flag of `traceparent`, or `rv` in `tracestate`",
+);
+
 /// What the worker has said, and what it has not yet.
 #[derive(Debug)]
 pub(crate) struct Diagnostics {
     voice: Arc<Voice>,
     counters: Arc<Counters>,
     warnings: Vec<String>,
+    hint: Option<&'static Hint>,
     next_glance: Option<Instant>,
     loss: Episode,
     /// What was lost, by reason, when last spoken of.
@@ -75,11 +114,17 @@ pub(crate) struct Diagnostics {
 }
 
 impl Diagnostics {
-    pub(crate) fn new(voice: Arc<Voice>, counters: Arc<Counters>, warnings: Vec<String>) -> Self {
+    pub(crate) fn new(
+        voice: Arc<Voice>,
+        counters: Arc<Counters>,
+        warnings: Vec<String>,
+        hint: Option<&'static Hint>,
+    ) -> Self {
         Self {
             voice,
             counters,
             warnings,
+            hint,
             next_glance: None,
             loss: Episode::default(),
             told: Stats::default(),
@@ -149,6 +194,9 @@ impl Diagnostics {
     fn warn_once(&mut self) {
         for warning in self.warnings.drain(..) {
             self.voice.speak(|| warn!(target: TARGET, "{warning}"));
+        }
+        if let Some(hint) = self.hint.filter(|hint| hint.is_due()) {
+            self.voice.speak(|| warn!(target: TARGET, "{}", hint.text));
         }
     }
 

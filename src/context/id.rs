@@ -144,6 +144,11 @@ impl TraceFlags {
         self.0 & Self::SAMPLED.0 != 0
     }
 
+    /// Whether the trace id is known to be random (TR-5).
+    pub const fn is_random(self) -> bool {
+        self.0 & Self::RANDOM.0 != 0
+    }
+
     /// Whether somebody debugs the trace; see [`DEBUG`](Self::DEBUG).
     pub const fn is_debug(self) -> bool {
         self.0 & DEBUG != 0

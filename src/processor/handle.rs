@@ -20,7 +20,7 @@ use super::ticket::{Desk, Resolution, Ticket, Wish};
 use super::wake::Wake;
 use super::worker::{EverySecond, Settings, Worker};
 use crate::config::{BatchConfig, WorkerConfig};
-use crate::diagnostics::{Diagnostics, Voice};
+use crate::diagnostics::{Diagnostics, Hint, Voice};
 use crate::error::Error;
 use crate::export::Exporter;
 use crate::pool::Budget;
@@ -88,6 +88,8 @@ pub(crate) struct Surroundings {
     pub(crate) budget: Arc<Budget>,
     /// Spoken once, as soon as somebody listens.
     pub(crate) warnings: Vec<String>,
+    /// Spoken once there is a reason to.
+    pub(crate) hint: Option<&'static Hint>,
     /// Called by the worker about once a second.
     pub(crate) every_second: Option<EverySecond>,
 }
@@ -98,6 +100,7 @@ impl Surroundings {
             counters: Counters::new(),
             budget: Budget::new(batch.max_memory),
             warnings: Vec::new(),
+            hint: None,
             every_second: None,
         }
     }
@@ -133,6 +136,7 @@ impl BatchProcessor {
             counters,
             budget,
             warnings,
+            hint,
             every_second,
         } = surroundings;
         let queue = batch.max_queue_size.max(1);
@@ -180,6 +184,7 @@ impl BatchProcessor {
             Arc::clone(&shared.voice),
             Arc::clone(&shared.counters),
             warnings,
+            hint,
         );
         let life = Worker::new(
             Arc::clone(&shared),

@@ -34,7 +34,7 @@ impl<S: ComposableSampler> ComposableSampler for ParentThreshold<S> {
         };
         let state = OtelState::of(parent.trace_state());
         let is_consistent =
-            |t: &Threshold| t.admits(state.randomness_of(input.trace_id)) == parent.is_sampled();
+            |t: &Threshold| t.admits(state.randomness_of(input)) == parent.is_sampled();
         match state.threshold.filter(is_consistent) {
             Some(threshold) => SamplingIntent::sample(threshold),
             None if parent.is_sampled() => SamplingIntent::sample(Threshold::ALWAYS).unreliable(),

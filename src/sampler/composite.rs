@@ -149,7 +149,7 @@ impl<S: ComposableSampler> Sampler for CompositeSampler<S> {
         let state = OtelState::of(before);
         let intent = self.root.intent(input);
         let randomness = match intent.is_reliable {
-            true => state.randomness_of(input.trace_id),
+            true => state.randomness_of(input),
             false => fresh_randomness(),
         };
         let threshold = intent.threshold.filter(|t| t.admits(randomness));

@@ -1,7 +1,9 @@
 //! What OpenTelemetry itself writes into the trace state: the member `ot`, as text (SMP-7).
 
+use super::input::SamplingInput;
 use super::threshold::{self, Threshold};
-use crate::context::{TraceId, TraceState};
+use crate::context::TraceState;
+use crate::diagnostics::PRESUMED_RANDOM;
 
 const KEY: &str = "ot";
 /// The longest value.
@@ -19,10 +21,15 @@ pub(crate) struct OtelState<'a> {
 }
 
 impl<'a> OtelState<'a> {
-    /// What decides for all spans of the trace: `rv`, else 56 bits of its id (SMP-6).
-    pub(super) fn randomness_of(&self, trace_id: TraceId) -> u64 {
-        let explicit = self.randomness;
-        explicit.unwrap_or_else(|| threshold::randomness_of(trace_id))
+    /// What decides for all spans of the trace: `rv`, else 56 bits of its id, which are taken for
+    /// random also where nobody says so (SMP-6).
+    pub(super) fn randomness_of(&self, input: &SamplingInput<'_>) -> u64 {
+        self.randomness.unwrap_or_else(|| {
+            if input.parent.is_some() && !input.flags.is_random() {
+                PRESUMED_RANDOM.notice();
+            }
+            threshold::randomness_of(input.trace_id)
+        })
     }
 
     pub(super) fn of(trace_state: &'a TraceState) -> Self {
