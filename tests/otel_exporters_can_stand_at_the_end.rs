@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::trace::{SpanKind, Status as OtelStatus};
 use opentelemetry::{Array, Value as OtelValue};
-use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_otlp::{WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData, SpanExporter};
@@ -119,8 +119,20 @@ fn everything_that_was_recorded_is_there() {
     assert!(resource.schema_url().is_some());
 }
 
+/// Records a hundred spans with an exporter of `opentelemetry-otlp`'s.
+#[track_caller]
+fn all_arrive(collector: &Collector, exporter: opentelemetry_otlp::SpanExporter) {
+    let stats = record(SpanExporterAdapter::new(exporter), || {
+        for i in 0..100 {
+            info_span!("span", i).in_scope(|| {});
+        }
+    });
+    assert_eq!((stats.delivered, stats.dropped_total()), (100, 0));
+    assert_eq!(collector.spans().len(), 100);
+}
+
 #[test]
-fn the_exporter_of_opentelemetry_otlp_delivers() {
+fn the_grpc_exporter_of_opentelemetry_otlp_delivers() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -135,13 +147,26 @@ fn the_exporter_of_opentelemetry_otlp_delivers() {
             .build()
             .unwrap()
     };
-    let stats = record(SpanExporterAdapter::new(exporter), || {
-        for i in 0..100 {
-            info_span!("span", i).in_scope(|| {});
-        }
-    });
-    assert_eq!((stats.delivered, stats.dropped_total()), (100, 0));
-    assert_eq!(collector.spans().len(), 100);
+    all_arrive(&collector, exporter);
+}
+
+/// One client blocks its thread, which must not be a runtime's own; the other needs a runtime.
+#[test]
+fn the_http_exporters_of_opentelemetry_otlp_deliver() {
+    let blocking = reqwest::blocking::Client::builder().build().unwrap();
+    let asynchronous = reqwest::Client::builder().build().unwrap();
+    for is_blocking in [true, false] {
+        let collector = Collector::start();
+        let builder = opentelemetry_otlp::SpanExporter::builder()
+            .with_http()
+            .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+            .with_endpoint(format!("{}/v1/traces", collector.http_endpoint()));
+        let builder = match is_blocking {
+            true => builder.with_http_client(blocking.clone()),
+            false => builder.with_http_client(asynchronous.clone()),
+        };
+        all_arrive(&collector, builder.build().unwrap());
+    }
 }
 
 #[derive(Debug)]
