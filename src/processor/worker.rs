@@ -3,6 +3,8 @@
 //! It has a runtime of its own, so it needs none of the application's and outlives them. Nothing it
 //! calls may end it: a panic of an exporter costs one batch or a pause.
 
+mod end;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -11,17 +13,18 @@ use bytes::Bytes;
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::{sleep_until, timeout};
 
+use self::end::Obituary;
 use super::batch::{Cut, Staging};
 use super::chunk::Chunk;
 use super::flight::{Flights, Settled, message_of};
 use super::handle::Shared;
 use super::promise::Promises;
-use super::ticket::{Fault, Ticket};
+use super::ticket::Ticket;
 use crate::diagnostics::Diagnostics;
 use crate::export::{Batch, Exporter, Outcome};
 use crate::stats::DropReason;
 use crate::suppress;
-use crate::sync::{Arc, Ordering};
+use crate::sync::Arc;
 
 /// The worker's numbers.
 #[derive(Debug)]
@@ -72,10 +75,6 @@ enum Act {
     Stop,
 }
 
-const MIN_BACKOFF: Duration = Duration::from_millis(10);
-const MAX_BACKOFF: Duration = Duration::from_secs(10);
-/// How long sends that the exporter was told to cut short may take to say what became of them.
-const LAST_WORDS: Duration = Duration::from_millis(30);
 /// How long a permit or an answer may take before the exporter is asked why, and how often from
 /// then on.
 const QUESTION: Duration = Duration::from_millis(200);
@@ -367,73 +366,6 @@ impl<E: Exporter> Worker<E> {
             settled = flights.landed() => self.settle(&settled),
             () = sleep_until(until.into()) => {}
         }
-    }
-
-    /// After a panic: what was staged or in flight still is.
-    fn recover(&mut self, message: &str) {
-        let counters = &self.shared.counters;
-        counters.worker_restarts.fetch_add(1, Ordering::Relaxed);
-        counters.set_last_error(format!("the worker panicked: {message}"));
-        self.backoff = (self.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
-        self.resume_at = later(Instant::now(), self.backoff);
-        // The pause before the exporter is asked again keeps tickets and deadlines going. This one
-        // is for a defect elsewhere, which would turn the loop into a spin.
-        std::thread::sleep(MIN_BACKOFF);
-    }
-
-    /// The end: whatever is not settled by now is settled here (BSP-7).
-    async fn finish(&mut self) {
-        self.finishing = true;
-        let in_time = self.staging.spans() == 0 && self.flights.is_empty();
-        if !in_time {
-            self.ask_for_trouble();
-        }
-        // A foreign method: may panic, may say nothing.
-        let exporter = Arc::clone(&self.exporter);
-        let _ = catch_unwind(AssertUnwindSafe(|| exporter.shutdown()));
-        let _ = timeout(LAST_WORDS, async {
-            while !self.flights.is_empty() {
-                let settled = self.flights.landed().await;
-                self.settle(&settled);
-            }
-        })
-        .await;
-        for settled in self.flights.cancel() {
-            self.settle(&settled);
-        }
-        self.abandon(
-            DropReason::ShutdownTimeout,
-            "the shutdown's deadline passed before they were sent",
-        );
-        self.diagnostics.finish();
-        self.promises.conclude(in_time, &self.shared.desk);
-    }
-
-    /// Counts what is staged as lost.
-    fn abandon(&mut self, reason: DropReason, why: &str) {
-        let start = self.staging.start();
-        let spans = self.staging.abandon();
-        if spans > 0 {
-            self.shared.counters.drop_spans(reason, spans as u64);
-            self.shared.buffer.release(spans);
-            self.settle(&Settled {
-                start,
-                lost: spans as u64,
-                error: Some(why.to_owned()),
-            });
-        }
-    }
-}
-
-/// However the thread ends, nobody waits for it and later spans are counted.
-struct Obituary(Arc<Shared>);
-
-impl Drop for Obituary {
-    fn drop(&mut self) {
-        self.0.close_queue(DropReason::Internal);
-        self.0
-            .desk
-            .close(Err(Fault::Worker("the worker has ended")));
     }
 }
 

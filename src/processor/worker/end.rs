@@ -1,0 +1,88 @@
+//! What the worker does after a panic and at its end: every span it still has is told of.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+
+use super::super::flight::Settled;
+use super::super::handle::Shared;
+use super::super::ticket::Fault;
+use super::{Worker, later};
+use crate::export::Exporter;
+use crate::stats::DropReason;
+use crate::sync::{Arc, Ordering};
+
+const MIN_BACKOFF: Duration = Duration::from_millis(10);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// How long sends that the exporter was told to cut short may take to say what became of them.
+const LAST_WORDS: Duration = Duration::from_millis(30);
+
+impl<E: Exporter> Worker<E> {
+    /// After a panic: what was staged or in flight still is.
+    pub(super) fn recover(&mut self, message: &str) {
+        let counters = &self.shared.counters;
+        counters.worker_restarts.fetch_add(1, Ordering::Relaxed);
+        counters.set_last_error(format!("the worker panicked: {message}"));
+        self.backoff = (self.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
+        self.resume_at = later(Instant::now(), self.backoff);
+        // The pause before the exporter is asked again keeps tickets and deadlines going. This one
+        // is for a defect elsewhere, which would turn the loop into a spin.
+        std::thread::sleep(MIN_BACKOFF);
+    }
+
+    /// The end: whatever is not settled by now is settled here (BSP-7).
+    pub(super) async fn finish(&mut self) {
+        self.finishing = true;
+        let in_time = self.staging.spans() == 0 && self.flights.is_empty();
+        if !in_time {
+            self.ask_for_trouble();
+        }
+        // A foreign method: may panic, may say nothing.
+        let exporter = Arc::clone(&self.exporter);
+        let _ = catch_unwind(AssertUnwindSafe(|| exporter.shutdown()));
+        let _ = timeout(LAST_WORDS, async {
+            while !self.flights.is_empty() {
+                let settled = self.flights.landed().await;
+                self.settle(&settled);
+            }
+        })
+        .await;
+        for settled in self.flights.cancel() {
+            self.settle(&settled);
+        }
+        self.abandon(
+            DropReason::ShutdownTimeout,
+            "the shutdown's deadline passed before they were sent",
+        );
+        self.diagnostics.finish();
+        self.promises.conclude(in_time, &self.shared.desk);
+    }
+
+    /// Counts what is staged as lost.
+    pub(super) fn abandon(&mut self, reason: DropReason, why: &str) {
+        let start = self.staging.start();
+        let spans = self.staging.abandon();
+        if spans > 0 {
+            self.shared.counters.drop_spans(reason, spans as u64);
+            self.shared.buffer.release(spans);
+            self.settle(&Settled {
+                start,
+                lost: spans as u64,
+                error: Some(why.to_owned()),
+            });
+        }
+    }
+}
+
+/// However the thread ends, nobody waits for it and later spans are counted.
+pub(super) struct Obituary(pub(super) Arc<Shared>);
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        self.0.close_queue(DropReason::Internal);
+        self.0
+            .desk
+            .close(Err(Fault::Worker("the worker has ended")));
+    }
+}
