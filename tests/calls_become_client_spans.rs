@@ -654,3 +654,25 @@ fn a_client_is_ready_when_its_service_is() {
     let names: Vec<_> = spans.iter().map(|span| span.name.as_str()).collect();
     assert_eq!(names, ["HEAD"; 3]);
 }
+
+/// A call is over with the headers; who reads the body for an hour keeps no span open by that.
+#[test]
+fn a_body_that_is_kept_keeps_no_span_open_http_9() {
+    let (layer, capture) = layer();
+    under(web::at_info().with(layer), || {
+        block_on(|| async {
+            let address = serve(routes(Seen::default())).await;
+            let client = client(ClientLayer::new());
+            let fetch = async { client.oneshot(to(address, "GET", "/")).await.unwrap() };
+            let response = fetch.instrument(info_span!("fetch")).await;
+            until_closed(&capture, 2).await;
+            let within = info_span!("reads").in_scope(|| response.into_body().collect());
+            within.await.unwrap();
+        });
+    });
+    let spans = capture.spans();
+    assert_eq!(
+        named(&spans, "GET").parent_span_id,
+        named(&spans, "fetch").span_id
+    );
+}

@@ -240,6 +240,44 @@ fn a_layer_within_another_continues_what_that_began() {
 }
 
 #[test]
+fn baggage_without_a_trace_does_not_part_layers() {
+    let (spans, ()) = recorded(|| async {
+        let inner = Router::new().route("/inner", get(|| async { "" }));
+        let app = Router::new().nest("/outer", inner.layer(ServerLayer::new()));
+        let mut request = request("GET", "/outer/inner");
+        let headers = request.headers_mut();
+        headers.insert("baggage", "key=value".parse().unwrap());
+        send(serve(app.layer(ServerLayer::new())).await, request).await;
+    });
+    let [inner, outer] = &spans[..] else {
+        panic!("{spans:#?}")
+    };
+    assert!(outer.parent_span_id.is_empty());
+    assert_eq!(inner.parent_span_id, outer.span_id);
+}
+
+/// Anyone can say so; what is said makes no name and no fault of the server's.
+#[test]
+fn a_handler_of_plain_http_is_none_of_grpc_whatever_its_client_says_rpc_2_http_2() {
+    for (path, name, is_grpc) in [
+        ("/api/users/4711", "POST /api/users/{id}", false),
+        ("/a.B/C", "grpc", true),
+    ] {
+        let mut request = request("POST", path);
+        let headers = request.headers_mut();
+        headers.insert("content-type", "application/grpc".parse().unwrap());
+        let span = one(ServerLayer::new(), request);
+        assert_eq!(span.name, name);
+        assert_eq!(status(&span), (0, ""));
+        is(&span, "error.type", None);
+        let method = is_grpc.then(|| text("_OTHER")).flatten();
+        is(&span, "rpc.method", method);
+        let status = (!is_grpc).then(|| int(405)).flatten();
+        is(&span, "http.response.status_code", status);
+    }
+}
+
+#[test]
 fn the_client_can_be_told_its_trace() {
     let name = http::HeaderName::from_static("traceresponse");
     let layer = ServerLayer::new()

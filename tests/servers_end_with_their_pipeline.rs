@@ -11,10 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Body;
 use axum::routing::get;
 use capture::under;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio_stream::StreamExt as _;
+use tracing::info_span;
 use tracing_otlp::middleware::ServerLayer;
 use tracing_otlp::testing::{Answer, Collector};
 use tracing_otlp::{GracefulShutdown, ShutdownGuard};
@@ -22,11 +25,12 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use web::{block_on, open, read, request};
 
-/// A pipeline that delivers to `collector`.
+/// A pipeline that delivers to `collector`, when it is told to or ends.
 fn pipeline(collector: &Collector) -> (impl tracing::Subscriber + Send + Sync, ShutdownGuard) {
     let (layer, guard) = tracing_otlp::builder()
         .without_env()
         .with_endpoint(collector.http_endpoint())
+        .with_schedule_delay(Duration::from_secs(3600))
         .build()
         .unwrap();
     let registry = tracing_subscriber::registry().with(LevelFilter::INFO);
@@ -212,9 +216,44 @@ fn a_process_that_is_frozen_between_requests_has_flushed_and_nobody_waited() {
             let address = web::serve(app).await;
             assert_eq!(web::get(address, "/").await.1, "well");
             assert_eq!(guard.stats().delivered, 0, "the answer came first");
-            // The batch delay is 5 s, and there is but one span: a flush it was.
+            // Nothing but a flush makes it send.
             web::until(|| guard.stats().delivered == 1).await;
         });
     });
     assert_eq!(collector.span_count(), 1);
+}
+
+/// A span that lives in a response's body, and one of a request that has none of its own.
+#[test]
+fn a_flush_after_a_response_takes_what_was_made_for_it() {
+    let collector = Collector::start();
+    let (subscriber, guard) = pipeline(&collector);
+    under(subscriber, || {
+        block_on(|| async {
+            let layer = ServerLayer::new()
+                .with_flush(guard.handle(), Duration::from_secs(20))
+                .with_filter(|head| head.uri().path() != "/left-out");
+            let streams = || async {
+                let span = info_span!("streams");
+                let frames = tokio_stream::iter(["a", "b"]).map(move |text| {
+                    let _entered = span.enter();
+                    Ok::<_, std::io::Error>(text)
+                });
+                Body::from_stream(frames)
+            };
+            let app = Router::new()
+                .route("/streams", get(streams))
+                .route(
+                    "/left-out",
+                    get(|| async { info_span!("left out").in_scope(|| "") }),
+                )
+                .layer(layer);
+            let address = web::serve(app).await;
+            for (path, so_far) in [("/streams", 2), ("/left-out", 3)] {
+                web::get(address, path).await;
+                web::until(|| guard.stats().delivered == so_far).await;
+            }
+        });
+    });
+    assert_eq!(guard.stats().started, 3);
 }

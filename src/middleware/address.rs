@@ -74,7 +74,8 @@ pub(super) struct Forwarded<'a> {
 
 impl<'a> Forwarded<'a> {
     /// Reads `Forwarded` (RFC 7239) if there is one, else the `X-Forwarded-*` headers. The client is
-    /// the last address that is not itself a trusted proxy: what lies before was written by others.
+    /// the last address that is not itself a trusted proxy, and host and scheme are what the proxy says
+    /// that it came to: what lies before was written by others.
     pub(super) fn read(head: &RequestHead<'a>, is_trusted: impl Fn(IpAddr) -> bool) -> Self {
         let mut found = Self::default();
         if head.headers.contains_key("forwarded") {
@@ -94,36 +95,51 @@ impl<'a> Forwarded<'a> {
                         scheme = is_scheme(value).then_some(value);
                     }
                 }
-                found.pass(client, &is_trusted);
-                found.host = found.host.or(host);
-                found.scheme = found.scheme.or(scheme);
+                if found.pass(client, &is_trusted) {
+                    (found.host, found.scheme) = (host, scheme);
+                } else {
+                    found.host = found.host.or(host);
+                    found.scheme = found.scheme.or(scheme);
+                }
             }
             return found;
         }
+        let mut proxies = 0;
         for entry in entries(head.headers, "x-forwarded-for") {
-            found.pass(Host::parse(entry), &is_trusted);
+            match found.pass(Host::parse(entry), &is_trusted) {
+                true => proxies = 0,
+                false => proxies += 1,
+            }
         }
-        found.host = entries(head.headers, "x-forwarded-host").find_map(Host::parse);
-        found.scheme = entries(head.headers, "x-forwarded-proto").find(|s| is_scheme(s));
+        // Written by the same proxy, if all of them add to it; one that is replaced has one entry.
+        let said = |name| {
+            let list = || entries(head.headers, name);
+            list().nth_back(proxies).or_else(|| list().next())
+        };
+        found.host = said("x-forwarded-host").and_then(Host::parse);
+        found.scheme = said("x-forwarded-proto").filter(|s| is_scheme(s));
         found
     }
 
-    /// Takes one more hop into account, the client's first.
-    fn pass(&mut self, client: Option<Host<'a>>, is_trusted: impl Fn(IpAddr) -> bool) {
-        let Some(client) = client else { return };
-        let is_proxy = client.address.parse().is_ok_and(is_trusted);
-        if !is_proxy || self.client.is_none() {
+    /// Takes one more hop into account, the client's first; says whether it may be the client.
+    fn pass(&mut self, client: Option<Host<'a>>, is_trusted: impl Fn(IpAddr) -> bool) -> bool {
+        let Some(client) = client else { return false };
+        let address = client.address.parse::<IpAddr>();
+        let is_proxy = address.is_ok_and(|address| is_trusted(address.to_canonical()));
+        let is_client = !is_proxy || self.client.is_none();
+        if is_client {
             self.client = Some(client);
         }
+        is_client
     }
 }
 
-fn lines<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+fn lines<'a>(headers: &'a HeaderMap, name: &str) -> impl DoubleEndedIterator<Item = &'a str> {
     let values = headers.get_all(name).into_iter();
     values.filter_map(|value| value.to_str().ok())
 }
 
-fn entries<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+fn entries<'a>(headers: &'a HeaderMap, name: &str) -> impl DoubleEndedIterator<Item = &'a str> {
     let entries = lines(headers, name).flat_map(|line| line.split(','));
     entries.map(str::trim).filter(|entry| !entry.is_empty())
 }
@@ -251,8 +267,45 @@ mod tests {
             ("x-forwarded-for", "[::2]:1, 10.0.0.1"),
         ];
         assert_eq!(read(&two), of("::2"));
+        // The same address, as a socket of IPv6 shows it.
+        assert_eq!(
+            read(&[("x-forwarded-for", "1.2.3.4, ::ffff:10.0.0.1")]),
+            of("1.2.3.4")
+        );
         assert_eq!(read(&[]), (None, None, None));
         assert_eq!(read(&[("x-forwarded-for", ", ,")]), (None, None, None));
+    }
+
+    #[test]
+    fn host_and_scheme_are_those_of_the_clients_own_proxy_http_8() {
+        let all = |client: &str, host: &str, scheme: &str| {
+            let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            (text(client), text(host), text(scheme))
+        };
+        // The client wrote the first of each itself.
+        let forged = "for=1.1.1.1;host=evil;proto=gopher, for=6.6.6.6;host=shop;proto=https";
+        let of_shop = all("6.6.6.6", "shop", "https");
+        assert_eq!(read(&[("forwarded", forged)]), of_shop);
+        let inner = format!("{forged}, for=10.0.0.1;host=inner;proto=http");
+        assert_eq!(read(&[("forwarded", &inner)]), of_shop);
+        let silent = "for=6.6.6.6, for=10.0.0.1;host=shop;proto=https";
+        assert_eq!(read(&[("forwarded", silent)]), of_shop);
+        let x = |client: &str, host: &str, scheme: &str| {
+            read(&[
+                ("x-forwarded-for", client),
+                ("x-forwarded-host", host),
+                ("x-forwarded-proto", scheme),
+            ])
+        };
+        assert_eq!(
+            x("1.1.1.1, 6.6.6.6", "evil, shop", "gopher, https"),
+            of_shop
+        );
+        let lists = ("evil, shop, inner", "gopher, https, http");
+        assert_eq!(x("1.1.1.1, 6.6.6.6, 10.0.0.1", lists.0, lists.1), of_shop);
+        // Replaced by each proxy, or set by the first alone.
+        assert_eq!(x("6.6.6.6, 10.0.0.1", "shop", "https"), of_shop);
+        assert_eq!(x("", "shop", ""), all("", "shop", ""));
     }
 
     #[test]

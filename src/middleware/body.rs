@@ -27,7 +27,7 @@ pin_project! {
     impl<B> PinnedDrop for ResponseBody<B> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            if let Some(call) = this.call.as_ref().filter(|call| !call.is_over()) {
+            if let Some(call) = &*this.call {
                 call.run(|| this.inner.set(None));
             }
         }
@@ -70,19 +70,38 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let Some(mut inner) = this.inner.as_mut().as_pin_mut() else {
-            return Poll::Ready(None);
+        let mut poll_inner = |inner: Pin<&mut Option<B>>| {
+            let inner = inner.as_pin_mut();
+            inner.map_or(Poll::Ready(None), |inner| inner.poll_frame(cx))
         };
-        let Some(call) = this.call else {
-            return inner.poll_frame(cx);
+        let Some(call) = this.call.as_mut() else {
+            return poll_inner(this.inner);
         };
-        let polled = catch_unwind(AssertUnwindSafe(|| {
-            call.run(|| inner.as_mut().poll_frame(cx))
-        }));
-        let frame = match polled {
+        let poll = || {
+            let polled = poll_inner(this.inner.as_mut());
+            let is_end = || {
+                this.inner
+                    .as_ref()
+                    .get_ref()
+                    .as_ref()
+                    .is_none_or(B::is_end_stream)
+            };
+            let is_last = match &polled {
+                Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || is_end(),
+                Poll::Ready(Some(Err(_)) | None) => true,
+                Poll::Pending => false,
+            };
+            if is_last {
+                // What it still holds is let go in the span, before that ends and may be flushed.
+                this.inner.set(None);
+            }
+            polled.map(|frame| (frame, is_last))
+        };
+        let (frame, is_last) = match catch_unwind(AssertUnwindSafe(|| call.run(poll))) {
             Ok(polled) => ready!(polled),
             Err(payload) => {
                 call.panicked(&*payload);
+                *this.call = None;
                 resume_unwind(payload)
             }
         };
@@ -93,12 +112,14 @@ where
                 } else if let Some(trailers) = frame.trailers_ref() {
                     call.trailers(trailers);
                 }
-                if frame.is_trailers() || inner.is_end_stream() {
-                    call.end(Ending::Complete);
-                }
             }
             Some(Err(error)) => call.failed(error),
-            None => call.end(Ending::Complete),
+            None => {}
+        }
+        if is_last {
+            call.end(Ending::Complete);
+            // And the span with its end: its parents wait for it.
+            *this.call = None;
         }
         Poll::Ready(frame)
     }

@@ -41,6 +41,8 @@ pub(super) struct Call {
     path: Option<PathAndQuery>,
     /// Whether the answer has no body, whatever its headers say.
     is_head: bool,
+    /// Whether what follows a success is another protocol's.
+    is_connect: bool,
     is_over: bool,
     /// None: nobody wants to know how long it takes, and a look at the clock is spared.
     began: Option<Instant>,
@@ -50,6 +52,8 @@ pub(super) struct Call {
     status: Option<StatusCode>,
     code: Option<Code>,
     message: Option<Box<str>>,
+    /// Whether a gRPC method is said not to be there, before it has answered anything.
+    is_turned_down: bool,
     /// Bytes of the response's body.
     passed: u64,
     announced: Option<u64>,
@@ -83,6 +87,7 @@ impl Call {
             protocol,
             path: path.cloned(),
             is_head: *head.method == Method::HEAD,
+            is_connect: *head.method == Method::CONNECT,
             is_over: false,
             began: is_timed.then(Instant::now),
             to_first_byte: None,
@@ -90,6 +95,7 @@ impl Call {
             status: None,
             code: None,
             message: None,
+            is_turned_down: false,
             passed: 0,
             announced: None,
             version: None,
@@ -106,9 +112,8 @@ impl Call {
         self.span = span;
     }
 
-    /// Whether it has ended: what runs for it then has no span any more.
-    pub(super) fn is_over(&self) -> bool {
-        self.is_over
+    fn has_span(&self) -> bool {
+        !self.span.is_disabled()
     }
 
     pub(super) fn span(&self) -> &Span {
@@ -159,17 +164,29 @@ impl Call {
         options
             .response_headers
             .put_response(&self.span, headers, self.protocol);
-        if let Some(hook) = &options.on_response {
+        if let Some(hook) = options.on_response.as_ref().filter(|_| self.has_span()) {
             hook(head, &self.span);
         }
         let has_no_body = self.is_head
+            || (self.is_connect && status.is_success())
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let is_unawaited = options.ends_with_headers && self.protocol == Protocol::Http;
         has_no_body || is_unawaited
     }
 
-    /// A method that the server turned down unheard may be anything (RPC-2).
+    /// Whether a server does not have the method, or answered as no gRPC server does.
+    fn is_unheard(&self, ending: Ending<'_>) -> bool {
+        let is_answered = matches!(ending, Ending::Complete);
+        let is_served = (self.role, self.protocol) == (Role::Server, Protocol::Grpc);
+        is_served
+            && match self.code {
+                Some(_) => self.is_turned_down,
+                None => is_answered,
+            }
+    }
+
+    /// A method that the server does not have may be anything (RPC-2).
     #[cold]
     fn disown_method(&mut self) {
         if let Some(labels) = &mut self.labels {
@@ -196,6 +213,7 @@ impl Call {
             return;
         };
         self.code = Some(code);
+        self.is_turned_down = code == Code::UNIMPLEMENTED && self.passed == 0;
         if !code.is_ok() {
             self.message = grpc::message(headers).map(|m| super::text::cut(&m).into());
         }
@@ -262,7 +280,7 @@ impl Call {
         };
         let verdict = verdict(&known, ending);
         let error_type = verdict.error_type.as_deref();
-        if self.role == Role::Server && verdict.code == Some(Code::UNIMPLEMENTED) {
+        if self.is_unheard(ending) {
             self.disown_method();
         }
         if let (Some(labels), Some(meter)) = (self.labels.take(), &self.options.meter) {
@@ -276,7 +294,7 @@ impl Call {
             };
             meter.ended(*labels, &measured);
         }
-        if !self.span.is_disabled() {
+        if self.has_span() {
             self.record(ending, error_type, verdict.code);
             if let Some(hook) = &self.options.on_end {
                 let end = CallEnd {

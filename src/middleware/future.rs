@@ -67,7 +67,9 @@ where
             }
         };
         if call.responded(&mut response) {
+            // Its span is let go now, or its parents would wait for whoever holds the body.
             call.end(Ending::Complete);
+            return Poll::Ready(Ok(response.map(ResponseBody::plain)));
         }
         Poll::Ready(Ok(response.map(|body| ResponseBody::of(body, call))))
     }

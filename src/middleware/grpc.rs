@@ -81,6 +81,15 @@ pub(super) fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
+/// Whether gRPC may be served at a route: at one that names its service, `/package.Service/{*rest}` or
+/// a whole method. Anyone can say `application/grpc` to a handler of plain HTTP.
+pub(super) fn may_serve(route: &str) -> bool {
+    route.rsplit_once('/').is_some_and(|(service, method)| {
+        let is_literal = |part: &str| !part.contains('{');
+        service.len() > 1 && is_literal(service) && (method.starts_with("{*") || is_literal(method))
+    })
+}
+
 /// `package.Service/Method`, from the path.
 pub(super) fn method(path: &str) -> Option<&str> {
     let method = path.strip_prefix('/')?;
@@ -194,6 +203,22 @@ mod tests {
             ("/", None),
         ] {
             assert_eq!(method(path), expected);
+        }
+    }
+
+    #[test]
+    fn routes_with_a_parameter_are_plain_http() {
+        for (route, expected) in [
+            ("/a.B/{*rest}", true),
+            ("/nested/a.B/{*rest}", true),
+            ("/a.B/C", true),
+            ("/users/{id}", false),
+            ("/{tenant}/a.B/{*rest}", false),
+            ("/{*rest}", false),
+            ("/health", false),
+            ("/", false),
+        ] {
+            assert_eq!(may_serve(route), expected, "{route}");
         }
     }
 

@@ -54,6 +54,13 @@
 //! error of anybody's: where that is how it should end, let [`on_end`](ServerLayer::on_end) set the
 //! status to [`Ok`](crate::Status::Ok).
 //!
+//! # What is gRPC
+//!
+//! A POST of `application/grpc` or `application/grpc+…`, save where axum has routed it to a handler of
+//! plain HTTP (a route with a parameter, as `/users/{id}`). Anyone can send such a request, so what a
+//! server does not have, or answers without a `grpc-status`, is told as the method `_OTHER` (RPC-2).
+//! gRPC-Web is told as HTTP.
+//!
 //! # Context
 //!
 //! The caller's context is read by [`propagation::global()`](crate::propagation::global); a client

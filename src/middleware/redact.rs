@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::Uri;
+use http::uri::Authority;
 
 /// What stands where a secret stood.
 const REDACTED: &str = "REDACTED";
@@ -63,13 +64,16 @@ impl SecretKeys {
         Cow::Owned(redacted)
     }
 
-    /// The whole URL, without credentials.
-    pub(super) fn url(&self, uri: &Uri) -> String {
+    /// The whole URL, without credentials; of `asked` where the target is a path alone. That of a
+    /// CONNECT is an authority, as it is sent.
+    pub(super) fn url(&self, uri: &Uri, asked: Option<&str>) -> String {
         let mut url = String::with_capacity(128);
-        if let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) {
-            url.push_str(scheme);
-            url.push_str("://");
-            let authority = authority.as_str();
+        let own = uri.authority().map(Authority::as_str);
+        if let Some(authority) = own.or(asked) {
+            if uri.scheme().is_some() || own.is_none() {
+                url.push_str(uri.scheme_str().unwrap_or("http"));
+                url.push_str("://");
+            }
             match authority.rsplit_once('@') {
                 Some((_, host)) => {
                     url.push_str("REDACTED:REDACTED@");
@@ -136,9 +140,11 @@ mod tests {
             ),
             ("http://example.com", "http://example.com/"),
             ("http://[::1]:80/x?sig=1", "http://[::1]:80/x?sig=REDACTED"),
-            ("/only/path?q", "/only/path?q"),
+            ("/only/path?q", "http://a:1/only/path?q"),
+            ("b:443", "b:443"),
         ] {
-            assert_eq!(keys.url(&url.parse().unwrap()), redacted);
+            assert_eq!(keys.url(&url.parse().unwrap(), Some("a:1")), redacted);
         }
+        assert_eq!(keys.url(&Uri::from_static("/b"), None), "/b");
     }
 }

@@ -103,9 +103,15 @@ fn grpc(known: &Known, ending: Ending<'_>) -> Verdict {
         }
         answered => answered.or(unanswered),
     };
-    let is_error = |code: Code| match known.role {
-        Role::Server => code.is_error_of_server(),
-        Role::Client => !code.is_ok(),
+    let is_error = |code: Code| match (known.role, known.status) {
+        // Not the word of a gRPC server: HTTP's rules say whose fault it is.
+        (Role::Server, Some(status))
+            if known.code.is_none() && matches!(ending, Ending::Complete) =>
+        {
+            status.is_server_error()
+        }
+        (Role::Server, _) => code.is_error_of_server(),
+        (Role::Client, _) => !code.is_ok(),
     };
     let error_type = match (code, ending) {
         (Some(code), _) if is_error(code) => Some(code.name().into()),

@@ -1,6 +1,9 @@
 //! From a request to its span, and the context into its headers.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
+use http::header::HOST;
 use tracing::Span;
 
 use super::super::address::Host;
@@ -38,15 +41,15 @@ impl ClientLayer {
         let options = self.options.clone();
         let mut call = Call::new(options, Role::Client, protocol, head);
         call.measure(|| self.labels(head, protocol, server));
-        let span = self.span(head, protocol, server);
+        call.put_in_span(self.span(head, protocol, server));
+        let span = call.span();
         if !span.is_disabled() {
             let captured = &settings.request_headers;
-            captured.put_request(&span, head.headers, protocol);
+            captured.put_request(span, head.headers, protocol);
             if let Some(hook) = &settings.on_request {
-                hook(head, &span);
+                hook(head, span);
             }
         }
-        call.put_in_span(span);
         Some(call)
     }
 
@@ -78,6 +81,13 @@ impl ClientLayer {
         }
     }
 
+    /// Whom a request asks whose target is a path alone.
+    fn asked<'a>(&'a self, head: &RequestHead<'a>) -> Option<Cow<'a, str>> {
+        let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let target = || self.settings.target.as_ref()?.authority().map(Cow::Owned);
+        host.map(Cow::Borrowed).or_else(target)
+    }
+
     fn span(&self, head: &RequestHead<'_>, protocol: Protocol, server: Server<'_>) -> Span {
         let settings = &*self.settings;
         let ends = Ends {
@@ -100,7 +110,9 @@ impl ClientLayer {
         }
         let known = settings.known_methods.find(head.method);
         let template = head.extensions.get().map(|UrlTemplate(text)| *text);
-        let url = settings.secret_keys.url(head.uri);
+        let url = settings
+            .secret_keys
+            .url(head.uri, self.asked(head).as_deref());
         let resends = head.extensions.get().map_or(0, Resends::next);
         let http = HttpClient {
             name: Name {

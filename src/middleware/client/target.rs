@@ -40,6 +40,19 @@ impl Target {
             None => whole(),
         }
     }
+
+    /// As it stands in a URL; `None` for what is not one host.
+    pub(super) fn authority(&self) -> Option<String> {
+        let Self { address, port } = self;
+        if address.contains(['/', ',']) || address.is_empty() {
+            return None;
+        }
+        let host = match address.contains(':') {
+            true => format!("[{address}]"),
+            false => address.clone(),
+        };
+        Some(port.map_or(host.clone(), |port| format!("{host}:{port}")))
+    }
 }
 
 #[cfg(test)]
@@ -64,6 +77,24 @@ mod tests {
         ] {
             let address = address.to_owned();
             assert_eq!(Target::parse(text), Target { address, port }, "{text}");
+        }
+    }
+
+    #[test]
+    fn one_host_can_stand_in_a_url() {
+        for (text, authority) in [
+            ("example.com:443", Some("example.com:443")),
+            ("dns://8.8.8.8/example.com", Some("example.com")),
+            ("https://[::1]:1", Some("[::1]:1")),
+            ("unix:///run/app.sock", None),
+            ("10.0.0.1:1,10.0.0.2:1", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                Target::parse(text).authority().as_deref(),
+                authority,
+                "{text}"
+            );
         }
     }
 }

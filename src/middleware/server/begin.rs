@@ -22,8 +22,14 @@ use crate::span_ext::{self, SpanExt as _};
 
 /// Whether what is current belongs to the caller's trace already: another layer around this one, as
 /// around a nested router, has taken it up.
+///
+/// Baggage without a trace is taken up by the outermost: it must not part a trace from its parent.
 fn is_continued(remote: &TraceContext) -> bool {
-    remote.is_valid() && context::current().trace_id() == remote.trace_id()
+    let current = context::current();
+    match remote.is_valid() {
+        true => current.trace_id() == remote.trace_id(),
+        false => current.is_valid(),
+    }
 }
 
 /// What is found out about a request before its span is made.
@@ -51,7 +57,9 @@ impl ServerLayer {
         };
         let has_remote =
             (remote.is_valid() || !remote.baggage().is_empty()) && !is_continued(&remote);
-        let protocol = match grpc::is_grpc(head.method, head.headers) {
+        let is_grpc = grpc::is_grpc(head.method, head.headers)
+            && from_axum::matched_path(head.extensions).is_none_or(grpc::may_serve);
+        let protocol = match is_grpc {
             true => Protocol::Grpc,
             false => Protocol::Http,
         };
@@ -62,7 +70,8 @@ impl ServerLayer {
         };
         if !is_wanted {
             let passes_on = has_remote && !settings.is_public;
-            if !passes_on && self.options.in_flight.is_none() {
+            let is_waited_for = self.options.in_flight.is_some() || self.options.after.is_some();
+            if !passes_on && !is_waited_for {
                 return None;
             }
             let mut call = call();
@@ -74,18 +83,18 @@ impl ServerLayer {
         let asked = self.look_at(head, protocol);
         let mut call = call();
         call.measure(|| self.labels(&asked));
-        let span = self.span(&asked, has_remote.then_some(&remote));
+        call.put_in_span(self.span(&asked, has_remote.then_some(&remote)));
+        let span = call.span();
         if !span.is_disabled() {
             let captured = &settings.request_headers;
-            captured.put_request(&span, head.headers, protocol);
+            captured.put_request(span, head.headers, protocol);
             if let Some(hook) = &settings.on_request {
-                hook(&head, &span);
+                hook(&head, span);
             }
         }
-        if has_remote && !settings.is_public && !span_ext::is_known(&span) {
+        if has_remote && !settings.is_public && !span_ext::is_known(span) {
             call.put_in_scope(remote);
         }
-        call.put_in_span(span);
         Some(call)
     }
 

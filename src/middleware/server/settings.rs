@@ -215,6 +215,7 @@ impl ServerLayer {
 
     /// Request headers to record, as `http.request.header.<name>` (HTTP-6), for gRPC as
     /// `rpc.request.metadata.<name>`. Default: none. A value that is marked as sensitive is left out.
+    /// They are set once the span is made, so a sampler does not see them.
     pub fn with_request_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         let names = Captured::of(names);
         self.set(|s| s.request_headers = names)
