@@ -6,10 +6,12 @@ use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 use crate::builder::builder;
 use crate::error::Error;
+use crate::fmt::with_trace_ids;
 use crate::guard::ShutdownGuard;
 
-/// Sets the global subscriber: lines on standard error filtered by `RUST_LOG` (default `info`), and
-/// spans of the same filter to the OTLP endpoint that the `OTEL_*` variables name.
+/// Sets the global subscriber: lines on standard error filtered by `RUST_LOG` (default `info`), with
+/// `trace_id` and `span_id` where there is a trace, and spans of the same filter to the OTLP endpoint
+/// that the `OTEL_*` variables name.
 ///
 /// The same as [`builder()`](crate::builder())`.build()` with a registry, an `EnvFilter` and a fmt
 /// layer; write that where you want it otherwise.
@@ -28,10 +30,13 @@ use crate::guard::ShutdownGuard;
 pub fn init() -> Result<ShutdownGuard, Error> {
     let filter = filter(std::env::var("RUST_LOG").ok().as_deref())?;
     let (layer, guard) = builder().build()?;
+    let lines = fmt::layer()
+        .with_writer(std::io::stderr)
+        .map_event_format(with_trace_ids);
     tracing_subscriber::registry()
         .with(filter)
         .with(layer)
-        .with(fmt::layer().with_writer(std::io::stderr).boxed())
+        .with(lines.boxed())
         .try_init()
         .map_err(|e| {
             Error::worker("a global subscriber is set already: call init() once, and first")

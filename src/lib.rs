@@ -3,12 +3,12 @@
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use tracing_subscriber::prelude::*;
+//! use tracing_subscriber::{filter::LevelFilter, prelude::*};
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), tracing_otlp::Error> {
 //!     let (layer, guard) = tracing_otlp::builder().with_service_name("shop").build()?;
-//!     tracing_subscriber::registry().with(layer).init();
+//!     tracing_subscriber::registry().with(LevelFilter::INFO).with(layer).init();
 //!
 //!     // #[instrument], info_span!, events, futures …
 //!
@@ -53,7 +53,7 @@
 //! | `otel.name` | the span's name |
 //! | `otel.kind` | `server`, `client`, `producer`, `consumer` or `internal` |
 //! | `otel.status_code` | `ok` (final) or `error` |
-//! | `otel.status_description` | status error, with this description |
+//! | `otel.status_description`, or `otel.status_message` | status error, with this description |
 //!
 //! They work at creation and by `Span::record` until the span closes. Events become span events; one
 //! of level ERROR makes the status an error, and what `#[instrument(err)]` emits becomes an
@@ -78,6 +78,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Under loom only the concurrent core compiles, so most of what it has is not used.
 #![cfg_attr(tracing_otlp_loom, allow(dead_code, unused_imports, unreachable_pub))]
+
+/// The recipes compile.
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../docs/recipes.md")]
+mod recipes {}
 
 mod attribute;
 #[cfg(not(tracing_otlp_loom))]

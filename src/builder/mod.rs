@@ -37,8 +37,8 @@ pub fn builder() -> OtlpBuilder {
 ///
 /// Highest first: what these methods say, the signal's variable (`OTEL_EXPORTER_OTLP_TRACES_*`),
 /// the general variable, the default (ENV-7). Variables are read when the pipeline is built. A
-/// variable that can't be used leaves a warning; a value from code that can't be used is an error
-/// of the build.
+/// variable that can't be used leaves a warning; what would change where spans go, or how safely, and
+/// a value from code that can't be used, is an error of the build.
 #[must_use = "a builder does nothing until it is built"]
 pub struct OtlpBuilder {
     base: Base,

@@ -33,9 +33,16 @@ pub fn role() -> Option<String> {
 /// killed, and the test fails.
 #[track_caller]
 pub fn run(test: &str, role: &str) -> Ended {
+    run_with(test, role, &[])
+}
+
+/// The same, with these variables too.
+#[track_caller]
+pub fn run_with(test: &str, role: &str, variables: &[(&str, &str)]) -> Ended {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(ROLE, role)
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

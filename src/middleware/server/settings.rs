@@ -294,6 +294,9 @@ impl ServerLayer {
     /// Asks for a flush after each response, for environments that freeze the process between
     /// requests. The response does not wait for it; what it waits for at most is `timeout`.
     ///
+    /// Where the process is frozen with the last byte of its response, spans may wait until it goes on:
+    /// there, await [`force_flush`](crate::ShutdownGuard::force_flush) before you answer.
+    ///
     /// ```
     /// # use std::time::Duration;
     /// # use tracing_otlp::middleware::ServerLayer;

@@ -1,0 +1,66 @@
+//! One call sets up a filter, lines with trace ids and OTLP, from variables alone. In children, because a
+//! global subscriber stays.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+#[path = "support/child.rs"]
+mod child;
+
+use tracing::{debug, info, info_span};
+use tracing_otlp::testing::Collector;
+use tracing_otlp::{SpanId, TraceId};
+
+#[test]
+fn a_span_arrives_and_its_lines_say_which_trace_log_4() {
+    const TEST: &str = "a_span_arrives_and_its_lines_say_which_trace_log_4";
+    if child::role().is_some() {
+        let guard = tracing_otlp::init().unwrap();
+        info_span!("work").in_scope(|| {
+            info!("hello");
+            debug!("too detailed");
+        });
+        // A second one says why it can't be.
+        let twice = tracing_otlp::init().unwrap_err().to_string();
+        assert!(twice.contains("call init() once"), "{twice}");
+        // Dropped at the end of `main`, it flushes.
+        drop(guard);
+        return;
+    }
+    let collector = Collector::start();
+    let said = child::run_with(
+        TEST,
+        "the application",
+        &[
+            ("RUST_LOG", ""),
+            ("OTEL_SERVICE_NAME", "shop"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.http_endpoint()),
+        ],
+    )
+    .well();
+    let [span] = collector.expect_names(["work"]);
+    assert_eq!(span.resource["service.name"].as_str(), Some("shop"));
+    assert_eq!(span.events.len(), 1);
+    let line = said.lines().find(|line| line.contains("hello")).unwrap();
+    let (trace, id) = (
+        TraceId::from_bytes(span.trace_id),
+        SpanId::from_bytes(span.span_id),
+    );
+    let ids = format!("trace_id={trace} span_id={id}");
+    assert!(line.contains(&ids), "{line} {ids}");
+    assert!(!said.contains("too detailed"));
+}
+
+#[test]
+fn a_setting_that_cannot_be_used_is_an_error_with_the_cure() {
+    const TEST: &str = "a_setting_that_cannot_be_used_is_an_error_with_the_cure";
+    if child::role().is_some() {
+        let error = tracing_otlp::init().unwrap_err();
+        assert!(error.is_config());
+        let text = error.to_string();
+        assert!(
+            text.contains("RUST_LOG") && text.contains("shop=loud"),
+            "{text}"
+        );
+        return;
+    }
+    child::run_with(TEST, "the application", &[("RUST_LOG", "shop=loud")]).well();
+}
