@@ -69,13 +69,24 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["export", "testing"]),
     (
         "opentelemetry_proto",
-        &["otel/metrics/exporter.rs", "testing", "fuzzing.rs"],
+        &[
+            "otel/metrics/exporter.rs",
+            "testing",
+            "fuzzing",
+            "fuzzing.rs",
+        ],
     ),
     (
         "prost",
-        &["otel/metrics/exporter.rs", "testing", "fuzzing.rs"],
+        &[
+            "otel/metrics/exporter.rs",
+            "testing",
+            "fuzzing",
+            "fuzzing.rs",
+        ],
     ),
     ("flate2", &["export", "testing"]),
+    ("parking_lot", &["sync.rs"]),
     (
         "tokio",
         &[
