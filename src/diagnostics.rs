@@ -180,7 +180,7 @@ impl Diagnostics {
         }
         self.warn_once();
         let stats = self.counters.snapshot();
-        let lost = stats.dropped_total() - self.loss.told;
+        let lost = stats.lost().saturating_sub(self.loss.told);
         if lost > 0 {
             let (reasons, cure) = self.reasons(&stats);
             let error = stats.last_error.map(|(_, error)| error);

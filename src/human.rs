@@ -97,6 +97,14 @@ pub(crate) fn join<T: fmt::Display>(items: impl IntoIterator<Item = T>, separato
     out
 }
 
+/// What a value formats to, as far as it does: one of foreign code may fail, and `to_string` panics then.
+pub(crate) fn text_of(value: std::fmt::Arguments<'_>) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    let _ = text.write_fmt(value);
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -82,7 +82,8 @@ pub(crate) struct Pool<T> {
 impl<T> Pool<T> {
     pub(crate) fn new(budget: Arc<Budget>, cost: usize, max_idle: usize) -> Self {
         Self {
-            idle: Mutex::new(Vec::with_capacity(max_idle)),
+            // An absurd budget is no reason to ask for memory at once.
+            idle: Mutex::new(Vec::with_capacity(max_idle.min(4096))),
             max_idle,
             cost,
             budget,

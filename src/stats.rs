@@ -103,7 +103,8 @@ pub struct Stats {
     pub delivered: u64,
     /// Spans that the endpoint received and rejected in a partial success (OTLP-5).
     pub rejected: u64,
-    /// Attributes, events and links left out because of a limit or for want of memory.
+    /// Attributes, events and links that spans left out because of a limit or for want of memory; counted
+    /// when a span ends.
     pub truncated: u64,
     /// Calls that came for a span after it had been ended, and were ignored (TR-10).
     pub after_end: u64,

@@ -155,6 +155,32 @@ fn a_partial_success_is_counted_and_never_retried_otlp_5() {
     }
 }
 
+/// A wait that is longer than a batch has left costs that batch, and no other: they wait in the queue.
+#[test]
+fn an_endpoint_that_asks_for_quiet_gets_it_from_all_otlp_8() {
+    for protocol in BOTH {
+        let collector = Collector::start();
+        let (busy, asked) = match protocol {
+            Protocol::Grpc => (Answer::unavailable().retry_info(1500 * MS), 1500 * MS),
+            _ => (Answer::http(429).retry_after("2"), 2000 * MS),
+        };
+        collector.script([busy]);
+        let builder = builder(protocol, &collector.endpoint(protocol)).with_timeout(1000 * MS);
+        let pipeline = Pipeline::start(builder);
+        pipeline.spans(1, 10);
+        let began = Instant::now();
+        pipeline.flush().unwrap_err();
+        for _ in 0..3 {
+            pipeline.spans(1, 10);
+            pipeline.flush().unwrap();
+            assert!(began.elapsed() >= asked, "{:?}", began.elapsed());
+        }
+        let stats = pipeline.settle(distinct(&collector));
+        assert_eq!(stats.dropped(DropReason::Unsent), 1, "{}", told(&stats));
+        assert_eq!(stats.delivered, 3);
+    }
+}
+
 #[test]
 fn an_absurd_wait_is_no_panic_and_no_wait() {
     for protocol in BOTH {

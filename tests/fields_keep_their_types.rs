@@ -248,3 +248,29 @@ fn busy_and_idle_time_add_up() {
         "{busy} {idle} {lasted}"
     );
 }
+
+/// `to_string` panics where a value fails to format; nothing of ours does.
+#[test]
+fn a_value_that_fails_to_format_takes_nothing_down_eh_1() {
+    struct Fails;
+    impl std::fmt::Debug for Fails {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            Err(std::fmt::Error)
+        }
+    }
+    impl std::fmt::Display for Fails {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            Err(std::fmt::Error)
+        }
+    }
+    impl std::error::Error for Fails {}
+    let spans = record(|| {
+        let error: &(dyn std::error::Error + 'static) = &Fails;
+        let _span = tracing::info_span!("span", value = ?Fails, error, after = 1).entered();
+        tracing::error!(error = ?Fails);
+        tracing::error!(error);
+        tracing::info!(value = %Fails, "said");
+    });
+    assert_eq!((spans.len(), spans[0].events.len()), (1, 3));
+    assert!(value(&spans[0].attributes, "after").is_some());
+}

@@ -3,9 +3,10 @@
 
 mod capture;
 
-use capture::{Value, int, record_with, text, value};
+use capture::{Value, int, layer_with, record_with, text, under, value};
 use tracing::{info, info_span};
 use tracing_otlp::SpanLimits;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 fn limits(
     edit: impl Fn(&mut SpanLimits),
@@ -32,6 +33,32 @@ fn attributes_beyond_the_limit_are_dropped_and_counted_lim_3() {
     assert_eq!(span.attributes.len(), 2);
     assert_eq!(value(&span.attributes, "b").cloned(), int(20));
     assert_eq!(span.dropped_attributes_count, 3);
+}
+
+#[test]
+fn what_was_left_out_is_told_lim_5() {
+    let (layer, capture) = layer_with(limits(|l| l.attribute_count_limit = 1));
+    under(tracing_subscriber::registry().with(layer), || {
+        drop(info_span!("cut", a = 1, b = 2, c = 3));
+        drop(info_span!("whole", a = 1));
+    });
+    assert_eq!(capture.spans().len(), 2);
+    assert_eq!(capture.stats().truncated, 2);
+}
+
+/// Only attributes have a length limit; what names a span, its kind and its status has none.
+#[test]
+fn names_kinds_and_statuses_are_never_cut_lim_2() {
+    let spans = record_with(limits(|l| l.attribute_value_length_limit = Some(2)), || {
+        let name = "a long name";
+        drop(
+            info_span!("s", otel.name = %name, otel.kind = ?"server", otel.status_code = %"ERROR"),
+        );
+        drop(info_span!("named by nothing", otel.name = ""));
+    });
+    let status = spans[0].status.as_ref().map(|status| status.code);
+    assert_eq!((spans[0].name.as_str(), status), ("a long name", Some(2)));
+    assert_eq!(spans[1].name, "named by nothing");
 }
 
 #[test]

@@ -225,7 +225,10 @@ impl OtlpBuilder {
         if !self.batch_size_is_set {
             follow_queue(&mut config, &before);
         }
-        config.validate()?;
+        // Where nothing is sent, no setting of how it is stands in the way.
+        if !config.disabled {
+            config.validate()?;
+        }
         Ok(config)
     }
 }

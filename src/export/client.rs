@@ -97,7 +97,13 @@ impl OtlpClient {
         for (name, value) in &config.headers {
             let mut value = value.clone();
             value.set_sensitive(true);
-            headers.append(name, value);
+            if headers.try_append(name, value).is_err() {
+                return Err(Error::config(
+                    "exporter.headers",
+                    format!("{} of them", config.headers.len()),
+                    "use fewer headers",
+                ));
+            }
         }
         let user_agent = user_agent(config.user_agent_prefix.as_deref())?;
         let limit = config.max_response_size;
@@ -200,6 +206,7 @@ impl Exporter for OtlpClient {
 
     async fn ready(&self) -> ConcurrencyPermit {
         let permit = self.inner.limiter.acquire().await;
+        self.inner.link.quiet().await;
         self.connected().await;
         permit
     }

@@ -208,7 +208,12 @@ impl<'a> Delivery<'a> {
                     message,
                     wait,
                 } => match verdict {
-                    Verdict::Retry => (message, backoff.wait(wait, jitter())),
+                    Verdict::Retry => {
+                        if let Some(asked) = wait {
+                            self.link.hold_off(asked);
+                        }
+                        (message, backoff.wait(wait, jitter()))
+                    }
                     Verdict::Split => {
                         let maybe = ambiguous;
                         return End::TooLarge { message, maybe };

@@ -11,8 +11,10 @@ use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderValue, Method, Response, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
-use tonic::Status;
+use percent_encoding::percent_decode;
+use tonic::Code;
 use tonic::body::Body;
+use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint as Transport};
 use tower_service::Service;
 
@@ -282,16 +284,10 @@ impl Grpc {
 
     /// The answer that headers or trailers with a `grpc-status` give.
     fn status(&self, headers: &HeaderMap, message: &[u8]) -> Option<Answer> {
-        let status = Status::from_header_map(headers)?;
-        let code = i32::from(status.code()).unsigned_abs();
+        let (code, text, details) = read_status(headers)?;
         if code == 0 {
             return Some(taken(message));
         }
-        let details = RpcStatus::decode(status.details()).unwrap_or_default();
-        let text = match status.message() {
-            "" => &details.message,
-            text => text,
-        };
         Some(Answer::NotTaken {
             verdict: status::of_grpc(code, details.retry_delay.is_some()),
             message: clean(&format!(
@@ -302,6 +298,26 @@ impl Grpc {
             wait: details.retry_delay,
         })
     }
+}
+
+/// The code, its message and details, of headers that have a `grpc-status`.
+///
+/// Tonic's own reading panics on details that are no Base64, and takes another code where the message
+/// is no UTF-8.
+fn read_status(headers: &HeaderMap) -> Option<(u32, String, RpcStatus)> {
+    let code = Code::from_bytes(headers.get("grpc-status")?.as_bytes());
+    let metadata = MetadataMap::from_headers(headers.clone());
+    let details = metadata.get_bin("grpc-status-details-bin");
+    let details = details.and_then(|details| details.to_bytes().ok());
+    let details = details.and_then(|details| RpcStatus::decode(&details));
+    let details = details.unwrap_or_default();
+    let text = headers.get("grpc-message").map(HeaderValue::as_bytes);
+    let text = percent_decode(text.unwrap_or_default()).decode_utf8_lossy();
+    let text = match &*text {
+        "" => details.message.clone(),
+        text => text.to_owned(),
+    };
+    Some((i32::from(code).unsigned_abs(), text, details))
 }
 
 /// A connection that can't be used any more, and what became of the request on it.
@@ -402,6 +418,23 @@ impl Service<Uri> for Once {
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_read_beside_a_status_changes_no_code_otlp_6() {
+        for (name, value, text) in [
+            ("grpc-status-details-bin", "!", ""),
+            ("grpc-status-details-bin", "AA==,AA==", ""),
+            ("grpc-message", "%FF", "\u{fffd}"),
+            ("grpc-message", "not%20now", "not now"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-status", HeaderValue::from_static("14"));
+            headers.insert(name, HeaderValue::from_static(value));
+            let (code, said, details) = read_status(&headers).unwrap();
+            assert_eq!((code, &*said, details.retry_delay), (14, text, None));
+        }
+        assert!(read_status(&HeaderMap::new()).is_none());
+    }
 
     #[test]
     fn a_timeout_has_at_most_eight_digits() {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::callsite::StaticAttributes;
 use crate::attribute::Value;
+use crate::human::text_of;
 use crate::wire::field::{EncodedKey, ValueLimit, truncate};
 use crate::wire::span::{fields, find_attribute, key_of};
 use crate::wire::value::{ValueRef, put_key_value};
@@ -175,7 +176,9 @@ impl<'a> Attributes<'a> {
         if !key.put_fmt(self.out, self.limit, format_args!("{error}")) {
             self.give_back();
         }
-        let chain: Vec<String> = sources(error).map(|e| e.to_string()).collect();
+        let chain: Vec<String> = sources(error)
+            .map(|e| text_of(format_args!("{e}")))
+            .collect();
         let limit = self.limit;
         self.put_dynamic(&format!("{name}.chain"), |key, out| {
             key.put_strings(out, limit, chain.iter().map(String::as_str));
@@ -185,7 +188,7 @@ impl<'a> Attributes<'a> {
     /// `exception.message` and, where there are causes, `exception.stacktrace` as a string (ERR-2).
     pub(crate) fn put_exception(&mut self, error: &(dyn Error + 'static)) {
         let limit = self.limit;
-        let message = error.to_string();
+        let message = text_of(format_args!("{error}"));
         self.put_dynamic(crate::semconv::EXCEPTION_MESSAGE, |key, out| {
             key.put_str(out, limit, &message);
         });

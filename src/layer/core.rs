@@ -264,6 +264,10 @@ impl Core {
         }
         span.seal(&self.clock, end);
         if let Some(outlet) = &self.outlet {
+            let state = &span.state;
+            if state.dropped_attributes | state.dropped_events | state.dropped_links != 0 {
+                outlet.count_truncated(state);
+            }
             outlet.take(span, end);
         }
     }

@@ -7,6 +7,7 @@ use tracing_core::field::Visit;
 use tracing_core::span::Attributes;
 
 use crate::attribute::Value;
+use crate::human::text_of;
 use crate::sampler::Fields;
 
 impl Fields for Attributes<'_> {
@@ -73,6 +74,6 @@ impl Visit for OneField<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.take(field, || format!("{value:?}").into());
+        self.take(field, || text_of(format_args!("{value:?}")).into());
     }
 }

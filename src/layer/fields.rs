@@ -84,7 +84,9 @@ impl Special {
 
     /// The name that was given, or else the callsite's.
     pub(crate) fn name_or<'a>(&'a self, name: &'a str) -> &'a str {
-        if self.has_name { &self.name } else { name }
+        // A span's name is never empty.
+        let is_given = self.has_name && !self.name.is_empty();
+        if is_given { &self.name } else { name }
     }
 
     /// `Ok > Error > Unset`; a lower one does not replace a higher one (TR-7).

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::identity::Identity;
-use super::span::OpenSpan;
+use super::span::{OpenSpan, State};
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, Mutex, Ordering, lock};
 use crate::tail::{Ended, TailSampler};
 use crate::wire::request::encode_scope;
 use crate::wire::span::StatusCode;
@@ -84,6 +84,19 @@ impl Outlet {
                 data,
             }),
         }
+    }
+
+    /// Counts what a span that ended had to leave out.
+    #[cold]
+    pub(super) fn count_truncated(&self, state: &State) {
+        let dropped = [
+            state.dropped_attributes,
+            state.dropped_events,
+            state.dropped_links,
+        ];
+        let dropped = dropped.iter().map(|n| u64::from(*n)).sum();
+        let counters = self.processor.counters();
+        counters.truncated.fetch_add(dropped, Ordering::Relaxed);
     }
 
     /// No root ends any more: what is held is decided.

@@ -220,7 +220,7 @@ impl OpenSpan {
             ..
         } = self;
         let mut start = clock.unix_nanos(identity.anchor, state.start);
-        let mut end = start + clock.nanos(end - state.start);
+        let mut end = start + clock.nanos(end.saturating_sub(state.start));
         if state.start_given | state.end_given != 0 {
             (start, end) = given_times(state, start, end);
         }

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use super::charge::{Charge, FIRST};
+use super::charge::{Charge, FIRST, SPAN};
 use super::span::OpenSpan;
 use crate::pool::Budget;
 use crate::sync::{Arc, Mutex, lock};
@@ -27,13 +27,17 @@ pub(crate) struct Spares {
     budget: Arc<Budget>,
     #[expect(clippy::vec_box, reason = "spans move between the tables as boxes")]
     shared: Mutex<Vec<Box<OpenSpan>>>,
+    /// How many may wait there: what is kept is charged, and a small budget is for other things.
+    most: usize,
 }
 
 impl Spares {
     pub(crate) fn new(budget: Arc<Budget>) -> Self {
+        let most = budget.limit() / 8 / (SPAN + FIRST);
         Self {
             budget,
             shared: Mutex::new(Vec::new()),
+            most: most.min(SHARED),
         }
     }
 
@@ -93,7 +97,7 @@ impl Spares {
     fn pass_on(&self, mine: &mut Vec<Box<OpenSpan>>) {
         let mut shared = lock(&self.shared);
         for span in mine.drain(KEPT / 2..) {
-            if shared.len() < SHARED && span.charge.belongs_to(&self.budget) {
+            if shared.len() < self.most && span.charge.belongs_to(&self.budget) {
                 shared.push(span);
             }
         }

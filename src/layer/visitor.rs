@@ -9,6 +9,7 @@ use tracing_core::field::Visit;
 use super::attributes::Attributes;
 use super::callsite::Callsite;
 use super::fields::{Meaning, Special};
+use crate::human::text_of;
 use crate::wire::field::{EncodedKey, ValueLimit, format_into};
 use crate::wire::span::SPAN_ATTRIBUTE;
 
@@ -75,7 +76,12 @@ impl SpanVisitor<'_> {
     #[inline(never)]
     fn special(&mut self, meaning: Meaning, value: std::fmt::Arguments<'_>) {
         let at = self.attributes.out.len();
-        if format_into(self.attributes.out, self.attributes.limit, value) {
+        // The limit of lengths is for attributes (LIM-2).
+        let whole = ValueLimit {
+            length: usize::MAX,
+            ..*self.attributes.limit
+        };
+        if format_into(self.attributes.out, &whole, value) {
             let text = std::str::from_utf8(&self.attributes.out[at..]).unwrap_or_default();
             self.special.set(meaning, text);
         }
@@ -193,7 +199,7 @@ impl EventVisitor<'_> {
                 false
             }
             Meaning::Error => {
-                self.errors.get_or_insert_default().text = Some(value.to_string());
+                self.errors.get_or_insert_default().text = Some(text_of(value));
                 true
             }
             Meaning::LogMetadata => false,

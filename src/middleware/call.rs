@@ -24,6 +24,7 @@ use super::text::Causes;
 use super::verdict::{Ending, Known, Protocol, Role, kind_of, verdict};
 use crate::attribute::KeyValue;
 use crate::context::{TraceContext, stack};
+use crate::human::text_of;
 use crate::semconv;
 use crate::span_ext::SpanExt as _;
 
@@ -346,7 +347,7 @@ impl Call {
             _ if error_type.is_none() => None,
             Ending::Panicked { message } => Some(message),
             Ending::Failed { message, .. } => {
-                told = message.to_string();
+                told = text_of(format_args!("{message}"));
                 Some(super::text::cut(&told))
             }
             Ending::Complete | Ending::Cancelled => self.message.as_deref(),

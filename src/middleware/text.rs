@@ -6,6 +6,8 @@ use std::fmt;
 
 use http::HeaderValue;
 
+use crate::human::text_of;
+
 /// Bytes that are kept of a path, a query or a header.
 const LONGEST: usize = 4096;
 
@@ -33,11 +35,11 @@ pub(super) struct Causes<'a>(pub(super) &'a (dyn Error + 'static));
 
 impl fmt::Display for Causes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.0.to_string();
+        let mut said = text_of(format_args!("{}", self.0));
         f.write_str(&said)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            let text = error.to_string();
+            let text = text_of(format_args!("{error}"));
             if !said.ends_with(&text) {
                 write!(f, ": {text}")?;
             }
