@@ -5,15 +5,11 @@ use std::time::SystemTime;
 
 use tracing::Span;
 use tracing_core::Metadata;
-use tracing_core::dispatcher::Dispatch;
-use tracing_core::span::Id;
-use tracing_subscriber::Registry;
-use tracing_subscriber::registry::LookupSpan as _;
 
 use crate::attribute::{KeyValue, Value};
+use crate::context::ancestry::{self, registry_of};
 use crate::context::doors::{self, Change, Spans};
 use crate::context::{self, SetParentError, TraceContext};
-use crate::layer::registry_of;
 use crate::span_data::Status;
 
 /// What OpenTelemetry knows of spans and `tracing` does not: contexts, parents from elsewhere, links,
@@ -53,7 +49,8 @@ pub trait SpanExt: sealed::Sealed {
     /// # Errors
     ///
     /// [`SetParentError::HasChildren`] once a child was made: it carries the trace that the span had
-    /// then. Also where the span is not recorded here, or was ended. The span stays as it was.
+    /// then. Also where the span is not recorded here, or was ended, and for its own context. The span
+    /// stays as it was.
     ///
     /// ```
     /// use tracing_otlp::{SpanExt as _, TraceContext};
@@ -119,11 +116,8 @@ pub trait SpanExt: sealed::Sealed {
 
 impl SpanExt for Span {
     fn trace_context(&self) -> TraceContext {
-        let found = self.with_subscriber(|(id, dispatch)| {
-            let metadata = self.metadata()?;
-            own_context(registry_of(dispatch), id, metadata)
-                .or_else(|| inherited_context(dispatch, id))
-        });
+        let found = self
+            .with_subscriber(|(id, dispatch)| ancestry::context(dispatch, id, self.metadata()?));
         match found {
             Some(found) => found.unwrap_or_default(),
             None => context::current(),
@@ -232,30 +226,6 @@ fn each(span: &Span, mut f: impl FnMut(&dyn Spans, u64, &'static Metadata<'stati
         }
     });
     found.unwrap_or(Found::NotRecorded)
-}
-
-fn own_context(registry: usize, id: &Id, metadata: &Metadata<'_>) -> Option<TraceContext> {
-    let id = id.into_u64();
-    let mut context = None;
-    doors::each(registry, id, metadata, |spans| {
-        context = context.take().or_else(|| spans.context(id));
-    });
-    context
-}
-
-/// The context of the nearest ancestor that is not hidden from the layer.
-fn inherited_context(dispatch: &Dispatch, id: &Id) -> Option<TraceContext> {
-    let registry = dispatch.downcast_ref::<Registry>()?;
-    let address = registry_of(dispatch);
-    let mut span = registry.span(id)?.parent();
-    while let Some(ancestor) = span {
-        let context = own_context(address, &ancestor.id(), ancestor.metadata());
-        if context.is_some() {
-            return context;
-        }
-        span = ancestor.parent();
-    }
-    None
 }
 
 mod sealed {

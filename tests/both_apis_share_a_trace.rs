@@ -15,7 +15,7 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, KeyValue};
 use tracing::{Instrument as _, info_span};
-use tracing_otlp::otel::{OpenTelemetrySpanExt as _, Tracer, TracerProvider, from_context};
+use tracing_otlp::otel::{OpenTelemetrySpanExt, Tracer, TracerProvider, from_context};
 use tracing_otlp::sampler::{AlwaysOff, ParentBased};
 use tracing_otlp::{Baggage, OtlpBuilder, SpanExt as _, TailConfig, context};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -215,6 +215,28 @@ fn the_sampler_decides_for_both_and_tail_decisions_take_both() {
         },
     );
     assert_eq!(spans.len(), 2, "one whole trace: {spans:?}");
+}
+
+#[test]
+fn what_is_made_below_a_span_s_context_is_of_its_local_trace() {
+    let (spans, _) = record_with(
+        |builder| builder.with_tail_sampling(TailConfig::default()),
+        |tracer| {
+            for fails in [false, true] {
+                // Nowhere entered: only its context says where it is.
+                let root = info_span!("root");
+                let child = info_span!("child");
+                OpenTelemetrySpanExt::set_parent(&child, root.context()).unwrap();
+                tracer.start_with_context("library", &root.context()).end();
+                if fails {
+                    child.in_scope(|| tracing::error!("broken"));
+                }
+            }
+        },
+    );
+    assert_eq!(spans.len(), 3, "one whole trace: {spans:?}");
+    assert_child(&spans, "child", "root");
+    assert_child(&spans, "library", "root");
 }
 
 #[test]

@@ -2,17 +2,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::future::pending;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use opentelemetry::trace::{SpanKind, Status as OtelStatus};
-use opentelemetry::{Array, Value as OtelValue};
+use opentelemetry::trace::{
+    Span as _, SpanKind, Status as OtelStatus, Tracer as _, TracerProvider as _,
+};
+use opentelemetry::{Array, Context, Value as OtelValue};
 use opentelemetry_otlp::{WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData, SpanExporter};
 use tracing::{error, info, info_span};
-use tracing_otlp::otel::SpanExporterAdapter;
+use tracing_otlp::otel::{SpanExporterAdapter, Tracer, TracerProvider};
 use tracing_otlp::testing::Collector;
 use tracing_otlp::{DropReason, KeyValue, SpanExt as _, Stats, Status, TraceContext, Value};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -239,4 +241,44 @@ fn a_batch_that_takes_too_long_is_given_up_and_never_two_are_exported_at_once() 
     });
     let stats = guard.stats();
     assert_eq!(stats.dropped(DropReason::Unconfirmed), 2, "{stats}");
+}
+
+/// Starts spans of the OpenTelemetry API while it exports.
+#[derive(Debug, Clone, Default)]
+struct TracesItself {
+    exported: InMemorySpanExporter,
+    tracer: Arc<OnceLock<Tracer>>,
+}
+
+impl SpanExporter for TracesItself {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        // Other providers are told as well (EH-3).
+        assert!(Context::is_current_telemetry_suppressed());
+        let tracer = self.tracer.get().unwrap();
+        let mut span = tracer.start("export");
+        assert!(!span.is_recording());
+        span.end();
+        self.exported.export(batch).await
+    }
+}
+
+#[test]
+fn an_exporter_that_traces_itself_feeds_nothing_back_eh_3() {
+    let exporter = TracesItself::default();
+    let builder = tracing_otlp::builder().without_env();
+    let adapter = SpanExporterAdapter::new(exporter.clone());
+    let (layer, guard) = builder.with_exporter(adapter).build().unwrap();
+    let tracer = TracerProvider::new(&layer).tracer("exporter");
+    let tracer = exporter.tracer.get_or_init(|| tracer);
+    tracer.start("application's").end();
+    {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        tracer.start("not wanted").end();
+    }
+    guard.force_flush_blocking(LONG).unwrap();
+    // What an export recorded would come with the next.
+    guard.force_flush_blocking(LONG).unwrap();
+    let exported = exporter.exported.get_finished_spans().unwrap();
+    assert_eq!(exported.len(), 1, "{exported:?}");
+    assert_eq!(guard.stats().started, 1);
 }

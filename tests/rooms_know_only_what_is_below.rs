@@ -116,11 +116,11 @@ const FOREIGN: &[(&str, &[&str])] = &[
         &[
             "builder",
             "clock",
+            "context/ancestry.rs",
             "fmt.rs",
             "fuzzing",
             "init.rs",
             "layer",
-            "span_ext.rs",
         ],
     ),
     ("opentelemetry", &["otel"]),

@@ -9,7 +9,7 @@ use capture::{Capture, layer_with, named};
 use tracing::{Dispatch, Span, dispatcher, error, info_span};
 use tracing_otlp::{
     DropReason, IdGenerator, OtlpBuilder, SpanExt as _, SpanId, Status, TailConfig, TraceContext,
-    TraceFlags, TraceId,
+    TraceFlags, TraceId, context,
 };
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -326,4 +326,36 @@ fn a_parent_from_elsewhere_begins_a_local_trace_of_its_own() {
     // The loop it ran in did not fail.
     assert_eq!(arrived(&capture), ["message"]);
     assert_eq!(tail_dropped(&capture), 1);
+}
+
+#[test]
+fn what_goes_on_in_the_context_of_an_open_span_is_of_its_local_trace() {
+    let (_dispatch, capture) = under(
+        |_| {},
+        || {
+            for fails in [false, true] {
+                let root = info_span!("root");
+                let other = info_span!("another's root");
+                let dispatch = dispatcher::get_default(Clone::clone);
+                let taken = root.in_scope(|| {
+                    context::in_current_trace_context(move || drop(info_span!("elsewhere")))
+                });
+                let cx = root.trace_context();
+                let work = || {
+                    dispatcher::with_default(&dispatch, || {
+                        taken();
+                        let late = info_span!("late");
+                        late.set_parent(cx).unwrap();
+                        if fails {
+                            late.in_scope(|| error!("broken"));
+                        }
+                    })
+                };
+                std::thread::scope(|s| s.spawn(work).join().unwrap());
+                drop((root, other));
+            }
+        },
+    );
+    assert_eq!(arrived(&capture), ["elsewhere", "late", "root"]);
+    assert_eq!(tail_dropped(&capture), 5);
 }

@@ -23,6 +23,9 @@ pub(crate) trait Spans: Send + Sync {
     /// Whether it has this span, made at this callsite.
     fn has(&self, span: u64, metadata: &Metadata<'_>) -> bool;
 
+    /// Whether a span may be current that it does not have.
+    fn may_hide(&self) -> bool;
+
     /// The span's own context.
     fn context(&self, span: u64) -> Option<TraceContext>;
 
@@ -184,6 +187,22 @@ pub(crate) fn each(
         }
     }
     found
+}
+
+/// Whether a layer may lack the span that is current: that layer, or any.
+#[inline]
+pub(super) fn may_hide(layer: Option<u32>) -> bool {
+    let doors = DOORS.load();
+    let mut doors = doors.as_deref().into_iter().flatten();
+    doors.any(|door| layer.is_none_or(|layer| layer == door.layer) && door.spans.may_hide())
+}
+
+/// Whether a layer's spans are those of this registry, as far as is known.
+pub(super) fn is_of(layer: u32, registry: usize) -> bool {
+    let doors = DOORS.load();
+    let mut doors = doors.as_deref().into_iter().flatten();
+    let told = doors.find(|door| door.layer == layer);
+    told.is_some_and(|door| [registry, UNKNOWN].contains(&door.registry.load(Ordering::Relaxed)))
 }
 
 /// Whether any layer knows this registry, or may know it.

@@ -14,6 +14,8 @@ pub enum SetParentError {
     HasChildren,
     /// The span was ended.
     Ended,
+    /// It is the span's own context, and a span is not its own child.
+    OwnContext,
 }
 
 impl fmt::Display for SetParentError {
@@ -29,6 +31,9 @@ impl fmt::Display for SetParentError {
                 "the span has children, which carry its trace: set the parent before the first child is made"
             }
             Self::Ended => "the span was ended: set the parent before",
+            Self::OwnContext => {
+                "the context is the span's own: take the context of its parent, before it is entered"
+            }
         })
     }
 }

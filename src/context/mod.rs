@@ -4,6 +4,7 @@
 //! the trace that the context names; [`FutureExt::in_current_trace_context`] and
 //! [`in_current_trace_context`] take what is current along to spawned work.
 
+pub(crate) mod ancestry;
 mod baggage;
 pub(crate) mod bridge;
 pub(crate) mod doors;

@@ -50,6 +50,7 @@ pub fn current() -> TraceContext {
 pub fn scope<F: Future>(context: TraceContext, future: F) -> WithTraceContext<F> {
     WithTraceContext {
         future: Some(future),
+        is_scope: true,
         context,
     }
 }
@@ -71,9 +72,21 @@ pub fn sync_scope<R>(context: TraceContext, f: impl FnOnce() -> R) -> R {
 ///     work(); // its spans are children of what was current at the spawn
 /// }));
 /// ```
+///
+/// Where nothing is current, the closure is called as it is.
 pub fn in_current_trace_context<R>(f: impl FnOnce() -> R) -> impl FnOnce() -> R {
+    let context = captured();
+    move || {
+        let _open = context.map(stack::open);
+        f()
+    }
+}
+
+/// What is current, if anything is: nothing would part what is taken along from what is around it
+/// there.
+fn captured() -> Option<TraceContext> {
     let context = current();
-    move || sync_scope(context, f)
+    (context != TraceContext::default()).then_some(context)
 }
 
 /// Contexts for futures.
@@ -83,7 +96,8 @@ pub trait FutureExt: Future + Sized {
         scope(context, self)
     }
 
-    /// Runs the future in the context that is current now, for work that is spawned.
+    /// Runs the future in the context that is current now, for work that is spawned. Where nothing
+    /// is current, the future runs as it is.
     ///
     /// ```
     /// use tracing_otlp::context::FutureExt as _;
@@ -94,7 +108,12 @@ pub trait FutureExt: Future + Sized {
     /// # }
     /// ```
     fn in_current_trace_context(self) -> WithTraceContext<Self> {
-        scope(current(), self)
+        let context = captured();
+        WithTraceContext {
+            future: Some(self),
+            is_scope: context.is_some(),
+            context: context.unwrap_or_default(),
+        }
     }
 }
 
@@ -108,13 +127,15 @@ pin_project! {
         // An option, so that it can be dropped in its context.
         #[pin]
         future: Option<F>,
+        // Else nothing was current, and nothing is opened.
+        is_scope: bool,
         context: TraceContext,
     }
 
     impl<F> PinnedDrop for WithTraceContext<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let _open = stack::open(this.context.clone());
+            let _open = this.is_scope.then(|| stack::open(this.context.clone()));
             this.future.set(None);
         }
     }
@@ -132,7 +153,7 @@ impl<F: Future> Future for WithTraceContext<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let _open = stack::open(this.context.clone());
+        let _open = this.is_scope.then(|| stack::open(this.context.clone()));
         match this.future.as_pin_mut() {
             Some(future) => future.poll(cx),
             // Only after its drop began.

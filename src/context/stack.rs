@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 
-use super::{TraceContext, bridge, doors};
+use super::{TraceContext, ancestry, bridge, doors};
 
 /// What is current for a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,6 +197,15 @@ pub(super) fn context() -> TraceContext {
     let elsewhere = bridge::get().and_then(bridge::Bridge::current);
     if let Some(context) = elsewhere.as_ref().filter(|context| context.is_valid()) {
         return context.clone();
+    }
+    let top = STACK.try_with(|s| s.borrow().entries.last().map(|top| top.layer));
+    let top = top.ok().flatten();
+    // A span that a filter or its detail hides is not entered here, and yet may be current.
+    if top != Some(SCOPE)
+        && doors::may_hide(top)
+        && let Some(context) = ancestry::current(top)
+    {
+        return context;
     }
     let found = STACK.try_with(|s| {
         let stack = s.borrow();

@@ -25,7 +25,21 @@ pub struct TraceContext {
     is_remote: bool,
     trace_state: TraceState,
     baggage: Baggage,
+    origin: Origin,
 }
+
+/// Where an open span is found: its layer, and its id there. A hint and no part of the context, so
+/// any two are equal.
+#[derive(Debug, Clone, Copy, Default)]
+struct Origin(Option<(u32, u64)>);
+
+impl PartialEq for Origin {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Origin {}
 
 impl TraceContext {
     /// Of a span in this process; see [`with_remote`](Self::with_remote).
@@ -37,7 +51,20 @@ impl TraceContext {
             is_remote: false,
             trace_state: TraceState::EMPTY,
             baggage: Baggage::EMPTY,
+            origin: Origin(None),
         }
+    }
+
+    /// Of a span that `layer` has open by this id.
+    pub(crate) fn with_origin(mut self, layer: u32, span: u64) -> Self {
+        self.origin = Origin(Some((layer, span)));
+        self
+    }
+
+    /// By which id `layer` has the span open, or had it.
+    pub(crate) fn origin(&self, layer: u32) -> Option<u64> {
+        let (of, span) = self.origin.0?;
+        (of == layer).then_some(span)
     }
 
     /// Whether it came from another process (TR-3). Default: it did not.
@@ -58,6 +85,8 @@ impl TraceContext {
     #[must_use]
     pub fn with_trace_state(mut self, trace_state: TraceState) -> Self {
         self.trace_state = trace_state;
+        // No longer what the span itself says.
+        self.origin = Origin(None);
         self
     }
 

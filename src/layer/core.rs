@@ -4,8 +4,9 @@
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
+use tracing_core::dispatcher::{Dispatch, WeakDispatch};
 use tracing_core::span::Attributes;
-use tracing_core::{Level, Metadata, dispatcher::WeakDispatch};
+use tracing_core::{Level, Metadata};
 
 use super::attributes::{Attributes as Row, Visited};
 use super::callsite::{self, Callsite, StaticAttributes};
@@ -30,6 +31,8 @@ use crate::wire::span::SPAN_ATTRIBUTE;
 
 /// What a layer has, shared with its door.
 pub(super) struct Core {
+    /// Tells this layer's spans from those of another in the same process.
+    pub(super) layer: u32,
     /// Whether a per-layer filter may hide spans from this layer.
     pub(super) may_be_filtered: AtomicBool,
     pub(super) spans: Arc<OpenSpans>,
@@ -77,6 +80,7 @@ impl<'a> Subject<'a> {
 
 impl Core {
     pub(super) fn new(
+        layer: u32,
         settings: Settings,
         config: ConfigStore,
         ids: Ids,
@@ -84,6 +88,7 @@ impl Core {
         outlet: Option<Outlet>,
     ) -> Self {
         Self {
+            layer,
             may_be_filtered: AtomicBool::new(true),
             spans: Arc::new(OpenSpans::new()),
             free: Arc::default(),
@@ -101,6 +106,11 @@ impl Core {
         if let Some(outlet) = &self.outlet {
             outlet.processor.set_dispatch(dispatch);
         }
+    }
+
+    /// The subscriber that has the layer, if there is a pipeline.
+    pub(super) fn dispatch(&self) -> Option<Dispatch> {
+        self.outlet.as_ref()?.processor.dispatch()
     }
 
     /// Whether a span or event is too detailed to be recorded.

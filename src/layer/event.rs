@@ -15,8 +15,9 @@ use crate::wire::span::{
 };
 
 impl Core {
+    /// Adds an event to a span; false if there is no such span here.
     #[inline]
-    pub(super) fn record_event(&self, id: u64, event: &Event<'_>) {
+    pub(super) fn record_event(&self, id: u64, event: &Event<'_>) -> bool {
         // Sampled, and room? Only then is a field looked at.
         let is_error = *event.metadata().level() == Level::ERROR;
         let limit = self.settings.limits.events;
@@ -31,7 +32,8 @@ impl Core {
             }
             Some(span.identity.anchor)
         });
-        let Some(Some(anchor)) = wanted else { return };
+        let Some(wanted) = wanted else { return false };
+        let Some(anchor) = wanted else { return true };
         let time = self.clock.unix_nanos(anchor, crate::clock::now());
         let mut scratch = Scratch::take();
         put_event_time(scratch.buffer(), time);
@@ -50,6 +52,7 @@ impl Core {
                 self.tell_span(span, errors);
             }
         });
+        true
     }
 
     /// Writes name and attributes. Foreign code runs in here: no lock is held.

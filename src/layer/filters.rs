@@ -19,13 +19,6 @@ pub(super) fn are_absent(subscriber: &Dispatch) -> bool {
     write!(tail, "{registry:?}").is_ok() && tail.0.ends_with("next_filter_id: 0 }")
 }
 
-/// What tells the spans of this subscriber from those of another in the process: where its registry
-/// is, or zero where that is not the usual one.
-pub(crate) fn registry_of(subscriber: &Dispatch) -> usize {
-    let registry = subscriber.downcast_ref::<Registry>();
-    registry.map_or(0, |registry| std::ptr::from_ref(registry) as usize)
-}
-
 /// Keeps the end of what is written.
 struct Tail(String);
 

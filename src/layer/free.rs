@@ -21,6 +21,7 @@ use crate::context::doors::Change;
 use crate::processor::ScopeId;
 use crate::sampler::Fields;
 use crate::span_data::SpanKind;
+use crate::suppress::is_suppressed;
 use crate::sync::Arc;
 
 /// Makes, changes and ends spans without a registry.
@@ -29,6 +30,8 @@ pub(crate) struct FreeSpans(Arc<Core>);
 
 /// What a free span begins with.
 pub(crate) struct NewSpan<'a> {
+    /// Made where telemetry is not wanted, as while telemetry is exported (EH-3).
+    pub(crate) is_suppressed: bool,
     pub(crate) name: &'a str,
     pub(crate) kind: SpanKind,
     /// Whose child it is; nobody's if not valid.
@@ -62,17 +65,11 @@ impl FreeSpans {
     /// Begins a span; returns its own context, and `false` if nothing that is said of it is kept.
     pub(crate) fn start(&self, new: &NewSpan<'_>) -> (TraceContext, bool) {
         let core = &*self.0;
-        if core.settings.fate == Fate::Disabled {
+        if core.settings.fate == Fate::Disabled || new.is_suppressed || is_suppressed() {
             return (new.parent.clone(), false);
         }
         let mut span = core.spare();
-        let lineage = if core.inherit_local(&mut span.identity, new.parent) {
-            Lineage::Local
-        } else if span.identity.continues(new.parent) {
-            Lineage::Context
-        } else {
-            Lineage::Root
-        };
+        let lineage = core.inherit_context(&mut span.identity, new.parent);
         let now = clock::now();
         core.identify(&mut span.identity, lineage, now);
         let is_root = lineage == Lineage::Root;

@@ -88,9 +88,12 @@ impl Identity {
     /// What was decided. `recording` without `sampled` is not exported.
     #[inline]
     pub(crate) fn set_fate(&mut self, sampled: bool, recording: bool) {
-        self.flags &= INHERITED & !SAMPLED;
+        self.flags &= INHERITED;
         if sampled {
             self.flags |= SAMPLED;
+        } else {
+            // Debug implies sampled (B3-1).
+            self.flags &= !TraceFlags::DEBUG.to_inner();
         }
         if recording {
             self.flags |= RECORDING;
@@ -165,16 +168,11 @@ impl Identity {
         self.extra.as_ref().is_some_and(|e| !e.local.is_none())
     }
 
-    /// Begins a local trace, or belongs to none.
-    pub(super) fn set_local(&mut self, root: Option<Membership>) {
-        self.flags &= !LOCAL_ROOT;
-        match root {
-            Some(root) if !root.is_none() => {
-                self.flags |= LOCAL_ROOT;
-                self.extra_mut().local = root.child();
-            }
-            _ if self.is_held() => self.extra_mut().local = Membership::default(),
-            _ => {}
+    /// Begins a local trace.
+    pub(super) fn begin_local(&mut self, root: &Membership) {
+        if !root.is_none() {
+            self.flags |= LOCAL_ROOT;
+            self.extra_mut().local = root.child();
         }
     }
 

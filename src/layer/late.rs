@@ -37,8 +37,13 @@ impl Spans for Core {
         self.spans.with(span, same) == Some(true)
     }
 
+    fn may_hide(&self) -> bool {
+        self.may_be_filtered.load(Ordering::Relaxed) || self.config.watch().has_detail()
+    }
+
     fn context(&self, span: u64) -> Option<TraceContext> {
-        self.desk().context(span)
+        let context = self.desk().context(span)?;
+        Some(context.with_origin(self.layer, span))
     }
 
     fn is_recording(&self, span: u64) -> bool {

@@ -38,7 +38,6 @@ use tracing_subscriber::registry::LookupSpan;
 use self::attributes::{Attributes as Row, Visited};
 use self::core::{Core, Subject};
 use self::fields::Special;
-pub(crate) use self::filters::registry_of;
 #[cfg(feature = "opentelemetry")]
 pub(crate) use self::free::{FreeSpans, NewSpan};
 use self::open_spans::OpenSpans;
@@ -49,7 +48,9 @@ pub(crate) use self::settings::{Fate, Ids, Settings};
 use self::span::OpenSpan;
 use self::visitor::SpanVisitor;
 use crate::clock;
-use crate::context::{doors::Door, stack};
+use crate::context::ancestry::{ancestors, any_ancestor, registry_of};
+use crate::context::doors::{Door, Spans as _};
+use crate::context::stack;
 use crate::live::ConfigStore;
 use crate::pool::Budget;
 use crate::stats::StatsSource;
@@ -64,8 +65,6 @@ use crate::wire::span::SPAN_ATTRIBUTE;
 /// `Box<dyn Layer>` and `reload::Layer`. A layer that is dropped counts its open spans as
 /// [`DropReason::LayerGone`](crate::DropReason::LayerGone).
 pub struct OtlpLayer {
-    /// Tells this layer's spans from those of another in the same process.
-    layer: u32,
     core: Arc<Core>,
     door: Door,
 }
@@ -78,14 +77,11 @@ impl OtlpLayer {
         budget: Arc<Budget>,
         outlet: Option<Outlet>,
     ) -> Self {
-        let core = Arc::new(Core::new(settings, config, ids, budget, outlet));
         let door = Door::new();
+        let core = Core::new(door.layer(), settings, config, ids, budget, outlet);
+        let core = Arc::new(core);
         door.open(Arc::clone(&core) as _);
-        Self {
-            layer: door.layer(),
-            core,
-            door,
-        }
+        Self { core, door }
     }
 
     /// What the guard asks for the layer's part of the figures; it outlives the layer.
@@ -125,6 +121,33 @@ impl OtlpLayer {
         if span.identity.is_recording() {
             core.fill(span, callsite::of(metadata), now, attributes);
             core.add_key_values(span, &added);
+            if !added.is_empty() {
+                span.note_added(&added);
+            }
+        }
+    }
+
+    /// Records an event of a span that is hidden from us: in its nearest ancestor that is not, else in
+    /// what is entered around it.
+    #[cold]
+    fn record_above<S>(&self, span: &Id, event: &Event<'_>, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let core = &*self.core;
+        let record = |span| core.record_event(span, event);
+        let is_recorded = match context.span(span) {
+            Some(span) => ancestors(span).any(|span| record(span.id().into_u64())),
+            // Hidden by a filter, so the context does not know it.
+            None => core
+                .dispatch()
+                .is_some_and(|d| any_ancestor(&d, span, record)),
+        };
+        if !is_recorded && event.is_contextual() {
+            let entered = stack::innermost_span(core.layer, |span| core.spans.has(span));
+            if let Some(span) = entered {
+                record(span);
+            }
         }
     }
 
@@ -139,7 +162,7 @@ impl OtlpLayer {
             core.settings.bridge.map(|_| span.identity.context())
         });
         if let (Some(bridge), Some(Some(context))) = (core.settings.bridge, context) {
-            bridge.entered(self.layer, span, &context);
+            bridge.entered(core.layer, span, &context);
         }
     }
 
@@ -156,7 +179,7 @@ impl OtlpLayer {
             }
         });
         if let Some(bridge) = core.settings.bridge {
-            bridge.left(self.layer, span);
+            bridge.left(core.layer, span);
         }
     }
 }
@@ -254,7 +277,7 @@ where
         }
     }
 
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         if is_suppressed() || event.is_root() {
             return;
         }
@@ -263,26 +286,28 @@ where
         if core.is_hushed(watch, event.metadata()) {
             return;
         }
-        let explicit = event.parent().map(Id::into_u64);
-        let span = explicit.or_else(|| {
-            // One that was too detailed is entered, but not there.
-            let is_there = |span| !watch.has_detail() || core.spans.has(span);
-            stack::innermost_span(self.layer, is_there)
-        });
-        if let Some(span) = span {
-            core.record_event(span, event);
+        let entered = || stack::innermost_span(core.layer, |_| true).map(Id::from_u64);
+        let span = match event.parent() {
+            Some(span) => Some(span.clone()),
+            None if core.may_hide() => context.current_span().id().cloned().or_else(entered),
+            None => entered(),
+        };
+        if let Some(span) = span
+            && !core.record_event(span.into_u64(), event)
+        {
+            self.record_above(&span, event, &context);
         }
     }
 
     fn on_enter(&self, id: &Id, _: Context<'_, S>) {
-        stack::enter(self.layer, id.into_u64());
+        stack::enter(self.core.layer, id.into_u64());
         if self.core.settings.is_watched {
             self.enter_watched(id.into_u64());
         }
     }
 
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {
-        stack::exit(self.layer, id.into_u64());
+        stack::exit(self.core.layer, id.into_u64());
         let core = &*self.core;
         if core.settings.is_watched {
             return self.exit_watched(id.into_u64());
@@ -310,7 +335,7 @@ impl Drop for OtlpLayer {
 impl std::fmt::Debug for OtlpLayer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OtlpLayer")
-            .field("layer", &self.layer)
+            .field("layer", &self.core.layer)
             .finish_non_exhaustive()
     }
 }

@@ -61,7 +61,7 @@ impl Outlet {
             && identity.is_exported()
             && !identity.is_held()
         {
-            identity.set_local(Some(tail.begin(identity.trace_id)));
+            identity.begin_local(&tail.begin(identity.trace_id));
         }
     }
 

@@ -13,6 +13,7 @@ use super::identity::Identity;
 use super::open_spans::OpenSpans;
 use super::span::OpenSpan;
 use crate::context::TraceContext;
+use crate::context::ancestry::ancestors;
 use crate::context::bridge::Bridge;
 use crate::context::stack::{self, Innermost};
 use crate::live::Watch;
@@ -24,7 +25,7 @@ pub(super) enum Lineage {
     Root,
     /// A child of an open span.
     Local,
-    /// A child of the context of a scope: of another process, or of a span that may be gone.
+    /// A child of a context: of another process, or of a span that is gone or was decided otherwise.
     Context,
 }
 
@@ -60,18 +61,20 @@ impl OtlpLayer {
         let parent = if attributes.is_contextual() {
             if let Some(elsewhere) = self.core.settings.bridge.and_then(Bridge::current) {
                 if elsewhere.is_valid() {
-                    return self.inherit_elsewhere(child, &elsewhere);
+                    return self.core.inherit_context(child, &elsewhere);
                 }
                 child.set_baggage(elsewhere.baggage());
             }
             let has_detail = self.core.config.watch().has_detail();
             // One that was too detailed is entered, but not there.
             let is_there = |span| !has_detail || spans.has(span);
-            let innermost = match stack::innermost(self.layer, is_there) {
+            let innermost = match stack::innermost(self.core.layer, is_there) {
                 Innermost::Span(span) => Some(span),
                 Innermost::Nothing => None,
                 // Wins over whatever was entered before it was opened.
-                Innermost::Scope => return inherit_scope(child),
+                Innermost::Scope => {
+                    return self.core.inherit_context(child, &stack::scope_context());
+                }
             };
             if self.core.may_be_filtered.load(Ordering::Relaxed) || has_detail {
                 // What the registry takes for the parent may be hidden from us.
@@ -93,12 +96,16 @@ impl OtlpLayer {
     }
 }
 
-impl OtlpLayer {
-    /// Goes on where the other API is: at one of our own spans, or at one of its own.
+impl Core {
+    /// Goes on where a context comes from: at a span that is open here, elsewhere, or nowhere. What
+    /// travels is the context's.
     #[cold]
-    fn inherit_elsewhere(&self, child: &mut Identity, parent: &TraceContext) -> Lineage {
-        if self.core.inherit_local(child, parent) {
+    pub(super) fn inherit_context(&self, child: &mut Identity, parent: &TraceContext) -> Lineage {
+        if self.inherit_open(child, parent) {
             child.set_baggage(parent.baggage());
+            if !parent.trace_state().is_empty() {
+                child.set_trace_state(parent.trace_state().clone());
+            }
             Lineage::Local
         } else if child.continues(parent) {
             Lineage::Context
@@ -106,40 +113,35 @@ impl OtlpLayer {
             Lineage::Root
         }
     }
-}
 
-impl Core {
-    /// Makes `child` a child of a span that is open in this process: a free one, or the innermost
-    /// of this thread.
-    pub(super) fn inherit_local(&self, child: &mut Identity, parent: &TraceContext) -> bool {
+    /// Makes `child` a child of the span that a context is of, if it is open here and was decided as
+    /// the context says.
+    fn inherit_open(&self, child: &mut Identity, parent: &TraceContext) -> bool {
         if parent.is_remote() || !parent.is_valid() {
             return false;
         }
         let span_id = parent.span_id().to_bytes();
         let mut bear = |span: &mut OpenSpan| {
-            let is_it = span.identity.span_id == span_id;
+            let flags = span.identity.trace_flags().bits();
+            let is_it = span.identity.span_id == span_id && flags == parent.flags().bits();
             if is_it {
                 span.bear(child);
             }
             is_it
         };
+        let mut is_parent = |id| self.spans.with(id, &mut bear) == Some(true);
+        // A context that came by the other API has lost its origin, but as a rule not its thread.
+        if parent.origin(self.layer).is_some_and(&mut is_parent)
+            || stack::innermost_spans(|layer, id| layer == self.layer && is_parent(id))
+        {
+            return true;
+        }
         let free = self.free.get();
-        free.and_then(|free| free.with(u64::from_be_bytes(span_id), &mut bear)) == Some(true)
-            || stack::innermost_spans(|_, id| self.spans.with(id, &mut bear) == Some(true))
+        free.and_then(|free| free.with(u64::from_be_bytes(span_id), bear)) == Some(true)
     }
 }
 
-/// Goes on where the scope's context comes from.
-#[cold]
-fn inherit_scope(child: &mut Identity) -> Lineage {
-    if child.continues(&stack::scope_context()) {
-        Lineage::Context
-    } else {
-        Lineage::Root
-    }
-}
-
-/// Up the registry's own chain of parents to the first that was not hidden from us.
+/// Makes `child` a child of the nearest ancestor that was not hidden from us.
 #[cold]
 fn inherit_nearest<S>(
     child: &mut Identity,
@@ -150,16 +152,7 @@ fn inherit_nearest<S>(
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let Some(span) = context.span(id) else {
-        return false;
-    };
-    let mut ancestor = span.parent();
-    while let Some(span) = ancestor {
-        let parent = span.id().into_u64();
-        if spans.with(parent, |parent| parent.bear(child)).is_some() {
-            return true;
-        }
-        ancestor = span.parent();
-    }
-    false
+    let mut bear = |parent: u64| spans.with(parent, |parent| parent.bear(child)).is_some();
+    let span = context.span(id);
+    span.is_some_and(|span| ancestors(span).any(|span| bear(span.id().into_u64())))
 }

@@ -37,17 +37,25 @@ impl Desk<'_> {
             Ok((span.identity.clone(), kept))
         });
         let (mut identity, kept) = found.ok_or(SetParentError::SpanDisabled)??;
-        let added = if identity.continues(parent) {
-            self.decide(&mut identity, metadata, kept)
+        let decided = if parent.is_valid() {
+            if parent.span_id().to_bytes() == identity.span_id {
+                return Err(SetParentError::OwnContext);
+            }
+            identity.clear();
+            let lineage = core.inherit_context(&mut identity, parent);
+            Some(self.decide(&mut identity, lineage, metadata, kept))
         } else {
-            // Only the baggage is another.
-            Vec::new()
+            identity.set_baggage(parent.baggage());
+            None
         };
         let scope = core.outlet.as_ref().map(|o| o.scope(metadata.target()));
         let extras = core.extras(callsite);
         let limit = core.settings.limits.attributes;
         let adopted = self.spans.decide(span, |span| {
             check(span)?;
+            if let Some(added) = &decided {
+                span.note_added(added);
+            }
             if span.adopt(identity) {
                 span.scope = scope.unwrap_or_default();
                 span.add_attributes(&extras.visited(), limit);
@@ -55,7 +63,7 @@ impl Desk<'_> {
             Ok(())
         });
         adopted.ok_or(SetParentError::Ended)??;
-        if !added.is_empty() {
+        if let Some(added) = decided.filter(|added| !added.is_empty()) {
             self.add_attributes(span, &added);
         }
         Ok(())
@@ -66,18 +74,19 @@ impl Desk<'_> {
     fn decide(
         self,
         identity: &mut Identity,
+        lineage: Lineage,
         metadata: &'static Metadata<'static>,
         kept: Option<Kept>,
     ) -> Vec<KeyValue> {
         let core = self.core;
-        let added = match kept {
+        let asks = lineage.asks(core.config.watch());
+        let added = match kept.filter(|_| asks) {
             Some(kept) => core.ask_sampler(identity, false, &Subject::of(metadata), &kept),
             None => {
                 identity.follow(false, core.settings.fate == Fate::Exported);
                 Vec::new()
             }
         };
-        identity.set_local(None);
         if let Some(outlet) = &core.outlet {
             outlet.begin(identity);
         }

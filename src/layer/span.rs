@@ -1,9 +1,12 @@
 //! [`OpenSpan`]: one open span, its wire bytes growing as things happen.
 
+use std::borrow::Cow;
+
 use super::attributes::Visited;
 use super::charge::{Charge, FIRST};
 use super::fields::Special;
 use super::identity::Identity;
+use crate::attribute::KeyValue;
 use crate::clock::Clock;
 use crate::processor::ScopeId;
 use crate::wire::span::{
@@ -19,6 +22,8 @@ pub(crate) struct OpenSpan {
     pub(crate) special: Special,
     pub(crate) scope: ScopeId,
     pub(crate) state: State,
+    /// The keys of what its sampler added, if it did.
+    pub(crate) sampler_keys: Option<Box<[Cow<'static, str>]>>,
     /// Attributes, events and links, encoded as fields of `Span`.
     pub(crate) body: Vec<u8>,
     /// What `body` and the span itself take of the budget.
@@ -145,15 +150,30 @@ impl OpenSpan {
         self.state.dynamic |= visited.dynamic;
     }
 
+    /// Takes out what its sampler added, and notes what it adds now.
+    #[cold]
+    pub(super) fn note_added(&mut self, added: &[KeyValue]) {
+        for key in self.sampler_keys.take().into_iter().flatten() {
+            self.remove_attribute(key.as_bytes());
+        }
+        if !added.is_empty() {
+            self.sampler_keys = Some(added.iter().map(|added| added.key.clone()).collect());
+        }
+    }
+
+    fn remove_attribute(&mut self, key: &[u8]) {
+        if let Some(at) = find_attribute(&self.body, SPAN_ATTRIBUTE, key) {
+            self.body.drain(at);
+            self.state.attributes -= 1;
+        }
+    }
+
     #[cold]
     fn replace_attributes(&mut self, bytes: &[u8], count_limit: u32) {
-        let state = &mut self.state;
         for (_, content, whole) in fields(bytes) {
             let Some(key) = key_of(content) else { continue };
-            if let Some(at) = find_attribute(&self.body, SPAN_ATTRIBUTE, key) {
-                self.body.drain(at);
-                state.attributes -= 1;
-            }
+            self.remove_attribute(key);
+            let state = &mut self.state;
             if state.attributes < count_limit {
                 self.body.extend_from_slice(whole);
                 state.attributes += 1;
@@ -255,6 +275,7 @@ impl OpenSpan {
     pub(crate) fn clear(&mut self) {
         self.identity.clear();
         self.special.clear();
+        self.sampler_keys = None;
         self.state = State::default();
         self.body.clear();
     }

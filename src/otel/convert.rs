@@ -115,7 +115,18 @@ impl From<&OtelBaggage> for Baggage {
 /// The active span and the baggage of an OpenTelemetry context.
 pub fn from_context(context: &Context) -> TraceContext {
     let span = context.span();
-    TraceContext::from(span.span_context()).with_baggage(context.baggage().into())
+    let own = TraceContext::from(span.span_context()).with_baggage(context.baggage().into());
+    match context.get::<Origin>() {
+        Some(origin) => own.with_origin(origin.layer, origin.span),
+        None => own,
+    }
+}
+
+/// Where the span that a context was made for is open; says nothing of another span that is active
+/// in it by now.
+pub(super) struct Origin {
+    pub(super) layer: u32,
+    pub(super) span: u64,
 }
 
 /// The current OpenTelemetry context, with the given one's span, if it has one, and its baggage.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use opentelemetry::Context;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
@@ -119,6 +120,8 @@ impl<E: SpanExporter + 'static> Exporter for SpanExporterAdapter<E> {
             // Dropped with this future, when the batch's time is over.
             let _cancels = cancelled.clone().drop_guard();
             let exports = tokio::task::spawn_blocking(move || {
+                // Our own spans are suppressed on this thread; now those of other providers too.
+                let _suppressed = Context::enter_telemetry_suppressed_scope();
                 let outcome = pollster::block_on(export(&shared, batch, &cancelled));
                 // Not before the call has returned, however long that takes.
                 drop(permit);
@@ -137,6 +140,7 @@ impl<E: SpanExporter + 'static> Exporter for SpanExporterAdapter<E> {
         let shared = Arc::clone(&self.shared);
         let shut = move || {
             suppress::mark_thread();
+            let _suppressed = Context::enter_telemetry_suppressed_scope();
             // Everything it was given it has flushed, so nobody waits for this verdict.
             let _ = match std::mem::replace(&mut *lock(&shared.exporter), Slot::Gone) {
                 Slot::Told(exporter) => exporter.shutdown_with_timeout(SHUTDOWN),

@@ -8,9 +8,9 @@ use opentelemetry::{Context, Key, KeyValue, Value};
 use tracing::{Dispatch, Span, span};
 
 use super::bridge;
-use super::convert::{from_context, key_values};
+use super::convert::{Origin, from_context, key_values};
+use crate::context::ancestry::registry_of;
 use crate::context::{SetParentError, doors};
-use crate::layer::registry_of;
 use crate::span_ext::SpanExt;
 
 /// What `tracing-opentelemetry` calls by the same name: a migration is a change of imports. It works
@@ -116,7 +116,10 @@ impl OpenTelemetrySpanExt for Span {
 /// subscriber.
 pub fn get_otel_context(id: &span::Id, dispatch: &Dispatch) -> Option<Context> {
     let (layer, context) = doors::find(registry_of(dispatch), id.into_u64())?;
-    Some(bridge::active(layer, id.into_u64(), &context))
+    let span = id.into_u64();
+    let active = bridge::active(layer, span, &context);
+    // So that what is made below it, wherever that is, is known for a child.
+    Some(active.with_value(Origin { layer, span }))
 }
 
 mod sealed {

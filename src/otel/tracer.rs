@@ -81,6 +81,7 @@ impl otel::Tracer for Tracer {
         };
         let attributes = key_values(builder.attributes.into_iter().flatten());
         let (context, is_recording) = self.spans.start(&NewSpan {
+            is_suppressed: parent_cx.is_telemetry_suppressed(),
             name: &builder.name,
             kind: builder.span_kind.unwrap_or(otel::SpanKind::Internal).into(),
             parent: &parent,

@@ -148,11 +148,13 @@ impl<S: ComposableSampler> Sampler for CompositeSampler<S> {
         let before = input.trace_state();
         let state = OtelState::of(before);
         let intent = self.root.intent(input);
-        let randomness = match intent.is_reliable {
-            true => state.randomness_of(input),
-            false => fresh_randomness(),
+        let is_kept = |threshold: &Threshold| match intent.is_reliable {
+            // Nothing is left to chance, so it does not matter how random the trace is.
+            _ if *threshold == Threshold::ALWAYS => true,
+            true => threshold.admits(state.randomness_of(input)),
+            false => threshold.admits(fresh_randomness()),
         };
-        let threshold = intent.threshold.filter(|t| t.admits(randomness));
+        let threshold = intent.threshold.filter(is_kept);
         if threshold.is_none() {
             return SamplingResult {
                 trace_state: state.update(before, None),
