@@ -90,13 +90,23 @@ pub(crate) static PRESUMED_RANDOM: Hint = Hint::new(
      the traces begin set the `random` flag of `traceparent`, or `rv` in `tracestate`",
 );
 
+/// A sampler by ratio decides for a span that has a parent (SMP-4).
+pub(crate) static RATIO_BELOW_PARENT: Hint = Hint::new(
+    "the sampler TraceIdRatio decided for a span with a parent: the service of the parent may take its \
+     ratio in another way, and then parts of traces are kept. Use it for roots, in ParentBased \
+     (`parentbased_traceidratio`), or use ProbabilitySampler",
+);
+
+/// What is worth a warning once.
+pub(crate) static HINTS: &[&Hint] = &[&PRESUMED_RANDOM, &RATIO_BELOW_PARENT];
+
 /// What the worker has said, and what it has not yet.
 #[derive(Debug)]
 pub(crate) struct Diagnostics {
     voice: Arc<Voice>,
     counters: Arc<Counters>,
     warnings: Vec<String>,
-    hint: Option<&'static Hint>,
+    hints: &'static [&'static Hint],
     next_glance: Option<Instant>,
     loss: Episode,
     /// What was lost, by reason, when last spoken of.
@@ -119,13 +129,13 @@ impl Diagnostics {
         voice: Arc<Voice>,
         counters: Arc<Counters>,
         warnings: Vec<String>,
-        hint: Option<&'static Hint>,
+        hints: &'static [&'static Hint],
     ) -> Self {
         Self {
             voice,
             counters,
             warnings,
-            hint,
+            hints,
             next_glance: None,
             loss: Episode::default(),
             told: Stats::default(),
@@ -196,7 +206,7 @@ impl Diagnostics {
         for warning in self.warnings.drain(..) {
             self.voice.speak(|| warn!(target: TARGET, "{warning}"));
         }
-        if let Some(hint) = self.hint.filter(|hint| hint.is_due()) {
+        for hint in self.hints.iter().filter(|hint| hint.is_due()) {
             self.voice.speak(|| warn!(target: TARGET, "{}", hint.text));
         }
     }

@@ -5,7 +5,9 @@ mod capture;
 
 use capture::{layer, layer_with, named, under};
 use tracing::{Metadata, Subscriber, debug, debug_span, info, info_span, span};
-use tracing_otlp::sampler::{AlwaysOff, AlwaysOn, AlwaysRecord, ParentBased};
+use tracing_otlp::sampler::{
+    AlwaysOff, AlwaysOn, AlwaysRecord, ParentBased, Sampler, TraceIdRatio,
+};
 use tracing_otlp::{ConfigStore, SpanExt as _, SpanId, TraceContext, TraceFlags, TraceId, context};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
@@ -60,6 +62,48 @@ fn a_branch_for_remote_parents_is_asked_and_local_children_follow_smp_3() {
         named(&spans, "own child").parent_span_id,
         named(&spans, "own").span_id
     );
+}
+
+#[test]
+fn a_threshold_goes_on_only_where_it_holds_smp_9() {
+    // The id has the randomness 0x09090909090909: below 8, above 08.
+    let (below, above) = ("ot=th:8;x:y", "ot=th:08;x:y");
+    let (kept, cleared) = (Some("th:08;x:y"), Some("x:y"));
+    let followed = || Box::new(ParentBased::new(AlwaysOff)) as Box<dyn Sampler>;
+    for (sampler, state, sampled, expected) in [
+        (None, above, true, kept),
+        (None, below, true, cleared),
+        (None, above, false, cleared),
+        (None, below, false, Some("th:8;x:y")),
+        (Some(followed()), above, true, kept),
+        (Some(followed()), below, true, cleared),
+        // These have asked no parent.
+        (Some(Box::new(AlwaysOn) as _), above, true, cleared),
+        (Some(Box::new(AlwaysOff) as _), above, true, cleared),
+        (
+            Some(Box::new(TraceIdRatio::new(1.0)) as _),
+            above,
+            true,
+            cleared,
+        ),
+    ] {
+        let (layer, _capture) = layer_with(|builder| match sampler {
+            Some(sampler) => builder.with_sampler(sampler),
+            None => builder,
+        });
+        let flags = TraceFlags::default().with(match sampled {
+            true => TraceFlags::SAMPLED,
+            false => TraceFlags::default(),
+        });
+        let parent = remote(flags).with_trace_state(state.parse().unwrap());
+        under(tracing_subscriber::registry().with(layer), || {
+            let span = context::sync_scope(parent, || info_span!("span"));
+            let own = span.trace_context();
+            assert_eq!(own.trace_state().get("ot"), expected, "{state} {sampled}");
+            let child = info_span!(parent: &span, "child");
+            assert_eq!(child.trace_context().trace_state(), own.trace_state());
+        });
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::config::{OtlpConfig, SamplerConfig, TracesExporter};
 use crate::context::IdGenerator;
 use crate::context::bridge::Bridge;
-use crate::diagnostics::PRESUMED_RANDOM;
+use crate::diagnostics::HINTS;
 use crate::error::Error;
 use crate::export::{ConsoleExporter, Exporter, OtlpClient};
 use crate::guard::{Release, ShutdownGuard};
@@ -108,7 +108,7 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         }
     };
     let mut surroundings = Surroundings::new(&config.batch);
-    surroundings.hint = Some(&PRESUMED_RANDOM);
+    surroundings.hints = HINTS;
     surroundings.warnings = config.warnings.iter().map(ToString::to_string).collect();
     let budget = surroundings.budget.clone();
     let resource = parts.resource;

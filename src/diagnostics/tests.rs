@@ -48,12 +48,7 @@ impl Rig {
         let dispatch = Dispatch::new(tracing_subscriber::registry().with(ear.clone()));
         let warnings = warnings.iter().map(|w| (*w).to_owned()).collect();
         Self {
-            diagnostics: Diagnostics::new(
-                Arc::clone(&voice),
-                Arc::clone(&counters),
-                warnings,
-                None,
-            ),
+            diagnostics: Diagnostics::new(Arc::clone(&voice), Arc::clone(&counters), warnings, &[]),
             counters,
             voice,
             ear,

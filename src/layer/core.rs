@@ -170,7 +170,20 @@ impl Core {
         if let Some(state) = result.trace_state {
             identity.set_trace_state(state);
         }
+        identity.check_threshold();
         result.attributes
+    }
+
+    /// Decides as the specification's default sampler does (SMP-2): as the parent, and for a root.
+    #[inline]
+    pub(super) fn follow(&self, identity: &mut Identity, lineage: Lineage) {
+        identity.follow(
+            lineage == Lineage::Root,
+            self.settings.fate == Fate::Exported,
+        );
+        if lineage == Lineage::Context {
+            identity.check_threshold();
+        }
     }
 
     #[inline]

@@ -78,8 +78,7 @@ impl FreeSpans {
             let subject = Subject::new(new.name, new.target, Level::INFO);
             added = core.ask_sampler(&mut span.identity, is_root, &subject, new);
         } else {
-            let is_seen = core.settings.fate == Fate::Exported;
-            span.identity.follow(is_root, is_seen);
+            core.follow(&mut span.identity, lineage);
         }
         span.state.start = now;
         span.state.start_given = new.start.map_or(0, unix_nanos);

@@ -2,6 +2,7 @@
 
 use crate::clock::Anchor;
 use crate::context::{Baggage, SpanId, TraceContext, TraceFlags, TraceId, TraceState};
+use crate::sampler::without_contradiction;
 use crate::sync::Arc;
 use crate::tail::Membership;
 
@@ -139,6 +140,18 @@ impl Identity {
     pub(crate) fn trace_state(&self) -> &TraceState {
         const NONE: &TraceState = &TraceState::EMPTY;
         self.extra.as_ref().map_or(NONE, |e| &e.trace_state)
+    }
+
+    /// Erases a threshold that the decision contradicts (SMP-9).
+    pub(super) fn check_threshold(&mut self) {
+        if self.trace_state().is_empty() {
+            return;
+        }
+        let trace_id = TraceId::from_bytes(self.trace_id);
+        let sampled = self.flags & SAMPLED != 0;
+        if let Some(state) = without_contradiction(self.trace_state(), trace_id, sampled) {
+            self.set_trace_state(state);
+        }
     }
 
     pub(crate) fn set_trace_state(&mut self, trace_state: TraceState) {

@@ -222,8 +222,7 @@ where
         if lineage.asks(watch) {
             self.fill_as_sampled(&mut span, lineage, now, attributes);
         } else {
-            let is_seen = core.settings.fate == Fate::Exported;
-            span.identity.follow(lineage == Lineage::Root, is_seen);
+            core.follow(&mut span.identity, lineage);
             if span.identity.is_recording() {
                 core.fill(&mut span, callsite::of(metadata), now, attributes);
             }

@@ -83,7 +83,7 @@ impl Desk<'_> {
         let added = match kept.filter(|_| asks) {
             Some(kept) => core.ask_sampler(identity, false, &Subject::of(metadata), &kept),
             None => {
-                identity.follow(false, core.settings.fate == Fate::Exported);
+                core.follow(identity, lineage);
                 Vec::new()
             }
         };

@@ -16,8 +16,8 @@ use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
 /// target.
 ///
 /// A change takes effect for the spans that are made after it, on every thread, and loses none: a
-/// trace that has begun goes on as it was decided where the sampler follows local parents, as
-/// [`ParentBased`] does. Spans read the settings without a lock; with the default sampler and every
+/// trace that has begun goes on as it was decided where the new sampler follows local parents, as
+/// [`ParentBased`], `AlwaysOn`, `AlwaysOff` and `TraceIdRatio` do. Spans read the settings without a lock; with the default sampler and every
 /// level they read two flags and no more. A clone is a handle on the same settings, which go to a
 /// pipeline by [`OtlpBuilder::with_config_store`](crate::OtlpBuilder::with_config_store).
 ///

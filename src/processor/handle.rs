@@ -89,7 +89,7 @@ pub(crate) struct Surroundings {
     /// Spoken once, as soon as somebody listens.
     pub(crate) warnings: Vec<String>,
     /// Spoken once there is a reason to.
-    pub(crate) hint: Option<&'static Hint>,
+    pub(crate) hints: &'static [&'static Hint],
     /// Called by the worker about once a second.
     pub(crate) every_second: Option<EverySecond>,
 }
@@ -100,7 +100,7 @@ impl Surroundings {
             counters: Counters::new(),
             budget: Budget::new(batch.max_memory),
             warnings: Vec::new(),
-            hint: None,
+            hints: &[],
             every_second: None,
         }
     }
@@ -136,7 +136,7 @@ impl BatchProcessor {
             counters,
             budget,
             warnings,
-            hint,
+            hints,
             every_second,
         } = surroundings;
         let queue = batch.max_queue_size.max(1);
@@ -184,7 +184,7 @@ impl BatchProcessor {
             Arc::clone(&shared.voice),
             Arc::clone(&shared.counters),
             warnings,
-            hint,
+            hints,
         );
         let life = Worker::new(
             Arc::clone(&shared),

@@ -9,7 +9,8 @@ use crate::context::{TraceContext, TraceFlags, hex};
 /// Either reads both: the one header first, then the many. An id of 64 bits becomes one of 128, with
 /// zeros before it. The debug flag is kept ([`TraceFlags::DEBUG`]) and means sampled. A caller that
 /// leaves the decision open counts as not sampled, as in other OpenTelemetry libraries; `b3: 0`
-/// alone names no trace, so nothing is taken from it. The parent's id is checked, and never sent.
+/// alone names no trace, so nothing is taken from it. The parent's id is checked, and never sent. What
+/// the carrier has of the other form is removed, unless another propagator has written it just now.
 ///
 /// ```
 /// use tracing_otlp::TraceContext;
@@ -52,9 +53,12 @@ impl Propagator for B3Propagator {
         hex::encode(&cx.span_id().to_bytes(), &mut text[33..49]);
         text[50] = sampled;
         let text = std::str::from_utf8(&text).unwrap_or_default();
+        // What an earlier hop has left in the other form would be read before this, or with it.
         if !self.is_multi {
+            MULTI.into_iter().for_each(|key| carrier.remove(key));
             return carrier.set(B3, text);
         }
+        carrier.remove(B3);
         carrier.set(B3_TRACE_ID, &text[..32]);
         carrier.set(B3_SPAN_ID, &text[33..49]);
         if sampled == b'd' {
@@ -88,12 +92,14 @@ impl Propagator for B3Propagator {
 
     fn fields(&self) -> Vec<&'static str> {
         if self.is_multi {
-            vec![B3_TRACE_ID, B3_SPAN_ID, B3_SAMPLED, B3_FLAGS]
+            MULTI.to_vec()
         } else {
             vec![B3]
         }
     }
 }
+
+const MULTI: [&str; 4] = [B3_TRACE_ID, B3_SPAN_ID, B3_SAMPLED, B3_FLAGS];
 
 type Ids = ([u8; 16], [u8; 8], TraceFlags);
 

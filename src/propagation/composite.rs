@@ -21,7 +21,12 @@ use crate::context::TraceContext;
 /// assert_eq!(both.fields()[..3], ["traceparent", "tracestate", "baggage"]);
 /// ```
 #[derive(Default)]
-pub struct CompositePropagator(Vec<Box<dyn Propagator>>);
+pub struct CompositePropagator(Vec<Member>);
+
+struct Member {
+    propagator: Box<dyn Propagator>,
+    fields: Vec<&'static str>,
+}
 
 impl CompositePropagator {
     /// Without any: nothing is written or read. `none` in `OTEL_PROPAGATORS`.
@@ -31,7 +36,8 @@ impl CompositePropagator {
 
     /// These, in their order.
     pub fn of(kinds: &[PropagatorKind]) -> Self {
-        Self(kinds.iter().copied().map(propagator).collect())
+        let all = kinds.iter().copied().map(propagator);
+        Self(all.map(Member::of).collect())
     }
 
     /// Those that `OTEL_PROPAGATORS` names; by default W3C's trace context and baggage.
@@ -48,28 +54,60 @@ impl CompositePropagator {
     /// With one more, the last.
     #[must_use]
     pub fn with(mut self, propagator: impl Propagator) -> Self {
-        self.0.push(Box::new(propagator));
+        self.0.push(Member::of(Box::new(propagator)));
         self
+    }
+}
+
+impl Member {
+    fn of(propagator: Box<dyn Propagator>) -> Self {
+        Self {
+            fields: propagator.fields(),
+            propagator,
+        }
+    }
+}
+
+/// A carrier from which nothing can be removed that was written by those before.
+struct AfterOthers<'a> {
+    carrier: &'a mut dyn Injector,
+    before: &'a [Member],
+}
+
+impl Injector for AfterOthers<'_> {
+    fn set(&mut self, key: &str, value: &str) {
+        self.carrier.set(key, value);
+    }
+
+    fn remove(&mut self, key: &str) {
+        let is_written = |member: &Member| member.fields.contains(&key);
+        if !self.before.iter().any(is_written) {
+            self.carrier.remove(key);
+        }
     }
 }
 
 impl Propagator for CompositePropagator {
     fn inject(&self, cx: &TraceContext, carrier: &mut dyn Injector) {
-        for propagator in &self.0 {
-            propagator.inject(cx, carrier);
+        for (at, member) in self.0.iter().enumerate() {
+            let mut carrier = AfterOthers {
+                carrier,
+                before: &self.0[..at],
+            };
+            member.propagator.inject(cx, &mut carrier);
         }
     }
 
     fn extract(&self, parent: TraceContext, carrier: &dyn Extractor) -> TraceContext {
         let all = self.0.iter();
-        all.fold(parent, |cx, propagator| propagator.extract(cx, carrier))
+        all.fold(parent, |cx, member| member.propagator.extract(cx, carrier))
     }
 
     fn fields(&self) -> Vec<&'static str> {
         let mut fields = Vec::new();
-        for field in self.0.iter().flat_map(|propagator| propagator.fields()) {
-            if !fields.contains(&field) {
-                fields.push(field);
+        for field in self.0.iter().flat_map(|member| &member.fields) {
+            if !fields.contains(field) {
+                fields.push(*field);
             }
         }
         fields

@@ -1,5 +1,7 @@
 //! Jaeger's own format, deprecated: `uber-trace-id` and `uberctx-*`.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::header::UBER_TRACE_ID;
@@ -11,7 +13,7 @@ use crate::context::{Baggage, TraceContext, TraceFlags};
 ///
 /// Ids may be shorter than they are elsewhere: zeros in front may be missing. The debug flag is kept
 /// ([`TraceFlags::DEBUG`]) and means sampled. Names of baggage are in lower case where the carrier is
-/// HTTP. What a request brings is added to the baggage there is.
+/// HTTP or the environment, and there a `-` in them is a `_`. What a request brings is added to the baggage there is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct JaegerPropagator;
 
@@ -50,6 +52,7 @@ impl Propagator for JaegerPropagator {
 }
 
 const BAGGAGE_PREFIX: &str = "uberctx-";
+const BAGGAGE_VARIABLE: &str = "UBERCTX_";
 
 const SAMPLED: u8 = 1;
 const DEBUG: u8 = 2;
@@ -96,12 +99,9 @@ fn baggage(old: &Baggage, carrier: &dyn Extractor) -> Baggage {
     let mut all = old.clone();
     let mut bytes = 0;
     for key in carrier.keys() {
-        let Some((prefix, name)) = key.split_at_checked(BAGGAGE_PREFIX.len()) else {
+        let Some(name) = baggage_name(key) else {
             continue;
         };
-        if name.is_empty() || !prefix.eq_ignore_ascii_case(BAGGAGE_PREFIX) {
-            continue;
-        }
         // What is not ASCII should have been encoded.
         let Some(value) = carrier.get(key).filter(|value| value.is_ascii()) else {
             continue;
@@ -111,7 +111,22 @@ fn baggage(old: &Baggage, carrier: &dyn Extractor) -> Baggage {
             continue;
         }
         bytes += length;
-        all = all.with(name, &percent_decode_str(value).decode_utf8_lossy());
+        all = all.with(&name, &percent_decode_str(value).decode_utf8_lossy());
     }
     all
+}
+
+/// What a field of a carrier names, if that is a member of the baggage.
+fn baggage_name(key: &str) -> Option<Cow<'_, str>> {
+    let (prefix, name) = key.split_at_checked(BAGGAGE_PREFIX.len())?;
+    if name.is_empty() {
+        None
+    } else if prefix.eq_ignore_ascii_case(BAGGAGE_PREFIX) {
+        Some(Cow::Borrowed(name))
+    } else if prefix == BAGGAGE_VARIABLE {
+        // As it was before the environment made it a variable's (ENVC-1), as far as that is known.
+        Some(Cow::Owned(name.to_ascii_lowercase()))
+    } else {
+        None
+    }
 }

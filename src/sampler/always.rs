@@ -2,16 +2,24 @@
 
 use super::composite::{ComposableSampler, SamplingIntent};
 use super::input::SamplingInput;
+use super::otel_state;
 use super::threshold::Threshold;
 use super::{Sampler, SamplingDecision, SamplingResult};
 
 /// Records every span.
+///
+/// On its own it asks no parent, so what a threshold in the parent's trace state says of the parent does
+/// not hold for the span: it is erased (SMP-9). In [`ParentBased`](super::ParentBased), below a sampled
+/// parent, it stays.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AlwaysOn;
 
 impl Sampler for AlwaysOn {
-    fn should_sample(&self, _: &SamplingInput<'_>) -> SamplingResult {
-        SamplingResult::RECORD_AND_SAMPLE
+    fn should_sample(&self, input: &SamplingInput<'_>) -> SamplingResult {
+        SamplingResult {
+            trace_state: otel_state::forget_threshold(input.trace_state()),
+            ..SamplingResult::RECORD_AND_SAMPLE
+        }
     }
 
     fn follows_local_parent(&self) -> bool {

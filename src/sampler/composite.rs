@@ -149,9 +149,7 @@ impl<S: ComposableSampler> Sampler for CompositeSampler<S> {
         let state = OtelState::of(before);
         let intent = self.root.intent(input);
         let is_kept = |threshold: &Threshold| match intent.is_reliable {
-            // Nothing is left to chance, so it does not matter how random the trace is.
-            _ if *threshold == Threshold::ALWAYS => true,
-            true => threshold.admits(state.randomness_of(input)),
+            true => state.is_kept_by(*threshold, input),
             false => threshold.admits(fresh_randomness()),
         };
         let threshold = intent.threshold.filter(is_kept);

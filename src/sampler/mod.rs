@@ -47,6 +47,7 @@ pub use self::input::SamplingInput;
 pub use self::limiter::RateLimiter;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::otel_state::OtelState;
+pub(crate) use self::otel_state::without_contradiction;
 pub use self::parent_based::ParentBased;
 pub use self::probability::ProbabilitySampler;
 pub use self::ratio::TraceIdRatio;
@@ -64,7 +65,8 @@ pub trait Sampler: Send + Sync + 'static {
     fn description(&self) -> String;
 
     /// Whether a child of a span in this process is always decided as its parent was, with nothing
-    /// to add: then this sampler is not asked for it. Default: it is asked.
+    /// to add: then this sampler is not asked for it, also where another sampler has decided for the
+    /// parent, so that a trace goes on as it began when samplers are exchanged. Default: it is asked.
     fn follows_local_parent(&self) -> bool {
         false
     }

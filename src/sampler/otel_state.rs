@@ -2,7 +2,7 @@
 
 use super::input::SamplingInput;
 use super::threshold::{self, Threshold};
-use crate::context::TraceState;
+use crate::context::{TraceId, TraceState};
 use crate::diagnostics::PRESUMED_RANDOM;
 
 const KEY: &str = "ot";
@@ -30,6 +30,11 @@ impl<'a> OtelState<'a> {
             }
             threshold::randomness_of(input.trace_id)
         })
+    }
+
+    /// Whether a threshold keeps the trace. Where it keeps all, it does not matter how random one is.
+    pub(super) fn is_kept_by(&self, threshold: Threshold, input: &SamplingInput<'_>) -> bool {
+        threshold == Threshold::ALWAYS || threshold.admits(self.randomness_of(input))
     }
 
     pub(super) fn of(trace_state: &'a TraceState) -> Self {
@@ -109,6 +114,23 @@ pub(super) fn only(threshold: Threshold) -> TraceState {
 /// `trace_state` without a threshold, as it is unknown now; `None` if there is none.
 pub(super) fn forget_threshold(trace_state: &TraceState) -> Option<TraceState> {
     OtelState::of(trace_state).update(trace_state, None)
+}
+
+/// `trace_state` without a threshold by which the span would have been decided otherwise (SMP-9);
+/// `None` if there is none.
+#[cold]
+pub(crate) fn without_contradiction(
+    trace_state: &TraceState,
+    trace_id: TraceId,
+    sampled: bool,
+) -> Option<TraceState> {
+    let state = OtelState::of(trace_state);
+    let randomness = state.randomness;
+    let randomness = randomness.unwrap_or_else(|| threshold::randomness_of(trace_id));
+    let contradicts = state.threshold?.admits(randomness) != sampled;
+    contradicts
+        .then(|| state.update(trace_state, None))
+        .flatten()
 }
 
 /// What is written as an entry should be; the first of a key counts.
@@ -225,6 +247,30 @@ mod tests {
         let before = state(&format!("x:{}", "a".repeat(245)));
         let updated = OtelState::of(&before).update(&before, threshold).unwrap();
         assert_eq!(updated.get("ot").unwrap().len(), 256);
+    }
+
+    #[test]
+    fn a_threshold_that_the_decision_contradicts_is_erased_smp_9() {
+        let low = TraceId::from_bytes([1; 16]);
+        let high = TraceId::from_bytes([0xf0; 16]);
+        for (id, ot, sampled, contradicts) in [
+            (high, "th:8", true, false),
+            (high, "th:8", false, true),
+            (low, "th:8", true, true),
+            (low, "th:8", false, false),
+            // Its own randomness counts before the id's.
+            (low, "th:8;rv:ffffffffffffff", true, false),
+            (high, "th:8;rv:00000000000000", true, true),
+            (low, "rv:00000000000000", true, false),
+        ] {
+            let before = state(ot);
+            let after = without_contradiction(&before, id, sampled);
+            assert_eq!(after.is_some(), contradicts, "{ot}");
+            if let Some(after) = after {
+                assert_eq!(OtelState::of(&after).threshold, None);
+                assert_eq!(after.get("rojo"), Some("1"));
+            }
+        }
     }
 
     proptest! {

@@ -13,11 +13,11 @@ use super::{Sampler, SamplingResult};
 /// the whole pipeline is `ParentBased::new(AlwaysOn)` (SMP-2).
 ///
 /// ```
-/// use tracing_otlp::sampler::{ParentBased, TraceIdRatio};
+/// use tracing_otlp::sampler::{ParentBased, ProbabilitySampler};
 ///
 /// // A tenth of what begins here, and a tenth of what callers outside claim to have sampled.
-/// let tenth = TraceIdRatio::new(0.1);
-/// let sampler = ParentBased::new(tenth).with_remote_parent_sampled(tenth);
+/// let tenth = ProbabilitySampler::new(0.1);
+/// let sampler = ParentBased::new(tenth.clone()).with_remote_parent_sampled(tenth);
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct ParentBased<
@@ -119,6 +119,14 @@ impl<Root, RemoteSampled, RemoteNotSampled, LocalSampled, LocalNotSampled>
     }
 }
 
+/// One that keeps everything follows the parent here, and what its threshold says goes on (SMP-9).
+fn below_sampled<S: Sampler>(sampler: &S, input: &SamplingInput<'_>) -> SamplingResult {
+    if TypeId::of::<S>() == TypeId::of::<AlwaysOn>() {
+        return SamplingResult::RECORD_AND_SAMPLE;
+    }
+    sampler.should_sample(input)
+}
+
 impl<Root, RemoteSampled, RemoteNotSampled, LocalSampled, LocalNotSampled> Sampler
     for ParentBased<Root, RemoteSampled, RemoteNotSampled, LocalSampled, LocalNotSampled>
 where
@@ -133,9 +141,9 @@ where
             return self.root.should_sample(input);
         };
         match (parent.is_remote(), parent.is_sampled()) {
-            (true, true) => self.remote_sampled.should_sample(input),
+            (true, true) => below_sampled(&self.remote_sampled, input),
             (true, false) => self.remote_not_sampled.should_sample(input),
-            (false, true) => self.local_sampled.should_sample(input),
+            (false, true) => below_sampled(&self.local_sampled, input),
             (false, false) => self.local_not_sampled.should_sample(input),
         }
     }

@@ -11,9 +11,9 @@ use crate::context::TraceState;
 /// how large a part, so that a backend can count what was not sent (SMP-6…9).
 ///
 /// All spans of a trace share their randomness (`rv` in the trace state, else the last 56 bits of
-/// the trace id; where nobody says that the id is random, that is presumed and told once), so services with different probabilities keep the same traces as far as they can:
-/// a trace that is kept at one probability is kept at every larger one. It looks at no parent's
-/// decision; use it for roots, in [`ParentBased`](super::ParentBased) or, where thresholds shall
+/// the trace id; where nobody says that the id is random, that is presumed and told once). So
+/// services with different probabilities keep the same traces as far as they can: a trace that is
+/// kept at one probability is kept at every larger one. It looks at no parent's decision; use it for roots, in [`ParentBased`](super::ParentBased) or, where thresholds shall
 /// follow the trace, as a [`ComposableSampler`] in [`ParentThreshold`](super::ParentThreshold).
 ///
 /// ```
@@ -66,7 +66,7 @@ impl Sampler for ProbabilitySampler {
         let state = OtelState::of(before);
         let threshold = self
             .threshold
-            .filter(|t| t.admits(state.randomness_of(input)));
+            .filter(|threshold| state.is_kept_by(*threshold, input));
         let trace_state = match threshold {
             Some(_) if before.is_empty() => Some(self.root.clone()),
             threshold => state.update(before, threshold),

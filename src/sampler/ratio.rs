@@ -1,16 +1,20 @@
 //! [`TraceIdRatio`]: a part of all traces.
 
 use super::input::SamplingInput;
+use super::otel_state;
 use super::threshold::{self, Threshold};
 use super::{Sampler, SamplingResult};
 use crate::context::TraceId;
+use crate::diagnostics::RATIO_BELOW_PARENT;
 
 /// Records the part of all traces that a ratio names, by the trace id alone (SMP-4): all services
 /// that use a ratio agree, and a lower ratio's traces are among a higher one's.
 ///
-/// It ignores the parent, so use it for roots, in [`ParentBased`](super::ParentBased).
+/// It ignores the parent, so use it for roots, in [`ParentBased`](super::ParentBased): below a parent
+/// whose service takes its ratio in another way, parts of traces are kept, which is worth one warning
+/// in the life of a process; a threshold in the parent's trace state is erased (SMP-9).
 /// [`ProbabilitySampler`](super::ProbabilitySampler) keeps the same traces (but for the last digits
-/// of the ratio) and tells the backend how many spans each stands for.
+/// of the ratio), by a specified algorithm, and tells the backend how many spans each stands for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TraceIdRatio {
     ratio: f64,
@@ -38,7 +42,13 @@ impl TraceIdRatio {
 
 impl Sampler for TraceIdRatio {
     fn should_sample(&self, input: &SamplingInput<'_>) -> SamplingResult {
-        SamplingResult::sampled_if(self.includes(input.trace_id))
+        if input.parent.is_some() && !matches!(self.ratio, 0.0 | 1.0) {
+            RATIO_BELOW_PARENT.notice();
+        }
+        SamplingResult {
+            trace_state: otel_state::forget_threshold(input.trace_state()),
+            ..SamplingResult::sampled_if(self.includes(input.trace_id))
+        }
     }
 
     fn follows_local_parent(&self) -> bool {

@@ -99,7 +99,8 @@ impl TailSampler {
             Some(trace) if span.membership.is_root() => self.conclude(trace, span),
             Some(trace) => self.hold(trace, span),
             None => {
-                let verdict = self.verdict_alone(span, 0, None);
+                let duration = self.nanos_between(span.start, span.end);
+                let verdict = self.verdict_alone(span, duration, None);
                 self.settle(None, verdict, Some(span));
             }
         }

@@ -113,6 +113,23 @@ fn b3_is_written_as_configured_and_without_a_parent_b3_2() {
         expected.sort();
         assert_eq!(inject(&B3Propagator::multi(), &cx), expected);
     }
+    // A request that is passed on still has what an earlier hop wrote.
+    let (old, cx) = (elsewhere(), context(TraceFlags::SAMPLED));
+    let all = [PropagatorKind::B3Multi, PropagatorKind::B3];
+    for (first, then) in [(&all[..1], &all[1..]), (&all[1..], &all[..1]), (&all, &all)] {
+        let mut headers = HeaderMap::new();
+        CompositePropagator::of(first).inject(&old, &mut headers);
+        let then = CompositePropagator::of(then);
+        then.inject(&cx, &mut headers);
+        assert_eq!(
+            headers.len(),
+            then.fields().len() - usize::from(then.fields().len() > 1)
+        );
+        for reads in [B3Propagator::single(), B3Propagator::multi()] {
+            let read = reads.extract(TraceContext::default(), &headers);
+            assert_eq!(read.span_id(), cx.span_id());
+        }
+    }
     assert_eq!(B3Propagator::single().fields(), ["b3"]);
     assert_eq!(B3Propagator::multi().fields().len(), 4);
 }
@@ -161,6 +178,12 @@ fn jaeger_jae_1() {
     assert_eq!(inject(&JaegerPropagator, &cx), pairs(&sent));
     let read = extract(&JaegerPropagator, &sent).unwrap();
     assert_eq!(read.baggage().to_string(), "old=2,k=%C3%A4%20b");
+    // Through the environment, as far as a variable's name can tell (ENVC-1).
+    let mut variables = Environment::default();
+    let cx = cx.with_baggage(Baggage::EMPTY.with("userId", "ä"));
+    JaegerPropagator.inject(&cx, &mut variables);
+    let read = JaegerPropagator.extract(TraceContext::default(), &variables);
+    assert_eq!(read.baggage().get("userid"), Some("ä"));
     let alone = extract(&JaegerPropagator, &[("UberCtx-k", "1"), ("uberctx-", "2")]);
     assert_eq!(alone.unwrap().baggage().len(), 2);
 }
