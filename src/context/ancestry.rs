@@ -61,9 +61,13 @@ where
     std::iter::successors(span.parent(), SpanRef::parent)
 }
 
-/// Whether `f` says yes to an ancestor of a span, the nearest first, whatever filters hide.
-pub(crate) fn any_ancestor(dispatch: &Dispatch, span: &Id, mut f: impl FnMut(u64) -> bool) -> bool {
-    let registry = dispatch.downcast_ref::<Registry>();
-    let span = registry.and_then(|registry| registry.span(span));
-    span.is_some_and(|span| ancestors(span).any(|span| f(span.id().into_u64())))
+/// The nearest ancestor of a span to which `f` says yes, whatever filters hide.
+pub(crate) fn find_ancestor(
+    dispatch: &Dispatch,
+    span: &Id,
+    f: impl FnMut(&u64) -> bool,
+) -> Option<u64> {
+    let registry = dispatch.downcast_ref::<Registry>()?;
+    let mut ancestors = ancestors(registry.span(span)?).map(|span| span.id().into_u64());
+    ancestors.find(f)
 }

@@ -16,7 +16,7 @@ use crate::wire::span::{
 
 impl Core {
     /// Adds an event to a span; false if there is no such span here.
-    #[inline]
+    #[inline(always)]
     pub(super) fn record_event(&self, id: u64, event: &Event<'_>) -> bool {
         // Sampled, and room? Only then is a field looked at.
         let is_error = *event.metadata().level() == Level::ERROR;

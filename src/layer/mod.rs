@@ -48,8 +48,8 @@ pub(crate) use self::settings::{Fate, Ids, Settings};
 use self::span::OpenSpan;
 use self::visitor::SpanVisitor;
 use crate::clock;
-use crate::context::ancestry::{ancestors, any_ancestor, registry_of};
-use crate::context::doors::{Door, Spans as _};
+use crate::context::ancestry::{ancestors, find_ancestor, registry_of};
+use crate::context::doors::Door;
 use crate::context::stack;
 use crate::live::ConfigStore;
 use crate::pool::Budget;
@@ -65,6 +65,8 @@ use crate::wire::span::SPAN_ATTRIBUTE;
 /// `Box<dyn Layer>` and `reload::Layer`. A layer that is dropped counts its open spans as
 /// [`DropReason::LayerGone`](crate::DropReason::LayerGone).
 pub struct OtlpLayer {
+    /// As the core has it, one step nearer.
+    layer: u32,
     core: Arc<Core>,
     door: Door,
 }
@@ -81,7 +83,11 @@ impl OtlpLayer {
         let core = Core::new(door.layer(), settings, config, ids, budget, outlet);
         let core = Arc::new(core);
         door.open(Arc::clone(&core) as _);
-        Self { core, door }
+        Self {
+            layer: door.layer(),
+            core,
+            door,
+        }
     }
 
     /// What the guard asks for the layer's part of the figures; it outlives the layer.
@@ -127,28 +133,28 @@ impl OtlpLayer {
         }
     }
 
-    /// Records an event of a span that is hidden from us: in its nearest ancestor that is not, else in
-    /// what is entered around it.
+    /// Whose an event in a span is that is hidden from us: its nearest ancestor's that is not, else
+    /// that of what is entered around it.
     #[cold]
-    fn record_above<S>(&self, span: &Id, event: &Event<'_>, context: &Context<'_, S>)
+    fn nearest_recorded<S>(
+        &self,
+        span: u64,
+        event: &Event<'_>,
+        context: &Context<'_, S>,
+    ) -> Option<u64>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let core = &*self.core;
-        let record = |span| core.record_event(span, event);
-        let is_recorded = match context.span(span) {
-            Some(span) => ancestors(span).any(|span| record(span.id().into_u64())),
+        let id = Id::from_u64(span);
+        let is_there = |span: &u64| core.spans.has(*span);
+        let found = match context.span(&id) {
+            Some(span) => ancestors(span).map(|s| s.id().into_u64()).find(is_there),
             // Hidden by a filter, so the context does not know it.
-            None => core
-                .dispatch()
-                .is_some_and(|d| any_ancestor(&d, span, record)),
+            None => core.dispatch().and_then(|d| find_ancestor(&d, &id, is_there)),
         };
-        if !is_recorded && event.is_contextual() {
-            let entered = stack::innermost_span(core.layer, |span| core.spans.has(span));
-            if let Some(span) = entered {
-                record(span);
-            }
-        }
+        let entered = || stack::innermost_span(self.layer, |span| core.spans.has(span));
+        found.or_else(|| event.is_contextual().then(entered).flatten())
     }
 
     #[cold]
@@ -162,7 +168,7 @@ impl OtlpLayer {
             core.settings.bridge.map(|_| span.identity.context())
         });
         if let (Some(bridge), Some(Some(context))) = (core.settings.bridge, context) {
-            bridge.entered(core.layer, span, &context);
+            bridge.entered(self.layer, span, &context);
         }
     }
 
@@ -285,28 +291,33 @@ where
         if core.is_hushed(watch, event.metadata()) {
             return;
         }
-        let entered = || stack::innermost_span(core.layer, |_| true).map(Id::from_u64);
+        let entered = || stack::innermost_span(self.layer, |_| true);
+        let is_certain = !watch.has_detail() && !core.may_be_filtered.load(Ordering::Relaxed);
         let span = match event.parent() {
-            Some(span) => Some(span.clone()),
-            None if core.may_hide() => context.current_span().id().cloned().or_else(entered),
-            None => entered(),
+            Some(span) => Some(span.into_u64()),
+            None if is_certain => entered(),
+            None => context.current_span().id().map(Id::into_u64).or_else(entered),
         };
-        if let Some(span) = span
-            && !core.record_event(span.into_u64(), event)
-        {
-            self.record_above(&span, event, &context);
+        // In the second place, that of the nearest one which is not hidden.
+        let mut places = (span, true);
+        while let (Some(span), is_first) = places {
+            let is_recorded = core.record_event(span, event);
+            if is_recorded || !is_first {
+                break;
+            }
+            places = (self.nearest_recorded(span, event, &context), false);
         }
     }
 
     fn on_enter(&self, id: &Id, _: Context<'_, S>) {
-        stack::enter(self.core.layer, id.into_u64());
+        stack::enter(self.layer, id.into_u64());
         if self.core.settings.is_watched {
             self.enter_watched(id.into_u64());
         }
     }
 
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {
-        stack::exit(self.core.layer, id.into_u64());
+        stack::exit(self.layer, id.into_u64());
         let core = &*self.core;
         if core.settings.is_watched {
             return self.exit_watched(id.into_u64());
@@ -334,7 +345,7 @@ impl Drop for OtlpLayer {
 impl std::fmt::Debug for OtlpLayer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OtlpLayer")
-            .field("layer", &self.core.layer)
+            .field("layer", &self.layer)
             .finish_non_exhaustive()
     }
 }

@@ -68,7 +68,7 @@ impl OtlpLayer {
             let has_detail = self.core.config.watch().has_detail();
             // One that was too detailed is entered, but not there.
             let is_there = |span| !has_detail || spans.has(span);
-            let innermost = match stack::innermost(self.core.layer, is_there) {
+            let innermost = match stack::innermost(self.layer, is_there) {
                 Innermost::Span(span) => Some(span),
                 Innermost::Nothing => None,
                 // Wins over whatever was entered before it was opened.
