@@ -13,8 +13,10 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use opentelemetry::Context;
-use tracing::{Dispatch, Span, dispatcher, info_span};
+use tracing::{Dispatch, Level, Span, dispatcher, info_span};
 use tracing_otlp::{OtlpBuilder, SpanExt as _, SpanId, TraceContext, TraceFlags, TraceId, context};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
 use self::support::{Discard, pipeline};
 
@@ -55,6 +57,21 @@ fn current(c: &mut Criterion) {
         });
         group.finish();
     });
+    // Where the registry may have another span current than the layer was told of.
+    let (layer, guard) = tracing_otlp::builder()
+        .with_exporter(Discard)
+        .build()
+        .expect("an exporter of our own");
+    let seen = filter_fn(|metadata| *metadata.level() <= Level::INFO);
+    let subscriber = tracing_subscriber::registry().with(layer.with_filter(seen));
+    tracing::subscriber::with_default(subscriber, || {
+        let mut group = c.benchmark_group("current");
+        let _span = info_span!("span").entered();
+        group.bench_function("behind a filter: ours", |b| b.iter(context::current));
+        group.bench_function("behind a filter: Span::current", |b| b.iter(Span::current));
+        group.finish();
+    });
+    drop(guard);
 }
 
 fn scopes(c: &mut Criterion) {

@@ -151,7 +151,9 @@ impl OtlpLayer {
         let found = match context.span(&id) {
             Some(span) => ancestors(span).map(|s| s.id().into_u64()).find(is_there),
             // Hidden by a filter, so the context does not know it.
-            None => core.dispatch().and_then(|d| find_ancestor(&d, &id, is_there)),
+            None => core
+                .dispatch()
+                .and_then(|d| find_ancestor(&d, &id, is_there)),
         };
         let entered = || stack::innermost_span(self.layer, |span| core.spans.has(span));
         found.or_else(|| event.is_contextual().then(entered).flatten())
@@ -296,7 +298,11 @@ where
         let span = match event.parent() {
             Some(span) => Some(span.into_u64()),
             None if is_certain => entered(),
-            None => context.current_span().id().map(Id::into_u64).or_else(entered),
+            None => context
+                .current_span()
+                .id()
+                .map(Id::into_u64)
+                .or_else(entered),
         };
         // In the second place, that of the nearest one which is not hidden.
         let mut places = (span, true);
