@@ -86,6 +86,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
         ],
     ),
     ("flate2", &["export", "testing"]),
+    ("socket2", &["export/dial.rs"]),
     ("parking_lot", &["sync.rs"]),
     (
         "tokio",

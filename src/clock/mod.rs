@@ -2,14 +2,17 @@
 //!
 //! Recording a time reads one counter, the cheapest one that can be trusted ([`ticks`]). It becomes
 //! Unix time when it is written, by an [`Anchor`] (a tick and the wall clock's time at it) and the
-//! length of a tick, which is measured over the clock's whole life and so gets better by itself.
+//! length of a tick, which is measured over the clock's whole life and so gets better by itself
+//! ([`measure`]).
 //! A local root takes an anchor, renewed when older than a second, for its whole local trace: a
 //! wall clock that is set meanwhile neither tears a trace apart nor ends a span before it began.
 
+mod measure;
 mod ticks;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use self::measure::{FRACTION_BITS, Measure};
 pub(crate) use self::ticks::now;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
@@ -18,9 +21,6 @@ const RENEW_AFTER: Duration = Duration::from_secs(1);
 
 /// How long the first measurement of a tick takes; the next ones follow as the clock's age doubles.
 const FIRST_MEASUREMENT: Duration = Duration::from_micros(20);
-
-/// A length of a tick is in nanoseconds times 2^32.
-const FRACTION_BITS: u32 = 32;
 
 /// A moment by counter and by wall clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,23 +32,35 @@ pub(crate) struct Anchor {
 
 #[derive(Debug)]
 pub(crate) struct Clock {
-    born: (u64, Instant),
+    born: Instant,
     tick_len: AtomicU64,
-    /// The tick at which the anchor is due to be renewed.
-    renew_at: AtomicU64,
-    anchor: Mutex<Anchor>,
+    /// The tick of the anchor, and after how many it is due to be renewed.
+    renewed: AtomicU64,
+    renew_after: AtomicU64,
+    readings: Mutex<Readings>,
+}
+
+/// What was read from the wall clock and the monotonic one.
+#[derive(Debug)]
+struct Readings {
+    anchor: Anchor,
+    measure: Measure,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        let born = (now(), Instant::now());
+        let (tick, born) = (now(), Instant::now());
         let clock = Self {
             born,
             tick_len: AtomicU64::new(1 << FRACTION_BITS),
-            renew_at: AtomicU64::new(0),
-            anchor: Mutex::new(Anchor::default()),
+            renewed: AtomicU64::new(0),
+            renew_after: AtomicU64::new(0),
+            readings: Mutex::new(Readings {
+                anchor: Anchor::default(),
+                measure: Measure::new(tick),
+            }),
         };
-        while born.1.elapsed() < FIRST_MEASUREMENT {
+        while born.elapsed() < FIRST_MEASUREMENT {
             std::hint::spin_loop();
         }
         clock.renew();
@@ -58,29 +70,31 @@ impl Clock {
     /// An anchor for a local root that starts at `tick`.
     #[inline]
     pub(crate) fn anchor(&self, tick: u64) -> Anchor {
-        if tick >= self.renew_at.load(Ordering::Relaxed) {
+        // A counter that began anew is as far ahead as one can be.
+        let age = tick.wrapping_sub(self.renewed.load(Ordering::Relaxed));
+        if age >= self.renew_after.load(Ordering::Relaxed) {
             self.renew();
         }
-        *lock(&self.anchor)
+        lock(&self.readings).anchor
     }
 
     /// Takes a new anchor and measures a tick again.
     #[cold]
     fn renew(&self) {
+        let mut readings = lock(&self.readings);
         let tick = now();
-        let age = self.born.1.elapsed();
+        let age = self.born.elapsed();
         // A wall clock before 1970 is as good as one at 1970.
         let unix = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_nanos() as u64);
-        let ticks = tick.saturating_sub(self.born.0).max(1);
-        let tick_len = (age.as_nanos() << FRACTION_BITS) / u128::from(ticks);
-        self.tick_len.store(tick_len as u64, Ordering::Relaxed);
-        *lock(&self.anchor) = Anchor { tick, unix };
+        readings.anchor = Anchor { tick, unix };
+        let tick_len = readings.measure.read(tick, age);
+        self.tick_len.store(tick_len, Ordering::Relaxed);
         let wait = age.min(RENEW_AFTER).as_nanos() << FRACTION_BITS;
-        let wait = wait / tick_len.max(1);
-        self.renew_at
-            .store(tick.saturating_add(wait as u64), Ordering::Relaxed);
+        let wait = wait / u128::from(tick_len.max(1));
+        self.renewed.store(tick, Ordering::Relaxed);
+        self.renew_after.store(wait as u64, Ordering::Relaxed);
     }
 
     /// Nanoseconds of a number of ticks.
@@ -140,11 +154,16 @@ mod tests {
     #[test]
     fn an_anchor_is_kept_until_it_is_due() {
         let clock = Clock::new();
-        clock.renew_at.store(u64::MAX, Ordering::Relaxed);
+        clock.renew_after.store(u64::MAX, Ordering::Relaxed);
         let kept = clock.anchor(now());
         assert_eq!(clock.anchor(now()), kept);
-        clock.renew_at.store(0, Ordering::Relaxed);
-        assert_ne!(clock.anchor(now()), kept);
+        clock.renew_after.store(0, Ordering::Relaxed);
+        let renewed = clock.anchor(now());
+        assert_ne!(renewed, kept);
+        // A counter that went back, as after a suspend, makes it due whatever was to come.
+        clock.renew_after.store(u64::MAX / 2, Ordering::Relaxed);
+        assert_eq!(clock.anchor(now()), renewed);
+        assert_ne!(clock.anchor(kept.tick), renewed);
     }
 
     #[test]

@@ -5,12 +5,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::endpoint::Endpoint;
 use super::tls::Tls;
+
+/// So often a connection that is idle says that it is there: load balancers and gateways forget those
+/// that say nothing for some minutes, and tell nobody.
+const KEEP_ALIVE: Duration = Duration::from_secs(45);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Dialer {
@@ -41,13 +46,20 @@ impl Dialer {
 
     async fn connect(&self) -> io::Result<Io> {
         let tcp = TcpStream::connect((self.endpoint.host.as_str(), self.endpoint.port)).await?;
-        // A request is written whole: nothing is gained by waiting for more.
-        tcp.set_nodelay(true)?;
+        tune(&tcp)?;
         Ok(Io(match &self.tls {
             Some(tls) => Box::new(tls.connect(tcp).await?),
             None => Box::new(tcp),
         }))
     }
+}
+
+fn tune(tcp: &TcpStream) -> io::Result<()> {
+    // A system that cannot does without.
+    let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE);
+    let _ = SockRef::from(tcp).set_tcp_keepalive(&keep_alive);
+    // A request is written whole: nothing is gained by waiting for more.
+    tcp.set_nodelay(true)
 }
 
 impl AsyncRead for Io {
@@ -87,5 +99,22 @@ impl AsyncWrite for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn an_idle_connection_says_that_it_is_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tcp = TcpStream::connect(address).await.unwrap();
+        tune(&tcp).unwrap();
+        assert!(tcp.nodelay().unwrap());
+        assert!(SockRef::from(&tcp).keepalive().unwrap());
     }
 }
