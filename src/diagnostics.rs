@@ -3,6 +3,9 @@
 //! Callbacks and exporters only count. The worker looks at the counters when it is up, and says when
 //! something begins, at most once a minute that it goes on, and when it is over (EH-2, PAIN 30).
 
+mod episode;
+mod hint;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,16 +13,14 @@ use tracing::dispatcher::{self, Dispatch, WeakDispatch};
 use tracing::subscriber::NoSubscriber;
 use tracing::{error, info, warn};
 
+use self::episode::{Episode, Reach, Say, Word};
+pub(crate) use self::hint::{HINTS, Hint, PRESUMED_RANDOM, RATIO_BELOW_PARENT};
 use crate::stats::{Counters, DropReason, Stats};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
+use crate::sync::{Arc, Mutex, lock};
 
 /// The target of all our own events.
 pub(crate) const TARGET: &str = "tracing_otlp";
 
-/// While something goes on it is said so often.
-const REPEAT: Duration = Duration::from_secs(60);
-/// What has not happened for so long is over.
-const QUIET: Duration = Duration::from_secs(30);
 /// How often the counters are looked at.
 const GLANCE: Duration = Duration::from_millis(250);
 
@@ -52,54 +53,6 @@ impl Voice {
     }
 }
 
-/// A warning that is worth one line in the life of a process, noticed where nothing may be said.
-#[derive(Debug)]
-pub(crate) struct Hint {
-    is_noticed: AtomicBool,
-    is_told: AtomicBool,
-    text: &'static str,
-}
-
-impl Hint {
-    const fn new(text: &'static str) -> Self {
-        Self {
-            is_noticed: AtomicBool::new(false),
-            is_told: AtomicBool::new(false),
-            text,
-        }
-    }
-
-    /// There is a reason to give the warning.
-    #[inline]
-    pub(crate) fn notice(&self) {
-        // Read first: what is written once may be shared by all threads.
-        if !self.is_noticed.load(Ordering::Relaxed) {
-            self.is_noticed.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn is_due(&self) -> bool {
-        self.is_noticed.load(Ordering::Relaxed) && !self.is_told.swap(true, Ordering::Relaxed)
-    }
-}
-
-/// A sampler takes a trace id for random of which nobody says so (SMP-6).
-pub(crate) static PRESUMED_RANDOM: Hint = Hint::new(
-    "a sampler by probability met a parent that does not say whether its trace id is random: it is \
-     taken for random, and if it is not, too many or too few traces are kept. Let the service where \
-     the traces begin set the `random` flag of `traceparent`, or `rv` in `tracestate`",
-);
-
-/// A sampler by ratio decides for a span that has a parent (SMP-4).
-pub(crate) static RATIO_BELOW_PARENT: Hint = Hint::new(
-    "the sampler TraceIdRatio decided for a span with a parent: the service of the parent may take its \
-     ratio in another way, and then parts of traces are kept. Use it for roots, in ParentBased \
-     (`parentbased_traceidratio`), or use ProbabilitySampler",
-);
-
-/// What is worth a warning once.
-pub(crate) static HINTS: &[&Hint] = &[&PRESUMED_RANDOM, &RATIO_BELOW_PARENT];
-
 /// What the worker has said, and what it has not yet.
 #[derive(Debug)]
 pub(crate) struct Diagnostics {
@@ -122,6 +75,7 @@ pub(crate) struct Diagnostics {
     is_news: bool,
     reach: Reach,
     restarts: Episode,
+    endpoint_warned: Episode,
 }
 
 impl Diagnostics {
@@ -147,6 +101,7 @@ impl Diagnostics {
             is_news: false,
             reach: Reach::default(),
             restarts: Episode::default(),
+            endpoint_warned: Episode::default(),
         }
     }
 
@@ -165,6 +120,7 @@ impl Diagnostics {
         self.observe_restarts(now, &stats);
         self.observe_reach(now);
         self.observe_outage(now, &stats);
+        self.observe_warnings(now, &stats);
         self.observe_loss(now, stats);
     }
 
@@ -282,6 +238,16 @@ impl Diagnostics {
         }
     }
 
+    fn observe_warnings(&mut self, now: Instant, stats: &Stats) {
+        let said = self.endpoint_warned.observe(now, stats.warnings, true);
+        let warning = stats.last_warning.as_ref().map(|(_, text)| text.as_str());
+        if let Some(Say::Begins(times) | Say::GoesOn(times)) = said {
+            self.voice.speak(|| {
+                warn!(target: TARGET, times, warning, "the endpoint took the spans, and warns");
+            });
+        }
+    }
+
     fn observe_loss(&mut self, now: Instant, stats: Stats) {
         let said = self.loss.observe(now, stats.lost(), true);
         match said {
@@ -351,87 +317,6 @@ fn cure(reason: DropReason) -> &'static str {
         DropReason::TailDropped => "they were dropped as tail sampling is set",
         DropReason::LayerGone => "their layer was dropped while they were open",
         DropReason::Internal => "this is a defect: please report it",
-    }
-}
-
-/// Something that comes and goes, such as an outage, told from a number that only grows.
-#[derive(Debug, Default)]
-struct Episode {
-    /// When it last grew, while it goes on.
-    grew: Option<Instant>,
-    spoke: Option<Instant>,
-    seen: u64,
-    told: u64,
-    /// The number before it began.
-    before: u64,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Say {
-    Begins(u64),
-    GoesOn(u64),
-    Ends(u64),
-}
-
-impl Episode {
-    /// What to say of `total`; the episode is not over before `may_end`.
-    fn observe(&mut self, now: Instant, total: u64, may_end: bool) -> Option<Say> {
-        let new = total - self.told;
-        if total > self.seen {
-            self.seen = total;
-            let begins = self.grew.is_none();
-            self.grew = Some(now);
-            if begins {
-                self.before = self.told;
-                self.spoke = Some(now);
-                self.told = total;
-                return Some(Say::Begins(new));
-            }
-        }
-        let (grew, spoke) = (self.grew?, self.spoke?);
-        if may_end && now.saturating_duration_since(grew) >= QUIET {
-            self.grew = None;
-            self.told = total;
-            return Some(Say::Ends(total - self.before));
-        }
-        if new > 0 && now.saturating_duration_since(spoke) >= REPEAT {
-            self.spoke = Some(now);
-            self.told = total;
-            return Some(Say::GoesOn(new));
-        }
-        None
-    }
-}
-
-/// Whether the endpoint can be reached. However often that changes, it makes two lines a minute.
-#[derive(Debug, Default)]
-struct Reach {
-    told_lost: bool,
-    /// When it was last said that it is lost.
-    spoke: Option<Instant>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Word {
-    Lost,
-    StillLost,
-    Found,
-}
-
-impl Reach {
-    fn observe(&mut self, now: Instant, is_lost: bool) -> Option<Word> {
-        if !is_lost {
-            return std::mem::take(&mut self.told_lost).then_some(Word::Found);
-        }
-        let spoke_lately = |at| now.saturating_duration_since(at) < REPEAT;
-        if self.spoke.is_some_and(spoke_lately) {
-            return None;
-        }
-        self.spoke = Some(now);
-        match std::mem::replace(&mut self.told_lost, true) {
-            true => Some(Word::StillLost),
-            false => Some(Word::Lost),
-        }
     }
 }
 

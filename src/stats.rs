@@ -122,6 +122,9 @@ pub struct Stats {
     pub memory_limit: u64,
     /// The last thing that went wrong on the way to the endpoint, and when.
     pub last_error: Option<(SystemTime, String)>,
+    /// What the endpoint said last of spans that it took all the same, and when (OTLP-5).
+    pub last_warning: Option<(SystemTime, String)>,
+    pub(crate) warnings: u64,
     dropped: [u64; DropReason::ALL.len()],
     /// Of those, the ones that an exporter had been given.
     #[cfg_attr(
@@ -235,6 +238,9 @@ pub(crate) struct Counters {
     dropped: [AtomicU64; DropReason::ALL.len()],
     dropped_by_exporter: [AtomicU64; DropReason::ALL.len()],
     last_error: Mutex<Option<(SystemTime, String)>>,
+    /// How often the endpoint took spans with a warning, and the last one.
+    warnings: AtomicU64,
+    last_warning: Mutex<Option<(SystemTime, String)>>,
     on_export: Mutex<Vec<OnExport>>,
 }
 
@@ -254,6 +260,8 @@ impl Counters {
             dropped: std::array::from_fn(|_| AtomicU64::new(0)),
             dropped_by_exporter: std::array::from_fn(|_| AtomicU64::new(0)),
             last_error: Mutex::new(None),
+            warnings: AtomicU64::new(0),
+            last_warning: Mutex::new(None),
             on_export: Mutex::new(Vec::new()),
         })
     }
@@ -288,6 +296,12 @@ impl Counters {
         *lock(&self.last_error) = Some((SystemTime::now(), message));
     }
 
+    /// Keeps what the endpoint had to say of spans that it took.
+    pub(crate) fn set_last_warning(&self, message: String) {
+        *lock(&self.last_warning) = Some((SystemTime::now(), message));
+        self.warnings.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// What these counters know; the caller adds what the table and the queue hold.
     pub(crate) fn snapshot(&self) -> Stats {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
@@ -304,6 +318,8 @@ impl Counters {
             retries: get(&self.retries),
             worker_restarts: get(&self.worker_restarts),
             last_error: lock(&self.last_error).clone(),
+            last_warning: lock(&self.last_warning).clone(),
+            warnings: get(&self.warnings),
             handed_over: get(&self.handed_over),
             dropped: std::array::from_fn(|i| get(&self.dropped[i]) + dropped_by_exporter[i]),
             dropped_by_exporter,

@@ -170,14 +170,17 @@ fn keys_of_fields_win_over_our_own() {
     let spans = capture::record_with(
         |b| b.with_level(true).with_threads(true),
         || {
-            drop(info_span!(
+            let span = info_span!(
                 "mine",
                 target = "t",
                 level = 3,
-                thread.name = "weaver"
-            ))
+                thread.name = tracing::field::Empty
+            );
+            span.record("thread.name", "weaver");
         },
     );
+    let keys = spans[0].attributes.iter();
+    assert_eq!(keys.filter(|a| a.key == "thread.name").count(), 1);
     let attributes = &spans[0].attributes;
     assert_eq!(value(attributes, "target").cloned(), text("t"));
     assert_eq!(value(attributes, "level").cloned(), int(3));

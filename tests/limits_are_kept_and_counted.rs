@@ -119,6 +119,28 @@ fn events_and_links_beyond_the_limit_are_dropped_and_counted_lim_1() {
     assert_eq!(span.events[0].dropped_attributes_count, 2);
 }
 
+/// What says how the span fared is heard, though it is not kept: as an error event is.
+#[test]
+fn an_error_field_past_the_limit_still_sets_the_status_evt_4() {
+    #[tracing::instrument(err(level = "warn"))]
+    fn fails() -> Result<(), std::num::ParseIntError> {
+        info!("the one that is kept");
+        "x".parse::<i32>().map(|_| ())
+    }
+
+    let edit = limits(|l| l.event_count_limit = 1);
+    let spans = record_with(edit, || assert!(fails().is_err()));
+    assert_eq!(
+        (spans[0].events.len(), spans[0].dropped_events_count),
+        (1, 1)
+    );
+    let status = spans[0].status.clone().unwrap();
+    assert_eq!(
+        (status.code, status.message.as_str()),
+        (2, "invalid digit found in string")
+    );
+}
+
 #[test]
 fn a_limit_of_zero_keeps_nothing() {
     let edit = limits(|l| {

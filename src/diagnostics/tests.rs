@@ -8,6 +8,7 @@ use tracing::{Dispatch, Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use super::*;
+use crate::sync::Ordering;
 
 /// Keeps what is said, as `WARN spans=3 message`.
 #[derive(Clone, Default)]
@@ -100,6 +101,30 @@ fn loss_is_told_when_it_begins_goes_on_and_ends() {
     assert!(rig.at(200).is_empty());
     rig.counters.drop_spans(DropReason::Internal, 1);
     assert!(rig.at(201)[0].contains("spans=1 reasons=internal 1"));
+}
+
+/// OTLP-5: all was taken, so nothing fails and nothing is over.
+#[test]
+fn a_warning_of_the_endpoint_is_told_and_is_no_failure() {
+    let mut rig = Rig::listening(&[]);
+    for second in 1..62 {
+        rig.counters.requests_ok.fetch_add(1, Ordering::Relaxed);
+        rig.counters.set_last_warning("an old schema".to_owned());
+        let said = rig.at(second);
+        let times = match second {
+            1 => 1,
+            61 => 60,
+            _ => {
+                assert!(said.is_empty(), "{said:?}");
+                continue;
+            }
+        };
+        assert_eq!(said.len(), 1);
+        let start = format!("WARN times={times} warning=\"an old schema\"");
+        assert!(said[0].starts_with(&start), "{said:?}");
+    }
+    assert!(rig.at(200).is_empty());
+    assert_eq!(rig.counters.snapshot().last_error, None);
 }
 
 /// What tail sampling drops was asked for.

@@ -328,14 +328,16 @@ fn name_of(batch: &Batch) -> Option<String> {
 /// An endpoint may claim to have rejected more than it got.
 fn taken(spans: u64, rejected: u64, message: String) -> Outcome {
     let rejected = rejected.min(spans);
-    Outcome {
+    let mut outcome = Outcome {
         delivered: spans - rejected,
         rejected,
-        error: match (rejected, message.as_str()) {
-            (0, "") => None,
-            (0, warning) => Some(format!("the endpoint warns: {warning}")),
-            (n, why) => Some(format!("the endpoint rejected {n} of {spans} spans: {why}")),
-        },
         ..Outcome::default()
+    };
+    if rejected > 0 {
+        let error = format!("the endpoint rejected {rejected} of {spans} spans: {message}");
+        outcome.error = Some(error);
+    } else if !message.is_empty() {
+        outcome.warning = Some(message);
     }
+    outcome
 }

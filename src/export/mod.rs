@@ -91,6 +91,8 @@ pub struct Outcome {
     pub dropped: Vec<(DropReason, u64)>,
     /// What went wrong, for logs and [`Stats::last_error`](crate::Stats::last_error).
     pub error: Option<String>,
+    /// What the endpoint has to say of spans that it took (OTLP-5), for logs.
+    pub warning: Option<String>,
     /// Attempts beyond the first.
     pub retries: u64,
 }
@@ -120,6 +122,7 @@ impl Outcome {
         self.retries += other.retries;
         self.dropped.extend(other.dropped);
         self.error = other.error.or(self.error);
+        self.warning = other.warning.or(self.warning);
         self
     }
 

@@ -123,16 +123,21 @@ impl<'a> Attributes<'a> {
             self.out.extend_from_slice(&extra.bytes);
             self.count += extra.count;
         } else {
-            self.put_where_absent(extra);
+            self.put_where_absent(extra, |_| false);
         }
     }
 
-    /// Adds attributes that are encoded already, save those whose key is there.
+    /// Adds attributes that are encoded already, save those whose key is there or will be.
     #[cold]
-    pub(crate) fn put_where_absent(&mut self, extra: &StaticAttributes) {
+    pub(crate) fn put_where_absent(
+        &mut self,
+        extra: &StaticAttributes,
+        will_be: impl Fn(&[u8]) -> bool,
+    ) {
         for (_, content, whole) in fields(&extra.bytes) {
-            let known = key_of(content)
-                .is_some_and(|key| find_attribute(self.mine(), self.tag, key).is_some());
+            let known = key_of(content).is_some_and(|key| {
+                will_be(key) || find_attribute(self.mine(), self.tag, key).is_some()
+            });
             if known {
                 // What the application recorded wins.
             } else if self.count < self.count_limit {

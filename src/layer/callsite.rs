@@ -26,6 +26,8 @@ pub(crate) struct Callsite {
     pub(crate) metadata: &'static Metadata<'static>,
     /// By field index.
     pub(crate) fields: Box<[Field]>,
+    /// Whether an event may say how its span fared, whatever its level.
+    pub(super) has_error_field: bool,
     extras: [OnceLock<StaticAttributes>; 8],
     /// Roots that a sampler dropped since a span of this callsite last got a parent late.
     dropped_roots: AtomicU32,
@@ -97,6 +99,7 @@ impl Callsite {
             .collect();
         Self {
             metadata,
+            has_error_field: names.contains(&"error"),
             fields,
             extras: Default::default(),
             dropped_roots: AtomicU32::new(0),

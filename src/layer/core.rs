@@ -247,7 +247,7 @@ impl Core {
         let written = &mut visitor.attributes;
         written.put_static(self.extras(callsite));
         if capture.threads {
-            written.put_thread();
+            written.put_thread(callsite);
         }
         let state = &mut span.state;
         (state.recorded, state.dynamic) = (written.recorded, written.dynamic);

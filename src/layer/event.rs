@@ -26,14 +26,18 @@ impl Core {
                 self.count_if_ended(span);
                 return None;
             }
-            if span.state.events >= limit && !is_error {
-                span.state.dropped_events += 1;
-                return None;
-            }
-            Some(span.identity.anchor)
+            let has_room = span.state.events < limit || is_error;
+            Some((span.identity.anchor, has_room))
         });
         let Some(wanted) = wanted else { return false };
-        let Some(anchor) = wanted else { return true };
+        let Some((anchor, has_room)) = wanted else {
+            return true;
+        };
+        // One without room may still say how the span fared.
+        if !has_room && !callsite::of(event.metadata()).has_error_field {
+            self.spans.with(id, |span| span.state.dropped_events += 1);
+            return true;
+        }
         let time = self.clock.unix_nanos(anchor, crate::clock::now());
         let mut scratch = Scratch::take();
         put_event_time(scratch.buffer(), time);

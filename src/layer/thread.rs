@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::thread;
 
 use super::attributes::Attributes;
-use super::callsite::StaticAttributes;
+use super::callsite::{Callsite, StaticAttributes};
 use crate::attribute::Value;
 use crate::semconv;
 use crate::wire::span::SPAN_ATTRIBUTE;
@@ -16,8 +16,12 @@ thread_local! {
 
 impl Attributes<'_> {
     /// Adds the attributes of the calling thread.
-    pub(super) fn put_thread(&mut self) {
-        let _ = THREAD.try_with(|attributes| self.put_where_absent(attributes.get_or_init(encode)));
+    pub(super) fn put_thread(&mut self, callsite: &Callsite) {
+        let fields = callsite.metadata.fields();
+        let is_field = |key: &[u8]| fields.iter().any(|f| f.name().as_bytes() == key);
+        let _ = THREAD.try_with(|attributes| {
+            self.put_where_absent(attributes.get_or_init(encode), is_field);
+        });
     }
 }
 

@@ -75,6 +75,9 @@ impl Claim {
         if let Some(error) = &outcome.error {
             counters.set_last_error(error.clone());
         }
+        if let Some(warning) = &outcome.warning {
+            counters.set_last_warning(warning.clone());
+        }
         counters.in_flight.fetch_sub(self.spans, Ordering::Relaxed);
         let failure = match outcome.dropped.first() {
             _ if delivered == self.spans => None,

@@ -1,0 +1,51 @@
+//! [`Hint`]: a warning that the whole process hears once.
+
+use crate::sync::{AtomicBool, Ordering};
+
+/// A warning that is worth one line in the life of a process, noticed where nothing may be said.
+#[derive(Debug)]
+pub(crate) struct Hint {
+    is_noticed: AtomicBool,
+    is_told: AtomicBool,
+    pub(super) text: &'static str,
+}
+
+impl Hint {
+    const fn new(text: &'static str) -> Self {
+        Self {
+            is_noticed: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
+            text,
+        }
+    }
+
+    /// There is a reason to give the warning.
+    #[inline]
+    pub(crate) fn notice(&self) {
+        // Read first: what is written once may be shared by all threads.
+        if !self.is_noticed.load(Ordering::Relaxed) {
+            self.is_noticed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.is_noticed.load(Ordering::Relaxed) && !self.is_told.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// A sampler takes a trace id for random of which nobody says so (SMP-6).
+pub(crate) static PRESUMED_RANDOM: Hint = Hint::new(
+    "a sampler by probability met a parent that does not say whether its trace id is random: it is \
+     taken for random, and if it is not, too many or too few traces are kept. Let the service where \
+     the traces begin set the `random` flag of `traceparent`, or `rv` in `tracestate`",
+);
+
+/// A sampler by ratio decides for a span that has a parent (SMP-4).
+pub(crate) static RATIO_BELOW_PARENT: Hint = Hint::new(
+    "the sampler TraceIdRatio decided for a span with a parent: the service of the parent may take its \
+     ratio in another way, and then parts of traces are kept. Use it for roots, in ParentBased \
+     (`parentbased_traceidratio`), or use ProbabilitySampler",
+);
+
+/// What is worth a warning once.
+pub(crate) static HINTS: &[&Hint] = &[&PRESUMED_RANDOM, &RATIO_BELOW_PARENT];
