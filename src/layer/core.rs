@@ -174,18 +174,6 @@ impl Core {
         result.attributes
     }
 
-    /// Decides as the specification's default sampler does (SMP-2): as the parent, and for a root.
-    #[inline]
-    pub(super) fn follow(&self, identity: &mut Identity, lineage: Lineage) {
-        identity.follow(
-            lineage == Lineage::Root,
-            self.settings.fate == Fate::Exported,
-        );
-        if lineage == Lineage::Context {
-            identity.check_threshold();
-        }
-    }
-
     #[inline]
     fn new_span_id(&self) -> [u8; 8] {
         if let Ids::Generator(ids) = &self.ids {

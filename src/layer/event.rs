@@ -8,36 +8,51 @@ use super::core::Core;
 use super::scratch::Scratch;
 use super::span::OpenSpan;
 use super::visitor::{Errors, EventVisitor};
+use crate::clock::Anchor;
 use crate::semconv;
 use crate::wire::span::{
     EVENT_ATTRIBUTE, SPAN_EVENT, StatusCode, fields, find_attribute, put_event_dropped,
     put_event_name, put_event_time,
 };
 
+/// What becomes of an event of a span.
+enum Admission {
+    Kept(Anchor),
+    /// There is no room for it.
+    Full(Anchor),
+    Unwanted,
+    /// There is no such span here.
+    Elsewhere,
+}
+
 impl Core {
-    /// Adds an event to a span; false if there is no such span here.
-    #[inline(always)]
-    pub(super) fn record_event(&self, id: u64, event: &Event<'_>) -> bool {
+    /// Adds an event to a span; where that is not here, to the one that `nearest` names.
+    #[inline]
+    pub(super) fn record_event(
+        &self,
+        mut id: u64,
+        event: &Event<'_>,
+        nearest: impl FnOnce() -> Option<u64>,
+    ) {
         // Sampled, and room? Only then is a field looked at.
         let is_error = *event.metadata().level() == Level::ERROR;
         let limit = self.settings.limits.events;
-        let wanted = self.spans.with(id, |span| {
-            if !span.identity.takes_events() {
-                self.count_if_ended(span);
-                return None;
-            }
-            let has_room = span.state.events < limit || is_error;
-            Some((span.identity.anchor, has_room))
-        });
-        let Some(wanted) = wanted else { return false };
-        let Some((anchor, has_room)) = wanted else {
-            return true;
-        };
-        // One without room may still say how the span fared.
-        if !has_room && !callsite::of(event.metadata()).has_error_field {
-            self.spans.with(id, |span| span.state.dropped_events += 1);
-            return true;
+        let mut admission = self.admit(id, limit, is_error);
+        if matches!(admission, Admission::Elsewhere) {
+            let Some(other) = nearest() else { return };
+            id = other;
+            admission = self.admit_again(id, limit, is_error);
         }
+        let anchor = match admission {
+            Admission::Kept(anchor) => anchor,
+            // One without room may still say how the span fared.
+            Admission::Full(anchor) if callsite::of(event.metadata()).has_error_field => anchor,
+            Admission::Full(_) => {
+                self.spans.with(id, |span| span.state.dropped_events += 1);
+                return;
+            }
+            Admission::Unwanted | Admission::Elsewhere => return,
+        };
         let time = self.clock.unix_nanos(anchor, crate::clock::now());
         let mut scratch = Scratch::take();
         put_event_time(scratch.buffer(), time);
@@ -56,7 +71,27 @@ impl Core {
                 self.tell_span(span, errors);
             }
         });
-        true
+    }
+
+    #[inline(always)]
+    fn admit(&self, id: u64, limit: u32, is_error: bool) -> Admission {
+        let admit = |span: &mut OpenSpan| {
+            if !span.identity.takes_events() {
+                self.count_if_ended(span);
+                Admission::Unwanted
+            } else if span.state.events < limit || is_error {
+                Admission::Kept(span.identity.anchor)
+            } else {
+                Admission::Full(span.identity.anchor)
+            }
+        };
+        self.spans.with(id, admit).unwrap_or(Admission::Elsewhere)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn admit_again(&self, id: u64, limit: u32, is_error: bool) -> Admission {
+        self.admit(id, limit, is_error)
     }
 
     /// Writes name and attributes. Foreign code runs in here: no lock is held.

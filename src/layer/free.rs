@@ -78,7 +78,8 @@ impl FreeSpans {
             let subject = Subject::new(new.name, new.target, Level::INFO);
             added = core.ask_sampler(&mut span.identity, is_root, &subject, new);
         } else {
-            core.follow(&mut span.identity, lineage);
+            let is_seen = core.settings.fate == Fate::Exported;
+            span.identity.follow(is_root, is_seen);
         }
         span.state.start = now;
         span.state.start_given = new.start.map_or(0, unix_nanos);

@@ -142,7 +142,7 @@ impl Identity {
         self.extra.as_ref().map_or(NONE, |e| &e.trace_state)
     }
 
-    /// Erases a threshold that the decision contradicts (SMP-9).
+    /// Erases a threshold that contradicts what was decided so far (SMP-9).
     pub(super) fn check_threshold(&mut self) {
         if self.trace_state().is_empty() {
             return;

@@ -230,7 +230,8 @@ where
         if lineage.asks(watch) {
             self.fill_as_sampled(&mut span, lineage, now, attributes);
         } else {
-            core.follow(&mut span.identity, lineage);
+            let is_seen = core.settings.fate == Fate::Exported;
+            span.identity.follow(lineage == Lineage::Root, is_seen);
             if span.identity.is_recording() {
                 core.fill(&mut span, callsite::of(metadata), now, attributes);
             }
@@ -304,14 +305,8 @@ where
                 .map(Id::into_u64)
                 .or_else(entered),
         };
-        // In the second place, that of the nearest one which is not hidden.
-        let mut places = (span, true);
-        while let (Some(span), is_first) = places {
-            let is_recorded = core.record_event(span, event);
-            if is_recorded || !is_first {
-                break;
-            }
-            places = (self.nearest_recorded(span, event, &context), false);
+        if let Some(span) = span {
+            core.record_event(span, event, || self.nearest_recorded(span, event, &context));
         }
     }
 

@@ -108,6 +108,7 @@ impl Core {
             }
             Lineage::Local
         } else if child.continues(parent) {
+            child.check_threshold();
             Lineage::Context
         } else {
             Lineage::Root

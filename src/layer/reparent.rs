@@ -83,7 +83,7 @@ impl Desk<'_> {
         let added = match kept.filter(|_| asks) {
             Some(kept) => core.ask_sampler(identity, false, &Subject::of(metadata), &kept),
             None => {
-                core.follow(identity, lineage);
+                identity.follow(false, core.settings.fate == Fate::Exported);
                 Vec::new()
             }
         };

@@ -22,12 +22,20 @@ pub(crate) struct OpenSpan {
     pub(crate) special: Special,
     pub(crate) scope: ScopeId,
     pub(crate) state: State,
-    /// The keys of what its sampler added, if it did.
-    pub(crate) sampler_keys: Option<Box<[Cow<'static, str>]>>,
+    /// What its sampler added, or that of a span that was here before it.
+    added: Option<Box<Added>>,
     /// Attributes, events and links, encoded as fields of `Span`.
     pub(crate) body: Vec<u8>,
     /// What `body` and the span itself take of the budget.
     pub(crate) charge: Charge,
+}
+
+/// The keys of what a sampler added to a span. Told apart by the span, so that none needs to clear
+/// what hardly any has.
+#[derive(Debug)]
+struct Added {
+    span_id: [u8; 8],
+    keys: Vec<Cow<'static, str>>,
 }
 
 const _: () = assert!(
@@ -153,11 +161,14 @@ impl OpenSpan {
     /// Takes out what its sampler added, and notes what it adds now.
     #[cold]
     pub(super) fn note_added(&mut self, added: &[KeyValue]) {
-        for key in self.sampler_keys.take().into_iter().flatten() {
+        let span_id = self.identity.span_id;
+        let before = self.added.take().filter(|added| added.span_id == span_id);
+        for key in before.iter().flat_map(|added| &added.keys) {
             self.remove_attribute(key.as_bytes());
         }
         if !added.is_empty() {
-            self.sampler_keys = Some(added.iter().map(|added| added.key.clone()).collect());
+            let keys = added.iter().map(|added| added.key.clone()).collect();
+            self.added = Some(Box::new(Added { span_id, keys }));
         }
     }
 
@@ -275,7 +286,6 @@ impl OpenSpan {
     pub(crate) fn clear(&mut self) {
         self.identity.clear();
         self.special.clear();
-        self.sampler_keys = None;
         self.state = State::default();
         self.body.clear();
     }
