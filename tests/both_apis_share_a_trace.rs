@@ -7,13 +7,13 @@ mod capture;
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use capture::{Capture, Span, int, layer_with, named, text, value};
+use capture::{Capture, ScopeSpans, Span, int, layer_with, named, text, value};
 use opentelemetry::baggage::BaggageExt as _;
 use opentelemetry::trace::{
     Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
     get_active_span,
 };
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use tracing::{Instrument as _, info_span};
 use tracing_otlp::otel::{OpenTelemetrySpanExt, Tracer, TracerProvider, from_context};
 use tracing_otlp::sampler::{AlwaysOff, ParentBased};
@@ -157,10 +157,30 @@ fn everything_that_the_api_says_of_its_span_arrives() {
 }
 
 #[test]
-fn a_library_has_its_own_instrumentation_scope() {
-    let (_, capture) = record_with(|builder| builder, |tracer| drop(tracer.start("query")));
+fn a_library_has_its_own_instrumentation_scope_tr_13() {
+    let (layer, capture) = layer_with(|builder| builder);
+    let provider = TracerProvider::new(&layer);
+    let scope = InstrumentationScope::builder("library")
+        .with_version("1.2")
+        .with_schema_url("https://opentelemetry.io/schemas/1.30.0")
+        .with_attributes([KeyValue::new("pool", 3)])
+        .build();
+    drop(provider.tracer_with_scope(scope).start("query"));
+    drop(provider.tracer("other").start("query"));
     let scopes = capture.scopes();
-    assert_eq!(scopes[0].scope.as_ref().unwrap().name, "library");
+    let of = |name: &str| {
+        let is_it = |s: &&ScopeSpans| s.scope.as_ref().is_some_and(|scope| scope.name == name);
+        scopes.iter().find(is_it).unwrap()
+    };
+    let library = of("library").scope.as_ref().unwrap();
+    assert_eq!(library.version, "1.2");
+    assert_eq!(value(&library.attributes, "pool"), int(3).as_ref());
+    assert_eq!(
+        of("library").schema_url,
+        "https://opentelemetry.io/schemas/1.30.0"
+    );
+    // Which conventions it follows, only itself could say.
+    assert_eq!(of("other").schema_url, "");
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::sampler::Fields;
 use crate::span_data::SpanKind;
 use crate::suppress::is_suppressed;
 use crate::sync::Arc;
+use crate::wire::request::Scope;
 
 /// Makes, changes and ends spans without a registry.
 #[derive(Clone)]
@@ -52,9 +53,9 @@ impl OtlpLayer {
 
 impl FreeSpans {
     /// An instrumentation scope for their spans.
-    pub(crate) fn register_scope(&self, name: &str, version: &str) -> ScopeId {
+    pub(crate) fn register_scope(&self, scope: Scope<'_>) -> ScopeId {
         let outlet = self.0.outlet.as_ref();
-        outlet.map_or_else(ScopeId::default, |o| o.register(name, version))
+        outlet.map_or_else(ScopeId::default, |o| o.register(scope))
     }
 
     /// Whether the other API's context follows the spans that are entered.

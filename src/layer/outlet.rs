@@ -3,14 +3,12 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-
 use super::identity::Identity;
 use super::span::{OpenSpan, State};
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
 use crate::sync::{Arc, Mutex, Ordering, lock};
 use crate::tail::{Ended, TailSampler};
-use crate::wire::request::encode_scope;
+use crate::wire::request::Scope;
 use crate::wire::span::StatusCode;
 
 #[derive(Debug)]
@@ -32,8 +30,14 @@ impl Outlet {
         per_target: bool,
         schema_url: &'static str,
     ) -> Self {
+        let common = Scope {
+            name,
+            version,
+            schema_url,
+            ..Scope::default()
+        };
         Self {
-            common: processor.register_scope(encode(name, version, schema_url)),
+            common: processor.register_scope(common.encode()),
             processor,
             tail: None,
             by_target: per_target.then(Mutex::default),
@@ -43,9 +47,8 @@ impl Outlet {
 
     /// An instrumentation scope of this name.
     #[cfg(feature = "opentelemetry")]
-    pub(super) fn register(&self, name: &str, version: &str) -> ScopeId {
-        self.processor
-            .register_scope(encode(name, version, self.schema_url))
+    pub(super) fn register(&self, scope: Scope<'_>) -> ScopeId {
+        self.processor.register_scope(scope.encode())
     }
 
     /// Spans go to `tail` first.
@@ -123,17 +126,13 @@ impl Outlet {
         if let Some(scope) = lock(known).get(target) {
             return *scope;
         }
-        // Registered without our lock held. A target that two threads meet at once may get two
-        // scopes that are alike.
-        let scope = self
-            .processor
-            .register_scope(encode(target, "", self.schema_url));
+        // Registered without our lock held; equal scopes are one.
+        let scope = Scope {
+            name: target,
+            schema_url: self.schema_url,
+            ..Scope::default()
+        };
+        let scope = self.processor.register_scope(scope.encode());
         *lock(known).entry(target).or_insert(scope)
     }
-}
-
-fn encode(name: &str, version: &str, schema_url: &str) -> Bytes {
-    let mut out = Vec::new();
-    encode_scope(&mut out, name, version, schema_url);
-    out.into()
 }

@@ -12,6 +12,7 @@ use crate::context::doors::Change;
 use crate::context::{self, TraceContext};
 use crate::layer::{FreeSpans, NewSpan, OtlpLayer};
 use crate::processor::ScopeId;
+use crate::wire::request::Scope;
 
 /// Makes tracers for code that is instrumented with the OpenTelemetry API.
 ///
@@ -43,11 +44,15 @@ impl fmt::Debug for TracerProvider {
 impl otel::TracerProvider for TracerProvider {
     type Tracer = Tracer;
 
-    /// Attributes and schema URL of the scope are left out.
     fn tracer_with_scope(&self, scope: InstrumentationScope) -> Tracer {
-        let version = scope.version().unwrap_or_default();
+        let attributes = key_values(scope.attributes().cloned());
         Tracer {
-            scope: self.spans.register_scope(scope.name(), version),
+            scope: self.spans.register_scope(Scope {
+                name: scope.name(),
+                version: scope.version().unwrap_or_default(),
+                attributes: &attributes,
+                schema_url: scope.schema_url().unwrap_or_default(),
+            }),
             name: scope.name().to_owned().into(),
             spans: self.spans.clone(),
         }

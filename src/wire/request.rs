@@ -2,7 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::value::put_key_value;
 use super::varint::{self, LEN, tag};
+use crate::attribute::KeyValue;
 
 /// `ExportTraceServiceRequest.resource_spans`
 const RESOURCE_SPANS: u8 = tag(1, LEN);
@@ -15,24 +17,41 @@ pub(crate) const SPANS: u8 = tag(2, LEN);
 const SCOPE: u8 = tag(1, LEN);
 /// `ScopeSpans.schema_url`
 const SCOPE_SCHEMA_URL: u8 = tag(3, LEN);
-/// `InstrumentationScope.name` and `.version`
+/// `InstrumentationScope.name`, `.version` and `.attributes`
 const SCOPE_NAME: u8 = tag(1, LEN);
 const SCOPE_VERSION: u8 = tag(2, LEN);
+const SCOPE_ATTRIBUTES: u8 = tag(3, LEN);
 
 /// Slices shorter than this are copied together instead of being sent as frames of their own.
 const COALESCE: usize = 4096;
 
-/// Appends the fields of `ScopeSpans` other than `spans` (TR-13); what is empty is left out.
-pub(crate) fn encode_scope(out: &mut Vec<u8>, name: &str, version: &str, schema_url: &str) {
-    let mut scope = Vec::new();
-    for (tag, text) in [(SCOPE_NAME, name), (SCOPE_VERSION, version)] {
-        if !text.is_empty() {
-            varint::put_bytes(&mut scope, tag, text.as_bytes());
+/// An instrumentation scope (TR-13). What is empty is left out.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Scope<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) attributes: &'a [KeyValue],
+    pub(crate) schema_url: &'a str,
+}
+
+impl Scope<'_> {
+    /// The fields of `ScopeSpans` other than `spans`.
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut scope = Vec::new();
+        for (tag, text) in [(SCOPE_NAME, self.name), (SCOPE_VERSION, self.version)] {
+            if !text.is_empty() {
+                varint::put_bytes(&mut scope, tag, text.as_bytes());
+            }
         }
-    }
-    varint::put_bytes(out, SCOPE, &scope);
-    if !schema_url.is_empty() {
-        varint::put_bytes(out, SCOPE_SCHEMA_URL, schema_url.as_bytes());
+        for KeyValue { key, value } in self.attributes.iter().filter(|a| !a.key.is_empty()) {
+            put_key_value(&mut scope, SCOPE_ATTRIBUTES, key, value);
+        }
+        let mut out = Vec::new();
+        varint::put_bytes(&mut out, SCOPE, &scope);
+        if !self.schema_url.is_empty() {
+            varint::put_bytes(&mut out, SCOPE_SCHEMA_URL, self.schema_url.as_bytes());
+        }
+        out.into()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
-use opentelemetry_proto::tonic::trace::v1::ScopeSpans;
+pub use opentelemetry_proto::tonic::trace::v1::ScopeSpans;
 pub use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tracing::Subscriber;
