@@ -158,6 +158,7 @@ fn what_was_hushed_stays_so_when_the_detail_changes() {
         let hushed = debug_span!(parent: &outer, "hushed").entered();
         store.set_detail("trace".parse().unwrap());
         info!("said there");
+        assert_eq!(context::current(), outer.trace_context());
         drop(info_span!("made there"));
         drop((hushed, around));
     });

@@ -133,6 +133,14 @@ pub(super) fn context(layer: u32, span: u64) -> Option<TraceContext> {
     door.spans.context(span)
 }
 
+/// The same, unless another span may be current that the layer does not have.
+#[inline]
+pub(super) fn certain_context(layer: u32, span: u64) -> Option<TraceContext> {
+    let doors = DOORS.load();
+    let door = doors.as_ref()?.iter().find(|door| door.layer == layer)?;
+    (!door.spans.may_hide()).then(|| door.spans.context(span))?
+}
+
 /// Calls `f` with a layer.
 #[cfg(feature = "opentelemetry")]
 pub(crate) fn with(layer: u32, f: impl FnOnce(&dyn Spans)) {
@@ -189,12 +197,11 @@ pub(crate) fn each(
     found
 }
 
-/// Whether a layer may lack the span that is current: that layer, or any.
-#[inline]
-pub(super) fn may_hide(layer: Option<u32>) -> bool {
+/// Whether a span may be current that some layer does not have.
+pub(super) fn may_hide() -> bool {
     let doors = DOORS.load();
     let mut doors = doors.as_deref().into_iter().flatten();
-    doors.any(|door| layer.is_none_or(|layer| layer == door.layer) && door.spans.may_hide())
+    doors.any(|door| door.spans.may_hide())
 }
 
 /// Whether a layer's spans are those of this registry, as far as is known.

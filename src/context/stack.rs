@@ -198,13 +198,16 @@ pub(super) fn context() -> TraceContext {
     if let Some(context) = elsewhere.as_ref().filter(|context| context.is_valid()) {
         return context.clone();
     }
-    let top = STACK.try_with(|s| s.borrow().entries.last().map(|top| top.layer));
-    let top = top.ok().flatten();
-    // A span that a filter or its detail hides is not entered here, and yet may be current.
-    if top != Some(SCOPE)
-        && doors::may_hide(top)
-        && let Some(context) = ancestry::current(top)
-    {
+    // What a filter or its detail hides is not entered here, and yet may be current.
+    let current = match top() {
+        Top::Span(Entry { layer, span }) => {
+            doors::certain_context(layer, span).or_else(|| ancestry::current(Some(layer)))
+        }
+        Top::Again(layer) => ancestry::current(Some(layer)),
+        Top::Nothing if doors::may_hide() => ancestry::current(None),
+        Top::Nothing | Top::Scope => None,
+    };
+    if let Some(context) = current {
         return context;
     }
     let found = STACK.try_with(|s| {
@@ -227,6 +230,26 @@ pub(super) fn context() -> TraceContext {
         elsewhere.unwrap_or_default()
     });
     found.unwrap_or_default()
+}
+
+/// What was entered or opened last on a thread.
+enum Top {
+    Nothing,
+    Scope,
+    Span(Entry),
+    /// A layer's span that had been entered before.
+    Again(u32),
+}
+
+#[inline]
+fn top() -> Top {
+    let top = STACK.try_with(|s| match s.borrow().entries.split_last() {
+        None => Top::Nothing,
+        Some((last, _)) if last.layer == SCOPE => Top::Scope,
+        Some((last, below)) if is_entered(below, last) => Top::Again(last.layer),
+        Some((last, _)) => Top::Span(*last),
+    });
+    top.unwrap_or(Top::Nothing)
 }
 
 #[cfg(test)]
