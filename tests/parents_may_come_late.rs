@@ -258,11 +258,15 @@ fn what_is_said_of_a_context_holds_below_it() {
         context::sync_scope(wanted, || drop(info_span!("wanted")));
         let state = "vendor=1".parse().unwrap();
         let stated = own.clone().with_trace_state(state);
+        // Open, and current no more: its context says where it is.
+        let dropped = dropped.exit();
         context::sync_scope(stated, || {
             let span = info_span!("stated");
             assert_eq!(span.trace_context().trace_state().as_str(), "vendor=1");
             assert!(!span.trace_context().is_sampled());
         });
+        let late = dropped.set_parent(remote(1, TraceFlags::SAMPLED));
+        assert_eq!(late, Err(SetParentError::HasChildren));
     });
     let spans = capture.spans();
     assert_eq!(spans.len(), 1, "{spans:?}");

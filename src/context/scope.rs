@@ -142,7 +142,7 @@ pin_project! {
 }
 
 impl<F> WithTraceContext<F> {
-    /// The context that the future runs in.
+    /// The context that the future runs in; not valid where nothing was current to take along.
     pub fn trace_context(&self) -> &TraceContext {
         &self.context
     }

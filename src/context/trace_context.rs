@@ -85,8 +85,6 @@ impl TraceContext {
     #[must_use]
     pub fn with_trace_state(mut self, trace_state: TraceState) -> Self {
         self.trace_state = trace_state;
-        // No longer what the span itself says.
-        self.origin = Origin(None);
         self
     }
 
