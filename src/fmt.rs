@@ -55,8 +55,8 @@ macro_rules! text {
             ) -> fmt::Result {
                 let cx = context_of(ctx, event);
                 if cx.is_valid() {
-                    let (trace, span, flags) = (cx.trace_id(), cx.span_id(), cx.flags());
-                    write!(writer, "trace_id={trace} span_id={span} trace_flags={flags:?} ")?;
+                    let (trace, span, flags) = (cx.trace_id(), cx.span_id(), cx.flags().bits());
+                    write!(writer, "trace_id={trace} span_id={span} trace_flags={flags:02x} ")?;
                 }
                 self.format.format_event(ctx, writer, event)
             }
@@ -89,10 +89,10 @@ where
         let Some(rest) = line.strip_prefix('{') else {
             return writer.write_str(&line);
         };
-        let (trace, span, flags) = (cx.trace_id(), cx.span_id(), cx.flags());
+        let (trace, span, flags) = (cx.trace_id(), cx.span_id(), cx.flags().bits());
         write!(
             writer,
-            r#"{{"trace_id":"{trace}","span_id":"{span}","trace_flags":"{flags:?}""#
+            r#"{{"trace_id":"{trace}","span_id":"{span}","trace_flags":"{flags:02x}""#
         )?;
         if !rest.trim_start().starts_with('}') {
             writer.write_char(',')?;
@@ -111,7 +111,12 @@ where
         return TraceContext::default();
     }
     if event.parent().is_none() {
-        return context::current();
+        let current = context::current();
+        if current.is_valid() {
+            return current;
+        }
+        // In a hidden span of another thread: while an event is under way, a subscriber that is this
+        // thread's alone is not found, but the registry's spans are.
     }
     let own = |span: tracing_subscriber::registry::SpanRef<'_, S>| {
         doors::context_anywhere(span.id().into_u64(), span.metadata())

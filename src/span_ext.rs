@@ -41,7 +41,7 @@ pub trait SpanExt: sealed::Sealed {
     /// Makes this span a child of `parent`, for instance of the caller in another service.
     ///
     /// It then belongs to the parent's trace, and whether it is sampled is decided again, by that
-    /// parent. A root that its own sampler had dropped kept what it was created with, unless the last
+    /// parent; a sampler that is asked sees the attributes as the span keeps them, within its limits. A root that its own sampler had dropped kept what it was created with, unless the last
     /// 128 such roots of its callsite were all left without a parent. A span that was unsampled because
     /// of its local parent kept nothing, and is recorded from here on. A `parent` that is not valid
     /// changes the baggage and nothing else.

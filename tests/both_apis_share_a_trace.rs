@@ -17,7 +17,10 @@ use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use tracing::{Instrument as _, info_span};
 use tracing_otlp::otel::{OpenTelemetrySpanExt, Tracer, TracerProvider, from_context};
 use tracing_otlp::sampler::{AlwaysOff, ParentBased};
-use tracing_otlp::{Baggage, OtlpBuilder, SpanExt as _, TailConfig, context};
+use tracing_otlp::{
+    Baggage, ConfigStore, OtlpBuilder, SetParentError, SpanExt, SpanId, TailConfig, TraceContext,
+    TraceFlags, TraceId, context,
+};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 fn record_with(
@@ -257,6 +260,112 @@ fn what_is_made_below_a_span_s_context_is_of_its_local_trace() {
     assert_eq!(spans.len(), 3, "one whole trace: {spans:?}");
     assert_child(&spans, "child", "root");
     assert_child(&spans, "library", "root");
+}
+
+fn remote(flags: TraceFlags) -> TraceContext {
+    let (trace, span) = (TraceId::from_bytes([9; 16]), SpanId::from_bytes([9; 8]));
+    TraceContext::new(trace, span, flags).with_remote(true)
+}
+
+#[test]
+fn a_parent_that_is_set_after_enter_takes_all_that_follows_along() {
+    for flags in [
+        TraceFlags::SAMPLED,
+        TraceFlags::SAMPLED.with(TraceFlags::RANDOM),
+    ] {
+        let spans = record(|tracer| {
+            let span = info_span!("server").entered();
+            SpanExt::set_parent(&*span, remote(flags)).unwrap();
+            assert_eq!(context::current(), span.trace_context());
+            // What the other API's propagators would send.
+            let theirs = Context::current().span().span_context().clone();
+            assert_eq!(theirs.trace_id(), TraceId::from_bytes([9; 16]).into());
+            drop(info_span!("child"));
+            drop(tracer.start("library"));
+        });
+        assert_child(&spans, "child", "server");
+        assert_child(&spans, "library", "server");
+        assert_eq!(named(&spans, "server").trace_id, [9; 16]);
+    }
+}
+
+#[test]
+fn what_the_other_api_does_not_know_is_not_lost() {
+    let state = "a@a-vendor-of-a-long-name=1,rojo=2";
+    record(|_| {
+        let cx = remote(TraceFlags::DEBUG).with_trace_state(state.parse().unwrap());
+        let carried = cx.clone().with_baggage(Baggage::EMPTY.with("user", "7"));
+        context::sync_scope(carried, || {
+            let span = info_span!("span").entered();
+            assert!(context::current().flags().is_debug());
+            assert_eq!(span.trace_context().trace_state().as_str(), state);
+            assert_eq!(context::current().baggage().get("user"), Some("7"));
+            // The context of a scope wins, also where it has less.
+            context::sync_scope(cx, || {
+                assert!(context::current().baggage().is_empty());
+                assert!(info_span!("bare").trace_context().baggage().is_empty());
+            });
+        });
+    });
+}
+
+#[test]
+fn what_is_taken_to_another_thread_is_of_the_local_trace() {
+    let (spans, _) = record_with(
+        |builder| builder.with_tail_sampling(TailConfig::default()),
+        |_| {
+            let root = info_span!("root").entered();
+            let dispatch = tracing::dispatcher::get_default(Clone::clone);
+            let work = context::in_current_trace_context(move || {
+                tracing::dispatcher::with_default(&dispatch, || {
+                    info_span!("elsewhere").in_scope(|| tracing::error!("broken"));
+                });
+            });
+            std::thread::spawn(work).join().unwrap();
+            let late = SpanExt::set_parent(&*root, remote(TraceFlags::SAMPLED));
+            assert_eq!(late, Err(SetParentError::HasChildren));
+        },
+    );
+    assert_child(&spans, "elsewhere", "root");
+}
+
+/// A thread's locals go in an order of their own; asking for what is current aborts nothing.
+#[test]
+fn what_is_current_may_be_asked_for_when_a_thread_ends() {
+    struct Asks;
+
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            assert!(!context::current().is_valid());
+            context::sync_scope(remote(TraceFlags::SAMPLED), || ());
+        }
+    }
+
+    thread_local!(static ASKS: Asks = const { Asks });
+    record(|_| {
+        let thread = std::thread::spawn(|| {
+            ASKS.with(|_| ());
+            context::sync_scope(remote(TraceFlags::SAMPLED), || {
+                assert!(context::current().is_valid());
+            });
+        });
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn the_level_of_detail_is_for_both() {
+    let store = ConfigStore::default();
+    store.set_detail("library=off".parse().unwrap());
+    let (spans, _) = record_with(
+        |builder| builder.with_config_store(store),
+        |tracer| {
+            let _handler = info_span!("handler").entered();
+            tracer.in_span("hushed", |_| drop(info_span!("inner")));
+        },
+    );
+    assert_eq!(spans.len(), 2, "{spans:?}");
+    assert_child(&spans, "inner", "handler");
 }
 
 #[test]

@@ -121,3 +121,37 @@ fn json_has_the_ids_at_its_top() {
         }
     }
 }
+
+#[test]
+fn a_line_in_a_hidden_span_of_another_thread_has_ids_and_flags_are_w3c_s() {
+    let lines = Lines::default();
+    let (otlp, _capture) = layer();
+    let log = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(lines.clone());
+    let subscriber = tracing_subscriber::registry()
+        .with(otlp.with_filter(tracing::level_filters::LevelFilter::INFO))
+        .with(log.map_event_format(with_trace_ids));
+    // Of one thread at a time: so it is not the one that everybody finds.
+    let dispatch = tracing::Dispatch::new(subscriber);
+    let debug = TraceContext::new(
+        TraceId::from_bytes([7; 16]),
+        SpanId::from_bytes([8; 8]),
+        TraceFlags::DEBUG,
+    );
+    let (own, hidden) = tracing::dispatcher::with_default(&dispatch, || {
+        let outer = context::sync_scope(debug, || info_span!("outer"));
+        let hidden = outer.in_scope(|| tracing::debug_span!("hidden"));
+        (outer.trace_context(), hidden)
+    });
+    let work =
+        || tracing::dispatcher::with_default(&dispatch, || hidden.in_scope(|| info!("there")));
+    std::thread::scope(|s| s.spawn(work).join().unwrap());
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let ids = format!(
+        "trace_id={} span_id={} trace_flags=01 ",
+        own.trace_id(),
+        own.span_id()
+    );
+    assert!(text.starts_with(&ids), "{text}");
+}

@@ -272,3 +272,104 @@ fn what_is_said_of_a_context_holds_below_it() {
     assert_eq!(spans.len(), 1, "{spans:?}");
     assert_eq!(spans[0].name, "wanted");
 }
+
+#[test]
+fn a_context_from_before_the_parent_still_means_the_span() {
+    for flags in [
+        TraceFlags::SAMPLED,
+        TraceFlags::SAMPLED.with(TraceFlags::RANDOM),
+        TraceFlags::default(),
+    ] {
+        let spans = record(|| {
+            let span = info_span!("span");
+            let before = span.trace_context();
+            span.set_parent(remote(9, flags)).unwrap();
+            context::sync_scope(before, || {
+                let child = info_span!("child");
+                assert_eq!(
+                    child.trace_context().trace_id(),
+                    span.trace_context().trace_id()
+                );
+                assert_eq!(child.trace_context().is_sampled(), flags.is_sampled());
+            });
+            assert_eq!(
+                span.set_parent(remote(8, TraceFlags::SAMPLED)),
+                Err(SetParentError::HasChildren)
+            );
+        });
+        assert_eq!(spans.len(), if flags.is_sampled() { 2 } else { 0 });
+    }
+}
+
+#[test]
+fn a_sampler_s_attribute_gives_back_what_it_replaced() {
+    /// Knows no tenant of a root.
+    struct Guesses;
+
+    impl Sampler for Guesses {
+        fn should_sample(&self, input: &SamplingInput<'_>) -> SamplingResult {
+            let seen = |key| input.attribute(key).is_some();
+            let attributes = match input.parent {
+                None => vec![KeyValue::new("tenant", "unknown")],
+                Some(_) => vec![
+                    KeyValue::new("saw.tenant", input.attribute("tenant").unwrap()),
+                    KeyValue::new("saw.target", seen("target")),
+                ],
+            };
+            SamplingResult {
+                attributes,
+                ..SamplingResult::RECORD_AND_SAMPLE
+            }
+        }
+
+        fn description(&self) -> String {
+            "Guesses".into()
+        }
+    }
+
+    let spans = record_with(
+        |builder| builder.with_sampler(Guesses),
+        || {
+            let given = info_span!("given", tenant = "gold");
+            given.set_parent(remote(1, TraceFlags::SAMPLED)).unwrap();
+            let said = info_span!("said", tenant = tracing::field::Empty);
+            said.record("tenant", "gold");
+            said.set_parent(remote(1, TraceFlags::SAMPLED)).unwrap();
+        },
+    );
+    for name in ["given", "said"] {
+        let attributes = &named(&spans, name).attributes;
+        for key in ["tenant", "saw.tenant"] {
+            assert_eq!(
+                value(attributes, key),
+                text("gold").as_ref(),
+                "{name} {key}"
+            );
+        }
+        // What the layer adds no sampler sees, the second time as the first.
+        let saw = value(attributes, "saw.target");
+        assert_eq!(saw, Some(&capture::Value::BoolValue(false)));
+    }
+}
+
+#[test]
+fn idle_time_is_counted_from_the_start_whenever_the_parent_comes() {
+    let dropped = |builder: tracing_otlp::OtlpBuilder| {
+        let builder = builder.with_tracked_inactivity(true);
+        builder.with_sampler(ParentBased::new(AlwaysOff))
+    };
+    let spans = record_with(dropped, || {
+        let consumer = info_span!("loop").entered();
+        let message = info_span!("message");
+        message.in_scope(|| ());
+        message.set_parent(remote(9, TraceFlags::SAMPLED)).unwrap();
+        drop((message, consumer));
+    });
+    let span = &spans[0];
+    let lasted = span.end_time_unix_nano - span.start_time_unix_nano;
+    let Some(capture::Value::IntValue(idle)) = value(&span.attributes, "idle_ns") else {
+        panic!("{span:?}");
+    };
+    // Ticks become nanoseconds one by one, so the sum may be off by some.
+    assert!((*idle as u64) <= lasted + 1_000, "{idle} of {lasted}");
+}

@@ -5,7 +5,7 @@
 use tracing_otlp::propagation::{
     self, B3Propagator, CompositePropagator, JaegerPropagator, Propagator as _,
 };
-use tracing_otlp::{OtlpBuilder, OtlpConfig, PropagatorKind, TracesExporter};
+use tracing_otlp::{OtlpBuilder, OtlpConfig, PropagatorKind, TraceContext, TracesExporter};
 
 /// As if these were the process's variables, with nothing to send to.
 fn with(variables: &'static [(&str, &str)]) -> OtlpBuilder {
@@ -55,6 +55,19 @@ fn propagators_are_the_process_s() {
     propagation::set_global(JaegerPropagator);
     let late = with(&[("OTEL_PROPAGATORS", "b3")]).with_propagator(B3Propagator::single());
     assert_eq!(build(late), ["uber-trace-id"], "code's word stands");
+    // One that holds itself calls itself for ever no more than it calls itself at all.
+    propagation::set_global(
+        CompositePropagator::none()
+            .with(JaegerPropagator)
+            .with(kept),
+    );
+    let mut headers = http::HeaderMap::new();
+    let text = "uber-trace-id: 1:2:0:1".split_once(": ").unwrap();
+    headers.insert(text.0, text.1.parse().unwrap());
+    let cx = kept.extract(TraceContext::default(), &headers);
+    headers.clear();
+    kept.inject(&cx, &mut headers);
+    assert!(cx.is_valid() && headers.len() == 1);
     propagation::set_global(CompositePropagator::none());
     assert!(kept.fields().is_empty());
 }

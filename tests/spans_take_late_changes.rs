@@ -239,3 +239,14 @@ fn given_times_are_kept_to_the_nanosecond() {
     let before = named(&spans, "ends before it starts");
     assert_eq!(before.end_time_unix_nano, before.start_time_unix_nano);
 }
+
+#[test]
+fn an_error_without_a_description_takes_back_the_one_before_tr_7() {
+    let spans = record(|| {
+        let span = info_span!("span");
+        span.set_status(Status::error("card declined"));
+        span.set_status(Status::error(""));
+    });
+    let status = spans[0].status.clone().unwrap();
+    assert_eq!((status.code, status.message.as_str()), (2, ""));
+}

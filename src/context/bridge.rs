@@ -11,10 +11,14 @@ pub(crate) trait Bridge: Send + Sync {
     /// A layer's span was entered, or a scope opened, on this thread.
     fn entered(&self, layer: u32, span: u64, context: &TraceContext);
 
+    /// Its context is another from now on.
+    fn changed(&self, layer: u32, span: u64, context: &TraceContext);
+
     /// It was left, perhaps out of order, perhaps never entered while this was told.
     fn left(&self, layer: u32, span: u64);
 
-    /// What the other API has current on this thread, if that is a span.
+    /// What the other API has current on this thread, if that is a span, and not what this was told of
+    /// last.
     fn current(&self) -> Option<TraceContext>;
 }
 

@@ -203,14 +203,10 @@ impl Core {
         &self,
         span: &mut OpenSpan,
         callsite: &'static Callsite,
-        now: u64,
         attributes: &Attributes<'_>,
     ) {
         let capture = &self.settings.capture;
         let limits = &self.settings.limits;
-        if capture.tracked_inactivity {
-            span.state.activity.start(now);
-        }
         if let Some(outlet) = &self.outlet {
             span.scope = outlet.scope(callsite.metadata.target());
             outlet.begin(&mut span.identity);

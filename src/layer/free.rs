@@ -25,6 +25,9 @@ use crate::suppress::is_suppressed;
 use crate::sync::Arc;
 use crate::wire::request::Scope;
 
+/// They have none of their own.
+const LEVEL: Level = Level::INFO;
+
 /// Makes, changes and ends spans without a registry.
 #[derive(Clone)]
 pub(crate) struct FreeSpans(Arc<Core>);
@@ -66,7 +69,11 @@ impl FreeSpans {
     /// Begins a span; returns its own context, and `false` if nothing that is said of it is kept.
     pub(crate) fn start(&self, new: &NewSpan<'_>) -> (TraceContext, bool) {
         let core = &*self.0;
-        if core.settings.fate == Fate::Disabled || new.is_suppressed || is_suppressed() {
+        let is_unwanted = core.settings.fate == Fate::Disabled
+            || new.is_suppressed
+            || is_suppressed()
+            || !core.config.admits(new.target, LEVEL);
+        if is_unwanted {
             return (new.parent.clone(), false);
         }
         let mut span = core.spare();
@@ -76,13 +83,16 @@ impl FreeSpans {
         let is_root = lineage == Lineage::Root;
         let mut added = Vec::new();
         if lineage.asks(core.config.watch()) {
-            let subject = Subject::new(new.name, new.target, Level::INFO);
+            let subject = Subject::new(new.name, new.target, LEVEL);
             added = core.ask_sampler(&mut span.identity, is_root, &subject, new);
         } else {
             let is_seen = core.settings.fate == Fate::Exported;
             span.identity.follow(is_root, is_seen);
         }
         span.state.start = now;
+        if core.settings.capture.tracked_inactivity {
+            span.state.activity.start(now);
+        }
         span.state.start_given = new.start.map_or(0, unix_nanos);
         if span.identity.is_recording() {
             span.special.set(Meaning::SpanName, new.name);

@@ -55,6 +55,10 @@ impl Identity {
         self.extra = None;
     }
 
+    pub(super) fn is_of(&self, trace: TraceId) -> bool {
+        self.trace_id == trace.to_bytes()
+    }
+
     /// Whether attributes are kept.
     #[inline]
     pub(crate) fn is_recording(&self) -> bool {

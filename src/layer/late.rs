@@ -91,9 +91,6 @@ impl Desk<'_> {
             Change::Status(status) => self.set(span, |span| match status {
                 Status::Unset => {}
                 Status::Ok => span.set_status(StatusCode::Ok, None),
-                Status::Error { description } if description.is_empty() => {
-                    span.set_status(StatusCode::Error, None);
-                }
                 Status::Error { description } => {
                     span.set_status(StatusCode::Error, Some(description));
                 }

@@ -112,23 +112,17 @@ impl OtlpLayer {
 impl OtlpLayer {
     /// Fills a new span as its sampler decides, with what that adds.
     #[inline(never)]
-    fn fill_as_sampled(
-        &self,
-        span: &mut OpenSpan,
-        lineage: Lineage,
-        now: u64,
-        attributes: &Attributes<'_>,
-    ) {
+    fn fill_as_sampled(&self, span: &mut OpenSpan, lineage: Lineage, attributes: &Attributes<'_>) {
         let core = &*self.core;
         let metadata = attributes.metadata();
         let is_root = lineage == Lineage::Root;
         let subject = Subject::of(metadata);
         let added = core.ask_sampler(&mut span.identity, is_root, &subject, attributes);
         if span.identity.is_recording() {
-            core.fill(span, callsite::of(metadata), now, attributes);
-            core.add_key_values(span, &added);
+            core.fill(span, callsite::of(metadata), attributes);
             if !added.is_empty() {
                 span.note_added(&added);
+                core.add_key_values(span, &added);
             }
         }
     }
@@ -170,7 +164,7 @@ impl OtlpLayer {
             core.settings.bridge.map(|_| span.identity.context())
         });
         if let (Some(bridge), Some(Some(context))) = (core.settings.bridge, context) {
-            bridge.entered(self.layer, span, &context);
+            bridge.entered(self.layer, span, &context.with_origin(self.layer, span));
         }
     }
 
@@ -227,13 +221,17 @@ where
         core.identify(&mut span.identity, lineage, now);
         span.name = metadata.name();
         span.state.start = now;
+        if core.settings.capture.tracked_inactivity {
+            // Also where it is not recorded: a parent that comes late may decide otherwise.
+            span.state.activity.start(now);
+        }
         if lineage.asks(watch) {
-            self.fill_as_sampled(&mut span, lineage, now, attributes);
+            self.fill_as_sampled(&mut span, lineage, attributes);
         } else {
             let is_seen = core.settings.fate == Fate::Exported;
             span.identity.follow(lineage == Lineage::Root, is_seen);
             if span.identity.is_recording() {
-                core.fill(&mut span, callsite::of(metadata), now, attributes);
+                core.fill(&mut span, callsite::of(metadata), attributes);
             }
         }
         if let Some(lost) = core.spans.insert(id.into_u64(), span) {

@@ -103,7 +103,9 @@ impl Core {
     pub(super) fn inherit_context(&self, child: &mut Identity, parent: &TraceContext) -> Lineage {
         if self.inherit_open(child, parent) {
             child.set_baggage(parent.baggage());
-            if !parent.trace_state().is_empty() {
+            // One that came by the other API may have lost its state.
+            let is_whole = parent.origin(self.layer).is_some();
+            if child.is_of(parent.trace_id()) && (is_whole || !parent.trace_state().is_empty()) {
                 child.set_trace_state(parent.trace_state().clone());
             }
             Lineage::Local
@@ -115,16 +117,22 @@ impl Core {
         }
     }
 
-    /// Makes `child` a child of the span that a context is of, if it is open here and was decided as
-    /// the context says.
+    /// Makes `child` a child of the span that a context is of, if it is open here. Flags that the
+    /// span has not mean another decision, unless the span has moved to another trace since.
     fn inherit_open(&self, child: &mut Identity, parent: &TraceContext) -> bool {
         if parent.is_remote() || !parent.is_valid() {
             return false;
         }
         let span_id = parent.span_id().to_bytes();
         let mut bear = |span: &mut OpenSpan| {
-            let flags = span.identity.trace_flags().bits();
-            let is_it = span.identity.span_id == span_id && flags == parent.flags().bits();
+            let own = &span.identity;
+            let (flags, theirs) = (own.trace_flags(), parent.flags());
+            let is_same = match parent.origin(self.layer) {
+                Some(_) => flags == theirs,
+                // The other API does not know them all.
+                None => flags.bits() == theirs.bits(),
+            };
+            let is_it = own.span_id == span_id && (is_same || !own.is_of(parent.trace_id()));
             if is_it {
                 span.bear(child);
             }

@@ -3,7 +3,7 @@
 
 use tracing_core::Metadata;
 
-use super::callsite;
+use super::callsite::{self, StaticAttributes};
 use super::core::Subject;
 use super::identity::Identity;
 use super::late::Desk;
@@ -11,6 +11,7 @@ use super::parent::Lineage;
 use super::settings::Fate;
 use super::span::OpenSpan;
 use crate::attribute::{KeyValue, Value};
+use crate::context::doors::Spans as _;
 use crate::context::{SetParentError, TraceContext};
 use crate::sampler::Fields;
 use crate::span_data::SpanKind;
@@ -30,43 +31,63 @@ impl Desk<'_> {
         }
         let callsite = callsite::of(metadata);
         callsite.note_late_parent();
+        if !parent.is_valid() {
+            return self.set_baggage(span, parent);
+        }
+        let extras = core.extras(callsite);
         let asks = Lineage::Context.asks(core.config.watch());
         let found = self.spans.with(span, |span| {
             check(span)?;
-            let kept = asks.then(|| Kept::of(span));
+            let kept = asks.then(|| Kept::of(span, extras));
             Ok((span.identity.clone(), kept))
         });
         let (mut identity, kept) = found.ok_or(SetParentError::SpanDisabled)??;
-        let decided = if parent.is_valid() {
-            if parent.span_id().to_bytes() == identity.span_id {
-                return Err(SetParentError::OwnContext);
-            }
-            identity.clear();
-            let lineage = core.inherit_context(&mut identity, parent);
-            Some(self.decide(&mut identity, lineage, metadata, kept))
-        } else {
-            identity.set_baggage(parent.baggage());
-            None
-        };
+        if parent.span_id().to_bytes() == identity.span_id {
+            return Err(SetParentError::OwnContext);
+        }
+        identity.clear();
+        let lineage = core.inherit_context(&mut identity, parent);
+        let added = self.decide(&mut identity, lineage, metadata, kept);
         let scope = core.outlet.as_ref().map(|o| o.scope(metadata.target()));
-        let extras = core.extras(callsite);
         let limit = core.settings.limits.attributes;
         let adopted = self.spans.decide(span, |span| {
             check(span)?;
-            if let Some(added) = &decided {
-                span.note_added(added);
-            }
+            let replaced = span.withdraw_added();
             if span.adopt(identity) {
                 span.scope = scope.unwrap_or_default();
                 span.add_attributes(&extras.visited(), limit);
             }
-            Ok(())
+            Ok(replaced)
         });
-        adopted.ok_or(SetParentError::Ended)??;
-        if let Some(added) = decided.filter(|added| !added.is_empty()) {
+        let replaced = adopted.ok_or(SetParentError::Ended)??;
+        self.tell_bridge(span);
+        if !replaced.is_empty() {
+            self.add_attributes(span, &replaced);
+        }
+        if !added.is_empty() {
+            self.spans.with(span, |span| span.note_added(&added));
             self.add_attributes(span, &added);
         }
         Ok(())
+    }
+
+    /// All that a context without a trace can change.
+    fn set_baggage(self, span: u64, parent: &TraceContext) -> Result<(), SetParentError> {
+        let set = self.spans.with(span, |span| {
+            check(span)?;
+            span.identity.set_baggage(parent.baggage());
+            Ok(())
+        });
+        set.ok_or(SetParentError::SpanDisabled)??;
+        self.tell_bridge(span);
+        Ok(())
+    }
+
+    fn tell_bridge(self, span: u64) {
+        let core = self.core;
+        if let (Some(bridge), Some(context)) = (core.settings.bridge, core.context(span)) {
+            bridge.changed(core.layer, span, &context);
+        }
     }
 
     /// What becomes of the span under its new parent, and what the sampler adds. Foreign code may run:
@@ -105,17 +126,22 @@ fn check(span: &OpenSpan) -> Result<(), SetParentError> {
     }
 }
 
-/// What a span was created with and has been told since, for a sampler that decides again.
+/// What a span was created with and has been told since, for a sampler that decides again: not what
+/// the layer and the sampler themselves have added.
 struct Kept {
     attributes: Vec<u8>,
+    added: Vec<(KeyValue, Option<Value>)>,
+    extras: &'static StaticAttributes,
     name: Option<String>,
     kind: Option<SpanKind>,
 }
 
 impl Kept {
-    fn of(span: &OpenSpan) -> Self {
+    fn of(span: &OpenSpan, extras: &'static StaticAttributes) -> Self {
         Self {
             attributes: span.body.clone(),
+            added: span.added().to_vec(),
+            extras,
             name: span.special.has_name.then(|| span.special.name.clone()),
             kind: span.special.kind,
         }
@@ -125,10 +151,17 @@ impl Kept {
 impl Fields for Kept {
     fn value(&self, key: &str) -> Option<Value> {
         match key {
-            "otel.name" => self.name.clone().map(Value::from),
-            "otel.kind" => self.kind.map(|kind| kind.name().into()),
-            _ => attribute_value(&self.attributes, SPAN_ATTRIBUTE, key),
+            "otel.name" => return self.name.clone().map(Value::from),
+            "otel.kind" => return self.kind.map(|kind| kind.name().into()),
+            _ => {}
         }
+        let value = attribute_value(&self.attributes, SPAN_ATTRIBUTE, key)?;
+        let is_it = |(added, _): &&(KeyValue, _)| added.key == key && added.value == value;
+        if let Some((_, replaced)) = self.added.iter().find(is_it) {
+            return replaced.clone();
+        }
+        let extra = attribute_value(&self.extras.bytes, SPAN_ATTRIBUTE, key);
+        Some(value).filter(|value| extra.as_ref() != Some(value))
     }
 }
 

@@ -1,14 +1,13 @@
 //! [`OpenSpan`]: one open span, its wire bytes growing as things happen.
 
-use std::borrow::Cow;
-
 use super::attributes::Visited;
 use super::charge::{Charge, FIRST};
 use super::fields::Special;
 use super::identity::Identity;
-use crate::attribute::KeyValue;
+use crate::attribute::{KeyValue, Value};
 use crate::clock::Clock;
 use crate::processor::ScopeId;
+use crate::wire::decode::attribute_value;
 use crate::wire::span::{
     Kind, SPAN_ATTRIBUTE, SpanHead, StatusCode, fields, find_attribute, key_of, put_head,
 };
@@ -30,12 +29,12 @@ pub(crate) struct OpenSpan {
     pub(crate) charge: Charge,
 }
 
-/// The keys of what a sampler added to a span. Told apart by the span, so that none needs to clear
-/// what hardly any has.
+/// What a sampler added to a span, and what it replaced by that. Told apart by the span, so that none
+/// needs to clear what hardly any has.
 #[derive(Debug)]
 struct Added {
     span_id: [u8; 8],
-    keys: Vec<Cow<'static, str>>,
+    attributes: Vec<(KeyValue, Option<Value>)>,
 }
 
 const _: () = assert!(
@@ -158,18 +157,41 @@ impl OpenSpan {
         self.state.dynamic |= visited.dynamic;
     }
 
-    /// Takes out what its sampler added, and notes what it adds now.
+    /// Notes what its sampler is about to add.
     #[cold]
     pub(super) fn note_added(&mut self, added: &[KeyValue]) {
+        let with_old = |added: &KeyValue| (added.clone(), self.attribute(&added.key));
+        self.added = Some(Box::new(Added {
+            span_id: self.identity.span_id,
+            attributes: added.iter().map(with_old).collect(),
+        }));
+    }
+
+    /// What its sampler added, each with what that replaced.
+    pub(super) fn added(&self) -> &[(KeyValue, Option<Value>)] {
+        match &self.added {
+            Some(added) if added.span_id == self.identity.span_id => &added.attributes,
+            _ => &[],
+        }
+    }
+
+    /// What its sampler added goes, unless it was said anew since; says what that had replaced.
+    #[cold]
+    pub(super) fn withdraw_added(&mut self) -> Vec<KeyValue> {
         let span_id = self.identity.span_id;
-        let before = self.added.take().filter(|added| added.span_id == span_id);
-        for key in before.iter().flat_map(|added| &added.keys) {
-            self.remove_attribute(key.as_bytes());
+        let added = self.added.take().filter(|added| added.span_id == span_id);
+        let mut replaced = Vec::new();
+        for (added, old) in added.into_iter().flat_map(|added| added.attributes) {
+            if self.attribute(&added.key).as_ref() == Some(&added.value) {
+                self.remove_attribute(added.key.as_bytes());
+                replaced.extend(old.map(|old| KeyValue::new(added.key, old)));
+            }
         }
-        if !added.is_empty() {
-            let keys = added.iter().map(|added| added.key.clone()).collect();
-            self.added = Some(Box::new(Added { span_id, keys }));
-        }
+        replaced
+    }
+
+    fn attribute(&self, key: &str) -> Option<Value> {
+        attribute_value(&self.body, SPAN_ATTRIBUTE, key)
     }
 
     fn remove_attribute(&mut self, key: &[u8]) {
@@ -223,7 +245,7 @@ impl OpenSpan {
         let was = self.special.status;
         self.special.set_status(status);
         if let Some(text) = description.filter(|_| was != StatusCode::Ok) {
-            self.special.has_description = true;
+            self.special.has_description = !text.is_empty();
             self.special.description.clear();
             self.special.description.push_str(text);
         }

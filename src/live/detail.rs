@@ -16,7 +16,8 @@ use crate::error::Error;
 /// target is for all that begin with it; of several the longest counts. Levels are `off`, `error`,
 /// `warn`, `info`, `debug` and `trace`.
 ///
-/// It is for spans and events. What has been hushed has no span, so its children and events join the
+/// It is for spans and events; spans of the OpenTelemetry API have the name of their instrumentation
+/// scope for a target, and the level INFO. What has been hushed has no span, so its children and events join the
 /// nearest recorded ancestor. Other layers of the subscriber are not touched. Default: everything.
 ///
 /// ```

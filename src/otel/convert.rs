@@ -140,7 +140,10 @@ pub fn to_context(context: &TraceContext) -> Context {
 
 pub(super) fn with_baggage(context: Context, baggage: &Baggage) -> Context {
     if baggage.is_empty() {
-        return context;
+        return match context.baggage().is_empty() {
+            true => context,
+            false => context.with_cleared_baggage(),
+        };
     }
     context.with_baggage(members(baggage))
 }

@@ -1,6 +1,6 @@
 //! B3, Zipkin's format: one header or several.
 
-use super::header::{B3, B3_FLAGS, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID};
+use super::header::{B3, B3_FLAGS, B3_PARENT_SPAN_ID, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID};
 use super::{Extractor, Injector, Propagator, adopt};
 use crate::context::{TraceContext, TraceFlags, hex};
 
@@ -54,6 +54,7 @@ impl Propagator for B3Propagator {
         text[50] = sampled;
         let text = std::str::from_utf8(&text).unwrap_or_default();
         // What an earlier hop has left in the other form would be read before this, or with it.
+        carrier.remove(B3_PARENT_SPAN_ID);
         if !self.is_multi {
             MULTI.into_iter().for_each(|key| carrier.remove(key));
             return carrier.set(B3, text);
@@ -129,8 +130,12 @@ fn multi(carrier: &dyn Extractor) -> Option<Ids> {
     };
     let flags = match get(B3_FLAGS) {
         Some("1") => TraceFlags::DEBUG,
-        _ => sampled,
+        None | Some("0") => sampled,
+        Some(_) => return None,
     };
+    if let Some(parent) = get(B3_PARENT_SPAN_ID) {
+        span_id(parent)?;
+    }
     Some((ids.0, ids.1, flags))
 }
 

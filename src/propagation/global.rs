@@ -1,5 +1,6 @@
 //! The propagator that all of the process uses.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -19,7 +20,8 @@ pub const fn global() -> GlobalPropagator {
     GlobalPropagator(())
 }
 
-/// Sets the process's propagator; no pipeline changes it from then on. Another call does.
+/// Sets the process's propagator; no pipeline changes it from then on. Another call does. A
+/// [`global()`] that is part of it stands for nothing.
 ///
 /// ```
 /// use tracing_otlp::propagation::{self, B3Propagator, Propagator as _};
@@ -60,6 +62,9 @@ pub struct GlobalPropagator(());
 
 impl Propagator for GlobalPropagator {
     fn inject(&self, cx: &TraceContext, carrier: &mut dyn Injector) {
+        let Some(_inside) = Inside::enter() else {
+            return;
+        };
         match &*GLOBAL.load() {
             Some(global) => global.propagator.inject(cx, carrier),
             None => {
@@ -70,6 +75,9 @@ impl Propagator for GlobalPropagator {
     }
 
     fn extract(&self, parent: TraceContext, carrier: &dyn Extractor) -> TraceContext {
+        let Some(_inside) = Inside::enter() else {
+            return parent;
+        };
         match &*GLOBAL.load() {
             Some(global) => global.propagator.extract(parent, carrier),
             None => {
@@ -80,10 +88,33 @@ impl Propagator for GlobalPropagator {
     }
 
     fn fields(&self) -> Vec<&'static str> {
+        let Some(_inside) = Inside::enter() else {
+            return Vec::new();
+        };
         match &*GLOBAL.load() {
             Some(global) => global.propagator.fields(),
             None => CompositePropagator::of(PropagatorKind::DEFAULT).fields(),
         }
+    }
+}
+
+/// While a thread is in the process's propagator. One that holds itself would call itself for ever.
+struct Inside(());
+
+thread_local! {
+    static IS_INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Inside {
+    fn enter() -> Option<Self> {
+        let was = IS_INSIDE.try_with(|inside| inside.replace(true));
+        (!was.unwrap_or(false)).then_some(Self(()))
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let _ = IS_INSIDE.try_with(|inside| inside.set(false));
     }
 }
 

@@ -30,6 +30,7 @@ headers! {
     B3 "b3" "b3";
     B3_TRACE_ID "X-B3-TraceId" "x-b3-traceid";
     B3_SPAN_ID "X-B3-SpanId" "x-b3-spanid";
+    B3_PARENT_SPAN_ID "X-B3-ParentSpanId" "x-b3-parentspanid";
     B3_SAMPLED "X-B3-Sampled" "x-b3-sampled";
     B3_FLAGS "X-B3-Flags" "x-b3-flags";
     UBER_TRACE_ID "uber-trace-id" "uber-trace-id";

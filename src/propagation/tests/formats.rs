@@ -72,6 +72,9 @@ fn b3_in_many_headers_b3_1() {
     let both = [("X-B3-Sampled", "0"), ("X-B3-Flags", "1")];
     assert_eq!(flags(&both), Some((true, true)));
     assert_eq!(flags(&[("X-B3-Sampled", "d")]), None);
+    assert_eq!(flags(&[("X-B3-Flags", "d")]), None);
+    assert_eq!(flags(&[("X-B3-ParentSpanId", SPAN)]), Some((false, false)));
+    assert_eq!(flags(&[("X-B3-ParentSpanId", "x")]), None);
     let nobody = [("X-B3-TraceId", "x"), SID];
     assert_eq!(extract(&B3Propagator::multi(), &nobody), None);
     assert_eq!(extract(&B3Propagator::multi(), &[ID]), None);
@@ -129,6 +132,11 @@ fn b3_is_written_as_configured_and_without_a_parent_b3_2() {
             let read = reads.extract(TraceContext::default(), &headers);
             assert_eq!(read.span_id(), cx.span_id());
         }
+    }
+    for writes in [B3Propagator::single(), B3Propagator::multi()] {
+        let mut headers = headers(&[("x-b3-parentspanid", SPAN)]);
+        writes.inject(&cx, &mut headers);
+        assert_eq!(headers.get("x-b3-parentspanid"), None);
     }
     assert_eq!(B3Propagator::single().fields(), ["b3"]);
     assert_eq!(B3Propagator::multi().fields().len(), 4);
