@@ -215,11 +215,10 @@ fn each(span: &Span, mut f: impl FnMut(&dyn Spans, u64, &'static Metadata<'stati
         let Some(metadata) = span.metadata() else {
             return Found::NotRecorded;
         };
-        let registry = registry_of(dispatch);
         let id = id.into_u64();
-        if doors::each(registry, id, metadata, |spans| f(spans, id, metadata)) {
+        if doors::each(dispatch, id, metadata, |spans| f(spans, id, metadata)) {
             Found::Here
-        } else if doors::any(registry) {
+        } else if doors::any(registry_of(dispatch)) {
             Found::NotRecorded
         } else {
             Found::NoLayer

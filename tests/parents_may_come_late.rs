@@ -373,3 +373,37 @@ fn idle_time_is_counted_from_the_start_whenever_the_parent_comes() {
     // Ticks become nanoseconds one by one, so the sum may be off by some.
     assert!((*idle as u64) <= lasted + 1_000, "{idle} of {lasted}");
 }
+
+#[test]
+fn what_a_decision_had_no_room_for_is_counted_once_lim_1() {
+    /// Adds one attribute to all.
+    struct Adds;
+
+    impl Sampler for Adds {
+        fn should_sample(&self, _: &SamplingInput<'_>) -> SamplingResult {
+            SamplingResult {
+                attributes: vec![KeyValue::new("added", true)],
+                ..SamplingResult::RECORD_AND_SAMPLE
+            }
+        }
+
+        fn description(&self) -> String {
+            "Adds".into()
+        }
+    }
+
+    let mut limits = tracing_otlp::SpanLimits::default();
+    limits.attribute_count_limit = 1;
+    let lean = |builder: tracing_otlp::OtlpBuilder| {
+        let builder = builder.with_target(false).with_location(false);
+        builder.with_span_limits(limits).with_sampler(Adds)
+    };
+    let spans = record_with(lean, || {
+        let span = info_span!("span", field = 1);
+        for id in 1..4 {
+            span.set_parent(remote(id, TraceFlags::SAMPLED)).unwrap();
+        }
+    });
+    assert_eq!(spans[0].dropped_attributes_count, 1);
+    assert_eq!(value(&spans[0].attributes, "field"), int(1).as_ref());
+}

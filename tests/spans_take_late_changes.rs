@@ -250,3 +250,25 @@ fn an_error_without_a_description_takes_back_the_one_before_tr_7() {
     let status = spans[0].status.clone().unwrap();
     assert_eq!((status.code, status.message.as_str()), (2, ""));
 }
+
+/// An `Option` and a `Vec` pass on no registry, and ids of two registries are alike.
+#[test]
+fn layers_in_an_option_or_a_vec_are_not_taken_for_one_another() {
+    let (one, one_s) = layer();
+    let (two, two_s) = layer();
+    let one = tracing::Dispatch::new(Registry::default().with(Some(one)));
+    let two = tracing::Dispatch::new(Registry::default().with(vec![two]));
+    let make = |dispatch| tracing::dispatcher::with_default(dispatch, || info_span!("request"));
+    let spans = [make(&one), make(&two)];
+    assert_eq!(spans[0].id(), spans[1].id());
+    spans[1].set_parent(remote(7, TraceFlags::SAMPLED)).unwrap();
+    spans[1].set_attribute("tenant", "b");
+    spans[0].set_attribute("tenant", "a");
+    assert!(spans[0].trace_context().is_valid());
+    drop(spans);
+    for (capture, tenant, is_remote) in [(one_s, "a", false), (two_s, "b", true)] {
+        let span = capture.spans().remove(0);
+        assert_eq!(value(&span.attributes, "tenant"), text(tenant).as_ref());
+        assert_eq!(span.trace_id == [7; 16], is_remote);
+    }
+}

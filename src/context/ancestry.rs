@@ -22,8 +22,7 @@ pub(crate) fn context(
     id: &Id,
     metadata: &Metadata<'_>,
 ) -> Option<TraceContext> {
-    let address = registry_of(dispatch);
-    own_context(address, id, metadata).or_else(|| inherited(dispatch, address, id))
+    own_context(dispatch, id, metadata).or_else(|| inherited(dispatch, id))
 }
 
 /// The context of what the subscriber of this thread takes for the current span, unless it knows
@@ -39,18 +38,18 @@ pub(super) fn current(entered: Option<u32>) -> Option<TraceContext> {
     })
 }
 
-fn own_context(registry: usize, id: &Id, metadata: &Metadata<'_>) -> Option<TraceContext> {
+fn own_context(dispatch: &Dispatch, id: &Id, metadata: &Metadata<'_>) -> Option<TraceContext> {
     let id = id.into_u64();
     let mut context = None;
-    doors::each(registry, id, metadata, |spans| {
+    doors::each(dispatch, id, metadata, |spans| {
         context = context.take().or_else(|| spans.context(id));
     });
     context
 }
 
-fn inherited(dispatch: &Dispatch, address: usize, id: &Id) -> Option<TraceContext> {
+fn inherited(dispatch: &Dispatch, id: &Id) -> Option<TraceContext> {
     let registry = dispatch.downcast_ref::<Registry>()?;
-    ancestors(registry.span(id)?).find_map(|s| own_context(address, &s.id(), s.metadata()))
+    ancestors(registry.span(id)?).find_map(|s| own_context(dispatch, &s.id(), s.metadata()))
 }
 
 /// Parent, grandparent and so on, but for those that a filter hides from who looked the span up.
@@ -70,4 +69,28 @@ pub(crate) fn find_ancestor(
     let registry = dispatch.downcast_ref::<Registry>()?;
     let mut ancestors = ancestors(registry.span(span)?).map(|span| span.id().into_u64());
     ancestors.find(f)
+}
+
+/// In the registry: the layers that have a span, of those which know no registry.
+struct Marks(Vec<u32>);
+
+/// Marks a span as one of a layer's.
+pub(crate) fn mark<'a, R: LookupSpan<'a>>(span: &SpanRef<'a, R>, layer: u32) {
+    let mut extensions = span.extensions_mut();
+    match extensions.get_mut::<Marks>() {
+        Some(Marks(layers)) => layers.push(layer),
+        None => extensions.insert(Marks(vec![layer])),
+    }
+}
+
+/// Whether the subscriber's span was marked as one of the layer's.
+pub(super) fn is_marked(dispatch: &Dispatch, span: u64, layer: u32) -> bool {
+    let Some(registry) = dispatch.downcast_ref::<Registry>() else {
+        return false;
+    };
+    registry.span(&Id::from_u64(span)).is_some_and(|span| {
+        let extensions = span.extensions();
+        let marks = extensions.get::<Marks>();
+        marks.is_some_and(|Marks(layers)| layers.contains(&layer))
+    })
 }

@@ -3,8 +3,8 @@
 //!
 //! A layer cannot always be found by a downcast (`reload::Layer` answers none), so each opens a door
 //! here: a layer's number finds it for what is current on a thread, the address of its registry for
-//! a span. A layer that came by a reload is told no registry; it is recognised by the first of its
-//! spans that is asked for.
+//! a span. A layer that came by a reload, or is inside an `Option` or a `Vec`, is told no registry; it
+//! marks its spans, and is recognised by the first of them that is asked for.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
-use tracing_core::Metadata;
+use tracing_core::{Dispatch, Metadata};
 
+use super::ancestry::{self, registry_of};
 use super::{SetParentError, TraceContext};
 use crate::attribute::KeyValue;
 use crate::span_data::Status;
@@ -62,7 +63,7 @@ pub(crate) enum Change<'a> {
 }
 
 /// The registry of a door that was told none.
-const UNKNOWN: usize = 0;
+const UNKNOWN: usize = usize::MAX;
 
 #[derive(Clone)]
 struct Entry {
@@ -109,9 +110,24 @@ impl Door {
         self.layer
     }
 
+    /// Whether the layer was told its registry, or was recognised.
+    pub(crate) fn is_known(&self) -> bool {
+        self.registry.load(Ordering::Relaxed) != UNKNOWN
+    }
+
     /// The layer's spans are those of the registry at this address.
     pub(crate) fn set_registry(&self, address: usize) {
         self.registry.store(address, Ordering::Relaxed);
+    }
+}
+
+impl Entry {
+    /// Whether this span of a subscriber is one of the layer's; it has one by that id.
+    fn is_of(&self, dispatch: &Dispatch, registry: usize, span: u64) -> bool {
+        match self.registry.load(Ordering::Relaxed) {
+            UNKNOWN => ancestry::is_marked(dispatch, span, self.layer),
+            told => told == registry,
+        }
     }
 }
 
@@ -151,17 +167,16 @@ pub(crate) fn with(layer: u32, f: impl FnOnce(&dyn Spans)) {
     }
 }
 
-/// The first layer that has this span of a registry open, and the span's context.
+/// The first layer that has this span of a subscriber open, and the span's context.
 #[cfg(feature = "opentelemetry")]
-pub(crate) fn find(registry: usize, span: u64) -> Option<(u32, TraceContext)> {
+pub(crate) fn find(dispatch: &Dispatch, span: u64) -> Option<(u32, TraceContext)> {
+    let registry = registry_of(dispatch);
     let doors = DOORS.load();
     let mut doors = doors.as_deref().into_iter().flatten();
     doors.find_map(|door| {
-        let told = door.registry.load(Ordering::Relaxed);
-        let context = || door.spans.context(span);
-        (told == registry || told == UNKNOWN)
-            .then(context)?
-            .map(|cx| (door.layer, cx))
+        let context = door.spans.context(span)?;
+        let is_it = door.is_of(dispatch, registry, span);
+        is_it.then_some((door.layer, context))
     })
 }
 
@@ -175,20 +190,19 @@ pub(crate) fn context_anywhere(span: u64, metadata: &Metadata<'_>) -> Option<Tra
         .and_then(|door| door.spans.context(span))
 }
 
-/// Calls `f` with each layer that has this span of a registry open; says whether any has. Layers are
-/// made and dropped meanwhile without waiting.
+/// Calls `f` with each layer that has this span of a subscriber open; says whether any has. Layers
+/// are made and dropped meanwhile without waiting.
 pub(crate) fn each(
-    registry: usize,
+    dispatch: &Dispatch,
     span: u64,
     metadata: &Metadata<'_>,
     mut f: impl FnMut(&dyn Spans),
 ) -> bool {
+    let registry = registry_of(dispatch);
     let doors = DOORS.load();
     let mut found = false;
     for door in doors.as_deref().into_iter().flatten() {
-        let told = door.registry.load(Ordering::Relaxed);
-        if (told == registry || told == UNKNOWN) && door.spans.has(span, metadata) {
-            // One that was not told is recognised by its span.
+        if door.spans.has(span, metadata) && door.is_of(dispatch, registry, span) {
             door.registry.store(registry, Ordering::Relaxed);
             found = true;
             f(&*door.spans);

@@ -281,7 +281,7 @@ impl Core {
 
     #[cold]
     fn put_activity(&self, span: &mut OpenSpan, end: u64) {
-        let (busy, idle) = span.state.activity.totals(end);
+        let (busy, idle) = span.state.activity(end);
         let limits = &self.settings.limits;
         let mut scratch = Scratch::take();
         let mut out = Row::new(

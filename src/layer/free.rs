@@ -90,9 +90,6 @@ impl FreeSpans {
             span.identity.follow(is_root, is_seen);
         }
         span.state.start = now;
-        if core.settings.capture.tracked_inactivity {
-            span.state.activity.start(now);
-        }
         span.state.start_given = new.start.map_or(0, unix_nanos);
         if span.identity.is_recording() {
             span.special.set(Meaning::SpanName, new.name);

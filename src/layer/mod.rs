@@ -48,7 +48,7 @@ pub(crate) use self::settings::{Fate, Ids, Settings};
 use self::span::OpenSpan;
 use self::visitor::SpanVisitor;
 use crate::clock;
-use crate::context::ancestry::{ancestors, find_ancestor, registry_of};
+use crate::context::ancestry::{ancestors, find_ancestor, mark, registry_of};
 use crate::context::doors::Door;
 use crate::context::stack;
 use crate::live::ConfigStore;
@@ -159,7 +159,7 @@ impl OtlpLayer {
         let now = clock::now();
         let context = core.spans.with(span, |span| {
             if core.settings.capture.tracked_inactivity {
-                span.state.activity.enter(now);
+                span.state.enter(now);
             }
             core.settings.bridge.map(|_| span.identity.context())
         });
@@ -177,7 +177,7 @@ impl OtlpLayer {
                 span.state.last_exit = now;
             }
             if core.settings.capture.tracked_inactivity {
-                span.state.activity.exit(now);
+                span.state.exit(now);
             }
         });
         if let Some(bridge) = core.settings.bridge {
@@ -221,10 +221,6 @@ where
         core.identify(&mut span.identity, lineage, now);
         span.name = metadata.name();
         span.state.start = now;
-        if core.settings.capture.tracked_inactivity {
-            // Also where it is not recorded: a parent that comes late may decide otherwise.
-            span.state.activity.start(now);
-        }
         if lineage.asks(watch) {
             self.fill_as_sampled(&mut span, lineage, attributes);
         } else {
@@ -236,6 +232,13 @@ where
         }
         if let Some(lost) = core.spans.insert(id.into_u64(), span) {
             core.finish(lost);
+        }
+        // Who was told no registry was not told of filters either.
+        if core.may_be_filtered.load(Ordering::Relaxed) && !self.door.is_known() {
+            context
+                .span(id)
+                .iter()
+                .for_each(|span| mark(span, self.layer));
         }
     }
 

@@ -73,39 +73,49 @@ pub(crate) struct State {
 pub(crate) struct Activity {
     busy: u64,
     idle: u64,
-    /// When it was last entered or left.
+    /// When it was last entered or left; zero before.
     since: u64,
     /// How many threads or nested guards are inside.
     depth: u32,
 }
 
-impl Activity {
-    pub(crate) fn start(&mut self, now: u64) {
-        self.since = now;
-    }
-
+impl State {
+    /// Notes that it was entered.
     pub(crate) fn enter(&mut self, now: u64) {
-        if self.depth == 0 {
-            self.idle += now.saturating_sub(self.since);
-            self.since = now;
+        let passed = now.saturating_sub(self.since());
+        let activity = &mut self.activity;
+        if activity.depth == 0 {
+            activity.idle += passed;
+            activity.since = now;
         }
-        self.depth += 1;
+        activity.depth += 1;
     }
 
+    /// Notes that it was left.
     pub(crate) fn exit(&mut self, now: u64) {
-        self.depth = self.depth.saturating_sub(1);
-        if self.depth == 0 {
-            self.busy += now.saturating_sub(self.since);
-            self.since = now;
+        let passed = now.saturating_sub(self.since());
+        let activity = &mut self.activity;
+        activity.depth = activity.depth.saturating_sub(1);
+        if activity.depth == 0 {
+            activity.busy += passed;
+            activity.since = now;
         }
     }
 
     /// Busy and idle time of a span that ends at `end`.
-    pub(crate) fn totals(&self, end: u64) -> (u64, u64) {
-        let last = end.saturating_sub(self.since);
-        match self.depth {
-            0 => (self.busy, self.idle + last),
-            _ => (self.busy + last, self.idle),
+    pub(crate) fn activity(&self, end: u64) -> (u64, u64) {
+        let last = end.saturating_sub(self.since());
+        let Activity { busy, idle, .. } = self.activity;
+        match self.activity.depth {
+            0 => (busy, idle + last),
+            _ => (busy + last, idle),
+        }
+    }
+
+    fn since(&self) -> u64 {
+        match self.activity.since {
+            0 => self.start,
+            since => since,
         }
     }
 }
@@ -182,9 +192,17 @@ impl OpenSpan {
         let added = self.added.take().filter(|added| added.span_id == span_id);
         let mut replaced = Vec::new();
         for (added, old) in added.into_iter().flat_map(|added| added.attributes) {
-            if self.attribute(&added.key).as_ref() == Some(&added.value) {
-                self.remove_attribute(added.key.as_bytes());
-                replaced.extend(old.map(|old| KeyValue::new(added.key, old)));
+            match self.attribute(&added.key) {
+                Some(value) if value == added.value => {
+                    self.remove_attribute(added.key.as_bytes());
+                    replaced.extend(old.map(|old| KeyValue::new(added.key, old)));
+                }
+                Some(_) => {}
+                // There was no room for it, which is counted again if there is none for the next.
+                None => {
+                    let dropped = &mut self.state.dropped_attributes;
+                    *dropped = dropped.saturating_sub(1);
+                }
             }
         }
         replaced
