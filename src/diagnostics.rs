@@ -47,8 +47,7 @@ impl Voice {
         self.dispatch().is_some() || !dispatcher::get_default(|d| d.is::<NoSubscriber>())
     }
 
-    /// The subscriber of our layer, as long as there is one.
-    pub(crate) fn dispatch(&self) -> Option<Dispatch> {
+    fn dispatch(&self) -> Option<Dispatch> {
         lock(&self.0).as_ref().and_then(WeakDispatch::upgrade)
     }
 }

@@ -38,6 +38,14 @@ fn a_span_allocates_nothing() {
     }
 }
 
+/// An `Option` tells its layer less than others do.
+#[test]
+fn nor_does_one_of_a_layer_in_an_option() {
+    let (layer, capture) = capture::layer();
+    let subscriber = tracing_subscriber::registry().with(Some(layer));
+    assert_eq!(allocations_under(subscriber, &capture), 0);
+}
+
 /// What the spans of a local trace share, and their hold on it, are allocated once for it; holding
 /// them takes no more.
 #[test]
@@ -77,8 +85,15 @@ fn reading_the_current_context_allocates_nothing() {
 
 fn allocations_of_200(edit: impl FnOnce(OtlpBuilder) -> OtlpBuilder) -> usize {
     let (layer, capture) = capture::layer_with(edit);
+    allocations_under(tracing_subscriber::registry().with(layer), &capture)
+}
+
+fn allocations_under(
+    subscriber: impl tracing::Subscriber + Send + Sync,
+    capture: &capture::Capture,
+) -> usize {
     let mut allocations = 0;
-    capture::under(tracing_subscriber::registry().with(layer), || {
+    capture::under(subscriber, || {
         // Pools, thread-locals and the queue's chunks warm up.
         for n in 0..2_000 {
             one_request(n);

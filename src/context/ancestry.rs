@@ -70,27 +70,3 @@ pub(crate) fn find_ancestor(
     let mut ancestors = ancestors(registry.span(span)?).map(|span| span.id().into_u64());
     ancestors.find(f)
 }
-
-/// In the registry: the layers that have a span, of those which know no registry.
-struct Marks(Vec<u32>);
-
-/// Marks a span as one of a layer's.
-pub(crate) fn mark<'a, R: LookupSpan<'a>>(span: &SpanRef<'a, R>, layer: u32) {
-    let mut extensions = span.extensions_mut();
-    match extensions.get_mut::<Marks>() {
-        Some(Marks(layers)) => layers.push(layer),
-        None => extensions.insert(Marks(vec![layer])),
-    }
-}
-
-/// Whether the subscriber's span was marked as one of the layer's.
-pub(super) fn is_marked(dispatch: &Dispatch, span: u64, layer: u32) -> bool {
-    let Some(registry) = dispatch.downcast_ref::<Registry>() else {
-        return false;
-    };
-    registry.span(&Id::from_u64(span)).is_some_and(|span| {
-        let extensions = span.extensions();
-        let marks = extensions.get::<Marks>();
-        marks.is_some_and(|Marks(layers)| layers.contains(&layer))
-    })
-}

@@ -3,8 +3,8 @@
 //!
 //! A layer cannot always be found by a downcast (`reload::Layer` answers none), so each opens a door
 //! here: a layer's number finds it for what is current on a thread, the address of its registry for
-//! a span. A layer that came by a reload, or is inside an `Option` or a `Vec`, is told no registry; it
-//! marks its spans, and is recognised by the first of them that is asked for.
+//! a span. A layer inside an `Option` or a `Vec` is told no registry, but a downcast finds it there. One
+//! that came by a reload neither is told nor found; it is recognised by its spans.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -14,13 +14,19 @@ use std::time::SystemTime;
 use arc_swap::ArcSwapOption;
 use tracing_core::{Dispatch, Metadata};
 
-use super::ancestry::{self, registry_of};
+use super::ancestry::registry_of;
 use super::{SetParentError, TraceContext};
 use crate::attribute::KeyValue;
 use crate::span_data::Status;
 
 /// What a layer does for spans that it has open. No call runs foreign code under a lock.
 pub(crate) trait Spans: Send + Sync {
+    /// Whether it is the layer that a downcast finds in a subscriber; `None`: none is found.
+    fn is_in(&self, dispatch: &Dispatch) -> Option<bool>;
+
+    /// This is the subscriber that it is in.
+    fn learn(&self, dispatch: &Dispatch);
+
     /// Whether it has this span, made at this callsite.
     fn has(&self, span: u64, metadata: &Metadata<'_>) -> bool;
 
@@ -110,7 +116,7 @@ impl Door {
         self.layer
     }
 
-    /// Whether the layer was told its registry, or was recognised.
+    /// Whether the layer was told its registry, or was found in it.
     pub(crate) fn is_known(&self) -> bool {
         self.registry.load(Ordering::Relaxed) != UNKNOWN
     }
@@ -122,12 +128,23 @@ impl Door {
 }
 
 impl Entry {
-    /// Whether this span of a subscriber is one of the layer's; it has one by that id.
-    fn is_of(&self, dispatch: &Dispatch, registry: usize, span: u64) -> bool {
+    /// Whether a span of a subscriber may be one of the layer's.
+    fn is_of(&self, dispatch: &Dispatch, registry: usize) -> bool {
         match self.registry.load(Ordering::Relaxed) {
-            UNKNOWN => ancestry::is_marked(dispatch, span, self.layer),
+            UNKNOWN => self.seems_to_be_of(dispatch, registry),
             told => told == registry,
         }
+    }
+
+    #[cold]
+    fn seems_to_be_of(&self, dispatch: &Dispatch, registry: usize) -> bool {
+        let is_in = self.spans.is_in(dispatch);
+        if is_in == Some(true) {
+            self.registry.store(registry, Ordering::Relaxed);
+            self.spans.learn(dispatch);
+        }
+        // Where no layer is found at all, there may be one behind a reload.
+        is_in.unwrap_or(true)
     }
 }
 
@@ -175,7 +192,7 @@ pub(crate) fn find(dispatch: &Dispatch, span: u64) -> Option<(u32, TraceContext)
     let mut doors = doors.as_deref().into_iter().flatten();
     doors.find_map(|door| {
         let context = door.spans.context(span)?;
-        let is_it = door.is_of(dispatch, registry, span);
+        let is_it = door.is_of(dispatch, registry);
         is_it.then_some((door.layer, context))
     })
 }
@@ -202,8 +219,7 @@ pub(crate) fn each(
     let doors = DOORS.load();
     let mut found = false;
     for door in doors.as_deref().into_iter().flatten() {
-        if door.spans.has(span, metadata) && door.is_of(dispatch, registry, span) {
-            door.registry.store(registry, Ordering::Relaxed);
+        if door.spans.has(span, metadata) && door.is_of(dispatch, registry) {
             found = true;
             f(&*door.spans);
         }

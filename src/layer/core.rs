@@ -35,6 +35,7 @@ pub(super) struct Core {
     pub(super) layer: u32,
     /// Whether a per-layer filter may hide spans from this layer.
     pub(super) may_be_filtered: AtomicBool,
+    dispatch: OnceLock<WeakDispatch>,
     pub(super) spans: Arc<OpenSpans>,
     /// Spans that no registry knows, by their span ids; made when the first comes.
     pub(super) free: Arc<OnceLock<OpenSpans>>,
@@ -90,6 +91,7 @@ impl Core {
         Self {
             layer,
             may_be_filtered: AtomicBool::new(true),
+            dispatch: OnceLock::new(),
             spans: Arc::new(OpenSpans::new()),
             free: Arc::default(),
             clock: Clock::new(),
@@ -103,14 +105,15 @@ impl Core {
     }
 
     pub(super) fn set_dispatch(&self, dispatch: WeakDispatch) {
+        let _ = self.dispatch.set(dispatch.clone());
         if let Some(outlet) = &self.outlet {
             outlet.processor.set_dispatch(dispatch);
         }
     }
 
-    /// The subscriber that has the layer, if there is a pipeline.
+    /// The subscriber that has the layer, as far as is known.
     pub(super) fn dispatch(&self) -> Option<Dispatch> {
-        self.outlet.as_ref()?.processor.dispatch()
+        self.dispatch.get()?.upgrade()
     }
 
     /// Whether a span or event is too detailed to be recorded.

@@ -5,11 +5,13 @@ use std::error::Error;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tracing_core::Metadata;
+use tracing_core::{Dispatch, Metadata};
 
+use super::OtlpLayer;
 use super::attributes::{Attributes as Row, Visited};
 use super::core::Core;
 use super::fields::Meaning;
+use super::filters;
 use super::open_spans::OpenSpans;
 use super::scratch::Scratch;
 use super::span::OpenSpan;
@@ -32,6 +34,18 @@ pub(super) struct Desk<'a> {
 }
 
 impl Spans for Core {
+    fn is_in(&self, dispatch: &Dispatch) -> Option<bool> {
+        let found = dispatch.downcast_ref::<OtlpLayer>()?;
+        Some(found.layer == self.layer)
+    }
+
+    fn learn(&self, dispatch: &Dispatch) {
+        let may_be_filtered = !filters::are_absent(dispatch);
+        self.may_be_filtered
+            .store(may_be_filtered, Ordering::Relaxed);
+        self.set_dispatch(dispatch.downgrade());
+    }
+
     fn has(&self, span: u64, metadata: &Metadata<'_>) -> bool {
         let same = |s: &mut OpenSpan| std::ptr::eq(s.name, metadata.name());
         self.spans.with(span, same) == Some(true)

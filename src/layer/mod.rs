@@ -30,7 +30,7 @@ use std::sync::atomic::Ordering;
 
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::subscriber::Interest;
-use tracing_core::{Dispatch, Event, Metadata, Subscriber};
+use tracing_core::{Dispatch, Event, Metadata, Subscriber, dispatcher};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
@@ -48,8 +48,8 @@ pub(crate) use self::settings::{Fate, Ids, Settings};
 use self::span::OpenSpan;
 use self::visitor::SpanVisitor;
 use crate::clock;
-use crate::context::ancestry::{ancestors, find_ancestor, mark, registry_of};
-use crate::context::doors::Door;
+use crate::context::ancestry::{ancestors, find_ancestor, registry_of};
+use crate::context::doors::{Door, Spans as _};
 use crate::context::stack;
 use crate::live::ConfigStore;
 use crate::pool::Budget;
@@ -153,6 +153,17 @@ impl OtlpLayer {
         found.or_else(|| event.is_contextual().then(entered).flatten())
     }
 
+    /// Learns in which subscriber it is, if that is the one of the process.
+    #[cold]
+    fn look_around(&self) {
+        dispatcher::get_default(|subscriber| {
+            if self.core.is_in(subscriber) == Some(true) {
+                self.door.set_registry(registry_of(subscriber));
+                self.core.learn(subscriber);
+            }
+        });
+    }
+
     #[cold]
     fn enter_watched(&self, span: u64) {
         let core = &*self.core;
@@ -181,7 +192,7 @@ impl OtlpLayer {
             }
         });
         if let Some(bridge) = core.settings.bridge {
-            bridge.left(core.layer, span);
+            bridge.left(self.layer, span);
         }
     }
 }
@@ -191,12 +202,8 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_register_dispatch(&self, subscriber: &Dispatch) {
-        let may_be_filtered = !filters::are_absent(subscriber);
-        self.core
-            .may_be_filtered
-            .store(may_be_filtered, Ordering::Relaxed);
         self.door.set_registry(registry_of(subscriber));
-        self.core.set_dispatch(subscriber.downgrade());
+        self.core.learn(subscriber);
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
@@ -235,10 +242,7 @@ where
         }
         // Who was told no registry was not told of filters either.
         if core.may_be_filtered.load(Ordering::Relaxed) && !self.door.is_known() {
-            context
-                .span(id)
-                .iter()
-                .for_each(|span| mark(span, self.layer));
+            self.look_around();
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Runtime;
-use tracing::dispatcher::{Dispatch, WeakDispatch};
+use tracing::dispatcher::WeakDispatch;
 
 use super::batch::Scopes;
 use super::buffer::{Bounds, TelemetryBuffer};
@@ -268,11 +268,6 @@ impl BatchProcessor {
         self.shared.voice.set_dispatch(dispatch);
         // So that warnings of the start are not spoken seconds later.
         self.shared.wake.ring();
-    }
-
-    /// The subscriber that was set.
-    pub(crate) fn dispatch(&self) -> Option<Dispatch> {
-        self.shared.voice.dispatch()
     }
 
     #[cfg(feature = "metrics")]
