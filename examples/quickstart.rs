@@ -1,17 +1,22 @@
 //! A small shop as an axum service whose spans go to an OTLP endpoint.
 //!
 //! ```text
-//! cargo run --example quickstart             its own collector, a few requests, then serves
-//! cargo run --example quickstart -- --exit   the same, and ends
-//! OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 cargo run --example quickstart
+//! cargo run --example quickstart             its own collector; shows the trace of each request
+//! cargo run --example quickstart -- --exit   ends after the first four requests
+//! OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 OTEL_EXPORTER_OTLP_PROTOCOL=grpc cargo run --example quickstart
 //! ```
 //!
-//! Without an endpoint it starts the collector that tests use, inside this process, and prints what
-//! arrives there: real HTTP requests, real OTLP over gRPC, nothing made up.
+//! Without an endpoint it starts the collector that tests use, inside this process, and draws each
+//! trace that arrives there: real HTTP requests, real OTLP over gRPC. The variable `COLUMNS` sets the
+//! width of the drawing (80 without it), `NO_COLOR` turns colours off. Ctrl-C ends it.
 #![allow(clippy::print_stdout, reason = "an example shows what it did")]
 
+use std::collections::HashMap;
 use std::error::Error;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use axum::extract::Path;
@@ -19,42 +24,46 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use tokio::net::{TcpListener, TcpStream};
+use tracing::level_filters::LevelFilter;
 use tracing::{Instrument as _, Span, error, info, instrument};
-use tracing_otlp::PipelineHandle;
 use tracing_otlp::middleware::ServerLayer;
 use tracing_otlp::testing::{Collector, Trace};
+use tracing_otlp::{PipelineHandle, Protocol};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-const DEADLINE: Duration = Duration::from_secs(5);
+/// The most that answering what has begun and sending what is left may take on Ctrl-C.
+const DEADLINE: Duration = Duration::from_secs(2);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let exit = std::env::args().any(|a| a == "--exit");
-
-    // Somebody else's collector if one is named, else our own.
-    let given = [
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    ]
-    .iter()
-    .any(|name| std::env::var(name).is_ok_and(|v| !v.is_empty()));
-    let collector = if given {
-        None
-    } else {
-        Some(Collector::try_start()?)
+    // The endpoint that a variable names, else a collector inside this process.
+    let given = given_endpoint();
+    let collector = match given {
+        Some(_) => None,
+        None => Some(Collector::try_start()?),
     };
 
     // These lines are all that an application needs.
     let mut builder = tracing_otlp::builder().with_service_name("quickstart");
     if let Some(collector) = &collector {
-        builder = builder.with_endpoint(collector.grpc_endpoint());
-        builder = builder.with_protocol(tracing_otlp::Protocol::Grpc);
+        // The default delay of 5 s saves requests; here somebody waits for each trace.
+        builder = builder
+            .with_endpoint(collector.grpc_endpoint())
+            .with_protocol(Protocol::Grpc)
+            .with_schedule_delay(Duration::from_millis(100));
     }
     let (layer, guard) = builder.build()?;
+    // What the crate itself has to report: an endpoint that does not answer, for example.
+    let warnings = Targets::new().with_target("tracing_otlp", LevelFilter::WARN);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     tracing_subscriber::registry()
-        .with(tracing_subscriber::filter::LevelFilter::INFO)
+        .with(LevelFilter::INFO)
         .with(layer)
+        .with(lines.with_filter(warnings))
         .init();
 
     // On Ctrl-C requests in flight are answered, and then the pipeline ends.
@@ -68,45 +77,128 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
 
+    let display = collector.map(Display::start);
     let stop = graceful.stop_handle();
     let pipeline = guard.handle();
     let demo = tokio::spawn(async move {
-        let shown = show(address, &pipeline, collector.as_ref()).await;
-        match exit || shown.is_err() {
-            true => stop.stop(),
-            false => {
-                println!("Serving on http://{address}/orders/1 and /stock, /pay/13 until Ctrl-C.")
-            }
+        let done = demo(address, &pipeline, given.as_deref()).await;
+        if exit || done.is_err() {
+            stop.stop();
+        } else {
+            print_routes(address);
         }
-        shown
+        done
     });
     let ended = graceful
         .serve(|stop| axum::serve(listener, app).with_graceful_shutdown(stop))
         .await;
     demo.await?.map_err(|error| error as Box<dyn Error>)?;
-    ended.pipeline?;
+    if let Some(display) = display {
+        display.end();
+    }
+    // Telemetry that is lost is worth a line, and no reason to fail.
+    if let Err(error) = ended.pipeline {
+        println!("Not every span was delivered: {error}");
+    }
     println!("{}", guard.stats());
     Ok(())
 }
 
-/// A few requests, and what arrived of them.
-async fn show(
+fn given_endpoint() -> Option<String> {
+    let names = [
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ];
+    let mut values = names.iter().filter_map(|name| std::env::var(name).ok());
+    values.find(|value| !value.is_empty())
+}
+
+/// The first requests, so that there is something to see.
+async fn demo(
     address: SocketAddr,
     pipeline: &PipelineHandle,
-    collector: Option<&Collector>,
+    given: Option<&str>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     for path in ["/orders/4711", "/stock", "/pay/13", "/nowhere"] {
         let status = fetch(address, path).await?;
         println!("GET {path} -> {status}");
     }
-    pipeline.force_flush(DEADLINE).await?;
-    if let Some(collector) = collector {
-        println!("\nWhat arrived at {}:\n", collector.grpc_endpoint());
-        for trace in Trace::all(&collector.spans()) {
-            println!("{trace}");
-        }
+    let sent = pipeline.force_flush(DEADLINE).await;
+    match (given, sent) {
+        (None, sent) => sent?,
+        (Some(given), Ok(())) => println!("\nTheir spans are at {given}: look there."),
+        (Some(given), Err(error)) => println!("\nNot at {given} yet: {error}"),
     }
     Ok(())
+}
+
+fn print_routes(address: SocketAddr) {
+    println!("\nServing until Ctrl-C. In another terminal, or in a browser:\n");
+    for path in ["/orders/1", "/stock", "/pay/13"] {
+        println!("  curl http://{address}{path}");
+    }
+    println!();
+}
+
+/// Draws each trace that arrives at the collector.
+struct Display {
+    stop: mpsc::Sender<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Display {
+    fn start(collector: Collector) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        println!("A collector listens at {}.\n", collector.grpc_endpoint());
+        let thread = thread::spawn(move || {
+            let mut sizes = HashMap::new();
+            loop {
+                let tick = stopped.recv_timeout(Duration::from_millis(150));
+                let is_last = tick != Err(mpsc::RecvTimeoutError::Timeout);
+                print_traces(&collector, &mut sizes, is_last);
+                if is_last {
+                    break;
+                }
+            }
+        });
+        Self { stop, thread }
+    }
+
+    /// Draws what has not been drawn yet; then the collector ends too.
+    fn end(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
+/// How far the display is with a trace.
+#[derive(Default)]
+struct Progress {
+    /// How many spans it had last time.
+    len: usize,
+    is_drawn: bool,
+}
+
+/// Draws the traces that are new and no longer grow.
+fn print_traces(collector: &Collector, known: &mut HashMap<[u8; 16], Progress>, is_last: bool) {
+    let color = std::io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    for trace in Trace::all(&collector.spans()) {
+        let progress = known.entry(trace.id()).or_default();
+        let grows = progress.len != trace.len();
+        if grows {
+            *progress = Progress {
+                len: trace.len(),
+                is_drawn: false,
+            };
+        }
+        if !progress.is_drawn && (!grows || is_last) {
+            let drawing = trace.drawing().with_color(color);
+            println!("\n{}", drawing.with_columns(columns.unwrap_or(80)));
+            progress.is_drawn = true;
+        }
+    }
 }
 
 /// A nested call and an event.

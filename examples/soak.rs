@@ -192,7 +192,7 @@ fn request(n: u64) {
             info!(rows = n % 7, "rows read");
         });
     }
-    if n % 50 == 0 {
+    if n.is_multiple_of(50) {
         error!("the bank does not answer");
     }
 }

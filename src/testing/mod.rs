@@ -71,6 +71,7 @@ pub use received::{
     ReceivedEvent, ReceivedKind, ReceivedLink, ReceivedRequest, ReceivedResource, ReceivedScope,
     ReceivedSpan, ReceivedStatus, ReceivedStatusCode, SpanData,
 };
+pub use render::TraceDrawing;
 pub use store::Malformed;
 pub use trace::Trace;
 pub use value::ReceivedValue;

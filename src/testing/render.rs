@@ -1,58 +1,65 @@
 //! A trace as text: tree, times, bars and what matters most about each span.
 
+mod layout;
+
 use std::fmt;
 
+use self::layout::{Layout, Line};
 use super::received::{ReceivedEvent, ReceivedKind, ReceivedSpan, ReceivedStatusCode};
 use super::trace::{Node, Origin, Trace};
 use super::value::ReceivedValue;
 use crate::human;
 
-/// A [`Trace`] to be drawn with chosen attributes.
-pub(super) struct TraceText<'a> {
-    pub(super) trace: &'a Trace,
-    pub(super) keys: Option<Vec<&'a str>>,
+/// A [`Trace`] as text, from [`Trace::drawing`].
+///
+/// ```no_run
+/// # let trace: tracing_otlp::testing::Trace = unimplemented!();
+/// println!("{}", trace.drawing().with_columns(80).with_color(true));
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a drawing does nothing until it is printed"]
+pub struct TraceDrawing<'a> {
+    trace: &'a Trace,
+    keys: Option<Vec<&'a str>>,
+    layout: Layout,
 }
 
-impl fmt::Display for TraceText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write(f, self.trace, self.keys.as_deref())
-    }
-}
-
-/// One line of the drawing, in columns.
-struct Line {
-    name: String,
-    kind: String,
-    time: String,
-    bar: String,
-    rest: String,
-}
-
-pub(super) fn write(
-    f: &mut fmt::Formatter<'_>,
-    trace: &Trace,
-    keys: Option<&[&str]>,
-) -> fmt::Result {
-    let window = Window::of(trace);
-    writeln!(f, "{}\n", title(trace, &window))?;
-    let lines = lines(trace, &window, keys);
-    let width = |column: fn(&Line) -> &str| {
-        let widths = lines.iter().map(|l| column(l).chars().count());
-        widths.max().unwrap_or(0)
-    };
-    let name = width(|l| &l.name);
-    let kind = width(|l| &l.kind);
-    let time = width(|l| &l.time);
-    for line in &lines {
-        let mut text = format!("{:name$}", line.name);
-        if kind > 0 {
-            text += &format!("  {:kind$}", line.kind);
+impl<'a> TraceDrawing<'a> {
+    pub(super) fn new(trace: &'a Trace) -> Self {
+        Self {
+            trace,
+            keys: None,
+            layout: Layout::default(),
         }
-        text += &format!("  {:>time$}", line.time);
-        text += &format!("  {}  {}", line.bar, line.rest);
-        writeln!(f, "{}", text.trim_end())?;
     }
-    Ok(())
+
+    /// Shows the attributes of these keys, in this order. Default: a few that matter most.
+    pub fn with_attributes(mut self, keys: impl IntoIterator<Item = &'a str>) -> Self {
+        self.keys = Some(keys.into_iter().collect());
+        self
+    }
+
+    /// Keeps each line within this many columns: attributes that do not fit continue on lines of
+    /// their own, inside the tree. Default: no limit. Fewer than 40 count as 40.
+    pub fn with_columns(mut self, columns: usize) -> Self {
+        self.layout.columns = Some(columns);
+        self
+    }
+
+    /// Colours the text with ANSI escape sequences, for a terminal. Default: off.
+    pub fn with_color(mut self, color: bool) -> Self {
+        self.layout.color = color;
+        self
+    }
+}
+
+impl fmt::Display for TraceDrawing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let window = Window::of(self.trace);
+        writeln!(f, "{}\n", title(self.trace, &window))?;
+        let lines = lines(self.trace, &window, self.keys.as_deref());
+        self.layout.write(f, &lines)
+    }
 }
 
 /// From the first start to the last end.
@@ -72,29 +79,19 @@ impl Window {
         }
     }
 
-    /// Where in the window `span` took place; every span shows.
-    fn bar(&self, span: &ReceivedSpan) -> String {
-        let from = (self.half_cells(span.start_unix_nanos) / 2).min(BAR - 1);
-        let to = self.half_cells(span.end_unix_nanos).div_ceil(2);
-        self.row(from, to.clamp(from + 1, BAR), "█")
+    /// Which part of the window `span` took.
+    fn part(&self, span: &ReceivedSpan) -> (f64, f64) {
+        (
+            self.share(span.start_unix_nanos),
+            self.share(span.end_unix_nanos),
+        )
     }
 
-    /// When in the window something happened.
-    fn mark(&self, at: u64) -> String {
-        let at = (self.half_cells(at) / 2).min(BAR - 1);
-        self.row(at, at + 1, "•")
-    }
-
-    fn row(&self, from: usize, to: usize, fill: &str) -> String {
-        let (before, after) = (" ".repeat(from), " ".repeat(BAR - to));
-        format!("▕{before}{}{after}▏", fill.repeat(to - from))
-    }
-
-    /// From the window's start to `at`.
-    fn half_cells(&self, at: u64) -> usize {
-        let length = u128::from((self.end - self.start).max(1));
-        let from_start = u128::from(at.clamp(self.start, self.end) - self.start);
-        (from_start * 2 * BAR as u128 / length) as usize
+    /// How much of the window has passed at this time: 0 to 1.
+    fn share(&self, at: u64) -> f64 {
+        let length = (self.end - self.start).max(1);
+        let passed = at.clamp(self.start, self.end) - self.start;
+        passed as f64 / length as f64
     }
 }
 
@@ -145,21 +142,24 @@ fn lines(trace: &Trace, window: &Window, keys: Option<&[&str]>) -> Vec<Line> {
             (branch, format!("{above}{below}"))
         };
         let span = &node.span;
-        let name = human::line(&span.name, MOST_NAME, false);
+        // The stem that leads to the first child passes by the events.
+        let has_child = nodes.get(i + 1).is_some_and(|n| n.parent == Some(i));
+        let stem = if has_child && !deep { "│  " } else { "   " };
         lines.push(Line {
-            name: format!("{above}{branch}{name}"),
+            before: format!("{above}{branch}"),
+            name: human::line(&span.name, MOST_NAME, false),
+            below: format!("{margin}{stem}"),
             kind: match span.kind {
                 // Most spans are internal, and need not say so.
                 ReceivedKind::Internal => String::new(),
                 kind => kind.to_string(),
             },
             time: human::duration(span.duration().as_nanos() as u64),
-            bar: window.bar(span),
+            part: window.part(span),
+            is_event: false,
+            error: error(span),
             rest: rest(node, keys),
         });
-        // The stem that leads to the first child passes by the events.
-        let has_child = nodes.get(i + 1).is_some_and(|n| n.parent == Some(i));
-        let stem = if has_child && !deep { "│  " } else { "   " };
         for event in &span.events {
             let margin = format!("{margin}{stem}");
             lines.push(event_line(event, span, &margin, window, keys));
@@ -176,7 +176,7 @@ fn event_line(
     window: &Window,
     keys: Option<&[&str]>,
 ) -> Line {
-    let name = human::line(&event.name, MOST_NAME, false);
+    let at = window.share(event.unix_nanos);
     let time = match event.unix_nanos.checked_sub(span.start_unix_nanos) {
         Some(after) => format!("+{}", human::duration(after)),
         None => format!(
@@ -185,25 +185,32 @@ fn event_line(
         ),
     };
     Line {
-        name: format!("{margin}• {name}"),
+        before: format!("{margin}• "),
+        name: human::line(&event.name, MOST_NAME, false),
+        below: format!("{margin}  "),
         kind: String::new(),
         time,
-        bar: window.mark(event.unix_nanos),
+        part: (at, at),
+        is_event: true,
+        error: None,
         rest: attributes(&event.name, &event.attributes, keys),
     }
 }
 
-/// What is to be said of a span beside its times: trouble first.
-fn rest(node: &Node, keys: Option<&[&str]>) -> String {
+/// What a failed span says of its failure.
+fn error(span: &ReceivedSpan) -> Option<String> {
+    (span.status.code == ReceivedStatusCode::Error).then(|| {
+        let message = human::line(&span.status.message, MOST_VALUE * 2, false);
+        format!("ERROR {message}").trim_end().to_owned()
+    })
+}
+
+/// What else a span says beside its times.
+fn rest(node: &Node, keys: Option<&[&str]>) -> Vec<String> {
     let span = &node.span;
     let mut parts = Vec::new();
-    match span.status.code {
-        ReceivedStatusCode::Error => {
-            let message = human::line(&span.status.message, MOST_VALUE * 2, false);
-            parts.push(format!("ERROR {message}").trim_end().to_owned());
-        }
-        ReceivedStatusCode::Ok => parts.push("OK".to_owned()),
-        _ => {}
+    if span.status.code == ReceivedStatusCode::Ok {
+        parts.push("OK".to_owned());
     }
     match (node.origin, span.parent_span_id_hex()) {
         (Origin::Orphan, Some(parent)) => parts.push(format!("(parent {parent} not received)")),
@@ -215,15 +222,16 @@ fn rest(node: &Node, keys: Option<&[&str]>) -> String {
         1 => parts.push("1 link".to_owned()),
         n => parts.push(format!("{n} links")),
     }
-    let attributes = attributes(&span.name, &span.attributes, keys);
-    if !attributes.is_empty() {
-        parts.push(attributes);
-    }
-    parts.join("  ")
+    parts.extend(attributes(&span.name, &span.attributes, keys));
+    parts
 }
 
 /// The chosen attributes, or a few that are not noise and not in the name already.
-fn attributes(name: &str, attributes: &[(String, ReceivedValue)], keys: Option<&[&str]>) -> String {
+fn attributes(
+    name: &str,
+    attributes: &[(String, ReceivedValue)],
+    keys: Option<&[&str]>,
+) -> Vec<String> {
     let pair = |(key, value): &(String, ReceivedValue)| {
         let value = human::line(&value.to_string(), MOST_VALUE, true);
         format!("{}={value}", human::line(key, MOST_VALUE, true))
@@ -233,7 +241,7 @@ fn attributes(name: &str, attributes: &[(String, ReceivedValue)], keys: Option<&
             let found = attributes.iter();
             found.filter(move |(k, _)| k == key)
         });
-        return human::join(chosen.map(pair), "  ");
+        return chosen.map(pair).collect();
     }
     let said = |value: &ReceivedValue| value.as_str().is_some_and(|v| name.contains(v));
     let telling = attributes.iter().filter(|(k, v)| !is_noise(k) && !said(v));
@@ -246,7 +254,7 @@ fn attributes(name: &str, attributes: &[(String, ReceivedValue)], keys: Option<&
     if telling.len() > MOST_ATTRIBUTES {
         parts.push(format!("+{} more", telling.len() - MOST_ATTRIBUTES));
     }
-    parts.join("  ")
+    parts
 }
 
 /// Where the code stands and what is the same on every span tells nothing in a drawing.
@@ -271,9 +279,6 @@ fn is_noise(key: &str) -> bool {
     ];
     KEYS.contains(&key) || PREFIXES.iter().any(|p| key.starts_with(p))
 }
-
-/// Cells of a bar.
-const BAR: usize = 20;
 
 /// Levels that are indented; those below stand in one column.
 const MOST_DEPTH: usize = 16;

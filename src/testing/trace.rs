@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use super::received::ReceivedSpan;
-use super::render::{self, TraceText};
+use super::render::TraceDrawing;
 
 /// The spans of one trace as a tree. Its `Display` draws it:
 ///
@@ -123,6 +123,11 @@ impl Trace {
             .collect()
     }
 
+    /// The trace as text, to be printed with settings of its own: attributes, columns, colours.
+    pub fn drawing(&self) -> TraceDrawing<'_> {
+        TraceDrawing::new(self)
+    }
+
     /// The drawing with the choice of attributes: those of `keys`, in that order. Without it a few
     /// that matter most are shown.
     ///
@@ -133,11 +138,8 @@ impl Trace {
     pub fn with_attributes<'a>(
         &'a self,
         keys: impl IntoIterator<Item = &'a str>,
-    ) -> impl fmt::Display + 'a {
-        TraceText {
-            trace: self,
-            keys: Some(keys.into_iter().collect()),
-        }
+    ) -> TraceDrawing<'a> {
+        self.drawing().with_attributes(keys)
     }
 
     pub(super) fn nodes(&self) -> &[Node] {
@@ -152,7 +154,7 @@ impl Trace {
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        render::write(f, self, None)
+        self.drawing().fmt(f)
     }
 }
 

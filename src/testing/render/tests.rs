@@ -127,6 +127,62 @@ POST /checkout      server    152 ms  ▕█████████████
 }
 
 #[test]
+fn what_does_not_fit_continues_inside_the_tree() {
+    let expected = "\
+trace a0a1a2a3a4a5a6a7a8a9aaabacadaeaf · shop · 4 spans · 1 error · 152 ms
+
+POST /checkout      server    152 ms  ▕████████████████████▏
+│    http.response.status_code=500  user=\"Ann Lee\"  cart.items=3  cart.total=40
+│    +1 more
+├─ load cart                 13.0 ms  ▕██                  ▏
+│  │  • cache miss          +2.00 ms  ▕•                   ▏  key=cart:7
+│  └─ SELECT cart   client   8.00 ms  ▕██                  ▏
+└─ charge card      client    130 ms  ▕  ██████████████████▏
+        ERROR card declined  1 link
+      • exception            +129 ms  ▕                   •▏
+          exception.message=\"card declined\"
+";
+    let drawn = trace(checkout()).drawing().with_columns(80).to_string();
+    assert_eq!(drawn, expected, "\n{drawn}");
+}
+
+#[test]
+fn no_line_is_wider_than_asked() {
+    let mut spans = checkout();
+    spans[0].name = "n".repeat(40);
+    spans[0].attributes = vec![string("k", &"v".repeat(90)), int("i", 1)];
+    let trace = trace(spans);
+    for columns in [0, 40, 60, 80, 100, 200] {
+        let drawn = trace.drawing().with_columns(columns).to_string();
+        // The title is for copying the trace id, and stays whole.
+        for line in drawn.lines().skip(1) {
+            assert!(
+                line.chars().count() <= columns.max(40),
+                "{columns}:\n{drawn}"
+            );
+        }
+    }
+}
+
+#[test]
+fn colours_change_nothing_but_the_colours() {
+    let trace = trace(checkout());
+    let drawing = trace.drawing().with_columns(80);
+    let plain = drawing.to_string();
+    let coloured = drawing.with_color(true).to_string();
+    assert!(!plain.contains('\u{1b}'), "{plain}");
+    assert!(
+        coloured.contains("\u{1b}[31mERROR card declined\u{1b}[0m"),
+        "{coloured}"
+    );
+    let mut bare = coloured;
+    for code in ["[2m", "[31m", "[36m", "[0m"] {
+        bare = bare.replace(&format!("\u{1b}{code}"), "");
+    }
+    assert_eq!(bare, plain);
+}
+
+#[test]
 fn attributes_may_be_chosen() {
     let trace = trace(checkout());
     let drawn = trace.with_attributes(["cart.items", "key"]).to_string();
