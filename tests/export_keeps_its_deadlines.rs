@@ -145,7 +145,7 @@ fn an_endpoint_that_comes_up_later_gets_everything() {
         collector.go_offline();
         let endpoint = collector.endpoint(protocol);
         // Its deadlines do not burn meanwhile.
-        let pipeline = Pipeline::start(builder(protocol, &endpoint).with_timeout(100 * MS));
+        let pipeline = Pipeline::start(builder(protocol, &endpoint).with_timeout(1000 * MS));
         pipeline.spans(2000, 10);
         // While all wait, the figures say why.
         let stats = pipeline.until(|s| s.last_error.is_some());
@@ -154,7 +154,7 @@ fn an_endpoint_that_comes_up_later_gets_everything() {
             "{}",
             told(&stats)
         );
-        std::thread::sleep(400 * MS);
+        std::thread::sleep(2500 * MS);
         collector.go_online().unwrap();
         pipeline.flush().unwrap();
         let stats = pipeline.settle(distinct(&collector));
