@@ -12,12 +12,19 @@
 //!
 //!     // #[instrument], info_span!, events, futures …
 //!
-//!     guard.shutdown(Duration::from_secs(5)).await // or let it drop at the end of `main`
+//!     // A guard that is dropped flushes too, for at most five seconds.
+//!     if let Err(error) = guard.shutdown(Duration::from_secs(5)).await {
+//!         tracing::warn!(%error, "not every span was delivered");
+//!     }
+//!     Ok(())
 //! }
 //! ```
 //!
 //! The `OTEL_*` variables are read as the specification has them; each has a method of
 //! [`OtlpBuilder`] too. [`init()`] sets up a whole subscriber in one line.
+//!
+//! How to do what, and what helps when something is wrong:
+//! [`guide`](https://docs.rs/tracing-otlp/latest/tracing_otlp/guide/).
 //!
 //! # The way of a span
 //!
@@ -79,10 +86,14 @@
 // Under loom only the concurrent core compiles, so most of what it has is not used.
 #![cfg_attr(tracing_otlp_loom, allow(dead_code, unused_imports, unreachable_pub))]
 
-/// The recipes compile.
+/// The README compiles.
 #[cfg(all(doctest, feature = "full"))]
-#[doc = include_str!("../docs/recipes.md")]
-mod recipes {}
+#[doc = include_str!("../README.md")]
+mod readme {}
+
+// Text alone. Its examples need most features.
+#[cfg(all(any(doc, doctest), feature = "full"))]
+pub mod guide;
 
 mod attribute;
 #[cfg(not(tracing_otlp_loom))]

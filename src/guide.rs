@@ -1,0 +1,28 @@
+//! The guides: how to do what, what each setting means, and what helps when something is wrong.
+//!
+//! | Page | Content |
+//! | --- | --- |
+//! | [`recipes`] | Code by goal: servers, clients, command line tools, sampling, tests |
+//! | [`configuration`] | Each setting: its variable, its method, its default and the reason for it |
+//! | [`troubleshooting`] | No spans arrive; spans are missing; traces break |
+//! | [`vendors`] | The variables for Grafana Cloud, Honeycomb, Datadog, AWS and others |
+//! | [`metrics`] | Request metrics and the pipeline's own |
+//! | [`migration`] | From tracing-opentelemetry, one line at a time |
+
+#[doc = include_str!("../docs/recipes.md")]
+pub mod recipes {}
+
+#[doc = include_str!("../docs/configuration.md")]
+pub mod configuration {}
+
+#[doc = include_str!("../docs/troubleshooting.md")]
+pub mod troubleshooting {}
+
+#[doc = include_str!("../docs/vendors.md")]
+pub mod vendors {}
+
+#[doc = include_str!("../docs/metrics.md")]
+pub mod metrics {}
+
+#[doc = include_str!("../docs/migrating-from-tracing-opentelemetry.md")]
+pub mod migration {}
