@@ -8,6 +8,7 @@
 //! | [`vendors`] | The variables for Grafana Cloud, Honeycomb, Datadog, AWS and others |
 //! | [`metrics`] | Request metrics and the pipeline's own |
 //! | [`migration`] | From tracing-opentelemetry, one line at a time |
+//! | [`rules`] | The ids of rules, such as `TR-8`, in words and with their sources |
 
 #[doc = include_str!("../docs/recipes.md")]
 pub mod recipes {}
@@ -26,3 +27,6 @@ pub mod metrics {}
 
 #[doc = include_str!("../docs/migrating-from-tracing-opentelemetry.md")]
 pub mod migration {}
+
+#[doc = include_str!("../docs/rules.md")]
+pub mod rules {}
