@@ -119,14 +119,16 @@ impl fmt::Display for Error {
     }
 }
 
+/// As Display, and then what caused it: `main` prints this of an error that it returns.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut s = f.debug_struct("Error");
-        s.field("kind", &self.kind);
-        if let Some(source) = &self.source {
-            s.field("source", source);
+        write!(f, "{self}")?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
         }
-        s.finish()
+        Ok(())
     }
 }
 

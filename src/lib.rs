@@ -186,7 +186,7 @@ pub use self::{
 
 #[cfg(all(feature = "init", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "init")))]
-pub use init::init;
+pub use init::{SubscriberBuilder, init, subscriber};
 
 #[cfg(all(feature = "tower", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]

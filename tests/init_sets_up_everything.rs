@@ -55,7 +55,12 @@ fn a_setting_that_cannot_be_used_is_an_error_with_the_cure() {
     if child::role().is_some() {
         let error = tracing_otlp::init().unwrap_err();
         assert!(error.is_config());
-        let text = error.to_string();
+        // `main` prints an error's Debug: it reads like its Display.
+        let (text, debug) = (error.to_string(), format!("{error:?}"));
+        assert!(
+            debug.starts_with(&text) && !debug.contains("Config {"),
+            "{debug}"
+        );
         assert!(
             text.contains("RUST_LOG") && text.contains("shop=loud"),
             "{text}"
@@ -63,4 +68,88 @@ fn a_setting_that_cannot_be_used_is_an_error_with_the_cure() {
         return;
     }
     child::run_with(TEST, "the application", &[("RUST_LOG", "shop=loud")]).well();
+}
+
+#[test]
+fn quiet_lines_keep_the_traces_and_what_the_pipeline_reports() {
+    const TEST: &str = "quiet_lines_keep_the_traces_and_what_the_pipeline_reports";
+    if child::role().is_some() {
+        let guard = tracing_otlp::subscriber()
+            .with_service_name("shop")
+            .init()
+            .unwrap();
+        info_span!("work").in_scope(|| {
+            info!("too quiet for a line");
+            tracing::warn!("a line");
+        });
+        tracing::debug_span!("too detailed").in_scope(|| {});
+        drop(guard);
+        return;
+    }
+    for quiet in ["warn", "init_sets_up_everything=warn"] {
+        let collector = Collector::start();
+        let endpoint = collector.http_endpoint();
+        let said = child::run_with(
+            TEST,
+            "the application",
+            &[
+                ("RUST_LOG", quiet),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+            ],
+        )
+        .well();
+        let [span] = collector.expect_names(["work"]);
+        let events: Vec<_> = span.events.iter().map(|e| e.name.as_str()).collect();
+        assert_eq!(events, ["too quiet for a line", "a line"]);
+        assert!(
+            said.contains("a line") && !said.contains("too quiet"),
+            "{said}"
+        );
+        assert!(!said.contains('\u{1b}'), "no terminal, no colours: {said}");
+    }
+    let dead = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let said = child::run_with(
+        TEST,
+        "the application",
+        &[
+            ("RUST_LOG", "app=info"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &dead),
+        ],
+    )
+    .well();
+    assert!(
+        said.contains("WARN") && said.contains("tracing_otlp"),
+        "{said}"
+    );
+}
+
+#[test]
+fn spans_have_a_filter_of_their_own() {
+    const TEST: &str = "spans_have_a_filter_of_their_own";
+    if child::role().is_some() {
+        let guard = tracing_otlp::init().unwrap();
+        info_span!("hidden").in_scope(|| {
+            tracing::warn_span!("shown").in_scope(|| info!("a line all the same"));
+        });
+        drop(guard);
+        return;
+    }
+    let collector = Collector::start();
+    let endpoint = collector.http_endpoint();
+    let said = child::run_with(
+        TEST,
+        "the application",
+        &[
+            ("RUST_LOG", "info"),
+            ("OTEL_RUST_TRACES_FILTER", "warn"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ],
+    )
+    .well();
+    let [span] = collector.expect_names(["shown"]);
+    assert!(span.events.is_empty() && span.parent_span_id.is_none());
+    assert!(said.contains("a line all the same"), "{said}");
 }

@@ -1,0 +1,198 @@
+//! A subscriber in one call: filters, the fmt layer and OTLP (feature `init`).
+
+mod filter;
+
+use std::borrow::Cow;
+use std::fmt as text;
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry, fmt};
+
+use self::filter::Filters;
+use crate::builder::{OtlpBuilder, builder};
+use crate::error::Error;
+use crate::fmt::with_trace_ids;
+use crate::guard::ShutdownGuard;
+
+/// Sets the global subscriber: log lines on standard error, with `trace_id` and `span_id` where there
+/// is a trace, and spans to the OTLP endpoint that the `OTEL_*` variables name.
+///
+/// `RUST_LOG` filters the lines (default `info`). Spans are exported from level INFO on, and those
+/// more detailed that `RUST_LOG` lets through: see [`subscriber()`], which has settings too.
+///
+/// ```no_run
+/// # fn main() -> Result<(), tracing_otlp::Error> {
+/// let _guard = tracing_otlp::init()?; // lives until the end of `main`
+/// tracing::info_span!("startup").in_scope(|| tracing::info!("hello"));
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// As [`SubscriberBuilder::init`].
+pub fn init() -> Result<ShutdownGuard, Error> {
+    subscriber().init()
+}
+
+/// Builds the subscriber that [`init()`] sets, with settings.
+///
+/// ```no_run
+/// # fn main() -> Result<(), tracing_otlp::Error> {
+/// let _guard = tracing_otlp::subscriber()
+///     .with_service_name("shop")
+///     .with_default_filter("info,shop=debug")
+///     .with_writer(std::io::stdout)
+///     .with_otlp(|otlp| otlp.with_endpoint("http://collector:4317"))
+///     .init()?;
+/// # Ok(()) }
+/// ```
+pub fn subscriber() -> SubscriberBuilder {
+    SubscriberBuilder {
+        otlp: builder(),
+        default_filter: "info".to_owned(),
+        writer: Some(BoxMakeWriter::new(std::io::stderr)),
+        ansi: std::io::stderr().is_terminal() && !is_set("NO_COLOR"),
+        #[cfg(feature = "json")]
+        json: false,
+    }
+}
+
+/// A subscriber with log lines and an OTLP pipeline: from [`subscriber()`].
+///
+/// Two filters apply, in the syntax of [`EnvFilter`](tracing_subscriber::EnvFilter):
+///
+/// | What | Variable | Default |
+/// | --- | --- | --- |
+/// | Log lines | `RUST_LOG` | `info`, or [`with_default_filter`](Self::with_default_filter) |
+/// | Spans and their events | `OTEL_RUST_TRACES_FILTER` | what `info` or the filter of the lines lets through |
+///
+/// So `RUST_LOG=warn` makes the log quiet and keeps the traces. The filter of the lines also lets
+/// `tracing_otlp=info` through, for what this crate reports about its endpoint, unless it names that
+/// target itself or is `off`.
+#[must_use = "a builder does nothing until `init` is called"]
+pub struct SubscriberBuilder {
+    otlp: OtlpBuilder,
+    default_filter: String,
+    /// `None`: no lines.
+    writer: Option<BoxMakeWriter>,
+    ansi: bool,
+    #[cfg(feature = "json")]
+    json: bool,
+}
+
+type Lines = Box<dyn Layer<Registry> + Send + Sync>;
+
+impl SubscriberBuilder {
+    /// `service.name`, as [`OtlpBuilder::with_service_name`].
+    pub fn with_service_name(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.with_otlp(|otlp| otlp.with_service_name(name))
+    }
+
+    /// Changes the settings of the pipeline.
+    pub fn with_otlp(mut self, change: impl FnOnce(OtlpBuilder) -> OtlpBuilder) -> Self {
+        self.otlp = change(self.otlp);
+        self
+    }
+
+    /// The filter of the lines where `RUST_LOG` is not set or empty. Default: `info`.
+    pub fn with_default_filter(mut self, directives: impl Into<String>) -> Self {
+        self.default_filter = directives.into();
+        self
+    }
+
+    /// Where the lines go, such as `std::io::stdout` or a file. Default: standard error. Lines for
+    /// another writer have no colours, unless [`with_ansi`](Self::with_ansi) asks for them.
+    pub fn with_writer<W>(mut self, writer: W) -> Self
+    where
+        W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+    {
+        self.writer = Some(BoxMakeWriter::new(writer));
+        self.ansi = false;
+        self
+    }
+
+    /// No lines at all: spans only.
+    pub fn without_lines(mut self) -> Self {
+        self.writer = None;
+        self
+    }
+
+    /// Whether the lines have colours. Default: where standard error is a terminal and `NO_COLOR` is
+    /// not set.
+    pub fn with_ansi(mut self, ansi: bool) -> Self {
+        self.ansi = ansi;
+        self
+    }
+
+    /// Whether the lines are JSON, with the ids as fields of the object. Default: false.
+    #[cfg(feature = "json")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
+    pub fn with_json(mut self, json: bool) -> Self {
+        self.json = json;
+        self
+    }
+
+    /// Starts the pipeline and sets the global subscriber.
+    ///
+    /// The guard flushes the pipeline when it is dropped: keep it until the end of `main`.
+    ///
+    /// # Errors
+    ///
+    /// As [`OtlpBuilder::build`]; also where a filter cannot be parsed, or a global subscriber is set
+    /// already.
+    pub fn init(self) -> Result<ShutdownGuard, Error> {
+        let filters = Filters::new(&self.default_filter, |name| std::env::var(name).ok())?;
+        let lines = self.writer.map(|writer| {
+            let layer = fmt::layer().with_ansi(self.ansi).with_writer(writer);
+            #[cfg(feature = "json")]
+            if self.json {
+                return layer.json().map_event_format(with_trace_ids).boxed();
+            }
+            layer.map_event_format(with_trace_ids).boxed()
+        });
+        let (layer, guard) = self.otlp.build()?;
+        match filters {
+            // One filter for the whole subscriber costs a span less than two of its layers.
+            Filters::Same(filter) => {
+                let registry = tracing_subscriber::registry();
+                let lines: Option<Lines> = lines;
+                registry.with(lines).with(layer).with(filter).try_init()
+            }
+            Filters::Apart {
+                lines: filter,
+                spans,
+            } => {
+                let registry = tracing_subscriber::registry();
+                let lines = lines.map(|lines| lines.with_filter(filter));
+                registry
+                    .with(lines)
+                    .with(layer.with_filter(spans))
+                    .try_init()
+            }
+        }
+        .map_err(|e| {
+            Error::worker("a global subscriber is set already: call init() once, and first")
+                .with_source(e)
+        })?;
+        Ok(guard)
+    }
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+}
+
+impl text::Debug for SubscriberBuilder {
+    fn fmt(&self, f: &mut text::Formatter<'_>) -> text::Result {
+        f.debug_struct("SubscriberBuilder")
+            .field("otlp", &self.otlp)
+            .field("default_filter", &self.default_filter)
+            .field("has_lines", &self.writer.is_some())
+            .field("ansi", &self.ansi)
+            .finish_non_exhaustive()
+    }
+}
