@@ -11,8 +11,8 @@
 //! # ; Ok(()) }
 //! ```
 //!
-//! A line then begins with `trace_id=4bf92f35… span_id=00f067aa… trace_flags=01`; a line of JSON has
-//! three more fields at its top. Events outside of any trace stay as they are. The ids are those of
+//! A line then ends in `trace_id=4bf92f35… span_id=00f067aa… trace_flags=01`, behind all that a person
+//! reads first; a line of JSON has three more fields at its top. Events outside of any trace stay as they are. The ids are those of
 //! [`context::current`], so they are there under a scope without a span, and
 //! in traces that are not sampled.
 
@@ -29,18 +29,50 @@ use crate::context::{self, TraceContext, doors};
 /// Puts the ids of the trace onto what `format` prints: for
 /// [`map_event_format`](tracing_subscriber::fmt::Layer::map_event_format), on any of the formats
 /// `Full` (the default), `Compact`, `Pretty` and, with the feature `json`, `Json`.
-pub fn with_trace_ids<F>(format: F) -> WithTraceIds<F> {
-    WithTraceIds { format }
+pub fn with_trace_ids<K, T>(format: Format<K, T>) -> WithTraceIds<Format<K, T>>
+where
+    Format<K, T>: Clone,
+{
+    WithTraceIds {
+        plain: format.clone().with_ansi(false),
+        ansi: format.with_ansi(true),
+    }
 }
 
 /// An event format with the ids of the trace; from [`with_trace_ids`].
 #[derive(Debug, Clone, Default)]
 pub struct WithTraceIds<F> {
-    format: F,
+    plain: F,
+    /// The same with colours. A line is formatted into a buffer, which does not tell a format
+    /// whether it may use them.
+    ansi: F,
+}
+
+impl<F> WithTraceIds<F> {
+    /// The line as the format has it.
+    fn line<S, N>(
+        &self,
+        ctx: &FmtContext<'_, S, N>,
+        writer: &Writer<'_>,
+        event: &Event<'_>,
+    ) -> Result<String, fmt::Error>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+        N: for<'a> FormatFields<'a> + 'static,
+        F: FormatEvent<S, N>,
+    {
+        let format = match writer.has_ansi_escapes() {
+            true => &self.ansi,
+            false => &self.plain,
+        };
+        let mut line = String::with_capacity(256);
+        format.format_event(ctx, Writer::new(&mut line), event)?;
+        Ok(line)
+    }
 }
 
 macro_rules! text {
-    ($($kind:ty),*) => {$(
+    ($($kind:ty: $margin:literal),*) => {$(
         impl<S, N, T> FormatEvent<S, N> for WithTraceIds<Format<$kind, T>>
         where
             S: Subscriber + for<'a> LookupSpan<'a>,
@@ -54,17 +86,29 @@ macro_rules! text {
                 event: &Event<'_>,
             ) -> fmt::Result {
                 let cx = context_of(ctx, event);
-                if cx.is_valid() {
-                    let (trace, span, flags) = (cx.trace_id(), cx.span_id(), cx.flags().bits());
-                    write!(writer, "trace_id={trace} span_id={span} trace_flags={flags:02x} ")?;
+                let line = self.line(ctx, &writer, event)?;
+                if !cx.is_valid() {
+                    return writer.write_str(&line);
                 }
-                self.format.format_event(ctx, writer, event)
+                let text = line.trim_end_matches('\n');
+                let (dim, end) = match writer.has_ansi_escapes() {
+                    true => ("\u{1b}[2m", "\u{1b}[0m"),
+                    false => ("", ""),
+                };
+                let (trace, span, flags) = (cx.trace_id(), cx.span_id(), cx.flags().bits());
+                write!(
+                    writer,
+                    "{text}{}{dim}trace_id={trace} span_id={span} trace_flags={flags:02x}{end}{}",
+                    $margin,
+                    &line[text.len()..],
+                )
             }
         }
     )*};
 }
 
-text!(Full, Compact, Pretty);
+// Pretty prints an event in several lines, and such an addition on a line of its own.
+text!(Full: " ", Compact: " ", Pretty: "\n    ");
 
 #[cfg(feature = "json")]
 impl<S, N, T> FormatEvent<S, N> for WithTraceIds<Format<tracing_subscriber::fmt::format::Json, T>>
@@ -80,13 +124,8 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let cx = context_of(ctx, event);
-        if !cx.is_valid() {
-            return self.format.format_event(ctx, writer, event);
-        }
-        let mut line = String::with_capacity(256);
-        self.format
-            .format_event(ctx, Writer::new(&mut line), event)?;
-        let Some(rest) = line.strip_prefix('{') else {
+        let line = self.line(ctx, &writer, event)?;
+        let Some(rest) = line.strip_prefix('{').filter(|_| cx.is_valid()) else {
             return writer.write_str(&line);
         };
         let (trace, span, flags) = (cx.trace_id(), cx.span_id(), cx.flags().bits());

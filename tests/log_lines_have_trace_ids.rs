@@ -77,28 +77,65 @@ fn flags(cx: &TraceContext) -> String {
 }
 
 #[test]
-fn text_begins_with_the_ids() {
+fn text_ends_with_the_ids() {
     let full = print(|lines| {
         tracing_subscriber::fmt::layer()
             .with_writer(lines)
+            .with_ansi(false)
             .map_event_format(with_trace_ids)
     });
     let compact = print(|lines| {
         tracing_subscriber::fmt::layer()
             .with_writer(lines)
+            .with_ansi(false)
             .compact()
             .map_event_format(with_trace_ids)
     });
     for (line, cx) in full.into_iter().chain(compact) {
-        let ids = format!(
-            "trace_id={} span_id={} trace_flags={} ",
-            cx.trace_id(),
-            cx.span_id(),
-            flags(&cx)
-        );
-        assert_eq!(line.starts_with(&ids), cx.is_valid(), "{line}");
+        let (trace, span, flags) = (cx.trace_id(), cx.span_id(), flags(&cx));
+        let ids = format!(" trace_id={trace} span_id={span} trace_flags={flags}");
+        assert_eq!(line.trim_end().ends_with(&ids), cx.is_valid(), "{line}");
         assert_eq!(line.contains("trace_id="), cx.is_valid(), "{line}");
+        assert!(!line.contains('\u{1b}'), "{line:?}");
+        // What a person reads first stands first: the time.
+        assert!(line.starts_with("20"), "{line}");
     }
+}
+
+#[test]
+fn colours_stay_and_the_ids_are_dim() {
+    let lines = print(|lines| {
+        tracing_subscriber::fmt::layer()
+            .with_writer(lines)
+            .with_ansi(true)
+            .map_event_format(with_trace_ids)
+    });
+    for (line, cx) in lines {
+        assert!(line.contains("\u{1b}[3"), "{line:?}");
+        let has_ids = line.contains(&format!("\u{1b}[2mtrace_id={}", cx.trace_id()));
+        assert_eq!(has_ids, cx.is_valid(), "{line:?}");
+    }
+}
+
+#[test]
+fn pretty_has_a_line_for_the_ids() {
+    let lines = Lines::default();
+    let (layer, _guard) = tracing_otlp::builder().without_env().build().unwrap();
+    let log = tracing_subscriber::fmt::layer()
+        .with_writer(lines.clone())
+        .with_ansi(false)
+        .pretty()
+        .map_event_format(with_trace_ids);
+    let subscriber = tracing_subscriber::registry().with(layer).with(log);
+    let cx = tracing::subscriber::with_default(subscriber, || {
+        info_span!("span").in_scope(|| {
+            info!("in a span");
+            context::current()
+        })
+    });
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let ids = format!("\n    trace_id={} span_id={}", cx.trace_id(), cx.span_id());
+    assert!(text.contains(&ids) && text.ends_with("\n\n"), "{text}");
 }
 
 #[test]
@@ -148,10 +185,7 @@ fn a_line_in_a_hidden_span_of_another_thread_has_ids_and_flags_are_w3c_s() {
         || tracing::dispatcher::with_default(&dispatch, || hidden.in_scope(|| info!("there")));
     std::thread::scope(|s| s.spawn(work).join().unwrap());
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    let ids = format!(
-        "trace_id={} span_id={} trace_flags=01 ",
-        own.trace_id(),
-        own.span_id()
-    );
-    assert!(text.starts_with(&ids), "{text}");
+    let (trace, span) = (own.trace_id(), own.span_id());
+    let ids = format!(" trace_id={trace} span_id={span} trace_flags=01\n");
+    assert!(text.ends_with(&ids), "{text}");
 }
