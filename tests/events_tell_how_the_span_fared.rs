@@ -158,3 +158,69 @@ fn events_do_not_stretch_a_name_of_any_length() {
     assert_eq!(spans[0].events[0].name, long);
     assert_eq!(spans[0].events[1].name, "");
 }
+
+#[test]
+fn an_error_that_is_no_text_is_an_attribute_and_nothing_more_evt_4() {
+    let spans = record(|| {
+        let _span = info_span!("span").entered();
+        info!(error = false);
+        info!(error = true);
+        info!(error = 0);
+        info!(error = 7u64);
+        info!(error = u64::MAX);
+        info!(error = i128::MAX);
+        info!(error = 0.5);
+        info!(error = &b"raw"[..]);
+    });
+    let span = &spans[0];
+    assert_eq!(span.status, None);
+    let values: Vec<_> = span
+        .events
+        .iter()
+        .map(|event| {
+            assert_ne!(event.name, "exception");
+            value(&event.attributes, "error").cloned().unwrap()
+        })
+        .collect();
+    let expected = [
+        Value::BoolValue(false),
+        Value::BoolValue(true),
+        Value::IntValue(0),
+        Value::IntValue(7),
+        Value::StringValue(u64::MAX.to_string()),
+        Value::StringValue(i128::MAX.to_string()),
+        Value::DoubleValue(0.5),
+        Value::BytesValue(b"raw".to_vec()),
+    ];
+    assert_eq!(values, expected);
+}
+
+#[test]
+fn an_error_as_text_in_any_form_fails_the_span_evt_4() {
+    let error = "x".parse::<i32>().unwrap_err();
+    let dynamic: &(dyn std::error::Error + 'static) = &error;
+    let texts: [(&str, Box<dyn Fn() + '_>); 4] = [
+        ("text", Box::new(|| info!(error = "text"))),
+        (
+            "invalid digit found in string",
+            Box::new(|| info!(error = %error)),
+        ),
+        (
+            "ParseIntError { kind: InvalidDigit }",
+            Box::new(|| info!(error = ?error)),
+        ),
+        (
+            "invalid digit found in string",
+            Box::new(|| info!(error = dynamic)),
+        ),
+    ];
+    for (expected, emit) in texts {
+        let spans = record(|| {
+            let _span = info_span!("span").entered();
+            emit();
+        });
+        let status = spans[0].status.clone().unwrap();
+        assert_eq!((status.code, status.message.as_str()), (2, expected));
+        assert_eq!(spans[0].events[0].name, "exception");
+    }
+}

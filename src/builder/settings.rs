@@ -357,8 +357,19 @@ impl OtlpBuilder {
     }
 
     /// `target` of spans and events. Default on (MIG-4).
+    ///
+    /// OpenTelemetry's conventions have no such attribute, nor `level`, `busy_ns` and `idle_ns`. To
+    /// write nothing of our own that their registry does not know, switch off this and
+    /// [`with_event_level`](Self::with_event_level).
     pub fn with_target(self, on: bool) -> Self {
         self.configure(move |c| c.capture.target = on)
+    }
+
+    /// `target` of the spans that the [middleware](crate::middleware) makes, which is
+    /// `tracing_otlp::server` or `tracing_otlp::client`. Default on; without
+    /// [`with_target`](Self::with_target) there is none in any case.
+    pub fn with_middleware_target(self, on: bool) -> Self {
+        self.configure(move |c| c.capture.middleware_target = on)
     }
 
     /// `thread.id` and `thread.name` of the thread that made the span. Default off (THR-1).
@@ -366,9 +377,14 @@ impl OtlpBuilder {
         self.configure(move |c| c.capture.threads = on)
     }
 
-    /// `level` of spans; events always have it. Default off (MIG-4).
+    /// `level` of spans. Default off (MIG-4).
     pub fn with_level(self, on: bool) -> Self {
         self.configure(move |c| c.capture.level = on)
+    }
+
+    /// `level` of span events. Default on (EVT-1).
+    pub fn with_event_level(self, on: bool) -> Self {
+        self.configure(move |c| c.capture.event_level = on)
     }
 
     /// `busy_ns` and `idle_ns`: time entered and time between. Default off (MIG-4).

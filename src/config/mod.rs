@@ -416,8 +416,13 @@ pub struct CaptureConfig {
     pub target: bool,
     /// `thread.id` and `thread.name` of the thread that made the span (THR-1). Default off.
     pub threads: bool,
-    /// `level` of spans (events always have it). Default off.
+    /// `target` of the spans that the middleware makes, where [`target`](Self::target) is on.
+    /// Default on.
+    pub middleware_target: bool,
+    /// `level` of spans. Default off.
     pub level: bool,
+    /// `level` of span events. Default on.
+    pub event_level: bool,
     /// `busy_ns` and `idle_ns`: time entered and time between. Default off.
     pub tracked_inactivity: bool,
     /// A `&dyn Error` field also sets `exception.message` and `exception.stacktrace`. Default on.
@@ -443,8 +448,10 @@ impl Default for CaptureConfig {
         Self {
             location: true,
             target: true,
+            middleware_target: true,
             threads: false,
             level: false,
+            event_level: true,
             tracked_inactivity: false,
             error_fields_to_exceptions: true,
             error_events_to_status: true,

@@ -13,7 +13,7 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 use tracing_core::Metadata;
 
 use super::attributes::Visited;
-use super::fields::Meaning;
+use super::fields::{Meaning, is_log_line};
 use crate::attribute::Value;
 use crate::semconv;
 use crate::wire::field::EncodedKey;
@@ -28,7 +28,9 @@ pub(crate) struct Callsite {
     pub(crate) fields: Box<[Field]>,
     /// Whether an event may say how its span fared, whatever its level.
     pub(super) has_error_field: bool,
-    extras: [OnceLock<StaticAttributes>; 8],
+    /// Whether the `log` crate's lines come by it: each has a target and a place of its own.
+    pub(super) is_log_line: bool,
+    extras: [OnceLock<StaticAttributes>; 16],
     /// Roots that a sampler dropped since a span of this callsite last got a parent late.
     dropped_roots: AtomicU32,
 }
@@ -44,6 +46,11 @@ pub(crate) struct Extras(u8);
 impl Extras {
     pub(crate) const fn new(target: bool, location: bool, level: bool) -> Self {
         Self(target as u8 | (location as u8) << 1 | (level as u8) << 2)
+    }
+
+    /// Whether the target is also wanted of what the middleware makes.
+    pub(crate) const fn with_own_target(self, is_wanted: bool) -> Self {
+        Self(self.0 | (is_wanted as u8) << 3)
     }
 }
 
@@ -85,14 +92,19 @@ impl Callsite {
             EVENT_ATTRIBUTE
         };
         let names: Vec<&str> = metadata.fields().iter().map(|f| f.name()).collect();
+        let is_log_line = is_log_line(metadata);
         let fields = names
             .iter()
             .enumerate()
             .map(|(i, name)| {
                 let first = names.iter().position(|n| n == name).unwrap_or(i);
+                let (meaning, key) = match is_log_line {
+                    true => Meaning::of_log_line(name),
+                    false => (Meaning::of(name, metadata.is_span()), *name),
+                };
                 Field {
-                    key: EncodedKey::new(tag, name),
-                    meaning: Meaning::of(name, metadata.is_span()),
+                    key: EncodedKey::new(tag, key),
+                    meaning,
                     bit: 1 << first.min(63),
                 }
             })
@@ -101,6 +113,7 @@ impl Callsite {
             metadata,
             has_error_field: names.contains(&"error"),
             fields,
+            is_log_line,
             extras: Default::default(),
             dropped_roots: AtomicU32::new(0),
         }
@@ -125,7 +138,7 @@ impl Callsite {
     /// The attributes that are the same for every span or event of the callsite.
     #[inline]
     pub(crate) fn extras(&self, wanted: Extras) -> &StaticAttributes {
-        let slot = &self.extras[usize::from(wanted.0 & 7)];
+        let slot = &self.extras[usize::from(wanted.0 & 15)];
         slot.get_or_init(|| self.encode_extras(wanted))
     }
 
@@ -133,7 +146,12 @@ impl Callsite {
     fn encode_extras(&self, Extras(wanted): Extras) -> StaticAttributes {
         let metadata = self.metadata;
         let mut pairs: Vec<(&str, Value)> = Vec::new();
-        if wanted & 1 != 0 {
+        // Of a log line, target and place are what its fields say.
+        let has_target = match is_ours(metadata) {
+            true => wanted & 9 == 9,
+            false => wanted & 1 != 0 && !self.is_log_line,
+        };
+        if has_target {
             pairs.push(("target", metadata.target().to_owned().into()));
         }
         if wanted & 2 != 0 && !is_ours(metadata) {

@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use tracing_core::dispatcher::{Dispatch, WeakDispatch};
 use tracing_core::span::Attributes;
-use tracing_core::{Level, Metadata};
+use tracing_core::field::{Field, Visit};
+use tracing_core::{Event, Level, Metadata};
 
 use super::attributes::{Attributes as Row, Visited};
 use super::callsite::{self, Callsite, StaticAttributes};
@@ -120,6 +121,24 @@ impl Core {
     #[inline]
     pub(super) fn is_hushed(&self, watch: Watch, metadata: &Metadata<'_>) -> bool {
         watch.has_detail() && !self.config.admits(metadata.target(), *metadata.level())
+    }
+
+    /// The same of an event; a line of the `log` crate counts by its own target.
+    #[inline]
+    pub(super) fn is_event_hushed(&self, watch: Watch, event: &Event<'_>) -> bool {
+        watch.has_detail() && !self.admits_event(event)
+    }
+
+    #[cold]
+    fn admits_event(&self, event: &Event<'_>) -> bool {
+        let metadata = event.metadata();
+        let level = *metadata.level();
+        if !callsite::of(metadata).is_log_line {
+            return self.config.admits(metadata.target(), level);
+        }
+        let mut admits = LogTargetIs(|target: &str| self.config.admits(target, level), true);
+        event.record(&mut admits);
+        admits.1
     }
 
     /// A cleared span.
@@ -318,4 +337,17 @@ impl Core {
             outlet.close();
         }
     }
+}
+
+/// Whether the `log.target` of an event is one that the first says yes to.
+struct LogTargetIs<F>(F, bool);
+
+impl<F: Fn(&str) -> bool> Visit for LogTargetIs<F> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "log.target" {
+            self.1 = (self.0)(value);
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
 }

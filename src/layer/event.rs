@@ -109,8 +109,7 @@ impl Core {
             ),
             callsite,
             named: false,
-            exceptions: capture.error_fields_to_exceptions,
-            keep_errors: capture.error_records_to_exceptions,
+            capture,
             errors: None,
         };
         event.record(&mut visitor);

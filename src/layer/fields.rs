@@ -1,5 +1,8 @@
 //! Fields with a meaning of their own: the `otel.*` names (SPEC §6a) and an event's message.
 
+use tracing_core::Metadata;
+
+use crate::semconv;
 use crate::wire::span::{Kind, StatusCode};
 
 /// What a field means to us.
@@ -19,8 +22,12 @@ pub(crate) enum Meaning {
     Message,
     /// `error` of an event: what `#[instrument(err)]` emits.
     Error,
-    /// `log.*` of an event: metadata of the `log` crate (EVT-2).
-    LogMetadata,
+    /// `log.target` of a line of the `log` crate: the attribute `target` (LOG-58).
+    LogTarget,
+    /// `log.file` and `log.line` of such a line: `code.file.path` and `code.line.number`.
+    LogLocation,
+    /// `log.module_path` of such a line: its target says it as a rule.
+    LogModule,
 }
 
 impl Meaning {
@@ -32,10 +39,34 @@ impl Meaning {
             (true, "otel.status_description" | "otel.status_message") => Self::StatusDescription,
             (false, "message") => Self::Message,
             (false, "error") => Self::Error,
-            (false, name) if name.starts_with("log.") => Self::LogMetadata,
             _ => Self::Attribute,
         }
     }
+
+    /// The same for a field of [`tracing-log`'s events](is_log_line), and the key that it becomes.
+    pub(crate) fn of_log_line(name: &str) -> (Self, &str) {
+        match name {
+            "log.target" => (Self::LogTarget, "target"),
+            "log.file" => (Self::LogLocation, semconv::CODE_FILE_PATH),
+            "log.line" => (Self::LogLocation, semconv::CODE_LINE_NUMBER),
+            "log.module_path" => (Self::LogModule, name),
+            name => (Self::of(name, false), name),
+        }
+    }
+}
+
+/// Whether a callsite is one of those by which the `tracing-log` crate passes on lines of `log`. Told by
+/// its shape (LOG-58): 0.1 and 0.2 differ in their callsites, and each knows only its own.
+pub(crate) fn is_log_line(metadata: &Metadata<'_>) -> bool {
+    const FIELDS: [&str; 5] = [
+        "message",
+        "log.target",
+        "log.module_path",
+        "log.file",
+        "log.line",
+    ];
+    let is_named = metadata.name() == "log event" && metadata.target() == "log";
+    is_named && metadata.is_event() && metadata.fields().iter().map(|f| f.name()).eq(FIELDS)
 }
 
 /// The status that `otel.status_code` names; whatever else it says, unset.

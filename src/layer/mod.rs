@@ -296,7 +296,7 @@ where
         }
         let core = &*self.core;
         let watch = core.config.watch();
-        if core.is_hushed(watch, event.metadata()) {
+        if core.is_event_hushed(watch, event) {
             return;
         }
         let entered = || stack::innermost_span(self.layer, |_| true);

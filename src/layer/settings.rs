@@ -57,8 +57,10 @@ impl Settings {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let is_watched = capture.tracked_inactivity || bridge.is_some();
         Self {
-            extras: Extras::new(capture.target, capture.location, capture.level),
-            event_extras: Extras::new(capture.target, capture.location, true),
+            extras: Extras::new(capture.target, capture.location, capture.level)
+                .with_own_target(capture.middleware_target),
+            event_extras: Extras::new(capture.target, capture.location, capture.event_level)
+                .with_own_target(capture.middleware_target),
             capture,
             fate,
             bridge,

@@ -9,6 +9,7 @@ use tracing_core::field::Visit;
 use super::attributes::Attributes;
 use super::callsite::Callsite;
 use super::fields::{Meaning, Special};
+use crate::config::CaptureConfig;
 use crate::human::text_of;
 use crate::wire::field::{EncodedKey, ValueLimit, format_into};
 use crate::wire::span::SPAN_ATTRIBUTE;
@@ -29,9 +30,7 @@ pub(crate) struct EventVisitor<'a> {
     pub(crate) callsite: &'static Callsite,
     /// Whether the event's name was written.
     pub(crate) named: bool,
-    pub(crate) exceptions: bool,
-    /// Whether `&dyn Error` fields are also kept for the span.
-    pub(crate) keep_errors: bool,
+    pub(crate) capture: &'a CaptureConfig,
     pub(crate) errors: Option<Box<Errors>>,
 }
 
@@ -46,26 +45,36 @@ pub(crate) struct Errors {
 
 /// The two numeric kinds of `tracing` that OTLP lacks: an integer where it fits, else digits (TR-9).
 macro_rules! wide_integers {
-    () => {
+    ($digits:ident) => {
         fn record_u64(&mut self, field: &Field, value: u64) {
             match i64::try_from(value) {
                 Ok(value) => self.record_i64(field, value),
-                Err(_) => self.record_debug(field, &value),
+                Err(_) => self.$digits(field, format_args!("{value}")),
             }
         }
 
         fn record_i128(&mut self, field: &Field, value: i128) {
             match i64::try_from(value) {
                 Ok(value) => self.record_i64(field, value),
-                Err(_) => self.record_debug(field, &value),
+                Err(_) => self.$digits(field, format_args!("{value}")),
             }
         }
 
         fn record_u128(&mut self, field: &Field, value: u128) {
             match i64::try_from(value) {
                 Ok(value) => self.record_i64(field, value),
-                Err(_) => self.record_debug(field, &value),
+                Err(_) => self.$digits(field, format_args!("{value}")),
             }
+        }
+    };
+}
+
+/// A field's callsite data, or nothing for a field that is not this callsite's.
+macro_rules! field_of {
+    ($self:ident, $field:ident) => {
+        match $self.callsite.fields.get($field.index()) {
+            Some(field) => field,
+            None => return,
         }
     };
 }
@@ -87,16 +96,12 @@ impl SpanVisitor<'_> {
         }
         self.attributes.out.truncate(at);
     }
-}
 
-/// A field's callsite data, or nothing for a field that is not this callsite's.
-macro_rules! field_of {
-    ($self:ident, $field:ident) => {
-        match $self.callsite.fields.get($field.index()) {
-            Some(field) => field,
-            None => return,
-        }
-    };
+    /// A number that OTLP has no kind for.
+    #[cold]
+    fn put_digits(&mut self, field: &Field, value: std::fmt::Arguments<'_>) {
+        self.record_debug(field, &value);
+    }
 }
 
 /// Writes a plain attribute by `put`; a field with another meaning gets the value as text.
@@ -185,7 +190,7 @@ impl Visit for SpanVisitor<'_> {
         }
     }
 
-    wide_integers!();
+    wide_integers!(put_digits);
 }
 
 impl EventVisitor<'_> {
@@ -198,12 +203,33 @@ impl EventVisitor<'_> {
                     self.named || put_name(self.attributes.out, self.attributes.limit, value);
                 false
             }
-            Meaning::Error => {
-                self.errors.get_or_insert_default().text = Some(text_of(value));
-                true
-            }
-            Meaning::LogMetadata => false,
+            Meaning::LogTarget => self.capture.target,
+            Meaning::LogLocation => self.capture.location,
+            Meaning::LogModule => false,
             _ => true,
+        }
+    }
+
+    /// The same of what an error is told by: a text, or the error itself (EVT-4).
+    #[inline]
+    fn is_attribute_of_text(&mut self, meaning: Meaning, value: std::fmt::Arguments<'_>) -> bool {
+        if meaning == Meaning::Error {
+            self.errors.get_or_insert_default().text = Some(text_of(value));
+            return true;
+        }
+        self.is_attribute(meaning, value)
+    }
+
+    /// A number that OTLP has no kind for.
+    #[cold]
+    fn put_digits(&mut self, field: &Field, value: std::fmt::Arguments<'_>) {
+        let field = field_of!(self, field);
+        if field.meaning != Meaning::Attribute && !self.is_attribute(field.meaning, value) {
+            return;
+        }
+        let attributes = &mut self.attributes;
+        if attributes.admit(field.bit, &field.key) {
+            field.key.put_fmt(attributes.out, attributes.limit, value);
         }
     }
 }
@@ -273,8 +299,17 @@ impl Visit for EventVisitor<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        event_value!(self, field, value, |key: &EncodedKey, out, limit| key
-            .put_str(out, limit, value));
+        let field = field_of!(self, field);
+        if field.meaning != Meaning::Attribute
+            && !self.is_attribute_of_text(field.meaning, format_args!("{value}"))
+        {
+            return;
+        }
+        if self.attributes.admit(field.bit, &field.key) {
+            field
+                .key
+                .put_str(self.attributes.out, self.attributes.limit, value);
+        }
     }
 
     fn record_bytes(&mut self, field: &Field, value: &[u8]) {
@@ -289,16 +324,16 @@ impl Visit for EventVisitor<'_> {
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         let name = field.name();
         let field = field_of!(self, field);
-        if !self.is_attribute(field.meaning, format_args!("{value}")) {
+        if !self.is_attribute_of_text(field.meaning, format_args!("{value}")) {
             return;
         }
         if self.attributes.admit(field.bit, &field.key) {
             self.attributes.put_error(name, &field.key, value);
         }
-        if self.exceptions {
+        if self.capture.error_fields_to_exceptions {
             self.attributes.put_exception(value);
         }
-        if self.keep_errors {
+        if self.capture.error_records_to_exceptions {
             let out = &mut self.errors.get_or_insert_default().for_span;
             out.clear();
             Attributes::new(out, SPAN_ATTRIBUTE, self.attributes.limit, u32::MAX)
@@ -309,7 +344,7 @@ impl Visit for EventVisitor<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let field = field_of!(self, field);
         if field.meaning != Meaning::Attribute
-            && !self.is_attribute(field.meaning, format_args!("{value:?}"))
+            && !self.is_attribute_of_text(field.meaning, format_args!("{value:?}"))
         {
             return;
         }
@@ -323,5 +358,5 @@ impl Visit for EventVisitor<'_> {
         }
     }
 
-    wide_integers!();
+    wide_integers!(put_digits);
 }
