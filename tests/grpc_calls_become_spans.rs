@@ -255,6 +255,50 @@ fn methods_that_a_server_does_not_know_are_other_rpc_1_rpc_2() {
 }
 
 #[test]
+fn a_method_has_its_name_once_it_has_answered_rpc_2() {
+    let failing = Answer::Fails(Code::Unauthenticated);
+    let (layer, capture) = layer();
+    under(at_info().with(layer), || {
+        block_on(|| async {
+            let mut calls = calls(serve().await).await;
+            for answer in [failing, Answer::Ok, failing, Answer::Panics] {
+                let _ = calls.unary(answer).await;
+            }
+            until_closed(&capture, 8).await;
+        });
+    });
+    let spans = capture.spans();
+    let names = |kind| {
+        let spans = spans.iter().filter(move |span| span.kind == kind);
+        spans.map(|span| span.name.as_str()).collect::<Vec<_>>()
+    };
+    const NAME: &str = "test.Echo/Unary";
+    assert_eq!(names(SERVER), ["grpc", NAME, NAME, NAME]);
+    assert_eq!(names(CLIENT), [NAME; 4]);
+    let first = spans.iter().find(|span| span.kind == SERVER).unwrap();
+    is(first, "rpc.method", text("_OTHER"));
+    is(first, "rpc.method_original", text(NAME));
+}
+
+#[test]
+fn a_method_that_is_listed_has_its_name_from_the_first_call_rpc_2() {
+    let (layer, capture) = layer();
+    under(at_info().with(layer), || {
+        block_on(|| async {
+            let server = ServerLayer::new().with_known_rpc_methods(["test.Echo/Unary"]);
+            let mut calls = calls(grpc::serve_with(Some(server)).await).await;
+            let _ = calls.unary(Answer::Fails(Code::Internal)).await;
+            let _ = calls.at("/test.Echo/Nothing", Answer::Ok).await;
+            until_closed(&capture, 4).await;
+        });
+    });
+    let spans = capture.spans();
+    let served = spans.iter().filter(|span| span.kind == SERVER);
+    let names: Vec<_> = served.map(|span| span.name.as_str()).collect();
+    assert_eq!(names, ["test.Echo/Unary", "grpc"]);
+}
+
+#[test]
 fn a_stream_that_its_client_drops_is_cancelled_rpc_6() {
     let spans = recorded_until(2, |mut calls| async move {
         let mut stream = calls.download(Answer::Endless).await.unwrap();
@@ -318,7 +362,8 @@ fn a_deadline_that_passes_is_told_by_the_server() {
         });
     });
     let spans = capture.spans();
-    has_code(named(&spans, "test.Echo/Unary"), "DEADLINE_EXCEEDED", true);
+    // It has not shown yet that it has the method.
+    has_code(named(&spans, "grpc"), "DEADLINE_EXCEEDED", true);
 }
 
 #[test]

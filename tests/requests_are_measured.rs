@@ -23,7 +23,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, Full};
 use meters::{Meters, are, find, is_monotonic};
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use tracing_otlp::middleware::{ClientLayer, ServerLayer};
+use tracing_otlp::middleware::{ClientLayer, Resends, ServerLayer};
 use tracing_otlp::sampler::AlwaysOff;
 use web::{block_on, recorded, recorded_with, request, send, serve, until};
 
@@ -419,6 +419,194 @@ fn methods_that_nobody_serves_make_no_series_rpc_2() {
         let method = value(&span.attributes, "rpc.method");
         assert_eq!(method, text("_OTHER").as_ref());
     }
+}
+
+/// What may stand before a service, and answer for paths that nobody serves.
+#[derive(Debug, Clone, Copy)]
+enum Before {
+    Authentication,
+    Limiter,
+    /// One of plain HTTP.
+    Proxy,
+    /// HTML for everything.
+    Website,
+    Failure,
+    Timeout,
+    Panic,
+}
+
+async fn before(kind: Before, _: Request<Empty<Bytes>>) -> io::Result<Response<Full<Bytes>>> {
+    let (status, code, body) = match kind {
+        Before::Authentication => (200, Some("16"), ""),
+        Before::Limiter => (200, Some("8"), ""),
+        Before::Proxy => (429, None, "slow down"),
+        Before::Website => (200, None, "<html>"),
+        Before::Failure => return Err(io::ErrorKind::BrokenPipe.into()),
+        Before::Timeout => return pending().await,
+        Before::Panic => panic!("on purpose"),
+    };
+    let mut response = Response::builder().status(status);
+    if let Some(code) = code {
+        response = response.header("content-type", "application/grpc");
+        response = response.header("grpc-status", code);
+    }
+    Ok(response.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap())
+}
+
+#[test]
+fn callers_choose_no_label_and_no_name_whoever_answers_them_rpc_2() {
+    for kind in [
+        Before::Authentication,
+        Before::Limiter,
+        Before::Proxy,
+        Before::Website,
+        Before::Failure,
+        Before::Timeout,
+        Before::Panic,
+    ] {
+        let meters = Meters::new();
+        let layer = server(&meters);
+        let count = 3_000;
+        let (spans, ()) = recorded_with(
+            |b| b.with_max_queue_size(65_536),
+            || async {
+                for i in 0..count {
+                    let service = layer.clone().layer(service_fn(move |r| before(kind, r)));
+                    let request = grpc_request(&format!("/random.Service{i}/Method{i}"));
+                    let mut answer = Box::pin(service.oneshot(request));
+                    let polled = catch_unwind(AssertUnwindSafe(|| {
+                        let mut cx = Context::from_waker(std::task::Waker::noop());
+                        answer.as_mut().poll(&mut cx)
+                    }));
+                    if let Ok(Poll::Ready(Ok(response))) = polled {
+                        response.into_body().collect().await.unwrap();
+                    }
+                }
+            },
+        );
+        let points = meters.histogram(CALL);
+        assert_eq!(points.len(), 1, "{kind:?}");
+        let (attributes, point) = &points[0];
+        assert_eq!(attributes["rpc.method"], "_OTHER", "{kind:?}");
+        assert_eq!(point.count, count);
+        assert_eq!(spans.len() as u64, count);
+        for span in &spans {
+            assert_eq!(span.name, "grpc", "{kind:?}");
+            let original = value(&span.attributes, "rpc.method_original").unwrap();
+            assert!(format!("{original:?}").contains("random.Service"));
+        }
+    }
+}
+
+#[test]
+fn a_method_that_was_learnt_keeps_its_label_whoever_answers_rpc_2() {
+    let meters = Meters::new();
+    let layer = server(&meters);
+    block_on(|| async {
+        let good = layer.clone().layer(service_fn(call));
+        let response = good.oneshot(grpc_request("/shop.Cart/Add")).await.unwrap();
+        response.into_body().collect().await.unwrap();
+        for path in ["/shop.Cart/Add", "/shop.Cart/Random"] {
+            let refused = layer.clone();
+            let refused = refused.layer(service_fn(|r| before(Before::Authentication, r)));
+            let response = refused.oneshot(grpc_request(path)).await.unwrap();
+            response.into_body().collect().await.unwrap();
+        }
+    });
+    let points = meters.histogram(CALL);
+    let mut all: Vec<_> = points
+        .iter()
+        .map(|(a, _)| (a["rpc.method"].as_str(), a["rpc.status_code"].as_str()))
+        .collect();
+    all.sort_unstable();
+    let expected = [
+        ("_OTHER", "UNAUTHENTICATED"),
+        ("shop.Cart/Add", "OK"),
+        ("shop.Cart/Add", "UNAUTHENTICATED"),
+    ];
+    assert_eq!(all, expected);
+}
+
+#[test]
+fn a_service_that_answers_anything_fills_no_backend() {
+    let meters = Meters::new();
+    let layer = server(&meters);
+    block_on(|| async {
+        for i in 0..3_000 {
+            let any = service_fn(|_: Request<Empty<Bytes>>| async {
+                let response = Response::builder().header("grpc-status", "0");
+                Ok::<_, Infallible>(response.body(Body::empty()).unwrap())
+            });
+            let service = layer.clone().layer(any);
+            let request = grpc_request(&format!("/a.B/Method{i}"));
+            service.oneshot(request).await.unwrap();
+        }
+    });
+    let points = meters.histogram(CALL);
+    assert_eq!(points.len(), 513);
+    let other = points.iter().find(|(a, _)| a["rpc.method"] == "_OTHER");
+    assert_eq!(other.unwrap().1.count, 3_000 - 512);
+}
+
+#[test]
+fn a_peer_chooses_no_label_of_a_client() {
+    const DURATION: &str = "http.client.request.duration";
+    // Hosts: an application that asks whom others name, then one that was redirected.
+    let meters = Meters::new();
+    let layer = client(&meters);
+    ask(layer.clone(), "http://shop.example/");
+    let resends = Resends::new();
+    block_on(|| async {
+        for i in 0..3_000 {
+            let url = format!("http://random{i}.example:{}/", 1_000 + i);
+            let mut request = Request::get(url).body(Empty::new()).unwrap();
+            request.extensions_mut().insert(resends.clone());
+            let service = layer.clone().layer(service_fn(answer));
+            service.oneshot(request).await.unwrap();
+        }
+    });
+    let hosts: Vec<_> = meters
+        .histogram(DURATION)
+        .iter()
+        .map(|(a, _)| (a["server.address"].clone(), a.contains_key("server.port")))
+        .collect();
+    // The first of them is the request itself.
+    assert_eq!(hosts.len(), 3, "{hosts:?}");
+    assert!(hosts.contains(&("_OTHER".to_owned(), false)));
+    assert!(hosts.contains(&("shop.example".to_owned(), true)));
+    for i in 0..1_000 {
+        ask(layer.clone(), &format!("http://other{i}.example/"));
+    }
+    assert!(meters.histogram(DURATION).len() <= 514);
+    // Methods of a proxy that passes on what its callers ask.
+    let meters = Meters::new();
+    let layer = client(&meters).with_server("http://upstream:50051");
+    block_on(|| async {
+        for i in 0..3_000 {
+            let service = layer.clone().layer(service_fn(|r| before(Before::Authentication, r)));
+            let request = grpc_request(&format!("/a.B/Method{i}"));
+            let response = service.oneshot(request).await.unwrap();
+            response.into_body().collect().await.unwrap();
+        }
+    });
+    assert_eq!(meters.histogram("rpc.client.call.duration").len(), 513);
+    // Statuses.
+    let meters = Meters::new();
+    let layer = client(&meters);
+    block_on(|| async {
+        for status in 100..1_000 {
+            let service = layer.clone().layer(service_fn(move |_| async move {
+                let response = Response::builder().status(status);
+                Ok::<_, Infallible>(response.body(Full::new(Bytes::new())).unwrap())
+            }));
+            let request = request("GET", "http://a/");
+            service.oneshot(request).await.unwrap();
+        }
+    });
+    let points = meters.histogram(DURATION);
+    assert_eq!(points.len(), 501);
+    let strange = points.iter().find(|(a, _)| a.get("error.type").is_some_and(|e| e == "_OTHER"));
+    assert_eq!(strange.unwrap().1.count, 400);
 }
 
 fn client(meters: &Meters) -> ClientLayer {

@@ -38,8 +38,10 @@ pub(super) struct Call {
     scope: Option<Box<TraceContext>>,
     role: Role,
     protocol: Protocol,
-    /// Which gRPC method was asked for; a server may not have it.
+    /// Which gRPC method was asked for; there may be no such method.
     path: Option<PathAndQuery>,
+    /// Whether there is, whatever the answer: the application's own code says so.
+    is_method_certain: bool,
     /// Whether the answer has no body, whatever its headers say.
     is_head: bool,
     /// Whether what follows a success is another protocol's.
@@ -53,8 +55,8 @@ pub(super) struct Call {
     status: Option<StatusCode>,
     code: Option<Code>,
     message: Option<Box<str>>,
-    /// Whether a gRPC method is said not to be there, before it has answered anything.
-    is_turned_down: bool,
+    /// Whether the answer is gRPC's, by its content type.
+    is_grpc_answer: bool,
     /// Bytes of the response's body.
     passed: u64,
     announced: Option<u64>,
@@ -76,8 +78,8 @@ impl Call {
             (Protocol::Grpc, Role::Server) => grpc::timeout(head.headers).map(grpc::of_caller),
             (Protocol::Http, _) => None,
         };
-        let is_served_grpc = (role, protocol) == (Role::Server, Protocol::Grpc);
-        let path = head.uri.path_and_query().filter(|_| is_served_grpc);
+        let path = head.uri.path_and_query();
+        let path = path.filter(|_| protocol == Protocol::Grpc);
         let is_timed = options.is_timed() || timeout.is_some();
         Self {
             in_flight: options.in_flight.as_ref().map(InFlight::token),
@@ -87,6 +89,7 @@ impl Call {
             role,
             protocol,
             path: path.cloned(),
+            is_method_certain: false,
             is_head: *head.method == Method::HEAD,
             is_connect: *head.method == Method::CONNECT,
             is_over: false,
@@ -96,7 +99,7 @@ impl Call {
             status: None,
             code: None,
             message: None,
-            is_turned_down: false,
+            is_grpc_answer: false,
             passed: 0,
             announced: None,
             version: None,
@@ -111,6 +114,11 @@ impl Call {
 
     pub(super) fn put_in_span(&mut self, span: Span) {
         self.span = span;
+    }
+
+    /// The application's own code names the gRPC method, and not whoever sent the request.
+    pub(super) fn trust_method(&mut self) {
+        self.is_method_certain = true;
     }
 
     fn has_span(&self) -> bool {
@@ -160,6 +168,7 @@ impl Call {
             options.tell_peer(&self.span, head.extensions, peer);
         }
         if self.protocol == Protocol::Grpc {
+            self.is_grpc_answer = grpc::has_content_type(headers);
             self.take_code(headers);
         }
         options
@@ -176,18 +185,25 @@ impl Call {
         has_no_body || is_unawaited
     }
 
-    /// Whether a server does not have the method, or answered as no gRPC server does.
-    fn is_unheard(&self, ending: Ending<'_>) -> bool {
-        let is_answered = matches!(ending, Ending::Complete);
-        let is_served = (self.role, self.protocol) == (Role::Server, Protocol::Grpc);
-        is_served
-            && match self.code {
-                Some(_) => self.is_turned_down,
-                None => is_answered,
-            }
+    /// Whether the gRPC method may be a name: whoever calls chooses its path, so it must have shown that
+    /// it is there. It does by an answer that nobody gives in its stead: `OK`, or a message. A code that
+    /// is an error may come from whatever lies before it, such as an authentication or a limiter.
+    fn is_method_known(&self) -> bool {
+        let path = self.path.as_ref().map_or("", PathAndQuery::path);
+        let Some(method) = grpc::method(path) else {
+            return false;
+        };
+        let methods = &self.options.methods;
+        let has_answered =
+            self.code.is_some_and(Code::is_ok) || (self.is_grpc_answer && self.passed > 0);
+        self.is_method_certain
+            || (has_answered && methods.learn(method))
+            || methods.has(method)
+            // A client's own code chooses, as a rule; one that passes on what others ask is bounded.
+            || (self.role == Role::Client && self.options.asked.learn(method))
     }
 
-    /// A method that the server does not have may be anything (RPC-2).
+    /// A method that may not be there may be called anything (RPC-2).
     #[cold]
     fn disown_method(&mut self) {
         if let Some(labels) = &mut self.labels {
@@ -214,7 +230,6 @@ impl Call {
             return;
         };
         self.code = Some(code);
-        self.is_turned_down = code == Code::UNIMPLEMENTED && self.passed == 0;
         if !code.is_ok() {
             self.message = grpc::message(headers).map(|m| super::text::cut(&m).into());
         }
@@ -281,7 +296,7 @@ impl Call {
         };
         let verdict = verdict(&known, ending);
         let error_type = verdict.error_type.as_deref();
-        if self.is_unheard(ending) {
+        if self.protocol == Protocol::Grpc && !self.is_method_known() {
             self.disown_method();
         }
         if let (Some(labels), Some(meter)) = (self.labels.take(), &self.options.meter) {

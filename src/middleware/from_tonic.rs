@@ -7,13 +7,18 @@ use std::net::SocketAddr;
 use http::{Extensions, HeaderMap};
 use tonic::metadata::MetadataMap;
 use tonic::transport::server::TcpConnectInfo;
-use tonic::{Code, ConnectError, Status, TimeoutExpired};
+use tonic::{Code, ConnectError, GrpcMethod, Status, TimeoutExpired};
 
 use crate::propagation::{Extractor, Injector, Values};
 
 /// Who has connected.
 pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
     extensions.get().and_then(TcpConnectInfo::remote_addr)
+}
+
+/// Whether generated code has made the request: its method is part of the program.
+pub(super) fn is_generated(extensions: &Extensions) -> bool {
+    extensions.get::<GrpcMethod<'static>>().is_some()
 }
 
 /// The code of a call that failed with an error of tonic's, as the caller is told it, and the error

@@ -20,7 +20,6 @@ impl Code {
     pub(super) const CANCELLED: Self = Self(1);
     pub(super) const UNKNOWN: Self = Self(2);
     pub(super) const DEADLINE_EXCEEDED: Self = Self(4);
-    pub(super) const UNIMPLEMENTED: Self = Self(12);
 
     /// `UNKNOWN` for a code that is none (RPC-3).
     pub(super) fn of(code: u8) -> Self {
@@ -70,10 +69,12 @@ impl Code {
 /// Whether a request is a gRPC call. gRPC-Web is plain HTTP to us: its status lies within
 /// its body.
 pub(super) fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::POST && has_content_type(headers)
+}
+
+/// Whether a request or a response is gRPC's by its content type.
+pub(super) fn has_content_type(headers: &HeaderMap) -> bool {
     const PREFIX: &[u8] = b"application/grpc";
-    if *method != Method::POST {
-        return false;
-    }
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return false;
     };
@@ -88,6 +89,11 @@ pub(super) fn may_serve(route: &str) -> bool {
         let is_literal = |part: &str| !part.contains('{');
         service.len() > 1 && is_literal(service) && (method.starts_with("{*") || is_literal(method))
     })
+}
+
+/// Whether a route is for the method at `path` and no other.
+pub(super) fn is_whole(route: &str, path: &str) -> bool {
+    route == path && !route.contains('{')
 }
 
 /// `package.Service/Method`, from the path.
@@ -203,6 +209,14 @@ mod tests {
             ("/", None),
         ] {
             assert_eq!(method(path), expected);
+        }
+    }
+
+    #[test]
+    fn a_route_may_be_a_whole_method() {
+        assert!(is_whole("/a.B/C", "/a.B/C"));
+        for (route, path) in [("/a.B/{*rest}", "/a.B/C"), ("/a.B/{*c}", "/a.B/{*c}")] {
+            assert!(!is_whole(route, path), "{route}");
         }
     }
 

@@ -96,6 +96,7 @@ mod future;
 mod grpc;
 mod head;
 mod in_flight;
+mod known;
 mod meter;
 mod method;
 mod options;

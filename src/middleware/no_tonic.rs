@@ -9,6 +9,10 @@ pub(super) fn peer(_: &Extensions) -> Option<SocketAddr> {
     None
 }
 
+pub(super) fn is_generated(_: &Extensions) -> bool {
+    false
+}
+
 pub(super) fn failure(_: &(dyn Any + 'static)) -> Option<(u8, String)> {
     None
 }

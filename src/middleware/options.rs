@@ -12,6 +12,7 @@ use super::end::CallEnd;
 use super::grpc;
 use super::head::ResponseHead;
 use super::in_flight::InFlight;
+use super::known::KnownNames;
 use super::meter::Meter;
 use super::method::OTHER;
 use super::text;
@@ -39,6 +40,12 @@ pub(crate) struct CallOptions {
     pub(super) on_response: Option<Arc<OnResponse>>,
     pub(super) on_end: Option<Arc<OnEnd>>,
     pub(crate) meter: Option<Arc<dyn Meter>>,
+    /// gRPC methods that a server has shown to be there, or that were listed.
+    pub(super) methods: KnownNames,
+    /// gRPC methods that a client has asked for.
+    pub(super) asked: KnownNames,
+    /// Whom a client has asked, by address and port.
+    pub(super) servers: KnownNames,
     pub(super) in_flight: Option<InFlight>,
     /// Called when a call is over and its span handed on.
     pub(super) after: Option<Arc<dyn Fn() + Send + Sync>>,
@@ -81,7 +88,17 @@ impl CallOptions {
         }
     }
 
-    /// Renames the span of a gRPC method that does not exist (RPC-1, RPC-2).
+    /// Whether a label may say whom a client asks. A request that was sent before, as one that was
+    /// redirected, goes where somebody else chose.
+    pub(super) fn may_name_server(&self, address: &str, port: Option<u16>, is_resent: bool) -> bool {
+        let server = format!("{address}:{}", port.unwrap_or_default());
+        match is_resent {
+            true => self.servers.has(&server),
+            false => self.servers.learn(&server),
+        }
+    }
+
+    /// Renames the span of a gRPC method that may not exist (RPC-1, RPC-2).
     pub(super) fn disown_method(&self, span: &Span, path: &str) {
         span.record("otel.name", grpc::SYSTEM);
         span.record("rpc.method", OTHER);
@@ -98,6 +115,7 @@ impl fmt::Debug for CallOptions {
             .field("body_size", &self.body_size)
             .field("time_to_first_byte", &self.time_to_first_byte)
             .field("response_headers", &self.response_headers)
+            .field("methods", &self.methods)
             .field("in_flight", &self.in_flight)
             .finish_non_exhaustive()
     }

@@ -13,7 +13,7 @@ use super::super::meter::Labels;
 use super::super::method::OTHER;
 use super::super::spans::{Ends, Grpc, HttpClient, Name};
 use super::super::verdict::{Protocol, Role};
-use super::super::{grpc, text};
+use super::super::{from_tonic, grpc, text};
 use super::{ClientLayer, Resends, UrlTemplate};
 use crate::context;
 use crate::propagation::{self, Propagator as _};
@@ -40,6 +40,9 @@ impl ClientLayer {
         let server = self.server(head);
         let options = self.options.clone();
         let mut call = Call::new(options, Role::Client, protocol, head);
+        if from_tonic::is_generated(head.extensions) {
+            call.trust_method();
+        }
         call.measure(|| self.labels(head, protocol, server));
         call.put_in_span(self.span(head, protocol, server));
         let span = call.span();
@@ -144,11 +147,22 @@ impl ClientLayer {
             route: None,
             rpc_method: rpc_method.map(str::to_owned),
             version: None,
-            server: server
-                .address
-                .map(|address| (address.to_owned(), server.port)),
+            server: server.address.map(|address| {
+                match self.may_name(head, address, server.port) {
+                    true => (address.to_owned(), server.port),
+                    false => (OTHER.to_owned(), None),
+                }
+            }),
             request_size: self.request_size(head),
         }
+    }
+
+    /// Whether a label may tell whom the request asks.
+    fn may_name(&self, head: &RequestHead<'_>, address: &str, port: Option<u16>) -> bool {
+        let resends = head.extensions.get();
+        let is_resent = resends.is_some_and(Resends::is_begun);
+        let has_target = self.settings.target.is_some();
+        has_target || self.options.may_name_server(address, port, is_resent)
     }
 
     /// Announced by the request, where it is wanted.

@@ -53,6 +53,11 @@ impl Resends {
         Self::default()
     }
 
+    /// Whether it was sent before.
+    pub(super) fn is_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
     /// Counts one more attempt; says how many there were before.
     pub(super) fn next(&self) -> u32 {
         self.0.fetch_add(1, Ordering::Relaxed)

@@ -9,6 +9,7 @@ use tracing::{Level, Span};
 
 use super::super::end::CallEnd;
 use super::super::head::{RequestHead, ResponseHead};
+use super::super::known::KnownNames;
 use super::super::method::KnownMethods;
 use super::super::options::{CallOptions, Captured};
 use super::super::redact::SecretKeys;
@@ -173,6 +174,20 @@ impl ClientLayer {
     pub fn with_known_methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         let methods = KnownMethods::only(methods);
         self.set(|s| s.known_methods = methods)
+    }
+
+    /// gRPC methods that are always told apart, as `package.Service/Method`. Default: none.
+    ///
+    /// A client knows what it asks for, so each method is a name, up to 512 of them; those of code that
+    /// tonic has generated do not count (feature `tonic`). What goes beyond, as in a proxy whose callers
+    /// choose, is a name only if it is listed or has answered by `OK` or a message, and else `_OTHER`
+    /// (RPC-2).
+    pub fn with_known_rpc_methods<M: Into<String>>(
+        self,
+        methods: impl IntoIterator<Item = M>,
+    ) -> Self {
+        let methods = KnownNames::listing(methods);
+        self.set_option(|o| o.methods = methods)
     }
 
     /// The keys whose values in `url.full` are replaced, see

@@ -57,8 +57,9 @@ impl ServerLayer {
         };
         let has_remote =
             (remote.is_valid() || !remote.baggage().is_empty()) && !is_continued(&remote);
-        let is_grpc = grpc::is_grpc(head.method, head.headers)
-            && from_axum::matched_path(head.extensions).is_none_or(grpc::may_serve);
+        let route = from_axum::matched_path(head.extensions);
+        let is_grpc =
+            grpc::is_grpc(head.method, head.headers) && route.is_none_or(grpc::may_serve);
         let protocol = match is_grpc {
             true => Protocol::Grpc,
             false => Protocol::Http,
@@ -80,8 +81,12 @@ impl ServerLayer {
             }
             return Some(call);
         }
+        let is_routed_whole = route.is_some_and(|route| grpc::is_whole(route, head.uri.path()));
         let asked = self.look_at(head, protocol);
         let mut call = call();
+        if is_routed_whole {
+            call.trust_method();
+        }
         call.measure(|| self.labels(&asked));
         call.put_in_span(self.span(&asked, has_remote.then_some(&remote)));
         let span = call.span();

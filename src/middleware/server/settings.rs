@@ -12,6 +12,7 @@ use tracing::{Level, Span};
 use super::super::end::CallEnd;
 use super::super::head::{RequestHead, ResponseHead};
 use super::super::in_flight::InFlight;
+use super::super::known::KnownNames;
 use super::super::method::KnownMethods;
 use super::super::options::{CallOptions, Captured, PeerOf};
 use super::super::redact::SecretKeys;
@@ -200,6 +201,29 @@ impl ServerLayer {
     pub fn with_known_methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         let methods = KnownMethods::only(methods);
         self.set(|s| s.known_methods = methods)
+    }
+
+    /// gRPC methods that are told apart from the first call on, as `package.Service/Method`. Default:
+    /// none.
+    ///
+    /// Anyone can call any path, and what lies before the service (an authentication, a limiter)
+    /// answers for paths that nobody serves. So a method is a name only once it has answered itself, by
+    /// `OK` or a message; until then it is `_OTHER`, and `rpc.method_original` has its path (RPC-2). All
+    /// that a layer has seen to be there it knows from then on, 512 methods at most, whatever their
+    /// calls come to. List the methods that may fail from the start, or are many:
+    ///
+    /// ```
+    /// # use tracing_otlp::middleware::ServerLayer;
+    /// let layer = ServerLayer::new().with_known_rpc_methods(["shop.Cart/Add", "shop.Cart/Clear"]);
+    /// ```
+    ///
+    /// A route of axum's that is a whole method, as `/shop.Cart/Add`, needs no listing.
+    pub fn with_known_rpc_methods<M: Into<String>>(
+        self,
+        methods: impl IntoIterator<Item = M>,
+    ) -> Self {
+        let methods = KnownNames::listing(methods);
+        self.set_option(|o| o.methods = methods)
     }
 
     /// The keys whose values in a query are replaced by `REDACTED`, in place of the conventions'

@@ -14,6 +14,9 @@ const BOUNDARIES: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 
+/// HTTP has no status beyond.
+const LAST_STATUS: u16 = 599;
+
 /// More attributes no measure has.
 const MOST_ATTRIBUTES: usize = 6;
 
@@ -186,7 +189,7 @@ fn of_http(call: Labels, end: &Measured<'_>) -> Vec<KeyValue> {
         Role::Server => all.push(KeyValue::new("url.scheme", call.scheme)),
         Role::Client => put_server(&mut all, call.server),
     }
-    if let Some(status) = end.status {
+    if let Some(status) = end.status.filter(|status| *status <= LAST_STATUS) {
         all.push(KeyValue::new(
             "http.response.status_code",
             i64::from(status),
@@ -231,9 +234,12 @@ fn put_server(all: &mut Vec<KeyValue>, server: Option<(String, Option<u16>)>) {
 }
 
 fn put_error(all: &mut Vec<KeyValue>, end: &Measured<'_>) {
-    if let Some(kind) = end.error_type {
-        all.push(KeyValue::new("error.type", kind.to_owned()));
-    }
+    let Some(kind) = end.error_type else { return };
+    // A status that is none is what its sender likes.
+    let is_status = end.status.is_some_and(|status| status > LAST_STATUS);
+    let is_strange = is_status && kind.bytes().all(|b| b.is_ascii_digit());
+    let kind = if is_strange { OTHER } else { kind };
+    all.push(KeyValue::new("error.type", kind.to_owned()));
 }
 
 fn seconds(
