@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+use crate::human;
+
 /// What went wrong, with the setting or step, the value (secrets masked) and the cure.
 ///
 /// Kinds are private, so that a new one breaks nobody; ask with [`is_config`](Self::is_config),
@@ -114,7 +116,10 @@ impl fmt::Display for Error {
                 cure,
             } => write!(f, "{setting} = {value:?} cannot be used: {cure}"),
             Kind::Timeout { step, after } => write!(f, "{step} did not finish within {after:?}"),
-            Kind::Export { message } | Kind::Worker { message } => f.write_str(message),
+            // It may be what an endpoint or foreign code says.
+            Kind::Export { message } | Kind::Worker { message } => {
+                f.write_str(&human::shown(message))
+            }
         }
     }
 }

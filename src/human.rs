@@ -1,5 +1,6 @@
 //! Times, durations and values as people read them, for the console and for test output.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 /// A duration in nanoseconds with three digits that matter: `850 ns`, `12.3 µs`, `1.50 ms`,
@@ -73,7 +74,7 @@ pub(crate) fn line(text: &str, most: usize, quoted: bool) -> String {
             out.push('…');
             break;
         }
-        if c.is_control() || (quotes && c == '"') {
+        if is_invisible(c) || (quotes && c == '"') {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -83,6 +84,52 @@ pub(crate) fn line(text: &str, most: usize, quoted: bool) -> String {
         out.push('"');
     }
     out
+}
+
+/// A foreign text as it may be shown: what would move a terminal's cursor, turn the direction of the
+/// text or hide in it is escaped. Each place that shows texts of others uses this or [`line`].
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    match text.contains(is_invisible) {
+        true => line(text, usize::MAX, false).into(),
+        false => text.into(),
+    }
+}
+
+/// Controls, format characters (`Cf`) and the two separators of lines that are neither.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
+            | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// A URL, or what was meant to be one, without what may be a secret: user and password, query and
+/// fragment. Of a text that is no URL too much is left out rather than too little, so all before the
+/// last `@` counts as user and password, wherever it stands.
+pub(crate) fn url(text: &str) -> String {
+    const MASK: &str = "[masked]";
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    let rest = text.trim_start_matches(is_scheme);
+    let rest = rest.strip_prefix(':').unwrap_or(text);
+    let rest = match rest.trim_start_matches('/') {
+        // `host:port` has no scheme.
+        after if after.len() == rest.len() => text,
+        after => after,
+    };
+    let (scheme, rest) = text.split_at(text.len() - rest.len());
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((_, rest)) => ("[masked]@", rest),
+        None => ("", rest),
+    };
+    let (rest, hidden) = match rest.split_once(['?', '#']) {
+        Some((rest, _)) => (rest, "?"),
+        None => (rest, ""),
+    };
+    let mask = if hidden.is_empty() { "" } else { MASK };
+    format!("{scheme}{user}{rest}{hidden}{mask}")
 }
 
 /// Items with `separator` between them.
@@ -157,5 +204,61 @@ mod tests {
         assert_eq!(line("word", 99, true), "word");
         assert_eq!(line("", 99, true), r#""""#);
         assert_eq!(line("ünïcödé", 3, true), "ünï…");
+    }
+
+    #[test]
+    fn what_turns_or_hides_a_text_is_escaped() {
+        for c in [
+            '\0',
+            '\n',
+            '\t',
+            '\u{1b}',
+            '\u{7f}',
+            '\u{85}',
+            '\u{9b}',
+            '\u{ad}',
+            '\u{61c}',
+            '\u{200b}',
+            '\u{200e}',
+            '\u{200f}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{202a}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{2069}',
+            '\u{feff}',
+            '\u{e0001}',
+            '\u{e0041}',
+        ] {
+            let text = format!("a{c}b");
+            let expected = format!("a{}b", c.escape_default());
+            assert_eq!(shown(&text), expected);
+            assert_eq!(line(&text, 99, true), expected);
+        }
+        let plain = "Zürich, 東京, שלום, e\u{301}, 👍";
+        assert!(matches!(shown(plain), Cow::Borrowed(same) if same == plain));
+    }
+
+    #[test]
+    fn a_url_shows_no_secret_however_it_is_broken() {
+        for (text, shown) in [
+            ("https://h:4318/v1", "https://h:4318/v1"),
+            ("h:4317", "h:4317"),
+            ("https://u:SECRET@h/p", "https://[masked]@h/p"),
+            ("https:/u:SECRET@h", "https:/[masked]@h"),
+            ("https:u:SECRET@h", "[masked]@h"),
+            ("https//u:SECRET@h", "[masked]@h"),
+            ("u:SECRET@h:4317", "[masked]@h:4317"),
+            ("https://u:SEC/RET@h", "https://[masked]@h"),
+            ("https://u:SEC?RET@h", "https://[masked]@h"),
+            ("https://u:S@CRET@h", "https://[masked]@h"),
+            ("https://h/p?api_key=SECRET", "https://h/p?[masked]"),
+            ("https://h#SECRET", "https://h?[masked]"),
+            ("h?SECRET", "h?[masked]"),
+            ("", ""),
+        ] {
+            assert_eq!(url(text), shown, "{text}");
+        }
     }
 }

@@ -30,8 +30,11 @@ fn keys(attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue]) -> Vec<
 fn a_log_line_has_its_own_target_file_and_line_log_58() {
     let line = line!() + 2;
     let span = recorded(
-        |b| b, || { log::warn!(target: "storage::disk", "{} % full", 97);
-    });
+        |b| b,
+        || {
+            log::warn!(target: "storage::disk", "{} % full", 97);
+        },
+    );
     let event = &span.events[0];
     assert_eq!(event.name, "97 % full");
     let get = |key| value(&event.attributes, key).cloned();
@@ -96,7 +99,12 @@ fn fields_named_log_on_ordinary_events_are_attributes_evt_2() {
     let span = recorded(
         |b| b,
         || {
-            info!(log.iostream = "stdout", log.file.name = "a.log", log.line = 3, "read");
+            info!(
+                log.iostream = "stdout",
+                log.file.name = "a.log",
+                log.line = 3,
+                "read"
+            );
             tracing::event!(target: "log", tracing::Level::INFO, { log.target = "mine" }, "almost");
         },
     );

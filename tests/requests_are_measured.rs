@@ -450,7 +450,9 @@ async fn before(kind: Before, _: Request<Empty<Bytes>>) -> io::Result<Response<F
         response = response.header("content-type", "application/grpc");
         response = response.header("grpc-status", code);
     }
-    Ok(response.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap())
+    Ok(response
+        .body(Full::new(Bytes::from_static(body.as_bytes())))
+        .unwrap())
 }
 
 #[test]
@@ -583,7 +585,9 @@ fn a_peer_chooses_no_label_of_a_client() {
     let layer = client(&meters).with_server("http://upstream:50051");
     block_on(|| async {
         for i in 0..3_000 {
-            let service = layer.clone().layer(service_fn(|r| before(Before::Authentication, r)));
+            let service = layer
+                .clone()
+                .layer(service_fn(|r| before(Before::Authentication, r)));
             let request = grpc_request(&format!("/a.B/Method{i}"));
             let response = service.oneshot(request).await.unwrap();
             response.into_body().collect().await.unwrap();
@@ -605,7 +609,9 @@ fn a_peer_chooses_no_label_of_a_client() {
     });
     let points = meters.histogram(DURATION);
     assert_eq!(points.len(), 501);
-    let strange = points.iter().find(|(a, _)| a.get("error.type").is_some_and(|e| e == "_OTHER"));
+    let strange = points
+        .iter()
+        .find(|(a, _)| a.get("error.type").is_some_and(|e| e == "_OTHER"));
     assert_eq!(strange.unwrap().1.count, 400);
 }
 

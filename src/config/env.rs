@@ -254,8 +254,14 @@ impl Env<'_> {
 
     /// The service's name comes last, because a later attribute wins.
     fn resource(&mut self, resource: &mut ResourceConfig) {
-        let attributes = self.read(&["OTEL_RESOURCE_ATTRIBUTES"], parse::resource_attributes);
-        resource.attributes.extend(attributes.into_iter().flatten());
+        let name = "OTEL_RESOURCE_ATTRIBUTES";
+        if let Some(raw) = self.raw_masked(name) {
+            match parse::resource_attributes(raw.trim_ascii()) {
+                Ok(attributes) => resource.attributes.extend(attributes),
+                // A value may be a secret: the message tells which entry it is, and not what it says.
+                Err(why) => self.warn(ConfigWarning::masked(name, why)),
+            }
+        }
         if let Some(name) = self.text(&["OTEL_SERVICE_NAME"]) {
             resource
                 .attributes

@@ -25,6 +25,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use crate::attribute::KeyValue;
+use crate::human;
 
 /// All settings of one pipeline.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -232,7 +233,7 @@ impl Default for ExporterConfig {
 impl std::fmt::Debug for ExporterConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
-        let shown = |url: &Option<String>| url.as_deref().map(warning::mask_user_info);
+        let shown = |url: &Option<String>| url.as_deref().map(human::url);
         f.debug_struct("ExporterConfig")
             .field("protocol", &self.protocol)
             .field("endpoint", &shown(&self.endpoint))
@@ -369,7 +370,7 @@ impl Default for SpanLimits {
 /// Who is speaking: what is known from code and variables, and what is looked up beside it.
 ///
 /// [`Resource::resolve`](crate::Resource::resolve) makes the resource of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ResourceConfig {
     /// Attributes; of entries with the same key the last one wins, and each of them wins over what
@@ -403,6 +404,23 @@ impl Default for ResourceConfig {
             host: true,
             os: true,
         }
+    }
+}
+
+impl std::fmt::Debug for ResourceConfig {
+    /// Of the attributes the keys: a value may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let keys: Vec<_> = self.attributes.iter().map(|a| &a.key).collect();
+        f.debug_struct("ResourceConfig")
+            .field("attributes", &keys)
+            .field("schema_url", &human::url(&self.schema_url))
+            .field("instance_id", &self.instance_id)
+            .field("process", &self.process)
+            .field("executable_path", &self.executable_path)
+            .field("command_args", &self.command_args)
+            .field("host", &self.host)
+            .field("os", &self.os)
+            .finish()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::human;
+
 /// A setting that was ignored or changed, and why (ENV-3…6).
 ///
 /// Reading settings prints nothing. What was found waits in
@@ -21,7 +23,7 @@ impl ConfigWarning {
     pub(crate) fn new(setting: &str, value: &str, message: impl Into<String>) -> Self {
         Self {
             setting: setting.to_owned(),
-            value: shorten(&mask_user_info(value)),
+            value: shorten(&human::url(value)),
             message: message.into(),
         }
     }
@@ -45,18 +47,6 @@ impl fmt::Display for ConfigWarning {
             message,
         } = self;
         write!(f, "{setting} = {value:?} is not used as given: {message}")
-    }
-}
-
-/// `http://user:password@host` to `http://[masked]@host`.
-pub(super) fn mask_user_info(value: &str) -> String {
-    let Some((scheme, rest)) = value.split_once("://") else {
-        return value.to_owned();
-    };
-    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..authority].rfind('@') {
-        Some(at) => format!("{scheme}://[masked]{}", &rest[at..]),
-        None => value.to_owned(),
     }
 }
 

@@ -1,10 +1,13 @@
 //! Where the endpoint is: a URL, or for gRPC also `host:port`, by the rules of SPEC §1.
 
+use std::fmt;
+
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 
 use crate::config::{ExporterConfig, Protocol};
 use crate::error::Error;
+use crate::human;
 
 const GRPC_PORT: u16 = 4317;
 const DEFAULT_GRPC: &str = "http://localhost:4317";
@@ -47,7 +50,7 @@ impl Signal {
 }
 
 /// An endpoint, understood.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) protocol: Protocol,
     pub(crate) tls: bool,
@@ -56,6 +59,15 @@ pub(crate) struct Endpoint {
     pub(crate) port: u16,
     /// What a request is sent to.
     pub(crate) uri: Uri,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("protocol", &self.protocol)
+            .field("url", &human::url(&self.uri.to_string()))
+            .finish_non_exhaustive()
+    }
 }
 
 impl Endpoint {
@@ -73,7 +85,7 @@ impl Endpoint {
             Protocol::Grpc => DEFAULT_GRPC,
             Protocol::HttpProtobuf => DEFAULT_HTTP,
         });
-        let fail = |cure: &str| Error::config(setting, masked(url), cure);
+        let fail = |cure: &str| Error::config(setting, human::url(url), cure);
         let (scheme, rest) = match url.split_once("://") {
             Some((scheme, rest)) => (Some(scheme), rest),
             None => (None, url),
@@ -181,23 +193,6 @@ fn http_path(path: &str, appended: &str) -> String {
         out.push_str(query);
     }
     out
-}
-
-/// The URL without user, password and query: those may be secrets.
-fn masked(url: &str) -> String {
-    let (scheme, rest) = match url.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), url),
-    };
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let (authority, path) = match rest.find('/') {
-        Some(at) => rest.split_at(at),
-        None => (rest, ""),
-    };
-    match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}***@{host}{path}"),
-        None => format!("{scheme}{authority}{path}"),
-    }
 }
 
 #[cfg(test)]

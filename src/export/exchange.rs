@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::status::Verdict;
+use crate::human;
 
 /// A request's bytes, as often as they are needed.
 #[derive(Debug, Clone)]
@@ -118,18 +119,9 @@ impl Body for Frames {
     }
 }
 
-/// A foreign text, fit for a log line: short, and without control characters.
+/// A foreign text, fit for a log line: short, and what cannot be seen in it is escaped.
 pub(crate) fn clean(text: &str) -> String {
-    const LONGEST: usize = 200;
-    let mut out: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LONGEST)
-        .collect();
-    if text.chars().nth(LONGEST).is_some() {
-        out.push('…');
-    }
-    out
+    human::line(text, 200, false)
 }
 
 /// An error and its causes in one line.

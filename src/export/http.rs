@@ -1,5 +1,6 @@
 //! OTLP over HTTP/1.1 with protobuf bodies, connections kept for the next request.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -16,13 +17,22 @@ use super::{retry, status};
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::wire::response::{PartialSuccess, RpcStatus};
 
-#[derive(Debug)]
 pub(crate) struct Http {
     dialer: Dialer,
     headers: HeaderMap,
     path: Uri,
     max_response: usize,
     idle: Mutex<Vec<SendRequest<Frames>>>,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.keys().collect();
+        f.debug_struct("Http")
+            .field("dialer", &self.dialer)
+            .field("headers", &headers)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How an exchange on one connection went.

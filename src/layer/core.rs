@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
 use tracing_core::dispatcher::{Dispatch, WeakDispatch};
-use tracing_core::span::Attributes;
 use tracing_core::field::{Field, Visit};
+use tracing_core::span::Attributes;
 use tracing_core::{Event, Level, Metadata};
 
 use super::attributes::{Attributes as Row, Visited};

@@ -1,11 +1,14 @@
 //! What a hook sees of a request and of a response: everything but the body.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 
+use crate::human;
+
 /// A request without its body, as hooks see it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
     pub(super) method: &'a Method,
     pub(super) uri: &'a Uri,
@@ -60,7 +63,7 @@ impl<'a> RequestHead<'a> {
 }
 
 /// A response without its body, as hooks see it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct ResponseHead<'a> {
     pub(super) status: StatusCode,
     pub(super) version: Version,
@@ -96,6 +99,31 @@ impl<'a> ResponseHead<'a> {
     /// The extensions.
     pub fn extensions(&self) -> &'a Extensions {
         self.extensions
+    }
+}
+
+impl fmt::Debug for RequestHead<'_> {
+    /// Without the query and the values of headers: they may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.keys().collect();
+        f.debug_struct("RequestHead")
+            .field("method", self.method)
+            .field("uri", &human::url(&self.uri.to_string()))
+            .field("version", &self.version)
+            .field("headers", &headers)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ResponseHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.keys().collect();
+        f.debug_struct("ResponseHead")
+            .field("status", &self.status)
+            .field("version", &self.version)
+            .field("headers", &headers)
+            .finish_non_exhaustive()
     }
 }
 

@@ -90,7 +90,12 @@ impl CallOptions {
 
     /// Whether a label may say whom a client asks. A request that was sent before, as one that was
     /// redirected, goes where somebody else chose.
-    pub(super) fn may_name_server(&self, address: &str, port: Option<u16>, is_resent: bool) -> bool {
+    pub(super) fn may_name_server(
+        &self,
+        address: &str,
+        port: Option<u16>,
+        is_resent: bool,
+    ) -> bool {
         let server = format!("{address}:{}", port.unwrap_or_default());
         match is_resent {
             true => self.servers.has(&server),

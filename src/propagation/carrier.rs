@@ -1,6 +1,7 @@
 //! [`Extractor`] and [`Injector`]: what a request is to a propagator.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::hash::BuildHasher;
 
 use http::header::{GetAll, ValueIter};
@@ -52,10 +53,15 @@ pub trait Injector {
 /// assert_eq!(Values::from(Some("a")).collect::<Vec<_>>(), ["a"]);
 /// assert_eq!(Values::from(vec!["a", "b"]).collect::<Vec<_>>(), ["a", "b"]);
 /// ```
-#[derive(Debug)]
 pub struct Values<'a>(Source<'a>);
 
-#[derive(Debug)]
+impl fmt::Debug for Values<'_> {
+    /// None of them: a header's value may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Values").finish_non_exhaustive()
+    }
+}
+
 enum Source<'a> {
     One(std::option::IntoIter<&'a str>),
     Many(std::vec::IntoIter<&'a str>),

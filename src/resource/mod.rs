@@ -10,11 +10,13 @@ mod tests;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 
 use crate::attribute::{KeyValue, Value};
 use crate::config::ResourceConfig;
+use crate::human;
 use crate::semconv;
 use crate::wire::value::put_key_value;
 use crate::wire::varint::{self, LEN, tag};
@@ -41,10 +43,20 @@ const ATTRIBUTES: u8 = tag(1, LEN);
 /// assert_eq!(merged.get("deployment.environment.name"), Some(&Value::from("live")));
 /// assert_eq!(merged.iter().count(), 2);
 /// ```
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct Resource {
     attributes: BTreeMap<Cow<'static, str>, Value>,
     schema_url: Cow<'static, str>,
+}
+
+impl fmt::Debug for Resource {
+    /// Of the attributes the keys: a value, such as the arguments of the process, may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resource")
+            .field("attributes", &self.attributes.keys())
+            .field("schema_url", &human::url(&self.schema_url))
+            .finish()
+    }
 }
 
 impl Resource {

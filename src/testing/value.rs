@@ -113,14 +113,15 @@ impl fmt::Display for ReceivedValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("(empty)"),
-            Self::String(v) => f.write_str(v),
+            Self::String(v) => f.write_str(&human::shown(v)),
             Self::Bool(v) => write!(f, "{v}"),
             Self::Int(v) => write!(f, "{v}"),
             Self::Double(v) => write!(f, "{v}"),
             Self::Bytes(v) => f.write_str(&human::hex(v)),
             Self::Array(list) => write!(f, "[{}]", human::join(list, ", ")),
             Self::Map(list) => {
-                let pairs = list.iter().map(|(k, v)| format!("{k}={v}"));
+                let pairs = list.iter();
+                let pairs = pairs.map(|(k, v)| format!("{}={v}", human::shown(k)));
                 write!(f, "{{{}}}", human::join(pairs, ", "))
             }
         }

@@ -147,12 +147,12 @@ impl ClientLayer {
             route: None,
             rpc_method: rpc_method.map(str::to_owned),
             version: None,
-            server: server.address.map(|address| {
-                match self.may_name(head, address, server.port) {
+            server: server
+                .address
+                .map(|address| match self.may_name(head, address, server.port) {
                     true => (address.to_owned(), server.port),
                     false => (OTHER.to_owned(), None),
-                }
-            }),
+                }),
             request_size: self.request_size(head),
         }
     }

@@ -13,9 +13,15 @@ impl Target {
     /// `host:port`, a URL, `unix:///path`, or a name as gRPC has it; what is none of these, such as
     /// several addresses, is taken whole.
     pub(super) fn parse(text: &str) -> Self {
-        let whole = || Self {
-            address: text.to_owned(),
-            port: None,
+        let whole = || {
+            // Credentials are no part of an address.
+            let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+            let separator = if scheme.is_empty() { "" } else { "://" };
+            let rest = rest.rsplit('@').next().unwrap_or(rest);
+            Self {
+                address: format!("{scheme}{separator}{rest}"),
+                port: None,
+            }
         };
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
@@ -73,6 +79,9 @@ mod tests {
             ("unix:app.sock", "app.sock", None),
             ("10.0.0.1:1,10.0.0.2:1", "10.0.0.1:1,10.0.0.2:1", None),
             ("xds:///cluster", "xds:///cluster", None),
+            ("https://user:SECRET@c.example:1/x", "c.example", Some(1)),
+            ("xds://user:SECRET@cluster", "xds://cluster", None),
+            ("user:SECRET@a:1,b:2", "a:1,b:2", None),
             ("", "", None),
         ] {
             let address = address.to_owned();

@@ -58,8 +58,7 @@ impl ServerLayer {
         let has_remote =
             (remote.is_valid() || !remote.baggage().is_empty()) && !is_continued(&remote);
         let route = from_axum::matched_path(head.extensions);
-        let is_grpc =
-            grpc::is_grpc(head.method, head.headers) && route.is_none_or(grpc::may_serve);
+        let is_grpc = grpc::is_grpc(head.method, head.headers) && route.is_none_or(grpc::may_serve);
         let protocol = match is_grpc {
             true => Protocol::Grpc,
             false => Protocol::Http,
