@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::endpoint::Endpoint;
+use super::no_sigpipe::NoSigpipe;
 use super::tls::Tls;
 
 /// So often a connection that is idle says that it is there: load balancers and gateways forget those
@@ -47,6 +48,7 @@ impl Dialer {
     async fn connect(&self) -> io::Result<Io> {
         let tcp = TcpStream::connect((self.endpoint.host.as_str(), self.endpoint.port)).await?;
         tune(&tcp)?;
+        let tcp = NoSigpipe(tcp);
         Ok(Io(match &self.tls {
             Some(tls) => Box::new(tls.connect(tcp).await?),
             None => Box::new(tcp),

@@ -32,6 +32,7 @@ mod grpc;
 mod http;
 mod limiter;
 mod link;
+mod no_sigpipe;
 mod retry;
 mod status;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]

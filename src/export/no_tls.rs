@@ -3,11 +3,10 @@
 use std::convert::Infallible;
 use std::io;
 
-use tokio::net::TcpStream;
-
 use crate::config::ExporterConfig;
 use crate::error::Error;
 use crate::export::endpoint::Endpoint;
+use crate::export::no_sigpipe::NoSigpipe;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Tls(Infallible);
@@ -21,7 +20,7 @@ impl Tls {
         ))
     }
 
-    pub(crate) async fn connect(&self, _: TcpStream) -> io::Result<TcpStream> {
+    pub(crate) async fn connect(&self, _: NoSigpipe) -> io::Result<NoSigpipe> {
         match self.0 {}
     }
 }

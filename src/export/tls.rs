@@ -7,13 +7,13 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::{ExporterConfig, Pem, Protocol};
 use crate::error::Error;
 use crate::export::endpoint::Endpoint;
+use crate::export::no_sigpipe::NoSigpipe;
 
 /// How to speak TLS with one endpoint.
 #[derive(Clone)]
@@ -66,7 +66,7 @@ impl Tls {
         })
     }
 
-    pub(crate) async fn connect(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn connect(&self, tcp: NoSigpipe) -> io::Result<TlsStream<NoSigpipe>> {
         let connected = self.connector.connect(self.server.clone(), tcp).await;
         connected.map_err(|e| match cause(&e) {
             Some(rustls::Error::InvalidMessage(_)) => {
