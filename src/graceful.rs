@@ -1,5 +1,8 @@
 //! [`GracefulShutdown`]: the end of a server and of its pipeline, in order and in one deadline.
 
+#[cfg_attr(not(unix), path = "graceful/ctrl_c.rs")]
+mod signals;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -10,6 +13,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use self::signals::Signals;
 use crate::error::Error;
 use crate::guard::ShutdownGuard;
 use crate::middleware::InFlight;
@@ -33,6 +37,11 @@ impl ShutdownGuard {
 /// From the signal on, the server has three quarters of the timeout to answer what it has begun; a
 /// second signal cuts that short. The pipeline has what is then left. What still runs at the deadline
 /// is left behind and told.
+///
+/// While the pipeline ends, and afterwards, a signal does again what it did before `serve`: where that
+/// was the default action, it ends the process. One that comes within half a second of the last is
+/// taken for the same key press. Where the application listens to signals itself, by `tokio::signal`
+/// or otherwise, before `serve`, beside it or after it, only that listener is told.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -103,7 +112,7 @@ impl GracefulShutdown<'_> {
         S: IntoFuture,
     {
         let mut server = pin!(server(self.stop_signal()).into_future());
-        let mut signals = Signals::listen();
+        let mut signals = Signals::listen(not_heard);
         let stopped = async {
             tokio::select! {
                 () = signals.next() => self.stop.cancel(),
@@ -135,6 +144,8 @@ impl GracefulShutdown<'_> {
             () = too_long => {}
             () = signals.next() => {}
         }
+        // Whoever presses Ctrl-C once more wants it to end: nobody listens from here on.
+        drop(signals);
         let in_flight = self.in_flight.len();
         let left = self.timeout.saturating_sub(now.elapsed());
         Ended {
@@ -166,50 +177,6 @@ impl Future for StopSignal {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.project().stop.poll(cx)
-    }
-}
-
-/// Ctrl-C, and SIGTERM where there is such a thing.
-struct Signals {
-    #[cfg(unix)]
-    listened: Vec<tokio::signal::unix::Signal>,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn listen() -> Self {
-        use tokio::signal::unix::{SignalKind, signal};
-        let wanted = [SignalKind::interrupt(), SignalKind::terminate()];
-        let listen = |kind| signal(kind).inspect_err(not_heard).ok();
-        Self {
-            listened: wanted.into_iter().filter_map(listen).collect(),
-        }
-    }
-
-    /// The next one; never where none is listened to.
-    async fn next(&mut self) {
-        std::future::poll_fn(|cx| {
-            let mut signals = self.listened.iter_mut();
-            match signals.any(|signal| matches!(signal.poll_recv(cx), Poll::Ready(Some(())))) {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
-            }
-        })
-        .await;
-    }
-}
-
-#[cfg(not(unix))]
-impl Signals {
-    fn listen() -> Self {
-        Self {}
-    }
-
-    async fn next(&mut self) {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            not_heard(&error);
-            std::future::pending().await
-        }
     }
 }
 
