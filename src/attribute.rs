@@ -29,7 +29,27 @@ pub struct KeyValue {
     pub value: Value,
 }
 
+impl Value {
+    /// Bytes that it takes beside itself.
+    pub(crate) fn heap_size(&self) -> usize {
+        match self {
+            Self::String(v) => v.len(),
+            Self::Bytes(v) => v.capacity(),
+            Self::Array(v) => {
+                let inner: usize = v.iter().map(Self::heap_size).sum();
+                inner + v.capacity() * size_of::<Self>()
+            }
+            _ => 0,
+        }
+    }
+}
+
 impl KeyValue {
+    /// Bytes that it takes beside itself.
+    pub(crate) fn heap_size(&self) -> usize {
+        self.key.len() + self.value.heap_size()
+    }
+
     /// A key with its value.
     ///
     /// ```

@@ -304,6 +304,10 @@ fn cure(reason: DropReason) -> &'static str {
             "the endpoint is slower than the spans come: sample, speed it up, or raise \
              OTEL_BSP_MAX_QUEUE_SIZE and max_memory"
         }
+        DropReason::MemoryFull => {
+            "open spans use up their memory: raise max_memory (with_max_memory), or close spans \
+             earlier"
+        }
         DropReason::AfterShutdown => "they closed after shutdown: shut down later",
         DropReason::TooLarge => {
             "a single span is too large: set OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT"

@@ -1,73 +1,33 @@
-//! Memory that comes back: one [`Budget`] in bytes for the whole pipeline, and a [`Pool`] of
-//! things that are too dear to make for each use.
+//! Memory that comes back: a [`Budget`] in bytes for each class of holders, and a [`Pool`] of things
+//! that are too dear to make for each use.
 
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
+mod budget;
 
-/// How many bytes the pipeline holds, and how many it may (EH-2).
-///
-/// Counts capacities, not contents: open spans, chunks that are open, full, in flight or idle.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    used: AtomicUsize,
-    limit: usize,
-    /// What this is a part of: pays too.
-    whole: Option<Arc<Budget>>,
-}
+use std::cell::Cell;
 
-impl Budget {
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self {
-            used: AtomicUsize::new(0),
-            limit,
-            whole: None,
+pub(crate) use self::budget::{Budget, Grade, Memory, Reclaim};
+use crate::sync::{Arc, Mutex, lock, try_lock};
+
+/// A number for the calling thread, by which it prefers one shard to the others: threads are dealt
+/// out in turn.
+#[inline]
+pub(crate) fn preferred_shard() -> usize {
+    thread_local! {
+        static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+    #[cold]
+    fn deal(shard: &Cell<usize>) -> usize {
+        static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        shard.set(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) & (usize::MAX >> 1));
+        shard.get()
+    }
+    // A span may close in a destructor that runs after this thread's locals: any shard will do.
+    SHARD
+        .try_with(|shard| match shard.get() {
+            usize::MAX => deal(shard),
+            dealt => dealt,
         })
-    }
-
-    /// A budget whose bytes are taken out of `whole` too.
-    pub(crate) fn part_of(whole: &Arc<Self>, limit: usize) -> Arc<Self> {
-        Arc::new(Self {
-            used: AtomicUsize::new(0),
-            limit,
-            whole: Some(Arc::clone(whole)),
-        })
-    }
-
-    /// Takes `bytes` out of the budget, or nothing if so many are not left.
-    #[must_use]
-    pub(crate) fn reserve(&self, bytes: usize) -> bool {
-        // Relaxed: the number guards no other memory. A loop rather than add-and-undo, which would
-        // let one hopeless request refuse others that fit.
-        let granted = self
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|sum| *sum <= self.limit)
-            })
-            .is_ok();
-        let Some(whole) = self.whole.as_ref().filter(|_| granted) else {
-            return granted;
-        };
-        let granted = whole.reserve(bytes);
-        if !granted {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
-        }
-        granted
-    }
-
-    /// Gives `bytes` back that [`reserve`](Self::reserve) had granted.
-    pub(crate) fn release(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-        if let Some(whole) = &self.whole {
-            whole.release(bytes);
-        }
-    }
-
-    pub(crate) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
-    }
+        .unwrap_or(0)
 }
 
 /// Equal things of `cost` bytes each, kept for the next use.
@@ -112,23 +72,38 @@ impl<T> Pool<T> {
         self.budget.release(self.cost);
     }
 
-    /// Frees half of what lies idle: called now and then while nothing happens, so that a burst is
-    /// not paid for until the process ends.
-    pub(crate) fn trim(&self) {
-        let surplus = {
-            let mut idle = lock(&self.idle);
-            let keep = idle.len() / 2;
-            idle.split_off(keep)
-        };
-        self.budget.release(surplus.len() * self.cost);
-    }
-
     pub(crate) fn budget(&self) -> &Arc<Budget> {
         &self.budget
     }
 
     pub(crate) fn cost(&self) -> usize {
         self.cost
+    }
+}
+
+impl<T: Send> Reclaim for Pool<T> {
+    fn reclaim(&self, bytes: usize) -> usize {
+        let surplus = {
+            let Some(mut idle) = try_lock(&self.idle) else {
+                return 0;
+            };
+            let keep = idle.len().saturating_sub(bytes.div_ceil(self.cost.max(1)));
+            idle.split_off(keep)
+        };
+        let freed = surplus.len() * self.cost;
+        drop(surplus);
+        self.budget.release(freed);
+        freed
+    }
+
+    /// Frees half of it.
+    fn trim(&self) {
+        let surplus = {
+            let mut idle = lock(&self.idle);
+            let keep = idle.len() / 2;
+            idle.split_off(keep)
+        };
+        self.budget.release(surplus.len() * self.cost);
     }
 }
 
@@ -142,31 +117,6 @@ impl<T> Drop for Pool<T> {
 #[cfg(all(test, not(tracing_otlp_loom)))]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_budget_grants_up_to_its_limit_and_refuses_overflow() {
-        let budget = Budget::new(10);
-        assert!(budget.reserve(6));
-        assert!(!budget.reserve(5));
-        assert!(!budget.reserve(usize::MAX));
-        assert!(budget.reserve(4));
-        budget.release(10);
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[test]
-    fn a_part_is_bounded_by_itself_and_by_the_whole() {
-        let whole = Budget::new(100);
-        let part = Budget::part_of(&whole, 60);
-        assert!(!part.reserve(61));
-        assert!(part.reserve(50));
-        assert_eq!((part.used(), whole.used()), (50, 50));
-        assert!(whole.reserve(45));
-        assert!(!part.reserve(10), "the whole has 5 left");
-        assert_eq!((part.used(), whole.used()), (50, 95));
-        part.release(50);
-        assert_eq!((part.used(), whole.used()), (0, 45));
-    }
 
     #[test]
     fn a_pool_reuses_bounds_trims_and_pays_back() {

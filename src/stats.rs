@@ -16,6 +16,9 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 pub enum DropReason {
     /// The queue held its bound of spans or bytes when the span closed.
     QueueFull,
+    /// So much was held by open spans when it was created that there was no memory for it. What was
+    /// created in it is a child of its parent.
+    MemoryFull,
     /// The span closed after shutdown had begun.
     AfterShutdown,
     /// Alone it is larger than a request may be, or the endpoint said so.
@@ -39,8 +42,9 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::QueueFull,
+        Self::MemoryFull,
         Self::AfterShutdown,
         Self::TooLarge,
         Self::Refused,
@@ -56,6 +60,7 @@ impl DropReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::QueueFull => "queue_full",
+            Self::MemoryFull => "memory_full",
             Self::AfterShutdown => "already_shutdown",
             Self::TooLarge => "too_large",
             Self::Refused => "refused",
@@ -107,6 +112,11 @@ pub struct Stats {
     /// Attributes, events and links that spans left out because of a limit or for want of memory; counted
     /// when a span ends.
     pub truncated: u64,
+    /// What spans left out for want of memory
+    /// ([`BatchConfig::max_memory`](crate::BatchConfig::max_memory)): of
+    /// [`truncated`](Self::truncated) so much, attributes of events and links, and names and descriptions
+    /// that were cut.
+    pub truncated_for_memory: u64,
     /// Calls that came for a span after it had been ended, and were ignored (TR-10).
     pub after_end: u64,
     /// Requests that ended well, partial successes included.
@@ -128,10 +138,6 @@ pub struct Stats {
     pub(crate) warnings: u64,
     dropped: [u64; DropReason::ALL.len()],
     /// Of those, the ones that an exporter had been given.
-    #[cfg_attr(
-        not(feature = "metrics"),
-        allow(dead_code, reason = "only metrics tell them")
-    )]
     dropped_by_exporter: [u64; DropReason::ALL.len()],
     /// Spans that an exporter was given.
     #[cfg_attr(
@@ -149,6 +155,11 @@ impl Stats {
     /// Spans dropped for `reason`.
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.dropped[reason as usize]
+    }
+
+    /// Of them, those that no exporter had been given.
+    pub(crate) fn dropped_early(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize] - self.dropped_by_exporter[reason as usize]
     }
 
     /// Of them, those that an exporter had been given.
@@ -228,6 +239,8 @@ pub(crate) struct Counters {
     pub(crate) delivered: AtomicU64,
     pub(crate) rejected: AtomicU64,
     pub(crate) truncated: AtomicU64,
+    /// Of what was left out, what was for want of memory.
+    pub(crate) shed: AtomicU64,
     pub(crate) after_end: AtomicU64,
     pub(crate) requests_ok: AtomicU64,
     pub(crate) requests_failed: AtomicU64,
@@ -252,6 +265,7 @@ impl Counters {
             delivered: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             truncated: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
             after_end: AtomicU64::new(0),
             requests_ok: AtomicU64::new(0),
             requests_failed: AtomicU64::new(0),
@@ -316,6 +330,7 @@ impl Counters {
             delivered: get(&self.delivered),
             rejected: get(&self.rejected),
             truncated: get(&self.truncated),
+            truncated_for_memory: get(&self.shed),
             after_end: get(&self.after_end),
             requests_ok: get(&self.requests_ok),
             requests_failed: get(&self.requests_failed),

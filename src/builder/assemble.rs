@@ -13,7 +13,7 @@ use crate::export::{ConsoleExporter, Exporter, OtlpClient};
 use crate::guard::{Release, ShutdownGuard};
 use crate::layer::{Fate, Ids, OtlpLayer, Outlet, Settings};
 use crate::live::ConfigStore;
-use crate::pool::Budget;
+use crate::pool::Memory;
 use crate::processor::{BatchProcessor, Surroundings};
 use crate::propagation::{self, Propagator};
 use crate::resource::Resource;
@@ -80,17 +80,7 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         None => Ids::Random,
     };
     let bridge = parts.activates.then(bridge).flatten();
-    let settings = |fate| {
-        // A value as large as the whole budget could never be kept.
-        let max_value = config.batch.max_memory;
-        Settings::new(
-            config.capture.clone(),
-            &config.limits,
-            max_value,
-            fate,
-            bridge,
-        )
-    };
+    let settings = |fate| Settings::new(config.capture.clone(), &config.limits, fate, bridge);
     // An exporter given in code is meant; only the variable for all of OpenTelemetry is above it.
     let start = match (config.disabled, parts.exporter, config.traces_exporter) {
         (true, _, _) => Err(Fate::Disabled),
@@ -102,15 +92,15 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
     let start = match start {
         Ok(start) => start,
         Err(fate) => {
-            let budget = Budget::new(config.batch.max_memory);
-            let layer = OtlpLayer::new(settings(fate), store, ids, budget, None);
+            let memory = Memory::new(config.batch.max_memory);
+            let layer = OtlpLayer::new(settings(fate), store, ids, memory, None);
             return Ok((layer, ShutdownGuard::disabled()));
         }
     };
     let mut surroundings = Surroundings::new(&config.batch);
     surroundings.hints = HINTS;
     surroundings.warnings = config.warnings.iter().map(ToString::to_string).collect();
-    let budget = surroundings.budget.clone();
+    let memory = Arc::clone(&surroundings.memory);
     let resource = parts.resource;
     let resource = resource.unwrap_or_else(|| Resource::resolve(&config.resource));
     let sweeper = Arc::new(OnceLock::<Weak<TailSampler>>::new());
@@ -125,7 +115,7 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
     }
     let processor = start(config, resource.encode(), surroundings)?;
     let tail = config.tail.as_ref().map(|config| {
-        let tail = TailSampler::new(config, processor.clone(), Arc::clone(&budget));
+        let tail = TailSampler::new(config, processor.clone(), Arc::clone(&memory));
         let tail = Arc::new(tail);
         // Set once: nobody else has it.
         let _ = sweeper.set(Arc::downgrade(&tail));
@@ -139,7 +129,7 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         semconv::SCHEMA_URL,
     )
     .behind(tail.clone());
-    let layer = OtlpLayer::new(settings(Fate::Exported), store, ids, budget, Some(outlet));
+    let layer = OtlpLayer::new(settings(Fate::Exported), store, ids, memory, Some(outlet));
     let stats = with_held(layer.stats(), tail.as_deref());
     let release = tail.map(|tail| Box::new(move || tail.close()) as Release);
     let guard = ShutdownGuard::new(processor, config.batch.shutdown_timeout, stats);

@@ -289,8 +289,12 @@ pub struct BatchConfig {
     /// 2,048: four times the specification's, because a request costs the same whatever it
     /// holds (a third of all CPU at 50,000 spans a second). `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`.
     pub max_export_batch_size: usize,
-    /// Bytes that open spans, queue, requests in flight and the pool may hold together. Default
-    /// 16 MiB.
+    /// Bytes that open spans, queue, requests in flight and what is kept for reuse may hold together.
+    /// A bound, not a use. Default 64 MiB.
+    ///
+    /// A quarter is for open spans and another for the queue, an eighth for what spans take that hold
+    /// much; none of them can take the part of another. The rest is whose need comes first, and what
+    /// lies idle yields. No span holds more than a sixteenth, less 64 KiB of 64 MiB.
     pub max_memory: usize,
     /// How long a guard that is dropped waits for what is queued. Default 5 s.
     pub shutdown_timeout: Duration,
@@ -303,7 +307,7 @@ impl Default for BatchConfig {
             export_timeout: Some(Duration::from_millis(30_000)),
             max_queue_size: 65_536,
             max_export_batch_size: 2048,
-            max_memory: 16 << 20,
+            max_memory: 64 << 20,
             shutdown_timeout: Duration::from_secs(5),
         }
     }

@@ -7,7 +7,7 @@ use prost::Message as _;
 use super::choose::Choose;
 use super::decode_span;
 use crate::wire::decode::Span;
-use crate::wire::field::{EncodedKey, ValueLimit};
+use crate::wire::field::{EncodedKey, Unbounded, ValueLimit};
 use crate::wire::span::{self, Kind, SpanHead, StatusCode};
 use crate::wire::varint;
 
@@ -99,21 +99,19 @@ pub fn encode(bytes: &[u8]) {
 /// Writes one attribute, and gives what must be read.
 fn attribute(choose: &mut Choose<'_>, tag: u8, out: &mut Vec<u8>) -> common::KeyValue {
     use any_value::Value;
-    const LIMIT: ValueLimit = ValueLimit {
-        length: usize::MAX,
-        bytes: usize::MAX,
-    };
+    const LIMIT: ValueLimit = ValueLimit::NONE;
     let key = choose.text();
     let encoded = EncodedKey::new(tag, &key);
     let value = match choose.byte() % 7 {
         0 => {
             let text = choose.text();
-            encoded.put_str(out, &LIMIT, &text);
+            assert!(encoded.put_str(out, &LIMIT, &mut Unbounded, &text));
             Value::StringValue(text)
         }
         1 => {
             let text = choose.text();
-            assert!(encoded.put_fmt(out, &LIMIT, format_args!("{text}")));
+            let written = encoded.put_fmt(out, &LIMIT, &mut Unbounded, format_args!("{text}"));
+            assert!(written.is_ok());
             Value::StringValue(text)
         }
         2 => {
@@ -133,12 +131,13 @@ fn attribute(choose: &mut Choose<'_>, tag: u8, out: &mut Vec<u8>) -> common::Key
         }
         5 => {
             let bytes = choose.text().into_bytes();
-            encoded.put_bytes(out, &LIMIT, &bytes);
+            assert!(encoded.put_bytes(out, &LIMIT, &mut Unbounded, &bytes));
             Value::BytesValue(bytes)
         }
         _ => {
             let texts: Vec<String> = (0..choose.byte() % 4).map(|_| choose.text()).collect();
-            encoded.put_strings(out, &LIMIT, texts.iter().map(String::as_str));
+            let list = texts.iter().map(String::as_str);
+            assert!(encoded.put_strings(out, &LIMIT, &mut Unbounded, list));
             let values = texts.into_iter().map(Value::StringValue).map(any_value);
             Value::ArrayValue(common::ArrayValue {
                 values: values.collect(),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::callsite::StaticAttributes;
 use crate::attribute::Value;
 use crate::human::text_of;
-use crate::wire::field::{EncodedKey, ValueLimit, truncate};
+use crate::wire::field::{EncodedKey, Room, Unwritten, ValueLimit, truncate};
 use crate::wire::span::{fields, find_attribute, key_of};
 use crate::wire::value::{ValueRef, put_key_value};
 
@@ -18,6 +18,8 @@ pub(crate) struct Attributes<'a> {
     base: usize,
     tag: u8,
     pub(super) limit: &'a ValueLimit,
+    /// Who pays for what `out` takes.
+    pub(super) room: &'a mut dyn Room,
     count_limit: u32,
     /// Bits of the fields written.
     pub(crate) recorded: u64,
@@ -25,12 +27,14 @@ pub(crate) struct Attributes<'a> {
     pub(crate) dynamic: bool,
     pub(crate) count: u32,
     pub(crate) dropped: u32,
+    /// What was dropped or cut for want of memory.
+    pub(crate) shed: u32,
 }
 
 impl<'a> Attributes<'a> {
     #[inline]
     pub(crate) fn new(
-        out: &'a mut Vec<u8>,
+        (out, room): (&'a mut Vec<u8>, &'a mut dyn Room),
         tag: u8,
         limit: &'a ValueLimit,
         count_limit: u32,
@@ -40,11 +44,13 @@ impl<'a> Attributes<'a> {
             out,
             tag,
             limit,
+            room,
             count_limit,
             recorded: 0,
             dynamic: false,
             count: 0,
             dropped: 0,
+            shed: 0,
         }
     }
 
@@ -78,19 +84,26 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// Takes back what [`admit`](Self::admit) gave: the value could not be formatted.
+    /// Takes back what [`admit`](Self::admit) gave: the value could not be written.
     #[cold]
-    pub(super) fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self, why: Unwritten) {
         self.count -= 1;
         self.dropped += 1;
+        self.shed += u32::from(why == Unwritten::NoRoom);
     }
 
-    /// Writes an attribute whose key is no field's.
-    pub(crate) fn put_dynamic(&mut self, key: &str, put: impl FnOnce(&EncodedKey, &mut Vec<u8>)) {
+    /// Writes an attribute whose key is no field's; `put` says whether there was room for it.
+    pub(crate) fn put_dynamic(
+        &mut self,
+        key: &str,
+        put: impl FnOnce(&EncodedKey, &mut Vec<u8>, &mut dyn Room) -> bool,
+    ) {
         let key = EncodedKey::new(self.tag, key);
         if self.admit_rare(0, key.key()) {
             self.dynamic = true;
-            put(&key, self.out);
+            if !put(&key, self.out, self.room) {
+                self.give_back(Unwritten::NoRoom);
+            }
         }
     }
 
@@ -102,6 +115,11 @@ impl<'a> Attributes<'a> {
         } else if self.admit_rare(0, key.as_bytes()) {
             self.dynamic = true;
             let length = self.limit.length;
+            // What is short needs no permission.
+            let more = key.len() + 32 + size_of(value, length);
+            if more > 256 && !self.room.make_room(self.out, more) {
+                return self.give_back(Unwritten::NoRoom);
+            }
             match value {
                 Value::String(v) => put_key_value(self.out, self.tag, key, truncate(v, length)),
                 Value::Array(_) if length != usize::MAX => {
@@ -158,6 +176,7 @@ impl<'a> Attributes<'a> {
             dynamic: self.dynamic,
             count: self.count,
             dropped: self.dropped,
+            shed: self.shed,
         }
     }
 
@@ -178,15 +197,15 @@ impl<'a> Attributes<'a> {
         key: &EncodedKey,
         error: &(dyn Error + 'static),
     ) {
-        if !key.put_fmt(self.out, self.limit, format_args!("{error}")) {
-            self.give_back();
+        if let Err(why) = key.put_fmt(self.out, self.limit, self.room, format_args!("{error}")) {
+            self.give_back(why);
         }
         let chain: Vec<String> = sources(error)
             .map(|e| text_of(format_args!("{e}")))
             .collect();
         let limit = self.limit;
-        self.put_dynamic(&format!("{name}.chain"), |key, out| {
-            key.put_strings(out, limit, chain.iter().map(String::as_str));
+        self.put_dynamic(&format!("{name}.chain"), |key, out, room| {
+            key.put_strings(out, limit, room, chain.iter().map(String::as_str))
         });
     }
 
@@ -194,8 +213,8 @@ impl<'a> Attributes<'a> {
     pub(crate) fn put_exception(&mut self, error: &(dyn Error + 'static)) {
         let limit = self.limit;
         let message = text_of(format_args!("{error}"));
-        self.put_dynamic(crate::semconv::EXCEPTION_MESSAGE, |key, out| {
-            key.put_str(out, limit, &message);
+        self.put_dynamic(crate::semconv::EXCEPTION_MESSAGE, |key, out, room| {
+            key.put_str(out, limit, room, &message)
         });
         let mut trace = message.clone();
         for cause in sources(error) {
@@ -203,10 +222,20 @@ impl<'a> Attributes<'a> {
             let _ = write!(trace, "\ncaused by: {cause}");
         }
         if trace.len() > message.len() {
-            self.put_dynamic(crate::semconv::EXCEPTION_STACKTRACE, |key, out| {
-                key.put_str(out, limit, &trace);
+            self.put_dynamic(crate::semconv::EXCEPTION_STACKTRACE, |key, out, room| {
+                key.put_str(out, limit, room, &trace)
             });
         }
+    }
+}
+
+/// Bytes that a value takes, strings and bytes in it cut to `length`; a little more rather than less.
+fn size_of(value: &Value, length: usize) -> usize {
+    match value {
+        Value::String(v) => truncate(v, length).len(),
+        Value::Bytes(v) => v.len().min(length),
+        Value::Array(v) => v.iter().map(|v| 16 + size_of(v, length)).sum(),
+        _ => 16,
     }
 }
 
@@ -230,6 +259,8 @@ pub(crate) struct Visited<'a> {
     pub(crate) dynamic: bool,
     pub(crate) count: u32,
     pub(crate) dropped: u32,
+    /// What was dropped or cut for want of memory.
+    pub(crate) shed: u32,
 }
 
 /// The causes of an error, outermost first; bounded, because a foreign chain may be a ring.

@@ -80,6 +80,7 @@ impl StaticAttributes {
             dynamic: false,
             count: self.count,
             dropped: 0,
+            shed: 0,
         }
     }
 }

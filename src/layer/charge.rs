@@ -1,27 +1,42 @@
 //! What an open span takes of the pipeline's memory.
+//!
+//! Its first room, the same for every span, is of one class; what it takes beyond that of another.
+//! So a few spans with much data never take the place of many with little.
 
-use crate::pool::Budget;
+use crate::pool::{Grade, Memory};
 use crate::sync::Arc;
+use crate::wire::field::Room;
 
 /// The first capacity of a span's bytes: an ordinary span with its events fits.
 pub(super) const FIRST: usize = 512;
 
-/// What a span is counted with beside its bytes: itself and its place in the table.
-pub(super) const SPAN: usize = 384;
+/// What a span is counted with beside its bytes: itself, its place in the table, and short texts.
+pub(super) const SPAN: usize = 448;
 
-/// Bytes counted in a budget for as long as this lives.
+/// Of that, what a name and a description may take.
+const TEXTS: usize = 64;
+
+/// What a span itself may take.
+pub(super) const ITSELF: usize = SPAN - TEXTS;
+
+/// Bytes counted for as long as this lives.
 #[derive(Debug, Default)]
 pub(crate) struct Charge {
-    budget: Option<Arc<Budget>>,
-    bytes: usize,
+    /// `None`: a span of no pipeline.
+    memory: Option<Arc<Memory>>,
+    /// Bytes counted beyond the first room.
+    grown: usize,
+    /// Of the texts and other things beside the span's bytes.
+    beside: usize,
 }
 
 impl Charge {
-    pub(super) fn new(budget: Arc<Budget>) -> Self {
-        Self {
-            budget: Some(budget),
-            bytes: 0,
-        }
+    /// The first room of a span; `None` if there is none.
+    pub(super) fn first(memory: &Arc<Memory>) -> Option<Self> {
+        memory.spans.reserve(SPAN + FIRST).then(|| Self {
+            memory: Some(Arc::clone(memory)),
+            ..Self::default()
+        })
     }
 
     /// Whether `body` takes `more` bytes without growing.
@@ -30,46 +45,124 @@ impl Charge {
         body.capacity() - body.len() >= more
     }
 
-    /// Lets `body` grow by at least `more` bytes; false if the budget has no room for that.
+    /// Lets `body` grow by at least `more` bytes; false if there is no memory for that.
     #[cold]
-    pub(crate) fn make_room(&mut self, body: &mut Vec<u8>, more: usize) -> bool {
-        let capacity = (body.len() + more).next_power_of_two();
-        let granted = self.grow_to(SPAN + capacity);
-        if granted {
-            body.reserve_exact(capacity - body.len());
+    #[inline(never)]
+    pub(crate) fn grow(&mut self, body: &mut Vec<u8>, more: usize) -> bool {
+        let least = round(body.len().saturating_add(more));
+        let likely = round(least.max(body.capacity() / 2 * 3));
+        let most = self.memory.as_ref().map_or(usize::MAX, |m| m.most_of_one_span());
+        if least > most {
+            return false;
         }
-        granted
+        for capacity in [likely, least] {
+            if self.reach(beyond(capacity, self.beside), capacity) {
+                body.reserve_exact(capacity - body.len());
+                return true;
+            }
+        }
+        false
     }
 
-    /// Counts what `body` grew to; false if the budget has no room for that.
+    /// Counts what `body` grew to; false if there is no memory for that.
     #[inline]
     pub(crate) fn covers(&mut self, body: &Vec<u8>) -> bool {
-        self.grow_to(SPAN + body.capacity())
+        let grown = beyond(body.capacity(), self.beside);
+        grown <= self.grown || self.reach(grown, body.capacity())
     }
 
-    /// Counts what is missing to `bytes`.
-    #[inline]
-    fn grow_to(&mut self, bytes: usize) -> bool {
-        let more = bytes.saturating_sub(self.bytes);
-        if more == 0 {
-            return true;
-        }
-        let granted = self.budget.as_ref().is_none_or(|b| b.reserve(more));
+    /// How many bytes `body` may have without being counted with more.
+    pub(super) fn covered(&self) -> usize {
+        (FIRST + self.grown).saturating_sub(self.beside.saturating_sub(TEXTS))
+    }
+
+    /// Counts what is kept beside the span's bytes, which has grown; false if there is no memory for
+    /// that.
+    pub(super) fn keep(&mut self, was: usize, now: usize) -> bool {
+        let beside = self.beside.saturating_sub(was).saturating_add(now);
+        let (before, after) = (beyond(FIRST, self.beside), beyond(FIRST, beside));
+        let most = self.memory.as_ref().map_or(usize::MAX, |m| m.most_of_one_span());
+        let grown = self.grown.saturating_add(after.saturating_sub(before));
+        let granted = now <= most && self.reach(grown, now);
         if granted {
-            self.bytes += more;
+            self.beside = beside;
         }
         granted
     }
 
-    pub(super) fn belongs_to(&self, budget: &Arc<Budget>) -> bool {
-        self.budget.as_ref().is_some_and(|b| Arc::ptr_eq(b, budget))
+    /// What is kept beside the span's bytes.
+    pub(super) fn beside(&self) -> usize {
+        self.beside
+    }
+
+    /// Counts what is missing to `grown`, for something that takes `size` bytes.
+    fn reach(&mut self, grown: usize, size: usize) -> bool {
+        let more = grown.saturating_sub(self.grown);
+        let memory = self.memory.as_ref().filter(|_| more > 0);
+        let granted = memory.is_none_or(|m| m.growth.reserve_up_to(more, Grade::of(size)));
+        if granted {
+            self.grown += more;
+        }
+        granted
+    }
+}
+
+/// What a capacity, and what is kept beside it, take beyond the first room.
+#[inline]
+fn beyond(capacity: usize, beside: usize) -> usize {
+    capacity.saturating_sub(FIRST) + beside.saturating_sub(TEXTS)
+}
+
+/// Up to what the allocator would give anyway.
+fn round(bytes: usize) -> usize {
+    bytes.saturating_add(63) & !63
+}
+
+impl Room for Charge {
+    fn make_room(&mut self, out: &mut Vec<u8>, more: usize) -> bool {
+        self.has_room(out, more) || self.grow(out, more)
+    }
+
+    fn keep_text(&mut self, was: usize, now: usize) -> bool {
+        self.keep(was, now)
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        if let Some(budget) = &self.budget {
-            budget.release(self.bytes);
+        if let Some(memory) = &self.memory {
+            memory.spans.release(SPAN + FIRST);
+            if self.grown > 0 {
+                memory.growth.release(self.grown);
+            }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_pays_for_all_that_it_takes_and_gets_it_back() {
+        let memory = Memory::new(1 << 20);
+        let mut charge = Charge::first(&memory).unwrap();
+        let mut body = Vec::with_capacity(FIRST);
+        assert_eq!((memory.spans.used(), memory.growth.used()), (SPAN + FIRST, 0));
+        assert!(charge.grow(&mut body, 1000));
+        assert_eq!(memory.growth.used(), body.capacity() - FIRST);
+        assert!(charge.keep(0, 50), "short texts are paid for already");
+        assert!(charge.keep(50, 1000));
+        let all = body.capacity() - FIRST + 1000 - TEXTS;
+        assert_eq!(memory.growth.used(), all);
+        body.reserve_exact(5000);
+        assert!(charge.covers(&body));
+        assert_eq!(memory.growth.used(), body.capacity() - FIRST + 1000 - TEXTS);
+        assert!(charge.covered() >= body.capacity());
+        assert!(!charge.grow(&mut body, memory.most_of_one_span()));
+        assert!(!charge.keep(0, 1 << 20));
+        drop(charge);
+        assert_eq!(memory.used(), 0);
     }
 }

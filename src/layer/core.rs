@@ -24,7 +24,7 @@ use crate::attribute::KeyValue;
 use crate::clock::{self, Clock};
 use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId};
 use crate::live::{ConfigStore, Watch};
-use crate::pool::Budget;
+use crate::pool::Memory;
 use crate::sampler::{Fields, SamplingDecision, SamplingInput};
 use crate::stats::DropReason;
 use crate::sync::{Arc, AtomicU64};
@@ -45,6 +45,7 @@ pub(super) struct Core {
     /// Calls for spans that had been ended.
     pub(super) after_end: Arc<AtomicU64>,
     spares: Spares,
+    pub(super) memory: Arc<Memory>,
     pub(super) config: ConfigStore,
     ids: Ids,
     /// `None`: no span is recorded.
@@ -86,7 +87,7 @@ impl Core {
         settings: Settings,
         config: ConfigStore,
         ids: Ids,
-        budget: Arc<Budget>,
+        memory: Arc<Memory>,
         outlet: Option<Outlet>,
     ) -> Self {
         Self {
@@ -98,7 +99,8 @@ impl Core {
             clock: Clock::new(),
             settings,
             after_end: Arc::default(),
-            spares: Spares::new(budget),
+            spares: Spares::new(Arc::clone(&memory)),
+            memory,
             config,
             ids,
             outlet,
@@ -141,10 +143,25 @@ impl Core {
         admits.1
     }
 
-    /// A cleared span.
+    /// A cleared span; `None` if there is no memory for one.
     #[inline]
-    pub(super) fn spare(&self) -> Box<OpenSpan> {
+    pub(super) fn spare(&self) -> Option<Box<OpenSpan>> {
         self.spares.take()
+    }
+
+    /// One for the place of a span that is about to be given back.
+    pub(super) fn spare_in_exchange(&self) -> Box<OpenSpan> {
+        self.spares.take_anyway()
+    }
+
+    /// Counts a span that is not kept, for want of memory.
+    #[cold]
+    pub(super) fn refuse(&self, spans: &OpenSpans, id: u64, identity: &Identity) {
+        spans.count_refused(id, identity.is_exported());
+        if let Some(outlet) = self.outlet.as_ref().filter(|_| identity.is_exported()) {
+            let counters = outlet.processor.counters();
+            counters.drop_spans(DropReason::MemoryFull, 1);
+        }
     }
 
     /// Completes the identity of a new span: a new id whatever the decision (TR-1).
@@ -233,14 +250,9 @@ impl Core {
             span.scope = outlet.scope(callsite.metadata.target());
             outlet.begin(&mut span.identity);
         }
-        if span.body.capacity() == 0 {
-            // The budget is used up: identity only.
-            span.state.dropped_attributes = attributes.values().len() as u32;
-            return;
-        }
         let mut visitor = SpanVisitor {
             attributes: Row::new(
-                &mut span.body,
+                (&mut span.body, &mut span.charge),
                 SPAN_ATTRIBUTE,
                 &limits.value,
                 limits.attributes,
@@ -258,6 +270,7 @@ impl Core {
         let state = &mut span.state;
         (state.recorded, state.dynamic) = (written.recorded, written.dynamic);
         (state.attributes, state.dropped_attributes) = (written.count, written.dropped);
+        state.shed = written.shed;
         span.settle_growth();
     }
 
@@ -294,7 +307,8 @@ impl Core {
         span.seal(&self.clock, end);
         if let Some(outlet) = &self.outlet {
             let state = &span.state;
-            if state.dropped_attributes | state.dropped_events | state.dropped_links != 0 {
+            let left_out = state.dropped_attributes | state.dropped_events | state.dropped_links;
+            if left_out | state.shed != 0 {
                 outlet.count_truncated(state);
             }
             outlet.take(span, end);
@@ -305,16 +319,20 @@ impl Core {
     fn put_activity(&self, span: &mut OpenSpan, end: u64) {
         let (busy, idle) = span.state.activity(end);
         let limits = &self.settings.limits;
-        let mut scratch = Scratch::take();
+        let mut scratch = Scratch::take(&self.memory);
+        let (buffer, room) = scratch.parts();
         let mut out = Row::new(
-            scratch.buffer(),
+            (buffer, room),
             SPAN_ATTRIBUTE,
             &limits.value,
             limits.attributes,
         );
         for (key, value) in [("busy_ns", busy), ("idle_ns", idle)] {
             let nanos = self.clock.nanos(value) as i64;
-            out.put_dynamic(key, |key, out| key.put_int(out, nanos));
+            out.put_dynamic(key, |key, out, _| {
+                key.put_int(out, nanos);
+                true
+            });
         }
         let written = out.written();
         span.add_attributes(

@@ -54,11 +54,12 @@ impl Core {
             Admission::Unwanted | Admission::Elsewhere => return,
         };
         let time = self.clock.unix_nanos(anchor, crate::clock::now());
-        let mut scratch = Scratch::take();
+        let mut scratch = Scratch::take(&self.memory);
         put_event_time(scratch.buffer(), time);
-        let errors = self.write_event(event, scratch.buffer());
+        let (errors, shed) = self.write_event(event, &mut scratch);
         self.spans.with(id, |span| {
             span.state.last_event = span.state.last_event.max(time);
+            span.state.shed += shed;
             if span.state.events < limit && span.add_field(SPAN_EVENT, scratch.bytes()) {
                 span.state.events += 1;
             } else {
@@ -94,15 +95,21 @@ impl Core {
         self.admit(id, limit, is_error)
     }
 
-    /// Writes name and attributes. Foreign code runs in here: no lock is held.
+    /// Writes name and attributes; what the event says of errors, and how much there was no memory
+    /// for. Foreign code runs in here: no lock is held.
     #[inline]
-    fn write_event(&self, event: &Event<'_>, out: &mut Vec<u8>) -> Option<Box<Errors>> {
+    fn write_event(
+        &self,
+        event: &Event<'_>,
+        scratch: &mut Scratch<'_>,
+    ) -> (Option<Box<Errors>>, u32) {
         let capture = &self.settings.capture;
         let limits = &self.settings.limits;
         let callsite = callsite::of(event.metadata());
+        let (out, room) = scratch.parts();
         let mut visitor = EventVisitor {
             attributes: Attributes::new(
-                out,
+                (out, room),
                 EVENT_ATTRIBUTE,
                 &limits.value,
                 limits.event_attributes,
@@ -130,18 +137,20 @@ impl Core {
             attributes.rename_error(text);
             name = semconv::EXCEPTION_EVENT;
         }
-        let dropped = attributes.dropped;
+        let (dropped, shed) = (attributes.dropped, attributes.shed);
+        let out = scratch.buffer();
         if !named {
             put_event_name(out, name);
         }
         put_event_dropped(out, dropped);
-        errors.map(|mut errors| {
+        let errors = errors.map(|mut errors| {
             // A field `error` beside a message is an attribute and nothing more (EVT-4).
             errors
                 .text
                 .take_if(|_| named || !capture.error_events_to_status);
             errors
-        })
+        });
+        (errors, shed)
     }
 
     /// What an event with errors means for its span.
@@ -157,6 +166,7 @@ impl Core {
                 dynamic: true,
                 count: fields(&errors.for_span).count() as u32,
                 dropped: 0,
+                shed: 0,
             };
             span.add_attributes(&exception, self.settings.limits.attributes);
         }
@@ -171,8 +181,8 @@ impl Attributes<'_> {
         if let Some(at) = find_attribute(self.mine(), EVENT_ATTRIBUTE, b"error") {
             self.cut(at);
         }
-        self.put_dynamic(semconv::EXCEPTION_MESSAGE, |key, out| {
-            key.put_str(out, limit, text)
+        self.put_dynamic(semconv::EXCEPTION_MESSAGE, |key, out, room| {
+            key.put_str(out, limit, room, text)
         });
     }
 }

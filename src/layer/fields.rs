@@ -3,6 +3,7 @@
 use tracing_core::Metadata;
 
 use crate::semconv;
+use crate::wire::field::Room;
 use crate::wire::span::{Kind, StatusCode};
 
 /// What a field means to us.
@@ -93,24 +94,49 @@ pub(crate) struct Special {
     pub(crate) description: String,
 }
 
+/// What is kept of a name or a description where there is no memory for all of it.
+const CUT: usize = 64;
+
+/// Makes `text` say `value`, or its beginning and false where there is no memory for all of it.
+fn keep(text: &mut String, value: &str, room: &mut dyn Room) -> bool {
+    text.clear();
+    let (was, now) = (text.capacity(), value.len());
+    if now > was {
+        if !room.keep_text(was, now) {
+            let cut = value.floor_char_boundary(was.max(CUT));
+            // So little is not counted.
+            text.push_str(&value[..cut]);
+            return false;
+        }
+        text.reserve_exact(now);
+    }
+    text.push_str(value);
+    true
+}
+
 impl Special {
-    pub(crate) fn set(&mut self, meaning: Meaning, value: &str) {
+    /// False if part of a text was lost for want of memory.
+    pub(crate) fn set(&mut self, meaning: Meaning, value: &str, room: &mut dyn Room) -> bool {
         match meaning {
             Meaning::SpanName => {
                 self.has_name = true;
-                self.name.clear();
-                self.name.push_str(value);
+                return keep(&mut self.name, value, room);
             }
             Meaning::SpanKind => self.kind = Some(Kind::from_name(value)),
             Meaning::StatusCode => self.set_status(status(value)),
             Meaning::StatusDescription => {
                 self.set_status(StatusCode::Error);
-                self.has_description = true;
-                self.description.clear();
-                self.description.push_str(value);
+                return self.describe(value, room);
             }
             _ => {}
         }
+        true
+    }
+
+    /// Sets the description; false if part of it was lost for want of memory.
+    pub(crate) fn describe(&mut self, text: &str, room: &mut dyn Room) -> bool {
+        self.has_description = !text.is_empty();
+        keep(&mut self.description, text, room)
     }
 
     /// The name that was given, or else the callsite's.
@@ -125,16 +151,18 @@ impl Special {
         self.status = self.status.max(status);
     }
 
-    /// Adds what a later visit said.
-    pub(crate) fn merge(&mut self, later: &Self) {
+    /// Adds what a later visit said; false if part of a text was lost for want of memory.
+    pub(crate) fn merge(&mut self, later: &Self, room: &mut dyn Room) -> bool {
+        let mut whole = true;
         if later.has_name {
-            self.set(Meaning::SpanName, &later.name);
+            whole &= self.set(Meaning::SpanName, &later.name, room);
         }
         self.kind = later.kind.or(self.kind);
         self.set_status(later.status);
         if later.has_description {
-            self.set(Meaning::StatusDescription, &later.description);
+            whole &= self.set(Meaning::StatusDescription, &later.description, room);
         }
+        whole
     }
 
     /// Forgets everything but the strings' memory.
@@ -151,6 +179,7 @@ impl Special {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::field::Unbounded;
 
     #[test]
     fn kinds_and_statuses_are_known_in_any_case_spec_6a() {
@@ -165,12 +194,12 @@ mod tests {
 
     #[test]
     fn ok_is_final_and_an_error_outlives_unset_tr_7() {
-        let mut special = Special::default();
-        special.set(Meaning::StatusDescription, "broken");
-        special.set(Meaning::StatusCode, "unset");
+        let (mut special, room) = (Special::default(), &mut Unbounded);
+        special.set(Meaning::StatusDescription, "broken", room);
+        special.set(Meaning::StatusCode, "unset", room);
         assert_eq!(special.status, StatusCode::Error);
-        special.set(Meaning::StatusCode, "ok");
-        special.set(Meaning::StatusCode, "error");
+        special.set(Meaning::StatusCode, "ok", room);
+        special.set(Meaning::StatusCode, "error", room);
         assert_eq!(special.status, StatusCode::Ok);
     }
 }

@@ -9,7 +9,7 @@ use tracing_core::Level;
 
 use super::OtlpLayer;
 use super::core::{Core, Subject};
-use super::fields::Meaning;
+use super::identity::Identity;
 use super::late::{Desk, unix_nanos};
 use super::open_spans::OpenSpans;
 use super::parent::Lineage;
@@ -76,7 +76,9 @@ impl FreeSpans {
         if is_unwanted {
             return (new.parent.clone(), false);
         }
-        let mut span = core.spare();
+        let Some(mut span) = core.spare() else {
+            return self.refuse(new);
+        };
         let lineage = core.inherit_context(&mut span.identity, new.parent);
         let now = clock::now();
         core.identify(&mut span.identity, lineage, now);
@@ -92,7 +94,7 @@ impl FreeSpans {
         span.state.start = now;
         span.state.start_given = new.start.map_or(0, unix_nanos);
         if span.identity.is_recording() {
-            span.special.set(Meaning::SpanName, new.name);
+            span.set_name(new.name);
             span.special.kind = Some(new.kind);
             span.scope = new.scope;
             if let Some(outlet) = &core.outlet {
@@ -111,6 +113,26 @@ impl FreeSpans {
             self.table().count_unsampled(key(&context));
         }
         (context, is_recording)
+    }
+
+    /// Decides on a span that there is no memory for, and counts it. What descends from it is a child
+    /// of its parent.
+    #[cold]
+    fn refuse(&self, new: &NewSpan<'_>) -> (TraceContext, bool) {
+        let core = &*self.0;
+        let mut identity = Identity::default();
+        let lineage = core.inherit_context(&mut identity, new.parent);
+        core.identify(&mut identity, lineage, clock::now());
+        let is_root = lineage == Lineage::Root;
+        if lineage.asks(core.config.watch()) {
+            let subject = Subject::new(new.name, new.target, LEVEL);
+            core.ask_sampler(&mut identity, is_root, &subject, new);
+        } else {
+            identity.follow(is_root, core.settings.fate == Fate::Exported);
+        }
+        let table = self.table();
+        core.refuse(table, key(&identity.context()), &identity);
+        (new.parent.clone(), false)
     }
 
     pub(crate) fn change(&self, span: &TraceContext, change: &Change<'_>) {

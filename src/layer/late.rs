@@ -10,7 +10,6 @@ use tracing_core::{Dispatch, Metadata};
 use super::OtlpLayer;
 use super::attributes::{Attributes as Row, Visited};
 use super::core::Core;
-use super::fields::Meaning;
 use super::filters;
 use super::open_spans::OpenSpans;
 use super::scratch::Scratch;
@@ -109,13 +108,13 @@ impl Desk<'_> {
                     span.set_status(StatusCode::Error, Some(description));
                 }
             }),
-            Change::Name(name) => self.set(span, |s| s.special.set(Meaning::SpanName, name)),
+            Change::Name(name) => self.set(span, |s| s.set_name(name)),
         }
     }
 
     pub(super) fn end(self, span: u64, at: Option<SystemTime>) {
         let end = clock::now();
-        let mut rest = self.core.spare();
+        let mut rest = self.core.spare_in_exchange();
         let ended = self.spans.replace(span, |span| {
             if span.identity.is_ended() {
                 self.core.count_if_ended(span);
@@ -157,8 +156,8 @@ impl Core {
         if attributes.is_empty() {
             return;
         }
-        let mut scratch = Scratch::take();
-        let written = self.write(scratch.buffer(), attributes);
+        let mut scratch = Scratch::take(&self.memory);
+        let written = self.write(&mut scratch, attributes);
         let visited = Visited {
             bytes: scratch.bytes(),
             ..written
@@ -166,9 +165,10 @@ impl Core {
         span.add_attributes(&visited, self.settings.limits.attributes);
     }
 
-    fn write(&self, out: &mut Vec<u8>, attributes: &[KeyValue]) -> Visited<'static> {
+    fn write(&self, scratch: &mut Scratch<'_>, attributes: &[KeyValue]) -> Visited<'static> {
         let limits = &self.settings.limits;
-        let mut row = Row::new(out, SPAN_ATTRIBUTE, &limits.value, limits.attributes);
+        let (out, room) = scratch.parts();
+        let mut row = Row::new((out, room), SPAN_ATTRIBUTE, &limits.value, limits.attributes);
         put_all(&mut row, attributes);
         row.written()
     }
@@ -201,8 +201,8 @@ impl Desk<'_> {
         if self.is_listening(span) != Some(true) {
             return;
         }
-        let mut scratch = Scratch::take();
-        let written = self.core.write(scratch.buffer(), attributes);
+        let mut scratch = Scratch::take(&self.core.memory);
+        let written = self.core.write(&mut scratch, attributes);
         let visited = Visited {
             bytes: scratch.bytes(),
             ..written
@@ -217,7 +217,7 @@ impl Desk<'_> {
             return;
         }
         let limits = &self.core.settings.limits;
-        let mut scratch = Scratch::take();
+        let mut scratch = Scratch::take(&self.core.memory);
         put_link(
             scratch.buffer(),
             to.trace_id().to_bytes(),
@@ -226,17 +226,19 @@ impl Desk<'_> {
             to.flags().bits(),
             to.is_remote(),
         );
+        let (out, room) = scratch.parts();
         let mut row = Row::new(
-            scratch.buffer(),
+            (out, room),
             LINK_ATTRIBUTE,
             &limits.value,
             limits.link_attributes,
         );
         put_all(&mut row, attributes);
-        let dropped = row.dropped;
+        let (dropped, shed) = (row.dropped, row.shed);
         put_link_dropped(scratch.buffer(), dropped);
         let limit = limits.links;
         self.set(span, |span| {
+            span.state.shed += shed;
             if span.state.links < limit && span.add_field(SPAN_LINK, scratch.bytes()) {
                 span.state.links += 1;
             } else {
@@ -266,20 +268,23 @@ impl Desk<'_> {
             || self.core.clock.unix_nanos(anchor, clock::now()),
             unix_nanos,
         );
-        let mut scratch = Scratch::take();
+        let mut scratch = Scratch::take(&self.core.memory);
         put_event_time(scratch.buffer(), time);
-        put_event_name(scratch.buffer(), name);
+        let kept = scratch.fitting(name);
+        put_event_name(scratch.buffer(), kept);
+        let (out, room) = scratch.parts();
         let mut row = Row::new(
-            scratch.buffer(),
+            (out, room),
             EVENT_ATTRIBUTE,
             &limits.value,
             limits.event_attributes,
         );
         put(&mut row);
-        let dropped = row.dropped;
+        let (dropped, shed) = (row.dropped, row.shed + u32::from(kept.len() < name.len()));
         put_event_dropped(scratch.buffer(), dropped);
         let limit = limits.events;
         self.set(span, |span| {
+            span.state.shed += shed;
             if at.is_none() {
                 span.state.last_event = span.state.last_event.max(time);
             }

@@ -38,6 +38,7 @@ use tracing_subscriber::registry::LookupSpan;
 use self::attributes::{Attributes as Row, Visited};
 use self::core::{Core, Subject};
 use self::fields::Special;
+use self::identity::Identity;
 #[cfg(feature = "opentelemetry")]
 pub(crate) use self::free::{FreeSpans, NewSpan};
 use self::open_spans::OpenSpans;
@@ -52,7 +53,7 @@ use crate::context::ancestry::{ancestors, find_ancestor, registry_of};
 use crate::context::doors::{Door, Spans as _};
 use crate::context::stack;
 use crate::live::ConfigStore;
-use crate::pool::Budget;
+use crate::pool::Memory;
 use crate::stats::StatsSource;
 use crate::suppress::is_suppressed;
 use crate::sync::Arc;
@@ -76,11 +77,11 @@ impl OtlpLayer {
         settings: Settings,
         config: ConfigStore,
         ids: Ids,
-        budget: Arc<Budget>,
+        memory: Arc<Memory>,
         outlet: Option<Outlet>,
     ) -> Self {
         let door = Door::new();
-        let core = Core::new(door.layer(), settings, config, ids, budget, outlet);
+        let core = Core::new(door.layer(), settings, config, ids, memory, outlet);
         let core = Arc::new(core);
         door.open(Arc::clone(&core) as _);
         Self {
@@ -125,6 +126,28 @@ impl OtlpLayer {
                 core.add_key_values(span, &added);
             }
         }
+    }
+
+    /// Decides on a span that there is no memory for, and counts it. What descends from it is a child
+    /// of its parent.
+    #[cold]
+    #[inline(never)]
+    fn refuse<S>(&self, attributes: &Attributes<'_>, id: &Id, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let core = &*self.core;
+        let mut identity = Identity::default();
+        let lineage = self.inherit(&mut identity, attributes, id, context);
+        core.identify(&mut identity, lineage, clock::now());
+        let is_root = lineage == Lineage::Root;
+        if lineage.asks(core.config.watch()) {
+            let subject = Subject::of(attributes.metadata());
+            core.ask_sampler(&mut identity, is_root, &subject, attributes);
+        } else {
+            identity.follow(is_root, core.settings.fate == Fate::Exported);
+        }
+        core.refuse(&core.spans, id.into_u64(), &identity);
     }
 
     /// Whose an event in a span is that is hidden from us: its nearest ancestor's that is not, else
@@ -222,7 +245,9 @@ where
         if core.is_hushed(watch, metadata) {
             return;
         }
-        let mut span = core.spare();
+        let Some(mut span) = core.spare() else {
+            return self.refuse(attributes, id, &context);
+        };
         let lineage = self.inherit(&mut span.identity, attributes, id, &context);
         let now = clock::now();
         core.identify(&mut span.identity, lineage, now);
@@ -256,11 +281,12 @@ where
         let Some(metadata) = context.metadata(&Id::from_u64(id)) else {
             return;
         };
-        let mut scratch = Scratch::take();
+        let mut scratch = Scratch::take(&core.memory);
+        let (out, room) = scratch.parts();
         let mut special = Special::default();
         let mut visitor = SpanVisitor {
             attributes: Row::new(
-                scratch.buffer(),
+                (out, room),
                 SPAN_ATTRIBUTE,
                 &limits.value,
                 limits.attributes,
@@ -277,7 +303,7 @@ where
         };
         core.spans.with(id, |span| {
             span.add_attributes(&visited, limits.attributes);
-            span.special.merge(&special);
+            span.merge(&special);
         });
     }
 

@@ -89,6 +89,16 @@ impl OpenSpans {
         Some(f(&mut entry.span))
     }
 
+    /// Counts a span that is not kept here for want of memory.
+    #[cold]
+    pub(crate) fn count_refused(&self, id: u64, is_exported: bool) {
+        let mut bucket = self.bucket(id);
+        match is_exported {
+            true => bucket.started += 1,
+            false => bucket.started_unsampled += 1,
+        }
+    }
+
     /// Counts a span that is not kept here.
     #[cfg(feature = "opentelemetry")]
     pub(crate) fn count_unsampled(&self, id: u64) {

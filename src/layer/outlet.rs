@@ -100,6 +100,9 @@ impl Outlet {
         let dropped = dropped.iter().map(|n| u64::from(*n)).sum();
         let counters = self.processor.counters();
         counters.truncated.fetch_add(dropped, Ordering::Relaxed);
+        counters
+            .shed
+            .fetch_add(u64::from(state.shed), Ordering::Relaxed);
     }
 
     /// No root ends any more: what is held is decided.

@@ -92,7 +92,29 @@ impl OtlpLayer {
             return Lineage::Root;
         };
         let found = spans.with(parent, |parent| parent.bear(child));
-        Lineage::local_if(found.is_some() || inherit_nearest(child, spans, id, context))
+        if found.is_some() || inherit_nearest(child, spans, id, context) {
+            return Lineage::Local;
+        }
+        match attributes.is_contextual() {
+            true => self.inherit_around(child),
+            false => Lineage::Root,
+        }
+    }
+}
+
+impl OtlpLayer {
+    /// Makes `child` a child of what is current around spans that are not here, as those are that
+    /// there was no memory for.
+    #[cold]
+    fn inherit_around(&self, child: &mut Identity) -> Lineage {
+        let spans = &self.core.spans;
+        match stack::innermost(self.layer, |span| spans.has(span)) {
+            Innermost::Span(span) => {
+                Lineage::local_if(spans.with(span, |parent| parent.bear(child)).is_some())
+            }
+            Innermost::Scope => self.core.inherit_context(child, &stack::scope_context()),
+            Innermost::Nothing => Lineage::Root,
+        }
     }
 }
 

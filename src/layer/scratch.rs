@@ -5,7 +5,10 @@
 
 use std::cell::Cell;
 
-/// A buffer that grew beyond this is not kept.
+use crate::pool::{Grade, Memory};
+use crate::wire::field::Room;
+
+/// A buffer that grew beyond this is not kept, and is paid for while it is there.
 const LARGEST_KEPT: usize = 16 << 10;
 
 thread_local! {
@@ -14,29 +17,100 @@ thread_local! {
 
 /// An empty buffer, given back when dropped, also by a panic in a foreign `Debug`.
 #[derive(Debug)]
-pub(super) struct Scratch(Vec<u8>);
+pub(super) struct Scratch<'a> {
+    buffer: Vec<u8>,
+    charge: ScratchCharge<'a>,
+}
 
-impl Scratch {
+/// What a large buffer takes of the memory of open spans.
+#[derive(Debug)]
+pub(super) struct ScratchCharge<'a> {
+    memory: &'a Memory,
+    bytes: usize,
+}
+
+impl<'a> Scratch<'a> {
     #[inline]
-    pub(super) fn take() -> Self {
-        Self(SCRATCH.try_with(Cell::take).unwrap_or_default())
+    pub(super) fn take(memory: &'a Memory) -> Self {
+        Self {
+            buffer: SCRATCH.try_with(Cell::take).unwrap_or_default(),
+            charge: ScratchCharge { memory, bytes: 0 },
+        }
     }
 
     #[inline]
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.0
+        &mut self.buffer
+    }
+
+    /// So much of a text as there is memory for: all, or its beginning.
+    pub(super) fn fitting<'t>(&mut self, text: &'t str) -> &'t str {
+        const CUT: usize = 64;
+        match self.charge.make_room(&mut self.buffer, text.len()) {
+            true => text,
+            false => &text[..text.floor_char_boundary(CUT)],
+        }
+    }
+
+    /// The buffer, and who pays for it.
+    #[inline]
+    pub(super) fn parts(&mut self) -> (&mut Vec<u8>, &mut ScratchCharge<'a>) {
+        (&mut self.buffer, &mut self.charge)
     }
 
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.buffer
     }
 }
 
-impl Drop for Scratch {
+impl ScratchCharge<'_> {
+    #[cold]
+    fn reach(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let granted = bytes <= self.memory.most_of_one_span()
+            && self.memory.growth.reserve_up_to(more, Grade::of(bytes));
+        if granted {
+            self.bytes += more;
+        }
+        granted
+    }
+}
+
+impl Room for ScratchCharge<'_> {
+    fn make_room(&mut self, out: &mut Vec<u8>, more: usize) -> bool {
+        let len = out.len().saturating_add(more);
+        if len <= out.capacity().max(LARGEST_KEPT) {
+            return true;
+        }
+        let capacity = len.max(out.capacity() / 2 * 3);
+        for capacity in [capacity, len] {
+            if self.reach(capacity) {
+                out.reserve_exact(capacity - out.len());
+                return true;
+            }
+        }
+        false
+    }
+
+    fn keep_text(&mut self, _: usize, now: usize) -> bool {
+        now <= LARGEST_KEPT || self.reach(self.bytes.saturating_add(now))
+    }
+}
+
+impl Drop for ScratchCharge<'_> {
     #[inline]
     fn drop(&mut self) {
-        let mut buffer = std::mem::take(&mut self.0);
+        if self.bytes > 0 {
+            self.memory.growth.release(self.bytes);
+        }
+    }
+}
+
+impl Drop for Scratch<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
         if (1..=LARGEST_KEPT).contains(&buffer.capacity()) {
             buffer.clear();
             // Where the thread's locals are gone, the buffer is let go.

@@ -46,11 +46,9 @@ pub(super) struct Limits {
 }
 
 impl Settings {
-    /// `max_value`: bytes after which a value that is being formatted is given up.
     pub(crate) fn new(
         capture: CaptureConfig,
         limits: &SpanLimits,
-        max_value: usize,
         fate: Fate,
         bridge: Option<&'static dyn Bridge>,
     ) -> Self {
@@ -68,7 +66,6 @@ impl Settings {
             limits: Limits {
                 value: ValueLimit {
                     length: limits.attribute_value_length_limit.unwrap_or(usize::MAX),
-                    bytes: max_value,
                 },
                 attributes: count(limits.attribute_count_limit),
                 events: count(limits.event_count_limit),

@@ -1,13 +1,14 @@
 //! [`OpenSpan`]: one open span, its wire bytes growing as things happen.
 
 use super::attributes::Visited;
-use super::charge::{Charge, FIRST};
-use super::fields::Special;
+use super::charge::{Charge, FIRST, ITSELF};
+use super::fields::{Meaning, Special};
 use super::identity::Identity;
 use crate::attribute::{KeyValue, Value};
 use crate::clock::Clock;
 use crate::processor::ScopeId;
 use crate::wire::decode::attribute_value;
+use crate::wire::shed::{Shed, shed};
 use crate::wire::span::{
     Kind, SPAN_ATTRIBUTE, SpanHead, StatusCode, fields, find_attribute, key_of, put_head,
 };
@@ -35,10 +36,13 @@ pub(crate) struct OpenSpan {
 struct Added {
     span_id: [u8; 8],
     attributes: Vec<(KeyValue, Option<Value>)>,
+    /// What it is counted with.
+    bytes: usize,
 }
 
+// Its place in the table, which doubles as it grows, and what the allocator takes, twice.
 const _: () = assert!(
-    size_of::<OpenSpan>() <= super::charge::SPAN,
+    size_of::<OpenSpan>() + 64 <= ITSELF,
     "more than is counted"
 );
 
@@ -63,6 +67,10 @@ pub(crate) struct State {
     pub(crate) dropped_attributes: u32,
     pub(crate) dropped_events: u32,
     pub(crate) dropped_links: u32,
+    /// What was dropped or cut for want of memory.
+    pub(crate) shed: u32,
+    /// Where nothing is larger than this, nothing is looked for that could make room.
+    largest: u32,
     pub(crate) activity: Activity,
     /// Whether a child carries its trace.
     pub(crate) has_children: bool,
@@ -148,16 +156,14 @@ impl OpenSpan {
 
     /// Adds attributes; one whose key is there already replaces it (TR-8).
     pub(crate) fn add_attributes(&mut self, visited: &Visited<'_>, count_limit: u32) {
+        let len = visited.bytes.len();
+        let has_room =
+            self.charge.has_room(&self.body, len) || self.charge.grow(&mut self.body, len);
         let state = &mut self.state;
-        if !self.charge.has_room(&self.body, visited.bytes.len())
-            && !self.charge.make_room(&mut self.body, visited.bytes.len())
-        {
-            state.dropped_attributes += visited.count + visited.dropped;
-            return;
-        }
         state.dropped_attributes += visited.dropped;
+        state.shed += visited.shed;
         let fresh = state.recorded & visited.recorded == 0 && !state.dynamic && !visited.dynamic;
-        if fresh && state.attributes + visited.count <= count_limit {
+        if has_room && fresh && state.attributes + visited.count <= count_limit {
             self.body.extend_from_slice(visited.bytes);
             state.attributes += visited.count;
         } else {
@@ -167,14 +173,39 @@ impl OpenSpan {
         self.state.dynamic |= visited.dynamic;
     }
 
-    /// Notes what its sampler is about to add.
+    /// A cleared span with its first room, which is paid for.
+    pub(super) fn new(charge: Charge) -> Self {
+        Self {
+            body: Vec::with_capacity(FIRST),
+            charge,
+            ..Self::default()
+        }
+    }
+
+    /// Notes what its sampler is about to add; nothing if there is no memory for it.
     #[cold]
     pub(super) fn note_added(&mut self, added: &[KeyValue]) {
+        let was = self.added.take().map_or(0, |added| added.bytes);
         let with_old = |added: &KeyValue| (added.clone(), self.attribute(&added.key));
-        self.added = Some(Box::new(Added {
-            span_id: self.identity.span_id,
-            attributes: added.iter().map(with_old).collect(),
-        }));
+        let attributes: Vec<_> = added.iter().map(with_old).collect();
+        let of_old = |old: &Option<Value>| old.as_ref().map_or(0, Value::heap_size);
+        let sizes = attributes
+            .iter()
+            .map(|(new, old)| new.heap_size() + of_old(old));
+        let items = attributes.len() * size_of::<(KeyValue, Option<Value>)>();
+        let bytes = size_of::<Added>() + items + sizes.sum::<usize>();
+        let kept = self.charge.keep(was, bytes);
+        if !kept {
+            // What was here before is gone.
+            let _ = self.charge.keep(was, 0);
+        }
+        self.added = kept.then(|| {
+            Box::new(Added {
+                span_id: self.identity.span_id,
+                attributes,
+                bytes,
+            })
+        });
     }
 
     /// What its sampler added, each with what that replaced.
@@ -189,7 +220,9 @@ impl OpenSpan {
     #[cold]
     pub(super) fn withdraw_added(&mut self) -> Vec<KeyValue> {
         let span_id = self.identity.span_id;
-        let added = self.added.take().filter(|added| added.span_id == span_id);
+        let added = self.added.take();
+        let _ = self.charge.keep(added.as_ref().map_or(0, |a| a.bytes), 0);
+        let added = added.filter(|added| added.span_id == span_id);
         let mut replaced = Vec::new();
         for (added, old) in added.into_iter().flat_map(|added| added.attributes) {
             match self.attribute(&added.key) {
@@ -224,38 +257,108 @@ impl OpenSpan {
         for (_, content, whole) in fields(bytes) {
             let Some(key) = key_of(content) else { continue };
             self.remove_attribute(key);
-            let state = &mut self.state;
-            if state.attributes < count_limit {
+            if self.state.attributes >= count_limit {
+                self.state.dropped_attributes += 1;
+            } else if self.make_room(whole.len()) {
                 self.body.extend_from_slice(whole);
-                state.attributes += 1;
+                self.state.attributes += 1;
             } else {
-                state.dropped_attributes += 1;
+                self.state.dropped_attributes += 1;
+                self.state.shed += 1;
             }
         }
+    }
+
+    /// Room for `more` bytes, if need be in the place of larger things.
+    fn make_room(&mut self, more: usize) -> bool {
+        if self.charge.has_room(&self.body, more) {
+            return true;
+        }
+        if self.charge.grow(&mut self.body, more) {
+            self.state.largest = 0;
+            return true;
+        }
+        self.displace(more)
+    }
+
+    /// Lets go of what is at least twice as large as what is to come.
+    #[cold]
+    #[inline(never)]
+    fn displace(&mut self, more: usize) -> bool {
+        /// From here on more goes at once, for the search for it takes long.
+        const LONG: usize = 64 << 10;
+        let (len, least) = (self.body.len(), more.saturating_mul(2));
+        if least > self.state.largest as usize && self.state.largest > 0 {
+            return false;
+        }
+        let room = if len > LONG { more.max(len / 16) } else { more };
+        let goal = self.body.capacity().saturating_sub(room);
+        self.let_go(goal.min(len), least - 1);
+        self.charge.has_room(&self.body, more)
+    }
+
+    /// Lets the largest go, until no more than `goal` bytes are left or nothing above `least`.
+    fn let_go(&mut self, goal: usize, least: usize) {
+        let (gone, largest) = shed(&mut self.body, goal, least);
+        let Shed {
+            attributes,
+            events,
+            links,
+        } = gone;
+        let state = &mut self.state;
+        state.attributes = state.attributes.saturating_sub(attributes);
+        state.events = state.events.saturating_sub(events);
+        state.links = state.links.saturating_sub(links);
+        state.dropped_attributes += attributes;
+        state.dropped_events += events;
+        state.dropped_links += links;
+        state.shed += gone.total();
+        state.largest = u32::try_from(largest.max(1)).unwrap_or(u32::MAX);
     }
 
     /// Adds an event or a link, a field of `Span` with this tag; false if there is no room.
     #[inline(always)]
     pub(crate) fn add_field(&mut self, tag: u8, content: &[u8]) -> bool {
         let len = content.len() + 11;
-        let room =
-            self.charge.has_room(&self.body, len) || self.charge.make_room(&mut self.body, len);
+        let room = self.charge.has_room(&self.body, len) || self.make_room_for_field(len);
         if room {
             varint::put_bytes(&mut self.body, tag, content);
         }
         room
     }
 
-    /// Counts what `body` grew by while values were formatted into it; where the budget has no
-    /// room for that, the attributes are lost.
+    #[cold]
+    #[inline(never)]
+    fn make_room_for_field(&mut self, len: usize) -> bool {
+        let room = self.make_room(len);
+        self.state.shed += u32::from(!room);
+        room
+    }
+
+    /// Counts what `body` grew by while values were written into it. Where there is no memory for
+    /// that, the largest attributes are lost.
     #[inline]
     pub(crate) fn settle_growth(&mut self) {
         if self.body.capacity() > FIRST && !self.charge.covers(&self.body) {
-            self.state.dropped_attributes += self.state.attributes;
-            self.state.attributes = 0;
-            self.state.recorded = 0;
-            self.body = Vec::new();
+            self.shrink();
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn shrink(&mut self) {
+        let mut body = std::mem::take(&mut self.body);
+        let mut fitting = Vec::with_capacity(self.charge.covered());
+        if self.charge.has_room(&fitting, body.len()) || self.charge.grow(&mut fitting, body.len())
+        {
+            fitting.append(&mut body);
+            self.body = fitting;
+            return;
+        }
+        self.body = body;
+        self.let_go(fitting.capacity(), 0);
+        fitting.extend_from_slice(&self.body);
+        self.body = fitting;
     }
 
     /// Sets the status by the order `Ok > Error > Unset` (TR-7).
@@ -263,10 +366,23 @@ impl OpenSpan {
         let was = self.special.status;
         self.special.set_status(status);
         if let Some(text) = description.filter(|_| was != StatusCode::Ok) {
-            self.special.has_description = !text.is_empty();
-            self.special.description.clear();
-            self.special.description.push_str(text);
+            let whole = self.special.describe(text, &mut self.charge);
+            self.state.shed += u32::from(!whole);
         }
+    }
+
+    /// Sets the name.
+    pub(crate) fn set_name(&mut self, name: &str) {
+        let whole = self
+            .special
+            .set(Meaning::SpanName, name, &mut self.charge);
+        self.state.shed += u32::from(!whole);
+    }
+
+    /// Adds what a later visit said of name, kind and status.
+    pub(crate) fn merge(&mut self, later: &Special) {
+        let whole = self.special.merge(later, &mut self.charge);
+        self.state.shed += u32::from(!whole);
     }
 
     /// When it ends, if it ends now: at its last exit where it was ever entered (MIG-7).

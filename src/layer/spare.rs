@@ -1,105 +1,211 @@
 //! Spans that closed, kept for those to come: in the steady state no span allocates.
 //!
-//! Each thread keeps a few; a thread that closes more than it opens passes them on, a batch at a
-//! time, to the threads that open more than they close.
+//! They lie in a few shards, and a thread prefers one: what is kept is bounded by shards, not by
+//! threads, and whoever needs the memory may take it, whichever thread brought it here.
 
-use std::cell::RefCell;
+use std::thread;
 
 use super::charge::{Charge, FIRST, SPAN};
 use super::span::OpenSpan;
-use crate::pool::Budget;
-use crate::sync::{Arc, Mutex, lock};
+use crate::pool::{Memory, Reclaim, preferred_shard};
+use crate::sync::{Arc, CachePadded, Mutex, lock, try_lock};
 
-/// Spans that a thread keeps; half of them are moved when it has too many or none.
-const KEPT: usize = 32;
-/// Spans that wait for whichever thread needs them.
-const SHARED: usize = 1024;
-/// A buffer that grew beyond this is not kept.
+const MAX_SHARDS: usize = 16;
+/// Spans that may lie in all shards together.
+const KEPT: usize = 1024;
+/// Of each shard, what a trim leaves.
+const LEAST_KEPT: usize = 16;
+/// A buffer that grew beyond this is not kept, nor are texts.
 const LARGEST_KEPT: usize = 4096;
+const LARGEST_TEXTS: usize = 512;
 
-thread_local! {
-    #[expect(clippy::vec_box, reason = "a span moves by its pointer")]
-    static MINE: RefCell<Vec<Box<OpenSpan>>> = const { RefCell::new(Vec::new()) };
-}
+#[expect(clippy::vec_box, reason = "a span moves by its pointer")]
+type Shard = CachePadded<Mutex<Vec<Box<OpenSpan>>>>;
 
 #[derive(Debug)]
 pub(crate) struct Spares {
-    budget: Arc<Budget>,
-    #[expect(clippy::vec_box, reason = "spans move between the tables as boxes")]
-    shared: Mutex<Vec<Box<OpenSpan>>>,
-    /// How many may wait there: what is kept is charged, and a small budget is for other things.
+    memory: Arc<Memory>,
+    shelves: Arc<Shelves>,
+}
+
+/// Cleared spans. Each pays for itself.
+#[derive(Debug)]
+struct Shelves {
+    /// A power of two of them.
+    shards: Box<[Shard]>,
+    /// Spans that may lie in one.
     most: usize,
 }
 
 impl Spares {
-    pub(crate) fn new(budget: Arc<Budget>) -> Self {
-        let most = budget.limit() / 8 / (SPAN + FIRST);
-        Self {
-            budget,
-            shared: Mutex::new(Vec::new()),
-            most: most.min(SHARED),
+    pub(crate) fn new(memory: Arc<Memory>) -> Self {
+        let parallelism = thread::available_parallelism().map_or(1, usize::from);
+        let shards = parallelism.next_power_of_two().min(MAX_SHARDS);
+        // A small budget is for other things.
+        let kept = KEPT.min(memory.spans.share() / 4 / (SPAN + FIRST));
+        let shelves = Arc::new(Shelves {
+            shards: (0..shards).map(|_| Shard::default()).collect(),
+            most: (kept / shards).max(1),
+        });
+        let idle: Arc<dyn Reclaim> = Arc::clone(&shelves) as _;
+        memory.spans.lends(Arc::downgrade(&idle));
+        Self { memory, shelves }
+    }
+
+    /// A cleared span; `None` if there is no memory for one.
+    #[inline]
+    pub(crate) fn take(&self) -> Option<Box<OpenSpan>> {
+        match self.shelves.pop(preferred_shard()) {
+            None => self.take_elsewhere(),
+            some => some,
         }
     }
 
-    /// A cleared span. Where the budget is used up it has no room for attributes.
-    #[inline]
-    pub(crate) fn take(&self) -> Box<OpenSpan> {
-        let kept = MINE.try_with(|mine| {
-            let mut mine = mine.borrow_mut();
-            match mine.pop() {
-                Some(span) if span.charge.belongs_to(&self.budget) => Some(span),
-                // Of another pipeline: not worth more than to be given back.
-                Some(_) | None => self.refill(&mut mine),
-            }
-        });
-        kept.ok().flatten().unwrap_or_else(|| self.make())
+    #[cold]
+    #[inline(never)]
+    fn take_elsewhere(&self) -> Option<Box<OpenSpan>> {
+        let found = (0..self.shelves.shards.len()).find_map(|shard| self.shelves.pop(shard));
+        found.or_else(|| {
+            let charge = Charge::first(&self.memory)?;
+            Some(Box::new(OpenSpan::new(charge)))
+        })
     }
 
+    /// A span that is counted by another, whose place it takes.
     #[cold]
-    #[expect(clippy::vec_box, reason = "as above")]
-    fn refill(&self, mine: &mut Vec<Box<OpenSpan>>) -> Option<Box<OpenSpan>> {
-        let mut shared = lock(&self.shared);
-        let keep = shared.len().saturating_sub(KEPT / 2);
-        mine.extend(shared.drain(keep..));
-        mine.pop()
-    }
-
-    #[cold]
-    fn make(&self) -> Box<OpenSpan> {
-        let mut span = Box::<OpenSpan>::default();
-        span.charge = Charge::new(Arc::clone(&self.budget));
-        // Where there is no room, none of its values are kept.
-        let _ = span.charge.make_room(&mut span.body, FIRST);
-        span
+    pub(crate) fn take_anyway(&self) -> Box<OpenSpan> {
+        self.take().unwrap_or_default()
     }
 
     /// Takes a span back.
     #[inline(always)]
     pub(crate) fn give(&self, mut span: Box<OpenSpan>) {
         // One without its first room, or with too much, is let go.
-        let keep = (FIRST..=LARGEST_KEPT).contains(&span.body.capacity());
+        let keep = (FIRST..=LARGEST_KEPT).contains(&span.body.capacity())
+            && span.charge.beside() <= LARGEST_TEXTS;
         if !keep || !span.charge.covers(&span.body) {
             return;
         }
         span.clear();
-        // Where the thread's locals are gone, the span is let go.
-        let _ = MINE.try_with(|mine| {
-            let mut mine = mine.borrow_mut();
-            if mine.len() >= KEPT {
-                self.pass_on(&mut mine);
-            }
-            mine.push(span);
-        });
+        if let Some(span) = self.shelves.push(preferred_shard(), span) {
+            self.give_elsewhere(span);
+        }
     }
 
     #[cold]
-    #[expect(clippy::vec_box, reason = "as above")]
-    fn pass_on(&self, mine: &mut Vec<Box<OpenSpan>>) {
-        let mut shared = lock(&self.shared);
-        for span in mine.drain(KEPT / 2..) {
-            if shared.len() < self.most && span.charge.belongs_to(&self.budget) {
-                shared.push(span);
+    #[inline(never)]
+    fn give_elsewhere(&self, span: Box<OpenSpan>) {
+        let mut left = Some(span);
+        for shard in 0..self.shelves.shards.len() {
+            left = left.and_then(|span| self.shelves.push(shard, span));
+        }
+    }
+
+    /// Cleared spans that wait.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.shelves.shards.iter().map(|s| lock(&s.0).len()).sum()
+    }
+}
+
+impl Shelves {
+    #[inline]
+    fn pop(&self, shard: usize) -> Option<Box<OpenSpan>> {
+        let shard = self.shards.get(shard & (self.shards.len() - 1))?;
+        try_lock(&shard.0)?.pop()
+    }
+
+    /// `None`: it was taken.
+    #[inline]
+    fn push(&self, shard: usize, span: Box<OpenSpan>) -> Option<Box<OpenSpan>> {
+        let shard = self.shards.get(shard & (self.shards.len() - 1));
+        let Some(mut idle) = shard.and_then(|shard| try_lock(&shard.0)) else {
+            return Some(span);
+        };
+        if idle.len() >= self.most {
+            return Some(span);
+        }
+        idle.push(span);
+        None
+    }
+}
+
+impl Reclaim for Shelves {
+    fn reclaim(&self, bytes: usize) -> usize {
+        let wanted = bytes.div_ceil(SPAN + FIRST);
+        let mut freed = 0;
+        for shard in &self.shards {
+            let surplus = {
+                let Some(mut idle) = try_lock(&shard.0) else {
+                    continue;
+                };
+                let keep = idle.len().saturating_sub(wanted - freed);
+                idle.split_off(keep)
+            };
+            freed += surplus.len();
+            if freed >= wanted {
+                break;
             }
         }
+        freed * (SPAN + FIRST)
+    }
+
+    /// Frees half of what is more than a few.
+    fn trim(&self) {
+        for shard in &self.shards {
+            let _surplus = {
+                let mut idle = lock(&shard.0);
+                let keep = LEAST_KEPT + idle.len().saturating_sub(LEAST_KEPT) / 2;
+                match keep < idle.len() {
+                    true => idle.split_off(keep),
+                    false => Vec::new(),
+                }
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use super::*;
+
+    /// Idle spans are bounded whatever threads did, are found by every thread, and yield.
+    #[test]
+    fn what_threads_leave_behind_is_bounded_shared_and_given_back() {
+        let memory = Memory::new(64 << 20);
+        let spares = Spares::new(Arc::clone(&memory));
+        thread::scope(|s| {
+            for _ in 0..100 {
+                s.spawn(|| {
+                    let open: Vec<_> = (0..40).map(|_| spares.take().unwrap()).collect();
+                    open.into_iter().for_each(|span| spares.give(span));
+                });
+            }
+        });
+        let kept = spares.len();
+        assert!((40..=KEPT).contains(&kept), "{kept}");
+        assert_eq!(memory.used(), kept * (SPAN + FIRST));
+        let before = memory.used();
+        let open: Vec<_> = (0..kept).map(|_| spares.take().unwrap()).collect();
+        assert_eq!(memory.used(), before, "none was made anew");
+        open.into_iter().for_each(|span| spares.give(span));
+        assert!(memory.spans.reserve(memory.spans.limit()), "all of it yields");
+        assert_eq!(spares.len(), 0);
+        assert!(spares.take().is_none());
+        memory.spans.release(memory.spans.limit());
+        drop(spares);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn a_trim_leaves_a_few() {
+        let memory = Memory::new(64 << 20);
+        let spares = Spares::new(Arc::clone(&memory));
+        let open: Vec<_> = (0..500).map(|_| spares.take().unwrap()).collect();
+        open.into_iter().for_each(|span| spares.give(span));
+        (0..20).for_each(|_| memory.trim());
+        assert!(spares.len() <= LEAST_KEPT * spares.shelves.shards.len() + spares.shelves.shards.len());
+        assert!(spares.len() > 0);
     }
 }

@@ -11,7 +11,7 @@ use super::callsite::Callsite;
 use super::fields::{Meaning, Special};
 use crate::config::CaptureConfig;
 use crate::human::text_of;
-use crate::wire::field::{EncodedKey, ValueLimit, format_into};
+use crate::wire::field::{EncodedKey, Unwritten, ValueLimit, format_into};
 use crate::wire::span::SPAN_ATTRIBUTE;
 
 /// Visits the fields of a span.
@@ -84,17 +84,19 @@ impl SpanVisitor<'_> {
     #[cold]
     #[inline(never)]
     fn special(&mut self, meaning: Meaning, value: std::fmt::Arguments<'_>) {
-        let at = self.attributes.out.len();
+        let Attributes {
+            out, room, shed, ..
+        } = &mut self.attributes;
+        let at = out.len();
         // The limit of lengths is for attributes (LIM-2).
-        let whole = ValueLimit {
-            length: usize::MAX,
-            ..*self.attributes.limit
-        };
-        if format_into(self.attributes.out, &whole, value) {
-            let text = std::str::from_utf8(&self.attributes.out[at..]).unwrap_or_default();
-            self.special.set(meaning, text);
+        match format_into(out, &ValueLimit::NONE, *room, value) {
+            Ok(()) => {
+                let text = std::str::from_utf8(&out[at..]).unwrap_or_default();
+                *shed += u32::from(!self.special.set(meaning, text, *room));
+            }
+            Err(why) => *shed += u32::from(why == Unwritten::NoRoom),
         }
-        self.attributes.out.truncate(at);
+        out.truncate(at);
     }
 
     /// A number that OTLP has no kind for.
@@ -116,48 +118,41 @@ macro_rules! span_value {
                 clippy::redundant_closure_call,
                 reason = "one macro for all kinds of values"
             )]
-            ($put)(
-                &field.key,
-                &mut *$self.attributes.out,
-                $self.attributes.limit,
-            );
+            ($put)(&field.key, &mut *$self.attributes.out);
         }
     }};
 }
 
 impl Visit for SpanVisitor<'_> {
     fn record_bool(&mut self, field: &Field, value: bool) {
-        span_value!(self, field, value, |key: &EncodedKey, out, _| key
+        span_value!(self, field, value, |key: &EncodedKey, out| key
             .put_bool(out, value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        span_value!(self, field, value, |key: &EncodedKey, out, _| key
+        span_value!(self, field, value, |key: &EncodedKey, out| key
             .put_int(out, value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        span_value!(self, field, value, |key: &EncodedKey, out, _| key
+        span_value!(self, field, value, |key: &EncodedKey, out| key
             .put_double(out, value));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
         let field = field_of!(self, field);
         if field.meaning != Meaning::Attribute {
-            self.special.set(field.meaning, value);
+            let whole = self.special.set(field.meaning, value, self.attributes.room);
+            self.attributes.shed += u32::from(!whole);
         } else if self.attributes.admit(field.bit, &field.key) {
-            field
-                .key
-                .put_str(self.attributes.out, self.attributes.limit, value);
+            self.attributes.put_str(&field.key, value);
         }
     }
 
     fn record_bytes(&mut self, field: &Field, value: &[u8]) {
         let field = field_of!(self, field);
         if self.attributes.admit(field.bit, &field.key) {
-            field
-                .key
-                .put_bytes(self.attributes.out, self.attributes.limit, value);
+            self.attributes.put_bytes(&field.key, value);
         }
     }
 
@@ -180,13 +175,9 @@ impl Visit for SpanVisitor<'_> {
         if field.meaning != Meaning::Attribute {
             return self.special(field.meaning, format_args!("{value:?}"));
         }
-        let attributes = &mut self.attributes;
-        if attributes.admit(field.bit, &field.key)
-            && !field
-                .key
-                .put_fmt(attributes.out, attributes.limit, format_args!("{value:?}"))
-        {
-            attributes.give_back();
+        if self.attributes.admit(field.bit, &field.key) {
+            self.attributes
+                .put_fmt(&field.key, format_args!("{value:?}"));
         }
     }
 
@@ -199,8 +190,7 @@ impl EventVisitor<'_> {
     fn is_attribute(&mut self, meaning: Meaning, value: std::fmt::Arguments<'_>) -> bool {
         match meaning {
             Meaning::Message => {
-                self.named =
-                    self.named || put_name(self.attributes.out, self.attributes.limit, value);
+                self.named = self.named || self.attributes.put_name(value);
                 false
             }
             Meaning::LogTarget => self.capture.target,
@@ -227,37 +217,62 @@ impl EventVisitor<'_> {
         if field.meaning != Meaning::Attribute && !self.is_attribute(field.meaning, value) {
             return;
         }
-        let attributes = &mut self.attributes;
-        if attributes.admit(field.bit, &field.key) {
-            field.key.put_fmt(attributes.out, attributes.limit, value);
+        if self.attributes.admit(field.bit, &field.key) {
+            self.attributes.put_fmt(&field.key, value);
         }
     }
 }
 
-/// Writes an event's name; false, and nothing written, if it fails to format.
-#[inline]
-fn put_name(out: &mut Vec<u8>, limit: &ValueLimit, value: std::fmt::Arguments<'_>) -> bool {
-    use crate::wire::{span::EVENT_NAME_TAG, varint};
-    let start = out.len();
-    out.extend_from_slice(&[EVENT_NAME_TAG, 0]);
-    let unlimited = ValueLimit {
-        length: usize::MAX,
-        ..*limit
-    };
-    if !format_into(out, &unlimited, value) {
-        out.truncate(start);
-        return false;
-    }
-    let len = out.len() - start - 2;
-    match u8::try_from(len) {
-        Ok(short @ 0..=127) => out[start + 1] = short,
-        _ => {
-            let mut long = Vec::with_capacity(10);
-            varint::put(&mut long, len as u64);
-            out.splice(start + 1..start + 2, long);
+impl Attributes<'_> {
+    #[inline(always)]
+    fn put_str(&mut self, key: &EncodedKey, value: &str) {
+        if !key.put_str(self.out, self.limit, self.room, value) {
+            self.give_back(Unwritten::NoRoom);
         }
     }
-    true
+
+    fn put_bytes(&mut self, key: &EncodedKey, value: &[u8]) {
+        if !key.put_bytes(self.out, self.limit, self.room, value) {
+            self.give_back(Unwritten::NoRoom);
+        }
+    }
+
+    #[inline(always)]
+    fn put_fmt(&mut self, key: &EncodedKey, value: std::fmt::Arguments<'_>) {
+        if let Err(why) = key.put_fmt(self.out, self.limit, self.room, value) {
+            self.give_back(why);
+        }
+    }
+
+    /// Writes an event's name; false, and nothing written, if it fails to format. Of one without
+    /// room the beginning is written.
+    #[inline]
+    fn put_name(&mut self, value: std::fmt::Arguments<'_>) -> bool {
+        use crate::wire::{span::EVENT_NAME_TAG, varint};
+        let out = &mut *self.out;
+        let start = out.len();
+        out.extend_from_slice(&[EVENT_NAME_TAG, 0]);
+        match format_into(out, &ValueLimit::NONE, self.room, value) {
+            Ok(()) => {}
+            Err(why) => {
+                self.shed += u32::from(why == Unwritten::NoRoom);
+                if why == Unwritten::Failed || out.len() == start + 2 {
+                    out.truncate(start);
+                    return false;
+                }
+            }
+        }
+        let len = out.len() - start - 2;
+        match u8::try_from(len) {
+            Ok(short @ 0..=127) => out[start + 1] = short,
+            _ => {
+                let mut long = Vec::with_capacity(10);
+                varint::put(&mut long, len as u64);
+                out.splice(start + 1..start + 2, long);
+            }
+        }
+        true
+    }
 }
 
 macro_rules! event_value {
@@ -273,28 +288,24 @@ macro_rules! event_value {
                 clippy::redundant_closure_call,
                 reason = "one macro for all kinds of values"
             )]
-            ($put)(
-                &field.key,
-                &mut *$self.attributes.out,
-                $self.attributes.limit,
-            );
+            ($put)(&field.key, &mut *$self.attributes.out);
         }
     }};
 }
 
 impl Visit for EventVisitor<'_> {
     fn record_bool(&mut self, field: &Field, value: bool) {
-        event_value!(self, field, value, |key: &EncodedKey, out, _| key
+        event_value!(self, field, value, |key: &EncodedKey, out| key
             .put_bool(out, value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        event_value!(self, field, value, |key: &EncodedKey, out, _| key
+        event_value!(self, field, value, |key: &EncodedKey, out| key
             .put_int(out, value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        event_value!(self, field, value, |key: &EncodedKey, out, _| key
+        event_value!(self, field, value, |key: &EncodedKey, out| key
             .put_double(out, value));
     }
 
@@ -306,18 +317,14 @@ impl Visit for EventVisitor<'_> {
             return;
         }
         if self.attributes.admit(field.bit, &field.key) {
-            field
-                .key
-                .put_str(self.attributes.out, self.attributes.limit, value);
+            self.attributes.put_str(&field.key, value);
         }
     }
 
     fn record_bytes(&mut self, field: &Field, value: &[u8]) {
         let field = field_of!(self, field);
         if self.attributes.admit(field.bit, &field.key) {
-            field
-                .key
-                .put_bytes(self.attributes.out, self.attributes.limit, value);
+            self.attributes.put_bytes(&field.key, value);
         }
     }
 
@@ -334,10 +341,10 @@ impl Visit for EventVisitor<'_> {
             self.attributes.put_exception(value);
         }
         if self.capture.error_records_to_exceptions {
+            let Attributes { room, limit, .. } = &mut self.attributes;
             let out = &mut self.errors.get_or_insert_default().for_span;
             out.clear();
-            Attributes::new(out, SPAN_ATTRIBUTE, self.attributes.limit, u32::MAX)
-                .put_exception(value);
+            Attributes::new((out, *room), SPAN_ATTRIBUTE, limit, u32::MAX).put_exception(value);
         }
     }
 
@@ -348,13 +355,9 @@ impl Visit for EventVisitor<'_> {
         {
             return;
         }
-        let attributes = &mut self.attributes;
-        if attributes.admit(field.bit, &field.key)
-            && !field
-                .key
-                .put_fmt(attributes.out, attributes.limit, format_args!("{value:?}"))
-        {
-            attributes.give_back();
+        if self.attributes.admit(field.bit, &field.key) {
+            self.attributes
+                .put_fmt(&field.key, format_args!("{value:?}"));
         }
     }
 

@@ -226,7 +226,7 @@ impl Front {
 #[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
     use super::*;
-    use crate::pool::{Budget, Pool};
+    use crate::pool::{Budget, Pool, Reclaim as _};
     use crate::processor::record::TelemetryData;
 
     fn staging() -> Staging {

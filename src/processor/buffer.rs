@@ -9,9 +9,10 @@ use super::chunk::{Chunk, ChunkPool, encoded_len};
 use super::credits::Credits;
 use super::record::TelemetryData;
 use super::wake::Wake;
-use crate::pool::{Budget, Pool};
+use crate::pool::{Budget, Grade, Pool};
 use crate::stats::{Counters, DropReason};
-use crate::sync::{Arc, CachePadded, Mutex, MutexGuard, lock, try_lock};
+use crate::sync::{Arc, CachePadded, Mutex, MutexGuard, Ordering, lock, try_lock};
+use crate::wire::shed::slimmed;
 
 /// What the buffer may hold, and what it calls a batch.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +88,7 @@ impl TelemetryBuffer {
         wake: Arc<Wake>,
         counters: Arc<Counters>,
     ) -> Self {
-        let memory = budget.limit();
+        let memory = budget.share();
         let mut shards = parallelism.next_power_of_two().clamp(1, MAX_SHARDS);
         // Open chunks may not eat up a small budget.
         while shards > 1 && memory / (4 * shards) < MIN_CHUNK {
@@ -105,10 +106,24 @@ impl TelemetryBuffer {
             shards: (0..shards).map(|_| CachePadded::default()).collect(),
             layout,
             credits: Credits::new(bounds.spans),
-            pool: Arc::new(Pool::new(Arc::clone(budget), cost, memory / 4 / cost)),
+            pool: Self::pool_of(budget, cost),
             wake,
             counters,
         }
+    }
+
+    fn pool_of(budget: &Arc<Budget>, cost: usize) -> Arc<ChunkPool> {
+        let pool = Arc::new(Pool::new(
+            Arc::clone(budget),
+            cost,
+            budget.limit() / 4 / cost,
+        ));
+        #[cfg(not(tracing_otlp_loom))]
+        {
+            let pool: Arc<dyn crate::pool::Reclaim> = Arc::clone(&pool) as _;
+            budget.lends(Arc::downgrade(&pool));
+        }
+        pool
     }
 
     /// Takes a closed span in, or counts why not. Never waits, save for another thread's copy of a
@@ -149,18 +164,27 @@ impl TelemetryBuffer {
         let placed = if len > self.layout.chunk / 2 {
             self.push_alone(preferred, data, len)
         } else {
-            let mut spare = None;
-            let placed = self.place(preferred, &mut spare, &mut |shard, spare| {
-                shard.append(&self.layout, &self.wake, data, len, spare)
-            });
-            if let Some(chunk) = spare {
-                chunk.recycle(&self.pool);
-            }
-            placed
+            self.push_among_others(preferred, data, len)
         };
         if let Err(reason) = placed {
             self.counters.drop_spans(reason, 1);
         }
+    }
+
+    fn push_among_others(
+        &self,
+        preferred: usize,
+        data: TelemetryData<'_>,
+        len: usize,
+    ) -> Result<(), DropReason> {
+        let mut spare = None;
+        let placed = self.place(preferred, &mut spare, &mut |shard, spare| {
+            shard.append(&self.layout, &self.wake, data, len, spare)
+        });
+        if let Some(chunk) = spare {
+            chunk.recycle(&self.pool);
+        }
+        placed
     }
 
     /// A span that would waste much of a common chunk gets one of its own, copied outside the lock.
@@ -175,10 +199,10 @@ impl TelemetryBuffer {
         let cost = Chunk::cost_alone(len);
         // Protobuf's lengths end at 2 GiB.
         if cost > budget.limit().min(i32::MAX as usize) {
-            return Err(DropReason::TooLarge);
+            return self.push_slimmed(preferred, data, DropReason::TooLarge);
         }
-        if !budget.reserve(cost) {
-            return Err(DropReason::QueueFull);
+        if !budget.reserve_up_to(cost, Grade::of(cost)) {
+            return self.push_slimmed(preferred, data, DropReason::QueueFull);
         }
         let mut alone = Some(Chunk::alone(data));
         let placed = self.place(preferred, &mut alone, &mut |shard, alone| {
@@ -188,6 +212,29 @@ impl TelemetryBuffer {
             chunk.recycle(&self.pool);
         }
         placed
+    }
+
+    /// A large span that there is no memory for leaves out what makes it large.
+    #[cold]
+    fn push_slimmed(
+        &self,
+        preferred: usize,
+        data: TelemetryData<'_>,
+        reason: DropReason,
+    ) -> Result<(), DropReason> {
+        /// What stands before a span in a chunk, at most.
+        const HEAD: usize = 11;
+        let goal = self.layout.chunk / 2 - HEAD;
+        let Some((span, shed)) = slimmed(data.span, goal) else {
+            return Err(reason);
+        };
+        let span = &span[..];
+        let data = TelemetryData { span, ..data };
+        self.push_among_others(preferred, data, encoded_len(span))?;
+        let left_out = u64::from(shed.total());
+        self.counters.truncated.fetch_add(left_out, Ordering::Relaxed);
+        self.counters.shed.fetch_add(left_out, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Lets `put` have a go at one shard after the other until one takes the span.

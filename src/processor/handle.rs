@@ -1,6 +1,5 @@
 //! [`BatchProcessor`]: the handle that layer and guard hold.
 
-use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,10 +22,10 @@ use crate::config::{BatchConfig, WorkerConfig};
 use crate::diagnostics::{Diagnostics, Hint, Voice};
 use crate::error::Error;
 use crate::export::Exporter;
-use crate::pool::Budget;
+use crate::pool::{Memory, preferred_shard};
 use crate::stats::{Counters, DropReason, Stats};
 use crate::suppress;
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{Arc, Mutex, lock};
 
 /// Takes closed spans from any thread and brings them to an [`Exporter`] from its own.
 ///
@@ -79,13 +78,13 @@ pub(crate) struct Shared {
         allow(dead_code, reason = "only metrics tell them")
     )]
     components: Components,
-    budget: Arc<Budget>,
+    pub(super) memory: Arc<Memory>,
 }
 
 /// What a pipeline shares with its processor.
 pub(crate) struct Surroundings {
     pub(crate) counters: Arc<Counters>,
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) memory: Arc<Memory>,
     /// Spoken once, as soon as somebody listens.
     pub(crate) warnings: Vec<String>,
     /// Spoken once there is a reason to.
@@ -98,7 +97,7 @@ impl Surroundings {
     pub(crate) fn new(batch: &BatchConfig) -> Self {
         Self {
             counters: Counters::new(),
-            budget: Budget::new(batch.max_memory),
+            memory: Memory::new(batch.max_memory),
             warnings: Vec::new(),
             hints: &[],
             every_second: None,
@@ -134,14 +133,14 @@ impl BatchProcessor {
     ) -> Result<Self, Error> {
         let Surroundings {
             counters,
-            budget,
+            memory,
             warnings,
             hints,
             every_second,
         } = surroundings;
         let queue = batch.max_queue_size.max(1);
         let max_spans = batch.max_export_batch_size.clamp(1, queue);
-        let max_bytes = BATCH_BYTES.min(budget.limit() / 4).max(1);
+        let max_bytes = BATCH_BYTES.min(memory.limit() / 4).max(1);
         let at_once = batch.schedule_delay.is_zero();
         // No delay: the first span completes a batch, and the clock has little to add.
         let due = if at_once { 1 } else { max_spans };
@@ -167,7 +166,7 @@ impl BatchProcessor {
             buffer: TelemetryBuffer::new(
                 bounds,
                 parallelism,
-                &budget,
+                &memory.queue,
                 Arc::clone(&wake),
                 Arc::clone(&counters),
             ),
@@ -177,7 +176,7 @@ impl BatchProcessor {
             counters,
             voice: Arc::default(),
             components: Components::of(&exporter),
-            budget,
+            memory,
         });
         let runtime = build_runtime(worker)?;
         let diagnostics = Diagnostics::new(
@@ -258,8 +257,8 @@ impl BatchProcessor {
         let mut stats = shared.counters.snapshot();
         stats.queued = shared.buffer.queued() as u64;
         stats.queue_limit = shared.buffer.bounds().spans as u64;
-        stats.memory_used = shared.budget.used() as u64;
-        stats.memory_limit = shared.budget.limit() as u64;
+        stats.memory_used = shared.memory.used() as u64;
+        stats.memory_limit = shared.memory.limit() as u64;
         stats
     }
 
@@ -397,25 +396,4 @@ fn start_thread<E: Exporter>(
         }
         Error::worker(format!("the worker's thread could not start: {e}")).with_source(e)
     })
-}
-
-/// The calling thread's shard: threads are dealt out in turn.
-#[inline]
-fn preferred_shard() -> usize {
-    thread_local! {
-        static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    #[cold]
-    fn deal(shard: &Cell<usize>) -> usize {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        shard.set(NEXT.fetch_add(1, Ordering::Relaxed) & (usize::MAX >> 1));
-        shard.get()
-    }
-    // A span may close in a destructor that runs after this thread's locals: any shard will do.
-    SHARD
-        .try_with(|shard| match shard.get() {
-            usize::MAX => deal(shard),
-            dealt => dealt,
-        })
-        .unwrap_or(0)
 }

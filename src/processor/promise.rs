@@ -4,11 +4,17 @@ use std::time::Instant;
 
 use super::flight::Settled;
 use super::ticket::{Desk, Fault, Ticket, Verdict, Wish};
+use crate::stats::{DropReason, Stats};
 use crate::sync::Arc;
 
 #[derive(Debug, Default)]
 pub(crate) struct Promises {
     pending: Vec<Promise>,
+    /// All that was lost so far, and how much of it a flush or the shutdown has told of.
+    lost: Loss,
+    told: Loss,
+    /// Why the last spans were lost that an exporter had been given.
+    why: Option<String>,
     /// The shutdown that came first; its deadline is the worker's.
     closing: Option<Arc<Ticket>>,
 }
@@ -18,9 +24,59 @@ struct Promise {
     ticket: Arc<Ticket>,
     /// It covers the spans below this number.
     upto: u64,
-    /// How many of them were lost, and the last reason.
-    lost: u64,
+    /// What was lost before it was made and is told by it, and of the spans that it covers.
+    lost: Loss,
+    /// All that will have been told then.
+    told: Loss,
     why: Option<String>,
+}
+
+/// What was lost that was not asked for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Loss {
+    /// Before they came to an exporter, by reason.
+    early: [u64; EARLY.len()],
+    /// Spans that an exporter had been given, or that were given up.
+    late: u64,
+    /// What spans left out for want of memory.
+    left_out: u64,
+}
+
+/// Why spans are lost before they come to an exporter, other than by the shutdown.
+const EARLY: [DropReason; 4] = [
+    DropReason::QueueFull,
+    DropReason::MemoryFull,
+    DropReason::TooLarge,
+    DropReason::LayerGone,
+];
+
+impl Loss {
+    fn since(self, told: Self) -> Self {
+        Self {
+            early: std::array::from_fn(|i| self.early[i].saturating_sub(told.early[i])),
+            late: self.late.saturating_sub(told.late),
+            left_out: self.left_out.saturating_sub(told.left_out),
+        }
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self {
+            early: std::array::from_fn(|i| self.early[i].max(other.early[i])),
+            late: self.late.max(other.late),
+            left_out: self.left_out.max(other.left_out),
+        }
+    }
+
+    fn spans(&self) -> u64 {
+        self.early.iter().sum::<u64>() + self.late
+    }
+
+    /// As `memory_full 3, queue_full 1`.
+    fn reasons(&self) -> Option<String> {
+        let counts = EARLY.iter().zip(self.early).filter(|(_, count)| *count > 0);
+        let told: Vec<_> = counts.map(|(reason, n)| format!("{reason} {n}")).collect();
+        (!told.is_empty()).then(|| told.join(", "))
+    }
 }
 
 impl Promises {
@@ -29,16 +85,20 @@ impl Promises {
         ticket.wish == Wish::Shutdown && self.closing.is_none()
     }
 
-    /// Takes on a ticket that covers the spans numbered below `upto`.
-    pub(crate) fn make(&mut self, ticket: Arc<Ticket>, upto: u64) {
+    /// Takes on a ticket that covers the spans numbered below `upto`, and what has been lost since
+    /// one was last answered.
+    pub(crate) fn make(&mut self, ticket: Arc<Ticket>, upto: u64, stats: &Stats) {
+        self.lost.early = EARLY.map(|reason| stats.dropped_early(reason));
+        self.lost.left_out = stats.truncated_for_memory;
         if self.begins_shutdown(&ticket) {
             self.closing = Some(Arc::clone(&ticket));
         }
         self.pending.push(Promise {
             ticket,
             upto,
-            lost: 0,
-            why: None,
+            lost: self.lost.since(self.told),
+            told: self.lost,
+            why: self.why.clone(),
         });
     }
 
@@ -57,10 +117,14 @@ impl Promises {
         if settled.lost == 0 {
             return;
         }
+        self.lost.late += settled.lost;
+        self.why = settled.error.clone().or(self.why.take());
         for promise in &mut self.pending {
             let covered = promise.upto.saturating_sub(settled.start);
             if covered > 0 {
-                promise.lost += settled.lost.min(covered);
+                let lost = settled.lost.min(covered);
+                promise.lost.late += lost;
+                promise.told.late += lost;
                 promise.why = settled.error.clone().or(promise.why.take());
             }
         }
@@ -69,12 +133,15 @@ impl Promises {
     /// Answers those whose spans are all below `settled`, and those whose patience is over.
     pub(crate) fn keep(&mut self, settled: u64, now: Instant) {
         let closing = self.closing.as_ref();
+        let told = &mut self.told;
+        let before = *told;
         self.pending.retain(|promise| {
             let ticket = &promise.ticket;
             if closing.is_some_and(|closing| Arc::ptr_eq(closing, ticket)) {
                 return true;
             }
             let verdict = if ticket.wish == Wish::Flush && promise.upto <= settled {
+                *told = told.max(promise.told);
                 promise.verdict()
             } else if ticket.is_overdue(now) {
                 ticket.timed_out()
@@ -84,6 +151,9 @@ impl Promises {
             ticket.resolve(verdict);
             false
         });
+        if *told != before && told.late >= self.lost.late {
+            self.why = None;
+        }
     }
 
     /// Everything is settled: answers everybody, and closes the desk.
@@ -110,12 +180,16 @@ impl Promises {
 
 impl Promise {
     fn verdict(&self) -> Verdict {
-        match self.lost {
-            0 => Ok(()),
-            spans => Err(Fault::Lost {
-                spans,
-                why: self.why.clone(),
-            }),
+        let (spans, left_out) = (self.lost.spans(), self.lost.left_out);
+        if spans == 0 && left_out == 0 {
+            return Ok(());
         }
+        let late = self.why.clone().filter(|_| self.lost.late > 0);
+        let why: Vec<_> = self.lost.reasons().into_iter().chain(late).collect();
+        Err(Fault::Lost {
+            spans,
+            left_out,
+            why: (!why.is_empty()).then(|| why.join("; ")),
+        })
     }
 }

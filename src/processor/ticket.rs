@@ -36,7 +36,12 @@ pub(crate) type Verdict = Result<(), Fault>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
     Timeout(Wish, Duration),
-    Lost { spans: u64, why: Option<String> },
+    Lost {
+        spans: u64,
+        /// What spans left out for want of memory.
+        left_out: u64,
+        why: Option<String>,
+    },
     Worker(&'static str),
 }
 
@@ -44,13 +49,31 @@ impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Timeout(wish, after) => Error::timeout(wish.step(), after),
-            Fault::Lost { spans, why } => Error::export(match why {
-                Some(why) => format!("{spans} spans could not be delivered: {why}"),
-                None => format!("{spans} spans could not be delivered"),
-            }),
+            Fault::Lost {
+                spans,
+                left_out,
+                why,
+            } => Error::export(lost(spans, left_out, why.as_deref())),
             Fault::Worker(message) => Error::worker(message),
         }
     }
+}
+
+/// What was lost, in words.
+fn lost(spans: u64, left_out: u64, why: Option<&str>) -> String {
+    let mut text = match (spans, why) {
+        (0, _) => String::new(),
+        (_, Some(why)) => format!("{spans} spans could not be delivered: {why}"),
+        (_, None) => format!("{spans} spans could not be delivered"),
+    };
+    if left_out > 0 {
+        let sep = if text.is_empty() { "" } else { "; " };
+        text.push_str(&format!(
+            "{sep}spans left out {left_out} attributes, events, links or texts for want of memory: \
+             raise max_memory (with_max_memory)"
+        ));
+    }
+    text
 }
 
 #[derive(Debug)]
@@ -256,6 +279,7 @@ mod tests {
         let early = desk.submit(Wish::Shutdown, LONG, &wake);
         let lost = Err(Fault::Lost {
             spans: 3,
+            left_out: 0,
             why: Some("no route".into()),
         });
         desk.close(lost.clone());

@@ -301,7 +301,8 @@ impl<E: Exporter> Worker<E> {
     fn accept(&mut self, ticket: Arc<Ticket>) {
         self.drain(self.promises.begins_shutdown(&ticket));
         self.send_upto = self.staging.end();
-        self.promises.make(ticket, self.staging.end());
+        let stats = self.shared.counters.snapshot();
+        self.promises.make(ticket, self.staging.end(), &stats);
     }
 
     /// The schedule delay is over: what waits goes out.
@@ -312,7 +313,7 @@ impl<E: Exporter> Worker<E> {
             self.drain(false);
         }
         if self.staging.spans() == 0 && self.flights.is_empty() {
-            self.shared.buffer.pool().trim();
+            self.shared.memory.trim();
         }
         self.send_upto = self.staging.end();
     }

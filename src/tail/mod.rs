@@ -38,7 +38,7 @@ use self::trace::{Held, Holding, LocalTrace, Room};
 use self::verdict::{Facts, Rules, Verdict};
 use crate::clock::{self, Clock};
 use crate::config::TailConfig;
-use crate::pool::Budget;
+use crate::pool::{Budget, Memory};
 use crate::processor::{BatchProcessor, TelemetryData};
 use crate::stats::DropReason;
 use crate::sync::Arc;
@@ -54,7 +54,7 @@ pub(crate) struct TailSampler {
     clock: Clock,
     processor: BatchProcessor,
     /// The pipeline's.
-    budget: Arc<Budget>,
+    memory: Arc<Memory>,
 }
 
 /// A span that ended, as far as it matters for a verdict. Times are ticks of the clock.
@@ -73,24 +73,24 @@ pub(crate) struct Ended<'a> {
 const ATTEMPTS: usize = 16;
 
 impl TailSampler {
-    pub(crate) fn new(config: &TailConfig, processor: BatchProcessor, budget: Arc<Budget>) -> Self {
+    pub(crate) fn new(config: &TailConfig, processor: BatchProcessor, memory: Arc<Memory>) -> Self {
         let quantile = config.slower_than_quantile;
         Self {
             rules: Rules::new(config),
             max_hold: config.max_hold,
-            quantiles: quantile.map(|q| Quantiles::new(q, Arc::clone(&budget))),
-            store: Store::new(config.max_spans, config.max_bytes, &budget),
+            quantiles: quantile.map(|q| Quantiles::new(q, Arc::clone(&memory.growth))),
+            store: Store::new(config.max_spans, config.max_bytes, &memory.growth),
             order: Order::default(),
             clock: Clock::new(),
             processor,
-            budget,
+            memory,
         }
     }
 
     /// The local trace that begins with a new local root.
     #[inline]
     pub(crate) fn begin(&self, trace_id: [u8; 16]) -> Membership {
-        Membership::of_root(LocalTrace::new(trace_id, &self.budget))
+        Membership::of_root(LocalTrace::new(trace_id, &self.memory.spans))
     }
 
     /// Takes an ended span: holds it, or decides.

@@ -1,7 +1,7 @@
 //! [`Store`]: what may be held, in spans and in bytes, and the blocks it is held in.
 
 use super::chain::{BLOCK, Block, Chain};
-use crate::pool::{Budget, Pool};
+use crate::pool::{Budget, Grade, Pool, Reclaim};
 use crate::sync::Arc;
 
 /// Blocks that lie idle at most, unless `max_bytes` is small.
@@ -13,17 +13,20 @@ pub(super) struct Store {
     credits: Arc<Budget>,
     /// Of held and idle blocks; a part of the pipeline's.
     bytes: Arc<Budget>,
-    pool: Pool<Box<Block>>,
+    pool: Arc<Pool<Box<Block>>>,
 }
 
 impl Store {
     pub(super) fn new(max_spans: usize, max_bytes: usize, whole: &Arc<Budget>) -> Self {
-        let bytes = Budget::part_of(whole, max_bytes);
+        let bytes = Budget::part_of(whole, max_bytes, Grade::HELD);
         let cost = Block::cost_of(BLOCK);
         let idle = IDLE.min(max_bytes / cost);
+        let pool = Arc::new(Pool::new(Arc::clone(&bytes), cost, idle));
+        let idle: Arc<dyn Reclaim> = Arc::clone(&pool) as _;
+        bytes.lends(Arc::downgrade(&idle));
         Self {
             credits: Budget::new(max_spans),
-            pool: Pool::new(Arc::clone(&bytes), cost, idle),
+            pool,
             bytes,
         }
     }
@@ -58,23 +61,7 @@ impl Store {
             return self.pool.take(|| Block::with_size(BLOCK));
         }
         let cost = Block::cost_of(size);
-        let granted = self.bytes.reserve(cost) || self.reserve_from_idle(cost);
-        granted.then(|| Block::with_size(size))
-    }
-
-    /// Frees idle blocks, as many as it takes.
-    #[cold]
-    fn reserve_from_idle(&self, cost: usize) -> bool {
-        loop {
-            let before = self.bytes.used();
-            self.pool.trim();
-            if self.bytes.reserve(cost) {
-                return true;
-            }
-            if self.bytes.used() >= before {
-                return false;
-            }
-        }
+        self.bytes.reserve(cost).then(|| Block::with_size(size))
     }
 
     pub(super) fn give_block(&self, mut block: Box<Block>) {

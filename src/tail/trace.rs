@@ -60,7 +60,7 @@ impl Membership {
 #[derive(Debug)]
 pub(crate) struct LocalTrace {
     id: [u8; 16],
-    /// The pipeline's; pays for this.
+    /// That of open spans; pays for this.
     budget: Arc<Budget>,
     state: Mutex<State>,
 }

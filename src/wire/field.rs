@@ -17,8 +17,35 @@ const SHORT: usize = 127;
 pub(crate) struct ValueLimit {
     /// Characters of a string, bytes of a byte array.
     pub(crate) length: usize,
-    /// Bytes after which a value that is being formatted is given up.
-    pub(crate) bytes: usize,
+}
+
+impl ValueLimit {
+    pub(crate) const NONE: Self = Self { length: usize::MAX };
+}
+
+/// Who pays for the memory that a buffer takes beyond what it has.
+pub(crate) trait Room: std::fmt::Debug {
+    /// Lets `out` take `more` bytes; false if there is no memory for so many.
+    fn make_room(&mut self, out: &mut Vec<u8>, more: usize) -> bool;
+
+    /// Lets a text that is kept beside the buffer grow from `was` to `now` bytes.
+    fn keep_text(&mut self, was: usize, now: usize) -> bool;
+}
+
+/// As much as there is.
+#[cfg(any(test, fuzzing))]
+#[derive(Debug)]
+pub(crate) struct Unbounded;
+
+#[cfg(any(test, fuzzing))]
+impl Room for Unbounded {
+    fn make_room(&mut self, _: &mut Vec<u8>, _: usize) -> bool {
+        true
+    }
+
+    fn keep_text(&mut self, _: usize, _: usize) -> bool {
+        true
+    }
 }
 
 /// Bytes that are copied in one go, without a call: an encoded key, and what comes before a value.
@@ -104,7 +131,6 @@ impl EncodedKey {
     fn put_long(&self, out: &mut Vec<u8>, any: &[u8], tail: &[u8]) {
         let any_len = any.len() + tail.len();
         let len = self.prefix.len() - 2 + varint::len(any_len as u64) + any_len;
-        out.reserve(len + 6);
         out.push(self.prefix[0]);
         varint::put(out, len as u64);
         out.extend_from_slice(&self.prefix[2..]);
@@ -113,29 +139,47 @@ impl EncodedKey {
         out.extend_from_slice(tail);
     }
 
-    /// Appends a string value.
+    /// Appends a string value; false, and nothing appended, if there is no room for it.
     #[inline(always)]
-    pub(crate) fn put_str(&self, out: &mut Vec<u8>, limit: &ValueLimit, value: &str) {
-        self.put_slice(out, STRING, truncate(value, limit.length).as_bytes());
+    pub(crate) fn put_str(
+        &self,
+        out: &mut Vec<u8>,
+        limit: &ValueLimit,
+        room: &mut dyn Room,
+        value: &str,
+    ) -> bool {
+        self.put_slice(out, room, STRING, truncate(value, limit.length).as_bytes())
     }
 
     #[inline(always)]
-    fn put_slice(&self, out: &mut Vec<u8>, kind: u8, value: &[u8]) {
+    fn put_slice(&self, out: &mut Vec<u8>, room: &mut dyn Room, kind: u8, value: &[u8]) -> bool {
         let len = value.len();
         if len < SHORT && self.put_short(out, [len as u8 + 2, kind, len as u8], 3, len) {
             out.extend_from_slice(value);
+            true
         } else {
-            self.put_long_slice(out, kind, value);
+            self.put_long_slice(out, room, kind, value)
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn put_long_slice(&self, out: &mut Vec<u8>, kind: u8, value: &[u8]) {
+    fn put_long_slice(
+        &self,
+        out: &mut Vec<u8>,
+        room: &mut dyn Room,
+        kind: u8,
+        value: &[u8],
+    ) -> bool {
+        let more = value.len().saturating_add(self.prefix.len() + 2 * MAX_LEN);
+        if out.capacity() - out.len() < more && !room.make_room(out, more) {
+            return false;
+        }
         let mut any = Vec::with_capacity(11);
         any.push(kind);
         varint::put(&mut any, value.len() as u64);
         self.put_long(out, &any, value);
+        true
     }
 
     /// Appends a boolean.
@@ -192,29 +236,35 @@ impl EncodedKey {
         self.put_fixed(out, any);
     }
 
-    /// Appends bytes.
-    pub(crate) fn put_bytes(&self, out: &mut Vec<u8>, limit: &ValueLimit, value: &[u8]) {
-        self.put_slice(out, BYTES, &value[..value.len().min(limit.length)]);
+    /// Appends bytes; false, and nothing appended, if there is no room for them.
+    pub(crate) fn put_bytes(
+        &self,
+        out: &mut Vec<u8>,
+        limit: &ValueLimit,
+        room: &mut dyn Room,
+        value: &[u8],
+    ) -> bool {
+        self.put_slice(out, room, BYTES, &value[..value.len().min(limit.length)])
     }
 
-    /// Appends what `value` formats to as a string; false, and nothing appended, if it fails to
-    /// format or is longer than the limit of bytes.
+    /// Appends what `value` formats to as a string; or nothing, and says why.
     #[inline(always)]
     pub(crate) fn put_fmt(
         &self,
         out: &mut Vec<u8>,
         limit: &ValueLimit,
+        room: &mut dyn Room,
         value: fmt::Arguments<'_>,
-    ) -> bool {
+    ) -> Result<(), Unwritten> {
         let start = out.len();
         if !self.put_short(out, [0, STRING, 0], 3, 0) {
             out.extend_from_slice(&self.prefix);
             out.extend_from_slice(&[0, STRING, 0]);
         }
         let text = out.len();
-        if !format_into(out, limit, value) {
+        if let Err(why) = format_into(out, limit, room, value) {
             out.truncate(start);
-            return false;
+            return Err(why);
         }
         let len = out.len() - text;
         let attribute = self.prefix.len() + 1 + len;
@@ -226,7 +276,7 @@ impl EncodedKey {
             }
             _ => self.widen(out, start, text),
         }
-        true
+        Ok(())
     }
 
     /// Gives the formatted text at `text` the longer lengths that it turned out to need.
@@ -251,8 +301,9 @@ impl EncodedKey {
         &self,
         out: &mut Vec<u8>,
         limit: &ValueLimit,
+        room: &mut dyn Room,
         values: impl Iterator<Item = &'a str>,
-    ) {
+    ) -> bool {
         let mut list = Vec::new();
         for value in values {
             let value = truncate(value, limit.length).as_bytes();
@@ -263,24 +314,44 @@ impl EncodedKey {
             );
             varint::put_bytes(&mut list, STRING, value);
         }
-        self.put_slice(out, ARRAY, &list);
+        self.put_slice(out, room, ARRAY, &list)
     }
 }
 
-/// Appends what `value` formats to; false if it fails to format or grows beyond the limit of bytes.
+/// The longest varint.
+const MAX_LEN: usize = 10;
+
+/// Why a value was not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unwritten {
+    /// It failed to format.
+    Failed,
+    /// There is no room for it.
+    NoRoom,
+}
+
+/// Appends what `value` formats to; if that fails, or there is no room for it, part of it may be
+/// there.
 #[inline(always)]
 pub(crate) fn format_into(
     out: &mut Vec<u8>,
     limit: &ValueLimit,
+    room: &mut dyn Room,
     value: fmt::Arguments<'_>,
-) -> bool {
+) -> Result<(), Unwritten> {
     let start = out.len();
     let mut bounded = Bounded {
-        limit: start.saturating_add(limit.bytes),
         out,
+        room,
+        start,
+        limit,
+        is_full: false,
     };
     if bounded.write_fmt(value).is_err() {
-        return false;
+        return Err(match bounded.is_full {
+            true => Unwritten::NoRoom,
+            false => Unwritten::Failed,
+        });
     }
     if limit.length != usize::MAX {
         // Whole `str`s were appended, so this never fails.
@@ -288,7 +359,7 @@ pub(crate) fn format_into(
         let kept = truncate(text, limit.length).len();
         out.truncate(start + kept);
     }
-    true
+    Ok(())
 }
 
 /// The first `limit` characters.
@@ -303,18 +374,38 @@ pub(crate) fn truncate(value: &str, limit: usize) -> &str {
     }
 }
 
-/// Appends to a buffer up to a length.
+/// Appends to a buffer while there is room.
 struct Bounded<'a> {
     out: &'a mut Vec<u8>,
-    limit: usize,
+    room: &'a mut dyn Room,
+    start: usize,
+    limit: &'a ValueLimit,
+    is_full: bool,
+}
+
+impl Bounded<'_> {
+    /// Whether `s` is to be appended; what is beyond the limit of characters need not be.
+    #[cold]
+    #[inline(never)]
+    fn make_room(&mut self, s: &str) -> Result<bool, fmt::Error> {
+        let most = self.limit.length.saturating_mul(4);
+        if self.out.len() - self.start >= most {
+            return Ok(false);
+        }
+        if self.room.make_room(self.out, s.len()) {
+            return Ok(true);
+        }
+        self.is_full = true;
+        Err(fmt::Error)
+    }
 }
 
 impl fmt::Write for Bounded<'_> {
     #[inline]
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        // Both are lengths of what is in memory: their sum does not overflow.
-        if self.out.len() + s.len() > self.limit {
-            return Err(fmt::Error);
+        let is_there = self.out.capacity() - self.out.len() >= s.len();
+        if !is_there && !self.make_room(s)? {
+            return Ok(());
         }
         self.out.extend_from_slice(s.as_bytes());
         Ok(())

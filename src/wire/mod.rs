@@ -11,6 +11,7 @@ pub(crate) mod request;
     allow(dead_code, reason = "only transports get answers")
 )]
 pub(crate) mod response;
+pub(crate) mod shed;
 pub(crate) mod span;
 pub(crate) mod value;
 pub(crate) mod varint;

@@ -118,12 +118,30 @@ pub(crate) fn put_head(out: &mut Vec<u8>, head: &SpanHead<'_>) {
     if !head.trace_state.is_empty() {
         varint::put_bytes(out, SPAN_TRACE_STATE, head.trace_state.as_bytes());
     }
-    put_count(out, SPAN_DROPPED_ATTRIBUTES, head.dropped_attributes);
-    put_count(out, SPAN_DROPPED_EVENTS, head.dropped_events);
-    put_count(out, SPAN_DROPPED_LINKS, head.dropped_links);
+    put_dropped_counts(
+        out,
+        head.dropped_attributes,
+        head.dropped_events,
+        head.dropped_links,
+    );
     if head.status != StatusCode::Unset {
         put_status(out, head.status, head.status_message);
     }
+}
+
+/// Of attributes, events and links.
+pub(super) const DROPPED_COUNTS: [u8; 3] = [
+    SPAN_DROPPED_ATTRIBUTES,
+    SPAN_DROPPED_EVENTS,
+    SPAN_DROPPED_LINKS,
+];
+
+/// Appends how many attributes, events and links were dropped.
+#[inline]
+pub(super) fn put_dropped_counts(out: &mut Vec<u8>, attributes: u32, events: u32, links: u32) {
+    put_count(out, SPAN_DROPPED_ATTRIBUTES, attributes);
+    put_count(out, SPAN_DROPPED_EVENTS, events);
+    put_count(out, SPAN_DROPPED_LINKS, links);
 }
 
 /// The message only goes with an error (TR-7).

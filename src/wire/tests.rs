@@ -7,15 +7,12 @@ use opentelemetry_proto::tonic::trace::v1::{Span, span};
 use proptest::prelude::*;
 use prost::Message;
 
-use super::field::{EncodedKey, ValueLimit};
+use super::field::{EncodedKey, Room, Unbounded, Unwritten, ValueLimit};
 use super::request::{ScopeGroup, count_spans, frame, framed_len, prefix_of_spans};
 use super::span::*;
 use super::varint;
 
-const NO_LIMIT: ValueLimit = ValueLimit {
-    length: usize::MAX,
-    bytes: usize::MAX,
-};
+const NO_LIMIT: ValueLimit = ValueLimit::NONE;
 
 fn head() -> SpanHead<'static> {
     SpanHead {
@@ -72,13 +69,16 @@ fn sample() -> impl Strategy<Value = Sample> {
 impl Sample {
     fn put(&self, key: &EncodedKey, out: &mut Vec<u8>) {
         match self {
-            Self::Str(v) => key.put_str(out, &NO_LIMIT, v),
-            Self::Fmt(v) => assert!(key.put_fmt(out, &NO_LIMIT, format_args!("{v}"))),
+            Self::Str(v) => assert!(key.put_str(out, &NO_LIMIT, &mut Unbounded, v)),
+            Self::Fmt(v) => assert!(key.put_fmt(out, &NO_LIMIT, &mut Unbounded, format_args!("{v}")).is_ok()),
             Self::Int(v) => key.put_int(out, *v),
             Self::Bool(v) => key.put_bool(out, *v),
             Self::Double(v) => key.put_double(out, *v),
-            Self::Bytes(v) => key.put_bytes(out, &NO_LIMIT, v),
-            Self::Strings(v) => key.put_strings(out, &NO_LIMIT, v.iter().map(String::as_str)),
+            Self::Bytes(v) => assert!(key.put_bytes(out, &NO_LIMIT, &mut Unbounded, v)),
+            Self::Strings(v) => {
+                let texts = v.iter().map(String::as_str);
+                assert!(key.put_strings(out, &NO_LIMIT, &mut Unbounded, texts));
+            }
         }
     }
 
@@ -230,8 +230,8 @@ fn several_mebibytes_are_one_attribute() {
     let long = "ä".repeat(3 << 20);
     let mut out = Vec::new();
     let key = EncodedKey::new(SPAN_ATTRIBUTE, "k");
-    key.put_str(&mut out, &NO_LIMIT, &long);
-    assert!(key.put_fmt(&mut out, &NO_LIMIT, format_args!("{long}")));
+    assert!(key.put_str(&mut out, &NO_LIMIT, &mut Unbounded, &long));
+    assert!(key.put_fmt(&mut out, &NO_LIMIT, &mut Unbounded, format_args!("{long}")).is_ok());
     let span = decode(&out);
     for attribute in &span.attributes {
         assert!(same(attribute, "k", &Value::StringValue(long.clone())));
@@ -239,31 +239,64 @@ fn several_mebibytes_are_one_attribute() {
     assert_eq!(span.attributes.len(), 2);
 }
 
+/// Room for no buffer of more than so many bytes.
+#[derive(Debug)]
+struct Most(usize);
+
+impl Room for Most {
+    fn make_room(&mut self, out: &mut Vec<u8>, more: usize) -> bool {
+        out.len() + more <= self.0
+    }
+
+    fn keep_text(&mut self, _: usize, now: usize) -> bool {
+        now <= self.0
+    }
+}
+
 #[test]
-fn a_value_beyond_the_limit_of_bytes_is_not_written() {
-    let limit = ValueLimit {
-        bytes: 10,
-        ..NO_LIMIT
-    };
+fn a_value_without_room_is_not_written() {
+    let room = &mut Most(200);
     let mut out = b"before".to_vec();
     let key = EncodedKey::new(SPAN_ATTRIBUTE, "k");
-    assert!(!key.put_fmt(&mut out, &limit, format_args!("{}", "x".repeat(11))));
+    let long = "x".repeat(300);
+    let written = key.put_fmt(&mut out, &NO_LIMIT, room, format_args!("{long}"));
+    assert_eq!(written, Err(Unwritten::NoRoom));
+    assert!(!key.put_str(&mut out, &NO_LIMIT, room, &long));
+    assert!(!key.put_bytes(&mut out, &NO_LIMIT, room, long.as_bytes()));
+    assert!(!key.put_strings(&mut out, &NO_LIMIT, room, [long.as_str()].into_iter()));
     assert_eq!(out, b"before");
-    assert!(key.put_fmt(&mut out, &limit, format_args!("{}", "x".repeat(10))));
+    let short = format_args!("{}", &long[..10]);
+    assert_eq!(key.put_fmt(&mut out, &NO_LIMIT, room, short), Ok(()));
+}
+
+/// What the limit of characters cuts off needs no room.
+#[test]
+fn a_giant_that_is_cut_needs_little_room() {
+    struct Giant;
+    impl std::fmt::Display for Giant {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            (0..1_000_000).try_for_each(|_| f.write_str("giant "))
+        }
+    }
+    let limit = ValueLimit { length: 9 };
+    let mut out = Vec::new();
+    let key = EncodedKey::new(SPAN_ATTRIBUTE, "k");
+    let written = key.put_fmt(&mut out, &limit, &mut Most(200), format_args!("{Giant}"));
+    assert_eq!(written, Ok(()));
+    let expected = Value::StringValue("giant gia".into());
+    assert!(same(&decode(&out).attributes[0], "k", &expected));
 }
 
 #[test]
 fn strings_are_cut_by_characters_and_bytes_by_bytes_lim_2() {
-    let limit = ValueLimit {
-        length: 3,
-        ..NO_LIMIT
-    };
+    let (limit, room) = (ValueLimit { length: 3 }, &mut Unbounded);
     let mut out = Vec::new();
     let key = EncodedKey::new(SPAN_ATTRIBUTE, "k");
-    key.put_str(&mut out, &limit, "ääää");
-    assert!(key.put_fmt(&mut out, &limit, format_args!("{}{}", "ää", "öü")));
-    key.put_bytes(&mut out, &limit, b"12345");
-    key.put_strings(&mut out, &limit, ["abcd", "é"].into_iter());
+    key.put_str(&mut out, &limit, room, "ääää");
+    let text = format_args!("{}{}", "ää", "öü");
+    assert!(key.put_fmt(&mut out, &limit, room, text).is_ok());
+    key.put_bytes(&mut out, &limit, room, b"12345");
+    key.put_strings(&mut out, &limit, room, ["abcd", "é"].into_iter());
     let read: Vec<Value> = decode(&out)
         .attributes
         .into_iter()

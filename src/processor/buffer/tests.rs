@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use super::*;
+use crate::pool::Reclaim as _;
 use crate::processor::record::ScopeId;
 use crate::sync::{AtomicBool, Ordering};
 

@@ -15,7 +15,7 @@ use crate::stats::Stats;
 struct House {
     tail: TailSampler,
     processor: BatchProcessor,
-    budget: Arc<Budget>,
+    memory: Arc<Memory>,
     max_spans: usize,
     max_bytes: usize,
 }
@@ -38,16 +38,16 @@ fn house_of(config: &TailConfig, max_memory: usize) -> House {
         ..BatchConfig::default()
     };
     let surroundings = Surroundings::new(&batch);
-    let budget = Arc::clone(&surroundings.budget);
+    let memory = Arc::clone(&surroundings.memory);
     let exporter = Fake::new(0, Answer::Deliver);
     let worker = Default::default();
     let processor =
         BatchProcessor::start_within(exporter, &batch, &worker, Default::default(), surroundings)
             .unwrap();
     House {
-        tail: TailSampler::new(config, processor.clone(), Arc::clone(&budget)),
+        tail: TailSampler::new(config, processor.clone(), Arc::clone(&memory)),
         processor,
-        budget,
+        memory,
         max_spans: config.max_spans,
         max_bytes: config.max_bytes,
     }
@@ -286,8 +286,16 @@ fn idle_blocks_make_way_for_a_large_span() {
 #[test]
 fn without_memory_nothing_is_held_and_nothing_is_lost_uncounted() {
     let house = house(|c| c.slower_than = Some(Duration::from_secs(30)));
-    let all = house.budget.limit() - house.budget.used();
-    assert!(house.budget.reserve(all));
+    let Memory {
+        spans,
+        growth,
+        queue,
+        ..
+    } = &*house.memory;
+    assert!(queue.reserve(queue.limit()));
+    for class in [spans, growth] {
+        assert!(class.reserve(class.share()));
+    }
     let root = house.begin(0);
     assert!(root.is_none());
     house.end(&root.child(), BADLY);
@@ -296,7 +304,9 @@ fn without_memory_nothing_is_held_and_nothing_is_lost_uncounted() {
     // The queue has no memory for the first either.
     assert_eq!(stats.dropped(DropReason::QueueFull), 1);
     assert_eq!(stats.dropped(DropReason::TailDropped), 1);
-    house.budget.release(all);
+    for class in [spans, growth, queue] {
+        class.release(class.used());
+    }
     // It began without a place for its trace, and is slow all the same.
     let slow = How {
         millis: 60_000,
@@ -338,11 +348,11 @@ fn all_memory_is_given_back() {
     let House {
         tail,
         processor,
-        budget,
+        memory,
         ..
     } = house;
     let before = processor.stats();
     assert_eq!(before.queued, 0);
     drop(tail);
-    assert_eq!(budget.used(), 0);
+    assert_eq!(memory.used(), 0);
 }

@@ -1,0 +1,447 @@
+//! [`Budget`]: how many bytes one class of holders has and may have; [`Memory`]: the classes together.
+//!
+//! Each class has a share that the others cannot take. What no share covers is common: whoever needs
+//! it borrows it, and gives it back first. What lies idle is counted in the class that it came from,
+//! and is freed before anybody is refused.
+
+use std::fmt;
+
+use crate::sync::{Arc, AtomicUsize, Ordering};
+
+/// How many bytes a class holds, and how many it may (EH-2). Counts capacities, not contents.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    used: AtomicUsize,
+    /// What nobody else can take.
+    share: usize,
+    /// The share and all that is common.
+    limit: usize,
+    common: Arc<Common>,
+    /// What this is a part of: pays too, up to this grade.
+    whole: Option<(Arc<Budget>, Grade)>,
+}
+
+/// How much of a class may be used before a request of this kind is refused, in sixteenths: large
+/// holders stop growing while there is still memory for small ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grade(u8);
+
+impl Grade {
+    /// All of it.
+    pub(crate) const ALL: Self = Self(16);
+    /// For what is held back until a trace is over.
+    pub(crate) const HELD: Self = Self(12);
+
+    /// For a buffer that grows to `capacity` bytes.
+    pub(crate) fn of(capacity: usize) -> Self {
+        const KIB: usize = 1 << 10;
+        match capacity / KIB {
+            0 => Self::ALL,
+            1..4 => Self(15),
+            4..64 => Self(14),
+            _ => Self(12),
+        }
+    }
+}
+
+/// What no share covers, and what lies idle in any class.
+#[derive(Debug)]
+struct Common {
+    used: AtomicUsize,
+    limit: usize,
+    idle: Idle,
+}
+
+impl Budget {
+    /// A budget of its own.
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self::of(limit, &Common::new(0)))
+    }
+
+    fn of(share: usize, common: &Arc<Common>) -> Self {
+        Self {
+            used: AtomicUsize::new(0),
+            share,
+            limit: share + common.limit,
+            common: Arc::clone(common),
+            whole: None,
+        }
+    }
+
+    /// A budget whose bytes are taken out of `whole` too, as long as that is used up to `grade` at
+    /// most.
+    pub(crate) fn part_of(whole: &Arc<Self>, limit: usize, grade: Grade) -> Arc<Self> {
+        Arc::new(Self {
+            used: AtomicUsize::new(0),
+            share: limit,
+            limit,
+            common: Arc::clone(&whole.common),
+            whole: Some((Arc::clone(whole), grade)),
+        })
+    }
+
+    /// Takes `bytes` out of the budget, or nothing if so many are not left when all that lies idle
+    /// has been freed.
+    #[must_use]
+    pub(crate) fn reserve(&self, bytes: usize) -> bool {
+        self.reserve_up_to(bytes, Grade::ALL)
+    }
+
+    /// The same, if no more than `grade` of the class is used then.
+    #[must_use]
+    pub(crate) fn reserve_up_to(&self, bytes: usize, grade: Grade) -> bool {
+        self.take(bytes, grade) || self.take_from_idle(bytes, grade)
+    }
+
+    fn take(&self, bytes: usize, grade: Grade) -> bool {
+        if !self.take_own(bytes, grade) {
+            return false;
+        }
+        let Some((whole, grade)) = &self.whole else {
+            return true;
+        };
+        let granted = whole.take(bytes, *grade);
+        if !granted {
+            self.release_own(bytes);
+        }
+        granted
+    }
+
+    fn take_own(&self, bytes: usize, grade: Grade) -> bool {
+        // Relaxed: the number guards no other memory.
+        let mut used = self.used.load(Ordering::Relaxed);
+        loop {
+            let Some(sum) = used.checked_add(bytes).filter(|sum| *sum <= self.limit) else {
+                return false;
+            };
+            if grade != Grade::ALL && sum > self.reach(used) / 16 * usize::from(grade.0) {
+                return false;
+            }
+            // Borrowed first: what is common is never used twice.
+            let borrowed = self.beyond_share(sum) - self.beyond_share(used);
+            if !self.common.borrow(borrowed) {
+                return false;
+            }
+            match self
+                .used
+                .compare_exchange_weak(used, sum, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(now) => {
+                    self.common.give_back(borrowed);
+                    used = now;
+                }
+            }
+        }
+    }
+
+    /// How much this class could use by now.
+    fn reach(&self, used: usize) -> usize {
+        let free = self.common.limit - self.common.used.load(Ordering::Relaxed);
+        self.share + self.beyond_share(used) + free
+    }
+
+    fn beyond_share(&self, bytes: usize) -> usize {
+        bytes.saturating_sub(self.share)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_from_idle(&self, bytes: usize, grade: Grade) -> bool {
+        bytes <= self.limit
+            && self
+                .common
+                .idle
+                .yields(bytes, &mut || self.take(bytes, grade))
+    }
+
+    /// Gives `bytes` back that [`reserve`](Self::reserve) had granted.
+    pub(crate) fn release(&self, bytes: usize) {
+        self.release_own(bytes);
+        if let Some((whole, _)) = &self.whole {
+            whole.release(bytes);
+        }
+    }
+
+    fn release_own(&self, bytes: usize) {
+        let mut used = self.used.load(Ordering::Relaxed);
+        loop {
+            let rest = used.saturating_sub(bytes);
+            match self
+                .used
+                .compare_exchange_weak(used, rest, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => break,
+                Err(now) => used = now,
+            }
+        }
+        let rest = used.saturating_sub(bytes);
+        self.common
+            .give_back(self.beyond_share(used) - self.beyond_share(rest));
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// What nobody else can take.
+    pub(crate) fn share(&self) -> usize {
+        self.share
+    }
+
+    /// The share and all that is common.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// From now on `idle` is asked before anybody is refused.
+    #[cfg(not(tracing_otlp_loom))]
+    pub(crate) fn lends(&self, idle: std::sync::Weak<dyn Reclaim>) {
+        self.common.idle.add(idle);
+    }
+}
+
+impl Common {
+    fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            used: AtomicUsize::new(0),
+            limit,
+            idle: Idle::default(),
+        })
+    }
+
+    fn borrow(&self, bytes: usize) -> bool {
+        bytes == 0
+            || self
+                .used
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                    used.checked_add(bytes).filter(|sum| *sum <= self.limit)
+                })
+                .is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        if bytes > 0 {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Keeps things for the next use, and frees them where their memory is needed elsewhere.
+pub(crate) trait Reclaim: Send + Sync {
+    /// Frees idle things of at least `bytes`, or what there is; how many bytes it was. Waits for no
+    /// lock, for it may be called under one.
+    fn reclaim(&self, bytes: usize) -> usize;
+
+    /// Frees a part of what lies idle: called now and then while nothing happens, so that a burst is
+    /// not paid for until the process ends.
+    fn trim(&self);
+}
+
+/// All that keeps things for the next use.
+#[derive(Default)]
+struct Idle {
+    #[cfg(not(tracing_otlp_loom))]
+    all: arc_swap::ArcSwap<Vec<std::sync::Weak<dyn Reclaim>>>,
+}
+
+impl Idle {
+    #[cfg(not(tracing_otlp_loom))]
+    fn add(&self, idle: std::sync::Weak<dyn Reclaim>) {
+        self.all.rcu(|all| {
+            let mut all = Vec::clone(all);
+            all.push(idle.clone());
+            all
+        });
+    }
+
+    /// Frees idle memory until `is_enough` says so; false if it never does.
+    fn yields(&self, bytes: usize, is_enough: &mut dyn FnMut() -> bool) -> bool {
+        #[cfg(not(tracing_otlp_loom))]
+        for idle in self.all.load().iter().filter_map(std::sync::Weak::upgrade) {
+            if idle.reclaim(bytes) > 0 && is_enough() {
+                return true;
+            }
+        }
+        let _ = (bytes, is_enough);
+        false
+    }
+
+    fn trim(&self) {
+        #[cfg(not(tracing_otlp_loom))]
+        for idle in self.all.load().iter().filter_map(std::sync::Weak::upgrade) {
+            idle.trim();
+        }
+    }
+}
+
+impl fmt::Debug for Idle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Idle")
+    }
+}
+
+/// A pipeline's memory, by classes of holders.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// Open spans, as far as each of them takes as much as any.
+    pub(crate) spans: Arc<Budget>,
+    /// What open spans take beyond that, and what is held until a trace is over.
+    pub(crate) growth: Arc<Budget>,
+    /// The queue, and what is in flight.
+    pub(crate) queue: Arc<Budget>,
+    common: Arc<Common>,
+    limit: usize,
+}
+
+impl Memory {
+    /// A quarter for open spans, an eighth for their growth, a quarter for the queue; the rest is
+    /// common.
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        let (quarter, eighth) = (limit / 4, limit / 8);
+        let common = Common::new(limit - 2 * quarter - eighth);
+        let class = |share| Arc::new(Budget::of(share, &common));
+        Arc::new(Self {
+            spans: class(quarter),
+            growth: class(eighth),
+            queue: class(quarter),
+            common,
+            limit,
+        })
+    }
+
+    /// Bytes that one span may hold: with the default memory a little less than the 4 MiB that gRPC
+    /// servers take in one message.
+    pub(crate) fn most_of_one_span(&self) -> usize {
+        self.limit / 16 - self.limit / 1024
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.spans.used() + self.growth.used() + self.queue.used()
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Frees a part of what lies idle.
+    pub(crate) fn trim(&self) {
+        self.common.idle.trim();
+    }
+}
+
+#[cfg(all(test, not(tracing_otlp_loom)))]
+mod tests {
+    use std::sync::{Mutex, Weak};
+
+    use super::*;
+
+    #[test]
+    fn a_budget_grants_up_to_its_limit_and_refuses_overflow() {
+        let budget = Budget::new(10);
+        assert!(budget.reserve(6));
+        assert!(!budget.reserve(5));
+        assert!(!budget.reserve(usize::MAX));
+        assert!(budget.reserve(4));
+        budget.release(10);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_part_is_bounded_by_itself_and_by_the_whole() {
+        let whole = Budget::new(100);
+        let part = Budget::part_of(&whole, 60, Grade::ALL);
+        assert!(!part.reserve(61));
+        assert!(part.reserve(50));
+        assert_eq!((part.used(), whole.used()), (50, 50));
+        assert!(whole.reserve(45));
+        assert!(!part.reserve(10), "the whole has 5 left");
+        assert_eq!((part.used(), whole.used()), (50, 95));
+        part.release(50);
+        assert_eq!((part.used(), whole.used()), (0, 45));
+    }
+
+    /// Whoever comes first takes all that is common, and no share of another.
+    #[test]
+    fn a_class_keeps_its_share_whatever_the_others_take() {
+        let memory = Memory::new(1600);
+        let classes = [&memory.spans, &memory.growth, &memory.queue];
+        assert_eq!(classes.map(|class| class.share()), [400, 200, 400]);
+        for greedy in classes {
+            assert!(greedy.reserve(greedy.limit()));
+            assert!(!greedy.reserve(1));
+            for other in classes.into_iter().filter(|o| !Arc::ptr_eq(o, greedy)) {
+                assert!(other.reserve(other.share()));
+                assert!(!other.reserve(1));
+            }
+            assert_eq!(memory.used(), 1600);
+            for class in classes {
+                class.release(class.used());
+            }
+            assert_eq!((memory.used(), memory.common.used.load(Ordering::Relaxed)), (0, 0));
+        }
+    }
+
+    #[test]
+    fn large_holders_stop_before_small_ones() {
+        let memory = Memory::new(16 << 20);
+        let growth = &memory.growth;
+        let fill = |capacity: usize| {
+            while growth.reserve_up_to(capacity, Grade::of(capacity)) {}
+            growth.used()
+        };
+        let used = [128 << 10, 16 << 10, 2 << 10, 512].map(fill);
+        assert!(used.is_sorted_by(|a, b| a < b), "{used:?}");
+        assert_eq!(used[3], growth.limit());
+    }
+
+    #[test]
+    fn borrowing_threads_leave_exact_sums() {
+        let memory = Memory::new(4096);
+        std::thread::scope(|s| {
+            for class in [&memory.spans, &memory.growth, &memory.queue, &memory.queue] {
+                s.spawn(|| {
+                    for round in 0..20_000 {
+                        let bytes = 100 + round % 900;
+                        if class.reserve(bytes) {
+                            class.release(bytes);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!((memory.used(), memory.common.used.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    /// Things of ten bytes.
+    struct Lazy(Arc<Budget>, Mutex<usize>);
+
+    impl Reclaim for Lazy {
+        fn reclaim(&self, bytes: usize) -> usize {
+            let mut idle = self.1.lock().unwrap_or_else(|e| e.into_inner());
+            let freed = bytes.div_ceil(10).min(*idle);
+            *idle -= freed;
+            self.0.release(freed * 10);
+            freed * 10
+        }
+
+        fn trim(&self) {
+            self.reclaim(10);
+        }
+    }
+
+    #[test]
+    fn what_lies_idle_yields_to_any_class() {
+        let memory = Memory::new(1600);
+        assert!(memory.queue.reserve(1000), "all that is common");
+        let lazy = Arc::new(Lazy(Arc::clone(&memory.queue), Mutex::new(50)));
+        let weak: Weak<Lazy> = Arc::downgrade(&lazy);
+        memory.queue.lends(weak);
+        assert!(memory.spans.reserve(400));
+        assert!(memory.spans.reserve(95), "ten of them were freed");
+        assert_eq!((memory.spans.used(), memory.queue.used()), (495, 900));
+        memory.trim();
+        assert_eq!(memory.queue.used(), 890);
+        assert!(!memory.spans.reserve(600), "there are not so many");
+    }
+}
