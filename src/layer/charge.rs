@@ -160,7 +160,7 @@ mod tests {
         assert!(charge.covers(&body));
         assert_eq!(memory.growth.used(), body.capacity() - FIRST + 1000 - TEXTS);
         assert!(charge.covered() >= body.capacity());
-        assert!(!charge.grow(&mut body, memory.most_of_one_span()));
+        assert!(!charge.grow(&mut body, memory.most_of_one_span() + 1));
         assert!(!charge.keep(0, 1 << 20));
         drop(charge);
         assert_eq!(memory.used(), 0);

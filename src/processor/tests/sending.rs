@@ -30,8 +30,9 @@ fn counts_are_exact_under_eight_threads() {
                 s.spawn(|| push(&processor, SCOPE, 31_250));
             }
         });
-        processor.shutdown_blocking(LONG).unwrap();
+        let ended = processor.shutdown_blocking(LONG);
         let stats = account(&processor, 250_000);
+        assert_eq!(ended.is_ok(), stats.dropped_total() == 0, "{ended:?}");
         assert_eq!((stats.queued, stats.in_flight), (0, 0));
         assert_eq!(stats.delivered, fake.spans() as u64);
         let full = stats.dropped(DropReason::QueueFull);
