@@ -1,10 +1,11 @@
 //! [`Attributes`]: a row of encoded attributes in the making, each key once.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::Write as _;
 
 use super::callsite::StaticAttributes;
-use crate::attribute::Value;
+use crate::attribute::{KeyValue, Value};
 use crate::human::text_of;
 use crate::wire::field::{EncodedKey, Room, Unwritten, ValueLimit, truncate};
 use crate::wire::span::{fields, find_attribute, key_of};
@@ -114,23 +115,54 @@ impl<'a> Attributes<'a> {
             self.dropped += 1;
         } else if self.admit_rare(0, key.as_bytes()) {
             self.dynamic = true;
-            let length = self.limit.length;
-            // What is short needs no permission.
-            let more = key.len() + 32 + size_of(value, length);
-            if more > 256 && !self.room.make_room(self.out, more) {
-                return self.give_back(Unwritten::NoRoom);
+            self.write_value(key, value);
+        }
+    }
+
+    /// The same for very many, the first of this row.
+    #[cold]
+    pub(crate) fn put_many(&mut self, attributes: &[KeyValue]) {
+        let mut kept: Vec<Option<&KeyValue>> = Vec::new();
+        let mut places = HashMap::new();
+        for attribute in attributes.iter().filter(|a| !a.key.is_empty()) {
+            let is_known = places.contains_key(&*attribute.key);
+            if !is_known && self.count >= self.count_limit {
+                self.dropped += 1;
+                continue;
             }
-            match value {
-                Value::String(v) => put_key_value(self.out, self.tag, key, truncate(v, length)),
-                Value::Array(_) if length != usize::MAX => {
-                    put_key_value(self.out, self.tag, key, &truncated(value, length));
-                }
-                Value::Bytes(v) => {
-                    let kept = v.get(..length).unwrap_or(v);
-                    put_key_value(self.out, self.tag, key, ValueRef::Bytes(kept));
-                }
-                other => put_key_value(self.out, self.tag, key, other),
+            // As one by one: who comes again stands at its later place.
+            if let Some(earlier) = places.insert(&*attribute.key, kept.len()) {
+                kept[earlier] = None;
+            } else {
+                self.count += 1;
             }
+            kept.push(Some(attribute));
+        }
+        self.dropped += attributes.iter().filter(|a| a.key.is_empty()).count() as u32;
+        self.dynamic = true;
+        for attribute in kept.into_iter().flatten() {
+            self.write_value(&attribute.key, &attribute.value);
+        }
+    }
+
+    /// Writes the value of an attribute that was admitted.
+    fn write_value(&mut self, key: &str, value: &Value) {
+        let length = self.limit.length;
+        // What is short needs no permission.
+        let more = key.len() + 32 + size_of(value, length);
+        if more > 256 && !self.room.make_room(self.out, more) {
+            return self.give_back(Unwritten::NoRoom);
+        }
+        match value {
+            Value::String(v) => put_key_value(self.out, self.tag, key, truncate(v, length)),
+            Value::Array(_) if length != usize::MAX => {
+                put_key_value(self.out, self.tag, key, &truncated(value, length));
+            }
+            Value::Bytes(v) => {
+                let kept = v.get(..length).unwrap_or(v);
+                put_key_value(self.out, self.tag, key, ValueRef::Bytes(kept));
+            }
+            other => put_key_value(self.out, self.tag, key, other),
         }
     }
 

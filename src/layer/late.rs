@@ -305,6 +305,11 @@ impl Desk<'_> {
 }
 
 fn put_all(row: &mut Row<'_>, attributes: &[KeyValue]) {
+    /// More of them are not looked for one by one.
+    const MANY: usize = 128;
+    if attributes.len() > MANY {
+        return row.put_many(attributes);
+    }
     for attribute in attributes {
         row.put_value(&attribute.key, &attribute.value);
     }

@@ -14,6 +14,7 @@ mod filters;
 #[cfg(feature = "opentelemetry")]
 mod free;
 mod identity;
+mod keys;
 mod late;
 mod open_spans;
 mod outlet;

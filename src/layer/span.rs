@@ -4,6 +4,7 @@ use super::attributes::Visited;
 use super::charge::{Charge, FIRST, ITSELF};
 use super::fields::{Meaning, Special};
 use super::identity::Identity;
+use super::keys::{Keys, MANY};
 use crate::attribute::{KeyValue, Value};
 use crate::clock::Clock;
 use crate::processor::ScopeId;
@@ -22,21 +23,22 @@ pub(crate) struct OpenSpan {
     pub(crate) special: Special,
     pub(crate) scope: ScopeId,
     pub(crate) state: State,
-    /// What its sampler added, or that of a span that was here before it.
-    added: Option<Box<Added>>,
+    /// What hardly any span has.
+    rare: Option<Box<Rare>>,
     /// Attributes, events and links, encoded as fields of `Span`.
     pub(crate) body: Vec<u8>,
     /// What `body` and the span itself take of the budget.
     pub(crate) charge: Charge,
 }
 
-/// What a sampler added to a span, and what it replaced by that. Told apart by the span, so that none
-/// needs to clear what hardly any has.
-#[derive(Debug)]
-struct Added {
-    span_id: [u8; 8],
-    attributes: Vec<(KeyValue, Option<Value>)>,
-    /// What it is counted with.
+/// What hardly any span has.
+#[derive(Debug, Default)]
+struct Rare {
+    /// What its sampler added, each with what that replaced.
+    added: Vec<(KeyValue, Option<Value>)>,
+    /// Where its attributes stand, if there are very many fields.
+    keys: Option<Keys>,
+    /// What all this is counted with.
     bytes: usize,
 }
 
@@ -151,6 +153,7 @@ impl OpenSpan {
     #[cold]
     fn forgo(&mut self) {
         self.identity.set_fate(false, false);
+        self.tidy();
         self.body.clear();
     }
 
@@ -185,46 +188,52 @@ impl OpenSpan {
     /// Notes what its sampler is about to add; nothing if there is no memory for it.
     #[cold]
     pub(super) fn note_added(&mut self, added: &[KeyValue]) {
-        let was = self.added.take().map_or(0, |added| added.bytes);
         let with_old = |added: &KeyValue| (added.clone(), self.attribute(&added.key));
-        let attributes: Vec<_> = added.iter().map(with_old).collect();
-        let of_old = |old: &Option<Value>| old.as_ref().map_or(0, Value::heap_size);
-        let sizes = attributes
-            .iter()
-            .map(|(new, old)| new.heap_size() + of_old(old));
-        let items = attributes.len() * size_of::<(KeyValue, Option<Value>)>();
-        let bytes = size_of::<Added>() + items + sizes.sum::<usize>();
-        let kept = self.charge.keep(was, bytes);
-        if !kept {
-            // What was here before is gone.
-            let _ = self.charge.keep(was, 0);
+        let added: Vec<_> = added.iter().map(with_old).collect();
+        self.rare.get_or_insert_default().added = added;
+        if !self.count_rare() {
+            self.rare.get_or_insert_default().added = Vec::new();
+            self.count_rare();
         }
-        self.added = kept.then(|| {
-            Box::new(Added {
-                span_id: self.identity.span_id,
-                attributes,
-                bytes,
-            })
+    }
+
+    /// Counts what hardly any span has, where that has changed; false if there is no memory for it.
+    fn count_rare(&mut self) -> bool {
+        let Some(rare) = &mut self.rare else {
+            return true;
+        };
+        let items = rare.added.capacity() * size_of::<(KeyValue, Option<Value>)>();
+        let values = rare.added.iter().map(|(new, old)| {
+            new.heap_size() + old.as_ref().map_or(0, Value::heap_size)
         });
+        let keys = rare.keys.as_ref().map_or(0, Keys::size);
+        let bytes = size_of::<Rare>() + items + values.sum::<usize>() + keys;
+        let granted = self.charge.keep(rare.bytes, bytes);
+        if granted {
+            rare.bytes = bytes;
+        }
+        granted
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn forget_rare(&mut self) {
+        let bytes = self.rare.take().map_or(0, |rare| rare.bytes);
+        let _ = self.charge.keep(bytes, 0);
     }
 
     /// What its sampler added, each with what that replaced.
     pub(super) fn added(&self) -> &[(KeyValue, Option<Value>)] {
-        match &self.added {
-            Some(added) if added.span_id == self.identity.span_id => &added.attributes,
-            _ => &[],
-        }
+        self.rare.as_ref().map_or(&[], |rare| &rare.added)
     }
 
     /// What its sampler added goes, unless it was said anew since; says what that had replaced.
     #[cold]
     pub(super) fn withdraw_added(&mut self) -> Vec<KeyValue> {
-        let span_id = self.identity.span_id;
-        let added = self.added.take();
-        let _ = self.charge.keep(added.as_ref().map_or(0, |a| a.bytes), 0);
-        let added = added.filter(|added| added.span_id == span_id);
+        let added = self.rare.as_mut().map(|rare| std::mem::take(&mut rare.added));
+        self.count_rare();
         let mut replaced = Vec::new();
-        for (added, old) in added.into_iter().flat_map(|added| added.attributes) {
+        for (added, old) in added.into_iter().flatten() {
             match self.attribute(&added.key) {
                 Some(value) if value == added.value => {
                     self.remove_attribute(added.key.as_bytes());
@@ -246,9 +255,59 @@ impl OpenSpan {
     }
 
     fn remove_attribute(&mut self, key: &[u8]) {
-        if let Some(at) = find_attribute(&self.body, SPAN_ATTRIBUTE, key) {
+        let State {
+            attributes,
+            events,
+            links,
+            ..
+        } = self.state;
+        if attributes.saturating_add(events).saturating_add(links) >= MANY {
+            self.remove_of_many(key);
+        } else if let Some(at) = find_attribute(&self.body, SPAN_ATTRIBUTE, key) {
+            self.tidy();
             self.body.drain(at);
             self.state.attributes -= 1;
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn remove_of_many(&mut self, key: &[u8]) {
+        if self.keys().is_none() {
+            let keys = Keys::of(&self.body);
+            self.rare.get_or_insert_default().keys = Some(keys);
+            // Without it each attribute takes its time, but then there is no memory for many.
+            if !self.count_rare() {
+                self.rare.get_or_insert_default().keys = None;
+                if let Some(at) = find_attribute(&self.body, SPAN_ATTRIBUTE, key) {
+                    self.body.drain(at);
+                    self.state.attributes -= 1;
+                }
+                return;
+            }
+            // From now on each is looked up, and noted.
+            self.state.dynamic = true;
+        }
+        let keys = self.rare.as_mut().and_then(|rare| rare.keys.as_mut());
+        let Some(keys) = keys else { return };
+        if keys.bury(key, &mut self.body) {
+            self.state.attributes -= 1;
+        }
+        if keys.is_wasteful(&self.body) {
+            self.tidy();
+        }
+    }
+
+    fn keys(&self) -> Option<&Keys> {
+        self.rare.as_ref()?.keys.as_ref()
+    }
+
+    /// Forgets where attributes stand, and with it those that were replaced.
+    fn tidy(&mut self) {
+        let keys = self.rare.as_mut().and_then(|rare| rare.keys.take());
+        if let Some(keys) = keys {
+            keys.clean(&mut self.body);
+            self.count_rare();
         }
     }
 
@@ -260,12 +319,25 @@ impl OpenSpan {
             if self.state.attributes >= count_limit {
                 self.state.dropped_attributes += 1;
             } else if self.make_room(whole.len()) {
+                let at = self.body.len();
                 self.body.extend_from_slice(whole);
                 self.state.attributes += 1;
+                self.note_key(key, at);
             } else {
                 self.state.dropped_attributes += 1;
                 self.state.shed += 1;
             }
+        }
+    }
+
+    fn note_key(&mut self, key: &[u8], at: usize) {
+        let Some(keys) = self.rare.as_mut().and_then(|rare| rare.keys.as_mut()) else {
+            return;
+        };
+        let was = keys.size();
+        keys.note(key, at);
+        if keys.size() != was && !self.count_rare() {
+            self.tidy();
         }
     }
 
@@ -299,6 +371,7 @@ impl OpenSpan {
 
     /// Lets the largest go, until no more than `goal` bytes are left or nothing above `least`.
     fn let_go(&mut self, goal: usize, least: usize) {
+        self.tidy();
         let (gone, largest) = shed(&mut self.body, goal, least);
         let Shed {
             attributes,
@@ -400,6 +473,9 @@ impl OpenSpan {
     /// last event.
     #[inline]
     pub(crate) fn seal(&mut self, clock: &Clock, end: u64) {
+        if self.rare.is_some() {
+            self.tidy();
+        }
         let Self {
             identity,
             special,
@@ -444,5 +520,8 @@ impl OpenSpan {
         self.special.clear();
         self.state = State::default();
         self.body.clear();
+        if self.rare.is_some() {
+            self.forget_rare();
+        }
     }
 }
