@@ -63,6 +63,7 @@ pub(crate) struct Diagnostics {
     loss: Episode,
     /// What was lost, by reason, when last spoken of.
     told: Stats,
+    shed: Episode,
     outage: Episode,
     errors: u64,
     last_error: Option<(SystemTime, String)>,
@@ -92,6 +93,7 @@ impl Diagnostics {
             next_glance: None,
             loss: Episode::default(),
             told: Stats::default(),
+            shed: Episode::default(),
             outage: Episode::default(),
             errors: 0,
             last_error: None,
@@ -120,6 +122,7 @@ impl Diagnostics {
         self.observe_reach(now);
         self.observe_outage(now, &stats);
         self.observe_warnings(now, &stats);
+        self.observe_shed(now, &stats);
         self.observe_loss(now, stats);
     }
 
@@ -154,6 +157,13 @@ impl Diagnostics {
                 warn!(target: TARGET, spans = lost, %reasons, error, "spans were lost by the time of shutdown; {cure}");
             });
             self.loss.told += lost;
+        }
+        let left_out = stats.truncated_for_memory.saturating_sub(self.shed.told);
+        if left_out > 0 {
+            self.voice.speak(|| {
+                warn!(target: TARGET, left_out, "spans have left out data for want of memory; {MEMORY}");
+            });
+            self.shed.told += left_out;
         }
     }
 
@@ -247,6 +257,15 @@ impl Diagnostics {
         }
     }
 
+    fn observe_shed(&mut self, now: Instant, stats: &Stats) {
+        let said = self.shed.observe(now, stats.truncated_for_memory, true);
+        if let Some(Say::Begins(left_out) | Say::GoesOn(left_out)) = said {
+            self.voice.speak(|| {
+                warn!(target: TARGET, left_out, "spans leave out data for want of memory; {MEMORY}");
+            });
+        }
+    }
+
     fn observe_loss(&mut self, now: Instant, stats: Stats) {
         let said = self.loss.observe(now, stats.lost(), true);
         match said {
@@ -297,12 +316,15 @@ impl Diagnostics {
 
 const ENDPOINT: &str = "check OTEL_EXPORTER_OTLP_ENDPOINT and that it is up";
 
+const MEMORY: &str = "raise max_memory (with_max_memory), or limit what values may take: \
+                      OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT";
+
 /// What a user can do about losses for `reason`.
 fn cure(reason: DropReason) -> &'static str {
     match reason {
         DropReason::QueueFull => {
             "the endpoint is slower than the spans come: sample, speed it up, or raise \
-             OTEL_BSP_MAX_QUEUE_SIZE and max_memory"
+             OTEL_BSP_MAX_QUEUE_SIZE and max_memory (with_max_memory)"
         }
         DropReason::MemoryFull => {
             "open spans use up their memory: raise max_memory (with_max_memory), or close spans \

@@ -29,6 +29,13 @@ struct Members {
 }
 
 impl Baggage {
+    /// Bytes that it takes beside itself.
+    pub(crate) fn heap_size(&self) -> usize {
+        self.0.as_ref().map_or(0, |members| {
+            size_of::<Members>() + members.text.len() + size_of_val(&members.ends[..])
+        })
+    }
+
     /// Without a member: what clears all baggage (BAG-2).
     pub const EMPTY: Self = Self(None);
 

@@ -124,7 +124,7 @@ impl Drop for OpenScope {
 /// What is current on this thread for `layer`: the last that was entered or opened and not left. A
 /// span that was entered again while it was entered already does not become current by that, as the
 /// registry has it too, unless a scope lies between. Nor does one that `is_there` denies.
-#[inline]
+#[inline(always)]
 pub(crate) fn innermost(layer: u32, is_there: impl Fn(u64) -> bool) -> Innermost {
     let found = STACK.try_with(|s| {
         let stack = s.borrow();

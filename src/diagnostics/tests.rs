@@ -103,6 +103,26 @@ fn loss_is_told_when_it_begins_goes_on_and_ends() {
     assert!(rig.at(201)[0].contains("spans=1 reasons=internal 1"));
 }
 
+/// What open spans take is no fault of the endpoint's.
+#[test]
+fn want_of_memory_is_told_with_its_cure() {
+    let mut rig = Rig::listening(&[]);
+    rig.counters.drop_spans(DropReason::MemoryFull, 2);
+    rig.counters.shed.fetch_add(7, Ordering::Relaxed);
+    let said = rig.at(1);
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].starts_with("WARN left_out=7 "), "{said:?}");
+    assert!(said[1].starts_with("WARN spans=2 reasons=memory_full 2 "));
+    for line in &said {
+        assert!(line.contains("with_max_memory"), "{line}");
+        assert!(!line.contains("endpoint"), "{line}");
+    }
+    rig.counters.shed.fetch_add(1, Ordering::Relaxed);
+    assert!(rig.at(2).is_empty());
+    rig.diagnostics.finish();
+    assert!(lock(&rig.ear.0)[0].starts_with("WARN left_out=1 "));
+}
+
 /// OTLP-5: all was taken, so nothing fails and nothing is over.
 #[test]
 fn a_warning_of_the_endpoint_is_told_and_is_no_failure() {

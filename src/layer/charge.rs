@@ -71,6 +71,12 @@ impl Charge {
         grown <= self.grown || self.reach(grown, body.capacity())
     }
 
+    /// Whether the span has its first room and nothing more.
+    #[inline]
+    pub(super) fn is_first(&self, body: &Vec<u8>) -> bool {
+        body.capacity() == FIRST && self.grown == 0
+    }
+
     /// How many bytes `body` may have without being counted with more.
     pub(super) fn covered(&self) -> usize {
         (FIRST + self.grown).saturating_sub(self.beside.saturating_sub(TEXTS))

@@ -165,7 +165,7 @@ impl Core {
     }
 
     /// Completes the identity of a new span: a new id whatever the decision (TR-1).
-    #[inline]
+    #[inline(always)]
     pub(super) fn identify(&self, identity: &mut Identity, lineage: Lineage, now: u64) {
         identity.span_id = self.new_span_id();
         if lineage == Lineage::Root {
@@ -270,7 +270,7 @@ impl Core {
         let state = &mut span.state;
         (state.recorded, state.dynamic) = (written.recorded, written.dynamic);
         (state.attributes, state.dropped_attributes) = (written.count, written.dropped);
-        state.shed = written.shed;
+        state.shed += written.shed;
         span.settle_growth();
     }
 

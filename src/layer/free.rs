@@ -103,6 +103,9 @@ impl FreeSpans {
             core.add_key_values(&mut span, new.attributes);
             core.add_key_values(&mut span, &added);
         }
+        if lineage != Lineage::Local && span.identity.has_extra() {
+            span.count_context();
+        }
         let is_recording = span.identity.is_recording();
         let context = span.identity.context();
         if is_recording {

@@ -176,6 +176,17 @@ impl Identity {
         }
     }
 
+    /// Whether it has what most have nothing of.
+    #[inline]
+    pub(super) fn has_extra(&self) -> bool {
+        self.extra.is_some()
+    }
+
+    /// Bytes of the trace state and the baggage.
+    pub(super) fn texts(&self) -> usize {
+        self.trace_state().as_str().len() + self.baggage().heap_size()
+    }
+
     fn extra_mut(&mut self) -> &mut Extra {
         Arc::make_mut(self.extra.get_or_insert_default())
     }

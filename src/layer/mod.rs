@@ -263,6 +263,9 @@ where
                 core.fill(&mut span, callsite::of(metadata), attributes);
             }
         }
+        if lineage != Lineage::Local && span.identity.has_extra() {
+            span.count_context();
+        }
         if let Some(lost) = core.spans.insert(id.into_u64(), span) {
             core.finish(lost);
         }

@@ -45,8 +45,9 @@ impl Lineage {
 }
 
 impl OtlpLayer {
-    /// Makes `child` a child of the nearest recorded ancestor of the new span `id`.
-    #[inline]
+    /// Makes `child` a child of the nearest recorded ancestor of the new span `id`. Inlined, for nearly
+    /// all calls come from one place.
+    #[inline(always)]
     pub(super) fn inherit<S>(
         &self,
         child: &mut Identity,

@@ -7,6 +7,7 @@ use super::identity::Identity;
 use super::keys::{Keys, MANY};
 use crate::attribute::{KeyValue, Value};
 use crate::clock::Clock;
+use crate::context::Baggage;
 use crate::processor::ScopeId;
 use crate::wire::decode::attribute_value;
 use crate::wire::shed::{Shed, shed};
@@ -38,6 +39,8 @@ struct Rare {
     added: Vec<(KeyValue, Option<Value>)>,
     /// Where its attributes stand, if there are very many fields.
     keys: Option<Keys>,
+    /// Bytes of the trace state and the baggage that came with it.
+    context: usize,
     /// What all this is counted with.
     bytes: usize,
 }
@@ -207,12 +210,29 @@ impl OpenSpan {
             new.heap_size() + old.as_ref().map_or(0, Value::heap_size)
         });
         let keys = rare.keys.as_ref().map_or(0, Keys::size);
-        let bytes = size_of::<Rare>() + items + values.sum::<usize>() + keys;
+        let bytes = size_of::<Rare>() + items + values.sum::<usize>() + keys + rare.context;
         let granted = self.charge.keep(rare.bytes, bytes);
         if granted {
             rare.bytes = bytes;
         }
         granted
+    }
+
+    /// Counts the trace state and the baggage that it brought; without the memory for them the baggage
+    /// goes.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn count_context(&mut self) {
+        let context = self.identity.texts();
+        if context == 0 {
+            return;
+        }
+        self.rare.get_or_insert_default().context = context;
+        if !self.count_rare() {
+            self.forget_rare();
+            self.identity.set_baggage(&Baggage::EMPTY);
+            self.state.shed += 1;
+        }
     }
 
     #[cold]

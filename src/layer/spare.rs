@@ -80,16 +80,20 @@ impl Spares {
     /// Takes a span back.
     #[inline(always)]
     pub(crate) fn give(&self, mut span: Box<OpenSpan>) {
-        // One without its first room, or with too much, is let go.
-        let keep = (FIRST..=LARGEST_KEPT).contains(&span.body.capacity())
-            && span.charge.beside() <= LARGEST_TEXTS;
-        if !keep || !span.charge.covers(&span.body) {
+        if !span.charge.is_first(&span.body) && !Self::is_worth_keeping(&mut span) {
             return;
         }
         span.clear();
         if let Some(span) = self.shelves.push(preferred_shard(), span) {
             self.give_elsewhere(span);
         }
+    }
+
+    /// One without its first room, or with too much, is let go.
+    fn is_worth_keeping(span: &mut OpenSpan) -> bool {
+        (FIRST..=LARGEST_KEPT).contains(&span.body.capacity())
+            && span.charge.beside() <= LARGEST_TEXTS
+            && span.charge.covers(&span.body)
     }
 
     #[cold]
