@@ -128,7 +128,12 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("opentelemetry_sdk", &["otel"]),
     (
         "arc_swap",
-        &["context/doors.rs", "live", "propagation/global.rs"],
+        &[
+            "context/doors.rs",
+            "live",
+            "pool/budget.rs",
+            "propagation/global.rs",
+        ],
     ),
     ("loom", &["sync.rs"]),
 ];

@@ -212,6 +212,7 @@ fn the_end_of_the_layer_decides_what_is_held() {
         info_span!(parent: &root, "child").in_scope(|| error!("broken"));
         handle.reload(None).unwrap();
     });
+    capture.spans_but_for_losses();
     assert_eq!(arrived(&capture), ["child"]);
     assert_eq!(capture.stats().dropped(DropReason::LayerGone), 1);
 }

@@ -28,8 +28,6 @@ pub(crate) struct Attributes<'a> {
     pub(crate) dynamic: bool,
     pub(crate) count: u32,
     pub(crate) dropped: u32,
-    /// What was dropped or cut for want of memory.
-    pub(crate) shed: u32,
 }
 
 impl<'a> Attributes<'a> {
@@ -51,7 +49,6 @@ impl<'a> Attributes<'a> {
             dynamic: false,
             count: 0,
             dropped: 0,
-            shed: 0,
         }
     }
 
@@ -90,7 +87,9 @@ impl<'a> Attributes<'a> {
     pub(super) fn give_back(&mut self, why: Unwritten) {
         self.count -= 1;
         self.dropped += 1;
-        self.shed += u32::from(why == Unwritten::NoRoom);
+        if why == Unwritten::NoRoom {
+            self.room.leave_out();
+        }
     }
 
     /// Writes an attribute whose key is no field's; `put` says whether there was room for it.
@@ -208,7 +207,6 @@ impl<'a> Attributes<'a> {
             dynamic: self.dynamic,
             count: self.count,
             dropped: self.dropped,
-            shed: self.shed,
         }
     }
 
@@ -291,8 +289,6 @@ pub(crate) struct Visited<'a> {
     pub(crate) dynamic: bool,
     pub(crate) count: u32,
     pub(crate) dropped: u32,
-    /// What was dropped or cut for want of memory.
-    pub(crate) shed: u32,
 }
 
 /// The causes of an error, outermost first; bounded, because a foreign chain may be a ring.

@@ -80,7 +80,6 @@ impl StaticAttributes {
             dynamic: false,
             count: self.count,
             dropped: 0,
-            shed: 0,
         }
     }
 }

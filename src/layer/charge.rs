@@ -28,6 +28,8 @@ pub(crate) struct Charge {
     grown: usize,
     /// Of the texts and other things beside the span's bytes.
     beside: usize,
+    /// How much the span left out for want of memory.
+    pub(super) left_out: u32,
 }
 
 impl Charge {
@@ -131,6 +133,10 @@ impl Room for Charge {
 
     fn keep_text(&mut self, was: usize, now: usize) -> bool {
         self.keep(was, now)
+    }
+
+    fn leave_out(&mut self) {
+        self.left_out += 1;
     }
 }
 

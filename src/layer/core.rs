@@ -270,7 +270,6 @@ impl Core {
         let state = &mut span.state;
         (state.recorded, state.dynamic) = (written.recorded, written.dynamic);
         (state.attributes, state.dropped_attributes) = (written.count, written.dropped);
-        state.shed += written.shed;
         span.settle_growth();
     }
 
@@ -308,8 +307,8 @@ impl Core {
         if let Some(outlet) = &self.outlet {
             let state = &span.state;
             let left_out = state.dropped_attributes | state.dropped_events | state.dropped_links;
-            if left_out | state.shed != 0 {
-                outlet.count_truncated(state);
+            if left_out | span.charge.left_out != 0 {
+                outlet.count_truncated(state, span.charge.left_out);
             }
             outlet.take(span, end);
         }

@@ -56,10 +56,10 @@ impl Core {
         let time = self.clock.unix_nanos(anchor, crate::clock::now());
         let mut scratch = Scratch::take(&self.memory);
         put_event_time(scratch.buffer(), time);
-        let (errors, shed) = self.write_event(event, &mut scratch);
+        let errors = self.write_event(event, &mut scratch);
         self.spans.with(id, |span| {
             span.state.last_event = span.state.last_event.max(time);
-            span.state.shed += shed;
+            span.note_left_out(&scratch);
             if span.state.events < limit && span.add_field(SPAN_EVENT, scratch.bytes()) {
                 span.state.events += 1;
             } else {
@@ -95,14 +95,13 @@ impl Core {
         self.admit(id, limit, is_error)
     }
 
-    /// Writes name and attributes; what the event says of errors, and how much there was no memory
-    /// for. Foreign code runs in here: no lock is held.
+    /// Writes name and attributes. Foreign code runs in here: no lock is held.
     #[inline]
     fn write_event(
         &self,
         event: &Event<'_>,
         scratch: &mut Scratch<'_>,
-    ) -> (Option<Box<Errors>>, u32) {
+    ) -> Option<Box<Errors>> {
         let capture = &self.settings.capture;
         let limits = &self.settings.limits;
         let callsite = callsite::of(event.metadata());
@@ -137,20 +136,19 @@ impl Core {
             attributes.rename_error(text);
             name = semconv::EXCEPTION_EVENT;
         }
-        let (dropped, shed) = (attributes.dropped, attributes.shed);
+        let dropped = attributes.dropped;
         let out = scratch.buffer();
         if !named {
             put_event_name(out, name);
         }
         put_event_dropped(out, dropped);
-        let errors = errors.map(|mut errors| {
+        errors.map(|mut errors| {
             // A field `error` beside a message is an attribute and nothing more (EVT-4).
             errors
                 .text
                 .take_if(|_| named || !capture.error_events_to_status);
             errors
-        });
-        (errors, shed)
+        })
     }
 
     /// What an event with errors means for its span.
@@ -166,7 +164,6 @@ impl Core {
                 dynamic: true,
                 count: fields(&errors.for_span).count() as u32,
                 dropped: 0,
-                shed: 0,
             };
             span.add_attributes(&exception, self.settings.limits.attributes);
         }

@@ -97,8 +97,8 @@ pub(crate) struct Special {
 /// What is kept of a name or a description where there is no memory for all of it.
 const CUT: usize = 64;
 
-/// Makes `text` say `value`, or its beginning and false where there is no memory for all of it.
-fn keep(text: &mut String, value: &str, room: &mut dyn Room) -> bool {
+/// Makes `text` say `value`, or its beginning where there is no memory for all of it.
+fn keep(text: &mut String, value: &str, room: &mut dyn Room) {
     text.clear();
     let (was, now) = (text.capacity(), value.len());
     if now > was {
@@ -106,37 +106,33 @@ fn keep(text: &mut String, value: &str, room: &mut dyn Room) -> bool {
             let cut = value.floor_char_boundary(was.max(CUT));
             // So little is not counted.
             text.push_str(&value[..cut]);
-            return false;
+            return room.leave_out();
         }
         text.reserve_exact(now);
     }
     text.push_str(value);
-    true
 }
 
 impl Special {
-    /// False if part of a text was lost for want of memory.
-    pub(crate) fn set(&mut self, meaning: Meaning, value: &str, room: &mut dyn Room) -> bool {
+    pub(crate) fn set(&mut self, meaning: Meaning, value: &str, room: &mut dyn Room) {
         match meaning {
             Meaning::SpanName => {
                 self.has_name = true;
-                return keep(&mut self.name, value, room);
+                keep(&mut self.name, value, room);
             }
             Meaning::SpanKind => self.kind = Some(Kind::from_name(value)),
             Meaning::StatusCode => self.set_status(status(value)),
             Meaning::StatusDescription => {
                 self.set_status(StatusCode::Error);
-                return self.describe(value, room);
+                self.describe(value, room);
             }
             _ => {}
         }
-        true
     }
 
-    /// Sets the description; false if part of it was lost for want of memory.
-    pub(crate) fn describe(&mut self, text: &str, room: &mut dyn Room) -> bool {
+    pub(crate) fn describe(&mut self, text: &str, room: &mut dyn Room) {
         self.has_description = !text.is_empty();
-        keep(&mut self.description, text, room)
+        keep(&mut self.description, text, room);
     }
 
     /// The name that was given, or else the callsite's.
@@ -151,18 +147,16 @@ impl Special {
         self.status = self.status.max(status);
     }
 
-    /// Adds what a later visit said; false if part of a text was lost for want of memory.
-    pub(crate) fn merge(&mut self, later: &Self, room: &mut dyn Room) -> bool {
-        let mut whole = true;
+    /// Adds what a later visit said.
+    pub(crate) fn merge(&mut self, later: &Self, room: &mut dyn Room) {
         if later.has_name {
-            whole &= self.set(Meaning::SpanName, &later.name, room);
+            self.set(Meaning::SpanName, &later.name, room);
         }
         self.kind = later.kind.or(self.kind);
         self.set_status(later.status);
         if later.has_description {
-            whole &= self.set(Meaning::StatusDescription, &later.description, room);
+            self.set(Meaning::StatusDescription, &later.description, room);
         }
-        whole
     }
 
     /// Forgets everything but the strings' memory.

@@ -162,6 +162,7 @@ impl Core {
             bytes: scratch.bytes(),
             ..written
         };
+        span.note_left_out(&scratch);
         span.add_attributes(&visited, self.settings.limits.attributes);
     }
 
@@ -208,7 +209,10 @@ impl Desk<'_> {
             ..written
         };
         let limit = self.core.settings.limits.attributes;
-        self.set(span, |span| span.add_attributes(&visited, limit));
+        self.set(span, |span| {
+            span.note_left_out(&scratch);
+            span.add_attributes(&visited, limit);
+        });
     }
 
     pub(super) fn add_link(self, span: u64, to: &TraceContext, attributes: &[KeyValue]) {
@@ -234,11 +238,11 @@ impl Desk<'_> {
             limits.link_attributes,
         );
         put_all(&mut row, attributes);
-        let (dropped, shed) = (row.dropped, row.shed);
+        let dropped = row.dropped;
         put_link_dropped(scratch.buffer(), dropped);
         let limit = limits.links;
         self.set(span, |span| {
-            span.state.shed += shed;
+            span.note_left_out(&scratch);
             if span.state.links < limit && span.add_field(SPAN_LINK, scratch.bytes()) {
                 span.state.links += 1;
             } else {
@@ -280,11 +284,11 @@ impl Desk<'_> {
             limits.event_attributes,
         );
         put(&mut row);
-        let (dropped, shed) = (row.dropped, row.shed + u32::from(kept.len() < name.len()));
+        let dropped = row.dropped;
         put_event_dropped(scratch.buffer(), dropped);
         let limit = limits.events;
         self.set(span, |span| {
-            span.state.shed += shed;
+            span.note_left_out(&scratch);
             if at.is_none() {
                 span.state.last_event = span.state.last_event.max(time);
             }

@@ -308,6 +308,7 @@ where
         core.spans.with(id, |span| {
             span.add_attributes(&visited, limits.attributes);
             span.merge(&special);
+            span.note_left_out(&scratch);
         });
     }
 

@@ -91,7 +91,7 @@ impl Outlet {
 
     /// Counts what a span that ended had to leave out.
     #[cold]
-    pub(super) fn count_truncated(&self, state: &State) {
+    pub(super) fn count_truncated(&self, state: &State, for_memory: u32) {
         let dropped = [
             state.dropped_attributes,
             state.dropped_events,
@@ -102,7 +102,7 @@ impl Outlet {
         counters.truncated.fetch_add(dropped, Ordering::Relaxed);
         counters
             .shed
-            .fetch_add(u64::from(state.shed), Ordering::Relaxed);
+            .fetch_add(u64::from(for_memory), Ordering::Relaxed);
     }
 
     /// No root ends any more: what is held is decided.

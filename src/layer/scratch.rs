@@ -26,7 +26,9 @@ pub(super) struct Scratch<'a> {
 #[derive(Debug)]
 pub(super) struct ScratchCharge<'a> {
     memory: &'a Memory,
-    bytes: usize,
+    bytes: u32,
+    /// How much was left out for want of memory.
+    left_out: u32,
 }
 
 impl<'a> Scratch<'a> {
@@ -34,7 +36,11 @@ impl<'a> Scratch<'a> {
     pub(super) fn take(memory: &'a Memory) -> Self {
         Self {
             buffer: SCRATCH.try_with(Cell::take).unwrap_or_default(),
-            charge: ScratchCharge { memory, bytes: 0 },
+            charge: ScratchCharge {
+                memory,
+                bytes: 0,
+                left_out: 0,
+            },
         }
     }
 
@@ -48,7 +54,10 @@ impl<'a> Scratch<'a> {
         const CUT: usize = 64;
         match self.charge.make_room(&mut self.buffer, text.len()) {
             true => text,
-            false => &text[..text.floor_char_boundary(CUT)],
+            false => {
+                self.charge.leave_out();
+                &text[..text.floor_char_boundary(CUT)]
+            }
         }
     }
 
@@ -62,16 +71,23 @@ impl<'a> Scratch<'a> {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer
     }
+
+    /// How much was left out for want of memory.
+    #[inline]
+    pub(super) fn left_out(&self) -> u32 {
+        self.charge.left_out
+    }
 }
 
 impl ScratchCharge<'_> {
     #[cold]
     fn reach(&mut self, bytes: usize) -> bool {
-        let more = bytes.saturating_sub(self.bytes);
+        let more = bytes.saturating_sub(self.bytes as usize);
         let granted = bytes <= self.memory.most_of_one_span()
             && self.memory.growth.reserve_up_to(more, Grade::of(bytes));
         if granted {
-            self.bytes += more;
+            // The most of one span is less than 2 GiB.
+            self.bytes += more as u32;
         }
         granted
     }
@@ -94,7 +110,11 @@ impl Room for ScratchCharge<'_> {
     }
 
     fn keep_text(&mut self, _: usize, now: usize) -> bool {
-        now <= LARGEST_KEPT || self.reach(self.bytes.saturating_add(now))
+        now <= LARGEST_KEPT || self.reach((self.bytes as usize).saturating_add(now))
+    }
+
+    fn leave_out(&mut self) {
+        self.left_out += 1;
     }
 }
 
@@ -102,7 +122,7 @@ impl Drop for ScratchCharge<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.bytes > 0 {
-            self.memory.growth.release(self.bytes);
+            self.memory.growth.release(self.bytes as usize);
         }
     }
 }

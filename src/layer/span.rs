@@ -5,6 +5,7 @@ use super::charge::{Charge, FIRST, ITSELF};
 use super::fields::{Meaning, Special};
 use super::identity::Identity;
 use super::keys::{Keys, MANY};
+use super::scratch::Scratch;
 use crate::attribute::{KeyValue, Value};
 use crate::clock::Clock;
 use crate::context::Baggage;
@@ -72,8 +73,6 @@ pub(crate) struct State {
     pub(crate) dropped_attributes: u32,
     pub(crate) dropped_events: u32,
     pub(crate) dropped_links: u32,
-    /// What was dropped or cut for want of memory.
-    pub(crate) shed: u32,
     /// Where nothing is larger than this, nothing is looked for that could make room.
     largest: u32,
     pub(crate) activity: Activity,
@@ -167,7 +166,6 @@ impl OpenSpan {
             self.charge.has_room(&self.body, len) || self.charge.grow(&mut self.body, len);
         let state = &mut self.state;
         state.dropped_attributes += visited.dropped;
-        state.shed += visited.shed;
         let fresh = state.recorded & visited.recorded == 0 && !state.dynamic && !visited.dynamic;
         if has_room && fresh && state.attributes + visited.count <= count_limit {
             self.body.extend_from_slice(visited.bytes);
@@ -231,7 +229,7 @@ impl OpenSpan {
         if !self.count_rare() {
             self.forget_rare();
             self.identity.set_baggage(&Baggage::EMPTY);
-            self.state.shed += 1;
+            self.charge.left_out += 1;
         }
     }
 
@@ -345,7 +343,7 @@ impl OpenSpan {
                 self.note_key(key, at);
             } else {
                 self.state.dropped_attributes += 1;
-                self.state.shed += 1;
+                self.charge.left_out += 1;
             }
         }
     }
@@ -405,8 +403,16 @@ impl OpenSpan {
         state.dropped_attributes += attributes;
         state.dropped_events += events;
         state.dropped_links += links;
-        state.shed += gone.total();
+        self.charge.left_out += gone.total();
         state.largest = u32::try_from(largest.max(1)).unwrap_or(u32::MAX);
+    }
+
+    /// Counts what was left out while something for this span was written elsewhere.
+    #[inline]
+    pub(super) fn note_left_out(&mut self, scratch: &Scratch<'_>) {
+        if scratch.left_out() > 0 {
+            self.charge.left_out += scratch.left_out();
+        }
     }
 
     /// Adds an event or a link, a field of `Span` with this tag; false if there is no room.
@@ -424,7 +430,7 @@ impl OpenSpan {
     #[inline(never)]
     fn make_room_for_field(&mut self, len: usize) -> bool {
         let room = self.make_room(len);
-        self.state.shed += u32::from(!room);
+        self.charge.left_out += u32::from(!room);
         room
     }
 
@@ -459,23 +465,19 @@ impl OpenSpan {
         let was = self.special.status;
         self.special.set_status(status);
         if let Some(text) = description.filter(|_| was != StatusCode::Ok) {
-            let whole = self.special.describe(text, &mut self.charge);
-            self.state.shed += u32::from(!whole);
+            self.special.describe(text, &mut self.charge);
         }
     }
 
     /// Sets the name.
     pub(crate) fn set_name(&mut self, name: &str) {
-        let whole = self
-            .special
+        self.special
             .set(Meaning::SpanName, name, &mut self.charge);
-        self.state.shed += u32::from(!whole);
     }
 
     /// Adds what a later visit said of name, kind and status.
     pub(crate) fn merge(&mut self, later: &Special) {
-        let whole = self.special.merge(later, &mut self.charge);
-        self.state.shed += u32::from(!whole);
+        self.special.merge(later, &mut self.charge);
     }
 
     /// When it ends, if it ends now: at its last exit where it was ever entered (MIG-7).
@@ -539,6 +541,7 @@ impl OpenSpan {
         self.identity.clear();
         self.special.clear();
         self.state = State::default();
+        self.charge.left_out = 0;
         self.body.clear();
         if self.rare.is_some() {
             self.forget_rare();

@@ -84,17 +84,16 @@ impl SpanVisitor<'_> {
     #[cold]
     #[inline(never)]
     fn special(&mut self, meaning: Meaning, value: std::fmt::Arguments<'_>) {
-        let Attributes {
-            out, room, shed, ..
-        } = &mut self.attributes;
+        let Attributes { out, room, .. } = &mut self.attributes;
         let at = out.len();
         // The limit of lengths is for attributes (LIM-2).
         match format_into(out, &ValueLimit::NONE, *room, value) {
             Ok(()) => {
                 let text = std::str::from_utf8(&out[at..]).unwrap_or_default();
-                *shed += u32::from(!self.special.set(meaning, text, *room));
+                self.special.set(meaning, text, *room);
             }
-            Err(why) => *shed += u32::from(why == Unwritten::NoRoom),
+            Err(Unwritten::NoRoom) => room.leave_out(),
+            Err(Unwritten::Failed) => {}
         }
         out.truncate(at);
     }
@@ -142,8 +141,7 @@ impl Visit for SpanVisitor<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         let field = field_of!(self, field);
         if field.meaning != Meaning::Attribute {
-            let whole = self.special.set(field.meaning, value, self.attributes.room);
-            self.attributes.shed += u32::from(!whole);
+            self.special.set(field.meaning, value, self.attributes.room);
         } else if self.attributes.admit(field.bit, &field.key) {
             self.attributes.put_str(&field.key, value);
         }
@@ -255,7 +253,9 @@ impl Attributes<'_> {
         match format_into(out, &ValueLimit::NONE, self.room, value) {
             Ok(()) => {}
             Err(why) => {
-                self.shed += u32::from(why == Unwritten::NoRoom);
+                if why == Unwritten::NoRoom {
+                    self.room.leave_out();
+                }
                 if why == Unwritten::Failed || out.len() == start + 2 {
                     out.truncate(start);
                     return false;

@@ -313,7 +313,7 @@ impl Memory {
     /// Bytes that one span may hold: with the default memory a little less than the 4 MiB that gRPC
     /// servers take in one message.
     pub(crate) fn most_of_one_span(&self) -> usize {
-        self.limit / 16 - self.limit / 1024
+        (self.limit / 16 - self.limit / 1024).min(i32::MAX as usize)
     }
 
     pub(crate) fn used(&self) -> usize {

@@ -30,6 +30,9 @@ pub(crate) trait Room: std::fmt::Debug {
 
     /// Lets a text that is kept beside the buffer grow from `was` to `now` bytes.
     fn keep_text(&mut self, was: usize, now: usize) -> bool;
+
+    /// Counts what is left out because there was none.
+    fn leave_out(&mut self);
 }
 
 /// As much as there is.
@@ -46,6 +49,8 @@ impl Room for Unbounded {
     fn keep_text(&mut self, _: usize, _: usize) -> bool {
         true
     }
+
+    fn leave_out(&mut self) {}
 }
 
 /// Bytes that are copied in one go, without a call: an encoded key, and what comes before a value.

@@ -251,6 +251,8 @@ impl Room for Most {
     fn keep_text(&mut self, _: usize, now: usize) -> bool {
         now <= self.0
     }
+
+    fn leave_out(&mut self) {}
 }
 
 #[test]

@@ -81,6 +81,19 @@ impl Capture {
         self.scopes().into_iter().flat_map(|s| s.spans).collect()
     }
 
+    /// The same where something was lost, of which the first flush tells.
+    pub fn spans_but_for_losses(&self) -> Vec<Span> {
+        let flushed = self.guard.force_flush_blocking(Duration::from_secs(20));
+        assert!(flushed.is_err());
+        self.spans()
+    }
+
+    /// The same where something may have been lost.
+    pub fn spans_that_arrived(&self) -> Vec<Span> {
+        let _ = self.guard.force_flush_blocking(Duration::from_secs(20));
+        self.spans()
+    }
+
     pub fn stats(&self) -> Stats {
         self.guard.stats()
     }
