@@ -8,7 +8,9 @@ use std::sync::{Arc, Barrier};
 
 use gate::{Gate, attribute, expect_whole, short_spans};
 use tracing::{Span, info, info_span};
-use tracing_otlp::{DropReason, KeyValue, SpanExt as _, SpanLimits, TraceContext, TraceFlags, context};
+use tracing_otlp::{
+    DropReason, KeyValue, SpanExt as _, SpanLimits, TraceContext, TraceFlags, context,
+};
 
 const MIB: usize = 1 << 20;
 
@@ -59,7 +61,10 @@ fn spans_with_much_data_yield_to_short_ones() {
         assert_eq!(all, 128, "each event arrives or is counted");
         assert!(attribute(job, "kind").is_some());
     }
-    let lost: u64 = jobs.iter().map(|job| u64::from(job.dropped_events_count)).sum();
+    let lost: u64 = jobs
+        .iter()
+        .map(|job| u64::from(job.dropped_events_count))
+        .sum();
     let stats = gate.settle();
     assert!(lost > 0);
     assert_eq!((stats.truncated, stats.truncated_for_memory), (lost, lost));
@@ -121,7 +126,11 @@ fn idle_threads_hold_no_memory() {
         .collect();
     begin.wait();
     gate.flush().unwrap();
-    assert!(gate.stats().memory_used < 4 << 20, "{}", gate.stats().memory_used);
+    assert!(
+        gate.stats().memory_used < 4 << 20,
+        "{}",
+        gate.stats().memory_used
+    );
     gate.within(|| {
         let open: Vec<_> = (0..1000).map(|n| info_span!("held", n)).collect();
         short_spans(1000);
@@ -145,9 +154,14 @@ fn a_full_queue_takes_nothing_from_open_spans() {
         while gate.stats().dropped(DropReason::QueueFull) == 0 {
             drop(info_span!("queued", text = text.as_str()));
         }
-        let open: Vec<_> = (0..1000).map(|n| info_span!("held", n, kind = "open")).collect();
+        let open: Vec<_> = (0..1000)
+            .map(|n| info_span!("held", n, kind = "open"))
+            .collect();
         let stats = gate.stats();
-        assert_eq!((stats.open, stats.dropped(DropReason::MemoryFull)), (1000, 0));
+        assert_eq!(
+            (stats.open, stats.dropped(DropReason::MemoryFull)),
+            (1000, 0)
+        );
         assert!(stats.memory_used <= 4 << 20);
         gate.set_open();
         let error = gate.flush().unwrap_err().to_string();
@@ -197,7 +211,10 @@ fn too_many_open_spans_take_nothing_from_the_queue() {
     });
     gate.set_open();
     let error = gate.flush().unwrap_err().to_string();
-    assert!(error.starts_with("3 spans") && error.contains("memory_full 3"), "{error}");
+    assert!(
+        error.starts_with("3 spans") && error.contains("memory_full 3"),
+        "{error}"
+    );
     gate.flush().expect("it was told once");
     let spans = gate.spans();
     let named = |name: &str| spans.iter().find(|s| s.name == name).unwrap();
@@ -281,8 +298,18 @@ fn a_giant_value_takes_no_siblings_along() {
     gate.within(|| {
         drop(info_span!("str", a = 1, giant = giant.as_str(), b = "two"));
         drop(info_span!("display", a = 1, giant = %giant, b = "two"));
-        drop(info_span!("bytes", a = 1, giant = giant.as_bytes(), b = "two"));
-        drop(info_span!("large", a = 1, large = large.as_str(), b = "two"));
+        drop(info_span!(
+            "bytes",
+            a = 1,
+            giant = giant.as_bytes(),
+            b = "two"
+        ));
+        drop(info_span!(
+            "large",
+            a = 1,
+            large = large.as_str(),
+            b = "two"
+        ));
         let four = info_span!(
             "four",
             a = 1,
@@ -366,7 +393,10 @@ fn texts_are_bounded_and_short_ones_stay_whole() {
     let spans = gate.spans();
     assert_eq!(spans.len(), 51);
     let short = spans.iter().find(|s| s.name == "a short name").unwrap();
-    assert_eq!(short.status.as_ref().unwrap().message, "a short description");
+    assert_eq!(
+        short.status.as_ref().unwrap().message,
+        "a short description"
+    );
     let cut = spans.iter().filter(|s| s.name == long[..64]).count();
     assert!(cut >= 45, "{cut}");
     let stats = gate.settle();
@@ -402,7 +432,10 @@ fn many_attributes_and_events_take_time_in_proportion() {
     gate.flush().unwrap();
     let spans = gate.spans();
     let most = spans.iter().max_by_key(|s| s.attributes.len()).unwrap();
-    assert_eq!((most.attributes.len(), most.events.len()), (32_000 + 3, 32_000));
+    assert_eq!(
+        (most.attributes.len(), most.events.len()),
+        (32_000 + 3, 32_000)
+    );
     assert_eq!(gate::int(most, "key.31999"), Some(-1));
     gate.settle();
 }

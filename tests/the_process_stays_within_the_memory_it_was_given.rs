@@ -3,9 +3,9 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-mod gate;
 #[path = "support/child.rs"]
 mod child;
+mod gate;
 
 use gate::Gate;
 use tracing::{Dispatch, Span, info_span};

@@ -53,7 +53,10 @@ impl Charge {
     pub(crate) fn grow(&mut self, body: &mut Vec<u8>, more: usize) -> bool {
         let least = round(body.len().saturating_add(more));
         let likely = round(least.max(body.capacity() / 2 * 3));
-        let most = self.memory.as_ref().map_or(usize::MAX, |m| m.most_of_one_span());
+        let most = self
+            .memory
+            .as_ref()
+            .map_or(usize::MAX, |m| m.most_of_one_span());
         if least > most {
             return false;
         }
@@ -89,7 +92,10 @@ impl Charge {
     pub(super) fn keep(&mut self, was: usize, now: usize) -> bool {
         let beside = self.beside.saturating_sub(was).saturating_add(now);
         let (before, after) = (beyond(FIRST, self.beside), beyond(FIRST, beside));
-        let most = self.memory.as_ref().map_or(usize::MAX, |m| m.most_of_one_span());
+        let most = self
+            .memory
+            .as_ref()
+            .map_or(usize::MAX, |m| m.most_of_one_span());
         let grown = self.grown.saturating_add(after.saturating_sub(before));
         let granted = now <= most && self.reach(grown, now);
         if granted {
@@ -161,7 +167,10 @@ mod tests {
         let memory = Memory::new(1 << 20);
         let mut charge = Charge::first(&memory).unwrap();
         let mut body = Vec::with_capacity(FIRST);
-        assert_eq!((memory.spans.used(), memory.growth.used()), (SPAN + FIRST, 0));
+        assert_eq!(
+            (memory.spans.used(), memory.growth.used()),
+            (SPAN + FIRST, 0)
+        );
         assert!(charge.grow(&mut body, 1000));
         assert_eq!(memory.growth.used(), body.capacity() - FIRST);
         assert!(charge.keep(0, 50), "short texts are paid for already");

@@ -97,11 +97,7 @@ impl Core {
 
     /// Writes name and attributes. Foreign code runs in here: no lock is held.
     #[inline]
-    fn write_event(
-        &self,
-        event: &Event<'_>,
-        scratch: &mut Scratch<'_>,
-    ) -> Option<Box<Errors>> {
+    fn write_event(&self, event: &Event<'_>, scratch: &mut Scratch<'_>) -> Option<Box<Errors>> {
         let capture = &self.settings.capture;
         let limits = &self.settings.limits;
         let callsite = callsite::of(event.metadata());

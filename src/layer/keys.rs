@@ -91,5 +91,7 @@ impl Keys {
 }
 
 fn first_field(body: &[u8]) -> Option<(u8, usize)> {
-    fields(body).next().map(|(tag, _, whole)| (tag, whole.len()))
+    fields(body)
+        .next()
+        .map(|(tag, _, whole)| (tag, whole.len()))
 }

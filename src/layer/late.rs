@@ -169,7 +169,12 @@ impl Core {
     fn write(&self, scratch: &mut Scratch<'_>, attributes: &[KeyValue]) -> Visited<'static> {
         let limits = &self.settings.limits;
         let (out, room) = scratch.parts();
-        let mut row = Row::new((out, room), SPAN_ATTRIBUTE, &limits.value, limits.attributes);
+        let mut row = Row::new(
+            (out, room),
+            SPAN_ATTRIBUTE,
+            &limits.value,
+            limits.attributes,
+        );
         put_all(&mut row, attributes);
         row.written()
     }

@@ -39,9 +39,9 @@ use tracing_subscriber::registry::LookupSpan;
 use self::attributes::{Attributes as Row, Visited};
 use self::core::{Core, Subject};
 use self::fields::Special;
-use self::identity::Identity;
 #[cfg(feature = "opentelemetry")]
 pub(crate) use self::free::{FreeSpans, NewSpan};
+use self::identity::Identity;
 use self::open_spans::OpenSpans;
 pub(crate) use self::outlet::Outlet;
 use self::parent::Lineage;

@@ -47,10 +47,7 @@ struct Rare {
 }
 
 // Its place in the table, which doubles as it grows, and what the allocator takes, twice.
-const _: () = assert!(
-    size_of::<OpenSpan>() + 64 <= ITSELF,
-    "more than is counted"
-);
+const _: () = assert!(size_of::<OpenSpan>() + 64 <= ITSELF, "more than is counted");
 
 /// What changes while a span is open, beside its bytes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -204,9 +201,10 @@ impl OpenSpan {
             return true;
         };
         let items = rare.added.capacity() * size_of::<(KeyValue, Option<Value>)>();
-        let values = rare.added.iter().map(|(new, old)| {
-            new.heap_size() + old.as_ref().map_or(0, Value::heap_size)
-        });
+        let values = rare
+            .added
+            .iter()
+            .map(|(new, old)| new.heap_size() + old.as_ref().map_or(0, Value::heap_size));
         let keys = rare.keys.as_ref().map_or(0, Keys::size);
         let bytes = size_of::<Rare>() + items + values.sum::<usize>() + keys + rare.context;
         let granted = self.charge.keep(rare.bytes, bytes);
@@ -248,7 +246,10 @@ impl OpenSpan {
     /// What its sampler added goes, unless it was said anew since; says what that had replaced.
     #[cold]
     pub(super) fn withdraw_added(&mut self) -> Vec<KeyValue> {
-        let added = self.rare.as_mut().map(|rare| std::mem::take(&mut rare.added));
+        let added = self
+            .rare
+            .as_mut()
+            .map(|rare| std::mem::take(&mut rare.added));
         self.count_rare();
         let mut replaced = Vec::new();
         for (added, old) in added.into_iter().flatten() {
@@ -471,8 +472,7 @@ impl OpenSpan {
 
     /// Sets the name.
     pub(crate) fn set_name(&mut self, name: &str) {
-        self.special
-            .set(Meaning::SpanName, name, &mut self.charge);
+        self.special.set(Meaning::SpanName, name, &mut self.charge);
     }
 
     /// Adds what a later visit said of name, kind and status.

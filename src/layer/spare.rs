@@ -187,7 +187,10 @@ mod tests {
         let open: Vec<_> = (0..kept).map(|_| spares.take().unwrap()).collect();
         assert_eq!(memory.used(), before, "none was made anew");
         open.into_iter().for_each(|span| spares.give(span));
-        assert!(memory.spans.reserve(memory.spans.limit()), "all of it yields");
+        assert!(
+            memory.spans.reserve(memory.spans.limit()),
+            "all of it yields"
+        );
         assert_eq!(spares.len(), 0);
         assert!(spares.take().is_none());
         memory.spans.release(memory.spans.limit());

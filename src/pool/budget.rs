@@ -378,7 +378,10 @@ mod tests {
             for class in classes {
                 class.release(class.used());
             }
-            assert_eq!((memory.used(), memory.common.used.load(Ordering::Relaxed)), (0, 0));
+            assert_eq!(
+                (memory.used(), memory.common.used.load(Ordering::Relaxed)),
+                (0, 0)
+            );
         }
     }
 
@@ -410,7 +413,10 @@ mod tests {
                 });
             }
         });
-        assert_eq!((memory.used(), memory.common.used.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!(
+            (memory.used(), memory.common.used.load(Ordering::Relaxed)),
+            (0, 0)
+        );
     }
 
     /// Things of ten bytes.

@@ -232,7 +232,9 @@ impl TelemetryBuffer {
         let data = TelemetryData { span, ..data };
         self.push_among_others(preferred, data, encoded_len(span))?;
         let left_out = u64::from(shed.total());
-        self.counters.truncated.fetch_add(left_out, Ordering::Relaxed);
+        self.counters
+            .truncated
+            .fetch_add(left_out, Ordering::Relaxed);
         self.counters.shed.fetch_add(left_out, Ordering::Relaxed);
         Ok(())
     }

@@ -1,9 +1,7 @@
 //! What is left out of a span where it is larger than its share: the largest attributes, events and
 //! links first, so that what is small stays.
 
-use super::span::{
-    DROPPED_COUNTS, SPAN_ATTRIBUTE, SPAN_EVENT, SPAN_LINK, put_dropped_counts,
-};
+use super::span::{DROPPED_COUNTS, SPAN_ATTRIBUTE, SPAN_EVENT, SPAN_LINK, put_dropped_counts};
 use super::varint;
 
 /// How much was left out.
@@ -173,7 +171,12 @@ mod tests {
     fn body(lens: &[usize]) -> Vec<u8> {
         let mut body = Vec::new();
         for (i, len) in lens.iter().enumerate() {
-            put_key_value(&mut body, SPAN_ATTRIBUTE, &format!("k{i}"), &*"x".repeat(*len));
+            put_key_value(
+                &mut body,
+                SPAN_ATTRIBUTE,
+                &format!("k{i}"),
+                &*"x".repeat(*len),
+            );
         }
         body
     }
@@ -228,9 +231,15 @@ mod tests {
         let (slim, shed) = slimmed(&bytes, 1000).unwrap();
         assert_eq!(shed.attributes, 2);
         assert!(slim.len() <= 1000);
-        let (was, is) = (Span::decode(&bytes[..]).unwrap(), Span::decode(&slim[..]).unwrap());
+        let (was, is) = (
+            Span::decode(&bytes[..]).unwrap(),
+            Span::decode(&slim[..]).unwrap(),
+        );
         assert_eq!(keys(&is), ["k0", "k2"]);
-        assert_eq!((is.dropped_attributes_count, is.dropped_events_count), (6, 7));
+        assert_eq!(
+            (is.dropped_attributes_count, is.dropped_events_count),
+            (6, 7)
+        );
         let rest = Span {
             attributes: was.attributes,
             dropped_attributes_count: 4,

@@ -70,7 +70,10 @@ impl Sample {
     fn put(&self, key: &EncodedKey, out: &mut Vec<u8>) {
         match self {
             Self::Str(v) => assert!(key.put_str(out, &NO_LIMIT, &mut Unbounded, v)),
-            Self::Fmt(v) => assert!(key.put_fmt(out, &NO_LIMIT, &mut Unbounded, format_args!("{v}")).is_ok()),
+            Self::Fmt(v) => assert!(
+                key.put_fmt(out, &NO_LIMIT, &mut Unbounded, format_args!("{v}"))
+                    .is_ok()
+            ),
             Self::Int(v) => key.put_int(out, *v),
             Self::Bool(v) => key.put_bool(out, *v),
             Self::Double(v) => key.put_double(out, *v),
@@ -231,7 +234,10 @@ fn several_mebibytes_are_one_attribute() {
     let mut out = Vec::new();
     let key = EncodedKey::new(SPAN_ATTRIBUTE, "k");
     assert!(key.put_str(&mut out, &NO_LIMIT, &mut Unbounded, &long));
-    assert!(key.put_fmt(&mut out, &NO_LIMIT, &mut Unbounded, format_args!("{long}")).is_ok());
+    assert!(
+        key.put_fmt(&mut out, &NO_LIMIT, &mut Unbounded, format_args!("{long}"))
+            .is_ok()
+    );
     let span = decode(&out);
     for attribute in &span.attributes {
         assert!(same(attribute, "k", &Value::StringValue(long.clone())));

@@ -81,7 +81,10 @@ impl Gate {
 
     pub fn flush(&self) -> Result<(), Error> {
         let flushed = self.guard.force_flush_blocking(LONG);
-        assert!(!flushed.as_ref().is_err_and(Error::is_timeout), "{flushed:?}");
+        assert!(
+            !flushed.as_ref().is_err_and(Error::is_timeout),
+            "{flushed:?}"
+        );
         flushed
     }
 
