@@ -24,6 +24,8 @@ enum Kind {
     Timeout {
         step: &'static str,
         after: Duration,
+        /// What it waited for, as far as it is known.
+        why: Option<String>,
     },
     Export {
         message: String,
@@ -50,7 +52,16 @@ impl Error {
 
     /// A step that did not end within its deadline.
     pub(crate) fn timeout(step: &'static str, after: Duration) -> Self {
-        Kind::Timeout { step, after }.into()
+        Self::timeout_because(step, after, None)
+    }
+
+    /// The same, and what stood in the way.
+    pub(crate) fn timeout_because(
+        step: &'static str,
+        after: Duration,
+        why: Option<String>,
+    ) -> Self {
+        Kind::Timeout { step, after, why }.into()
     }
 
     /// Spans or a connection that the endpoint did not take.
@@ -113,7 +124,10 @@ impl fmt::Display for Error {
                 value,
                 cure,
             } => write!(f, "{setting} = {value:?} cannot be used: {cure}"),
-            Kind::Timeout { step, after } => write!(f, "{step} did not finish within {after:?}"),
+            Kind::Timeout { step, after, why } => {
+                write!(f, "{step} did not finish within {after:?}")?;
+                why.iter().try_for_each(|why| write!(f, ": {why}"))
+            }
             Kind::Export { message } | Kind::Worker { message } => f.write_str(message),
         }
     }

@@ -114,6 +114,9 @@ pub struct Stats {
     pub requests_failed: u64,
     /// Attempts beyond each request's first.
     pub retries: u64,
+    /// Of the spans delivered or rejected, those that the endpoint may have twice: an earlier attempt
+    /// got no answer (OTLP-10).
+    pub possible_duplicates: u64,
     /// How often the worker had to be started again after a panic.
     pub worker_restarts: u64,
     /// Bytes held by buffers: open spans, queue, requests in flight and the pool.
@@ -231,6 +234,7 @@ pub(crate) struct Counters {
     pub(crate) requests_ok: AtomicU64,
     pub(crate) requests_failed: AtomicU64,
     pub(crate) retries: AtomicU64,
+    pub(crate) possible_duplicates: AtomicU64,
     pub(crate) worker_restarts: AtomicU64,
     /// Spans that an exporter was given.
     pub(crate) handed_over: AtomicU64,
@@ -255,6 +259,7 @@ impl Counters {
             requests_ok: AtomicU64::new(0),
             requests_failed: AtomicU64::new(0),
             retries: AtomicU64::new(0),
+            possible_duplicates: AtomicU64::new(0),
             worker_restarts: AtomicU64::new(0),
             handed_over: AtomicU64::new(0),
             dropped: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -316,6 +321,7 @@ impl Counters {
             requests_ok: get(&self.requests_ok),
             requests_failed: get(&self.requests_failed),
             retries: get(&self.retries),
+            possible_duplicates: get(&self.possible_duplicates),
             worker_restarts: get(&self.worker_restarts),
             last_error: lock(&self.last_error).clone(),
             last_warning: lock(&self.last_warning).clone(),

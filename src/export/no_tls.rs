@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 use std::io;
 
-use tokio::net::TcpStream;
-
 use crate::config::ExporterConfig;
 use crate::error::Error;
+use crate::export::cause::Cause;
 use crate::export::endpoint::Endpoint;
+use crate::export::socket::Socket;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Tls(Infallible);
@@ -21,7 +21,11 @@ impl Tls {
         ))
     }
 
-    pub(crate) async fn connect(&self, _: TcpStream) -> io::Result<TcpStream> {
+    pub(crate) async fn connect(&self, _: Socket) -> Result<Socket, (Cause, io::Error)> {
         match self.0 {}
     }
+}
+
+pub(crate) fn wants_a_certificate(_: &(dyn std::error::Error + 'static)) -> bool {
+    false
 }

@@ -174,8 +174,9 @@ impl<E: Exporter> Worker<E> {
         self.expect_an_answer();
         let permit = self.next_permit().await;
         self.awaits_permit = false;
-        if permit.is_some() {
-            self.diagnostics.hear_of_trouble(None);
+        if permit.is_some() && self.diagnostics.trouble().is_some() {
+            // It may be there for a probe alone.
+            self.ask_for_trouble();
         }
         permit
     }
@@ -227,6 +228,7 @@ impl<E: Exporter> Worker<E> {
         let batch = Batch::new(self.resource.clone(), groups, spans);
         let exporter = Arc::clone(&self.exporter);
         let limit = self.settings.export_timeout;
+        let limit = limit.filter(|_| !exporter.keeps_export_timeout());
         let send = async move {
             // Called in here, so that a panic is this task's alone.
             let send = exporter.send(permit, batch);
@@ -269,7 +271,11 @@ impl<E: Exporter> Worker<E> {
             call();
         }
         self.question(now);
-        self.promises.keep(self.settled_upto(), now);
+        let why = match self.promises.is_any_overdue(now) {
+            true => self.obstacle(),
+            false => None,
+        };
+        self.promises.keep(self.settled_upto(), now, why.as_deref());
         self.diagnostics.observe(now);
     }
 
@@ -285,7 +291,7 @@ impl<E: Exporter> Worker<E> {
             return;
         };
         self.next_question = waits.then(|| later(now, QUESTION_AGAIN));
-        if waits || now >= at || self.diagnostics.knows_trouble() {
+        if waits || now >= at || self.diagnostics.trouble().is_some() {
             self.ask_for_trouble();
         }
     }
@@ -296,6 +302,18 @@ impl<E: Exporter> Worker<E> {
         // A foreign method: it may panic.
         let trouble = catch_unwind(AssertUnwindSafe(|| exporter.trouble()));
         self.diagnostics.hear_of_trouble(trouble.ok().flatten());
+    }
+
+    /// What keeps spans from being sent or settled just now.
+    fn obstacle(&mut self) -> Option<String> {
+        self.ask_for_trouble();
+        let trouble = self.diagnostics.trouble().map(str::to_owned);
+        let unanswered = || {
+            let requests = self.flights.len();
+            (requests > 0)
+                .then(|| format!("{requests} requests are under way and not answered yet"))
+        };
+        trouble.or_else(unanswered)
     }
 
     fn accept(&mut self, ticket: Arc<Ticket>) {
