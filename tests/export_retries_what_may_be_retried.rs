@@ -175,7 +175,7 @@ fn an_endpoint_that_asks_for_quiet_gets_it_from_all_otlp_8() {
             pipeline.flush().unwrap();
             assert!(began.elapsed() >= asked, "{:?}", began.elapsed());
         }
-        assert_eq!(collector.received_attempts(), 4, "{protocol:?}");
+        assert_eq!(collector.received_attempts(), 5, "{protocol:?}");
         let stats = pipeline.settle(distinct(&collector));
         assert_eq!(stats.delivered, 4, "{}", told(&stats));
     }

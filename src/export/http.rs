@@ -189,17 +189,21 @@ impl Http {
             }
             return ended;
         }
-        // An endpoint that takes its time is not asked for more. Nor is one of which nothing is known.
-        if !self.is_quick.load(Ordering::Relaxed) {
-            return first.await;
-        }
-        let Ok(_turn) = self.second.try_lock() else {
+        let mut fell_silent = pin!(self.fell_silent.notified());
+        // Registered before it is known whether somebody else finds out: no word of it is missed.
+        fell_silent.as_mut().enable();
+        let Ok(turn) = self.second.try_lock() else {
             return tokio::select! {
                 biased;
                 ended = &mut first => ended,
-                () = self.fell_silent.notified() => self.silent(),
+                () = fell_silent => self.silent(),
             };
         };
+        // An endpoint that takes its time is not asked for more. Nor is one of which nothing is known.
+        if !self.is_quick.load(Ordering::Relaxed) {
+            drop(turn);
+            return first.await;
+        }
         self.is_quick.store(false, Ordering::Relaxed);
         let again = async {
             let connection = self.dial().await.ok()?;
@@ -216,6 +220,7 @@ impl Http {
             ended = &mut first => return ended,
             second = again => second,
         };
+        drop(turn);
         match second {
             Some((answer, took)) => {
                 if took < SILENCE {
