@@ -181,7 +181,7 @@ fn of_status(status: u16) -> &'static str {
              OTEL_EXPORTER_OTLP_ENDPOINT is an OTLP endpoint"
         }
         429 => "it limits the rate: send less by OTEL_TRACES_SAMPLER, or raise its limit",
-        502 | 504 => "a proxy does not reach what is behind it: see the logs of both",
+        502 | 504 => "a proxy finds nobody behind it: see the logs of both",
         503 => "it is overloaded or starting: see its own log and load",
         500..=599 => "it failed: see its own log",
         _ => "see its own log: it refuses what is sent",

@@ -156,6 +156,10 @@ impl Grpc {
         };
         if let Some(cause) = first.cause(&First::Http2) {
             return Err(match &first {
+                First::Failed { why, .. } if cause == Cause::ClosedAtOnce => {
+                    let why = format!("it closed the connection at once ({why})");
+                    no_http2(&why, cause)
+                }
                 First::Failed { why, .. } => no_http2(why, cause),
                 _ => no_http2("it answers in another protocol", cause),
             });

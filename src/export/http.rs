@@ -32,6 +32,11 @@ use crate::wire::response::{PartialSuccess, RpcStatus};
 /// So long nothing is heard before another connection is tried.
 const SILENCE: Duration = Duration::from_secs(3);
 
+/// How long a connection may take to be done with its last request.
+const READY_WITHIN: Duration = Duration::from_millis(250);
+/// How long the text of a refusal is waited for.
+const WORDS_WITHIN: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(crate) struct Http {
     dialer: Dialer,
@@ -244,7 +249,9 @@ impl Http {
     }
 
     async fn send(&self, mut connection: Connection, request: &Request) -> Ended {
-        if connection.sender.ready().await.is_err() {
+        // One whose last request was answered before it was read may never be ready again.
+        let ready = timeout(READY_WITHIN, connection.sender.ready()).await;
+        if !matches!(ready, Ok(Ok(()))) {
             return Ended::Stale(connection.misfit());
         }
         let response = match connection.sender.send_request(self.request(request)).await {
@@ -293,7 +300,16 @@ impl Http {
             .headers
             .get(RETRY_AFTER)
             .and_then(|v| retry::retry_after(v.to_str().ok()?, SystemTime::now()));
-        let body = match Limited::new(body, self.max_response).collect().await {
+        let body = Limited::new(body, self.max_response).collect();
+        let body = match head.status.is_success() {
+            true => body.await,
+            // What was decided is known, and its words are not worth a deadline.
+            false => match timeout(WORDS_WITHIN, body).await {
+                Ok(body) => body,
+                Err(_) => return self.not_taken(head.status, "", wait, size),
+            },
+        };
+        let body = match body {
             Ok(body) => body.to_bytes(),
             Err(e) if e.is::<LengthLimitError>() => {
                 let what = format!("{address} answered more than {} bytes", self.max_response);

@@ -63,6 +63,8 @@ pub(super) struct Worker<E: Exporter> {
     promises: Promises,
     /// When to ask the exporter what troubles it; `None`: nothing is wanted of it.
     next_question: Option<Instant>,
+    /// When a loss is to be spoken of, at the latest.
+    speak_at: Option<Instant>,
     awaits_permit: bool,
     finishing: bool,
     /// The pause after a panic, and when it ends.
@@ -79,6 +81,8 @@ enum Act {
 /// then on.
 const QUESTION: Duration = Duration::from_millis(200);
 const QUESTION_AGAIN: Duration = Duration::from_secs(1);
+/// How soon a loss is spoken of: a little later than the diagnostics look again.
+const WORD: Duration = Duration::from_millis(300);
 /// The longest sleep: losses are noticed in time also with a long schedule delay.
 const LOOK_UP: Duration = Duration::from_secs(5);
 
@@ -109,6 +113,7 @@ impl<E: Exporter> Worker<E> {
             send_upto: 0,
             promises: Promises::default(),
             next_question: None,
+            speak_at: None,
             awaits_permit: false,
             finishing: false,
             backoff: Duration::ZERO,
@@ -248,6 +253,9 @@ impl<E: Exporter> Worker<E> {
     fn settle(&mut self, settled: &Settled) {
         if settled.lost == 0 {
             self.backoff = Duration::ZERO;
+        } else {
+            let at = later(Instant::now(), WORD);
+            self.speak_at.get_or_insert(at);
         }
         self.promises.note(settled);
     }
@@ -277,6 +285,7 @@ impl<E: Exporter> Worker<E> {
         };
         self.promises.keep(self.settled_upto(), now, why.as_deref());
         self.diagnostics.observe(now);
+        self.speak_at = self.speak_at.filter(|at| now < *at);
     }
 
     fn expect_an_answer(&mut self) {
@@ -371,7 +380,7 @@ impl<E: Exporter> Worker<E> {
     async fn event(&mut self) {
         let ticket = self.promises.deadline();
         let second = self.every_second.is_some().then_some(self.next_second);
-        let until = [ticket, second, self.next_question]
+        let until = [ticket, second, self.next_question, self.speak_at]
             .into_iter()
             .flatten()
             .fold(self.next_tick, Instant::min)
