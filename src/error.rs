@@ -50,17 +50,8 @@ impl Error {
         .into()
     }
 
-    /// A step that did not end within its deadline.
-    pub(crate) fn timeout(step: &'static str, after: Duration) -> Self {
-        Self::timeout_because(step, after, None)
-    }
-
-    /// The same, and what stood in the way.
-    pub(crate) fn timeout_because(
-        step: &'static str,
-        after: Duration,
-        why: Option<String>,
-    ) -> Self {
+    /// A step that did not end within its deadline, and what stood in the way.
+    pub(crate) fn timeout(step: &'static str, after: Duration, why: Option<String>) -> Self {
         Kind::Timeout { step, after, why }.into()
     }
 

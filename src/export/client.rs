@@ -179,7 +179,11 @@ impl OtlpClient {
         self.inner.link.cancel.cancel();
         match all_done {
             true => Ok(()),
-            false => Err(Error::timeout("the client's shutdown", timeout)),
+            false => {
+                let why = self.inner.link.health.trouble();
+                let step = "the client's shutdown";
+                Err(Error::timeout(step, timeout, why))
+            }
         }
     }
 

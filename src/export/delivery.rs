@@ -226,7 +226,10 @@ impl<'a> Delivery<'a> {
         loop {
             let probe = match self.admission().await {
                 Ok(probe) => probe,
-                Err(over) => return unsent(ambiguous, over.because(last)),
+                Err(over) => {
+                    let last = last.or_else(|| link.health.trouble());
+                    return unsent(ambiguous, over.because(last));
+                }
             };
             if self.time_left().is_some_and(|left| left.is_zero()) {
                 return unsent(ambiguous, Over::Time.because(last));

@@ -51,7 +51,7 @@ pub(crate) enum Fault {
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Timeout { wish, after, why } => Error::timeout_because(wish.step(), after, why),
+            Fault::Timeout { wish, after, why } => Error::timeout(wish.step(), after, why),
             Fault::Lost { spans, why } => Error::export(match why {
                 Some(why) => format!("{spans} spans could not be delivered: {why}"),
                 None => format!("{spans} spans could not be delivered"),

@@ -233,9 +233,9 @@ impl<E: Exporter> Worker<E> {
         let batch = Batch::new(self.resource.clone(), groups, spans);
         let exporter = Arc::clone(&self.exporter);
         let limit = self.settings.export_timeout;
-        let limit = limit.filter(|_| !exporter.keeps_export_timeout());
         let send = async move {
             // Called in here, so that a panic is this task's alone.
+            let limit = limit.filter(|_| !exporter.keeps_export_timeout());
             let send = exporter.send(permit, batch);
             match limit {
                 None => send.await,
