@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
+use super::deadline::Cap;
 use super::delivery::Delivery;
 #[cfg(feature = "metrics")]
 use super::delivery::Rejected;
@@ -11,7 +12,7 @@ use super::dial::Dialer;
 use super::endpoint::{Endpoint, Signal};
 use super::health::Probe;
 use super::limiter::{ConcurrencyLimiter, ConcurrencyPermit};
-use super::link::{Cap, Link};
+use super::link::Link;
 use super::tls::Tls;
 use super::transport::Transport;
 use super::{Exporter, Outcome, compress};

@@ -1,8 +1,8 @@
 //! One batch brought to the endpoint: attempts, waits, halves, and one deadline over them all.
 //!
-//! Only attempts that the endpoint answered, or may have seen, use up the deadline
-//! ([`timeout`](ExporterConfig::timeout)), and only while the endpoint is up: a batch of which it is
-//! proven that an endpoint that is down did not keep it waits as if it had never been sent.
+//! Only attempts that the endpoint answered, or may have seen, use up the [`Deadline`], and only while
+//! the endpoint is up: a batch of which it is proven that an endpoint that is down did not keep it
+//! waits as if it had never been sent.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,10 @@ use tokio::time::{sleep, timeout};
 
 use super::batch::Batch;
 use super::cause::{Cause, tell};
+use super::deadline::Deadline;
 use super::exchange::{Answer, Lost, Request, Sent, clean, no_answer};
 use super::health::Probe;
-use super::link::{Cap, Link};
+use super::link::Link;
 use super::retry::{Backoff, jitter};
 use super::size::Said;
 use super::status::Verdict;
@@ -28,21 +29,13 @@ const SMALL: usize = 64 << 10;
 /// So many spans that are refused one after the other as too large are not: nothing is right.
 const IN_VAIN: usize = 8;
 
-/// Stops a little before the cap, so that what became of the spans is known before they are
-/// written off.
-const MARGIN: Duration = Duration::from_millis(200);
-
 /// A large request on which the connection was cut so often is taken for one that is too large: an
 /// endpoint may close it instead of saying so.
 const CUTS: u32 = 2;
 
 pub(super) struct Delivery<'a> {
     link: &'a Link,
-    began: Instant,
-    /// What of the deadline is used up.
-    spent: Duration,
-    /// Whether it has begun anew, once, because the endpoint was down.
-    is_renewed: bool,
+    deadline: Deadline,
     /// The next attempt is a probe.
     probe: Option<Probe>,
     retries: u64,
@@ -88,9 +81,7 @@ impl<'a> Delivery<'a> {
     pub(super) fn new(link: &'a Link, probe: Option<Probe>) -> Self {
         Self {
             link,
-            began: Instant::now(),
-            spent: Duration::ZERO,
-            is_renewed: false,
+            deadline: Deadline::new(link.config.timeout, link.cap),
             probe,
             retries: 0,
         }
@@ -231,7 +222,7 @@ impl<'a> Delivery<'a> {
                     return unsent(ambiguous, over.because(last));
                 }
             };
-            if self.time_left().is_some_and(|left| left.is_zero()) {
+            if self.deadline.is_over() {
                 return unsent(ambiguous, Over::Time.because(last));
             }
             let is_probe = probe.is_some();
@@ -258,7 +249,7 @@ impl<'a> Delivery<'a> {
             };
             if is_over(&answer) {
                 link.health.handled();
-                self.spend(took);
+                self.deadline.spend(took);
             }
             // Whether the endpoint has seen anything of it, and how long to wait if nobody else says.
             let (message, is_blank, wait) = match answer {
@@ -327,22 +318,22 @@ impl<'a> Delivery<'a> {
                 return unsent(ambiguous, message);
             }
             if waits && !ambiguous {
-                self.renew();
+                self.deadline.renew();
             } else if !is_blank {
-                self.spend(took);
+                self.deadline.spend(took);
             }
-            if self.time_left().is_some_and(|left| left.is_zero()) {
+            if self.deadline.is_over() {
                 return unsent(ambiguous, Over::Time.because(Some(message)));
             }
             if !waits {
-                if !self.has_time(wait, is_blank) {
+                if !self.deadline.allows(wait, is_blank) {
                     return unsent(ambiguous, Over::Time.because(Some(message)));
                 }
                 if self.pause(wait).await.is_none() {
                     return unsent(ambiguous, Over::Shutdown.because(Some(message)));
                 }
                 if !is_blank {
-                    self.spend(wait);
+                    self.deadline.spend(wait);
                 }
             }
             last = Some(message);
@@ -358,11 +349,9 @@ impl<'a> Delivery<'a> {
         let link = self.link;
         let admission = async {
             let admission = link.health.admission();
-            match (link.cap, self.cap_left()) {
-                (Cap::Always(_), Some(left)) => {
-                    timeout(left, admission).await.map_err(|_| Over::Time)
-                }
-                _ => Ok(admission.await),
+            match self.deadline.wait_left() {
+                Some(left) => timeout(left, admission).await.map_err(|_| Over::Time),
+                None => Ok(admission.await),
             }
         };
         let admission = link.cancel.run_until_cancelled(admission).await;
@@ -371,7 +360,7 @@ impl<'a> Delivery<'a> {
 
     /// One attempt within what is left; `None` if a shutdown cut it short.
     async fn attempt(&self, request: &Request) -> Option<Answer> {
-        let left = self.time_left();
+        let left = self.deadline.left();
         let exchange = async {
             let exchange = self.link.transport.exchange(request, left);
             let Some(left) = left else {
@@ -400,45 +389,6 @@ impl<'a> Delivery<'a> {
 
     async fn pause(&self, wait: Duration) -> Option<()> {
         self.link.cancel.run_until_cancelled(sleep(wait)).await
-    }
-
-    /// Takes it out of the deadline.
-    fn spend(&mut self, spent: Duration) {
-        self.spent = self.spent.saturating_add(spent);
-    }
-
-    /// Nothing of it was kept: its deadline begins anew. Once, so that a batch that is never taken
-    /// ends though others come and go.
-    fn renew(&mut self) {
-        if !std::mem::replace(&mut self.is_renewed, true) {
-            self.spent = Duration::ZERO;
-        }
-    }
-
-    /// Whether something may follow after `wait`.
-    fn has_time(&self, wait: Duration, is_blank: bool) -> bool {
-        let deadline = is_blank || self.timeout_left().is_none_or(|left| left > wait);
-        deadline && self.cap_left().is_none_or(|left| left > wait)
-    }
-
-    fn timeout_left(&self) -> Option<Duration> {
-        let timeout = self.link.config.timeout?;
-        Some(timeout.saturating_sub(self.spent))
-    }
-
-    fn cap_left(&self) -> Option<Duration> {
-        let (cap, spent) = match self.link.cap {
-            Cap::Always(cap) => (cap?, self.began.elapsed()),
-            Cap::WhileUp(cap) => (cap?, self.spent),
-        };
-        Some(cap.saturating_sub(spent + MARGIN.min(cap / 10)))
-    }
-
-    fn time_left(&self) -> Option<Duration> {
-        match (self.timeout_left(), self.cap_left()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
     }
 }
 

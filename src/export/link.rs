@@ -1,9 +1,8 @@
 //! What a client and its deliveries share: the way to the endpoint, and how it has fared.
 
-use std::time::Duration;
-
 use tokio_util::sync::CancellationToken;
 
+use super::deadline::Cap;
 use super::health::{Health, Probe};
 use super::size::SizeLimit;
 use super::transport::Transport;
@@ -19,15 +18,6 @@ pub(super) struct Link {
     pub(super) health: Health,
     /// What the endpoint has refused as too large.
     pub(super) size: SizeLimit,
-}
-
-/// The longest a send may take in all.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Cap {
-    /// From the first moment, for a caller who keeps no deadline.
-    Always(Option<Duration>),
-    /// Without the time in which the endpoint is down: then a batch waits as those in the queue do.
-    WhileUp(Option<Duration>),
 }
 
 impl Link {

@@ -21,6 +21,7 @@ mod cause;
 mod client;
 mod compress;
 mod console;
+mod deadline;
 mod delivery;
 mod dial;
 pub(crate) mod endpoint;
