@@ -21,7 +21,8 @@ pub enum DropReason {
     TooLarge,
     /// The endpoint answered with an error that must not be retried (OTLP-6, OTLP-7).
     Refused,
-    /// Deadlines passed and it is proven that the endpoint never saw it.
+    /// Deadlines passed, attempts were used up or a shutdown came, and it is proven that the endpoint
+    /// never saw it, or said each time that it did not take it.
     Unsent,
     /// It was, or may have been, written to the endpoint, and no answer came: it may have arrived.
     Unconfirmed,
@@ -123,7 +124,7 @@ pub struct Stats {
     pub memory_used: u64,
     /// The bound of [`memory_used`](Self::memory_used), in bytes.
     pub memory_limit: u64,
-    /// The last thing that went wrong on the way to the endpoint, and when.
+    /// The last thing that went wrong on the way to the endpoint with what helps, and when.
     pub last_error: Option<(SystemTime, String)>,
     /// What the endpoint said last of spans that it took all the same, and when (OTLP-5).
     pub last_warning: Option<(SystemTime, String)>,

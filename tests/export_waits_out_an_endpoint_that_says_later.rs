@@ -124,6 +124,28 @@ fn a_pause_of_an_hour_is_kept_by_all_and_callers_are_told() {
     }
 }
 
+/// Said by the header over HTTP, or in the details of a status over either.
+#[test]
+fn a_pause_is_read_wherever_it_is_said() {
+    let second = Duration::from_secs(1);
+    for (protocol, answer) in [
+        (Protocol::HttpProtobuf, Answer::http(503).retry_after("1")),
+        (Protocol::HttpProtobuf, Answer::http(429).retry_info(second)),
+        (Protocol::Grpc, Answer::unavailable().retry_info(second)),
+        (Protocol::Grpc, Answer::grpc(8, "rate").retry_info(second)),
+    ] {
+        let collector = Collector::start();
+        collector.script([answer.clone()]);
+        let pipeline = Pipeline::of(protocol, &collector);
+        let began = Instant::now();
+        pipeline.spans(1, 10);
+        pipeline.flush().unwrap();
+        assert!(began.elapsed() >= second, "{answer:?}");
+        assert_eq!(collector.received_attempts(), 2, "{answer:?}");
+        pipeline.settle(distinct(&collector));
+    }
+}
+
 /// A server that answers 503 to what holds `poison`, and takes all else; how much it took.
 fn picky() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -21,6 +21,7 @@ use super::cause::{Cause, tell};
 use super::dial::Dialer;
 use super::exchange::{Answer, Lost, Request, clean, explain, no_answer};
 use super::greeting::{First, Listening};
+use super::retry;
 use super::size::Said;
 use super::status::{self, Verdict};
 use crate::sync::{Mutex, lock};
@@ -292,7 +293,7 @@ impl Grpc {
         let refused = |verdict, what: &str, cause| Answer::NotTaken {
             verdict,
             message: tell(what, cause),
-            wait: None,
+            wait: retry::asked_by(&head.headers),
             size: match verdict {
                 Verdict::Split => Said::TooLarge,
                 _ => Said::Nothing,

@@ -235,9 +235,9 @@ mod tests {
         assert!(health.admission().await.is_none());
         health.unreached("refused", false);
         // Real clocks decide when a probe is due.
-        lock(&health.state).down.as_mut().map(|down| {
+        if let Some(down) = &mut lock(&health.state).down {
             down.next_probe = Instant::now();
-        });
+        }
         let first = health.admission().await;
         assert!(first.is_some());
         let mut second = spawn(health.admission());

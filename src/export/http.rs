@@ -6,10 +6,10 @@
 //! that, and where it did not help none does until the endpoint is quick again.
 
 use std::pin::pin;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -296,10 +296,7 @@ impl Http {
     async fn read(&self, response: Response<Incoming>, size: usize) -> Answer {
         let address = self.dialer.endpoint.address();
         let (head, body) = response.into_parts();
-        let wait = head
-            .headers
-            .get(RETRY_AFTER)
-            .and_then(|v| retry::retry_after(v.to_str().ok()?, SystemTime::now()));
+        let wait = retry::asked_by(&head.headers);
         let body = Limited::new(body, self.max_response).collect();
         let body = match head.status.is_success() {
             true => body.await,
@@ -331,11 +328,15 @@ impl Http {
             .headers
             .get(CONTENT_TYPE)
             .is_some_and(|v| v.as_bytes().starts_with(b"application/x-protobuf"));
-        let words = match is_protobuf {
-            true => RpcStatus::decode(&body).unwrap_or_default().message,
-            false => String::from_utf8_lossy(&body).into_owned(),
+        let details = match is_protobuf {
+            true => RpcStatus::decode(&body).unwrap_or_default(),
+            false => RpcStatus {
+                message: String::from_utf8_lossy(&body).into_owned(),
+                ..RpcStatus::default()
+            },
         };
-        self.not_taken(head.status, &words, wait, size)
+        let wait = wait.or(details.retry_delay);
+        self.not_taken(head.status, &details.message, wait, size)
     }
 
     fn not_taken(

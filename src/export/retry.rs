@@ -3,6 +3,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
 use rand::rngs::{SmallRng, SysRng};
 use rand::{Rng as _, SeedableRng as _};
 
@@ -70,8 +72,14 @@ pub(crate) fn jitter() -> f64 {
     bits as f64 / (1u64 << 53) as f64
 }
 
+/// What a response asks to wait at least.
+pub(crate) fn asked_by(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    retry_after(value, SystemTime::now())
+}
+
 /// `Retry-After`: seconds, or a date.
-pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
