@@ -3,6 +3,7 @@
 //! Callbacks and exporters only count. The worker looks at the counters when it is up, and says when
 //! something begins, at most once a minute that it goes on, and when it is over (EH-2, PAIN 30).
 
+mod cure;
 mod episode;
 mod hint;
 
@@ -13,6 +14,7 @@ use tracing::dispatcher::{self, Dispatch, WeakDispatch};
 use tracing::subscriber::NoSubscriber;
 use tracing::{error, info, warn};
 
+use self::cure::State;
 use self::episode::{Episode, Reach, Say, Word};
 pub(crate) use self::hint::{HINTS, Hint, PRESUMED_RANDOM, RATIO_BELOW_PARENT};
 use crate::stats::{Counters, DropReason, Stats};
@@ -69,6 +71,11 @@ pub(crate) struct Diagnostics {
     last_error: Option<(SystemTime, String)>,
     /// Requests that had ended well when the last error came.
     ok_before: u64,
+    /// Requests that had failed, and spans that had been rejected.
+    failed_before: u64,
+    rejected_before: u64,
+    /// Whether it is of a request that went well, and whose spans were rejected (OTLP-5).
+    is_rejection: bool,
     /// Why nothing can be sent just now.
     trouble: Option<String>,
     /// Whether it was heard of since it was last looked at.
@@ -98,6 +105,9 @@ impl Diagnostics {
             errors: 0,
             last_error: None,
             ok_before: 0,
+            failed_before: 0,
+            rejected_before: 0,
+            is_rejection: false,
             trouble: None,
             is_news: false,
             reach: Reach::default(),
@@ -138,8 +148,9 @@ impl Diagnostics {
         self.is_news = true;
     }
 
-    pub(crate) fn knows_trouble(&self) -> bool {
-        self.trouble.is_some()
+    /// Why nothing can be sent just now, as was heard last.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// The last words: losses that were not spoken of yet.
@@ -153,6 +164,7 @@ impl Diagnostics {
         if lost > 0 {
             let (reasons, cure) = self.reasons(&stats);
             let error = stats.last_error.map(|(_, error)| error);
+            let error = error.as_deref();
             self.voice.speak(|| {
                 warn!(target: TARGET, spans = lost, %reasons, error, "spans were lost by the time of shutdown; {cure}");
             });
@@ -197,27 +209,30 @@ impl Diagnostics {
             None => {}
             Some(Word::Lost) => {
                 self.voice.speak(|| {
-                    warn!(target: TARGET, error, "the endpoint cannot be reached, spans wait in the queue; {ENDPOINT}");
+                    warn!(target: TARGET, error, "the endpoint takes no spans now, they wait in the queue");
                 });
             }
             Some(Word::StillLost) => {
                 self.voice.speak(|| {
-                    warn!(target: TARGET, error, "the endpoint still cannot be reached; {ENDPOINT}");
+                    warn!(target: TARGET, error, "the endpoint still takes no spans");
                 });
             }
             Some(Word::Found) => {
                 self.voice
-                    .speak(|| info!(target: TARGET, "the endpoint is reachable again"));
+                    .speak(|| info!(target: TARGET, "the endpoint takes spans again"));
             }
         }
     }
 
     fn note_error(&mut self, stats: &Stats) {
-        let at = |error: &Option<(SystemTime, String)>| error.as_ref().map(|(at, _)| *at);
         if at(&stats.last_error) != at(&self.last_error) {
             self.errors += 1;
             self.last_error.clone_from(&stats.last_error);
             self.ok_before = stats.requests_ok;
+            let has_failed = stats.requests_failed > self.failed_before;
+            self.is_rejection = stats.rejected > self.rejected_before && !has_failed;
+            self.failed_before = stats.requests_failed;
+            self.rejected_before = stats.rejected;
         }
     }
 
@@ -226,9 +241,24 @@ impl Diagnostics {
         let works = stats.requests_ok > self.ok_before;
         let said = self.outage.observe(now, self.errors, works);
         let error = self.last_error.as_ref().map(|(_, error)| error.as_str());
-        let failed = stats.requests_failed;
+        let (failed, rejected) = (stats.requests_failed, stats.rejected);
         match said {
             None => {}
+            Some(Say::Begins(_)) if self.is_rejection => {
+                self.voice.speak(|| {
+                    warn!(target: TARGET, error, rejected, "the endpoint rejects spans");
+                });
+            }
+            Some(Say::GoesOn(_)) if self.is_rejection => {
+                self.voice.speak(|| {
+                    warn!(target: TARGET, error, rejected, "the endpoint still rejects spans");
+                });
+            }
+            Some(Say::Ends(_)) if self.is_rejection => {
+                self.voice.speak(|| {
+                    info!(target: TARGET, rejected, "the endpoint rejects no more spans");
+                });
+            }
             Some(Say::Begins(_)) => {
                 self.voice.speak(|| {
                     warn!(target: TARGET, error, failed, "exporting spans fails");
@@ -268,18 +298,25 @@ impl Diagnostics {
 
     fn observe_loss(&mut self, now: Instant, stats: Stats) {
         let said = self.loss.observe(now, stats.lost(), true);
+        let error = self.trouble.clone().or_else(|| {
+            // An older one has nothing to do with it.
+            let is_new = at(&stats.last_error) != at(&self.told.last_error);
+            let (_, error) = stats.last_error.as_ref().filter(|_| is_new)?;
+            Some(error.clone())
+        });
+        let error = error.as_deref();
         match said {
             None => return,
             Some(Say::Begins(spans)) => {
                 let (reasons, cure) = self.reasons(&stats);
                 self.voice.speak(|| {
-                    warn!(target: TARGET, spans, %reasons, "spans are being lost; {cure}");
+                    warn!(target: TARGET, spans, %reasons, error, "spans are being lost; {cure}");
                 });
             }
             Some(Say::GoesOn(spans)) => {
                 let (reasons, cure) = self.reasons(&stats);
                 self.voice.speak(|| {
-                    warn!(target: TARGET, spans, %reasons, "spans are still being lost; {cure}");
+                    warn!(target: TARGET, spans, %reasons, error, "spans are still being lost; {cure}");
                 });
             }
             Some(Say::Ends(spans)) => {
@@ -310,39 +347,23 @@ impl Diagnostics {
                 most = (count, reason);
             }
         }
-        (text, cure(most.1))
+        let state = match (
+            &self.trouble,
+            stats.requests_failed > self.told.requests_failed,
+        ) {
+            (Some(_), _) => State::TakesNothing,
+            (None, true) => State::Fails,
+            (None, false) => State::Works,
+        };
+        (text, cure::of(most.1, state))
     }
 }
-
-const ENDPOINT: &str = "check OTEL_EXPORTER_OTLP_ENDPOINT and that it is up";
 
 const MEMORY: &str = "raise max_memory (with_max_memory), or limit what values may take: \
                       OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT";
 
-/// What a user can do about losses for `reason`.
-fn cure(reason: DropReason) -> &'static str {
-    match reason {
-        DropReason::QueueFull => {
-            "the endpoint is slower than the spans come: sample, speed it up, or raise \
-             OTEL_BSP_MAX_QUEUE_SIZE and max_memory (with_max_memory)"
-        }
-        DropReason::MemoryFull => {
-            "open spans use up their memory: raise max_memory (with_max_memory), or close spans \
-             earlier"
-        }
-        DropReason::AfterShutdown => "they closed after shutdown: shut down later",
-        DropReason::TooLarge => {
-            "a single span is too large: set OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT"
-        }
-        DropReason::Refused => "the endpoint refuses them: see the error, and the endpoint's log",
-        DropReason::Unsent | DropReason::Unconfirmed => {
-            "the endpoint does not answer: check OTEL_EXPORTER_OTLP_ENDPOINT and that it is up"
-        }
-        DropReason::ShutdownTimeout => "shutdown had too little time: raise shutdown_timeout",
-        DropReason::TailDropped => "they were dropped as tail sampling is set",
-        DropReason::LayerGone => "their layer was dropped while they were open",
-        DropReason::Internal => "this is a defect: please report it",
-    }
+fn at(error: &Option<(SystemTime, String)>) -> Option<SystemTime> {
+    error.as_ref().map(|(at, _)| *at)
 }
 
 #[cfg(test)]

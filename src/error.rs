@@ -26,6 +26,8 @@ enum Kind {
     Timeout {
         step: &'static str,
         after: Duration,
+        /// What it waited for, as far as it is known.
+        why: Option<String>,
     },
     Export {
         message: String,
@@ -50,9 +52,9 @@ impl Error {
         .into()
     }
 
-    /// A step that did not end within its deadline.
-    pub(crate) fn timeout(step: &'static str, after: Duration) -> Self {
-        Kind::Timeout { step, after }.into()
+    /// A step that did not end within its deadline, and what stood in the way.
+    pub(crate) fn timeout(step: &'static str, after: Duration, why: Option<String>) -> Self {
+        Kind::Timeout { step, after, why }.into()
     }
 
     /// Spans or a connection that the endpoint did not take.
@@ -115,7 +117,11 @@ impl fmt::Display for Error {
                 value,
                 cure,
             } => write!(f, "{setting} = {value:?} cannot be used: {cure}"),
-            Kind::Timeout { step, after } => write!(f, "{step} did not finish within {after:?}"),
+            Kind::Timeout { step, after, why } => {
+                write!(f, "{step} did not finish within {after:?}")?;
+                why.iter()
+                    .try_for_each(|why| write!(f, ": {}", human::shown(why)))
+            }
             // It may be what an endpoint or foreign code says.
             Kind::Export { message } | Kind::Worker { message } => {
                 f.write_str(&human::shown(message))

@@ -25,7 +25,8 @@ pub enum DropReason {
     TooLarge,
     /// The endpoint answered with an error that must not be retried (OTLP-6, OTLP-7).
     Refused,
-    /// Deadlines passed and it is proven that the endpoint never saw it.
+    /// Deadlines passed, attempts were used up or a shutdown came, and it is proven that the endpoint
+    /// never saw it, or said each time that it did not take it.
     Unsent,
     /// It was, or may have been, written to the endpoint, and no answer came: it may have arrived.
     Unconfirmed,
@@ -125,13 +126,16 @@ pub struct Stats {
     pub requests_failed: u64,
     /// Attempts beyond each request's first.
     pub retries: u64,
+    /// Of the spans delivered or rejected, those that the endpoint may have twice: an earlier attempt
+    /// got no answer (OTLP-10).
+    pub possible_duplicates: u64,
     /// How often the worker had to be started again after a panic.
     pub worker_restarts: u64,
     /// Bytes held by buffers: open spans, queue, requests in flight and the pool.
     pub memory_used: u64,
     /// The bound of [`memory_used`](Self::memory_used), in bytes.
     pub memory_limit: u64,
-    /// The last thing that went wrong on the way to the endpoint, and when.
+    /// The last thing that went wrong on the way to the endpoint with what helps, and when.
     pub last_error: Option<(SystemTime, String)>,
     /// What the endpoint said last of spans that it took all the same, and when (OTLP-5).
     pub last_warning: Option<(SystemTime, String)>,
@@ -245,6 +249,7 @@ pub(crate) struct Counters {
     pub(crate) requests_ok: AtomicU64,
     pub(crate) requests_failed: AtomicU64,
     pub(crate) retries: AtomicU64,
+    pub(crate) possible_duplicates: AtomicU64,
     pub(crate) worker_restarts: AtomicU64,
     /// Spans that an exporter was given.
     pub(crate) handed_over: AtomicU64,
@@ -270,6 +275,7 @@ impl Counters {
             requests_ok: AtomicU64::new(0),
             requests_failed: AtomicU64::new(0),
             retries: AtomicU64::new(0),
+            possible_duplicates: AtomicU64::new(0),
             worker_restarts: AtomicU64::new(0),
             handed_over: AtomicU64::new(0),
             dropped: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -335,6 +341,7 @@ impl Counters {
             requests_ok: get(&self.requests_ok),
             requests_failed: get(&self.requests_failed),
             retries: get(&self.retries),
+            possible_duplicates: get(&self.possible_duplicates),
             worker_restarts: get(&self.worker_restarts),
             last_error: lock(&self.last_error).clone(),
             last_warning: lock(&self.last_warning).clone(),

@@ -56,14 +56,17 @@ const AGAINST_THE_RULE: &[(&str, &str, &str)] = &[
 /// Foreign crate, the only files or folders that may name it.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("axum", &["middleware/from_axum.rs"]),
-    ("tonic", &["export/grpc.rs", "middleware/from_tonic.rs"]),
+    (
+        "tonic",
+        &["export/grpc.rs", "export/grpc", "middleware/from_tonic.rs"],
+    ),
     ("reqwest_middleware", &["middleware/client/reqwest.rs"]),
     ("async_trait", &["middleware/client/reqwest.rs"]),
     ("hyper", &["export", "middleware/from_tonic.rs", "testing"]),
     ("hyper_util", &["export", "testing"]),
     (
         "h2",
-        &["export/grpc.rs", "middleware/from_tonic.rs", "testing"],
+        &["export/grpc", "middleware/from_tonic.rs", "testing"],
     ),
     ("rustls", &["export", "testing"]),
     ("tokio_rustls", &["export", "testing"]),

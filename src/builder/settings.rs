@@ -180,8 +180,8 @@ impl OtlpBuilder {
         }
     }
 
-    /// The longest one export may take, its attempts and waits included; `None`: no limit.
-    /// Default 10 s; `OTEL_EXPORTER_OTLP_TIMEOUT`, in milliseconds (ENV-5).
+    /// The longest one export may take, its attempts and waits included, without the time in which the
+    /// endpoint is down; `None`: no limit. Default 10 s; `OTEL_EXPORTER_OTLP_TIMEOUT`, in milliseconds (ENV-5).
     pub fn with_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         let timeout = timeout.into();
         self.configure(move |c| c.exporter.timeout = timeout)
@@ -268,8 +268,8 @@ impl OtlpBuilder {
         self.configure(move |c| c.batch.schedule_delay = delay)
     }
 
-    /// The longest one export may take before it is cancelled; `None`: no limit. Default 30 s;
-    /// `OTEL_BSP_EXPORT_TIMEOUT`, in milliseconds (BSP-5).
+    /// The longest one export may take before it is cancelled, without the time in which the endpoint
+    /// is down; `None`: no limit. Default 30 s; `OTEL_BSP_EXPORT_TIMEOUT`, in milliseconds (BSP-5).
     pub fn with_export_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         let timeout = timeout.into();
         self.configure(move |c| c.batch.export_timeout = timeout)

@@ -189,8 +189,9 @@ pub struct ExporterConfig {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Default none; `OTEL_EXPORTER_OTLP_COMPRESSION`.
     pub compression: Compression,
-    /// The longest one export may take, its attempts and waits included; `None`: no limit. Default
-    /// 10 s; `OTEL_EXPORTER_OTLP_TIMEOUT`.
+    /// The longest one export may take, its attempts and waits included; `None`: no limit. In a
+    /// pipeline the time in which the endpoint is down does not count. Default 10 s;
+    /// `OTEL_EXPORTER_OTLP_TIMEOUT`.
     pub timeout: Option<Duration>,
     /// The longest a connection may take to be made. Default 5 s.
     pub connect_timeout: Duration,
@@ -248,6 +249,9 @@ impl std::fmt::Debug for ExporterConfig {
 }
 
 /// Exponential back-off with jitter (OTLP-8). All attempts share the export's one deadline.
+///
+/// After three answers in a row that ask to come later, over all requests, the endpoint is down, as
+/// when it refuses connections: requests wait for it, and one at a time asks, at least every 2 s.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RetryConfig {
@@ -257,8 +261,8 @@ pub struct RetryConfig {
     pub max_backoff: Duration,
     /// What each wait is multiplied with. Default 1.5.
     pub multiplier: f64,
-    /// Attempts of one request that the endpoint answered or may have seen, the first included.
-    /// Default 5.
+    /// Attempts of one request that the endpoint answered or may have seen while it was up, the
+    /// first included. Default 5.
     pub max_attempts: u32,
 }
 
@@ -279,8 +283,8 @@ impl Default for RetryConfig {
 pub struct BatchConfig {
     /// The longest a span waits for its batch to fill. Default 5 s; `OTEL_BSP_SCHEDULE_DELAY`.
     pub schedule_delay: Duration,
-    /// The longest one export may take before it is cancelled; `None`: no limit. Default 30 s;
-    /// `OTEL_BSP_EXPORT_TIMEOUT`.
+    /// The longest one export may take before it is cancelled, without the time in which the
+    /// endpoint is down; `None`: no limit. Default 30 s; `OTEL_BSP_EXPORT_TIMEOUT`.
     pub export_timeout: Option<Duration>,
     /// Spans that may wait to be sent. Default 65,536; `OTEL_BSP_MAX_QUEUE_SIZE`.
     pub max_queue_size: usize,

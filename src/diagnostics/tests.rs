@@ -203,6 +203,62 @@ fn an_outage_is_not_over_before_something_got_through() {
     assert_eq!(rig.at(101), ["INFO failed=0 exporting spans works again"]);
 }
 
+/// What was taken and rejected is no failure of requests (OTLP-5).
+#[test]
+fn rejected_spans_are_told_as_such() {
+    let mut rig = Rig::listening(&[]);
+    let partial = |rig: &Rig| {
+        rig.counters.requests_ok.fetch_add(1, Ordering::Relaxed);
+        rig.counters.rejected.fetch_add(2, Ordering::Relaxed);
+        rig.counters.set_last_error("rejected 2 of 5 spans".into());
+    };
+    partial(&rig);
+    let said = rig.at(0);
+    assert_eq!(
+        said,
+        ["WARN error=\"rejected 2 of 5 spans\" rejected=2 the endpoint rejects spans"]
+    );
+    partial(&rig);
+    let said = rig.at(61);
+    assert!(said[0].contains("rejected=4 the endpoint still rejects"));
+    rig.counters.requests_ok.fetch_add(1, Ordering::Relaxed);
+    let said = rig.at(100);
+    assert_eq!(said, ["INFO rejected=4 the endpoint rejects no more spans"]);
+    rig.counters.requests_failed.fetch_add(1, Ordering::Relaxed);
+    rig.counters.set_last_error("HTTP 400".into());
+    let said = rig.at(101);
+    assert_eq!(
+        said,
+        ["WARN error=\"HTTP 400\" failed=1 exporting spans fails"]
+    );
+}
+
+/// A loss has the cause beside it that it has, and no older one.
+#[test]
+fn losses_are_told_with_their_own_cause() {
+    let mut rig = Rig::listening(&[]);
+    rig.counters.set_last_error("HTTP 400".into());
+    assert_eq!(rig.at(0).len(), 1);
+    rig.counters.drop_spans(DropReason::QueueFull, 1);
+    let said = rig.at(1);
+    assert!(said[0].contains("HTTP 400"), "not told of yet: {said:?}");
+    rig.counters.drop_spans(DropReason::QueueFull, 1);
+    let said = rig.at(62);
+    assert!(!said[0].contains("HTTP 400"), "{said:?}");
+    assert!(said[0].contains("slower than the spans come"), "{said:?}");
+    rig.diagnostics
+        .hear_of_trouble(Some("HTTP 503; overloaded".into()));
+    rig.counters.drop_spans(DropReason::QueueFull, 1);
+    let said = rig.at(123);
+    let loss = said.iter().find(|line| line.contains("queue_full 1"));
+    let loss = loss.unwrap();
+    assert!(loss.contains("503") && !loss.contains("slower"), "{loss}");
+    rig.counters.drop_spans(DropReason::ShutdownTimeout, 1);
+    rig.diagnostics.finish();
+    let said = std::mem::take(&mut *lock(&rig.ear.0)).concat();
+    assert!(said.contains("503") && !said.contains("raise"), "{said}");
+}
+
 /// A wrong endpoint is told once, then once a minute, whatever the reading of requests says.
 #[test]
 fn an_endpoint_that_cannot_be_reached_is_told_once_a_minute() {
@@ -215,12 +271,12 @@ fn an_endpoint_that_cannot_be_reached_is_told_once_a_minute() {
     }
     assert_eq!(said.len(), 3, "{said:#?}");
     assert!(said[0].starts_with("WARN error="), "{said:#?}");
-    assert!(said[0].contains("127.0.0.1:9: refused") && said[0].contains("ENDPOINT"));
+    assert!(said[0].contains("127.0.0.1:9: refused") && said[0].contains("takes no spans now"));
     assert!(said[1].contains("still") && said[2].contains("still"));
     let (_, error) = rig.counters.snapshot().last_error.unwrap();
     assert!(error.contains("127.0.0.1:9"));
     rig.diagnostics.hear_of_trouble(None);
-    assert_eq!(rig.at(150), ["INFO the endpoint is reachable again"]);
+    assert_eq!(rig.at(150), ["INFO the endpoint takes spans again"]);
     assert!(rig.at(151).is_empty());
     rig.diagnostics.hear_of_trouble(trouble());
     assert_eq!(rig.at(300).len(), 1);
@@ -249,7 +305,7 @@ fn trouble_does_not_hide_a_failed_request() {
     rig.diagnostics.hear_of_trouble(Some("refused".into()));
     let said = rig.at(0);
     assert_eq!(said.len(), 2, "{said:#?}");
-    assert!(said[0].contains("cannot be reached"), "{said:#?}");
+    assert!(said[0].contains("takes no spans now"), "{said:#?}");
     assert!(said[1].contains("exporting spans fails"), "{said:#?}");
 }
 

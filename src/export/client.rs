@@ -3,26 +3,25 @@
 
 use std::time::{Duration, Instant};
 
-#[cfg(feature = "metrics")]
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
-use tokio::time::sleep;
-
 use super::batch::Batch;
+use super::deadline::Cap;
 use super::delivery::Delivery;
 #[cfg(feature = "metrics")]
 use super::delivery::Rejected;
 use super::dial::Dialer;
 use super::endpoint::{Endpoint, Signal};
+use super::health::Probe;
 use super::limiter::{ConcurrencyLimiter, ConcurrencyPermit};
 use super::link::Link;
-use super::retry::{Backoff, jitter};
 use super::tls::Tls;
 use super::transport::Transport;
 use super::{Exporter, Outcome, compress};
 use crate::config::ExporterConfig;
 use crate::error::Error;
 use crate::sync::{Arc, Condvar, Mutex, lock, wait_timeout};
+#[cfg(feature = "metrics")]
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 
 /// A client of one OTLP endpoint, over gRPC or HTTP. A clone is another handle of the same.
 ///
@@ -63,24 +62,25 @@ impl OtlpClient {
     ///
     /// [`Error::is_config`], with the setting, its value and the cure.
     pub fn new(config: ExporterConfig) -> Result<Self, Error> {
-        // Nobody else keeps a deadline here, so this one counts from the first moment.
-        let cap = config.timeout;
-        Self::with_cap(config, cap)
+        // Nobody else keeps a deadline here.
+        let cap = Cap::Always(config.timeout);
+        Self::of(config, cap, Signal::Traces)
     }
 
-    /// `cap`: the longest a send may take in all, also while nothing can be sent.
+    /// A client for the end of a pipeline. `cap`: the longest a send may take in all, without the
+    /// time in which the endpoint is down.
     pub(crate) fn with_cap(config: ExporterConfig, cap: Option<Duration>) -> Result<Self, Error> {
-        Self::of(config, cap, Signal::Traces)
+        Self::of(config, Cap::WhileUp(cap), Signal::Traces)
     }
 
     /// A client for metrics, by [`post`](Self::post).
     #[cfg(feature = "metrics")]
     pub(crate) fn for_metrics(config: ExporterConfig) -> Result<Self, Error> {
-        let cap = config.timeout;
+        let cap = Cap::Always(config.timeout);
         Self::of(config, cap, Signal::Metrics)
     }
 
-    fn of(config: ExporterConfig, cap: Option<Duration>, signal: Signal) -> Result<Self, Error> {
+    fn of(config: ExporterConfig, cap: Cap, signal: Signal) -> Result<Self, Error> {
         config.validate()?;
         let endpoint = Endpoint::resolve(&config, signal)?;
         compress::check(config.compression)?;
@@ -92,6 +92,7 @@ impl OtlpClient {
             endpoint: endpoint.clone(),
             tls,
             timeout: config.connect_timeout,
+            answer_within: config.timeout,
         };
         let mut headers = HeaderMap::new();
         for (name, value) in &config.headers {
@@ -141,8 +142,13 @@ impl OtlpClient {
 
     /// Sends a batch, retries included, and says what became of each of its spans.
     pub async fn send(&self, batch: Batch) -> Outcome {
+        self.deliver(batch, None).await
+    }
+
+    async fn deliver(&self, batch: Batch, probe: Option<Probe>) -> Outcome {
         let _under_way = UnderWay::new(Arc::clone(&self.inner));
-        Delivery::new(&self.inner.link).deliver(batch).await
+        let delivery = Delivery::new(&self.inner.link, probe);
+        delivery.deliver(batch).await
     }
 
     /// Sends a request that is encoded already, retries included; what of it was rejected, if
@@ -150,7 +156,7 @@ impl OtlpClient {
     #[cfg(feature = "metrics")]
     pub(crate) async fn post(&self, body: Bytes) -> Result<Option<Rejected>, String> {
         let _under_way = UnderWay::new(Arc::clone(&self.inner));
-        Delivery::new(&self.inner.link).post(body).await
+        Delivery::new(&self.inner.link, None).post(body).await
     }
 
     /// Waits until nothing is being sent, for at most `timeout`; then cuts short what is left.
@@ -174,7 +180,11 @@ impl OtlpClient {
         self.inner.link.cancel.cancel();
         match all_done {
             true => Ok(()),
-            false => Err(Error::timeout("the client's shutdown", timeout)),
+            false => {
+                let why = self.inner.link.health.trouble();
+                let step = "the client's shutdown";
+                Err(Error::timeout(step, timeout, why))
+            }
         }
     }
 
@@ -187,38 +197,25 @@ impl OtlpClient {
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.inner.endpoint
     }
-
-    /// Waits until there is a connection, however long that takes.
-    async fn connected(&self) {
-        let link = &self.inner.link;
-        let mut backoff = Backoff::reconnect(&link.config.retry);
-        while !link.transport.is_up() {
-            if let Err(message) = link.transport.connect().await {
-                link.note(message);
-                sleep(backoff.wait(None, jitter())).await;
-            }
-        }
-    }
 }
 
 impl Exporter for OtlpClient {
     type Permit = ConcurrencyPermit;
 
     async fn ready(&self) -> ConcurrencyPermit {
-        let permit = self.inner.limiter.acquire().await;
-        self.inner.link.quiet().await;
-        self.connected().await;
+        let mut permit = self.inner.limiter.acquire().await;
+        permit.probe = self.inner.link.ready().await;
         permit
     }
 
     fn send(
         &self,
-        permit: ConcurrencyPermit,
+        mut permit: ConcurrencyPermit,
         batch: Batch,
     ) -> impl Future<Output = Outcome> + Send + 'static {
         let client = self.clone();
         async move {
-            let outcome = OtlpClient::send(&client, batch).await;
+            let outcome = client.deliver(batch, permit.probe.take()).await;
             drop(permit);
             outcome
         }
@@ -230,7 +227,12 @@ impl Exporter for OtlpClient {
 
     fn trouble(&self) -> Option<String> {
         // What went wrong with a request is no trouble as long as others get through.
-        self.inner.link.trouble()
+        self.inner.link.health.trouble()
+    }
+
+    fn keeps_export_timeout(&self) -> bool {
+        let (Cap::Always(cap) | Cap::WhileUp(cap)) = self.inner.link.cap;
+        cap.is_some()
     }
 }
 

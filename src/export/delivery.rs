@@ -1,8 +1,8 @@
 //! One batch brought to the endpoint: attempts, waits, halves, and one deadline over them all.
 //!
-//! Only attempts that the endpoint answered, or may have seen, use up the deadline
-//! ([`timeout`](ExporterConfig::timeout)): while nothing can be sent, none of it burns. The cap, the
-//! processor's export timeout, counts always.
+//! Only attempts that the endpoint answered, or may have seen, use up the [`Deadline`], and only while
+//! the endpoint is up: a batch of which it is proven that an endpoint that is down did not keep it
+//! waits as if it had never been sent.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,13 @@ use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
 use super::batch::Batch;
-use super::exchange::{Answer, Lost, Request, Sent, clean};
+use super::cause::{Cause, tell};
+use super::deadline::Deadline;
+use super::exchange::{Answer, Lost, Request, Sent, clean, no_answer};
+use super::health::Probe;
 use super::link::Link;
 use super::retry::{Backoff, jitter};
+use super::size::Said;
 use super::status::Verdict;
 use super::{Outcome, compress};
 use crate::config::Compression;
@@ -25,15 +29,15 @@ const SMALL: usize = 64 << 10;
 /// So many spans that are refused one after the other as too large are not: nothing is right.
 const IN_VAIN: usize = 8;
 
-/// Stops a little before the cap, so that what became of the spans is known before they are
-/// written off.
-const MARGIN: Duration = Duration::from_millis(200);
+/// A large request on which the connection was cut so often is taken for one that is too large: an
+/// endpoint may close it instead of saying so.
+const CUTS: u32 = 2;
 
 pub(super) struct Delivery<'a> {
     link: &'a Link,
-    began: Instant,
-    /// What is left of the deadline; `None`: there is none.
-    left: Option<Duration>,
+    deadline: Deadline,
+    /// The next attempt is a probe.
+    probe: Option<Probe>,
     retries: u64,
 }
 
@@ -42,11 +46,15 @@ enum End {
     Taken {
         rejected: u64,
         message: String,
+        /// An earlier attempt may have been taken, too.
+        maybe_twice: bool,
     },
     /// `maybe`: an earlier attempt may have been taken.
     TooLarge {
         message: String,
         maybe: bool,
+        /// Whether the endpoint has said so.
+        is_said: bool,
     },
     Lost {
         reason: DropReason,
@@ -70,11 +78,11 @@ struct Part {
 }
 
 impl<'a> Delivery<'a> {
-    pub(super) fn new(link: &'a Link) -> Self {
+    pub(super) fn new(link: &'a Link, probe: Option<Probe>) -> Self {
         Self {
             link,
-            began: Instant::now(),
-            left: link.config.timeout,
+            deadline: Deadline::new(link.config.timeout, link.cap),
+            probe,
             retries: 0,
         }
     }
@@ -95,20 +103,36 @@ impl<'a> Delivery<'a> {
             let limit = self.link.config.max_request_size;
             let end = if let Some(message) = &hopeless {
                 lost(maybe, DropReason::Refused, message.clone())
-            } else if len > limit {
+            } else if len > limit || (spans > 1 && self.is_larger_than_it_takes(len)) {
                 let message =
                     format!("a span of {len} bytes is more than a request may have, {limit}");
-                End::TooLarge { message, maybe }
+                End::TooLarge {
+                    message,
+                    maybe,
+                    is_said: false,
+                }
             } else {
                 self.attempts(batch.frames(), len, maybe).await
             };
             let part = match end {
-                End::Taken { rejected, message } => {
+                End::Taken {
+                    rejected,
+                    message,
+                    maybe_twice,
+                } => {
                     in_vain = 0;
-                    taken(spans, rejected, message)
+                    self.link.size.taken(len);
+                    Outcome {
+                        possible_duplicates: if maybe_twice { spans } else { 0 },
+                        ..taken(spans, rejected, message)
+                    }
                 }
                 End::Lost { reason, message } => Outcome::dropped(reason, spans, message),
-                End::TooLarge { message, maybe } => match batch.split() {
+                End::TooLarge {
+                    message,
+                    maybe,
+                    is_said,
+                } => match batch.split() {
                     Ok((first, second)) => {
                         let part = |batch| Part { batch, maybe };
                         todo.extend([part(second), part(first)]);
@@ -119,8 +143,9 @@ impl<'a> Delivery<'a> {
                             Some(name) => format!("span {name:?} of {len} bytes: {message}"),
                             None => message,
                         };
-                        in_vain += usize::from(len <= limit);
-                        if len <= limit && (len <= SMALL || in_vain >= IN_VAIN) {
+                        in_vain += usize::from(is_said);
+                        if is_said && (len <= SMALL || in_vain >= IN_VAIN) {
+                            self.link.size.forget();
                             hopeless = Some(message.clone());
                         }
                         let reason = match maybe {
@@ -137,6 +162,12 @@ impl<'a> Delivery<'a> {
         outcome
     }
 
+    /// By what is remembered of its refusals.
+    fn is_larger_than_it_takes(&self, len: usize) -> bool {
+        let most = self.link.size.most(Instant::now());
+        most.is_some_and(|most| len > most)
+    }
+
     /// Delivers what cannot be split.
     #[cfg(feature = "metrics")]
     pub(super) async fn post(mut self, body: Bytes) -> Result<Option<Rejected>, String> {
@@ -150,20 +181,23 @@ impl<'a> Delivery<'a> {
             End::Taken {
                 rejected: 0,
                 message,
+                ..
             } if message.is_empty() => Ok(None),
             End::Taken {
                 rejected: count,
                 message,
+                ..
             } => Ok(Some(Rejected { count, message })),
             End::TooLarge { message, .. } | End::Lost { message, .. } => Err(message),
         }
     }
 
     /// Tries until the endpoint took it, or it is clear that it will not.
-    async fn attempts(&mut self, frames: Vec<Bytes>, len: usize, maybe: bool) -> End {
-        let config = &self.link.config;
+    async fn attempts(&mut self, frames: Vec<Bytes>, plain_len: usize, maybe: bool) -> End {
+        let link = self.link;
+        let config = &link.config;
         let (frames, len, is_gzip) = match config.compression {
-            Compression::None => (frames, len, false),
+            Compression::None => (frames, plain_len, false),
             Compression::Gzip => match compress::gzip(&frames) {
                 Ok(body) => (vec![body.clone()], body.len(), true),
                 Err(e) => {
@@ -176,82 +210,157 @@ impl<'a> Delivery<'a> {
             },
         };
         let mut backoff = Backoff::new(&config.retry);
-        let mut reconnect = Backoff::reconnect(&config.retry);
         let mut attempts = 0;
+        let mut cuts = 0;
         let mut ambiguous = maybe;
+        let mut last: Option<String> = None;
         loop {
-            if self.time_left().is_some_and(|left| left.is_zero()) {
-                return unsent(ambiguous, "out of time before it was sent".to_owned());
+            let probe = match self.admission().await {
+                Ok(probe) => probe,
+                Err(over) => {
+                    let last = last.or_else(|| link.health.trouble());
+                    return unsent(ambiguous, over.because(last));
+                }
+            };
+            if self.deadline.is_over() {
+                return unsent(ambiguous, Over::Time.because(last));
             }
+            let is_probe = probe.is_some();
             let sent = Sent::default();
             let request = Request {
                 frames: frames.clone(),
                 len,
+                plain_len,
                 is_gzip,
                 sent: sent.clone(),
             };
             let began = Instant::now();
             let Some(answer) = self.attempt(&request).await else {
                 let ambiguous = ambiguous || sent.maybe();
-                return unsent(ambiguous, "cut short by the shutdown".to_owned());
+                return unsent(ambiguous, Over::Shutdown.because(last));
             };
-            let is_blank = matches!(&answer, Answer::None { lost, .. } if *lost != Lost::Unknown);
-            if !is_blank {
-                attempts += 1;
-                self.spend(began.elapsed());
+            let took = began.elapsed();
+            ambiguous |= sent.is_doubled();
+            // The parts that follow have what is left.
+            let is_over = |answer: &Answer| match answer {
+                Answer::Taken { .. } | Answer::TooLong { .. } => true,
+                Answer::NotTaken { verdict, .. } => *verdict != Verdict::Retry,
+                Answer::None { .. } => false,
+            };
+            if is_over(&answer) {
+                link.health.handled();
+                self.deadline.spend(took);
             }
-            let (message, wait) = match answer {
-                Answer::Taken { rejected, message } => return End::Taken { rejected, message },
+            // Whether the endpoint has seen anything of it, and how long to wait if nobody else says.
+            let (message, is_blank, wait) = match answer {
+                Answer::Taken { rejected, message } => {
+                    return End::Taken {
+                        rejected,
+                        message,
+                        maybe_twice: ambiguous,
+                    };
+                }
                 Answer::TooLong { message } => return unsent(true, message),
                 Answer::NotTaken {
-                    verdict,
+                    verdict: Verdict::Retry,
                     message,
                     wait,
-                } => match verdict {
-                    Verdict::Retry => {
-                        if let Some(asked) = wait {
-                            self.link.hold_off(asked);
+                    ..
+                } => {
+                    link.health.later(&message, wait, is_probe);
+                    (message, false, backoff.wait(None, jitter()))
+                }
+                Answer::NotTaken {
+                    verdict: Verdict::Split,
+                    message,
+                    size,
+                    ..
+                } => {
+                    link.size.refused(plain_len, size, Instant::now());
+                    return End::TooLarge {
+                        message,
+                        maybe: ambiguous,
+                        is_said: true,
+                    };
+                }
+                Answer::NotTaken { message, .. } => {
+                    return lost(ambiguous, DropReason::Refused, message);
+                }
+                Answer::None { message, lost } => {
+                    match lost {
+                        Lost::Unreached => link.health.unreached(&message, is_probe),
+                        Lost::Unread => link.health.later(&message, None, is_probe),
+                        Lost::Unknown | Lost::Cut => {
+                            link.health.unanswered(&message, is_probe);
+                            ambiguous = true;
                         }
-                        (message, backoff.wait(wait, jitter()))
                     }
-                    Verdict::Split => {
-                        let maybe = ambiguous;
-                        return End::TooLarge { message, maybe };
+                    cuts += u32::from(lost == Lost::Cut);
+                    if cuts >= CUTS && plain_len > SMALL {
+                        link.size.refused(plain_len, Said::TooLarge, Instant::now());
+                        return End::TooLarge {
+                            message,
+                            maybe: true,
+                            is_said: false,
+                        };
                     }
-                    Verdict::Refused => return lost(ambiguous, DropReason::Refused, message),
-                },
-                Answer::None { message, lost } => match lost {
-                    Lost::Unknown => {
-                        ambiguous = true;
-                        (message, backoff.wait(None, jitter()))
-                    }
-                    Lost::Unread => (message, reconnect.wait(None, jitter())),
-                    Lost::Unreached => {
-                        self.link.note(message.clone());
-                        (message, reconnect.wait(None, jitter()))
-                    }
-                },
+                    let is_blank = matches!(lost, Lost::Unreached | Lost::Unread);
+                    (message, is_blank, backoff.wait(None, jitter()))
+                }
             };
-            if attempts >= config.retry.max_attempts.max(1) {
+            drop(probe);
+            // Its turn comes when the endpoint may be up again.
+            let waits = link.health.is_closed();
+            let counts = !is_blank && !is_probe;
+            attempts += u32::from(counts);
+            if counts && attempts >= config.retry.max_attempts.max(1) {
                 let message = format!("gave up after {attempts} attempts: {message}");
                 return unsent(ambiguous, message);
             }
-            if !self.has_time(wait, is_blank) {
-                return unsent(ambiguous, format!("out of time: {message}"));
+            if waits && !ambiguous {
+                self.deadline.renew();
+            } else if !is_blank {
+                self.deadline.spend(took);
             }
-            if self.pause(wait).await.is_none() {
-                return unsent(ambiguous, format!("cut short by the shutdown: {message}"));
+            if self.deadline.is_over() {
+                return unsent(ambiguous, Over::Time.because(Some(message)));
             }
-            if !is_blank {
-                self.spend(wait);
+            if !waits {
+                if !self.deadline.allows(wait, is_blank) {
+                    return unsent(ambiguous, Over::Time.because(Some(message)));
+                }
+                if self.pause(wait).await.is_none() {
+                    return unsent(ambiguous, Over::Shutdown.because(Some(message)));
+                }
+                if !is_blank {
+                    self.deadline.spend(wait);
+                }
             }
+            last = Some(message);
             self.retries += 1;
         }
     }
 
+    /// Waits until an attempt may be made, for as long as the endpoint is down. `Some`: as a probe.
+    async fn admission(&mut self) -> Result<Option<Probe>, Over> {
+        if let Some(probe) = self.probe.take() {
+            return Ok(Some(probe));
+        }
+        let link = self.link;
+        let admission = async {
+            let admission = link.health.admission();
+            match self.deadline.wait_left() {
+                Some(left) => timeout(left, admission).await.map_err(|_| Over::Time),
+                None => Ok(admission.await),
+            }
+        };
+        let admission = link.cancel.run_until_cancelled(admission).await;
+        admission.unwrap_or(Err(Over::Shutdown))
+    }
+
     /// One attempt within what is left; `None` if a shutdown cut it short.
     async fn attempt(&self, request: &Request) -> Option<Answer> {
-        let left = self.time_left();
+        let left = self.deadline.left();
         let exchange = async {
             let exchange = self.link.transport.exchange(request, left);
             let Some(left) = left else {
@@ -262,15 +371,15 @@ impl<'a> Delivery<'a> {
                 Err(_) => {
                     // Nobody knows what became of the connection.
                     self.link.transport.disconnect();
-                    let (lost, what) = match request.sent.maybe() {
-                        true => (Lost::Unknown, "answer"),
+                    let address = self.link.transport.address();
+                    let (lost, message) = match request.sent.maybe() {
+                        true => (Lost::Unknown, no_answer(&address, left)),
                         false => {
                             self.link.transport.mark_down();
-                            (Lost::Unreached, "connection")
+                            let what = format!("no connection from {address} within {left:.1?}");
+                            (Lost::Unreached, tell(&what, Cause::ConnectTimeout))
                         }
                     };
-                    let address = self.link.transport.address();
-                    let message = format!("no {what} from {address} within {left:.1?}");
                     Answer::None { message, lost }
                 }
             }
@@ -281,27 +390,24 @@ impl<'a> Delivery<'a> {
     async fn pause(&self, wait: Duration) -> Option<()> {
         self.link.cancel.run_until_cancelled(sleep(wait)).await
     }
+}
 
-    /// Takes it out of the deadline.
-    fn spend(&mut self, spent: Duration) {
-        self.left = self.left.map(|left| left.saturating_sub(spent));
-    }
+/// Why no further attempt is made.
+enum Over {
+    Time,
+    Shutdown,
+}
 
-    /// Whether something may follow after `wait`.
-    fn has_time(&self, wait: Duration, is_blank: bool) -> bool {
-        let deadline = is_blank || self.left.is_none_or(|left| left > wait);
-        deadline && self.cap_left().is_none_or(|left| left > wait)
-    }
-
-    fn cap_left(&self) -> Option<Duration> {
-        let cap = self.link.cap?;
-        Some(cap.saturating_sub(self.began.elapsed() + MARGIN.min(cap / 10)))
-    }
-
-    fn time_left(&self) -> Option<Duration> {
-        match (self.left, self.cap_left()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+impl Over {
+    /// `last`: why the last attempt failed.
+    fn because(self, last: Option<String>) -> String {
+        let over = match self {
+            Self::Time => "out of time",
+            Self::Shutdown => "cut short by the shutdown",
+        };
+        match last {
+            Some(last) => format!("{over}: {last}"),
+            None => format!("{over} before it was answered"),
         }
     }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
+use super::cause::{Cause, tell};
 use super::endpoint::Endpoint;
-use super::no_sigpipe::NoSigpipe;
+use super::socket::Socket;
 use super::tls::Tls;
 
 /// So often a connection that is idle says that it is there: load balancers and gateways forget those
@@ -23,6 +24,9 @@ pub(crate) struct Dialer {
     pub(crate) endpoint: Endpoint,
     pub(crate) tls: Option<Tls>,
     pub(crate) timeout: Duration,
+    /// How long a request may be without an answer.
+    #[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "for pings"))]
+    pub(crate) answer_within: Option<Duration>,
 }
 
 /// Either kind of stream, as one type.
@@ -37,21 +41,32 @@ impl Dialer {
         let address = self.endpoint.address();
         match timeout(self.timeout, self.connect()).await {
             Ok(Ok(io)) => Ok(io),
-            Ok(Err(e)) => Err(format!("cannot connect to {address}: {e}")),
-            Err(_) => Err(format!(
-                "cannot connect to {address} within {:?}",
-                self.timeout
-            )),
+            Ok(Err((cause, e))) => {
+                let what = format!("cannot connect to {address}: {e}");
+                Err(tell(&what, cause))
+            }
+            Err(_) => {
+                let what = format!("cannot connect to {address} within {:?}", self.timeout);
+                Err(tell(&what, Cause::ConnectTimeout))
+            }
         }
     }
 
-    async fn connect(&self) -> io::Result<Io> {
-        let tcp = TcpStream::connect((self.endpoint.host.as_str(), self.endpoint.port)).await?;
-        tune(&tcp)?;
-        let tcp = NoSigpipe(tcp);
+    async fn connect(&self) -> Result<Io, (Cause, io::Error)> {
+        let endpoint = &self.endpoint;
+        let addresses: Vec<_> = lookup_host((endpoint.host.as_str(), endpoint.port))
+            .await
+            .map_err(|e| (Cause::UnknownHost, e))?
+            .collect();
+        let of_connecting = |e: io::Error| (Cause::of_connecting(&e), e);
+        let tcp = TcpStream::connect(&addresses[..])
+            .await
+            .map_err(of_connecting)?;
+        tune(&tcp).map_err(of_connecting)?;
+        let socket = Socket::new(tcp);
         Ok(Io(match &self.tls {
-            Some(tls) => Box::new(tls.connect(tcp).await?),
-            None => Box::new(tcp),
+            Some(tls) => Box::new(tls.connect(socket).await?),
+            None => Box::new(socket),
         }))
     }
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::cause::{Cause, tell};
+use super::size::Said;
 use super::status::Verdict;
 use crate::human;
 
@@ -18,22 +20,40 @@ use crate::human;
 pub(crate) struct Request {
     pub(crate) frames: Vec<Bytes>,
     pub(crate) len: usize,
+    /// The same before compression.
+    pub(crate) plain_len: usize,
     pub(crate) is_gzip: bool,
     /// Set as soon as the first byte may have left.
     pub(crate) sent: Sent,
 }
 
-/// Whether anything of a request may have been written.
+/// Whether anything of a request may have been written, and whether on two connections.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sent(Arc<AtomicBool>);
+pub(crate) struct Sent(Arc<Marks>);
+
+#[derive(Debug, Default)]
+struct Marks {
+    once: AtomicBool,
+    twice: AtomicBool,
+}
 
 impl Sent {
     pub(crate) fn maybe(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.once.load(Ordering::Relaxed)
     }
 
     fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.once.store(true, Ordering::Relaxed);
+    }
+
+    /// It went out on a second connection, too.
+    pub(crate) fn is_doubled(&self) -> bool {
+        self.0.twice.load(Ordering::Relaxed)
+    }
+
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "HTTP/2 has pings"))]
+    pub(crate) fn double(&self) {
+        self.0.twice.store(true, Ordering::Relaxed);
     }
 }
 
@@ -48,6 +68,8 @@ pub(crate) enum Answer {
         message: String,
         /// What the endpoint asks to wait at least.
         wait: Option<Duration>,
+        /// What it says of the request's size.
+        size: Said,
     },
     /// No answer.
     None { message: String, lost: Lost },
@@ -68,6 +90,16 @@ pub(crate) enum Lost {
     Unread,
     /// It may have arrived.
     Unknown,
+    /// It may have arrived, and the endpoint cut the connection.
+    Cut,
+}
+
+impl Answer {
+    /// Whether the endpoint answered anything that could be read.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "HTTP asks"))]
+    pub(crate) fn is_some(&self) -> bool {
+        matches!(self, Self::Taken { .. } | Self::NotTaken { .. })
+    }
 }
 
 impl Request {
@@ -117,6 +149,12 @@ impl Body for Frames {
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left)
     }
+}
+
+/// That no answer came in time.
+pub(crate) fn no_answer(address: &str, within: Duration) -> String {
+    let what = format!("no answer from {address} within {within:.1?}");
+    tell(&what, Cause::NoAnswer)
 }
 
 /// A foreign text, fit for a log line: short, and what cannot be seen in it is escaped.

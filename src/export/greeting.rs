@@ -1,4 +1,7 @@
-//! The first word of an HTTP/2 endpoint: a connection that tells what it was.
+//! The first word of an endpoint: a connection that tells what it was.
+//!
+//! It shows which protocol is spoken there, whatever a parser of another one makes of it. Over HTTP/2
+//! it is also the proof that somebody is there.
 //!
 //! A client may send before the server has said anything, and hyper's does. So does one that talks to
 //! a proxy with nothing behind it, and nobody could tell that the request was never read.
@@ -10,16 +13,46 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
+use super::cause::Cause;
 use super::dial::Io;
+use super::tls::wants_a_certificate;
 
 /// How a connection begins. One that is closed before says nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum First {
-    /// A `SETTINGS` frame, as RFC 9113 has it (3.4).
-    Settings,
-    /// Something that is no HTTP/2.
+    /// A `SETTINGS` frame, as RFC 9113 has it (3.4), or another with which HTTP/2 may end.
+    Http2,
+    Http1,
+    /// A record of TLS, or a text by which a server says that it speaks HTTPS.
+    Tls,
+    /// Something else.
     Other,
-    Failed(String),
+    Failed {
+        why: String,
+        /// The endpoint wants to know the client.
+        wants_certificate: bool,
+    },
+}
+
+impl First {
+    /// Why nothing can be said to an endpoint that begins so, unless `expected`.
+    pub(super) fn cause(&self, expected: &Self) -> Option<Cause> {
+        if self == expected {
+            return None;
+        }
+        Some(match self {
+            Self::Http2 => Cause::SpeaksHttp2,
+            Self::Http1 => Cause::SpeaksHttp1,
+            Self::Tls => Cause::SpeaksTls,
+            Self::Other => Cause::OtherProtocol,
+            Self::Failed {
+                wants_certificate, ..
+            } => match wants_certificate {
+                true => Cause::ClientCertificate,
+                false => Cause::ClosedAtOnce,
+            },
+        })
+    }
 }
 
 /// A connection, and who waits for its first word.
@@ -36,13 +69,25 @@ impl Listening {
     }
 }
 
-/// The fourth byte of a frame is its type. Fewer bytes are no reason for doubt.
+/// The fourth byte of an HTTP/2 frame is its type. Fewer bytes are no reason for doubt.
 fn first(bytes: &[u8]) -> First {
     const SETTINGS: u8 = 4;
-    match bytes.get(3) {
-        None | Some(&SETTINGS) => First::Settings,
-        Some(_) => First::Other,
+    const GO_AWAY: u8 = 7;
+    match bytes {
+        [b'H', b'T', b'T', b'P', ..] if says_https(bytes) => First::Tls,
+        [b'H', b'T', b'T', b'P', ..] => First::Http1,
+        // An alert or a handshake of any version.
+        [21 | 22, 3, _, ..] => First::Tls,
+        [_, _, _, SETTINGS | GO_AWAY, ..] | [_] | [_, _] | [_, _, _] => First::Http2,
+        _ => First::Other,
     }
+}
+
+/// Servers of HTTPS answer so to plain HTTP: "Client sent an HTTP request to an HTTPS server" (Go),
+/// "The plain HTTP request was sent to HTTPS port" (nginx).
+pub(super) fn says_https(bytes: &[u8]) -> bool {
+    let holds = |words: &[u8]| bytes.windows(words.len()).any(|window| window == words);
+    holds(b"HTTPS server") || holds(b"HTTPS port")
 }
 
 impl AsyncRead for Listening {
@@ -55,7 +100,10 @@ impl AsyncRead for Listening {
         let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
         if let Some(waits) = self.waits.take() {
             let word = match (&read, buf.filled().get(before..)) {
-                (Err(e), _) => First::Failed(e.to_string()),
+                (Err(e), _) => First::Failed {
+                    why: e.to_string(),
+                    wants_certificate: wants_a_certificate(e),
+                },
                 // Closed: dropping it says so.
                 (Ok(()), None | Some([])) => return Poll::Ready(read),
                 (Ok(()), Some(bytes)) => first(bytes),
@@ -102,10 +150,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_of_settings_is_told_from_other_protocols() {
-        assert_eq!(first(&[0, 0, 18, 4, 0, 0, 0, 0, 0]), First::Settings);
-        assert_eq!(first(&[0, 0]), First::Settings);
-        assert_eq!(first(b"HTTP/1.1 400 Bad Request"), First::Other);
-        assert_eq!(first(&[21, 3, 3, 0, 2]), First::Other);
+    fn protocols_are_told_apart_by_their_first_bytes() {
+        for (bytes, expected) in [
+            (&[0, 0, 18, 4, 0, 0, 0, 0, 0][..], First::Http2),
+            (&[0, 0, 8, 7, 0, 0, 0, 0, 0], First::Http2),
+            (&[0, 0], First::Http2),
+            (b"HTTP/1.1 400 Bad Request\r\n", First::Http1),
+            (&[21, 3, 3, 0, 2], First::Tls),
+            (
+                b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
+                First::Tls,
+            ),
+            (b"SSH-2.0-OpenSSH", First::Other),
+        ] {
+            assert_eq!(first(bytes), expected, "{bytes:?}");
+        }
     }
 }

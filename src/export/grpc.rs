@@ -1,6 +1,7 @@
 //! OTLP over gRPC: tonic's channel, with bodies that are encoded already.
 
-use std::error::Error;
+mod fate;
+
 use std::future::{Ready, ready};
 use std::io;
 use std::task::{Context, Poll, Waker};
@@ -11,23 +12,33 @@ use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderValue, Method, Response, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
-use percent_encoding::percent_decode;
-use tonic::Code;
 use tonic::body::Body;
-use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint as Transport};
 use tower_service::Service;
 
+use self::fate::{Fate, fate, is_silent, is_timeout, read_status};
+use super::cause::{Cause, tell};
 use super::dial::Dialer;
-use super::exchange::{Answer, Lost, Request, clean, explain};
+use super::exchange::{Answer, Lost, Request, clean, explain, no_answer};
 use super::greeting::{First, Listening};
-use super::status;
+use super::retry;
+use super::size::Said;
+use super::status::{self, Verdict};
 use crate::sync::{Mutex, lock};
-use crate::wire::response::{PartialSuccess, RpcStatus};
+use crate::wire::response::PartialSuccess;
 
-/// Pings while requests are under way find a connection that died without a word.
-const PING_EVERY: Duration = Duration::from_secs(20);
-const PONG_WITHIN: Duration = Duration::from_secs(10);
+/// Pings while requests are under way find a connection that died without a word: one goes out with
+/// the first request after a silence, and one after each further silence of [`ping_every`].
+const PONG_WITHIN: Duration = Duration::from_millis(1500);
+
+/// Servers count the pings that come without anything to answer in between, and grpc-go's hang up at
+/// the fourth (`too_many_pings`). So no more than three fit into the time in which a slow endpoint may
+/// answer.
+fn ping_every(timeout: Option<Duration>) -> Duration {
+    const LEAST: Duration = Duration::from_millis(3400);
+    const MOST: Duration = Duration::from_secs(20);
+    timeout.map_or(MOST, |timeout| timeout.mul_f64(0.34).clamp(LEAST, MOST))
+}
 
 #[derive(Debug)]
 pub(crate) struct Grpc {
@@ -110,7 +121,7 @@ impl Grpc {
         let io = self.dialer.dial().await?;
         let (io, first) = Listening::new(io);
         let address = self.dialer.endpoint.address();
-        let no_http2 = |why: &str| format!("no HTTP/2 with {address}: {why}");
+        let no_http2 = |why: &str, cause| tell(&format!("no HTTP/2 with {address}: {why}"), cause);
         // The connector hands over a connection that is encrypted already where it should be, so
         // tonic is told `http`; what the endpoint sees is the origin.
         let origin = self.dialer.endpoint.uri.clone();
@@ -124,23 +135,34 @@ impl Grpc {
             .origin(origin)
             .user_agent(self.user_agent.clone())
             .map_err(|e| explain(&e))?
-            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_interval(ping_every(self.dialer.answer_within))
             .keep_alive_timeout(PONG_WITHIN)
             .keep_alive_while_idle(false)
             .connect_with_connector(Once(Some(io)))
             .await
-            .map_err(|e| no_http2(&explain(&e)))?;
+            .map_err(|e| no_http2(&explain(&e), Cause::ClosedAtOnce))?;
         // Until the endpoint has spoken it may be a proxy with nothing behind it, or no HTTP/2 at
         // all; what is sent blindly may be lost.
-        match tokio::time::timeout(self.dialer.timeout, first).await {
-            Ok(Ok(First::Settings)) => {}
-            Ok(Ok(First::Other)) => return Err(no_http2("it answers in another protocol")),
-            Ok(Ok(First::Failed(why))) => return Err(no_http2(&why)),
-            Ok(Err(_)) => return Err(no_http2("it closed the connection at once")),
+        let first = match tokio::time::timeout(self.dialer.timeout, first).await {
+            Ok(Ok(first)) => first,
+            Ok(Err(_)) => {
+                let closed = "it closed the connection at once";
+                return Err(no_http2(closed, Cause::ClosedAtOnce));
+            }
             Err(_) => {
                 let silent = format!("it says nothing within {:?}", self.dialer.timeout);
-                return Err(no_http2(&silent));
+                return Err(no_http2(&silent, Cause::Mute));
             }
+        };
+        if let Some(cause) = first.cause(&First::Http2) {
+            return Err(match &first {
+                First::Failed { why, .. } if cause == Cause::ClosedAtOnce => {
+                    let why = format!("it closed the connection at once ({why})");
+                    no_http2(&why, cause)
+                }
+                First::Failed { why, .. } => no_http2(why, cause),
+                _ => no_http2("it answers in another protocol", cause),
+            });
         }
         let mut current = lock(&self.channel);
         let number = current.0 + 1;
@@ -179,7 +201,8 @@ impl Grpc {
                     self.disconnect(current.number);
                     // That an old connection ended meanwhile says nothing of the endpoint. The
                     // next one is new, at the latest when all those at hand are used up.
-                    let again = !current.is_new && gone.lost != Lost::Unknown;
+                    let is_unsent = matches!(gone.lost, Lost::Unreached | Lost::Unread);
+                    let again = !current.is_new && is_unsent;
                     if !again {
                         return gone.answer();
                     }
@@ -197,27 +220,46 @@ impl Grpc {
     ) -> Result<Answer, Gone> {
         let address = self.dialer.endpoint.address();
         if let Err(e) = std::future::poll_fn(|cx| channel.poll_ready(cx)).await {
+            let what = format!("{address}: {}", explain(&e));
             return Err(Gone {
-                message: format!("{address}: {}", explain(&e)),
+                message: tell(&what, Cause::Broken),
                 lost: Lost::Unreached,
             });
         }
         match channel.call(self.request(request, timeout)).await {
-            Ok(response) => Ok(self.read(response).await),
+            Ok(response) => Ok(self.read(response, request.plain_len).await),
             Err(e) => {
-                let message = match (is_timeout(&e), timeout) {
-                    (true, Some(timeout)) => {
-                        format!("no answer from {address} within {timeout:.1?}")
-                    }
-                    _ => format!("{address}: {}", explain(&e)),
-                };
-                match fate(&e, request) {
+                let broken = format!("{address}: {}", explain(&e));
+                match (fate(&e, request), timeout) {
                     // The stream alone was refused; the connection lives on.
-                    Fate::Refused => Ok(Answer::None {
-                        message,
+                    (Fate::Refused, _) => Ok(Answer::None {
+                        message: tell(&broken, Cause::TurnedAway),
                         lost: Lost::Unread,
                     }),
-                    Fate::Gone(lost) => Err(Gone { message, lost }),
+                    (Fate::Gone(Lost::Unknown), Some(timeout)) if is_timeout(&e) => Err(Gone {
+                        message: no_answer(&address, timeout),
+                        lost: Lost::Unknown,
+                    }),
+                    (Fate::Gone(Lost::Unknown), _) if is_silent(&e) => {
+                        let what = format!("the connection to {address} fell silent");
+                        Err(Gone {
+                            message: tell(&what, Cause::Silent),
+                            lost: Lost::Unknown,
+                        })
+                    }
+                    (Fate::Gone(lost), _) => Err(Gone {
+                        message: tell(
+                            &broken,
+                            match lost {
+                                Lost::Unread => Cause::TurnedAway,
+                                _ => Cause::Broken,
+                            },
+                        ),
+                        lost: match lost {
+                            Lost::Unknown => Lost::Cut,
+                            lost => lost,
+                        },
+                    }),
                 }
             }
         }
@@ -245,79 +287,79 @@ impl Grpc {
         out
     }
 
-    async fn read(&self, response: Response<Body>) -> Answer {
+    async fn read(&self, response: Response<Body>, size: usize) -> Answer {
         let address = self.dialer.endpoint.address();
         let (head, body) = response.into_parts();
+        let refused = |verdict, what: &str, cause| Answer::NotTaken {
+            verdict,
+            message: tell(what, cause),
+            wait: retry::asked_by(&head.headers),
+            size: match verdict {
+                Verdict::Split => Said::TooLarge,
+                _ => Said::Nothing,
+            },
+        };
         if !head.status.is_success() {
             // Not gRPC: a proxy in between.
-            return Answer::NotTaken {
-                verdict: status::of_http(head.status.as_u16()),
-                message: format!("{address} answered HTTP {}", head.status),
-                wait: None,
-            };
+            let code = head.status.as_u16();
+            let verdict = status::of_http(code, false);
+            let what = format!("{address} answered HTTP {}", head.status);
+            return refused(verdict, &what, Cause::HttpOverGrpc(code));
         }
-        if let Some(answer) = self.status(&head.headers, &[]) {
+        if let Some(answer) = self.status(&head.headers, &[], size) {
             return answer;
         }
         let body = match Limited::new(body, self.max_response).collect().await {
             Ok(body) => body,
             Err(e) if e.is::<LengthLimitError>() => {
+                let what = format!("{address} answered more than {} bytes", self.max_response);
                 return Answer::TooLong {
-                    message: format!("{address} answered more than {} bytes", self.max_response),
+                    message: tell(&what, Cause::LongAnswer),
                 };
             }
             Err(e) => {
-                let message = format!("{address}: {}", explain(e.as_ref()));
-                let lost = Lost::Unknown;
-                return Answer::None { message, lost };
+                let what = format!("{address}: {}", explain(e.as_ref()));
+                return Answer::None {
+                    message: tell(&what, Cause::Broken),
+                    lost: Lost::Cut,
+                };
             }
         };
         let trailers = body.trailers().cloned().unwrap_or_default();
         let message = body.to_bytes();
-        self.status(&trailers, &message)
-            .unwrap_or_else(|| Answer::NotTaken {
-                verdict: status::Verdict::Refused,
-                message: format!("{address} answered without a grpc-status"),
-                wait: None,
-            })
+        self.status(&trailers, &message, size).unwrap_or_else(|| {
+            let what = format!("{address} answered without a grpc-status");
+            refused(Verdict::Refused, &what, Cause::HttpOverGrpc(200))
+        })
     }
 
-    /// The answer that headers or trailers with a `grpc-status` give.
-    fn status(&self, headers: &HeaderMap, message: &[u8]) -> Option<Answer> {
+    /// The answer that headers or trailers with a `grpc-status` give to a request of `size` bytes.
+    fn status(&self, headers: &HeaderMap, message: &[u8], size: usize) -> Option<Answer> {
         let (code, text, details) = read_status(headers)?;
         if code == 0 {
             return Some(taken(message));
         }
+        let address = self.dialer.endpoint.address();
+        let wait = details.retry_delay;
+        let verdict = status::of_grpc(code, wait.is_some());
+        let said = match verdict {
+            Verdict::Split => Said::of(&text, size),
+            _ => Said::Nothing,
+        };
+        let cause = match said {
+            Said::Nothing => Cause::Grpc(code),
+            _ => Cause::TooLarge,
+        };
+        let asks = wait.filter(|wait| wait.as_secs() > 0);
+        let asks = asks.map_or_else(String::new, |wait| format!(" (later, in {wait:?})"));
+        let name = status::grpc_name(code);
         Some(Answer::NotTaken {
-            verdict: status::of_grpc(code, details.retry_delay.is_some()),
-            message: clean(&format!(
-                "{} answered {}: {text}",
-                self.dialer.endpoint.address(),
-                status::grpc_name(code)
-            )),
-            wait: details.retry_delay,
+            verdict,
+            message: tell(&format!("{address} answered {name}{asks}: {text}"), cause),
+            wait,
+            size: said,
         })
     }
-}
-
-/// The code, its message and details, of headers that have a `grpc-status`.
-///
-/// Tonic's own reading panics on details that are no Base64, and takes another code where the message
-/// is no UTF-8.
-fn read_status(headers: &HeaderMap) -> Option<(u32, String, RpcStatus)> {
-    let code = Code::from_bytes(headers.get("grpc-status")?.as_bytes());
-    let metadata = MetadataMap::from_headers(headers.clone());
-    let details = metadata.get_bin("grpc-status-details-bin");
-    let details = details.and_then(|details| details.to_bytes().ok());
-    let details = details.and_then(|details| RpcStatus::decode(&details));
-    let details = details.unwrap_or_default();
-    let text = headers.get("grpc-message").map(HeaderValue::as_bytes);
-    let text = percent_decode(text.unwrap_or_default()).decode_utf8_lossy();
-    let text = match &*text {
-        "" => details.message.clone(),
-        text => text.to_owned(),
-    };
-    Some((i32::from(code).unsigned_abs(), text, details))
 }
 
 /// A connection that can't be used any more, and what became of the request on it.
@@ -331,44 +373,6 @@ impl Gone {
         let Self { message, lost } = self;
         Answer::None { message, lost }
     }
-}
-
-enum Fate {
-    Refused,
-    Gone(Lost),
-}
-
-/// Tonic reads `grpc-timeout` too, and may be a little earlier than we are.
-fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<tonic::TimeoutExpired>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// What an error proves of the request it ended.
-fn fate(error: &(dyn Error + 'static), request: &Request) -> Fate {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<h2::Error>().filter(|e| e.is_remote()) {
-            if error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
-                return Fate::Refused;
-            }
-            // Only streams above the last one that the endpoint looked at end so.
-            if error.is_go_away() {
-                return Fate::Gone(Lost::Unread);
-            }
-        }
-        cause = error.source();
-    }
-    Fate::Gone(match request.sent.maybe() {
-        true => Lost::Unknown,
-        false => Lost::Unreached,
-    })
 }
 
 /// What an `OK` with this framed message means. A message that cannot be read is no reason to doubt
@@ -420,20 +424,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_read_beside_a_status_changes_no_code_otlp_6() {
-        for (name, value, text) in [
-            ("grpc-status-details-bin", "!", ""),
-            ("grpc-status-details-bin", "AA==,AA==", ""),
-            ("grpc-message", "%FF", "\u{fffd}"),
-            ("grpc-message", "not%20now", "not now"),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert("grpc-status", HeaderValue::from_static("14"));
-            headers.insert(name, HeaderValue::from_static(value));
-            let (code, said, details) = read_status(&headers).unwrap();
-            assert_eq!((code, &*said, details.retry_delay), (14, text, None));
+    fn three_pings_at_most_go_out_before_a_slow_answer() {
+        for seconds in [1, 10, 20, 50] {
+            let every = ping_every(Some(Duration::from_secs(seconds)));
+            // The first may go out with the request.
+            assert!(3 * every > Duration::from_secs(seconds), "{every:?}");
         }
-        assert!(read_status(&HeaderMap::new()).is_none());
+        let (longest, none) = (ping_every(Some(Duration::MAX)), ping_every(None));
+        assert_eq!((longest, none), (none, Duration::from_secs(20)));
     }
 
     #[test]

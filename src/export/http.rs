@@ -1,28 +1,62 @@
 //! OTLP over HTTP/1.1 with protobuf bodies, connections kept for the next request.
+//!
+//! HTTP/1.1 has no pings: whether a connection that says nothing is dead, or the endpoint slow, can be
+//! seen only from another one. So a request that is silent for much longer than the endpoint takes as
+//! a rule goes out a second time on a new connection, and the first answer counts. One at a time does
+//! that, and where it did not help none does until the endpoint is quick again.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Response, Uri};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
 
+use super::cause::{Cause, tell};
 use super::dial::Dialer;
 use super::exchange::{Answer, Frames, Lost, Request, clean, explain};
+use super::greeting::{First, Listening, says_https};
+use super::size::Said;
+use super::status::Verdict;
+use super::tls::wants_a_certificate;
 use super::{retry, status};
-use crate::sync::{Mutex, MutexGuard, lock};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock};
 use crate::wire::response::{PartialSuccess, RpcStatus};
+
+/// So long nothing is heard before another connection is tried.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// How long a connection may take to be done with its last request.
+const READY_WITHIN: Duration = Duration::from_millis(250);
+/// How long the text of a refusal is waited for.
+const WORDS_WITHIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Http {
     dialer: Dialer,
     headers: HeaderMap,
     path: Uri,
     max_response: usize,
-    idle: Mutex<Vec<SendRequest<Frames>>>,
+    idle: Mutex<Vec<Connection>>,
+    /// Whether the last answer came well before [`SILENCE`] was over.
+    is_quick: AtomicBool,
+    /// Held by the request that is tried on a second connection.
+    second: tokio::sync::Mutex<()>,
+    /// A second connection has answered: the silent ones are dead.
+    fell_silent: Notify,
+}
+
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<Frames>,
+    /// The first word of the endpoint, until it was looked at.
+    first: Option<oneshot::Receiver<First>>,
 }
 
 impl fmt::Debug for Http {
@@ -39,7 +73,15 @@ impl fmt::Debug for Http {
 enum Ended {
     With(Answer),
     /// The connection turned out to be closed before anything was sent on it.
-    Stale,
+    Stale(Option<Cause>),
+}
+
+impl Connection {
+    /// What is spoken there instead of HTTP/1, if the first word shows it.
+    fn misfit(&mut self) -> Option<Cause> {
+        let first = self.first.take()?.try_recv().ok()?;
+        first.cause(&First::Http1)
+    }
 }
 
 impl Http {
@@ -64,10 +106,13 @@ impl Http {
             headers,
             max_response,
             idle: Mutex::default(),
+            is_quick: AtomicBool::new(false),
+            second: tokio::sync::Mutex::default(),
+            fell_silent: Notify::new(),
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<SendRequest<Frames>>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         lock(&self.idle)
     }
 
@@ -77,7 +122,7 @@ impl Http {
 
     pub(crate) fn is_connected(&self) -> bool {
         let mut idle = self.idle();
-        idle.retain(|connection| !connection.is_closed());
+        idle.retain(|connection| !connection.sender.is_closed());
         !idle.is_empty()
     }
 
@@ -89,9 +134,9 @@ impl Http {
     }
 
     /// For the next request; those that were closed meanwhile go.
-    fn keep(&self, connection: SendRequest<Frames>) {
+    fn keep(&self, connection: Connection) {
         let mut idle = self.idle();
-        idle.retain(|kept| !kept.is_closed());
+        idle.retain(|kept| !kept.sender.is_closed());
         idle.push(connection);
     }
 
@@ -99,16 +144,19 @@ impl Http {
         self.idle().clear();
     }
 
-    async fn dial(&self) -> Result<SendRequest<Frames>, String> {
-        let io = TokioIo::new(self.dialer.dial().await?);
-        let (sender, connection) = http1::handshake(io)
+    async fn dial(&self) -> Result<Connection, String> {
+        let (io, first) = Listening::new(self.dialer.dial().await?);
+        let (sender, connection) = http1::handshake(TokioIo::new(io))
             .await
             .map_err(|e| format!("no HTTP: {}", explain(&e)))?;
         // Ends when the sender is dropped or the endpoint closes it.
         tokio::spawn(async {
             let _ = connection.await;
         });
-        Ok(sender)
+        Ok(Connection {
+            sender,
+            first: Some(first),
+        })
     }
 
     /// One attempt, on a kept connection if there is one that is still open.
@@ -120,42 +168,124 @@ impl Http {
                 Some(connection) => connection,
                 None => match self.dial().await {
                     Ok(connection) => connection,
-                    Err(message) => {
-                        let lost = Lost::Unreached;
-                        return Answer::None { message, lost };
-                    }
+                    Err(message) => return unreached(message),
                 },
             };
-            match self.send(connection, request).await {
+            match self.send_watched(connection, request).await {
                 Ended::With(answer) => return answer,
-                Ended::Stale if is_kept => {}
-                Ended::Stale => {
-                    let address = self.dialer.endpoint.address();
-                    let message = format!("{address} closed the connection at once");
-                    let lost = Lost::Unreached;
-                    return Answer::None { message, lost };
-                }
+                Ended::Stale(None) if is_kept => {}
+                Ended::Stale(cause) => return self.closed_at_once(cause),
             }
         }
     }
 
-    async fn send(&self, mut connection: SendRequest<Frames>, request: &Request) -> Ended {
-        if connection.ready().await.is_err() {
-            return Ended::Stale;
+    fn closed_at_once(&self, cause: Option<Cause>) -> Answer {
+        let address = self.dialer.endpoint.address();
+        unreached(match cause {
+            Some(cause @ (Cause::SpeaksHttp2 | Cause::SpeaksTls | Cause::OtherProtocol)) => {
+                let what = format!("{address} does not speak HTTP/1.1");
+                tell(&what, cause)
+            }
+            cause => {
+                let what = format!("{address} closed the connection at once");
+                tell(&what, cause.unwrap_or(Cause::ClosedAtOnce))
+            }
+        })
+    }
+
+    /// Sends, and looks for another connection when this one says nothing for long.
+    async fn send_watched(&self, connection: Connection, request: &Request) -> Ended {
+        let began = Instant::now();
+        let mut first = pin!(self.send(connection, request));
+        if let Ok(ended) = timeout(SILENCE, &mut first).await {
+            if matches!(ended, Ended::With(ref answer) if answer.is_some()) {
+                let is_quick = began.elapsed() < SILENCE / 2;
+                self.is_quick.store(is_quick, Ordering::Relaxed);
+            }
+            return ended;
         }
-        let response = match connection.send_request(self.request(request)).await {
-            Ok(response) => response,
-            Err(_) if !request.sent.maybe() => return Ended::Stale,
-            Err(e) => {
-                let message = format!("{}: {}", self.dialer.endpoint.address(), explain(&e));
-                let lost = Lost::Unknown;
-                return Ended::With(Answer::None { message, lost });
+        let mut fell_silent = pin!(self.fell_silent.notified());
+        // Registered before it is known whether somebody else finds out: no word of it is missed.
+        fell_silent.as_mut().enable();
+        let Ok(turn) = self.second.try_lock() else {
+            return tokio::select! {
+                biased;
+                ended = &mut first => ended,
+                () = fell_silent => self.silent(),
+            };
+        };
+        // An endpoint that takes its time is not asked for more. Nor is one of which nothing is known.
+        if !self.is_quick.load(Ordering::Relaxed) {
+            drop(turn);
+            return first.await;
+        }
+        self.is_quick.store(false, Ordering::Relaxed);
+        let again = async {
+            let connection = self.dial().await.ok()?;
+            request.sent.double();
+            let began = Instant::now();
+            match self.send(connection, request).await {
+                Ended::With(answer) if answer.is_some() => Some((answer, began.elapsed())),
+                _ => None,
             }
         };
-        let answer = self.read(response).await;
-        if matches!(answer, Answer::Taken { .. } | Answer::NotTaken { .. })
-            && !connection.is_closed()
-        {
+        let second = tokio::select! {
+            biased;
+            // Slow, and alive.
+            ended = &mut first => return ended,
+            second = again => second,
+        };
+        drop(turn);
+        match second {
+            Some((answer, took)) => {
+                if took < SILENCE {
+                    self.disconnect_current();
+                    self.is_quick.store(took < SILENCE / 2, Ordering::Relaxed);
+                    self.fell_silent.notify_waiters();
+                }
+                Ended::With(answer)
+            }
+            None => first.await,
+        }
+    }
+
+    fn silent(&self) -> Ended {
+        let address = self.dialer.endpoint.address();
+        let what = format!("the connection to {address} fell silent");
+        Ended::With(Answer::None {
+            message: tell(&what, Cause::Silent),
+            lost: Lost::Unknown,
+        })
+    }
+
+    async fn send(&self, mut connection: Connection, request: &Request) -> Ended {
+        // One whose last request was answered before it was read may never be ready again.
+        let ready = timeout(READY_WITHIN, connection.sender.ready()).await;
+        if !matches!(ready, Ok(Ok(()))) {
+            return Ended::Stale(connection.misfit());
+        }
+        let response = match connection.sender.send_request(self.request(request)).await {
+            Ok(response) => response,
+            Err(_) if !request.sent.maybe() => return Ended::Stale(connection.misfit()),
+            Err(e) => {
+                if let Some(cause) = connection.misfit()
+                    && cause != Cause::ClosedAtOnce
+                {
+                    // Nothing that speaks another protocol has understood it.
+                    return Ended::Stale(Some(cause));
+                }
+                if wants_a_certificate(&e) {
+                    return Ended::Stale(Some(Cause::ClientCertificate));
+                }
+                let what = format!("{}: {}", self.dialer.endpoint.address(), explain(&e));
+                return Ended::With(Answer::None {
+                    message: tell(&what, Cause::Broken),
+                    lost: Lost::Cut,
+                });
+            }
+        };
+        let answer = self.read(response, request.plain_len).await;
+        if answer.is_some() && !connection.sender.is_closed() {
             self.keep(connection);
         }
         Ended::With(answer)
@@ -173,18 +303,25 @@ impl Http {
         out
     }
 
-    async fn read(&self, response: Response<Incoming>) -> Answer {
+    async fn read(&self, response: Response<Incoming>, size: usize) -> Answer {
         let address = self.dialer.endpoint.address();
         let (head, body) = response.into_parts();
-        let wait = head
-            .headers
-            .get(RETRY_AFTER)
-            .and_then(|v| retry::retry_after(v.to_str().ok()?, SystemTime::now()));
-        let body = match Limited::new(body, self.max_response).collect().await {
+        let wait = retry::asked_by(&head.headers);
+        let body = Limited::new(body, self.max_response).collect();
+        let body = match head.status.is_success() {
+            true => body.await,
+            // What was decided is known, and its words are not worth a deadline.
+            false => match timeout(WORDS_WITHIN, body).await {
+                Ok(body) => body,
+                Err(_) => return self.not_taken(head.status, "", wait, size),
+            },
+        };
+        let body = match body {
             Ok(body) => body.to_bytes(),
             Err(e) if e.is::<LengthLimitError>() => {
+                let what = format!("{address} answered more than {} bytes", self.max_response);
                 return Answer::TooLong {
-                    message: format!("{address} answered more than {} bytes", self.max_response),
+                    message: tell(&what, Cause::LongAnswer),
                 };
             }
             // The status was read: what it says stands, whatever happened to its words.
@@ -201,14 +338,57 @@ impl Http {
             .headers
             .get(CONTENT_TYPE)
             .is_some_and(|v| v.as_bytes().starts_with(b"application/x-protobuf"));
-        let words = match is_protobuf {
-            true => RpcStatus::decode(&body).unwrap_or_default().message,
-            false => String::from_utf8_lossy(&body).into_owned(),
+        let details = match is_protobuf {
+            true => RpcStatus::decode(&body).unwrap_or_default(),
+            false => RpcStatus {
+                message: String::from_utf8_lossy(&body).into_owned(),
+                ..RpcStatus::default()
+            },
         };
+        let wait = wait.or(details.retry_delay);
+        self.not_taken(head.status, &details.message, wait, size)
+    }
+
+    fn not_taken(
+        &self,
+        status: StatusCode,
+        words: &str,
+        wait: Option<Duration>,
+        size: usize,
+    ) -> Answer {
+        let address = self.dialer.endpoint.address();
+        let code = status.as_u16();
+        let said = Said::of(words, size);
+        let verdict = status::of_http(code, said != Said::Nothing);
+        let cause = match verdict {
+            Verdict::Split => Cause::TooLarge,
+            _ if says_https(words.as_bytes()) => Cause::SpeaksTls,
+            _ => Cause::Http(code),
+        };
+        // Where it went is the question. A query may hold a secret.
+        let to = match code {
+            413 | 429 => String::new(),
+            300..500 => format!(" to POST {}", self.path.path()),
+            _ => String::new(),
+        };
+        let asks = wait.filter(|wait| wait.as_secs() > 0);
+        let asks = asks.map_or_else(String::new, |wait| format!(" (later, in {wait:?})"));
         Answer::NotTaken {
-            verdict: status::of_http(head.status.as_u16()),
-            message: clean(format!("{address} answered HTTP {} {words}", head.status).trim_end()),
+            verdict,
+            message: tell(
+                &format!("{address} answered HTTP {status}{to}{asks} {words}"),
+                cause,
+            ),
             wait,
+            size: match verdict {
+                Verdict::Split => said.at_least_too_large(),
+                _ => Said::Nothing,
+            },
         }
     }
+}
+
+fn unreached(message: String) -> Answer {
+    let lost = Lost::Unreached;
+    Answer::None { message, lost }
 }

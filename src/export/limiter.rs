@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::health::Probe;
+
 /// Gives out so many permits and no more; a semaphore that counts what it gave.
 ///
 /// ```
@@ -29,6 +31,8 @@ pub struct ConcurrencyLimiter {
 pub struct ConcurrencyPermit {
     /// `None` only where the limiter was closed, which nobody does.
     _permit: Option<OwnedSemaphorePermit>,
+    /// The endpoint is down, and the request is the one that asks whether it still is.
+    pub(super) probe: Option<Probe>,
 }
 
 impl ConcurrencyLimiter {
@@ -46,6 +50,7 @@ impl ConcurrencyLimiter {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         ConcurrencyPermit {
             _permit: permit.ok(),
+            probe: None,
         }
     }
 

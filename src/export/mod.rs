@@ -17,23 +17,27 @@
 )]
 
 mod batch;
+mod cause;
 mod client;
 mod compress;
 mod console;
+mod deadline;
 mod delivery;
 mod dial;
 pub(crate) mod endpoint;
 mod exchange;
-#[cfg(feature = "grpc")]
 mod greeting;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod health;
 #[cfg(feature = "http")]
 mod http;
 mod limiter;
 mod link;
 mod no_sigpipe;
 mod retry;
+mod size;
+mod socket;
 mod status;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
@@ -73,10 +77,18 @@ pub trait Exporter: Send + Sync + 'static {
     /// or the shutdown's deadline has passed. Must not block.
     fn shutdown(&self) {}
 
-    /// Why nothing can be sent just now, if so; for logs and
-    /// [`Stats::last_error`](crate::Stats::last_error). Asked about once a second.
+    /// Why nothing can be sent just now, if so, and what helps; for logs,
+    /// [`Stats::last_error`](crate::Stats::last_error), and whoever waits for a flush. Asked about
+    /// once a second.
     fn trouble(&self) -> Option<String> {
         None
+    }
+
+    /// Whether [`send`](Self::send) ends within the export timeout by itself. Then the processor
+    /// does not cut it short: a batch that waits for an endpoint that is down may wait longer, as
+    /// those in the queue do. Default: no.
+    fn keeps_export_timeout(&self) -> bool {
+        false
     }
 }
 
@@ -96,6 +108,9 @@ pub struct Outcome {
     pub warning: Option<String>,
     /// Attempts beyond the first.
     pub retries: u64,
+    /// Of the spans delivered or rejected, those that an earlier attempt may have brought already: the
+    /// endpoint may have them twice.
+    pub possible_duplicates: u64,
 }
 
 impl Outcome {
@@ -121,6 +136,7 @@ impl Outcome {
         self.delivered += other.delivered;
         self.rejected += other.rejected;
         self.retries += other.retries;
+        self.possible_duplicates += other.possible_duplicates;
         self.dropped.extend(other.dropped);
         self.error = other.error.or(self.error);
         self.warning = other.warning.or(self.warning);

@@ -5,8 +5,9 @@ use std::io;
 
 use crate::config::ExporterConfig;
 use crate::error::Error;
+use crate::export::cause::Cause;
 use crate::export::endpoint::Endpoint;
-use crate::export::no_sigpipe::NoSigpipe;
+use crate::export::socket::Socket;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Tls(Infallible);
@@ -20,7 +21,11 @@ impl Tls {
         ))
     }
 
-    pub(crate) async fn connect(&self, _: NoSigpipe) -> io::Result<NoSigpipe> {
+    pub(crate) async fn connect(&self, _: Socket) -> Result<Socket, (Cause, io::Error)> {
         match self.0 {}
     }
+}
+
+pub(crate) fn wants_a_certificate(_: &(dyn std::error::Error + 'static)) -> bool {
+    false
 }

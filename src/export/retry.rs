@@ -3,10 +3,15 @@
 
 use std::time::{Duration, SystemTime};
 
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
 use rand::rngs::{SmallRng, SysRng};
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::config::RetryConfig;
+
+/// The longest wait between two probes of an endpoint that is down.
+const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The waits of one request.
 #[derive(Debug, Clone)]
@@ -29,9 +34,19 @@ impl Backoff {
         }
     }
 
+    /// Between probes of an endpoint that answers "later": the first as between attempts, and none
+    /// longer than [`PROBE_WITHIN`], so that an endpoint that is well again is found soon.
+    pub(crate) fn probe(config: &RetryConfig) -> Self {
+        Self::new(&RetryConfig {
+            initial_backoff: config.initial_backoff.min(PROBE_WITHIN),
+            max_backoff: config.max_backoff.min(PROBE_WITHIN),
+            ..config.clone()
+        })
+    }
+
     /// Between attempts to connect, where nobody else sets the pace.
     pub(crate) fn reconnect(config: &RetryConfig) -> Self {
-        Self::new(&RetryConfig {
+        Self::probe(&RetryConfig {
             initial_backoff: Duration::from_millis(100),
             multiplier: 2.0,
             ..config.clone()
@@ -57,8 +72,14 @@ pub(crate) fn jitter() -> f64 {
     bits as f64 / (1u64 << 53) as f64
 }
 
+/// What a response asks to wait at least.
+pub(crate) fn asked_by(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    retry_after(value, SystemTime::now())
+}
+
 /// `Retry-After`: seconds, or a date.
-pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
@@ -101,6 +122,17 @@ mod tests {
             backoff.wait(Some(Duration::ZERO), 1.0),
             Duration::from_millis(1125)
         );
+    }
+
+    #[test]
+    fn an_endpoint_that_is_down_is_probed_within_two_seconds() {
+        let config = RetryConfig {
+            max_backoff: Duration::from_secs(60),
+            ..RetryConfig::default()
+        };
+        for mut backoff in [Backoff::probe(&config), Backoff::reconnect(&config)] {
+            assert!((0..50).all(|_| backoff.wait(None, 1.0) <= PROBE_WITHIN));
+        }
     }
 
     #[test]

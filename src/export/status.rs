@@ -39,10 +39,13 @@ pub(crate) fn of_grpc(code: u32, has_retry_info: bool) -> Verdict {
 }
 
 /// The verdict on an HTTP status that is not 2xx (OTLP-7).
-pub(crate) fn of_http(status: u16) -> Verdict {
+///
+/// `is_about_size`: its text says that the request is too large. The Collector answers 400 then.
+pub(crate) fn of_http(status: u16, is_about_size: bool) -> Verdict {
     match status {
         429 | 502 | 503 | 504 => Verdict::Retry,
         413 => Verdict::Split,
+        400 if is_about_size => Verdict::Split,
         _ => Verdict::Refused,
     }
 }
@@ -76,7 +79,9 @@ mod tests {
                 413 => Verdict::Split,
                 _ => Verdict::Refused,
             };
-            assert_eq!(of_http(status), expected, "{status}");
+            assert_eq!(of_http(status, false), expected, "{status}");
         }
+        assert_eq!(of_http(400, true), Verdict::Split);
+        assert_eq!(of_http(500, true), Verdict::Refused);
     }
 }

@@ -12,8 +12,9 @@ use tokio_rustls::client::TlsStream;
 
 use crate::config::{ExporterConfig, Pem, Protocol};
 use crate::error::Error;
+use crate::export::cause::Cause;
 use crate::export::endpoint::Endpoint;
-use crate::export::no_sigpipe::NoSigpipe;
+use crate::export::socket::Socket;
 
 /// How to speak TLS with one endpoint.
 #[derive(Clone)]
@@ -66,19 +67,66 @@ impl Tls {
         })
     }
 
-    pub(crate) async fn connect(&self, tcp: NoSigpipe) -> io::Result<TlsStream<NoSigpipe>> {
-        let connected = self.connector.connect(self.server.clone(), tcp).await;
-        connected.map_err(|e| match cause(&e) {
-            Some(rustls::Error::InvalidMessage(_)) => {
-                io::Error::new(e.kind(), format!("no TLS is spoken there ({e})"))
-            }
-            _ => io::Error::new(e.kind(), format!("TLS: {e}")),
+    pub(crate) async fn connect(
+        &self,
+        socket: Socket,
+    ) -> Result<TlsStream<Socket>, (Cause, io::Error)> {
+        let connected = self.connector.connect(self.server.clone(), socket).await;
+        connected.map_err(|e| {
+            let cause = cause(&e);
+            let text = match cause {
+                Cause::NoTls => format!("no TLS is spoken there ({e})"),
+                _ => format!("TLS: {e}"),
+            };
+            (cause, io::Error::new(e.kind(), text))
         })
     }
 }
 
-fn cause(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
+/// Why a handshake failed.
+fn cause(error: &io::Error) -> Cause {
+    use rustls::AlertDescription as Alert;
+    use rustls::CertificateError as Certificate;
+    use rustls::Error;
+    let error = error.get_ref().and_then(|e| e.downcast_ref());
+    match error {
+        Some(Error::InvalidMessage(_)) => Cause::NoTls,
+        Some(Error::InvalidCertificate(certificate)) => match certificate {
+            Certificate::UnknownIssuer | Certificate::BadSignature => Cause::UnknownAuthority,
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                Cause::WrongName
+            }
+            Certificate::Expired
+            | Certificate::ExpiredContext { .. }
+            | Certificate::NotValidYet
+            | Certificate::NotValidYetContext { .. } => Cause::WrongTime,
+            _ => Cause::Tls,
+        },
+        Some(Error::AlertReceived(alert)) => match alert {
+            Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnknownCA
+            | Alert::NoCertificate => Cause::ClientCertificate,
+            Alert::NoApplicationProtocol => Cause::NoApplicationProtocol,
+            _ => Cause::Tls,
+        },
+        Some(Error::NoApplicationProtocol) => Cause::NoApplicationProtocol,
+        _ => Cause::Tls,
+    }
+}
+
+/// What an established connection's error says of TLS: in version 1.3 a client learns only then that
+/// its certificate is wanted.
+pub(crate) fn wants_a_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut error = Some(error);
+    while let Some(this) = error {
+        let io = this.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| cause(io) == Cause::ClientCertificate) {
+            return true;
+        }
+        error = this.source();
+    }
+    false
 }
 
 /// The given authorities alone, else the system's, else Mozilla's.

@@ -66,6 +66,10 @@ impl Claim {
         counters
             .retries
             .fetch_add(outcome.retries, Ordering::Relaxed);
+        let possible_duplicates = outcome.possible_duplicates.min(delivered + rejected);
+        counters
+            .possible_duplicates
+            .fetch_add(possible_duplicates, Ordering::Relaxed);
         let requests = if delivered + rejected == self.spans {
             &counters.requests_ok
         } else {
@@ -134,6 +138,10 @@ impl Flights {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.under_way.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.under_way.len()
     }
 
     /// The number of the earliest span that is under way.

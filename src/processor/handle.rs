@@ -300,12 +300,13 @@ impl BatchProcessor {
             return verdict.map_err(Error::from);
         }
         // The worker's thread is held by an exporter: its deadline is kept here.
+        let why = || Some("an exporter holds the worker's thread".to_owned());
         if wish == Wish::Shutdown {
             self.shared.close_queue(DropReason::ShutdownTimeout);
-            self.shared.desk.close(ticket.timed_out());
+            self.shared.desk.close(ticket.timed_out(why()));
             self.shared.wake.ring();
         }
-        ticket.timed_out().map_err(Error::from)
+        ticket.timed_out(why()).map_err(Error::from)
     }
 }
 

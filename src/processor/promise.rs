@@ -130,12 +130,18 @@ impl Promises {
         }
     }
 
-    /// Answers those whose spans are all below `settled`, and those whose patience is over.
-    pub(crate) fn keep(&mut self, settled: u64, now: Instant) {
+    /// Whether somebody's patience is over.
+    pub(crate) fn is_any_overdue(&self, now: Instant) -> bool {
+        self.pending.iter().any(|p| p.ticket.is_overdue(now))
+    }
+
+    /// Answers those whose spans are all below `settled`, and those whose patience is over: `why` is
+    /// what stands in the way.
+    pub(crate) fn keep(&mut self, settled: u64, now: Instant, why: Option<&str>) {
         let closing = self.closing.as_ref();
         let told = &mut self.told;
         let before = *told;
-        self.pending.retain(|promise| {
+        self.pending.retain_mut(|promise| {
             let ticket = &promise.ticket;
             if closing.is_some_and(|closing| Arc::ptr_eq(closing, ticket)) {
                 return true;
@@ -144,7 +150,8 @@ impl Promises {
                 *told = told.max(promise.told);
                 promise.verdict()
             } else if ticket.is_overdue(now) {
-                ticket.timed_out()
+                let why = why.map(str::to_owned);
+                ticket.timed_out(why.or(promise.why.take()))
             } else {
                 return true;
             };
@@ -156,8 +163,9 @@ impl Promises {
         }
     }
 
-    /// Everything is settled: answers everybody, and closes the desk.
-    pub(crate) fn conclude(&mut self, in_time: bool, desk: &Desk) {
+    /// Everything is settled: answers everybody, and closes the desk. `why`: what stood in the way, if
+    /// it was not settled in time.
+    pub(crate) fn conclude(&mut self, in_time: bool, why: Option<String>, desk: &Desk) {
         let closing = self.closing.as_ref();
         let first = self
             .pending
@@ -165,7 +173,7 @@ impl Promises {
             .find(|p| closing.is_some_and(|closing| Arc::ptr_eq(closing, &p.ticket)));
         let verdict = match first {
             Some(promise) if in_time => promise.verdict(),
-            Some(promise) => promise.ticket.timed_out(),
+            Some(promise) => promise.ticket.timed_out(why.or(promise.why.clone())),
             None => Ok(()),
         };
         desk.close(verdict.clone());

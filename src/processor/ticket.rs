@@ -35,7 +35,12 @@ pub(crate) type Verdict = Result<(), Fault>;
 /// An [`Error`] that can be told more than once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
-    Timeout(Wish, Duration),
+    Timeout {
+        wish: Wish,
+        after: Duration,
+        /// What stood in the way, as far as it is known.
+        why: Option<String>,
+    },
     Lost {
         spans: u64,
         /// What spans left out for want of memory.
@@ -48,7 +53,7 @@ pub(crate) enum Fault {
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Timeout(wish, after) => Error::timeout(wish.step(), after),
+            Fault::Timeout { wish, after, why } => Error::timeout(wish.step(), after, why),
             Fault::Lost {
                 spans,
                 left_out,
@@ -121,8 +126,13 @@ impl Ticket {
         }
     }
 
-    pub(crate) fn timed_out(&self) -> Verdict {
-        Err(Fault::Timeout(self.wish, self.timeout))
+    /// `why`: what stood in the way.
+    pub(crate) fn timed_out(&self, why: Option<String>) -> Verdict {
+        Err(Fault::Timeout {
+            wish: self.wish,
+            after: self.timeout,
+            why,
+        })
     }
 
     pub(crate) fn is_overdue(&self, now: Instant) -> bool {
@@ -233,7 +243,7 @@ impl Desk {
 /// After a shutdown there is nothing to flush (BSP-7), whatever became of the shutdown itself.
 fn after_close(wish: Wish, verdict: Verdict) -> Verdict {
     match (wish, verdict) {
-        (Wish::Flush, Err(Fault::Timeout(..) | Fault::Lost { .. })) => Ok(()),
+        (Wish::Flush, Err(Fault::Timeout { .. } | Fault::Lost { .. })) => Ok(()),
         (_, verdict) => verdict,
     }
 }

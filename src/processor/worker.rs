@@ -63,6 +63,8 @@ pub(super) struct Worker<E: Exporter> {
     promises: Promises,
     /// When to ask the exporter what troubles it; `None`: nothing is wanted of it.
     next_question: Option<Instant>,
+    /// When a loss is to be spoken of, at the latest.
+    speak_at: Option<Instant>,
     awaits_permit: bool,
     finishing: bool,
     /// The pause after a panic, and when it ends.
@@ -79,6 +81,8 @@ enum Act {
 /// then on.
 const QUESTION: Duration = Duration::from_millis(200);
 const QUESTION_AGAIN: Duration = Duration::from_secs(1);
+/// How soon a loss is spoken of: a little later than the diagnostics look again.
+const WORD: Duration = Duration::from_millis(300);
 /// The longest sleep: losses are noticed in time also with a long schedule delay.
 const LOOK_UP: Duration = Duration::from_secs(5);
 
@@ -109,6 +113,7 @@ impl<E: Exporter> Worker<E> {
             send_upto: 0,
             promises: Promises::default(),
             next_question: None,
+            speak_at: None,
             awaits_permit: false,
             finishing: false,
             backoff: Duration::ZERO,
@@ -174,8 +179,9 @@ impl<E: Exporter> Worker<E> {
         self.expect_an_answer();
         let permit = self.next_permit().await;
         self.awaits_permit = false;
-        if permit.is_some() {
-            self.diagnostics.hear_of_trouble(None);
+        if permit.is_some() && self.diagnostics.trouble().is_some() {
+            // It may be there for a probe alone.
+            self.ask_for_trouble();
         }
         permit
     }
@@ -229,6 +235,7 @@ impl<E: Exporter> Worker<E> {
         let limit = self.settings.export_timeout;
         let send = async move {
             // Called in here, so that a panic is this task's alone.
+            let limit = limit.filter(|_| !exporter.keeps_export_timeout());
             let send = exporter.send(permit, batch);
             match limit {
                 None => send.await,
@@ -246,6 +253,9 @@ impl<E: Exporter> Worker<E> {
     fn settle(&mut self, settled: &Settled) {
         if settled.lost == 0 {
             self.backoff = Duration::ZERO;
+        } else {
+            let at = later(Instant::now(), WORD);
+            self.speak_at.get_or_insert(at);
         }
         self.promises.note(settled);
     }
@@ -269,8 +279,13 @@ impl<E: Exporter> Worker<E> {
             call();
         }
         self.question(now);
-        self.promises.keep(self.settled_upto(), now);
+        let why = match self.promises.is_any_overdue(now) {
+            true => self.obstacle(),
+            false => None,
+        };
+        self.promises.keep(self.settled_upto(), now, why.as_deref());
         self.diagnostics.observe(now);
+        self.speak_at = self.speak_at.filter(|at| now < *at);
     }
 
     fn expect_an_answer(&mut self) {
@@ -285,7 +300,7 @@ impl<E: Exporter> Worker<E> {
             return;
         };
         self.next_question = waits.then(|| later(now, QUESTION_AGAIN));
-        if waits || now >= at || self.diagnostics.knows_trouble() {
+        if waits || now >= at || self.diagnostics.trouble().is_some() {
             self.ask_for_trouble();
         }
     }
@@ -296,6 +311,18 @@ impl<E: Exporter> Worker<E> {
         // A foreign method: it may panic.
         let trouble = catch_unwind(AssertUnwindSafe(|| exporter.trouble()));
         self.diagnostics.hear_of_trouble(trouble.ok().flatten());
+    }
+
+    /// What keeps spans from being sent or settled just now.
+    fn obstacle(&mut self) -> Option<String> {
+        self.ask_for_trouble();
+        let trouble = self.diagnostics.trouble().map(str::to_owned);
+        let unanswered = || {
+            let requests = self.flights.len();
+            (requests > 0)
+                .then(|| format!("{requests} requests are under way and not answered yet"))
+        };
+        trouble.or_else(unanswered)
     }
 
     fn accept(&mut self, ticket: Arc<Ticket>) {
@@ -354,7 +381,7 @@ impl<E: Exporter> Worker<E> {
     async fn event(&mut self) {
         let ticket = self.promises.deadline();
         let second = self.every_second.is_some().then_some(self.next_second);
-        let until = [ticket, second, self.next_question]
+        let until = [ticket, second, self.next_question, self.speak_at]
             .into_iter()
             .flatten()
             .fold(self.next_tick, Instant::min)

@@ -38,6 +38,26 @@ fn a_flush_waits_for_what_was_pushed_before_it() {
     assert_eq!(account(&processor, 9).delivered, 9);
 }
 
+/// Whoever waits in vain is told what for.
+#[test]
+fn a_deadline_that_passes_says_what_stood_in_the_way() {
+    let fake = Fake::new(0, Answer::Deliver);
+    fake.have_trouble("the line is dead");
+    let processor = fake.start(&quiet(100, 512));
+    push(&processor, SCOPE, 3);
+    let error = processor.force_flush_blocking(SHORT).unwrap_err();
+    assert!(error.to_string().ends_with(": the line is dead"), "{error}");
+    let error = processor.shutdown_blocking(SHORT).unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert!(error.to_string().ends_with(": the line is dead"), "{error}");
+
+    let fake = Fake::new(2, Answer::Never);
+    let processor = fake.start(&quiet(100, 512));
+    push(&processor, SCOPE, 3);
+    let error = processor.force_flush_blocking(SHORT).unwrap_err();
+    assert!(error.to_string().contains("not answered yet"), "{error}");
+}
+
 /// BSP-6: the timeout is kept; what was asked for goes on.
 #[test]
 fn a_flush_keeps_its_deadline() {

@@ -11,7 +11,7 @@ use crate::config::{BatchConfig, WorkerConfig};
 use crate::export::{Batch, Exporter, Outcome};
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
 use crate::stats::{DropReason, Stats};
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, lock};
 
 /// What a send does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,7 @@ struct State {
     answer: Mutex<Answer>,
     panics_in_ready: AtomicUsize,
     trouble: Mutex<Option<String>>,
+    keeps_timeout: AtomicBool,
     batches: Mutex<Vec<Seen>>,
     shutdowns: AtomicUsize,
 }
@@ -60,6 +61,7 @@ impl Fake {
             answer: Mutex::new(answer),
             panics_in_ready: AtomicUsize::new(0),
             trouble: Mutex::default(),
+            keeps_timeout: AtomicBool::new(false),
             batches: Mutex::default(),
             shutdowns: AtomicUsize::new(0),
         }))
@@ -88,6 +90,10 @@ impl Fake {
 
     pub(crate) fn panic_in_ready(&self, times: usize) {
         self.0.panics_in_ready.store(times, Ordering::Relaxed);
+    }
+
+    pub(crate) fn keep_timeout(&self) {
+        self.0.keeps_timeout.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn have_trouble(&self, trouble: &str) {
@@ -162,6 +168,10 @@ impl Exporter for Fake {
 
     fn trouble(&self) -> Option<String> {
         lock(&self.0.trouble).clone()
+    }
+
+    fn keeps_export_timeout(&self) -> bool {
+        self.0.keeps_timeout.load(Ordering::Relaxed)
     }
 }
 

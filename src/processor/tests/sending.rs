@@ -361,3 +361,20 @@ fn what_holds_up_an_export_is_known() {
     fake.open_gate(1);
     until("sent", || processor.stats().delivered == 1);
 }
+
+/// What waits for an endpoint that is down may take longer: the exporter knows.
+#[test]
+fn an_exporter_that_keeps_the_export_timeout_is_not_cut_short() {
+    let fake = Fake::new(2, Answer::AtGate);
+    fake.keep_timeout();
+    let processor = fake.start(&BatchConfig {
+        export_timeout: Some(Duration::from_millis(20)),
+        ..quiet(100, 1)
+    });
+    push(&processor, SCOPE, 1);
+    until("sent", || fake.spans() == 1);
+    std::thread::sleep(Duration::from_millis(60));
+    assert_eq!(account(&processor, 1).in_flight, 1);
+    fake.open_gate(1);
+    until("its end", || processor.stats().delivered == 1);
+}

@@ -35,9 +35,10 @@ impl<E: Exporter> Worker<E> {
     pub(super) async fn finish(&mut self) {
         self.finishing = true;
         let in_time = self.staging.spans() == 0 && self.flights.is_empty();
-        if !in_time {
-            self.ask_for_trouble();
-        }
+        let obstacle = match in_time {
+            true => None,
+            false => self.obstacle(),
+        };
         // A foreign method: may panic, may say nothing.
         let exporter = Arc::clone(&self.exporter);
         let _ = catch_unwind(AssertUnwindSafe(|| exporter.shutdown()));
@@ -51,12 +52,14 @@ impl<E: Exporter> Worker<E> {
         for settled in self.flights.cancel() {
             self.settle(&settled);
         }
-        self.abandon(
-            DropReason::ShutdownTimeout,
-            "the shutdown's deadline passed before they were sent",
-        );
+        let abandoned = "the shutdown's deadline passed before they were sent".to_owned();
+        let why = match &obstacle {
+            Some(obstacle) => format!("{abandoned}: {obstacle}"),
+            None => abandoned,
+        };
+        self.abandon(DropReason::ShutdownTimeout, &why);
         self.diagnostics.finish();
-        self.promises.conclude(in_time, &self.shared.desk);
+        self.promises.conclude(in_time, obstacle, &self.shared.desk);
     }
 
     /// Counts what is staged as lost.

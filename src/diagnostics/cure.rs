@@ -1,0 +1,89 @@
+//! What a user can do about lost spans: for each reason, and for how it stands with the endpoint.
+//!
+//! What was wrong with the endpoint itself is in the error beside it, with its own cure.
+
+use crate::stats::DropReason;
+
+/// How it stands with the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing is known against it.
+    Works,
+    /// Requests failed since losses were spoken of last.
+    Fails,
+    /// It cannot be reached, or takes nothing now.
+    TakesNothing,
+}
+
+/// The cure of losses for `reason`.
+pub(super) fn of(reason: DropReason, state: State) -> &'static str {
+    match (reason, state) {
+        (DropReason::QueueFull, State::Works) => {
+            "the endpoint is slower than the spans come: sample, speed it up, or raise \
+             OTEL_BSP_MAX_QUEUE_SIZE and max_memory (with_max_memory)"
+        }
+        (DropReason::QueueFull, State::Fails) => {
+            "the queue filled up while requests failed: see the error"
+        }
+        (DropReason::QueueFull, State::TakesNothing) => {
+            "the queue filled up while the endpoint took no spans: see the error; a larger \
+             OTEL_BSP_MAX_QUEUE_SIZE and max_memory (with_max_memory) outlast a longer outage"
+        }
+        (DropReason::MemoryFull, _) => {
+            "open spans use up their memory: raise max_memory (with_max_memory), or close spans \
+             earlier"
+        }
+        (DropReason::AfterShutdown, _) => "they closed after shutdown: shut down later",
+        (DropReason::TooLarge, _) => {
+            "a single span is too large: set OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT"
+        }
+        (DropReason::Refused, _) => "the endpoint refuses them: see the error",
+        (DropReason::Unsent, _) => "the endpoint did not take them in time: see the error",
+        (DropReason::Unconfirmed, _) => {
+            "they were sent, no answer came, and they may have arrived: see the error"
+        }
+        (DropReason::ShutdownTimeout, State::Works) => {
+            "shutdown had too little time: raise shutdown_timeout"
+        }
+        (DropReason::ShutdownTimeout, State::Fails | State::TakesNothing) => {
+            "the endpoint took no spans until the shutdown's deadline: see the error"
+        }
+        (DropReason::TailDropped, _) => "they were dropped as tail sampling is set",
+        (DropReason::LayerGone, _) => "their layer was dropped while they were open",
+        (DropReason::Internal, _) => "this is a defect: please report it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: [State; 3] = [State::Works, State::Fails, State::TakesNothing];
+
+    #[test]
+    fn more_time_or_room_is_advised_only_where_it_helps() {
+        for state in STATES {
+            let cure = |reason| of(reason, state);
+            let works = state == State::Works;
+            let shutdown = cure(DropReason::ShutdownTimeout);
+            assert_eq!(shutdown.contains("raise"), works, "{shutdown}");
+            let queue = cure(DropReason::QueueFull);
+            assert_eq!(queue.contains("slower"), works, "{queue}");
+            assert_eq!(queue.contains("see the error"), !works, "{queue}");
+            for reason in [
+                DropReason::Unsent,
+                DropReason::Unconfirmed,
+                DropReason::Refused,
+            ] {
+                // It may well have answered: what it said is in the error.
+                assert!(!cure(reason).contains("not answer"));
+                assert!(cure(reason).contains("see the error"));
+            }
+            assert!(
+                DropReason::ALL
+                    .iter()
+                    .all(|reason| !cure(*reason).is_empty())
+            );
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Why an endpoint did not take a request, and what helps: the one table of both.
+//!
+//! Everything that is said of an endpoint (errors of a flush, [`Stats::last_error`], log lines) is a
+//! text made here: what happened, and after a semicolon the cure, with the names of the variables.
+//!
+//! [`Stats::last_error`]: crate::Stats::last_error
+
+use std::io;
+
+use super::exchange::clean;
+
+/// A cause as far as it can be known from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The host's name has no address.
+    UnknownHost,
+    /// Nobody listens at the port.
+    ConnectionRefused,
+    /// No answer to an attempt to connect.
+    ConnectTimeout,
+    /// Any other failure to connect.
+    Unconnected,
+    /// `https`, and no TLS is spoken there.
+    NoTls,
+    /// The certificate's authority is not trusted.
+    UnknownAuthority,
+    /// The certificate is for another name.
+    WrongName,
+    /// The certificate has expired, or is not valid yet.
+    WrongTime,
+    /// A client certificate is asked for.
+    ClientCertificate,
+    /// TLS, and not the protocol that is asked for in it.
+    NoApplicationProtocol,
+    /// Any other failure of TLS.
+    Tls,
+    /// `http`, and TLS is spoken there.
+    SpeaksTls,
+    /// gRPC is spoken to an endpoint that speaks HTTP/1.
+    SpeaksHttp1,
+    /// HTTP/1 is spoken to an endpoint that speaks HTTP/2.
+    SpeaksHttp2,
+    /// Neither HTTP nor TLS is spoken there.
+    OtherProtocol,
+    /// Connections are taken, and closed at once.
+    ClosedAtOnce,
+    /// Connections are taken, and nothing is said on them.
+    Mute,
+    /// No answer in time, on a connection that worked.
+    NoAnswer,
+    /// The connection fell silent: not even a sign of life.
+    Silent,
+    /// The connection broke before an answer came.
+    Broken,
+    /// The stream was refused, or the connection given up, before the request was looked at.
+    TurnedAway,
+    /// This HTTP status.
+    Http(u16),
+    /// This HTTP status over gRPC, without a status of gRPC.
+    HttpOverGrpc(u16),
+    /// This gRPC code.
+    Grpc(u32),
+    /// The request is larger than the endpoint takes.
+    TooLarge,
+    /// An answer that is too long to be read.
+    LongAnswer,
+}
+
+/// What happened, and the cure. `what` may hold foreign text.
+pub(super) fn tell(what: &str, cause: Cause) -> String {
+    format!("{}; {}", clean(what.trim_end()), cause.cure())
+}
+
+impl Cause {
+    /// What a user can do.
+    pub(super) fn cure(self) -> &'static str {
+        match self {
+            Self::UnknownHost => {
+                "its name has no address: check the host in OTEL_EXPORTER_OTLP_ENDPOINT, and the DNS"
+            }
+            Self::ConnectionRefused => {
+                "nobody listens there: check OTEL_EXPORTER_OTLP_ENDPOINT and that it is up"
+            }
+            Self::ConnectTimeout | Self::Unconnected => {
+                "check OTEL_EXPORTER_OTLP_ENDPOINT, that it is up, and firewalls on the way"
+            }
+            Self::NoTls => {
+                "it speaks no TLS: use http:// in OTEL_EXPORTER_OTLP_ENDPOINT, or for gRPC without a \
+                 scheme set OTEL_EXPORTER_OTLP_INSECURE=true"
+            }
+            Self::UnknownAuthority => {
+                "its certificate is of an authority that is not trusted here: give that one in \
+                 OTEL_EXPORTER_OTLP_CERTIFICATE"
+            }
+            Self::WrongName => {
+                "its certificate is for another name: use that one in OTEL_EXPORTER_OTLP_ENDPOINT"
+            }
+            Self::WrongTime => {
+                "its certificate is not valid now: renew it, or check this machine's clock"
+            }
+            Self::ClientCertificate => {
+                "it wants to know the client: set OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and \
+                 OTEL_EXPORTER_OTLP_CLIENT_KEY to what it trusts"
+            }
+            Self::NoApplicationProtocol => {
+                "its TLS speaks another protocol: set OTEL_EXPORTER_OTLP_PROTOCOL to grpc or \
+                 http/protobuf, whichever it speaks"
+            }
+            Self::Tls => "check the TLS settings on both sides",
+            Self::SpeaksTls => "it speaks TLS: use https:// in OTEL_EXPORTER_OTLP_ENDPOINT",
+            Self::SpeaksHttp1 => {
+                "it speaks HTTP/1: set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or give the port of \
+                 gRPC (4317) in OTEL_EXPORTER_OTLP_ENDPOINT"
+            }
+            Self::SpeaksHttp2 => {
+                "it speaks HTTP/2: gRPC? set OTEL_EXPORTER_OTLP_PROTOCOL=grpc, or give the port of \
+                 HTTP (4318) in OTEL_EXPORTER_OTLP_ENDPOINT"
+            }
+            Self::OtherProtocol => {
+                "no OTLP is spoken there: check host and port in OTEL_EXPORTER_OTLP_ENDPOINT"
+            }
+            Self::ClosedAtOnce => {
+                "a proxy with nothing behind it, or another protocol? check what \
+                 OTEL_EXPORTER_OTLP_ENDPOINT leads to, and OTEL_EXPORTER_OTLP_PROTOCOL"
+            }
+            Self::Mute => {
+                "it takes connections and says nothing: check OTEL_EXPORTER_OTLP_ENDPOINT and that it \
+                 is well"
+            }
+            Self::NoAnswer => {
+                "it is slow or stuck: see its own log and load; OTEL_EXPORTER_OTLP_TIMEOUT gives it \
+                 longer"
+            }
+            Self::Silent => {
+                "the way to it is cut, or it is gone: check the network and what is between"
+            }
+            Self::Broken => "see its own log, or that of a proxy between",
+            Self::TurnedAway => "it is overloaded or restarts: see its own log and load",
+            Self::Http(status) => of_status(status),
+            Self::HttpOverGrpc(status @ (401 | 403 | 407 | 429 | 502..=504)) => of_status(status),
+            Self::HttpOverGrpc(_) => {
+                "it speaks HTTP and no gRPC: set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or give the \
+                 port of gRPC (4317) in OTEL_EXPORTER_OTLP_ENDPOINT"
+            }
+            Self::Grpc(code) => of_code(code),
+            Self::TooLarge => {
+                "raise the largest message that it takes, or set OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT"
+            }
+            Self::LongAnswer => "is that an OTLP endpoint? check OTEL_EXPORTER_OTLP_ENDPOINT",
+        }
+    }
+
+    /// Why there is no connection.
+    pub(super) fn of_connecting(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,
+            io::ErrorKind::TimedOut => Self::ConnectTimeout,
+            _ => Self::Unconnected,
+        }
+    }
+}
+
+const CREDENTIALS: &str =
+    "give the credentials that it wants in OTEL_EXPORTER_OTLP_HEADERS, as key=value,key=value";
+const NOT_ALLOWED: &str =
+    "the credentials in OTEL_EXPORTER_OTLP_HEADERS are not allowed to send traces there";
+
+fn of_status(status: u16) -> &'static str {
+    match status {
+        300..=399 => "it leads elsewhere: give the last URL in OTEL_EXPORTER_OTLP_ENDPOINT",
+        401 => CREDENTIALS,
+        403 => NOT_ALLOWED,
+        404 | 405 => {
+            "nothing takes traces under that path: OTEL_EXPORTER_OTLP_ENDPOINT is a base URL, to which \
+             v1/traces is added; OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is"
+        }
+        407 => "a proxy between wants credentials: see its own log",
+        413 => Cause::TooLarge.cure(),
+        415 => {
+            "it takes no protobuf, or no gzip: unset OTEL_EXPORTER_OTLP_COMPRESSION, and check that \
+             OTEL_EXPORTER_OTLP_ENDPOINT is an OTLP endpoint"
+        }
+        429 => "it limits the rate: send less by OTEL_TRACES_SAMPLER, or raise its limit",
+        502 | 504 => "a proxy finds nobody behind it: see the logs of both",
+        503 => "it is overloaded or starting: see its own log and load",
+        500..=599 => "it failed: see its own log",
+        _ => "see its own log: it refuses what is sent",
+    }
+}
+
+fn of_code(code: u32) -> &'static str {
+    match code {
+        // CANCELLED, DEADLINE_EXCEEDED, ABORTED, UNAVAILABLE
+        1 | 4 | 10 | 14 => "it is overloaded or starting: see its own log and load",
+        7 => NOT_ALLOWED,
+        8 => "it limits rate or size: send less by OTEL_TRACES_SAMPLER, or raise its limits",
+        // NOT_FOUND, UNIMPLEMENTED
+        5 | 12 => {
+            "it takes no traces there: check that OTEL_EXPORTER_OTLP_ENDPOINT is a receiver of OTLP \
+             traces"
+        }
+        16 => CREDENTIALS,
+        // UNKNOWN, INTERNAL, DATA_LOSS
+        2 | 13 | 15 => "it failed: see its own log",
+        _ => "see its own log: it refuses what is sent",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each cause has a cure that names what to set or where to look.
+    #[test]
+    fn every_cause_has_its_cure() {
+        for (cause, parts) in [
+            (Cause::UnknownHost, &["host", "ENDPOINT", "DNS"][..]),
+            (Cause::ConnectionRefused, &["nobody listens", "ENDPOINT"]),
+            (Cause::ConnectTimeout, &["ENDPOINT", "firewall"]),
+            (Cause::NoTls, &["http://", "OTEL_EXPORTER_OTLP_INSECURE"]),
+            (Cause::UnknownAuthority, &["OTEL_EXPORTER_OTLP_CERTIFICATE"]),
+            (Cause::WrongName, &["another name", "ENDPOINT"]),
+            (Cause::WrongTime, &["renew", "clock"]),
+            (
+                Cause::ClientCertificate,
+                &["OTLP_CLIENT_CERTIFICATE", "OTLP_CLIENT_KEY"],
+            ),
+            (Cause::SpeaksTls, &["https://"]),
+            (Cause::SpeaksHttp1, &["PROTOCOL=http/protobuf", "4317"]),
+            (Cause::SpeaksHttp2, &["gRPC?", "PROTOCOL=grpc", "4318"]),
+            (Cause::ClosedAtOnce, &["proxy"]),
+            (Cause::NoAnswer, &["OTEL_EXPORTER_OTLP_TIMEOUT"]),
+            (Cause::Http(401), &["OTEL_EXPORTER_OTLP_HEADERS"]),
+            (Cause::Http(403), &["OTEL_EXPORTER_OTLP_HEADERS"]),
+            (Cause::Http(404), &["v1/traces", "TRACES_ENDPOINT"]),
+            (Cause::Http(405), &["v1/traces", "TRACES_ENDPOINT"]),
+            (Cause::Http(413), &["largest message"]),
+            (Cause::Http(415), &["OTEL_EXPORTER_OTLP_COMPRESSION"]),
+            (Cause::Http(429), &["OTEL_TRACES_SAMPLER"]),
+            (Cause::Http(500), &["log"]),
+            (Cause::Http(503), &["overloaded"]),
+            (Cause::HttpOverGrpc(404), &["PROTOCOL=http/protobuf"]),
+            (Cause::HttpOverGrpc(503), &["overloaded"]),
+            (Cause::Grpc(12), &["receiver", "ENDPOINT"]),
+            (Cause::Grpc(14), &["overloaded"]),
+            (Cause::Grpc(16), &["OTEL_EXPORTER_OTLP_HEADERS"]),
+            (Cause::Grpc(7), &["OTEL_EXPORTER_OTLP_HEADERS"]),
+        ] {
+            let text = tell("it happened\n ", cause);
+            assert!(text.starts_with("it happened; "), "{text}");
+            for part in parts {
+                assert!(text.contains(part), "{cause:?}: {part}: {text}");
+            }
+        }
+        for status in 300..600 {
+            let of = [Cause::Http(status), Cause::HttpOverGrpc(status)];
+            assert!(of.iter().all(|cause| cause.cure().len() > 10));
+            // What has answered is not said to be silent.
+            assert!(of.iter().all(|cause| !cause.cure().contains("not answer")));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! [`Deadline`]: the time that a delivery has left, over all its attempts.
+
+use std::time::{Duration, Instant};
+
+/// Stops a little before the cap, so that what became of the spans is known before they are
+/// written off.
+const MARGIN: Duration = Duration::from_millis(200);
+
+/// The longest a delivery may take in all.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cap {
+    /// From the first moment, for a caller who keeps no deadline.
+    Always(Option<Duration>),
+    /// Without the time in which the endpoint is down: then a batch waits as those in the queue do.
+    WhileUp(Option<Duration>),
+}
+
+#[derive(Debug)]
+pub(super) struct Deadline {
+    timeout: Option<Duration>,
+    cap: Cap,
+    began: Instant,
+    /// What counts of the time since.
+    spent: Duration,
+    /// Whether it has begun anew.
+    is_renewed: bool,
+}
+
+impl Deadline {
+    /// `timeout`: what counted time may come to.
+    pub(super) fn new(timeout: Option<Duration>, cap: Cap) -> Self {
+        Self {
+            timeout,
+            cap,
+            began: Instant::now(),
+            spent: Duration::ZERO,
+            is_renewed: false,
+        }
+    }
+
+    pub(super) fn spend(&mut self, spent: Duration) {
+        self.spent = self.spent.saturating_add(spent);
+    }
+
+    /// Nothing was kept of what was sent: it begins anew. Once, so that a batch that is never taken
+    /// ends though others come and go.
+    pub(super) fn renew(&mut self) {
+        if !std::mem::replace(&mut self.is_renewed, true) {
+            self.spent = Duration::ZERO;
+        }
+    }
+
+    /// What an attempt may take; `None`: as long as it likes.
+    pub(super) fn left(&self) -> Option<Duration> {
+        match (self.timeout_left(), self.cap_left()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// How long an endpoint that is down may be waited for; `None`: for ever.
+    pub(super) fn wait_left(&self) -> Option<Duration> {
+        match self.cap {
+            Cap::Always(_) => self.cap_left(),
+            Cap::WhileUp(_) => None,
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.left().is_some_and(|left| left.is_zero())
+    }
+
+    /// Whether something may follow after `wait`. `is_free`: what was tried does not count.
+    pub(super) fn allows(&self, wait: Duration, is_free: bool) -> bool {
+        let timeout = is_free || self.timeout_left().is_none_or(|left| left > wait);
+        timeout && self.cap_left().is_none_or(|left| left > wait)
+    }
+
+    fn timeout_left(&self) -> Option<Duration> {
+        Some(self.timeout?.saturating_sub(self.spent))
+    }
+
+    fn cap_left(&self) -> Option<Duration> {
+        let (cap, spent) = match self.cap {
+            Cap::Always(cap) => (cap?, self.began.elapsed()),
+            Cap::WhileUp(cap) => (cap?, self.spent),
+        };
+        Some(cap.saturating_sub(spent.saturating_add(MARGIN.min(cap / 10))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn only_what_counts_is_taken_from_it_and_it_begins_anew_once() {
+        let mut deadline = Deadline::new(Some(10 * SECOND), Cap::WhileUp(Some(30 * SECOND)));
+        assert_eq!(deadline.left(), Some(10 * SECOND));
+        assert_eq!(deadline.wait_left(), None);
+        deadline.spend(4 * SECOND);
+        assert!(deadline.allows(5 * SECOND, false) && !deadline.allows(6 * SECOND, false));
+        assert!(deadline.allows(6 * SECOND, true) && !deadline.allows(26 * SECOND, true));
+        deadline.renew();
+        assert_eq!(deadline.left(), Some(10 * SECOND));
+        deadline.spend(10 * SECOND);
+        deadline.renew();
+        assert!(deadline.is_over());
+    }
+
+    #[test]
+    fn a_caller_without_a_deadline_is_given_one() {
+        let deadline = Deadline::new(None, Cap::Always(Some(SECOND)));
+        assert!(deadline.wait_left().is_some_and(|left| left < SECOND));
+        let deadline = Deadline::new(None, Cap::WhileUp(None));
+        assert_eq!((deadline.left(), deadline.wait_left()), (None, None));
+        assert!(deadline.allows(Duration::MAX, false) && !deadline.is_over());
+    }
+}

@@ -1,0 +1,107 @@
+//! What became of a call that failed: what its error proves, and what its status says.
+
+use std::error::Error;
+
+use http::{HeaderMap, HeaderValue};
+use percent_encoding::percent_decode;
+use tonic::Code;
+use tonic::metadata::MetadataMap;
+
+use super::super::exchange::{Lost, Request};
+use crate::wire::response::RpcStatus;
+
+pub(super) enum Fate {
+    Refused,
+    Gone(Lost),
+}
+
+/// Tonic reads `grpc-timeout` too, and may be a little earlier than we are.
+pub(super) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<tonic::TimeoutExpired>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Whether the connection was given up because a ping was not answered.
+pub(super) fn is_silent(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_timeout)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// What an error proves of the request it ended.
+pub(super) fn fate(error: &(dyn Error + 'static), request: &Request) -> Fate {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>().filter(|e| e.is_remote()) {
+            if error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+                return Fate::Refused;
+            }
+            // Only streams above the last one that the endpoint looked at end so.
+            if error.is_go_away() {
+                return Fate::Gone(Lost::Unread);
+            }
+        }
+        cause = error.source();
+    }
+    Fate::Gone(match request.sent.maybe() {
+        true => Lost::Unknown,
+        false => Lost::Unreached,
+    })
+}
+
+/// The code, its message and details, of headers that have a `grpc-status`.
+///
+/// Tonic's own reading panics on details that are no Base64, and takes another code where the message
+/// is no UTF-8.
+pub(super) fn read_status(headers: &HeaderMap) -> Option<(u32, String, RpcStatus)> {
+    let code = Code::from_bytes(headers.get("grpc-status")?.as_bytes());
+    let metadata = MetadataMap::from_headers(headers.clone());
+    let details = metadata.get_bin("grpc-status-details-bin");
+    let details = details.and_then(|details| details.to_bytes().ok());
+    let details = details.and_then(|details| RpcStatus::decode(&details));
+    let details = details.unwrap_or_default();
+    let text = headers.get("grpc-message").map(HeaderValue::as_bytes);
+    let text = percent_decode(text.unwrap_or_default()).decode_utf8_lossy();
+    let text = match &*text {
+        "" => details.message.clone(),
+        text => text.to_owned(),
+    };
+    Some((i32::from(code).unsigned_abs(), text, details))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_beside_a_status_changes_no_code_otlp_6() {
+        for (name, value, text) in [
+            ("grpc-status-details-bin", "!", ""),
+            ("grpc-status-details-bin", "AA==,AA==", ""),
+            ("grpc-message", "%FF", "\u{fffd}"),
+            ("grpc-message", "not%20now", "not now"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-status", HeaderValue::from_static("14"));
+            headers.insert(name, HeaderValue::from_static(value));
+            let (code, said, details) = read_status(&headers).unwrap();
+            assert_eq!((code, &*said, details.retry_delay), (14, text, None));
+        }
+        assert!(read_status(&HeaderMap::new()).is_none());
+    }
+}

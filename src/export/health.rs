@@ -1,0 +1,291 @@
+//! [`Health`]: whether the endpoint takes anything just now, and whose turn it is to ask.
+//!
+//! An endpoint is down when it cannot be reached, when it answers "later" several times in a row, or
+//! for as long as it asks to be left alone. While it is down one request at a time goes out as a
+//! [`Probe`], with growing waits; all others wait for their turn. Turns go round, so that a request
+//! that fails for a reason of its own keeps no other from proving that the endpoint is well.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::time::sleep_until;
+
+use super::retry::{Backoff, jitter};
+use crate::config::RetryConfig;
+use crate::sync::{Arc, Mutex, lock};
+
+/// After this many answers "later" in a row, over all requests, the endpoint is down. One or two come
+/// from a single instance behind a load balancer, or from a restart.
+const DOWN_AFTER: u32 = 3;
+/// The longest pause that is kept without asking again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// A longer one is a mistake of the endpoint, and says nothing.
+const ABSURD: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Debug)]
+pub(super) struct Health {
+    retry: RetryConfig,
+    state: Mutex<State>,
+    /// Held by the one whose turn it is; given in the order of the requests for it.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Wakes the one whose turn it is when the endpoint is up before its time.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Answers "later" since any other answer.
+    later: u32,
+    down: Option<Down>,
+    /// Why the last request failed, since any was handled.
+    why: Option<String>,
+    /// Until when the endpoint has asked to be left alone, and its words.
+    pause: Option<(Instant, String)>,
+}
+
+#[derive(Debug)]
+struct Down {
+    backoff: Backoff,
+    next_probe: Instant,
+}
+
+/// The turn to ask an endpoint that is down. Dropping it passes the turn on.
+#[derive(Debug)]
+pub(super) struct Probe {
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Health {
+    pub(super) fn new(retry: RetryConfig) -> Self {
+        Self {
+            retry,
+            state: Mutex::default(),
+            turn: Arc::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Waits until a request may go out. `Some`: only as a probe. Cancel safe.
+    pub(super) async fn admission(&self) -> Option<Probe> {
+        if !self.is_closed() {
+            return None;
+        }
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // Registered before the state is read: no change is missed.
+            changed.as_mut().enable();
+            match self.wait_until() {
+                None if self.is_down() => return Some(Probe { _turn: turn }),
+                None => return None,
+                Some(at) => tokio::select! {
+                    () = sleep_until(at.into()) => {}
+                    () = changed => {}
+                },
+            }
+        }
+    }
+
+    /// When the next request may go out, unless it may now.
+    fn wait_until(&self) -> Option<Instant> {
+        let state = lock(&self.state);
+        let next_probe = state.down.as_ref().map(|down| down.next_probe);
+        let pause = state.pause.as_ref().map(|(until, _)| *until);
+        pause.max(next_probe).filter(|at| Instant::now() < *at)
+    }
+
+    /// Whether requests wait: the endpoint is down, or has asked for a pause.
+    pub(super) fn is_closed(&self) -> bool {
+        self.wait_until().is_some() || self.is_down()
+    }
+
+    fn is_down(&self) -> bool {
+        lock(&self.state).down.is_some()
+    }
+
+    /// The endpoint handled a request, well or not: it is up. A pause that it asked for stays.
+    pub(super) fn handled(&self) {
+        let was_down = {
+            let mut state = lock(&self.state);
+            state.later = 0;
+            state.why = None;
+            state.down.take().is_some()
+        };
+        if was_down {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// The endpoint took nothing, and may later. `asked`: what it asks to wait at least.
+    pub(super) fn later(&self, why: &str, asked: Option<Duration>, is_probe: bool) {
+        let asked = asked.filter(|asked| !asked.is_zero() && *asked <= ABSURD);
+        let mut state = lock(&self.state);
+        state.later = state.later.saturating_add(1);
+        state.why = Some(why.to_owned());
+        if let Some(asked) = asked {
+            // Not all processes that were told the same come back at the same moment.
+            let spread = self.retry.initial_backoff.min(LONGEST_PAUSE);
+            let asked = asked.min(LONGEST_PAUSE) + spread.mul_f64(0.2 * jitter());
+            let pause = Instant::now().checked_add(asked);
+            let pause = pause.map(|until| (until, why.to_owned()));
+            state.pause = state.pause.take().max(pause);
+        }
+        if asked.is_some() || state.later >= DOWN_AFTER || state.down.is_some() {
+            let backoff = || Backoff::probe(&self.retry);
+            state.fall(is_probe, backoff);
+        }
+    }
+
+    /// No connection, or nobody behind it: the endpoint is down at once.
+    pub(super) fn unreached(&self, why: &str, is_probe: bool) {
+        let backoff = || Backoff::reconnect(&self.retry);
+        let mut state = lock(&self.state);
+        state.why = Some(why.to_owned());
+        state.fall(is_probe, backoff);
+    }
+
+    /// No answer, and nothing proven. A probe that ends so is followed by another wait.
+    pub(super) fn unanswered(&self, why: &str, is_probe: bool) {
+        let mut state = lock(&self.state);
+        state.why = Some(why.to_owned());
+        if let Some(down) = state.down.as_mut().filter(|_| is_probe) {
+            down.step();
+        }
+    }
+
+    /// Why nothing was taken lately, or can be sent just now, if so.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let state = lock(&self.state);
+        let pause = state.pause.as_ref().filter(|(at, _)| Instant::now() < *at);
+        let words = pause.map(|(_, words)| words);
+        words.or(state.why.as_ref()).cloned()
+    }
+}
+
+impl State {
+    fn fall(&mut self, is_probe: bool, backoff: impl FnOnce() -> Backoff) {
+        match &mut self.down {
+            // Requests that were under way before it fell say nothing new.
+            Some(_) if !is_probe => {}
+            Some(down) => down.step(),
+            None => {
+                let mut down = Down {
+                    backoff: backoff(),
+                    next_probe: Instant::now(),
+                };
+                down.step();
+                self.down = Some(down);
+            }
+        }
+    }
+}
+
+impl Down {
+    fn step(&mut self) {
+        let now = Instant::now();
+        let wait = self.backoff.wait(None, jitter());
+        self.next_probe = now.checked_add(wait).unwrap_or(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_test::task::spawn;
+
+    fn health() -> Health {
+        Health::new(RetryConfig {
+            initial_backoff: Duration::from_secs(1),
+            ..RetryConfig::default()
+        })
+    }
+
+    fn fallen() -> Health {
+        let health = health();
+        for _ in 0..DOWN_AFTER {
+            assert!(!health.is_down());
+            health.later("503", None, false);
+        }
+        assert!(health.is_down());
+        health
+    }
+
+    #[test]
+    fn answers_in_a_row_and_over_requests_make_an_outage() {
+        let health = health();
+        for _ in 0..10 {
+            health.later("503", None, false);
+            health.later("503", None, false);
+            health.handled();
+        }
+        assert!(!health.is_down() && health.trouble().is_none());
+        let health = fallen();
+        assert_eq!(health.trouble().as_deref(), Some("503"));
+        health.handled();
+        assert!(health.trouble().is_none());
+        health.later("503", None, false);
+        assert!(!health.is_down(), "the row begins anew");
+        health.unreached("refused", false);
+        assert_eq!(health.trouble().as_deref(), Some("refused"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_go_round_one_at_a_time() {
+        let health = health();
+        assert!(health.admission().await.is_none());
+        health.unreached("refused", false);
+        // Real clocks decide when a probe is due.
+        if let Some(down) = &mut lock(&health.state).down {
+            down.next_probe = Instant::now();
+        }
+        let first = health.admission().await;
+        assert!(first.is_some());
+        let mut second = spawn(health.admission());
+        let mut third = spawn(health.admission());
+        assert!(second.poll().is_pending() && third.poll().is_pending());
+        drop(first);
+        assert!(second.is_woken() && !third.is_woken());
+        assert!(second.poll().is_ready());
+    }
+
+    #[tokio::test]
+    async fn an_answer_frees_all_that_wait_at_once() {
+        let health = fallen();
+        let mut first = spawn(health.admission());
+        let mut second = spawn(health.admission());
+        assert!(first.poll().is_pending() && second.poll().is_pending());
+        health.handled();
+        assert!(first.is_woken());
+        assert!(matches!(first.poll(), std::task::Poll::Ready(None)));
+        drop(first);
+        assert!(matches!(second.poll(), std::task::Poll::Ready(None)));
+    }
+
+    #[test]
+    fn only_a_probe_lengthens_the_wait() {
+        let health = fallen();
+        let next = || lock(&health.state).down.as_ref().map(|d| d.next_probe);
+        let before = next();
+        health.later("503", None, false);
+        health.unanswered("cut", false);
+        assert_eq!(next(), before);
+        health.later("503", None, true);
+        assert_ne!(next(), before);
+    }
+
+    #[test]
+    fn a_pause_outlives_other_answers_and_an_absurd_one_is_none() {
+        let health = health();
+        health.later("429", Some(Duration::from_secs(30)), false);
+        health.handled();
+        assert!(health.wait_until().is_some() && !health.is_down());
+        assert_eq!(health.trouble().as_deref(), Some("429"));
+        let health = self::health();
+        health.later("429", Some(Duration::from_secs(u64::MAX >> 2)), false);
+        assert!(health.wait_until().is_none() && !health.is_down());
+        let health = self::health();
+        health.later("429", Some(ABSURD), false);
+        let until = health.wait_until().map(|at| at - Instant::now());
+        assert!(until.is_some_and(|wait| wait <= LONGEST_PAUSE + Duration::from_secs(1)));
+    }
+}
