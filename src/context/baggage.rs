@@ -52,13 +52,21 @@ impl Baggage {
         Self::join([text])
     }
 
-    /// Reads several headers as one, in their order (BAG-1).
+    /// Reads several headers as one, in their order (BAG-1). No more is looked at than 64 KiB, or 1,024
+    /// members that are empty, wrong or too long among them.
     pub fn join<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
         let mut members = Members::default();
         let mut room = Room::new();
+        let (mut entries, mut bytes) = (0, 0);
         for line in lines {
-            for text in line.split(',').map(trim).filter(|t| !t.is_empty()) {
-                if !room.is_for(text.len()) {
+            for text in line.split(',') {
+                entries += 1;
+                bytes += text.len() + 1;
+                if entries > MOST_ENTRIES || bytes > MOST_READ || room.members == 0 {
+                    return members.into();
+                }
+                let text = trim(text);
+                if text.is_empty() || !room.is_for(text.len()) {
                     continue;
                 }
                 let Some((name, value, metadata)) = parse_member(text) else {
@@ -214,6 +222,10 @@ impl Members {
         *self = others;
     }
 }
+
+/// What is looked at of all headers, and no more.
+const MOST_ENTRIES: usize = 1024;
+const MOST_READ: usize = 64 << 10;
 
 /// What a header still has room for.
 struct Room {

@@ -8,8 +8,9 @@ use std::sync::OnceLock;
 use super::TraceContext;
 
 pub(crate) trait Bridge: Send + Sync {
-    /// A layer's span was entered, or a scope opened, on this thread.
-    fn entered(&self, layer: u32, span: u64, context: &TraceContext);
+    /// A layer's span was entered, or a scope opened, on this thread. `parent`: the id of the span's
+    /// parent, zero for a root and for a scope.
+    fn entered(&self, layer: u32, span: u64, context: &TraceContext, parent: [u8; 8]);
 
     /// Its context is another from now on.
     fn changed(&self, layer: u32, span: u64, context: &TraceContext);

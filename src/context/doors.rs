@@ -39,6 +39,10 @@ pub(crate) trait Spans: Send + Sync {
     /// Whether what is said of the span is kept.
     fn is_recording(&self, span: u64) -> bool;
 
+    /// Whether a free span of this id is open.
+    #[cfg(feature = "opentelemetry")]
+    fn has_free(&self, span_id: [u8; 8]) -> bool;
+
     /// Makes the span a child of `parent` after its creation.
     fn set_parent(
         &self,
@@ -182,6 +186,14 @@ pub(crate) fn with(layer: u32, f: impl FnOnce(&dyn Spans)) {
     if let Some(door) = doors.find(|door| door.layer == layer) {
         f(&*door.spans);
     }
+}
+
+/// Whether a free span of this id is open in any layer.
+#[cfg(feature = "opentelemetry")]
+pub(crate) fn has_free(span_id: [u8; 8]) -> bool {
+    let doors = DOORS.load();
+    let mut doors = doors.as_deref().into_iter().flatten();
+    doors.any(|door| door.spans.has_free(span_id))
 }
 
 /// The first layer that has this span of a subscriber open, and the span's context.

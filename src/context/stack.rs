@@ -28,7 +28,7 @@ struct Entry {
 }
 
 /// The layer of no layer.
-const SCOPE: u32 = u32::MAX;
+pub(crate) const SCOPE: u32 = u32::MAX;
 
 #[derive(Debug)]
 struct Stack {
@@ -95,7 +95,7 @@ pub(crate) fn open(context: TraceContext) -> OpenScope {
         at
     });
     if let (Some(bridge), Some(context), Ok(at)) = (bridge, shown, at) {
-        bridge.entered(SCOPE, at as u64, &context);
+        bridge.entered(SCOPE, at as u64, &context, [0; 8]);
     }
     OpenScope {
         at: at.unwrap_or(usize::MAX),

@@ -31,7 +31,8 @@ impl TraceState {
     ///
     /// # Errors
     ///
-    /// A member that breaks the format, or more than 32. Half of it is never taken.
+    /// A member that breaks the format, or more than 32; more text than 32 of the longest could be, or
+    /// more than 128 members that are mostly empty. Half of it is never taken.
     pub fn parse(text: &str) -> Result<Self, InvalidTraceState> {
         Self::join([text])
     }
@@ -54,20 +55,19 @@ impl TraceState {
         let Some(first) = lines.next() else {
             return Ok(Self::EMPTY);
         };
-        let mut count = 0;
-        let mut canonical = 0;
-        check(first, &mut count, &mut canonical)?;
+        let mut seen = Seen::default();
+        seen.check(first)?;
         let Some(second) = lines.next() else {
             // Most often it is one line that is written as it should be, and then copied once.
-            if canonical == first.len() + 1 {
+            if seen.canonical == first.len() + 1 {
                 return Ok(Self(Some(first.into())));
             }
             return Ok(Self::of(members(first)));
         };
+        seen.check(second)?;
         let mut all = [first, second].join(",");
-        check(second, &mut count, &mut canonical)?;
         for line in lines {
-            check(line, &mut count, &mut canonical)?;
+            seen.check(line)?;
             all.push(',');
             all.push_str(line);
         }
@@ -163,6 +163,7 @@ enum Reason {
     Value,
     NoEquals,
     TooMany,
+    TooLong,
 }
 
 impl fmt::Display for InvalidTraceState {
@@ -177,6 +178,7 @@ impl fmt::Display for InvalidTraceState {
             }
             Reason::NoEquals => "a member is `key=value`",
             Reason::TooMany => "there are more than 32 members",
+            Reason::TooLong => "it is longer than 32 members with their commas and blanks are",
         })
     }
 }
@@ -184,32 +186,61 @@ impl fmt::Display for InvalidTraceState {
 impl std::error::Error for InvalidTraceState {}
 
 const MAX_MEMBERS: usize = 32;
+/// Of key, `=`, value and comma; twice that, for the blanks.
+const MAX_BYTES: usize = 2 * MAX_MEMBERS * (256 + 1 + 256 + 1);
+/// Empty ones, which are allowed, count here: whoever sends them wants the work done.
+const MAX_ENTRIES: usize = 4 * MAX_MEMBERS;
 
 fn members(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',')
-        .map(|member| member.trim_matches([' ', '\t']))
-        .filter(|member| !member.is_empty())
+    entries(text).filter(|member| !member.is_empty())
 }
 
-/// Counts members, and the bytes they take with a comma each.
-fn check(line: &str, count: &mut usize, canonical: &mut usize) -> Result<(), InvalidTraceState> {
-    for member in members(line) {
-        *count += 1;
-        *canonical += member.len() + 1;
-        if *count > MAX_MEMBERS {
-            return Err(InvalidTraceState(Reason::TooMany));
+fn entries(text: &str) -> impl Iterator<Item = &str> {
+    let entries = text.split(',');
+    entries.map(|entry| entry.trim_matches([' ', '\t']))
+}
+
+/// What was looked at so far: no more than [`MAX_ENTRIES`] and [`MAX_BYTES`], however much was sent.
+#[derive(Default)]
+struct Seen {
+    members: usize,
+    /// The bytes that the members take with a comma each.
+    canonical: usize,
+    entries: usize,
+    bytes: usize,
+}
+
+impl Seen {
+    fn check(&mut self, line: &str) -> Result<(), InvalidTraceState> {
+        self.bytes = self.bytes.saturating_add(line.len());
+        if self.bytes > MAX_BYTES {
+            return Err(InvalidTraceState(Reason::TooLong));
         }
-        let Some((key, value)) = member.split_once('=') else {
-            return Err(InvalidTraceState(Reason::NoEquals));
-        };
-        if !is_key(key) {
-            return Err(InvalidTraceState(Reason::Key));
+        for member in entries(line) {
+            self.entries += 1;
+            if self.entries > MAX_ENTRIES {
+                return Err(InvalidTraceState(Reason::TooLong));
+            }
+            if member.is_empty() {
+                continue;
+            }
+            self.members += 1;
+            self.canonical += member.len() + 1;
+            if self.members > MAX_MEMBERS {
+                return Err(InvalidTraceState(Reason::TooMany));
+            }
+            let Some((key, value)) = member.split_once('=') else {
+                return Err(InvalidTraceState(Reason::NoEquals));
+            };
+            if !is_key(key) {
+                return Err(InvalidTraceState(Reason::Key));
+            }
+            if !is_value(value) {
+                return Err(InvalidTraceState(Reason::Value));
+            }
         }
-        if !is_value(value) {
-            return Err(InvalidTraceState(Reason::Value));
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn has_key(member: &str, key: &str) -> bool {
@@ -261,6 +292,26 @@ mod tests {
             assert_eq!(read.to_string(), canonical);
         }
         assert_eq!(state(",,"), TraceState::EMPTY);
+    }
+
+    #[test]
+    fn no_more_is_looked_at_than_may_be_sent() {
+        let too_long = Err(InvalidTraceState(Reason::TooLong));
+        for text in [
+            ",".repeat(MAX_ENTRIES),
+            " ".repeat(MAX_BYTES + 1),
+            format!("foo=1{}", ",".repeat(1 << 20)),
+            format!("foo={}", "z".repeat(1 << 20)),
+        ] {
+            assert_eq!(TraceState::parse(&text), too_long);
+        }
+        assert_eq!(TraceState::join([""; MAX_ENTRIES + 1]), too_long);
+        // All that is allowed is taken, with a blank on each side.
+        let longest = |i| format!(" {i:0>256}={} ", "v".repeat(256));
+        let all: Vec<_> = (0..MAX_MEMBERS).map(longest).collect();
+        assert_eq!(state(&all.join(",")).iter().count(), MAX_MEMBERS);
+        let padded = format!("foo=1{}", ",".repeat(MAX_ENTRIES - 1));
+        assert_eq!(state(&padded).as_str(), "foo=1");
     }
 
     #[test]

@@ -63,6 +63,12 @@ impl Spans for Core {
         self.desk().is_recording(span)
     }
 
+    #[cfg(feature = "opentelemetry")]
+    fn has_free(&self, span_id: [u8; 8]) -> bool {
+        let free = self.free.get();
+        free.is_some_and(|free| free.has(u64::from_be_bytes(span_id)))
+    }
+
     fn set_parent(
         &self,
         span: u64,

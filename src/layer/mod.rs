@@ -196,10 +196,13 @@ impl OtlpLayer {
             if core.settings.capture.tracked_inactivity {
                 span.state.enter(now);
             }
-            core.settings.bridge.map(|_| span.identity.context())
+            let identity = &span.identity;
+            let is_shown = core.settings.bridge.is_some();
+            is_shown.then(|| (identity.context(), identity.parent_id))
         });
-        if let (Some(bridge), Some(Some(context))) = (core.settings.bridge, context) {
-            bridge.entered(self.layer, span, &context.with_origin(self.layer, span));
+        if let (Some(bridge), Some(Some((context, parent)))) = (core.settings.bridge, context) {
+            let context = context.with_origin(self.layer, span);
+            bridge.entered(self.layer, span, &context, parent);
         }
     }
 

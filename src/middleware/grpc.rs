@@ -32,7 +32,8 @@ impl Code {
 
     /// From headers or trailers.
     pub(super) fn find(headers: &HeaderMap) -> Option<Self> {
-        let text = headers.get("grpc-status")?.to_str().ok();
+        let value = headers.get("grpc-status")?;
+        let text = value.to_str().ok().filter(|text| text.len() <= 10);
         let code = text.and_then(|text| text.parse().ok());
         Some(code.map_or(Self::UNKNOWN, Self::of))
     }
@@ -106,13 +107,19 @@ pub(super) fn method(path: &str) -> Option<&str> {
 /// What came with the status, for a person to read.
 pub(super) fn message(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let value = headers.get("grpc-message")?;
-    let message = percent_decode(value.as_bytes()).decode_utf8_lossy();
+    let bytes = value.as_bytes();
+    let bytes = bytes.get(..super::text::LONGEST_ENCODED).unwrap_or(bytes);
+    let message = percent_decode(bytes).decode_utf8_lossy();
     (!message.is_empty()).then_some(message)
 }
 
 /// How long the caller waits.
 pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let value = headers.get("grpc-timeout")?;
+    if value.len() > 9 {
+        return None;
+    }
+    let text = value.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;

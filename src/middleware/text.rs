@@ -11,6 +11,9 @@ use crate::human::text_of;
 /// Bytes that are kept of a path, a query or a header.
 const LONGEST: usize = 4096;
 
+/// The same of one that is percent-encoded.
+pub(super) const LONGEST_ENCODED: usize = 3 * LONGEST;
+
 /// The text, or its first [`LONGEST`] bytes.
 pub(super) fn cut(text: &str) -> &str {
     if text.len() <= LONGEST {

@@ -11,6 +11,7 @@ use opentelemetry::{Context, ContextGuard, KeyValue};
 use super::convert::{from_context, key_values, with_baggage};
 use crate::context::bridge::{self, Bridge};
 use crate::context::doors::{self, Change, Spans};
+use crate::context::stack;
 use crate::context::{Baggage, SpanId, TraceContext};
 
 /// The bridge, from now on also told of scopes.
@@ -26,18 +27,101 @@ struct Attached {
     layer: u32,
     span: u64,
     context: TraceContext,
+    /// Whether another layer's span stays the active one.
+    is_beside: bool,
     _guard: ContextGuard,
 }
 
 impl Attached {
-    fn new(layer: u32, span: u64, context: &TraceContext) -> Self {
+    fn new(layer: u32, span: u64, context: &TraceContext, is_beside: bool) -> Self {
+        let shown = match is_beside {
+            true => beside(layer, context),
+            false => active(layer, span, context),
+        };
         Self {
             layer,
             span,
             context: context.clone(),
-            _guard: active(layer, span, context).attach(),
+            is_beside,
+            _guard: shown.attach(),
         }
     }
+}
+
+/// What our contexts carry, and all that are made of them: whose they are.
+struct Mark {
+    layer: u32,
+    context: TraceContext,
+    /// The active span of the context that was attached. With another one, the context is a newer one
+    /// that was made of it.
+    active: otel::SpanId,
+}
+
+impl Mark {
+    fn is_of(&self, attached: &Attached) -> bool {
+        (self.layer, self.context.span_id()) == (attached.layer, attached.context.span_id())
+    }
+}
+
+/// Whose the active span of a context is.
+enum Whose {
+    Nobody,
+    /// Of what is attached, or was: the context itself.
+    Ours,
+    /// Of a span of ours, beside which another layer's is active.
+    Beside(TraceContext),
+    /// Of this pipeline's tracer, of another process, or made current by code that knows what is.
+    Newer,
+    /// Another layer has made it active for a span that it has too, as tracing-opentelemetry does:
+    /// it is in that layer's trace and not in ours, where what was attached last is the innermost.
+    Other,
+}
+
+fn whose(context: &Context) -> Whose {
+    let span = context.span();
+    let active = span.span_context();
+    if !active.is_valid() {
+        return Whose::Nobody;
+    }
+    let mark = context.get::<Mark>();
+    if let Some(mark) = mark.filter(|mark| mark.active == active.span_id()) {
+        let is_own = active.span_id() == mark.context.span_id().into();
+        return match is_own {
+            true => Whose::Ours,
+            false => Whose::Beside(mark.context.clone()),
+        };
+    }
+    if active.is_remote() || doors::has_free(active.span_id().to_bytes()) {
+        return Whose::Newer;
+    }
+    let judged = ATTACHED.try_with(|all| {
+        let all = all.borrow();
+        let Some(last) = all.last() else {
+            return Whose::Newer;
+        };
+        let is_newer = mark.is_some_and(|mark| {
+            let is_here = || all.iter().any(|attached| mark.is_of(attached));
+            // One that was taken along from elsewhere was meant to be current. Another layer's spans
+            // carry the mark of the scope that they were made in, wherever they go.
+            mark.is_of(last) || (mark.layer != stack::SCOPE && !is_here())
+        });
+        if is_newer { Whose::Newer } else { Whose::Other }
+    });
+    judged.unwrap_or(Whose::Newer)
+}
+
+/// Whether another layer has just made a span of its own active, for the span of ours that is being
+/// entered: then it stays, for what that layer records within. What our span was made in is another
+/// matter.
+fn is_other_layers(parent: [u8; 8]) -> bool {
+    Context::map_current(|context| {
+        let active = context.span().span_context().span_id().to_bytes();
+        match whose(context) {
+            Whose::Nobody | Whose::Ours | Whose::Beside(_) => false,
+            Whose::Newer if context.span().span_context().is_remote() => false,
+            Whose::Newer | Whose::Other => active != parent && !doors::has_free(active),
+        }
+    })
 }
 
 thread_local! {
@@ -45,23 +129,25 @@ thread_local! {
 }
 
 impl Bridge for Activation {
-    fn entered(&self, layer: u32, span: u64, context: &TraceContext) {
+    fn entered(&self, layer: u32, span: u64, context: &TraceContext, parent: [u8; 8]) {
         if is_live() {
-            let attached = Attached::new(layer, span, context);
+            let is_beside = layer != stack::SCOPE && is_other_layers(parent);
+            let attached = Attached::new(layer, span, context, is_beside);
             // Where the thread's locals are gone, it is detached at once.
             let _ = ATTACHED.try_with(|all| all.borrow_mut().push(attached));
         }
     }
 
     fn changed(&self, layer: u32, span: u64, context: &TraceContext) {
-        let is_last = ATTACHED.try_with(|all| {
+        let last = ATTACHED.try_with(|all| {
             let all = all.borrow();
             let last = all.last();
-            last.is_some_and(|a| (a.layer, a.span) == (layer, span))
+            let last = last.filter(|a| (a.layer, a.span) == (layer, span))?;
+            Some(last.is_beside)
         });
         // Attached before the other is left, so that all else in the context stays.
-        if is_last.unwrap_or(false) {
-            let anew = Attached::new(layer, span, context);
+        if let Ok(Some(is_beside)) = last {
+            let anew = Attached::new(layer, span, context, is_beside);
             self.left(layer, span);
             let _ = ATTACHED.try_with(|all| all.borrow_mut().push(anew));
         }
@@ -84,19 +170,45 @@ impl Bridge for Activation {
         }
         Context::map_current(|context| {
             let last = ATTACHED.try_with(|all| all.borrow().last().map(|a| a.context.clone()));
+            let last = last.ok().flatten();
             let span_id = context.span().span_context().span_id();
-            match last.ok().flatten() {
+            let seen = match whose(context) {
+                Whose::Other => return None,
+                Whose::Beside(own) => own.span_id().into(),
+                Whose::Nobody | Whose::Ours | Whose::Newer => span_id,
+            };
+            match last {
                 // One of ours, which we know better: they have no debug flag, for one.
-                Some(own) if span_id == own.span_id().into() => {
+                Some(own) if seen == own.span_id().into() => {
                     let baggage = Baggage::from(context.baggage());
                     (baggage != *own.baggage()).then(|| own.with_baggage(baggage))
                 }
                 _ => {
-                    let theirs = from_context(context);
+                    let theirs = own_context(context);
                     (theirs.is_valid() || !theirs.baggage().is_empty()).then_some(theirs)
                 }
             }
         })
+    }
+}
+
+/// What a context is to us, whatever else is active in it.
+fn own_context(context: &Context) -> TraceContext {
+    match whose(context) {
+        Whose::Beside(own) => own.with_baggage(context.baggage().into()),
+        _ => from_context(context),
+    }
+}
+
+/// The parent of a span that code of the other API makes in `context`.
+pub(super) fn parent_in(context: &Context) -> TraceContext {
+    // An explicit one is meant; only what is current may be another layer's.
+    let is_current = || {
+        Context::map_current(|current| current.span().span_context() == context.span().span_context())
+    };
+    match whose(context) {
+        Whose::Other if is_live() && is_current() => crate::context::current(),
+        _ => own_context(context),
     }
 }
 
@@ -127,7 +239,25 @@ pub(super) fn active(layer: u32, span: u64, context: &TraceContext) -> Context {
         id: context.span_id(),
         context: context.into(),
     };
-    with_baggage(Context::current().with_span(own), context.baggage())
+    let shown = Context::current().with_span(own).with_value(Mark {
+        layer,
+        context: context.clone(),
+        active: context.span_id().into(),
+    });
+    with_baggage(shown, context.baggage())
+}
+
+/// The current OpenTelemetry context, which stays as it is for another layer, marked as that of one of
+/// our spans.
+fn beside(layer: u32, context: &TraceContext) -> Context {
+    let current = Context::current();
+    let active = current.span().span_context().span_id();
+    let shown = current.with_value(Mark {
+        layer,
+        context: context.clone(),
+        active,
+    });
+    with_baggage(shown, context.baggage())
 }
 
 /// One of our spans, or a scope, as the OpenTelemetry API sees it. What is said of it reaches the span

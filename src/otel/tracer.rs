@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use opentelemetry::trace::{self as otel, SpanBuilder, SpanContext, TraceContextExt as _};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 
-use super::convert::{from_context, key_values};
+use super::bridge::parent_in;
+use super::convert::key_values;
 use crate::context::doors::Change;
 use crate::context::{self, TraceContext};
 use crate::layer::{FreeSpans, NewSpan, OtlpLayer};
@@ -80,7 +81,7 @@ impl otel::Tracer for Tracer {
 
     fn build_with_context(&self, builder: SpanBuilder, parent_cx: &Context) -> TracerSpan {
         let parent = if parent_cx.has_active_span() || self.spans.follows_context() {
-            from_context(parent_cx)
+            parent_in(parent_cx)
         } else {
             context::current()
         };

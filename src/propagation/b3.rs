@@ -1,7 +1,7 @@
 //! B3, Zipkin's format: one header or several.
 
 use super::header::{B3, B3_FLAGS, B3_PARENT_SPAN_ID, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID};
-use super::{Extractor, Injector, Propagator, adopt};
+use super::{Extractor, Injector, Propagator, adopt, short};
 use crate::context::{TraceContext, TraceFlags, hex};
 
 /// Zipkin's B3 (B3-1, B3-2): `b3` and `b3multi` in `OTEL_PROPAGATORS`.
@@ -73,7 +73,7 @@ impl Propagator for B3Propagator {
     }
 
     fn extract(&self, parent: TraceContext, carrier: &dyn Extractor) -> TraceContext {
-        match carrier.get(B3).map(trim) {
+        match carrier.get(B3).and_then(short) {
             // A whole answer: do not sample what has no name.
             Some("0") => return parent,
             Some(text) => {
@@ -120,7 +120,8 @@ fn single(text: &str) -> Option<Ids> {
 }
 
 fn multi(carrier: &dyn Extractor) -> Option<Ids> {
-    let get = |key| carrier.get(key).map(trim);
+    // One that is too long to be one is no id, rather than absent.
+    let get = |key| carrier.get(key).map(|text| short(text).unwrap_or("?"));
     let ids = (trace_id(get(B3_TRACE_ID)?)?, span_id(get(B3_SPAN_ID)?)?);
     let sampled = match get(B3_SAMPLED) {
         // Tracers older than the format say it in words.
@@ -150,8 +151,4 @@ fn trace_id(text: &str) -> Option<[u8; 16]> {
 
 fn span_id(text: &str) -> Option<[u8; 8]> {
     hex::decode(text.as_bytes())
-}
-
-fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
 }

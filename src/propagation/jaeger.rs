@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::header::UBER_TRACE_ID;
-use super::{Extractor, Injector, Propagator, adopt};
+use super::{Extractor, Injector, Propagator, adopt, short};
 use crate::context::{Baggage, TraceContext, TraceFlags};
 
 /// Jaeger's `uber-trace-id`, and its baggage in `uberctx-*` (JAE-1): `jaeger` in `OTEL_PROPAGATORS`.
@@ -38,7 +38,7 @@ impl Propagator for JaegerPropagator {
     fn extract(&self, parent: TraceContext, carrier: &dyn Extractor) -> TraceContext {
         let baggage = baggage(parent.baggage(), carrier);
         let parent = parent.with_baggage(baggage);
-        match carrier.get(UBER_TRACE_ID).and_then(parse) {
+        match carrier.get(UBER_TRACE_ID).and_then(short).and_then(parse) {
             Some((trace_id, span_id, flags)) => {
                 adopt(parent, trace_id, span_id, flags).unwrap_or_else(|p| p)
             }
@@ -50,6 +50,9 @@ impl Propagator for JaegerPropagator {
         vec![UBER_TRACE_ID]
     }
 }
+
+/// Headers that are looked at for baggage.
+const MOST_ENTRIES: usize = 1024;
 
 const BAGGAGE_PREFIX: &str = "uberctx-";
 const BAGGAGE_VARIABLE: &str = "UBERCTX_";
@@ -97,17 +100,22 @@ fn number(text: &str, digits: usize) -> Option<u128> {
 /// What there was and what came, as far as there is room.
 fn baggage(old: &Baggage, carrier: &dyn Extractor) -> Baggage {
     let mut all = old.clone();
-    let mut bytes = 0;
+    let (mut bytes, mut looked_at) = (0, 0);
     for key in carrier.keys() {
         let Some(name) = baggage_name(key) else {
             continue;
         };
+        looked_at += 1;
+        // To find a value may take a look at all of them.
+        if looked_at > MOST_ENTRIES || all.len() >= Baggage::MAX_MEMBERS {
+            break;
+        }
         // What is not ASCII should have been encoded.
-        let Some(value) = carrier.get(key).filter(|value| value.is_ascii()) else {
+        let Some(value) = carrier.get(key) else {
             continue;
         };
         let length = name.len() + value.len() + 1;
-        if all.len() >= Baggage::MAX_MEMBERS || bytes + length > Baggage::MAX_BYTES {
+        if bytes + length > Baggage::MAX_BYTES || !value.is_ascii() {
             continue;
         }
         bytes += length;

@@ -119,6 +119,13 @@ impl<P: Propagator + ?Sized> Propagator for Box<P> {
     }
 }
 
+/// A header's text without the blanks around it; `None` for one that is far longer than its format is,
+/// whose sender may only want it to be looked through.
+fn short(text: &str) -> Option<&str> {
+    const LONGEST: usize = 1024;
+    (text.len() <= LONGEST).then(|| text.trim_matches([' ', '\t']))
+}
+
 /// The context that a header of another format than W3C's names, if it names one.
 ///
 /// Such headers know neither trace state nor the random flag, and not all know the debug flag. Where

@@ -1,7 +1,7 @@
 //! AWS X-Ray: `X-Amzn-Trace-Id`.
 
 use super::header::X_AMZN_TRACE_ID;
-use super::{Extractor, Injector, Propagator, adopt};
+use super::{Extractor, Injector, Propagator, adopt, short};
 use crate::context::{TraceContext, TraceFlags, hex};
 
 /// AWS X-Ray's `X-Amzn-Trace-Id: Root=1-<8 digits>-<24 digits>;Parent=<16 digits>;Sampled=<0|1>`:
@@ -34,7 +34,7 @@ impl Propagator for XRayPropagator {
     }
 
     fn extract(&self, parent: TraceContext, carrier: &dyn Extractor) -> TraceContext {
-        match carrier.get(X_AMZN_TRACE_ID).and_then(parse) {
+        match carrier.get(X_AMZN_TRACE_ID).and_then(short).and_then(parse) {
             Some((trace_id, span_id, flags)) => {
                 adopt(parent, trace_id, span_id, flags).unwrap_or_else(|p| p)
             }

@@ -237,3 +237,66 @@ fn xray() {
     let sent = inject(&XRayPropagator, &context(TraceFlags::SAMPLED));
     assert_eq!(sent, pairs(&[("X-Amzn-Trace-Id", &text)]));
 }
+
+#[test]
+fn no_header_is_looked_through_however_long_it_is() {
+    const MANY: usize = 1 << 20;
+    let w3c = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let formats: [(&dyn Propagator, &str, String); 5] = [
+        (
+            &B3Propagator::single(),
+            "b3",
+            format!(
+                "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1{}",
+                " ".repeat(MANY)
+            ),
+        ),
+        (
+            &B3Propagator::single(),
+            "X-B3-TraceId",
+            format!("4bf92f3577b34da6a3ce929d0e0e4736{}", " ".repeat(MANY)),
+        ),
+        (
+            &XRayPropagator,
+            "X-Amzn-Trace-Id",
+            format!(
+                "{}Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Sampled=1",
+                ";".repeat(MANY)
+            ),
+        ),
+        (
+            &JaegerPropagator,
+            "uber-trace-id",
+            format!(
+                "4bf92f3577b34da6a3ce929d0e0e4736:00f067aa0ba902b7:0:1{}",
+                " ".repeat(MANY)
+            ),
+        ),
+        (
+            &BaggagePropagator,
+            "baggage",
+            format!("{}a=b", ",".repeat(MANY)),
+        ),
+    ];
+    for (format, key, value) in formats {
+        let mut carrier = std::collections::HashMap::from([(key.to_owned(), value)]);
+        carrier.insert("X-B3-SpanId".to_owned(), "00f067aa0ba902b7".to_owned());
+        let read = format.extract(TraceContext::default(), &carrier);
+        assert!(!read.is_valid() && read.baggage().is_empty(), "{key}");
+    }
+    // A trace does not end for it: its state does.
+    let carrier = std::collections::HashMap::from([
+        ("traceparent".to_owned(), w3c.to_owned()),
+        ("tracestate".to_owned(), format!("foo=1{}", ",".repeat(MANY))),
+    ]);
+    let read = TraceContextPropagator.extract(TraceContext::default(), &carrier);
+    assert_eq!(read.to_traceparent().as_str(), w3c);
+    assert!(read.trace_state().is_empty());
+    // Of many headers the first are read.
+    let many: Vec<_> = (0..10_000)
+        .map(|i| (format!("uberctx-{i}"), "\u{e4}".to_owned()))
+        .chain([("uberctx-last".to_owned(), "v".to_owned())])
+        .collect();
+    let read = JaegerPropagator.extract(TraceContext::default(), &many);
+    assert!(read.baggage().is_empty());
+}
