@@ -169,7 +169,11 @@ fn what_is_not_in_the_registry_can_be_switched_off() {
 #[test]
 fn all_switches_add_only_what_they_say() {
     let all = keys(
-        |b| b.with_level(true).with_threads(true).with_tracked_inactivity(true),
+        |b| {
+            b.with_level(true)
+                .with_threads(true)
+                .with_tracked_inactivity(true)
+        },
         true,
     );
     let expected = [

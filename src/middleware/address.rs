@@ -150,7 +150,10 @@ fn entries<'a>(headers: &'a HeaderMap, name: &str) -> impl DoubleEndedIterator<I
 
 /// Of a line that is longer than proxies make it, what the last of them have added.
 fn last(line: &str) -> &str {
-    let tail = line.len().checked_sub(LONGEST).and_then(|at| line.get(at..));
+    let tail = line
+        .len()
+        .checked_sub(LONGEST)
+        .and_then(|at| line.get(at..));
     let whole = |tail: &'_ str| tail.find(',').map_or(tail.len(), |at| at + 1);
     match tail {
         Some(tail) => tail.get(whole(tail)..).unwrap_or_default(),

@@ -57,8 +57,9 @@
 //! # What is gRPC
 //!
 //! A POST of `application/grpc` or `application/grpc+…`, save where axum has routed it to a handler of
-//! plain HTTP (a route with a parameter, as `/users/{id}`). Anyone can send such a request, so what a
-//! server does not have, or answers without a `grpc-status`, is told as the method `_OTHER` (RPC-2).
+//! plain HTTP (a route with a parameter, as `/users/{id}`). Anyone can send such a request, so a method
+//! that has not yet shown to be there is told as `_OTHER` (RPC-2): see
+//! [`with_known_rpc_methods`](ServerLayer::with_known_rpc_methods).
 //! gRPC-Web is told as HTTP.
 //!
 //! # Context

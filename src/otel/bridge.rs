@@ -204,7 +204,9 @@ fn own_context(context: &Context) -> TraceContext {
 pub(super) fn parent_in(context: &Context) -> TraceContext {
     // An explicit one is meant; only what is current may be another layer's.
     let is_current = || {
-        Context::map_current(|current| current.span().span_context() == context.span().span_context())
+        Context::map_current(|current| {
+            current.span().span_context() == context.span().span_context()
+        })
     };
     match whose(context) {
         Whose::Other if is_live() && is_current() => crate::context::current(),

@@ -287,7 +287,10 @@ fn no_header_is_looked_through_however_long_it_is() {
     // A trace does not end for it: its state does.
     let carrier = std::collections::HashMap::from([
         ("traceparent".to_owned(), w3c.to_owned()),
-        ("tracestate".to_owned(), format!("foo=1{}", ",".repeat(MANY))),
+        (
+            "tracestate".to_owned(),
+            format!("foo=1{}", ",".repeat(MANY)),
+        ),
     ]);
     let read = TraceContextPropagator.extract(TraceContext::default(), &carrier);
     assert_eq!(read.to_traceparent().as_str(), w3c);
