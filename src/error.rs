@@ -92,7 +92,8 @@ impl Error {
         matches!(self.kind, Kind::Timeout { .. })
     }
 
-    /// The endpoint could not be reached, or did not take everything.
+    /// The endpoint could not be reached, or did not take everything; or spans or data were lost before
+    /// they came to it.
     pub fn is_export(&self) -> bool {
         matches!(self.kind, Kind::Export { .. })
     }

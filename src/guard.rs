@@ -81,8 +81,10 @@ impl ShutdownGuard {
     /// Sends every span that closed before this call; resolves when it is known what became of them
     /// (BSP-6). Begins at once, whether or not the future is polled.
     ///
-    /// An error if `timeout` passed first or if some of them were lost; spans that are still open
-    /// are not waited for.
+    /// An error if `timeout` passed first, or if anything was lost since the last flush that was
+    /// answered, or since the start: spans, before or after they came to the queue, or data that they
+    /// left out for want of memory ([`max_memory`](crate::BatchConfig::max_memory)). What limits,
+    /// samplers and tail decisions leave out is no loss. Spans that are still open are not waited for.
     pub fn force_flush(
         &self,
         timeout: Duration,
@@ -99,7 +101,8 @@ impl ShutdownGuard {
     /// (BSP-7). Begins at once, whether or not the future is polled.
     ///
     /// At the deadline everything is settled: what was not sent is counted as lost, and the error
-    /// says so. The first call decides; later ones wait for it and return the same.
+    /// says so. It says too what was lost since the last flush, as
+    /// [`force_flush`](Self::force_flush) does. The first call decides; later ones wait for it and return the same.
     pub fn shutdown(
         &self,
         timeout: Duration,

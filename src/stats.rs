@@ -14,7 +14,7 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DropReason {
-    /// The queue held its bound of spans or bytes when the span closed.
+    /// The queue held its bound of spans or bytes when the span closed: nobody else's bytes.
     QueueFull,
     /// So much was held by open spans when it was created that there was no memory for it. What was
     /// created in it is a child of its parent.
@@ -131,7 +131,7 @@ pub struct Stats {
     pub possible_duplicates: u64,
     /// How often the worker had to be started again after a panic.
     pub worker_restarts: u64,
-    /// Bytes held by buffers: open spans, queue, requests in flight and the pool.
+    /// Bytes held by open and held spans, queue, requests in flight and what is kept for reuse.
     pub memory_used: u64,
     /// The bound of [`memory_used`](Self::memory_used), in bytes.
     pub memory_limit: u64,

@@ -275,8 +275,9 @@ impl OtlpBuilder {
         self.configure(move |c| c.batch.export_timeout = timeout)
     }
 
-    /// Bytes that open spans, queue, requests in flight and the pool may hold together, at least
-    /// 256 KiB. Default 16 MiB (EH-2).
+    /// Bytes that open spans, queue, requests in flight and what is kept for reuse may hold together,
+    /// at least 256 KiB. Default 64 MiB (EH-2). See
+    /// [`BatchConfig::max_memory`](crate::BatchConfig::max_memory).
     pub fn with_max_memory(self, bytes: usize) -> Self {
         self.configure(move |c| c.batch.max_memory = bytes)
     }

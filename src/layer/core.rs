@@ -24,7 +24,7 @@ use crate::attribute::KeyValue;
 use crate::clock::{self, Clock};
 use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId};
 use crate::live::{ConfigStore, Watch};
-use crate::pool::Memory;
+use crate::pool::{Memory, preferred_shard};
 use crate::sampler::{Fields, SamplingDecision, SamplingInput};
 use crate::stats::DropReason;
 use crate::sync::{Arc, AtomicU64};
@@ -282,35 +282,47 @@ impl Core {
     /// Hands a span that ended to the processor.
     #[inline]
     pub(super) fn finish(&self, mut span: Box<OpenSpan>) {
+        let shard = preferred_shard();
         if span.identity.is_exported() {
             let end = span.end(clock::now, self.settings.capture.end_on_close);
-            self.deliver(&mut span, end);
+            self.deliver(&mut span, end, shard);
         }
-        self.spares.give(span);
+        self.spares.give(span, shard);
     }
 
     /// The same for a span that ended at this tick, before its close.
     #[inline(never)]
     pub(super) fn finish_early(&self, mut span: Box<OpenSpan>, end: u64) {
+        let shard = preferred_shard();
         if span.identity.is_exported() {
-            self.deliver(&mut span, end);
+            self.deliver(&mut span, end, shard);
         }
-        self.spares.give(span);
+        self.spares.give(span, shard);
     }
 
     #[inline(always)]
-    fn deliver(&self, span: &mut OpenSpan, end: u64) {
+    fn deliver(&self, span: &mut OpenSpan, end: u64, shard: usize) {
         if self.settings.capture.tracked_inactivity {
             self.put_activity(span, end);
         }
+        let state = &span.state;
+        let left_out = state.dropped_attributes | state.dropped_events | state.dropped_links;
+        if left_out | span.charge.left_out | u32::from(span.has_rare()) != 0 {
+            self.conclude_rare(span);
+        }
         span.seal(&self.clock, end);
         if let Some(outlet) = &self.outlet {
-            let state = &span.state;
-            let left_out = state.dropped_attributes | state.dropped_events | state.dropped_links;
-            if left_out | span.charge.left_out != 0 {
-                outlet.count_truncated(state, span.charge.left_out);
-            }
-            outlet.take(span, end);
+            outlet.take(span, end, shard);
+        }
+    }
+
+    /// What most spans that end have nothing of.
+    #[cold]
+    #[inline(never)]
+    fn conclude_rare(&self, span: &mut OpenSpan) {
+        span.tidy();
+        if let Some(outlet) = &self.outlet {
+            outlet.count_truncated(&span.state, span.charge.left_out);
         }
     }
 

@@ -109,21 +109,13 @@ impl Room for ScratchCharge<'_> {
         false
     }
 
+    /// It is there for a moment, and paid for when it comes to a span.
     fn keep_text(&mut self, _: usize, now: usize) -> bool {
-        now <= LARGEST_KEPT || self.reach((self.bytes as usize).saturating_add(now))
+        now <= self.memory.most_of_one_span()
     }
 
     fn leave_out(&mut self) {
         self.left_out += 1;
-    }
-}
-
-impl Drop for ScratchCharge<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.memory.growth.release(self.bytes as usize);
-        }
     }
 }
 
@@ -135,6 +127,12 @@ impl Drop for Scratch<'_> {
             buffer.clear();
             // Where the thread's locals are gone, the buffer is let go.
             let _ = SCRATCH.try_with(|s| s.set(buffer));
+        } else if self.charge.bytes > 0 {
+            // What is paid for is larger than what is kept.
+            self.charge
+                .memory
+                .growth
+                .release(self.charge.bytes as usize);
         }
     }
 }

@@ -321,8 +321,13 @@ impl OpenSpan {
         self.rare.as_ref()?.keys.as_ref()
     }
 
+    #[inline]
+    pub(super) fn has_rare(&self) -> bool {
+        self.rare.is_some()
+    }
+
     /// Forgets where attributes stand, and with it those that were replaced.
-    fn tidy(&mut self) {
+    pub(super) fn tidy(&mut self) {
         let keys = self.rare.as_mut().and_then(|rare| rare.keys.take());
         if let Some(keys) = keys {
             keys.clean(&mut self.body);
@@ -491,13 +496,10 @@ impl OpenSpan {
         end.max(self.state.start)
     }
 
-    /// Appends what is known at the end: `body` then is the encoded span. It does not end before its
-    /// last event.
+    /// Appends what is known at the end: `body`, which is [tidy](Self::tidy), then is the encoded span. It
+    /// does not end before its last event.
     #[inline]
     pub(crate) fn seal(&mut self, clock: &Clock, end: u64) {
-        if self.rare.is_some() {
-            self.tidy();
-        }
         let Self {
             identity,
             special,

@@ -212,14 +212,21 @@ impl BatchProcessor {
     /// Does no I/O, reads no clock, and allocates nothing in the steady state.
     #[inline]
     pub fn push(&self, data: TelemetryData<'_>) {
-        self.shared.buffer.push(preferred_shard(), data);
+        self.push_from(preferred_shard(), data);
+    }
+
+    /// The same from a thread whose shard is known.
+    #[inline]
+    pub(crate) fn push_from(&self, shard: usize, data: TelemetryData<'_>) {
+        self.shared.buffer.push(shard, data);
     }
 
     /// Sends every span that was pushed before this call, and resolves when it is known what became
     /// of them (BSP-6). Begins at once, whether or not the future is polled, and needs no runtime.
     ///
     /// After a shutdown there is nothing to do: `Ok`. Otherwise an error if the `timeout` passed
-    /// first, or if spans it covers were lost. The worker keeps the time, so an [`Exporter`] that
+    /// first, or if anything was lost since the last flush that was answered, or since the start:
+    /// spans, for whatever reason, or data that they left out for want of memory. The worker keeps the time, so an [`Exporter`] that
     /// blocks its thread delays the answer; the blocking calls keep it themselves.
     pub fn force_flush(
         &self,

@@ -348,15 +348,11 @@ pub(crate) fn format_into(
     let mut bounded = Bounded {
         out,
         room,
-        start,
-        limit,
         is_full: false,
     };
     if bounded.write_fmt(value).is_err() {
-        return Err(match bounded.is_full {
-            true => Unwritten::NoRoom,
-            false => Unwritten::Failed,
-        });
+        let is_full = bounded.is_full;
+        return not_all(out, start, limit, is_full);
     }
     if limit.length != usize::MAX {
         // Whole `str`s were appended, so this never fails.
@@ -365,6 +361,28 @@ pub(crate) fn format_into(
         out.truncate(start + kept);
     }
     Ok(())
+}
+
+/// What is there of a value may be all that the limit lets through.
+#[cold]
+#[inline(never)]
+fn not_all(
+    out: &mut Vec<u8>,
+    start: usize,
+    limit: &ValueLimit,
+    is_full: bool,
+) -> Result<(), Unwritten> {
+    if !is_full {
+        return Err(Unwritten::Failed);
+    }
+    let text = std::str::from_utf8(&out[start..]).unwrap_or_default();
+    match text.char_indices().nth(limit.length) {
+        Some((at, _)) => {
+            out.truncate(start + at);
+            Ok(())
+        }
+        None => Err(Unwritten::NoRoom),
+    }
 }
 
 /// The first `limit` characters.
@@ -383,24 +401,21 @@ pub(crate) fn truncate(value: &str, limit: usize) -> &str {
 struct Bounded<'a> {
     out: &'a mut Vec<u8>,
     room: &'a mut dyn Room,
-    start: usize,
-    limit: &'a ValueLimit,
     is_full: bool,
 }
 
 impl Bounded<'_> {
-    /// Whether `s` is to be appended; what is beyond the limit of characters need not be.
+    /// Makes room for `s`; without that, appends as much of it as there is room for.
     #[cold]
     #[inline(never)]
-    fn make_room(&mut self, s: &str) -> Result<bool, fmt::Error> {
-        let most = self.limit.length.saturating_mul(4);
-        if self.out.len() - self.start >= most {
-            return Ok(false);
-        }
+    fn make_room(&mut self, s: &str) -> fmt::Result {
         if self.room.make_room(self.out, s.len()) {
-            return Ok(true);
+            return Ok(());
         }
         self.is_full = true;
+        let left = self.out.capacity() - self.out.len();
+        let part = &s[..s.floor_char_boundary(left)];
+        self.out.extend_from_slice(part.as_bytes());
         Err(fmt::Error)
     }
 }
@@ -408,9 +423,8 @@ impl Bounded<'_> {
 impl fmt::Write for Bounded<'_> {
     #[inline]
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        let is_there = self.out.capacity() - self.out.len() >= s.len();
-        if !is_there && !self.make_room(s)? {
-            return Ok(());
+        if self.out.capacity() - self.out.len() < s.len() {
+            self.make_room(s)?;
         }
         self.out.extend_from_slice(s.as_bytes());
         Ok(())
