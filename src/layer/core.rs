@@ -24,7 +24,7 @@ use crate::attribute::KeyValue;
 use crate::clock::{self, Clock};
 use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId};
 use crate::live::{ConfigStore, Watch};
-use crate::pool::{Memory, preferred_shard};
+use crate::pool::Memory;
 use crate::sampler::{Fields, SamplingDecision, SamplingInput};
 use crate::stats::DropReason;
 use crate::sync::{Arc, AtomicU64};
@@ -282,26 +282,24 @@ impl Core {
     /// Hands a span that ended to the processor.
     #[inline]
     pub(super) fn finish(&self, mut span: Box<OpenSpan>) {
-        let shard = preferred_shard();
         if span.identity.is_exported() {
             let end = span.end(clock::now, self.settings.capture.end_on_close);
-            self.deliver(&mut span, end, shard);
+            self.deliver(&mut span, end);
         }
-        self.spares.give(span, shard);
+        self.spares.give(span);
     }
 
     /// The same for a span that ended at this tick, before its close.
     #[inline(never)]
     pub(super) fn finish_early(&self, mut span: Box<OpenSpan>, end: u64) {
-        let shard = preferred_shard();
         if span.identity.is_exported() {
-            self.deliver(&mut span, end, shard);
+            self.deliver(&mut span, end);
         }
-        self.spares.give(span, shard);
+        self.spares.give(span);
     }
 
     #[inline(always)]
-    fn deliver(&self, span: &mut OpenSpan, end: u64, shard: usize) {
+    fn deliver(&self, span: &mut OpenSpan, end: u64) {
         if self.settings.capture.tracked_inactivity {
             self.put_activity(span, end);
         }
@@ -312,7 +310,7 @@ impl Core {
         }
         span.seal(&self.clock, end);
         if let Some(outlet) = &self.outlet {
-            outlet.take(span, end, shard);
+            outlet.take(span, end);
         }
     }
 

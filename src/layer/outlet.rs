@@ -68,15 +68,15 @@ impl Outlet {
         }
     }
 
-    /// Takes a sealed span that ended at this tick on a thread that prefers this shard.
+    /// Takes a sealed span that ended at this tick.
     #[inline]
-    pub(super) fn take(&self, span: &OpenSpan, end: u64, shard: usize) {
+    pub(super) fn take(&self, span: &OpenSpan, end: u64) {
         let data = TelemetryData {
             scope: span.scope,
             span: &span.body,
         };
         match &self.tail {
-            None => self.processor.push_from(shard, data),
+            None => self.processor.push(data),
             Some(tail) => tail.ended(&Ended {
                 trace_id: span.identity.trace_id,
                 membership: &span.identity.local(),

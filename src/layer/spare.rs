@@ -72,14 +72,14 @@ impl Spares {
         self.take().unwrap_or_default()
     }
 
-    /// Takes a span back, to the shard of this thread.
+    /// Takes a span back.
     #[inline(always)]
-    pub(crate) fn give(&self, mut span: Box<OpenSpan>, shard: usize) {
+    pub(crate) fn give(&self, mut span: Box<OpenSpan>) {
         if !span.charge.is_first(&span.body) && !Self::is_worth_keeping(&mut span) {
             return;
         }
         span.clear();
-        if let Some(span) = self.shelves.push(shard, span) {
+        if let Some(span) = self.shelves.push(preferred_shard(), span) {
             self.give_elsewhere(span);
         }
     }
@@ -177,7 +177,7 @@ mod tests {
                 s.spawn(|| {
                     let open: Vec<_> = (0..40).map(|_| spares.take().unwrap()).collect();
                     open.into_iter()
-                        .for_each(|span| spares.give(span, preferred_shard()));
+                        .for_each(|span| spares.give(span));
                 });
             }
         });
@@ -188,7 +188,7 @@ mod tests {
         let open: Vec<_> = (0..kept).map(|_| spares.take().unwrap()).collect();
         assert_eq!(memory.used(), before, "none was made anew");
         open.into_iter()
-            .for_each(|span| spares.give(span, preferred_shard()));
+            .for_each(|span| spares.give(span));
         assert!(
             memory.spans.reserve(memory.spans.limit()),
             "all of it yields"
@@ -206,7 +206,7 @@ mod tests {
         let spares = Spares::new(Arc::clone(&memory));
         let open: Vec<_> = (0..500).map(|_| spares.take().unwrap()).collect();
         open.into_iter()
-            .for_each(|span| spares.give(span, preferred_shard()));
+            .for_each(|span| spares.give(span));
         (0..20).for_each(|_| memory.trim());
         let left = spares.len();
         assert!((1..=(LEAST_KEPT + 1) * SHARDS).contains(&left), "{left}");

@@ -212,13 +212,7 @@ impl BatchProcessor {
     /// Does no I/O, reads no clock, and allocates nothing in the steady state.
     #[inline]
     pub fn push(&self, data: TelemetryData<'_>) {
-        self.push_from(preferred_shard(), data);
-    }
-
-    /// The same from a thread whose shard is known.
-    #[inline]
-    pub(crate) fn push_from(&self, shard: usize, data: TelemetryData<'_>) {
-        self.shared.buffer.push(shard, data);
+        self.shared.buffer.push(preferred_shard(), data);
     }
 
     /// Sends every span that was pushed before this call, and resolves when it is known what became

@@ -69,8 +69,9 @@ fn component(components: &Components, component_type: &'static str) -> Vec<KeyVa
 
 /// Why the processor did not hand a span to the exporter. What tail sampling dropped is none of
 /// these: nobody wanted it.
-const OF_PROCESSOR: [DropReason; 6] = [
+const OF_PROCESSOR: [DropReason; 7] = [
     DropReason::QueueFull,
+    DropReason::MemoryFull,
     DropReason::AfterShutdown,
     DropReason::TooLarge,
     DropReason::ShutdownTimeout,
