@@ -27,6 +27,10 @@ use crate::sync::{Arc, Mutex, lock};
 /// unless set), less what an earlier call of `shutdown` has used of it. That is safe on every kind
 /// of runtime, since the worker has its own; async code may rather await
 /// [`shutdown`](Self::shutdown).
+///
+/// In a fork of the process all calls return at once, with an error: the worker's thread does not come
+/// along, and what the fork records is counted as [`DropReason::Forked`](crate::DropReason::Forked). A
+/// process that is forked builds its pipeline after the fork. The guard of the parent is not harmed.
 #[must_use = "the pipeline is shut down when its guard is dropped: bind it to a name such as `_guard`"]
 pub struct ShutdownGuard {
     handle: PipelineHandle,
@@ -137,10 +141,19 @@ impl ShutdownGuard {
     }
 
     fn begin(&self) {
+        // Its locks, and those of what is released, may be held by threads that are not here.
+        if self.is_forked() {
+            return;
+        }
         self.note_begin();
         if let Some(release) = &self.release {
             release();
         }
+    }
+
+    fn is_forked(&self) -> bool {
+        let processor = self.handle.processor.as_ref();
+        processor.is_some_and(BatchProcessor::is_forked)
     }
 
     fn note_begin(&self) -> Instant {
@@ -152,7 +165,10 @@ impl Drop for ShutdownGuard {
     fn drop(&mut self) {
         // Also while a panic unwinds, where a second one would abort the process.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            let left = self.timeout.saturating_sub(self.note_begin().elapsed());
+            let left = match self.is_forked() {
+                true => Duration::ZERO,
+                false => self.timeout.saturating_sub(self.note_begin().elapsed()),
+            };
             self.shutdown_blocking(left)
         }));
     }

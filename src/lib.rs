@@ -112,6 +112,8 @@ mod export;
 #[cfg(all(feature = "fmt", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "fmt")))]
 pub mod fmt;
+#[cfg(not(tracing_otlp_loom))]
+mod fork;
 /// Entrances for the fuzz targets; no part of the interface.
 #[cfg(all(any(test, all(fuzzing, feature = "testing")), not(tracing_otlp_loom)))]
 #[doc(hidden)]

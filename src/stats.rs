@@ -34,6 +34,9 @@ pub enum DropReason {
     ShutdownTimeout,
     /// It was open when its layer was dropped or replaced.
     LayerGone,
+    /// It closed in a fork of the process that has the pipeline: the worker's thread is not there.
+    /// Build a pipeline of its own after the fork.
+    Forked,
     /// Tail sampling decided against its trace: no loss, but what was asked for
     /// ([`TailConfig`](crate::TailConfig)).
     TailDropped,
@@ -43,7 +46,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::QueueFull,
         Self::MemoryFull,
         Self::AfterShutdown,
@@ -53,6 +56,7 @@ impl DropReason {
         Self::Unconfirmed,
         Self::ShutdownTimeout,
         Self::LayerGone,
+        Self::Forked,
         Self::TailDropped,
         Self::Internal,
     ];
@@ -69,6 +73,7 @@ impl DropReason {
             Self::Unconfirmed => "unconfirmed",
             Self::ShutdownTimeout => "shutdown_timeout",
             Self::LayerGone => "layer_gone",
+            Self::Forked => "forked",
             Self::TailDropped => "tail_dropped",
             Self::Internal => "internal",
         }

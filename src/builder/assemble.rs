@@ -10,6 +10,7 @@ use crate::context::bridge::Bridge;
 use crate::diagnostics::HINTS;
 use crate::error::Error;
 use crate::export::{ConsoleExporter, Exporter, OtlpClient};
+use crate::fork::Home;
 use crate::guard::{Release, ShutdownGuard};
 use crate::layer::{Fate, Ids, OtlpLayer, Outlet, Settings};
 use crate::live::ConfigStore;
@@ -76,12 +77,13 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         (None, None) => store_of(config.sampler),
     };
     let ids = match parts.ids {
-        Some(ids) => Ids::Generator(ids),
+        Some(ids) => Ids::Generator(ids.into()),
         None => Ids::Random,
     };
     let bridge = parts.activates.then(bridge).flatten();
     let settings = |fate| Settings::new(config.capture.clone(), &config.limits, fate, bridge);
     // An exporter given in code is meant; only the variable for all of OpenTelemetry is above it.
+    let home = Home::here()?;
     let start = match (config.disabled, parts.exporter, config.traces_exporter) {
         (true, _, _) => Err(Fate::Disabled),
         (false, Some(start), _) => Ok(start),
@@ -93,7 +95,7 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         Ok(start) => start,
         Err(fate) => {
             let memory = Memory::new(config.batch.max_memory);
-            let layer = OtlpLayer::new(settings(fate), store, ids, memory, None);
+            let layer = OtlpLayer::new(home, settings(fate), store, ids, memory, None);
             return Ok((layer, ShutdownGuard::disabled()));
         }
     };
@@ -129,21 +131,30 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         semconv::SCHEMA_URL,
     )
     .behind(tail.clone());
-    let layer = OtlpLayer::new(settings(Fate::Exported), store, ids, memory, Some(outlet));
-    let stats = with_held(layer.stats(), tail.as_deref());
+    let layer = OtlpLayer::new(
+        home.clone(),
+        settings(Fate::Exported),
+        store,
+        ids,
+        memory,
+        Some(outlet),
+    );
+    let stats = with_held(layer.stats(), tail.as_deref(), home);
     let release = tail.map(|tail| Box::new(move || tail.close()) as Release);
     let guard = ShutdownGuard::new(processor, config.batch.shutdown_timeout, stats);
     Ok((layer, guard.releasing(release)))
 }
 
-/// Adds the spans that are held.
-fn with_held(stats: StatsSource, tail: Option<&TailSampler>) -> StatsSource {
+/// Adds the spans that are held; in a fork, which holds none, those are the parent's.
+fn with_held(stats: StatsSource, tail: Option<&TailSampler>, home: Home) -> StatsSource {
     let Some(held) = tail.map(|tail| Arc::clone(tail.held())) else {
         return stats;
     };
     Arc::new(move |reading| {
         stats(reading);
-        reading.held = held.used() as u64;
+        if !home.is_left() {
+            reading.held = held.used() as u64;
+        }
     })
 }
 

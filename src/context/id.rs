@@ -8,6 +8,7 @@ use rand::rngs::{SmallRng, SysRng};
 use rand::{Rng, SeedableRng};
 
 use super::hex;
+use crate::fork::Home;
 
 /// 16 bytes that name a trace; valid unless all are zero (TR-3).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -196,7 +197,8 @@ pub trait IdGenerator: Send + Sync + 'static {
     }
 }
 
-/// Random ids, the default: a xoshiro256++ generator a thread, seeded by the system.
+/// Random ids, the default: a xoshiro256++ generator a thread, seeded by the system, and seeded again
+/// in a fork of the process.
 ///
 /// Unique, not secret: do not use an id as a credential.
 #[derive(Debug, Clone, Copy, Default)]
@@ -204,7 +206,32 @@ pub struct RandomIds;
 
 thread_local! {
     // Without Drop, so it works as long as its thread does.
-    static RNG: RefCell<SmallRng> = RefCell::new(seeded());
+    static RNG: RefCell<Seeded> = RefCell::new(Seeded::new());
+}
+
+/// A generator, and the process that it was seeded in.
+struct Seeded {
+    rng: SmallRng,
+    /// `None`: no fork can be noticed.
+    home: Option<Home>,
+}
+
+impl Seeded {
+    #[cold]
+    fn new() -> Self {
+        Self {
+            rng: seeded(),
+            home: Home::here().ok(),
+        }
+    }
+
+    #[inline]
+    fn next_u64(&mut self) -> u64 {
+        if self.home.as_ref().is_some_and(Home::is_left) {
+            *self = Self::new();
+        }
+        self.rng.next_u64()
+    }
 }
 
 /// A generator seeded by the system; where that fails, by the clock and an address of this thread:

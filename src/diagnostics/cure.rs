@@ -49,6 +49,9 @@ pub(super) fn of(reason: DropReason, state: State) -> &'static str {
             "the endpoint took no spans until the shutdown's deadline: see the error"
         }
         (DropReason::TailDropped, _) => "they were dropped as tail sampling is set",
+        (DropReason::Forked, _) => {
+            "this process is a fork: build a pipeline of its own after the fork"
+        }
         (DropReason::LayerGone, _) => "their layer was dropped while they were open",
         (DropReason::Internal, _) => "this is a defect: please report it",
     }

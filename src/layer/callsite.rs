@@ -10,12 +10,15 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
+use arc_swap::ArcSwapOption;
 use tracing_core::Metadata;
 
 use super::attributes::Visited;
 use super::fields::{Meaning, is_log_line};
 use crate::attribute::Value;
+use crate::fork::Home;
 use crate::semconv;
+use crate::sync::Arc;
 use crate::wire::field::EncodedKey;
 use crate::wire::span::{EVENT_ATTRIBUTE, SPAN_ATTRIBUTE};
 use crate::wire::value::put_key_value;
@@ -199,9 +202,31 @@ fn attribute_tag(metadata: &Metadata<'_>) -> u8 {
 
 /// Callsites by the address of their metadata: unlike `Identifier`, it also tells apart metadata
 /// made by hand that share one callsite.
-type Known = RwLock<HashMap<usize, &'static Callsite>>;
+#[derive(Default)]
+struct Known {
+    callsites: RwLock<HashMap<usize, &'static Callsite>>,
+    /// A fork of this process prepares its callsites anew: the lock may be held by a thread that did
+    /// not come along. `None`: no fork can be noticed.
+    home: Option<Home>,
+}
 
-static KNOWN: OnceLock<Known> = OnceLock::new();
+static KNOWN: ArcSwapOption<Known> = ArcSwapOption::const_empty();
+
+fn known() -> Arc<Known> {
+    let is_ours = |known: &Arc<Known>| !known.home.as_ref().is_some_and(Home::is_left);
+    loop {
+        let current = KNOWN.load();
+        if let Some(known) = current.as_ref().filter(|known| is_ours(known)) {
+            return Arc::clone(known);
+        }
+        let new = Known {
+            home: Home::here().ok(),
+            ..Known::default()
+        };
+        // Whoever comes second takes what the first one made.
+        KNOWN.compare_and_swap(&current, Some(Arc::new(new)));
+    }
+}
 
 /// Sets of the cache below, and the bits that number them.
 const SETS: usize = 1 << SET_BITS;
@@ -241,9 +266,10 @@ pub(crate) fn of(metadata: &'static Metadata<'static>) -> &'static Callsite {
 #[cold]
 #[inline(never)]
 fn prepare(metadata: &'static Metadata<'static>) -> &'static Callsite {
-    let known = KNOWN.get_or_init(Known::default);
+    let known = known();
     let address = std::ptr::from_ref(metadata) as usize;
     let found = known
+        .callsites
         .read()
         .unwrap_or_else(PoisonError::into_inner)
         .get(&address)
@@ -251,6 +277,7 @@ fn prepare(metadata: &'static Metadata<'static>) -> &'static Callsite {
     // Nothing foreign runs under the lock: preparing reads metadata only.
     found.unwrap_or_else(|| {
         known
+            .callsites
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .entry(address)

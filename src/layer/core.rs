@@ -2,7 +2,7 @@
 //! need it.
 
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing_core::dispatcher::{Dispatch, WeakDispatch};
 use tracing_core::field::{Field, Visit};
@@ -11,6 +11,7 @@ use tracing_core::{Event, Level, Metadata};
 
 use super::attributes::{Attributes as Row, Visited};
 use super::callsite::{self, Callsite, StaticAttributes};
+use super::heir::Heir;
 use super::identity::Identity;
 use super::open_spans::OpenSpans;
 use super::outlet::Outlet;
@@ -23,10 +24,11 @@ use super::visitor::SpanVisitor;
 use crate::attribute::KeyValue;
 use crate::clock::{self, Clock};
 use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId};
+use crate::fork::Home;
 use crate::live::{ConfigStore, Watch};
 use crate::pool::Memory;
 use crate::sampler::{Fields, SamplingDecision, SamplingInput};
-use crate::stats::DropReason;
+use crate::stats::{DropReason, Stats};
 use crate::sync::{Arc, AtomicU64};
 use crate::wire::span::SPAN_ATTRIBUTE;
 
@@ -34,6 +36,12 @@ use crate::wire::span::SPAN_ATTRIBUTE;
 pub(super) struct Core {
     /// Tells this layer's spans from those of another in the same process.
     pub(super) layer: u32,
+    /// The process that these tables are of.
+    pub(super) home: Home,
+    /// The core that stands in for this one in a fork of its process.
+    pub(super) heir: Arc<Heir>,
+    /// In a fork, the registry's spans that were open in the process that it is a fork of.
+    pub(super) before: Option<Arc<OpenSpans>>,
     /// Whether a per-layer filter may hide spans from this layer.
     pub(super) may_be_filtered: AtomicBool,
     dispatch: OnceLock<WeakDispatch>,
@@ -47,7 +55,7 @@ pub(super) struct Core {
     spares: Spares,
     pub(super) memory: Arc<Memory>,
     pub(super) config: ConfigStore,
-    ids: Ids,
+    pub(super) ids: Ids,
     /// `None`: no span is recorded.
     pub(super) outlet: Option<Outlet>,
 }
@@ -84,6 +92,7 @@ impl<'a> Subject<'a> {
 impl Core {
     pub(super) fn new(
         layer: u32,
+        home: Home,
         settings: Settings,
         config: ConfigStore,
         ids: Ids,
@@ -92,6 +101,9 @@ impl Core {
     ) -> Self {
         Self {
             layer,
+            home,
+            heir: Arc::default(),
+            before: None,
             may_be_filtered: AtomicBool::new(true),
             dispatch: OnceLock::new(),
             spans: Arc::new(OpenSpans::new()),
@@ -107,11 +119,32 @@ impl Core {
         }
     }
 
+    /// What the layer has counted so far.
+    pub(super) fn count(
+        stats: &mut Stats,
+        spans: &OpenSpans,
+        free: &OnceLock<OpenSpans>,
+        after_end: &AtomicU64,
+    ) {
+        let counts = spans.counts();
+        let free = free.get().map(OpenSpans::counts).unwrap_or_default();
+        stats.started = counts.started + free.started;
+        stats.started_unsampled = counts.started_unsampled + free.started_unsampled;
+        stats.open = counts.open + free.open;
+        stats.started_recorded = counts.started_recorded + free.started_recorded;
+        stats.open_recorded = counts.open_recorded + free.open_recorded;
+        stats.after_end = after_end.load(Ordering::Relaxed);
+    }
+
     pub(super) fn set_dispatch(&self, dispatch: WeakDispatch) {
         let _ = self.dispatch.set(dispatch.clone());
         if let Some(outlet) = &self.outlet {
             outlet.processor.set_dispatch(dispatch);
         }
+    }
+
+    pub(super) fn weak_dispatch(&self) -> Option<&WeakDispatch> {
+        self.dispatch.get()
     }
 
     /// The subscriber that has the layer, as far as is known.

@@ -57,7 +57,7 @@ impl OtlpLayer {
 impl FreeSpans {
     /// An instrumentation scope for their spans.
     pub(crate) fn register_scope(&self, scope: Scope<'_>) -> ScopeId {
-        let outlet = self.0.outlet.as_ref();
+        let outlet = self.0.here().outlet.as_ref();
         outlet.map_or_else(ScopeId::default, |o| o.register(scope))
     }
 
@@ -68,7 +68,7 @@ impl FreeSpans {
 
     /// Begins a span; returns its own context, and `false` if nothing that is said of it is kept.
     pub(crate) fn start(&self, new: &NewSpan<'_>) -> (TraceContext, bool) {
-        let core = &*self.0;
+        let core = self.0.here();
         let is_unwanted = core.settings.fate == Fate::Disabled
             || new.is_suppressed
             || is_suppressed()
@@ -147,17 +147,17 @@ impl FreeSpans {
         let end = clock::now();
         if let Some(mut span) = self.table().remove(key(span)) {
             span.state.end_given = at.map_or(0, unix_nanos);
-            self.0.finish_early(span, end);
+            self.0.here().finish_early(span, end);
         }
     }
 
     fn table(&self) -> &OpenSpans {
-        self.0.free.get_or_init(OpenSpans::new)
+        self.0.here().free.get_or_init(OpenSpans::new)
     }
 
     fn desk(&self) -> Desk<'_> {
         Desk {
-            core: &self.0,
+            core: self.0.here(),
             spans: self.table(),
         }
     }

@@ -40,27 +40,30 @@ impl Spans for Core {
 
     fn learn(&self, dispatch: &Dispatch) {
         let may_be_filtered = !filters::are_absent(dispatch);
-        self.may_be_filtered
+        let core = self.here();
+        core.may_be_filtered
             .store(may_be_filtered, Ordering::Relaxed);
-        self.set_dispatch(dispatch.downgrade());
+        core.set_dispatch(dispatch.downgrade());
     }
 
     fn has(&self, span: u64, metadata: &Metadata<'_>) -> bool {
         let same = |s: &mut OpenSpan| std::ptr::eq(s.name, metadata.name());
-        self.spans.with(span, same) == Some(true)
+        self.here().spans.with(span, same) == Some(true)
     }
 
     fn may_hide(&self) -> bool {
-        self.may_be_filtered.load(Ordering::Relaxed) || self.config.watch().has_detail()
+        self.here().may_be_filtered.load(Ordering::Relaxed) || self.config.watch().has_detail()
     }
 
     fn context(&self, span: u64) -> Option<TraceContext> {
-        let context = self.desk().context(span)?;
+        let core = self.here();
+        let context = core.desk().context(span);
+        let context = context.or_else(|| core.context_from_before(span))?;
         Some(context.with_origin(self.layer, span))
     }
 
     fn is_recording(&self, span: u64) -> bool {
-        self.desk().is_recording(span)
+        self.here().desk().is_recording(span)
     }
 
     #[cfg(feature = "opentelemetry")]
@@ -75,15 +78,15 @@ impl Spans for Core {
         metadata: &'static Metadata<'static>,
         parent: &TraceContext,
     ) -> Result<(), SetParentError> {
-        self.desk().set_parent(span, metadata, parent)
+        self.here().desk().set_parent(span, metadata, parent)
     }
 
     fn change(&self, span: u64, change: &Change<'_>) {
-        self.desk().change(span, change);
+        self.here().desk().change(span, change);
     }
 
     fn end(&self, span: u64, at: Option<SystemTime>) {
-        self.desk().end(span, at);
+        self.here().desk().end(span, at);
     }
 }
 

@@ -13,6 +13,7 @@ mod fields;
 mod filters;
 #[cfg(feature = "opentelemetry")]
 mod free;
+mod heir;
 mod identity;
 mod keys;
 mod late;
@@ -42,7 +43,6 @@ use self::fields::Special;
 #[cfg(feature = "opentelemetry")]
 pub(crate) use self::free::{FreeSpans, NewSpan};
 use self::identity::Identity;
-use self::open_spans::OpenSpans;
 pub(crate) use self::outlet::Outlet;
 use self::parent::Lineage;
 use self::scratch::Scratch;
@@ -53,6 +53,7 @@ use crate::clock;
 use crate::context::ancestry::{ancestors, find_ancestor, registry_of};
 use crate::context::doors::{Door, Spans as _};
 use crate::context::stack;
+use crate::fork::Home;
 use crate::live::ConfigStore;
 use crate::pool::Memory;
 use crate::stats::StatsSource;
@@ -75,6 +76,7 @@ pub struct OtlpLayer {
 
 impl OtlpLayer {
     pub(crate) fn new(
+        home: Home,
         settings: Settings,
         config: ConfigStore,
         ids: Ids,
@@ -82,7 +84,7 @@ impl OtlpLayer {
         outlet: Option<Outlet>,
     ) -> Self {
         let door = Door::new();
-        let core = Core::new(door.layer(), settings, config, ids, memory, outlet);
+        let core = Core::new(door.layer(), home, settings, config, ids, memory, outlet);
         let core = Arc::new(core);
         door.open(Arc::clone(&core) as _);
         Self {
@@ -97,15 +99,10 @@ impl OtlpLayer {
         let spans = Arc::clone(&self.core.spans);
         let free = Arc::clone(&self.core.free);
         let after_end = Arc::clone(&self.core.after_end);
-        Arc::new(move |stats| {
-            let counts = spans.counts();
-            let free = free.get().map(OpenSpans::counts).unwrap_or_default();
-            stats.started = counts.started + free.started;
-            stats.started_unsampled = counts.started_unsampled + free.started_unsampled;
-            stats.open = counts.open + free.open;
-            stats.started_recorded = counts.started_recorded + free.started_recorded;
-            stats.open_recorded = counts.open_recorded + free.open_recorded;
-            stats.after_end = after_end.load(Ordering::Relaxed);
+        let (home, heir) = (self.core.home.clone(), Arc::clone(&self.core.heir));
+        Arc::new(move |stats| match home.is_left() {
+            true => heir.count(stats),
+            false => Core::count(stats, &spans, &free, &after_end),
         })
     }
 }
@@ -115,7 +112,7 @@ impl OtlpLayer {
     /// Fills a new span as its sampler decides, with what that adds.
     #[inline(never)]
     fn fill_as_sampled(&self, span: &mut OpenSpan, lineage: Lineage, attributes: &Attributes<'_>) {
-        let core = &*self.core;
+        let core = self.core.here();
         let metadata = attributes.metadata();
         let is_root = lineage == Lineage::Root;
         let subject = Subject::of(metadata);
@@ -137,9 +134,9 @@ impl OtlpLayer {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let core = &*self.core;
+        let core = self.core.here();
         let mut identity = Identity::default();
-        let lineage = self.inherit(&mut identity, attributes, id, context);
+        let lineage = self.inherit(core, &mut identity, attributes, id, context);
         core.identify(&mut identity, lineage, clock::now());
         let is_root = lineage == Lineage::Root;
         if lineage.asks(core.config.watch()) {
@@ -163,7 +160,7 @@ impl OtlpLayer {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let core = &*self.core;
+        let core = self.core.here();
         let id = Id::from_u64(span);
         let is_there = |span: &u64| core.spans.has(*span);
         let found = match context.span(&id) {
@@ -190,7 +187,7 @@ impl OtlpLayer {
 
     #[cold]
     fn enter_watched(&self, span: u64) {
-        let core = &*self.core;
+        let core = self.core.here();
         let now = clock::now();
         let context = core.spans.with(span, |span| {
             if core.settings.capture.tracked_inactivity {
@@ -208,7 +205,7 @@ impl OtlpLayer {
 
     #[cold]
     fn exit_watched(&self, span: u64) {
-        let core = &*self.core;
+        let core = self.core.here();
         let now = clock::now();
         core.spans.with(span, |span| {
             if span.identity.is_recording() {
@@ -240,7 +237,7 @@ where
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let core = &*self.core;
+        let core = self.core.here();
         if is_suppressed() || core.settings.fate == Fate::Disabled {
             return;
         }
@@ -252,7 +249,7 @@ where
         let Some(mut span) = core.spare() else {
             return self.refuse(attributes, id, &context);
         };
-        let lineage = self.inherit(&mut span.identity, attributes, id, &context);
+        let lineage = self.inherit(core, &mut span.identity, attributes, id, &context);
         let now = clock::now();
         core.identify(&mut span.identity, lineage, now);
         span.name = metadata.name();
@@ -279,7 +276,7 @@ where
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        let core = &*self.core;
+        let core = self.core.here();
         let limits = &core.settings.limits;
         let id = id.into_u64();
         if core.desk().is_listening(id) != Some(true) {
@@ -316,7 +313,7 @@ where
     }
 
     fn on_follows_from(&self, id: &Id, follows: &Id, _: Context<'_, S>) {
-        let core = &*self.core;
+        let core = self.core.here();
         // Two locks one after the other, never together. A span that is gone leaves no link.
         let other = core.spans.with(follows.into_u64(), |s| s.identity.clone());
         if let Some(other) = other {
@@ -328,7 +325,7 @@ where
         if is_suppressed() || event.is_root() {
             return;
         }
-        let core = &*self.core;
+        let core = self.core.here();
         let watch = core.config.watch();
         if core.is_event_hushed(watch, event) {
             return;
@@ -358,7 +355,7 @@ where
 
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {
         stack::exit(self.layer, id.into_u64());
-        let core = &*self.core;
+        let core = self.core.here();
         if core.settings.is_watched {
             return self.exit_watched(id.into_u64());
         }
@@ -370,15 +367,16 @@ where
     }
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {
-        if let Some(span) = self.core.spans.remove(id.into_u64()) {
-            self.core.finish(span);
+        let core = self.core.here();
+        if let Some(span) = core.spans.remove(id.into_u64()) {
+            core.finish(span);
         }
     }
 }
 
 impl Drop for OtlpLayer {
     fn drop(&mut self) {
-        self.core.abandon();
+        self.core.here().abandon();
     }
 }
 

@@ -2,7 +2,7 @@
 //! hash map a span, and their lock is shared with foreign layers.
 
 use super::span::OpenSpan;
-use crate::sync::{Mutex, MutexGuard, lock};
+use crate::sync::{Mutex, MutexGuard, lock, try_lock};
 
 /// Small enough to be cheap for a short-lived process, and with ten thousand open spans there are
 /// ten to a bucket.
@@ -59,9 +59,13 @@ impl OpenSpans {
     /// stay warm; its generation, in the highest bits, is left out for that. Any other registry's
     /// ids are spread by their low bits too.
     #[inline(always)]
+    fn place(id: u64) -> usize {
+        id.wrapping_add(id >> THREAD_SHIFT) as usize % BUCKETS
+    }
+
+    #[inline(always)]
     fn bucket(&self, id: u64) -> MutexGuard<'_, Spans> {
-        let at = id.wrapping_add(id >> THREAD_SHIFT) as usize % BUCKETS;
-        lock(&self.buckets[at].0)
+        lock(&self.buckets[Self::place(id)].0)
     }
 
     /// Adds a span. Should its id be taken, the older span is gone without a close: it comes back.
@@ -97,6 +101,13 @@ impl OpenSpans {
             true => bucket.started += 1,
             false => bucket.started_unsampled += 1,
         }
+    }
+
+    /// Works on a span, unless another thread has its bucket's lock.
+    pub(crate) fn try_with<R>(&self, id: u64, f: impl FnOnce(&mut OpenSpan) -> R) -> Option<R> {
+        let mut bucket = try_lock(&self.buckets[Self::place(id)].0)?;
+        let entry = bucket.open.iter_mut().find(|e| e.id == id)?;
+        Some(f(&mut entry.span))
     }
 
     /// Counts a span that is not kept here.

@@ -51,6 +51,17 @@ impl Outlet {
         self.processor.register_scope(scope.encode())
     }
 
+    /// For a fork of the process: spans go nowhere, and take no lock on their way.
+    pub(super) fn in_a_fork(&self) -> Self {
+        Self {
+            processor: self.processor.clone(),
+            tail: None,
+            common: self.common,
+            by_target: None,
+            schema_url: self.schema_url,
+        }
+    }
+
     /// Spans go to `tail` first.
     pub(crate) fn behind(mut self, tail: Option<Arc<TailSampler>>) -> Self {
         self.tail = tail;

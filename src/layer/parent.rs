@@ -50,6 +50,7 @@ impl OtlpLayer {
     #[inline(always)]
     pub(super) fn inherit<S>(
         &self,
+        core: &Core,
         child: &mut Identity,
         attributes: &Attributes<'_>,
         id: &Id,
@@ -58,15 +59,15 @@ impl OtlpLayer {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let spans = &self.core.spans;
+        let spans = &core.spans;
         let parent = if attributes.is_contextual() {
-            if let Some(elsewhere) = self.core.settings.bridge.and_then(Bridge::current) {
+            if let Some(elsewhere) = core.settings.bridge.and_then(Bridge::current) {
                 if elsewhere.is_valid() {
-                    return self.core.inherit_context(child, &elsewhere);
+                    return core.inherit_context(child, &elsewhere);
                 }
                 child.set_baggage(elsewhere.baggage());
             }
-            let has_detail = self.core.config.watch().has_detail();
+            let has_detail = core.config.watch().has_detail();
             // One that was too detailed is entered, but not there.
             let is_there = |span| !has_detail || spans.has(span);
             let innermost = match stack::innermost(self.layer, is_there) {
@@ -74,10 +75,10 @@ impl OtlpLayer {
                 Innermost::Nothing => None,
                 // Wins over whatever was entered before it was opened.
                 Innermost::Scope => {
-                    return self.core.inherit_context(child, &stack::scope_context());
+                    return core.inherit_context(child, &stack::scope_context());
                 }
             };
-            if self.core.may_be_filtered.load(Ordering::Relaxed) || has_detail {
+            if core.may_be_filtered.load(Ordering::Relaxed) || has_detail {
                 // What the registry takes for the parent may be hidden from us.
                 let registered = context.current_span().id().map(Id::into_u64);
                 if registered != innermost {
@@ -93,11 +94,14 @@ impl OtlpLayer {
             return Lineage::Root;
         };
         let found = spans.with(parent, |parent| parent.bear(child));
-        if found.is_some() || inherit_nearest(child, spans, id, context) {
+        if found.is_some()
+            || core.inherit_from_before(parent, child)
+            || inherit_nearest(child, spans, id, context)
+        {
             return Lineage::Local;
         }
         match attributes.is_contextual() {
-            true => self.inherit_around(child),
+            true => self.inherit_around(core, child),
             false => Lineage::Root,
         }
     }
@@ -107,13 +111,13 @@ impl OtlpLayer {
     /// Makes `child` a child of what is current around spans that are not here, as those are that
     /// there was no memory for.
     #[cold]
-    fn inherit_around(&self, child: &mut Identity) -> Lineage {
-        let spans = &self.core.spans;
+    fn inherit_around(&self, core: &Core, child: &mut Identity) -> Lineage {
+        let spans = &core.spans;
         match stack::innermost(self.layer, |span| spans.has(span)) {
             Innermost::Span(span) => {
                 Lineage::local_if(spans.with(span, |parent| parent.bear(child)).is_some())
             }
-            Innermost::Scope => self.core.inherit_context(child, &stack::scope_context()),
+            Innermost::Scope => core.inherit_context(child, &stack::scope_context()),
             Innermost::Nothing => Lineage::Root,
         }
     }

@@ -4,15 +4,18 @@ use super::callsite::Extras;
 use crate::config::{CaptureConfig, SpanLimits};
 use crate::context::IdGenerator;
 use crate::context::bridge::Bridge;
+use crate::sync::Arc;
 use crate::wire::field::ValueLimit;
 
 /// Who makes ids; the default needs no dynamic call.
+#[derive(Clone)]
 pub(crate) enum Ids {
     Random,
-    Generator(Box<dyn IdGenerator>),
+    Generator(Arc<dyn IdGenerator>),
 }
 
 /// What to record, how much of it, and whether at all.
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(super) capture: CaptureConfig,
     /// What `capture` says of them.
@@ -36,6 +39,7 @@ pub(crate) enum Fate {
     Disabled,
 }
 
+#[derive(Clone)]
 pub(super) struct Limits {
     pub(super) value: ValueLimit,
     pub(super) attributes: u32,

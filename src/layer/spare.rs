@@ -176,8 +176,7 @@ mod tests {
             for _ in 0..100 {
                 s.spawn(|| {
                     let open: Vec<_> = (0..40).map(|_| spares.take().unwrap()).collect();
-                    open.into_iter()
-                        .for_each(|span| spares.give(span));
+                    open.into_iter().for_each(|span| spares.give(span));
                 });
             }
         });
@@ -187,8 +186,7 @@ mod tests {
         let before = memory.used();
         let open: Vec<_> = (0..kept).map(|_| spares.take().unwrap()).collect();
         assert_eq!(memory.used(), before, "none was made anew");
-        open.into_iter()
-            .for_each(|span| spares.give(span));
+        open.into_iter().for_each(|span| spares.give(span));
         assert!(
             memory.spans.reserve(memory.spans.limit()),
             "all of it yields"
@@ -205,8 +203,7 @@ mod tests {
         let memory = Memory::new(64 << 20);
         let spares = Spares::new(Arc::clone(&memory));
         let open: Vec<_> = (0..500).map(|_| spares.take().unwrap()).collect();
-        open.into_iter()
-            .for_each(|span| spares.give(span));
+        open.into_iter().for_each(|span| spares.give(span));
         (0..20).for_each(|_| memory.trim());
         let left = spares.len();
         assert!((1..=(LEAST_KEPT + 1) * SHARDS).contains(&left), "{left}");

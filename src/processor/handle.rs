@@ -14,6 +14,7 @@ use super::batch::Scopes;
 use super::buffer::{Bounds, TelemetryBuffer};
 use super::component::Components;
 use super::flight::message_of;
+use super::forked::{Forked, Place};
 use super::record::{ScopeId, TelemetryData};
 use super::ticket::{Desk, Resolution, Ticket, Wish};
 use super::wake::Wake;
@@ -22,6 +23,7 @@ use crate::config::{BatchConfig, WorkerConfig};
 use crate::diagnostics::{Diagnostics, Hint, Voice};
 use crate::error::Error;
 use crate::export::Exporter;
+use crate::fork::Home;
 use crate::pool::{Memory, preferred_shard};
 use crate::stats::{Counters, DropReason, Stats};
 use crate::suppress;
@@ -79,6 +81,8 @@ pub(crate) struct Shared {
     )]
     components: Components,
     pub(super) memory: Arc<Memory>,
+    home: Home,
+    forked: Place,
 }
 
 /// What a pipeline shares with its processor.
@@ -138,6 +142,7 @@ impl BatchProcessor {
             hints,
             every_second,
         } = surroundings;
+        let home = Home::here()?;
         let queue = batch.max_queue_size.max(1);
         let max_spans = batch.max_export_batch_size.clamp(1, queue);
         let max_bytes = BATCH_BYTES.min(memory.limit() / 4).max(1);
@@ -177,6 +182,8 @@ impl BatchProcessor {
             voice: Arc::default(),
             components: Components::of(&exporter),
             memory,
+            home,
+            forked: Place::default(),
         });
         let runtime = build_runtime(worker)?;
         let diagnostics = Diagnostics::new(
@@ -204,7 +211,10 @@ impl BatchProcessor {
 
     /// Makes an instrumentation scope known: the encoded fields of `ScopeSpans` other than `spans`.
     pub fn register_scope(&self, encoded: Bytes) -> ScopeId {
-        self.shared.scopes.register(encoded)
+        match self.shared.forked() {
+            Some(_) => ScopeId::default(),
+            None => self.shared.scopes.register(encoded),
+        }
     }
 
     /// Queues a closed span, by copying it, or counts why it could not be queued (BSP-5).
@@ -212,15 +222,27 @@ impl BatchProcessor {
     /// Does no I/O, reads no clock, and allocates nothing in the steady state.
     #[inline]
     pub fn push(&self, data: TelemetryData<'_>) {
+        if self.shared.home.is_left() {
+            return self.push_in_a_fork();
+        }
         self.shared.buffer.push(preferred_shard(), data);
+    }
+
+    #[cold]
+    fn push_in_a_fork(&self) {
+        if let Some(forked) = self.shared.forked() {
+            forked.push();
+        }
     }
 
     /// Sends every span that was pushed before this call, and resolves when it is known what became
     /// of them (BSP-6). Begins at once, whether or not the future is polled, and needs no runtime.
     ///
-    /// After a shutdown there is nothing to do: `Ok`. Otherwise an error if the `timeout` passed
-    /// first, or if anything was lost since the last flush that was answered, or since the start:
-    /// spans, for whatever reason, or data that they left out for want of memory. The worker keeps the time, so an [`Exporter`] that
+    /// In a fork of the process that started the processor an error at once, as from
+    /// [`shutdown`](Self::shutdown): the worker is not there. After a shutdown there is nothing to do:
+    /// `Ok`. Otherwise an error if the `timeout` passed first, or if anything was lost since the last
+    /// flush that was answered, or since the start: spans, for whatever reason, or data that they left
+    /// out for want of memory. The worker keeps the time, so an [`Exporter`] that
     /// blocks its thread delays the answer; the blocking calls keep it themselves.
     pub fn force_flush(
         &self,
@@ -255,8 +277,14 @@ impl BatchProcessor {
     /// How it stands with the spans that were pushed. `started` and `open` are the layer's to tell.
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
-        let mut stats = shared.counters.snapshot();
-        stats.queued = shared.buffer.queued() as u64;
+        let mut stats = match shared.forked() {
+            Some(forked) => forked.stats(),
+            None => {
+                let mut stats = shared.counters.snapshot();
+                stats.queued = shared.buffer.queued() as u64;
+                stats
+            }
+        };
         stats.queue_limit = shared.buffer.bounds().spans as u64;
         stats.memory_used = shared.memory.used() as u64;
         stats.memory_limit = shared.memory.limit() as u64;
@@ -265,6 +293,9 @@ impl BatchProcessor {
 
     /// Where the worker's own events go; until then, to the global default.
     pub(crate) fn set_dispatch(&self, dispatch: WeakDispatch) {
+        if self.is_forked() {
+            return;
+        }
         self.shared.voice.set_dispatch(dispatch);
         // So that warnings of the start are not spoken seconds later.
         self.shared.wake.ring();
@@ -276,7 +307,17 @@ impl BatchProcessor {
     }
 
     pub(crate) fn counters(&self) -> &Arc<Counters> {
-        &self.shared.counters
+        // Also called for spans that leave something out: no system call.
+        match self.shared.home.is_left() {
+            true => self.shared.forked.of(&self.shared.home).counters(),
+            false => &self.shared.counters,
+        }
+    }
+
+    /// Whether this process is a fork of the one that has the worker: nothing may be touched then that
+    /// has a lock.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.shared.forked().is_some()
     }
 
     /// Whether a shutdown has come to its end.
@@ -286,7 +327,10 @@ impl BatchProcessor {
     }
 
     fn submit(&self, wish: Wish, timeout: Duration) -> Arc<Ticket> {
-        self.shared.desk.submit(wish, timeout, &self.shared.wake)
+        match self.shared.forked() {
+            Some(forked) => Arc::new(forked.answer(wish, timeout)),
+            None => self.shared.desk.submit(wish, timeout, &self.shared.wake),
+        }
     }
 
     fn block(&self, wish: Wish, timeout: Duration) -> Result<(), Error> {
@@ -312,6 +356,12 @@ impl BatchProcessor {
 }
 
 impl Shared {
+    /// What stands in for the rest in a fork of the process.
+    fn forked(&self) -> Option<&Forked> {
+        let is_forked = self.home.is_surely_left();
+        is_forked.then(|| self.forked.of(&self.home))
+    }
+
     /// Refuses further spans and counts as lost what the worker has not drained.
     pub(crate) fn close_queue(&self, reason: DropReason) {
         let mut rest = Vec::new();
@@ -342,6 +392,9 @@ struct LastHandle {
 
 impl Drop for LastHandle {
     fn drop(&mut self) {
+        if self.shared.forked().is_some() {
+            return;
+        }
         let Shared { desk, wake, .. } = &*self.shared;
         desk.submit(Wish::Shutdown, self.timeout, wake);
     }

@@ -32,6 +32,8 @@ mod component;
 #[cfg(not(tracing_otlp_loom))]
 mod flight;
 #[cfg(not(tracing_otlp_loom))]
+mod forked;
+#[cfg(not(tracing_otlp_loom))]
 mod handle;
 #[cfg(not(tracing_otlp_loom))]
 mod promise;

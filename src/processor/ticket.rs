@@ -48,6 +48,11 @@ pub(crate) enum Fault {
         why: Option<String>,
     },
     Worker(&'static str),
+    /// This process is a fork of `origin`, which has the worker.
+    Forked {
+        origin: u32,
+        spans: u64,
+    },
 }
 
 impl From<Fault> for Error {
@@ -60,6 +65,7 @@ impl From<Fault> for Error {
                 why,
             } => Error::export(lost(spans, left_out, why.as_deref())),
             Fault::Worker(message) => Error::worker(message),
+            Fault::Forked { origin, spans } => Error::worker(super::forked::explain(origin, spans)),
         }
     }
 }
@@ -110,6 +116,13 @@ impl Ticket {
             state: Mutex::new(State::default()),
             resolved: Condvar::new(),
         }
+    }
+
+    /// One that nobody has to answer.
+    pub(super) fn resolved(wish: Wish, timeout: Duration, verdict: Verdict) -> Self {
+        let ticket = Self::new(wish, timeout);
+        ticket.resolve(verdict);
+        ticket
     }
 
     /// The first verdict counts.

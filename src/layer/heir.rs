@@ -1,0 +1,93 @@
+//! [`Heir`]: the core of a layer in a fork of the process that made the layer.
+//!
+//! A thread that did not come along may have held any lock of the core when the process was forked,
+//! and what the core has counted is the parent's. So a fork gets a core of its own, with tables of its
+//! own: its spans have new ids, are children of those that were open at the fork, travel in headers
+//! and log lines as ever, and are counted as [`DropReason::Forked`](crate::DropReason::Forked) when they
+//! close.
+
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+
+use super::core::Core;
+use super::identity::Identity;
+use super::outlet::Outlet;
+use crate::context::TraceContext;
+use crate::fork::Home;
+use crate::pool::Memory;
+use crate::stats::Stats;
+use crate::sync::Arc;
+
+/// Where the core of a fork is; empty in the process that made the layer.
+#[derive(Default)]
+pub(super) struct Heir(OnceLock<Box<Core>>);
+
+/// What spans that go nowhere may hold.
+const MEMORY: usize = 1 << 20;
+
+impl Core {
+    /// The core to be used in this process.
+    #[inline(always)]
+    pub(super) fn here(&self) -> &Self {
+        if self.home.is_left() {
+            return self.in_a_fork();
+        }
+        self
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn in_a_fork(&self) -> &Self {
+        let mut core = self;
+        while core.home.is_left() {
+            core = core.heir.0.get_or_init(|| Box::new(core.inherit_all()));
+        }
+        core
+    }
+
+    fn inherit_all(&self) -> Self {
+        // It has been here before, so it cannot fail; without it the fork goes without new tables.
+        let home = Home::here().unwrap_or_else(|_| self.home.clone());
+        let mut heir = Self::new(
+            self.layer,
+            home,
+            self.settings.clone(),
+            self.config.clone(),
+            self.ids.clone(),
+            Memory::new(MEMORY),
+            self.outlet.as_ref().map(Outlet::in_a_fork),
+        );
+        if let Some(dispatch) = self.weak_dispatch() {
+            heir.set_dispatch(dispatch.clone());
+        }
+        let may_be_filtered = self.may_be_filtered.load(Ordering::Relaxed);
+        heir.may_be_filtered
+            .store(may_be_filtered, Ordering::Relaxed);
+        heir.before = Some(Arc::clone(&self.spans));
+        heir
+    }
+
+    /// Makes `child` a child of a span that was open when the process was forked.
+    #[cold]
+    pub(super) fn inherit_from_before(&self, parent: u64, child: &mut Identity) -> bool {
+        let before = self.before.as_ref();
+        before.is_some_and(|spans| spans.try_with(parent, |span| span.bear(child)).is_some())
+    }
+
+    /// The context of a span that was open when the process was forked.
+    #[cold]
+    pub(super) fn context_from_before(&self, span: u64) -> Option<TraceContext> {
+        let before = self.before.as_ref()?;
+        before.try_with(span, |span| span.identity.context())
+    }
+}
+
+impl Heir {
+    /// What the layer has counted in this process, if that is a fork.
+    pub(super) fn count(&self, stats: &mut Stats) {
+        if let Some(core) = self.0.get() {
+            let core = core.here();
+            Core::count(stats, &core.spans, &core.free, &core.after_end);
+        }
+    }
+}
