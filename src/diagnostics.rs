@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use self::cure::State;
 use self::episode::{Episode, Reach, Say, Word};
-pub(crate) use self::hint::{HINTS, Hint, PRESUMED_RANDOM, RATIO_BELOW_PARENT};
+pub(crate) use self::hint::{HINTS, Hint, PRESUMED_RANDOM, RATIO_BELOW_PARENT, TOO_MANY_SCOPES};
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::{Arc, Mutex, lock};
 

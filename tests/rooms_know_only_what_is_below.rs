@@ -91,12 +91,13 @@ const FOREIGN: &[(&str, &[&str])] = &[
         ],
     ),
     ("flate2", &["export", "testing"]),
-    ("socket2", &["export/dial.rs"]),
+    ("socket2", &["export/dial.rs", "export/no_sigpipe.rs"]),
     ("parking_lot", &["sync.rs"]),
     (
         "tokio",
         &[
             "export",
+            "graceful",
             "graceful.rs",
             "guard.rs",
             "otel/exporter.rs",
@@ -135,11 +136,14 @@ const FOREIGN: &[(&str, &[&str])] = &[
         "arc_swap",
         &[
             "context/doors.rs",
+            "layer/callsite.rs",
             "live",
             "pool/budget.rs",
             "propagation/global.rs",
         ],
     ),
+    ("forkguard", &["fork.rs"]),
+    ("signal_hook", &["graceful"]),
     ("loom", &["sync.rs"]),
 ];
 

@@ -47,5 +47,12 @@ pub(crate) static RATIO_BELOW_PARENT: Hint = Hint::new(
      (`parentbased_traceidratio`), or use ProbabilitySampler",
 );
 
+/// More instrumentation scopes were asked for than a pipeline keeps apart.
+pub(crate) static TOO_MANY_SCOPES: Hint = Hint::new(
+    "more than 1,000 instrumentation scopes were asked for: spans of further ones go out under the common \
+     scope, with the attribute `otel.scope.name`. Name tracers by library, not by what differs from call \
+     to call",
+);
+
 /// What is worth a warning once.
-pub(crate) static HINTS: &[&Hint] = &[&PRESUMED_RANDOM, &RATIO_BELOW_PARENT];
+pub(crate) static HINTS: &[&Hint] = &[&PRESUMED_RANDOM, &RATIO_BELOW_PARENT, &TOO_MANY_SCOPES];

@@ -55,10 +55,11 @@ impl OtlpLayer {
 }
 
 impl FreeSpans {
-    /// An instrumentation scope for their spans.
-    pub(crate) fn register_scope(&self, scope: Scope<'_>) -> ScopeId {
+    /// An instrumentation scope for their spans; `false` where there are too many, and it is the common
+    /// one.
+    pub(crate) fn register_scope(&self, scope: Scope<'_>) -> (ScopeId, bool) {
         let outlet = self.0.here().outlet.as_ref();
-        outlet.map_or_else(ScopeId::default, |o| o.register(scope))
+        outlet.map_or_else(|| (ScopeId::default(), true), |o| o.register(scope))
     }
 
     /// Whether the other API's context follows the spans that are entered.

@@ -45,10 +45,13 @@ impl Outlet {
         }
     }
 
-    /// An instrumentation scope of this name.
+    /// An instrumentation scope of this name; where there are too many, the common one, and `false`.
     #[cfg(feature = "opentelemetry")]
-    pub(super) fn register(&self, scope: Scope<'_>) -> ScopeId {
-        self.processor.register_scope(scope.encode())
+    pub(super) fn register(&self, scope: Scope<'_>) -> (ScopeId, bool) {
+        match self.processor.try_register_scope(scope.encode()) {
+            Some(scope) => (scope, true),
+            None => (self.common, false),
+        }
     }
 
     /// For a fork of the process: spans go nowhere, and take no lock on their way.
@@ -140,13 +143,20 @@ impl Outlet {
         if let Some(scope) = lock(known).get(target) {
             return *scope;
         }
+        // Targets that are made while the program runs must not fill the memory.
+        if self.processor.has_all_scopes() {
+            return self.common;
+        }
         // Registered without our lock held; equal scopes are one.
         let scope = Scope {
             name: target,
             schema_url: self.schema_url,
             ..Scope::default()
         };
-        let scope = self.processor.register_scope(scope.encode());
+        let scope = self.processor.try_register_scope(scope.encode());
+        let Some(scope) = scope else {
+            return self.common;
+        };
         *lock(known).entry(target).or_insert(scope)
     }
 }

@@ -13,6 +13,7 @@ use crate::context::doors::Change;
 use crate::context::{self, TraceContext};
 use crate::layer::{FreeSpans, NewSpan, OtlpLayer};
 use crate::processor::ScopeId;
+use crate::semconv;
 use crate::wire::request::Scope;
 
 /// Makes tracers for code that is instrumented with the OpenTelemetry API.
@@ -42,18 +43,22 @@ impl fmt::Debug for TracerProvider {
     }
 }
 
+/// A pipeline keeps up to 1,000 instrumentation scopes apart. The spans of further tracers go out under
+/// the pipeline's own scope, with the name as the attribute `otel.scope.name`; that is told once.
 impl otel::TracerProvider for TracerProvider {
     type Tracer = Tracer;
 
     fn tracer_with_scope(&self, scope: InstrumentationScope) -> Tracer {
         let attributes = key_values(scope.attributes().cloned());
+        let (id, is_own) = self.spans.register_scope(Scope {
+            name: scope.name(),
+            version: scope.version().unwrap_or_default(),
+            attributes: &attributes,
+            schema_url: scope.schema_url().unwrap_or_default(),
+        });
         Tracer {
-            scope: self.spans.register_scope(Scope {
-                name: scope.name(),
-                version: scope.version().unwrap_or_default(),
-                attributes: &attributes,
-                schema_url: scope.schema_url().unwrap_or_default(),
-            }),
+            scope: id,
+            is_own,
             name: scope.name().to_owned().into(),
             spans: self.spans.clone(),
         }
@@ -65,6 +70,8 @@ impl otel::TracerProvider for TracerProvider {
 pub struct Tracer {
     spans: FreeSpans,
     scope: ScopeId,
+    /// Whether the scope is this tracer's, and not the common one.
+    is_own: bool,
     name: std::sync::Arc<str>,
 }
 
@@ -85,7 +92,12 @@ impl otel::Tracer for Tracer {
         } else {
             context::current()
         };
-        let attributes = key_values(builder.attributes.into_iter().flatten());
+        let mut attributes = key_values(builder.attributes.into_iter().flatten());
+        if !self.is_own {
+            let name =
+                crate::attribute::KeyValue::new(semconv::OTEL_SCOPE_NAME, self.name.to_string());
+            attributes.push(name);
+        }
         let (context, is_recording) = self.spans.start(&NewSpan {
             is_suppressed: parent_cx.is_telemetry_suppressed(),
             name: &builder.name,

@@ -6,33 +6,9 @@ use bytes::Bytes;
 
 use super::chunk::{Chunk, ChunkPool, Run};
 use super::record::ScopeId;
-use crate::sync::{Arc, Mutex, lock};
+use super::scopes::Scopes;
+use crate::sync::Arc;
 use crate::wire::request::{self, ScopeGroup};
-
-/// The scopes of one processor, encoded.
-#[derive(Debug, Default)]
-pub(crate) struct Scopes(Mutex<Vec<Bytes>>);
-
-impl Scopes {
-    /// The id of a scope; equal scopes share one.
-    pub(crate) fn register(&self, encoded: Bytes) -> ScopeId {
-        let mut scopes = lock(&self.0);
-        let index = scopes.iter().position(|known| *known == encoded);
-        let index = index.unwrap_or_else(|| {
-            scopes.push(encoded);
-            scopes.len() - 1
-        });
-        ScopeId(index as u32)
-    }
-
-    /// An id of another processor has no scope here: its spans go out under none.
-    fn encoded(&self, id: ScopeId) -> Bytes {
-        lock(&self.0)
-            .get(id.0 as usize)
-            .cloned()
-            .unwrap_or_default()
-    }
-}
 
 /// Drained spans, first in, first out. Spans are numbered in that order, so that a flush can say up
 /// to where it reaches.
@@ -229,6 +205,10 @@ mod tests {
     use crate::pool::{Budget, Pool, Reclaim as _};
     use crate::processor::record::TelemetryData;
 
+    fn scopes() -> Scopes {
+        Scopes::new(Budget::new(1 << 20))
+    }
+
     fn staging() -> Staging {
         let budget = Budget::new(1 << 20);
         Staging::new(Arc::new(Pool::new(budget, Chunk::cost_of(4096), 4)))
@@ -258,9 +238,9 @@ mod tests {
 
     #[test]
     fn batches_are_grouped_by_scope_and_cut_by_spans_in_order() {
-        let scopes = Scopes::default();
-        let [a, b] = ["a", "b"].map(|name| scopes.register(Bytes::from(name)));
-        assert_eq!(scopes.register(Bytes::from("a")), a);
+        let scopes = scopes();
+        let [a, b] = ["a", "b"].map(|name| scopes.register(Bytes::from(name)).unwrap());
+        assert_eq!(scopes.register(Bytes::from("a")), Some(a));
         let mut staging = staging();
         let first = chunk(&staging, &[(a, 900), (a, 900), (b, 900), (a, 900)]);
         let second = chunk(&staging, &[(a, 10), (b, 10)]);
@@ -284,8 +264,8 @@ mod tests {
     /// PAIN 28: a batch keeps below its bytes; a single larger span goes alone.
     #[test]
     fn batches_are_cut_by_bytes_and_a_giant_goes_alone() {
-        let scopes = Scopes::default();
-        let scope = scopes.register(Bytes::new());
+        let scopes = scopes();
+        let scope = scopes.register(Bytes::new()).unwrap();
         let mut staging = staging();
         let lens = [100, 100, 100, 3000, 100];
         let spans: Vec<_> = lens.iter().map(|len| (scope, *len)).collect();
@@ -300,8 +280,8 @@ mod tests {
 
     #[test]
     fn sparse_chunks_share_memory() {
-        let scopes = Scopes::default();
-        let scope = scopes.register(Bytes::new());
+        let scopes = scopes();
+        let scope = scopes.register(Bytes::new()).unwrap();
         let mut staging = staging();
         for _ in 0..20 {
             let chunk = chunk(&staging, &[(scope, 100)]);
@@ -313,7 +293,7 @@ mod tests {
 
     #[test]
     fn what_is_abandoned_pays_its_memory_back() {
-        let scopes = Scopes::default();
+        let scopes = scopes();
         let mut staging = staging();
         for _ in 0..9 {
             let chunk = chunk(&staging, &[(ScopeId(7), 3000); 1]);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tracing::dispatcher;
 use tracing::error;
 
-use super::ticket::{Fault, Ticket, Wish};
+use super::ticket::{Fault, Ticket, Wish, forked as explain};
 use crate::diagnostics::TARGET;
 use crate::fork::Home;
 use crate::stats::{Counters, DropReason, Stats};
@@ -106,12 +106,4 @@ fn speak(message: String) {
     if started.is_ok() {
         let _ = is_done.recv_timeout(PATIENCE);
     }
-}
-
-pub(super) fn explain(origin: u32, spans: u64) -> String {
-    format!(
-        "process {} is a fork of {origin}, which has the pipeline: spans recorded here are not sent \
-         ({spans} so far); build a pipeline after the fork, in the child",
-        std::process::id()
-    )
 }

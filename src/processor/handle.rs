@@ -10,12 +10,12 @@ use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tracing::dispatcher::WeakDispatch;
 
-use super::batch::Scopes;
 use super::buffer::{Bounds, TelemetryBuffer};
 use super::component::Components;
 use super::flight::message_of;
 use super::forked::{Forked, Place};
 use super::record::{ScopeId, TelemetryData};
+use super::scopes::Scopes;
 use super::ticket::{Desk, Resolution, Ticket, Wish};
 use super::wake::Wake;
 use super::worker::{EverySecond, Settings, Worker};
@@ -177,7 +177,7 @@ impl BatchProcessor {
             ),
             desk: Desk::default(),
             wake,
-            scopes: Scopes::default(),
+            scopes: Scopes::new(Arc::clone(&memory.queue)),
             counters,
             voice: Arc::default(),
             components: Components::of(&exporter),
@@ -210,11 +210,24 @@ impl BatchProcessor {
     }
 
     /// Makes an instrumentation scope known: the encoded fields of `ScopeSpans` other than `spans`.
+    ///
+    /// A processor keeps up to 1,000 scopes apart, in a 64th of its memory. The spans of further ones go
+    /// out under none, which is told once.
     pub fn register_scope(&self, encoded: Bytes) -> ScopeId {
+        self.try_register_scope(encoded).unwrap_or(ScopeId::NONE)
+    }
+
+    /// The same; `None` where there are too many.
+    pub(crate) fn try_register_scope(&self, encoded: Bytes) -> Option<ScopeId> {
         match self.shared.forked() {
-            Some(_) => ScopeId::default(),
+            Some(_) => Some(ScopeId::NONE),
             None => self.shared.scopes.register(encoded),
         }
+    }
+
+    /// Whether no more scopes are kept apart.
+    pub(crate) fn has_all_scopes(&self) -> bool {
+        self.shared.scopes.is_full()
     }
 
     /// Queues a closed span, by copying it, or counts why it could not be queued (BSP-5).

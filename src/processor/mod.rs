@@ -18,6 +18,8 @@ mod buffer;
 mod chunk;
 mod credits;
 mod record;
+#[cfg(not(tracing_otlp_loom))]
+mod scopes;
 mod ticket;
 mod wake;
 

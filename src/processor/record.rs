@@ -12,3 +12,8 @@ pub struct TelemetryData<'a> {
 /// An instrumentation scope that one processor knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ScopeId(pub(crate) u32);
+
+impl ScopeId {
+    /// No scope that any processor knows.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+}

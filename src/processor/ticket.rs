@@ -65,7 +65,7 @@ impl From<Fault> for Error {
                 why,
             } => Error::export(lost(spans, left_out, why.as_deref())),
             Fault::Worker(message) => Error::worker(message),
-            Fault::Forked { origin, spans } => Error::worker(super::forked::explain(origin, spans)),
+            Fault::Forked { origin, spans } => Error::worker(forked(origin, spans)),
         }
     }
 }
@@ -85,6 +85,15 @@ fn lost(spans: u64, left_out: u64, why: Option<&str>) -> String {
         ));
     }
     text
+}
+
+/// Why a fork of `origin` sends nothing.
+pub(super) fn forked(origin: u32, spans: u64) -> String {
+    format!(
+        "process {} is a fork of {origin}, which has the pipeline: spans recorded here are not sent \
+         ({spans} so far); build a pipeline after the fork, in the child",
+        std::process::id()
+    )
 }
 
 #[derive(Debug)]

@@ -1,0 +1,119 @@
+//! [`Scopes`]: the instrumentation scopes of one processor, encoded.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::record::ScopeId;
+use crate::diagnostics::TOO_MANY_SCOPES;
+use crate::pool::Budget;
+use crate::sync::{Arc, Mutex, lock};
+
+/// So many scopes are kept apart. Whoever names them by crate, module or library has far fewer;
+/// whoever takes names from requests has as many as there are strangers.
+const MOST: usize = 1000;
+
+/// The part of the pipeline's memory that all scopes may take.
+const SHARE: usize = 64;
+
+/// What a scope costs beside its bytes.
+const OVERHEAD: usize = 128;
+
+#[derive(Debug)]
+pub(crate) struct Scopes {
+    state: Mutex<State>,
+    budget: Arc<Budget>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    by_id: Vec<Bytes>,
+    ids: HashMap<Bytes, ScopeId>,
+    /// What was taken out of the budget.
+    bytes: usize,
+}
+
+impl Scopes {
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+        Self {
+            state: Mutex::default(),
+            budget,
+        }
+    }
+
+    /// The id of a scope; equal scopes share one. `None`: there are too many, or there is no memory for
+    /// one more.
+    pub(crate) fn register(&self, encoded: Bytes) -> Option<ScopeId> {
+        let mut state = lock(&self.state);
+        if let Some(id) = state.ids.get(&encoded) {
+            return Some(*id);
+        }
+        let cost = encoded.len() + OVERHEAD;
+        // The first one is the pipeline's own.
+        let is_first = state.by_id.is_empty();
+        let fits = state.by_id.len() < MOST && state.bytes + cost <= self.budget.limit() / SHARE;
+        let is_charged = fits && self.budget.reserve(cost);
+        if !is_charged && !is_first {
+            drop(state);
+            TOO_MANY_SCOPES.notice();
+            return None;
+        }
+        if is_charged {
+            state.bytes += cost;
+        }
+        let id = ScopeId(state.by_id.len() as u32);
+        state.by_id.push(encoded.clone());
+        state.ids.insert(encoded, id);
+        Some(id)
+    }
+
+    /// Whether no more scopes are taken, whatever their names.
+    pub(crate) fn is_full(&self) -> bool {
+        lock(&self.state).by_id.len() >= MOST
+    }
+
+    /// An id of another processor has no scope here, nor has one beyond the bound: its spans go out
+    /// under none.
+    pub(super) fn encoded(&self, id: ScopeId) -> Bytes {
+        let state = lock(&self.state);
+        state.by_id.get(id.0 as usize).cloned().unwrap_or_default()
+    }
+}
+
+impl Drop for Scopes {
+    fn drop(&mut self) {
+        self.budget.release(lock(&self.state).bytes);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_beyond_the_bound_are_not_kept() {
+        let budget = Budget::new(1 << 30);
+        let scopes = Scopes::new(Arc::clone(&budget));
+        let name = |n: usize| Bytes::from(format!("name {n}"));
+        let known = (0..40_000).filter_map(|n| scopes.register(name(n))).count();
+        assert_eq!(known, MOST);
+        assert!(scopes.is_full());
+        assert_eq!(scopes.register(name(7)), Some(ScopeId(7)), "known before");
+        assert_eq!(scopes.encoded(ScopeId(7)), name(7));
+        assert!(scopes.encoded(ScopeId::NONE).is_empty());
+        assert!(budget.used() >= MOST * OVERHEAD);
+        drop(scopes);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn long_names_are_bounded_by_their_bytes() {
+        let budget = Budget::new(1 << 20);
+        let scopes = Scopes::new(Arc::clone(&budget));
+        let name = |n: usize| Bytes::from(format!("{n:0>4000}"));
+        let known = (0..100).filter_map(|n| scopes.register(name(n))).count();
+        assert_eq!(known, (1 << 20) / SHARE / (4000 + OVERHEAD));
+        assert!(budget.used() <= (1 << 20) / SHARE);
+    }
+}
