@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::cause::{Cause, tell};
 use super::endpoint::Endpoint;
+use super::resolve::resolve;
 use super::socket::Socket;
 use super::tls::Tls;
 
@@ -54,10 +55,9 @@ impl Dialer {
 
     async fn connect(&self) -> Result<Io, (Cause, io::Error)> {
         let endpoint = &self.endpoint;
-        let addresses: Vec<_> = lookup_host((endpoint.host.as_str(), endpoint.port))
+        let addresses = resolve(&endpoint.host, endpoint.port)
             .await
-            .map_err(|e| (Cause::UnknownHost, e))?
-            .collect();
+            .map_err(|e| (Cause::UnknownHost, e))?;
         let of_connecting = |e: io::Error| (Cause::of_connecting(&e), e);
         let tcp = TcpStream::connect(&addresses[..])
             .await

@@ -35,6 +35,7 @@ mod http;
 mod limiter;
 mod link;
 mod no_sigpipe;
+mod resolve;
 mod retry;
 mod size;
 mod socket;

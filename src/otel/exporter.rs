@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use opentelemetry::Context;
@@ -119,14 +120,23 @@ impl<E: SpanExporter + 'static> Exporter for SpanExporterAdapter<E> {
             let cancelled = CancellationToken::new();
             // Dropped with this future, when the batch's time is over.
             let _cancels = cancelled.clone().drop_guard();
-            let exports = tokio::task::spawn_blocking(move || {
+            let export = move || {
                 // Our own spans are suppressed on this thread; now those of other providers too.
                 let _suppressed = Context::enter_telemetry_suppressed_scope();
                 let outcome = pollster::block_on(export(&shared, batch, &cancelled));
                 // Not before the call has returned, however long that takes.
                 drop(permit);
                 outcome
-            });
+            };
+            // tokio panics where the system has no thread for it.
+            let started = || tokio::task::spawn_blocking(export);
+            let exports = match catch_unwind(AssertUnwindSafe(started)) {
+                Ok(exports) => exports,
+                Err(_) => {
+                    let why = "exporter: no thread can be started for it";
+                    return Outcome::dropped(DropReason::Unsent, count, why);
+                }
+            };
             exports.await.unwrap_or_else(|error| {
                 Outcome::dropped(DropReason::Internal, count, format!("exporter: {error}"))
             })
