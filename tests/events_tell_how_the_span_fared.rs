@@ -199,7 +199,8 @@ fn an_error_that_is_no_text_is_an_attribute_and_nothing_more_evt_4() {
 fn an_error_as_text_in_any_form_fails_the_span_evt_4() {
     let error = "x".parse::<i32>().unwrap_err();
     let dynamic: &(dyn std::error::Error + 'static) = &error;
-    let texts: [(&str, Box<dyn Fn() + '_>); 4] = [
+    type Emit<'a> = Box<dyn Fn() + 'a>;
+    let texts: [(&str, Emit<'_>); 4] = [
         ("text", Box::new(|| info!(error = "text"))),
         (
             "invalid digit found in string",

@@ -28,7 +28,7 @@ fn keys(attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue]) -> Vec<
 
 #[test]
 fn a_log_line_has_its_own_target_file_and_line_log_58() {
-    let line = line!() + 2;
+    let line = line!() + 4;
     let span = recorded(
         |b| b,
         || {
