@@ -47,7 +47,6 @@ const FLOORS: &[(u8, &[&str])] = &[
 /// Room, what it imports against the rule, why.
 const AGAINST_THE_RULE: &[(&str, &str, &str)] = &[
     ("fork", "error", "a handler may be refused"),
-    ("clock", "sync", "for a lock that outlives a panic"),
     (
         "diagnostics",
         "stats",

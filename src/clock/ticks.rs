@@ -1,27 +1,31 @@
-//! The counter that times are read from: the one module with `unsafe`.
+//! The counters that times are read from: the one module with `unsafe`.
 //!
 //! A span reads the time at least twice. `Instant::now()` takes 28 ns on a virtual machine, the
 //! processor's time stamp counter 11 ns (`benches/README.md`), which is a tenth of what a whole
 //! span costs. The counter is used where the kernel itself keeps time by it, that is, has found
 //! that it runs evenly and alike on all cores; everywhere else, and under Miri, `Instant` is.
 
-/// Ticks of a monotonic counter, whose length and zero are unknown.
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// What the monotonic clock reads first. No reading is zero, and an hour can be taken from any.
+const FIRST: u64 = 3_600_000_000_000;
+
+/// Ticks of a counter whose rate and zero are unknown.
 #[inline]
-pub(crate) fn now() -> u64 {
+pub(super) fn read() -> u64 {
     #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
     if tsc::is_trusted() {
         return tsc::read();
     }
-    instant()
+    monotonic()
 }
 
-/// Nanoseconds since the first call.
-fn instant() -> u64 {
-    use std::sync::OnceLock;
-    use std::time::Instant;
-    static FIRST: OnceLock<Instant> = OnceLock::new();
+/// Nanoseconds of the monotonic clock, from [`FIRST`] at the first call on.
+pub(super) fn monotonic() -> u64 {
+    static BEGIN: OnceLock<Instant> = OnceLock::new();
     // Never more than 2^64 ns: a process does not live for 584 years.
-    FIRST.get_or_init(Instant::now).elapsed().as_nanos() as u64
+    FIRST + BEGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
@@ -34,17 +38,18 @@ mod tsc {
 
     static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
 
-    /// Whether the kernel keeps time by the counter. Asked once a process, so that all ticks are
-    /// of one counter.
+    /// Whether the kernel keeps time by the counter. The process asks once, so that all ticks are
+    /// of one counter; from then on every renewal of a segment checks the counter's rate.
     #[inline]
     pub(super) fn is_trusted() -> bool {
-        match STATE.load(Ordering::Relaxed) {
-            UNKNOWN => ask(),
-            state => state == TRUSTED,
-        }
+        STATE.load(Ordering::Relaxed) == TRUSTED || is_found_trusted()
     }
 
     #[cold]
+    fn is_found_trusted() -> bool {
+        STATE.load(Ordering::Relaxed) == UNKNOWN && ask()
+    }
+
     fn ask() -> bool {
         const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
         let trusted = std::fs::read_to_string(SOURCE).is_ok_and(|s| s.trim() == "tsc");
@@ -75,7 +80,7 @@ mod tests {
 
     #[test]
     fn ticks_never_go_back_on_a_thread() {
-        for counter in [now, instant] {
+        for counter in [read, monotonic] {
             let mut last = counter();
             for _ in 0..10_000 {
                 let next = counter();

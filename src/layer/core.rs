@@ -22,7 +22,7 @@ use super::span::OpenSpan;
 use super::spare::Spares;
 use super::visitor::SpanVisitor;
 use crate::attribute::KeyValue;
-use crate::clock::{self, Clock};
+use crate::clock::{self, Anchor};
 use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId};
 use crate::fork::Home;
 use crate::live::{ConfigStore, Watch};
@@ -48,7 +48,6 @@ pub(super) struct Core {
     pub(super) spans: Arc<OpenSpans>,
     /// Spans that no registry knows, by their span ids; made when the first comes.
     pub(super) free: Arc<OnceLock<OpenSpans>>,
-    pub(super) clock: Clock,
     pub(super) settings: Settings,
     /// Calls for spans that had been ended.
     pub(super) after_end: Arc<AtomicU64>,
@@ -99,6 +98,7 @@ impl Core {
         memory: Arc<Memory>,
         outlet: Option<Outlet>,
     ) -> Self {
+        clock::prepare();
         Self {
             layer,
             home,
@@ -108,7 +108,6 @@ impl Core {
             dispatch: OnceLock::new(),
             spans: Arc::new(OpenSpans::new()),
             free: Arc::default(),
-            clock: Clock::new(),
             settings,
             after_end: Arc::default(),
             spares: Spares::new(Arc::clone(&memory)),
@@ -197,9 +196,10 @@ impl Core {
         }
     }
 
-    /// Completes the identity of a new span: a new id whatever the decision (TR-1).
+    /// Completes the identity of a new span, whose start was just read: a new id whatever the
+    /// decision (TR-1).
     #[inline(always)]
-    pub(super) fn identify(&self, identity: &mut Identity, lineage: Lineage, now: u64) {
+    pub(super) fn identify(&self, identity: &mut Identity, lineage: Lineage) {
         identity.span_id = self.new_span_id();
         if lineage == Lineage::Root {
             let random;
@@ -207,7 +207,7 @@ impl Core {
             identity.flags = if random { TraceFlags::RANDOM.bits() } else { 0 };
         }
         if lineage != Lineage::Local {
-            identity.anchor = self.clock.anchor(now);
+            identity.anchor = Anchor::current();
         }
     }
 
@@ -322,7 +322,7 @@ impl Core {
         self.spares.give(span);
     }
 
-    /// The same for a span that ended at this tick, before its close.
+    /// The same for a span that ended at this time, before its close.
     #[inline(never)]
     pub(super) fn finish_early(&self, mut span: Box<OpenSpan>, end: u64) {
         if span.identity.is_exported() {
@@ -341,7 +341,7 @@ impl Core {
         if left_out | span.charge.left_out | u32::from(span.has_rare()) != 0 {
             self.conclude_rare(span);
         }
-        span.seal(&self.clock, end);
+        span.seal(end);
         if let Some(outlet) = &self.outlet {
             outlet.take(span, end);
         }
@@ -370,7 +370,7 @@ impl Core {
             limits.attributes,
         );
         for (key, value) in [("busy_ns", busy), ("idle_ns", idle)] {
-            let nanos = self.clock.nanos(value) as i64;
+            let nanos = value as i64;
             out.put_dynamic(key, |key, out, _| {
                 key.put_int(out, nanos);
                 true

@@ -8,18 +8,44 @@ use super::core::Core;
 use super::scratch::Scratch;
 use super::span::OpenSpan;
 use super::visitor::{Errors, EventVisitor};
-use crate::clock::Anchor;
+use crate::clock::{self, Anchor};
 use crate::semconv;
 use crate::wire::span::{
     EVENT_ATTRIBUTE, SPAN_EVENT, StatusCode, fields, find_attribute, put_event_dropped,
     put_event_name, put_event_time,
 };
 
+/// What an event's time depends on.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    anchor: Anchor,
+    /// Of the span.
+    start: u64,
+}
+
+impl Times {
+    #[inline]
+    pub(super) fn of(span: &OpenSpan) -> Self {
+        Self {
+            anchor: span.identity.anchor,
+            start: span.state.start,
+        }
+    }
+
+    /// The time, and the same in Unix nanoseconds. Not before the span's start, which may be of
+    /// another core, whose counter is ahead.
+    #[inline]
+    pub(super) fn now(self) -> (u64, u64) {
+        let now = clock::now().max(self.start);
+        (now, self.anchor.unix_nanos(now))
+    }
+}
+
 /// What becomes of an event of a span.
 enum Admission {
-    Kept(Anchor),
+    Kept(Times),
     /// There is no room for it.
-    Full(Anchor),
+    Full(Times),
     Unwanted,
     /// There is no such span here.
     Elsewhere,
@@ -43,22 +69,22 @@ impl Core {
             id = other;
             admission = self.admit_again(id, limit, is_error);
         }
-        let anchor = match admission {
-            Admission::Kept(anchor) => anchor,
+        let times = match admission {
+            Admission::Kept(times) => times,
             // One without room may still say how the span fared.
-            Admission::Full(anchor) if callsite::of(event.metadata()).has_error_field => anchor,
+            Admission::Full(times) if callsite::of(event.metadata()).has_error_field => times,
             Admission::Full(_) => {
                 self.spans.with(id, |span| span.state.dropped_events += 1);
                 return;
             }
             Admission::Unwanted | Admission::Elsewhere => return,
         };
-        let time = self.clock.unix_nanos(anchor, crate::clock::now());
+        let (now, unix) = times.now();
         let mut scratch = Scratch::take(&self.memory);
-        put_event_time(scratch.buffer(), time);
+        put_event_time(scratch.buffer(), unix);
         let errors = self.write_event(event, &mut scratch);
         self.spans.with(id, |span| {
-            span.state.last_event = span.state.last_event.max(time);
+            span.state.last_event = span.state.last_event.max(now);
             span.note_left_out(&scratch);
             if span.state.events < limit && span.add_field(SPAN_EVENT, scratch.bytes()) {
                 span.state.events += 1;
@@ -81,9 +107,9 @@ impl Core {
                 self.count_if_ended(span);
                 Admission::Unwanted
             } else if span.state.events < limit || is_error {
-                Admission::Kept(span.identity.anchor)
+                Admission::Kept(Times::of(span))
             } else {
-                Admission::Full(span.identity.anchor)
+                Admission::Full(Times::of(span))
             }
         };
         self.spans.with(id, admit).unwrap_or(Admission::Elsewhere)

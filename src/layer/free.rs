@@ -82,7 +82,7 @@ impl FreeSpans {
         };
         let lineage = core.inherit_context(&mut span.identity, new.parent);
         let now = clock::now();
-        core.identify(&mut span.identity, lineage, now);
+        core.identify(&mut span.identity, lineage);
         let is_root = lineage == Lineage::Root;
         let mut added = Vec::new();
         if lineage.asks(core.config.watch()) {
@@ -126,7 +126,7 @@ impl FreeSpans {
         let core = &*self.0;
         let mut identity = Identity::default();
         let lineage = core.inherit_context(&mut identity, new.parent);
-        core.identify(&mut identity, lineage, clock::now());
+        core.identify(&mut identity, lineage);
         let is_root = lineage == Lineage::Root;
         if lineage.asks(core.config.watch()) {
             let subject = Subject::new(new.name, new.target, LEVEL);

@@ -10,6 +10,7 @@ use tracing_core::{Dispatch, Metadata};
 use super::OtlpLayer;
 use super::attributes::{Attributes as Row, Visited};
 use super::core::Core;
+use super::event::Times;
 use super::filters;
 use super::open_spans::OpenSpans;
 use super::scratch::Scratch;
@@ -273,21 +274,22 @@ impl Desk<'_> {
         at: Option<SystemTime>,
         put: impl FnOnce(&mut Row<'_>),
     ) {
-        let anchor = self.spans.with(span, |span| {
+        let times = self.spans.with(span, |span| {
             let takes = span.identity.takes_events();
             if !takes {
                 self.core.count_if_ended(span);
             }
-            takes.then_some(span.identity.anchor)
+            takes.then(|| Times::of(span))
         });
-        let Some(Some(anchor)) = anchor else { return };
+        let Some(Some(times)) = times else { return };
         let limits = &self.core.settings.limits;
-        let time = at.map_or_else(
-            || self.core.clock.unix_nanos(anchor, clock::now()),
-            unix_nanos,
-        );
+        // Where code says when it was, that says nothing about the span's end.
+        let (now, unix) = match at {
+            Some(at) => (0, unix_nanos(at)),
+            None => times.now(),
+        };
         let mut scratch = Scratch::take(&self.core.memory);
-        put_event_time(scratch.buffer(), time);
+        put_event_time(scratch.buffer(), unix);
         let kept = scratch.fitting(name);
         put_event_name(scratch.buffer(), kept);
         let (out, room) = scratch.parts();
@@ -303,9 +305,7 @@ impl Desk<'_> {
         let limit = limits.events;
         self.set(span, |span| {
             span.note_left_out(&scratch);
-            if at.is_none() {
-                span.state.last_event = span.state.last_event.max(time);
-            }
+            span.state.last_event = span.state.last_event.max(now);
             if span.state.events < limit && span.add_field(SPAN_EVENT, scratch.bytes()) {
                 span.state.events += 1;
             } else {

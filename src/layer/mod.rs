@@ -137,7 +137,7 @@ impl OtlpLayer {
         let core = self.core.here();
         let mut identity = Identity::default();
         let lineage = self.inherit(core, &mut identity, attributes, id, context);
-        core.identify(&mut identity, lineage, clock::now());
+        core.identify(&mut identity, lineage);
         let is_root = lineage == Lineage::Root;
         if lineage.asks(core.config.watch()) {
             let subject = Subject::of(attributes.metadata());
@@ -251,7 +251,7 @@ where
         };
         let lineage = self.inherit(core, &mut span.identity, attributes, id, &context);
         let now = clock::now();
-        core.identify(&mut span.identity, lineage, now);
+        core.identify(&mut span.identity, lineage);
         span.name = metadata.name();
         span.state.start = now;
         if lineage.asks(watch) {

@@ -82,7 +82,7 @@ impl Outlet {
         }
     }
 
-    /// Takes a sealed span that ended at this tick.
+    /// Takes a sealed span that ended at this time of the clock.
     #[inline]
     pub(super) fn take(&self, span: &OpenSpan, end: u64) {
         let data = TelemetryData {

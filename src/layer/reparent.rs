@@ -172,7 +172,10 @@ impl OpenSpan {
         let was_recording = self.identity.is_recording();
         let anchor = self.identity.anchor;
         self.identity = identity;
-        self.identity.anchor = anchor;
+        if self.state.last_event > 0 {
+            // Its events are converted already; else it takes the anchor of its new local trace.
+            self.identity.anchor = anchor;
+        }
         let is_recording = self.identity.is_recording();
         if was_recording && !is_recording {
             self.identity.set_provisional();

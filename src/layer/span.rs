@@ -7,7 +7,6 @@ use super::identity::Identity;
 use super::keys::{Keys, MANY};
 use super::scratch::Scratch;
 use crate::attribute::{KeyValue, Value};
-use crate::clock::Clock;
 use crate::context::Baggage;
 use crate::processor::ScopeId;
 use crate::wire::decode::attribute_value;
@@ -17,7 +16,7 @@ use crate::wire::span::{
 };
 use crate::wire::varint;
 
-/// A span between its creation and its close. Times are ticks of the clock.
+/// A span between its creation and its close. Times are nanoseconds of the clock.
 #[derive(Debug, Default)]
 pub(crate) struct OpenSpan {
     pub(crate) identity: Identity,
@@ -58,7 +57,7 @@ pub(crate) struct State {
     pub(crate) end_given: u64,
     /// The last time it was left; zero if it never was.
     pub(crate) last_exit: u64,
-    /// Of its last event, in Unix nanoseconds.
+    /// The time of its last event.
     pub(crate) last_event: u64,
     /// Bits of the fields whose attributes were written.
     pub(crate) recorded: u64,
@@ -77,7 +76,7 @@ pub(crate) struct State {
     pub(crate) has_children: bool,
 }
 
-/// Time entered and time between (`busy_ns`, `idle_ns`), in ticks.
+/// Time entered and time between (`busy_ns`, `idle_ns`).
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Activity {
     busy: u64,
@@ -499,17 +498,21 @@ impl OpenSpan {
     /// Appends what is known at the end: `body`, which is [tidy](Self::tidy), then is the encoded span. It
     /// does not end before its last event.
     #[inline]
-    pub(crate) fn seal(&mut self, clock: &Clock, end: u64) {
+    pub(crate) fn seal(&mut self, end: u64) {
         let Self {
             identity,
             special,
             state,
             ..
         } = self;
-        let mut start = clock.unix_nanos(identity.anchor, state.start);
-        let mut end = start + clock.nanos(end.saturating_sub(state.start));
+        let unix = |time| identity.anchor.unix_nanos(time);
+        let last = end.max(state.last_event).max(state.start);
+        let (mut start, mut end) = (unix(state.start), unix(last));
         if state.start_given | state.end_given != 0 {
             (start, end) = given_times(state, start, end);
+            if state.last_event > 0 {
+                end = end.max(unix(state.last_event));
+            }
         }
         let head = SpanHead {
             trace_id: identity.trace_id,
@@ -521,7 +524,7 @@ impl OpenSpan {
             name: special.name_or(self.name),
             kind: special.kind.unwrap_or(Kind::Internal),
             start,
-            end: end.max(state.last_event),
+            end,
             status: special.status,
             status_message: &special.description,
             dropped_attributes: state.dropped_attributes,

@@ -36,7 +36,7 @@ use self::store::Store;
 pub(crate) use self::trace::Membership;
 use self::trace::{Held, Holding, LocalTrace, Room};
 use self::verdict::{Facts, Rules, Verdict};
-use crate::clock::{self, Clock};
+use crate::clock;
 use crate::config::TailConfig;
 use crate::pool::{Budget, Memory};
 use crate::processor::{BatchProcessor, TelemetryData};
@@ -51,13 +51,12 @@ pub(crate) struct TailSampler {
     quantiles: Option<Quantiles>,
     store: Store,
     order: Order,
-    clock: Clock,
     processor: BatchProcessor,
     /// The pipeline's.
     memory: Arc<Memory>,
 }
 
-/// A span that ended, as far as it matters for a verdict. Times are ticks of the clock.
+/// A span that ended, as far as it matters for a verdict. Times are nanoseconds of the clock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ended<'a> {
     pub(crate) trace_id: [u8; 16],
@@ -81,7 +80,6 @@ impl TailSampler {
             quantiles: quantile.map(|q| Quantiles::new(q, Arc::clone(&memory.growth))),
             store: Store::new(config.max_spans, config.max_bytes, &memory.growth),
             order: Order::default(),
-            clock: Clock::new(),
             processor,
             memory,
         }
@@ -99,7 +97,7 @@ impl TailSampler {
             Some(trace) if span.membership.is_root() => self.conclude(trace, span),
             Some(trace) => self.hold(trace, span),
             None => {
-                let duration = self.nanos_between(span.start, span.end);
+                let duration = span.end.saturating_sub(span.start);
                 let verdict = self.verdict_alone(span, duration, None);
                 self.settle(None, verdict, Some(span));
             }
@@ -108,7 +106,7 @@ impl TailSampler {
 
     /// The local root has ended.
     fn conclude(&self, trace: &Arc<LocalTrace>, span: &Ended<'_>) {
-        let duration = self.nanos_between(span.start, span.end);
+        let duration = span.end.saturating_sub(span.start);
         let usual = self.quantiles.as_ref();
         let usual = usual.and_then(|quantiles| quantiles.observe(span.name, duration));
         let (held, verdict) = trace.decide(&self.rules, |_, facts| {
@@ -190,7 +188,7 @@ impl TailSampler {
     /// Decides the oldest trace of a shard if it was held too long; false if not.
     fn expire(&self, shard: usize, now: u64) -> bool {
         let max_hold = u64::try_from(self.max_hold.as_nanos()).unwrap_or(u64::MAX);
-        let is_over = |since| self.nanos_between(since, now) > max_hold;
+        let is_over = |since| now.saturating_sub(since) > max_hold;
         match self.order.expired(shard, is_over) {
             Some(trace) => {
                 self.decide_early(&trace, None);
@@ -203,8 +201,6 @@ impl TailSampler {
     /// Decides what was held too long. The worker calls it about once a second.
     pub(crate) fn sweep(&self) {
         let now = clock::now();
-        // Measures the length of a tick again, now and then.
-        self.clock.anchor(now);
         for shard in Order::shards() {
             while self.expire(shard, now) {}
         }
@@ -233,7 +229,7 @@ impl TailSampler {
                 .into_iter()
                 .chain(last.map(|span| span.start))
                 .min();
-            facts.duration = earliest.map_or(0, |start| self.nanos_between(start, now));
+            facts.duration = earliest.map_or(0, |start| now.saturating_sub(start));
         });
         match (held, last) {
             (Some(held), last) => {
@@ -294,10 +290,6 @@ impl TailSampler {
         if let Some(block) = room.block {
             self.store.give_block(block);
         }
-    }
-
-    fn nanos_between(&self, from: u64, to: u64) -> u64 {
-        self.clock.nanos(to.saturating_sub(from))
     }
 
     /// Counts the spans that are held; it outlives this.

@@ -42,7 +42,7 @@ struct List {
 struct Place {
     /// `None`: free.
     trace: Option<Arc<LocalTrace>>,
-    /// The tick at which it entered.
+    /// When it entered, by the clock.
     since: u64,
     before: usize,
     after: usize,

@@ -77,7 +77,7 @@ pub(super) struct Held {
     pub(super) chain: Chain,
     pub(super) spans: usize,
     pub(super) has_error: bool,
-    /// The tick at which the first of them began.
+    /// When the first of them began, by the clock.
     pub(super) earliest: u64,
     /// Its place in the order, once it has one.
     pub(super) place: Option<usize>,
