@@ -25,6 +25,11 @@ fn peak() -> usize {
     kib << 10
 }
 
+#[expect(clippy::print_stdout, reason = "the parent reads it")]
+fn tell(peak: usize) {
+    println!("peak={peak}");
+}
+
 fn open(n: usize) -> Vec<Span> {
     (0..n)
         .map(|n| info_span!("open", n, user = "user-4711"))
@@ -53,13 +58,13 @@ fn a_million_open_spans() {
         Some("bare") => {
             let dispatch = Dispatch::new(tracing_subscriber::registry());
             let spans = tracing::dispatcher::with_default(&dispatch, || open(MANY));
-            println!("peak={}", peak());
+            tell(peak());
             assert_eq!(spans.len(), MANY);
         }
         Some(_) => {
             let gate = Gate::shut(|b| b);
             let spans = gate.within(|| open(MANY));
-            println!("peak={}", peak());
+            tell(peak());
             let stats = gate.stats();
             assert_eq!((stats.started, stats.unaccounted()), (MANY as u64, 0));
             assert!((40_000..60_000).contains(&stats.open), "{stats}");
@@ -98,7 +103,7 @@ fn three_hundred_spans_with_large_texts() {
         // They close, and wait.
         drop(open);
     });
-    println!("peak={}", peak());
+    tell(peak());
     gate.set_open();
     assert!(gate.flush().is_err());
 }

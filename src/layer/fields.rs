@@ -3,7 +3,7 @@
 use tracing_core::Metadata;
 
 use crate::semconv;
-use crate::wire::field::Room;
+use crate::wire::field::{Room, beginning};
 use crate::wire::span::{Kind, StatusCode};
 
 /// What a field means to us.
@@ -103,9 +103,8 @@ fn keep(text: &mut String, value: &str, room: &mut dyn Room) {
     let (was, now) = (text.capacity(), value.len());
     if now > was {
         if !room.keep_text(was, now) {
-            let cut = value.floor_char_boundary(was.max(CUT));
             // So little is not counted.
-            text.push_str(&value[..cut]);
+            text.push_str(beginning(value, was.max(CUT)));
             return room.leave_out();
         }
         text.reserve_exact(now);

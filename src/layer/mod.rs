@@ -117,6 +117,9 @@ impl OtlpLayer {
         let is_root = lineage == Lineage::Root;
         let subject = Subject::of(metadata);
         let added = core.ask_sampler(&mut span.identity, is_root, &subject, attributes);
+        if lineage != Lineage::Local && span.identity.has_extra() {
+            span.count_context();
+        }
         if span.identity.is_recording() {
             core.fill(span, callsite::of(metadata), attributes);
             if !added.is_empty() {
@@ -252,6 +255,9 @@ where
         let lineage = self.inherit(core, &mut span.identity, attributes, id, &context);
         let now = clock::now();
         core.identify(&mut span.identity, lineage);
+        if lineage != Lineage::Local && span.identity.has_extra() {
+            span.count_context();
+        }
         span.name = metadata.name();
         span.state.start = now;
         if lineage.asks(watch) {
@@ -262,9 +268,6 @@ where
             if span.identity.is_recording() {
                 core.fill(&mut span, callsite::of(metadata), attributes);
             }
-        }
-        if lineage != Lineage::Local && span.identity.has_extra() {
-            span.count_context();
         }
         if let Some(lost) = core.spans.insert(id.into_u64(), span) {
             core.finish(lost);

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 
 use crate::pool::{Grade, Memory};
-use crate::wire::field::Room;
+use crate::wire::field::{Room, beginning};
 
 /// A buffer that grew beyond this is not kept, and is paid for while it is there.
 const LARGEST_KEPT: usize = 16 << 10;
@@ -56,7 +56,7 @@ impl<'a> Scratch<'a> {
             true => text,
             false => {
                 self.charge.leave_out();
-                &text[..text.floor_char_boundary(CUT)]
+                beginning(text, CUT)
             }
         }
     }

@@ -230,9 +230,10 @@ impl OpenSpan {
         }
     }
 
+    /// Lets go of what hardly any span has. One that holds any of it has more than its first room.
     #[cold]
     #[inline(never)]
-    fn forget_rare(&mut self) {
+    pub(super) fn forget_rare(&mut self) {
         let bytes = self.rare.take().map_or(0, |rare| rare.bytes);
         let _ = self.charge.keep(bytes, 0);
     }
@@ -548,8 +549,5 @@ impl OpenSpan {
         self.state = State::default();
         self.charge.left_out = 0;
         self.body.clear();
-        if self.rare.is_some() {
-            self.forget_rare();
-        }
     }
 }

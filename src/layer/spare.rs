@@ -17,7 +17,6 @@ const LEAST_KEPT: usize = 8;
 const LARGEST_KEPT: usize = 4096;
 const LARGEST_TEXTS: usize = 512;
 
-#[expect(clippy::vec_box, reason = "a span moves by its pointer")]
 type Shard = CachePadded<Mutex<Vec<Box<OpenSpan>>>>;
 
 #[derive(Debug)]
@@ -86,6 +85,9 @@ impl Spares {
 
     /// One without its first room, or with too much, is let go.
     fn is_worth_keeping(span: &mut OpenSpan) -> bool {
+        if span.has_rare() {
+            span.forget_rare();
+        }
         (FIRST..=LARGEST_KEPT).contains(&span.body.capacity())
             && span.charge.beside() <= LARGEST_TEXTS
             && span.charge.covers(&span.body)

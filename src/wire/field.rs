@@ -397,6 +397,15 @@ pub(crate) fn truncate(value: &str, limit: usize) -> &str {
     }
 }
 
+/// The beginning of a text, of so many bytes at most.
+pub(crate) fn beginning(text: &str, bytes: usize) -> &str {
+    let mut end = bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// Appends to a buffer while there is room.
 struct Bounded<'a> {
     out: &'a mut Vec<u8>,
@@ -414,7 +423,7 @@ impl Bounded<'_> {
         }
         self.is_full = true;
         let left = self.out.capacity() - self.out.len();
-        let part = &s[..s.floor_char_boundary(left)];
+        let part = beginning(s, left);
         self.out.extend_from_slice(part.as_bytes());
         Err(fmt::Error)
     }
