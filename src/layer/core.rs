@@ -318,6 +318,8 @@ impl Core {
         if span.identity.is_exported() {
             let end = span.end(clock::now, self.settings.capture.end_on_close);
             self.deliver(&mut span, end);
+        } else {
+            span.charge.left_out = 0;
         }
         self.spares.give(span);
     }
@@ -327,6 +329,8 @@ impl Core {
     pub(super) fn finish_early(&self, mut span: Box<OpenSpan>, end: u64) {
         if span.identity.is_exported() {
             self.deliver(&mut span, end);
+        } else {
+            span.charge.left_out = 0;
         }
         self.spares.give(span);
     }
@@ -355,6 +359,7 @@ impl Core {
         if let Some(outlet) = &self.outlet {
             outlet.count_truncated(&span.state, span.charge.left_out);
         }
+        span.charge.left_out = 0;
     }
 
     #[cold]

@@ -547,7 +547,6 @@ impl OpenSpan {
         self.identity.clear();
         self.special.clear();
         self.state = State::default();
-        self.charge.left_out = 0;
         self.body.clear();
     }
 }
