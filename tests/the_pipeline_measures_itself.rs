@@ -255,7 +255,7 @@ fn the_queue_fills_flies_and_overflows() {
     pipeline.record(14);
     assert_eq!(pipeline.one("otel.sdk.processor.span.queue.size"), 10);
     gate.open();
-    pipeline.guard.force_flush_blocking(LONG).unwrap();
+    pipeline.guard.force_flush_blocking(LONG).unwrap_err();
     pipeline.guard.shutdown_blocking(LONG).unwrap();
     pipeline.record(2);
     let stats = pipeline.stats();
