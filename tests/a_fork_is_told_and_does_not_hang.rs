@@ -1,7 +1,12 @@
 //! A fork of a process that records makes ids of its own, hangs nowhere, and is told that it has no
 //! pipeline; it may build one, and the parent's goes on.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may panic"
+)]
 
 #[path = "support/child.rs"]
 mod child;
