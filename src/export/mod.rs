@@ -44,6 +44,7 @@ pub use console::ConsoleExporter;
 pub use limiter::{ConcurrencyLimiter, ConcurrencyPermit};
 
 use std::future::Future;
+use std::time::Duration;
 
 use crate::stats::DropReason;
 
@@ -75,6 +76,13 @@ pub trait Exporter: Send + Sync + 'static {
     /// Why nothing can be sent just now, if so; for logs and
     /// [`Stats::last_error`](crate::Stats::last_error). Asked about once a second.
     fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// The longest that a span should wait for its batch, where people wait for what it shows. A
+    /// pipeline takes the lesser of this and its own setting
+    /// ([`schedule_delay`](crate::BatchConfig::schedule_delay)). Default: the setting alone.
+    fn max_schedule_delay(&self) -> Option<Duration> {
         None
     }
 }
