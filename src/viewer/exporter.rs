@@ -76,6 +76,11 @@ impl ViewerExporter {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn store(&self) -> Option<&Store> {
+        self.running().map(|r| &*r.store)
+    }
+
     /// The page's address with its token; `None` where the spans go to a viewer of another process.
     pub fn url(&self) -> Option<&str> {
         self.running().map(|r| &*r.url)

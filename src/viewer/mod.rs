@@ -229,3 +229,7 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, Error> {
 fn announce(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "tracing-otlp: {line}");
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests;

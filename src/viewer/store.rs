@@ -211,7 +211,8 @@ impl State {
         let number = *self.by_id.entry(id).or_insert(next);
         let trace = self.traces.entry(number).or_insert_with(|| Trace::new(id));
         let (before, was_precious) = (trace.cost, trace.is_precious);
-        if trace.change > 0 {
+        let is_new = trace.change == 0;
+        if !is_new {
             let place = (trace.change, number);
             let queue = if was_precious {
                 &mut self.precious
@@ -231,7 +232,9 @@ impl State {
         trace.put(stored, has_room);
         trace.change = next;
         let (after, is_precious) = (trace.cost, trace.is_precious);
-        self.bytes = self.bytes + after - before;
+        // A new trace costs something before its first span.
+        let counted = if is_new { 0 } else { before };
+        self.bytes = self.bytes + after - counted;
         if was_precious {
             self.precious_bytes -= before;
         }
