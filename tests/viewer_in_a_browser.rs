@@ -137,8 +137,8 @@ async fn visit(browser: impl Future<Output = Browser>) {
             _ => small(id, at, &mut dice),
         });
     }
+    // The fifth of those that fail, one in 33.
     let failed = drafts[132].id;
-    assert_eq!(132 % 33, 0);
     send(otlp, drafts);
     page.until("document.querySelectorAll('.trace').length === 162")
         .await;

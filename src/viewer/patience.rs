@@ -75,3 +75,25 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patience<T> {
         self.judge(cx, poll)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_read_is_hung_up_on_and_one_that_reads_slowly_is_not() {
+        let (ours, mut theirs) = tokio::io::duplex(16);
+        let mut ours = Patience::new(ours);
+        let writes = tokio::spawn(async move { ours.write_all(&[0; 64]).await.map(|()| ours) });
+        for _ in 0..64 {
+            tokio::time::sleep(LONGEST / 2).await;
+            theirs.read_u8().await.unwrap();
+        }
+        let mut ours = writes.await.unwrap().unwrap();
+        let error = ours.write_all(&[0; 17]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}

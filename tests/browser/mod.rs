@@ -112,6 +112,12 @@ impl Browser {
     }
 
     pub async fn call(&mut self, method: &str, params: Value) -> Value {
+        let answer = self.ask(method, params).await;
+        assert!(answer["error"].is_null(), "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    async fn ask(&mut self, method: &str, params: Value) -> Value {
         self.calls += 1;
         let id = self.calls;
         let call = json!({ "id": id, "method": method, "params": params }).to_string();
@@ -122,8 +128,7 @@ impl Browser {
             let message: Value =
                 serde_json::from_str(message.to_text().unwrap()).unwrap_or_default();
             if message["id"] == id {
-                assert!(message["error"].is_null(), "{method}: {message}");
-                return message["result"].clone();
+                return message;
             }
             let said = match message["method"].as_str() {
                 Some("Runtime.exceptionThrown") => &message["params"]["exceptionDetails"],
@@ -154,7 +159,13 @@ impl Browser {
         async move {
             let begin = Instant::now();
             loop {
-                if self.eval(&format!("Boolean({expression})")).await == true {
+                // What fails while the page is loading is not true yet.
+                let tried = format!(
+                    "(() => {{ try {{ return Boolean({expression}); }} catch {{ return false; }} }})()"
+                );
+                let params = json!({ "expression": tried, "returnByValue": true });
+                let answer = self.ask("Runtime.evaluate", params).await;
+                if answer["result"]["result"]["value"] == true {
                     return begin.elapsed();
                 }
                 if begin.elapsed() > PATIENCE {

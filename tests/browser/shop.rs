@@ -60,6 +60,7 @@ impl Draft {
 
     /// A span from and to so many microseconds after the trace's start; its number is what children
     /// name as their parent (0: none).
+    #[allow(clippy::too_many_arguments, reason = "a line of a table")]
     pub fn span(
         &mut self,
         service: &'static str,
