@@ -17,8 +17,8 @@ const DELAY: Duration = Duration::from_millis(100);
 
 /// Puts spans into a [viewer](crate::viewer()), from [`Viewer::build`](super::Viewer::build).
 ///
-/// The page is served until it is dropped, also after the pipeline's shutdown. It makes the pipeline
-/// send after 100 ms at the latest.
+/// The page is served until it is dropped; a pipeline drops it when its worker ends, at shutdown. It
+/// makes the pipeline send after 100 ms at the latest.
 pub struct ViewerExporter {
     target: Target,
     closed: AtomicBool,

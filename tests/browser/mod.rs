@@ -230,6 +230,7 @@ impl Browser {
 
     /// A picture of the window, under `target/viewer/`.
     pub async fn picture(&mut self, name: &str) {
+        self.eval("window.scrollTo(0, 0)").await;
         tokio::time::sleep(Duration::from_millis(1_000)).await;
         let png = self
             .call("Page.captureScreenshot", json!({ "format": "png" }))
