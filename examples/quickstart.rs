@@ -6,9 +6,10 @@
 //! OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 OTEL_EXPORTER_OTLP_PROTOCOL=grpc cargo run --example quickstart
 //! ```
 //!
-//! Without an endpoint it starts the collector that tests use, inside this process, and draws each
-//! trace that arrives there: real HTTP requests, real OTLP over gRPC. The variable `COLUMNS` sets the
-//! width of the drawing (80 without it), `NO_COLOR` turns colours off. Ctrl-C ends it.
+//! Without an endpoint it starts the trace viewer, whose address it prints, and the collector that tests
+//! use, both inside this process. The collector gets real OTLP over gRPC, and each trace that arrives
+//! is drawn in the terminal too. The variable `COLUMNS` sets the width of the drawing (80 without it),
+//! `NO_COLOR` turns colours off. Ctrl-C ends it.
 #![allow(clippy::print_stdout, reason = "an example shows what it did")]
 
 use std::collections::HashMap;
@@ -28,7 +29,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Instrument as _, Span, error, info, instrument};
 use tracing_otlp::middleware::ServerLayer;
 use tracing_otlp::testing::{Collector, Trace};
-use tracing_otlp::{PipelineHandle, Protocol};
+use tracing_otlp::{ExporterConfig, OtlpClient, PipelineHandle, Protocol};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -50,11 +51,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // These lines are all that an application needs.
     let mut builder = tracing_otlp::builder().with_service_name("quickstart");
     if let Some(collector) = &collector {
-        // The default delay of 5 s saves requests; here somebody waits for each trace.
-        builder = builder
-            .with_endpoint(collector.grpc_endpoint())
-            .with_protocol(Protocol::Grpc)
-            .with_schedule_delay(Duration::from_millis(100));
+        // The viewer shows the spans in the browser and hands them on to the collector. An application
+        // that only wants the page calls `with_exporter(tracing_otlp::viewer().build()?)`.
+        let mut endpoint = ExporterConfig::default();
+        endpoint.endpoint = Some(collector.grpc_endpoint());
+        endpoint.protocol = Some(Protocol::Grpc);
+        let viewer = tracing_otlp::viewer().with_join(false).build()?;
+        builder = builder.with_exporter(viewer.forward_to(OtlpClient::new(endpoint)?));
     }
     let (layer, guard) = builder.build()?;
     // What the crate itself has to report: an endpoint that does not answer, for example.

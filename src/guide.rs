@@ -6,6 +6,7 @@
 //! | [`configuration`] | Each setting: its variable, its method, its default and the reason for it |
 //! | [`troubleshooting`] | No spans arrive; spans are missing; traces break |
 //! | [`vendors`] | The variables for Grafana Cloud, Honeycomb, Datadog, AWS and others |
+//! | [`viewer`] | Traces in the browser: the page, its data as JSON, its bounds and its safety |
 //! | [`metrics`] | Request metrics and the pipeline's own |
 //! | [`migration`] | From tracing-opentelemetry, one line at a time |
 //! | [`rules`] | The ids of rules, such as `TR-8`, in words and with their sources |
@@ -21,6 +22,9 @@ pub mod troubleshooting {}
 
 #[doc = include_str!("../docs/vendors.md")]
 pub mod vendors {}
+
+#[doc = include_str!("../docs/viewer.md")]
+pub mod viewer {}
 
 #[doc = include_str!("../docs/metrics.md")]
 pub mod metrics {}

@@ -81,6 +81,8 @@
 //!   request that is served or sent, over HTTP and gRPC; `axum` and `tonic` add what those know of a request,
 //!   `reqwest-middleware` a client's spans for reqwest.
 //! - `metrics`: the conventions' metrics of those requests and of the pipeline itself.
+//! - `viewer`: [`viewer()`](https://docs.rs/tracing-otlp/latest/tracing_otlp/viewer/), a trace viewer in the
+//!   browser, and the program `tracing-otlp-viewer`.
 //! - `full`: all of them.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Under loom only the concurrent core compiles, so most of what it has is not used.
@@ -158,6 +160,9 @@ mod tail;
 #[cfg(all(feature = "testing", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
+#[cfg(all(feature = "viewer", not(tracing_otlp_loom)))]
+#[cfg_attr(docsrs, doc(cfg(feature = "viewer")))]
+pub mod viewer;
 mod wire;
 
 #[cfg(not(tracing_otlp_loom))]
@@ -193,6 +198,10 @@ pub use init::{SubscriberBuilder, init, subscriber};
 #[cfg(all(feature = "tower", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use graceful::{Ended, GracefulShutdown, StopHandle, StopSignal};
+
+#[cfg(all(feature = "viewer", not(tracing_otlp_loom)))]
+#[cfg_attr(docsrs, doc(cfg(feature = "viewer")))]
+pub use viewer::viewer;
 
 pub use error::Error;
 pub use stats::{DropReason, Stats};

@@ -89,12 +89,12 @@ fn application(protocol: Protocol, threads: Option<usize>) {
     mine("late");
     let _ = guard.force_flush_blocking(Duration::from_millis(200));
     until("what is said of an outage", || {
-        ear.has_heard("cannot be reached")
+        ear.has_heard("takes no spans now")
     });
     collector.go_online().unwrap();
     let _ = flush();
     until("what is said of its end", || {
-        ear.has_heard("reachable again")
+        ear.has_heard("takes spans again")
     });
     drop(open);
     guard.shutdown_blocking(LONG).unwrap();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// A room imports from lower floors only: never from its own, never upward.
 const FLOORS: &[(u8, &[&str])] = &[
-    (12, &["lib", "fuzzing", "guide"]),
+    (12, &["bin", "fuzzing", "guide", "lib"]),
     (11, &["init"]),
     (10, &["builder"]),
     (9, &["graceful", "otel"]),
@@ -19,7 +19,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (7, &["fmt", "span_ext"]),
     (6, &["guard", "layer"]),
     (5, &["tail"]),
-    (4, &["live", "processor"]),
+    (4, &["live", "processor", "viewer"]),
     (
         3,
         &["export", "propagation", "sampler", "resource", "testing"],
@@ -63,8 +63,11 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ),
     ("reqwest_middleware", &["middleware/client/reqwest.rs"]),
     ("async_trait", &["middleware/client/reqwest.rs"]),
-    ("hyper", &["export", "middleware/from_tonic.rs", "testing"]),
-    ("hyper_util", &["export", "testing"]),
+    (
+        "hyper",
+        &["export", "middleware/from_tonic.rs", "testing", "viewer"],
+    ),
+    ("hyper_util", &["export", "testing", "viewer"]),
     (
         "h2",
         &["export/grpc", "middleware/from_tonic.rs", "testing"],
@@ -89,7 +92,8 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "fuzzing.rs",
         ],
     ),
-    ("flate2", &["export", "testing"]),
+    ("flate2", &["export", "testing", "viewer/receiver.rs"]),
+    ("serde_json", &["viewer"]),
     ("socket2", &["export/dial.rs", "export/no_sigpipe.rs"]),
     ("parking_lot", &["sync.rs"]),
     (
@@ -103,6 +107,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "otel/metrics/exporter.rs",
             "processor",
             "testing",
+            "viewer",
         ],
     ),
     (
@@ -115,6 +120,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "otel/metrics/exporter.rs",
             "processor",
             "testing",
+            "viewer",
         ],
     ),
     (

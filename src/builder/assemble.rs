@@ -45,13 +45,11 @@ pub(super) struct Parts {
 /// Starts a processor on `exporter`.
 pub(super) fn start_on(exporter: impl Exporter) -> Start {
     Box::new(move |config, resource, surroundings| {
-        BatchProcessor::start_within(
-            exporter,
-            &config.batch,
-            &config.worker,
-            resource,
-            surroundings,
-        )
+        let mut batch = config.batch.clone();
+        if let Some(delay) = exporter.max_schedule_delay() {
+            batch.schedule_delay = batch.schedule_delay.min(delay);
+        }
+        BatchProcessor::start_within(exporter, &batch, &config.worker, resource, surroundings)
     })
 }
 
@@ -90,6 +88,8 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         (false, None, TracesExporter::None) => Err(Fate::Unseen),
         (false, None, TracesExporter::Otlp) => Ok(otlp(config)?),
         (false, None, TracesExporter::Console) => Ok(start_on(ConsoleExporter::new())),
+        #[cfg(feature = "viewer")]
+        (false, None, TracesExporter::Viewer) => Ok(start_on(crate::viewer::viewer().build()?)),
     };
     let start = match start {
         Ok(start) => start,

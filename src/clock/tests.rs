@@ -394,7 +394,7 @@ fn unix_time_is_the_wall_clock_of_this_machine() {
 }
 
 #[test]
-fn threads_that_hand_the_time_on_see_it_go_forward() {
+fn threads_that_hand_the_time_on_agree_within_the_tolerance() {
     use std::sync::atomic::{AtomicU64, Ordering};
     let latest = AtomicU64::new(0);
     let end = Instant::now() + Duration::from_millis(200);
@@ -404,8 +404,9 @@ fn threads_that_hand_the_time_on_see_it_go_forward() {
                 while Instant::now() < end {
                     let seen = latest.load(Ordering::SeqCst);
                     let now = now();
-                    // The counters of two cores may differ by less than this.
-                    assert!(now + US >= seen, "{} ns back", seen - now);
+                    // A thread that finds another one renewing reads the monotonic clock, less what
+                    // that may be ahead by.
+                    assert!(now + 50 * US >= seen, "{} ns back", seen - now);
                     latest.fetch_max(now, Ordering::SeqCst);
                 }
             });

@@ -71,6 +71,10 @@ pub enum TracesExporter {
     Otlp,
     /// Print each span to standard output.
     Console,
+    /// Show the traces in the browser: see [`viewer()`](crate::viewer()). The variable alone does so
+    /// only in a build with `debug_assertions`; a release build needs code that says it.
+    #[cfg(feature = "viewer")]
+    Viewer,
     /// Export nothing; context is still made and propagated.
     None,
 }

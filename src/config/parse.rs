@@ -122,24 +122,45 @@ pub(crate) fn compression(text: &str) -> Result<Compression, Cure> {
     one_of(text, &known).ok_or_else(|| "not a known compression; use `none` or `gzip`".to_owned())
 }
 
+#[cfg(not(feature = "viewer"))]
+const EXPORTERS: &str = "`otlp`, `console` and `none`";
+#[cfg(feature = "viewer")]
+const EXPORTERS: &str = "`otlp`, `console`, `viewer` and `none`";
+
+/// Whether a variable alone may open the viewer's port: not in production, where whoever sets
+/// variables is not always who may read traces.
+#[cfg(feature = "viewer")]
+const MAY_SHOW: bool = cfg!(debug_assertions);
+
 /// The first exporter known in a comma-separated list, and what was passed over for it (ENV-6).
 pub(crate) fn traces_exporter(text: &str) -> (Option<TracesExporter>, Option<Cure>) {
     let known = [
         ("otlp", TracesExporter::Otlp),
         ("console", TracesExporter::Console),
         ("none", TracesExporter::None),
+        #[cfg(feature = "viewer")]
+        ("viewer", TracesExporter::Viewer),
     ];
     let mut chosen = None;
     let (mut unknown, mut surplus) = (false, false);
+    #[cfg_attr(not(feature = "viewer"), allow(unused_mut))]
+    let mut refused = false;
     for entry in list(text) {
         match (one_of(entry, &known), chosen) {
+            #[cfg(feature = "viewer")]
+            (Some(TracesExporter::Viewer), _) if !MAY_SHOW => refused = true,
             (None, _) => unknown = true,
             (Some(exporter), None) => chosen = Some(exporter),
             (Some(exporter), Some(first)) => surplus |= exporter != first,
         }
     }
     let complaint = match (unknown, surplus) {
-        (true, _) => Some("not a known exporter; use one of `otlp`, `console` and `none`".into()),
+        _ if refused => Some(
+            "a release build shows traces only where its code says so: \
+             `builder().with_exporter(tracing_otlp::viewer().build()?)`"
+                .into(),
+        ),
+        (true, _) => Some(format!("not a known exporter; use one of {EXPORTERS}")),
         (false, true) => Some("spans go to one exporter; the first one is taken".into()),
         (false, false) => None,
     };

@@ -25,7 +25,7 @@ impl Batch {
     }
 
     /// The encoded fields of `ResourceSpans` other than `scope_spans`.
-    #[cfg(feature = "opentelemetry")]
+    #[cfg(any(feature = "opentelemetry", feature = "viewer"))]
     pub(crate) fn resource(&self) -> &[u8] {
         &self.resource
     }

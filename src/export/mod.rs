@@ -50,6 +50,7 @@ pub use console::ConsoleExporter;
 pub use limiter::{ConcurrencyLimiter, ConcurrencyPermit};
 
 use std::future::Future;
+use std::time::Duration;
 
 use crate::stats::DropReason;
 
@@ -90,6 +91,13 @@ pub trait Exporter: Send + Sync + 'static {
     /// those in the queue do. Default: no.
     fn keeps_export_timeout(&self) -> bool {
         false
+    }
+
+    /// The longest that a span should wait for its batch, where people wait for what it shows. A
+    /// pipeline takes the lesser of this and its own setting
+    /// ([`schedule_delay`](crate::BatchConfig::schedule_delay)). Default: the setting alone.
+    fn max_schedule_delay(&self) -> Option<Duration> {
+        None
     }
 }
 

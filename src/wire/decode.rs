@@ -186,14 +186,14 @@ impl<'a> Scope<'a> {
 }
 
 /// The resource of a request, from the encoded fields of `ResourceSpans` other than `scope_spans`.
-#[cfg(feature = "opentelemetry")]
+#[cfg(any(feature = "opentelemetry", feature = "viewer"))]
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Resource<'a> {
     pub(crate) attributes: Attributes<'a>,
     pub(crate) schema_url: &'a str,
 }
 
-#[cfg(feature = "opentelemetry")]
+#[cfg(any(feature = "opentelemetry", feature = "viewer"))]
 impl<'a> Resource<'a> {
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut r = Self::default();
@@ -388,6 +388,9 @@ fn id<const N: usize>(field: Field<'_>) -> Option<Option<[u8; N]>> {
 
 /// Lists within lists beyond this are refused: ours end at 64 (LIM-1), and the stack is finite.
 const MAX_DEPTH: usize = 80;
+
+#[cfg(feature = "viewer")]
+pub(crate) mod export_request;
 
 #[cfg(all(test, not(tracing_otlp_loom)))]
 mod tests;

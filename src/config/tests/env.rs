@@ -83,6 +83,20 @@ fn exporters() {
             (&[(V, ",,")], "Otlp", &[]),
         ],
     );
+    // The viewer by a variable alone is for builds with debug assertions.
+    #[cfg(feature = "viewer")]
+    match cfg!(debug_assertions) {
+        true => check(
+            |c| format!("{:?}", c.traces_exporter),
+            &[(&[(V, "viewer")], "Viewer", &[])],
+        ),
+        false => {
+            let config = read(&[(V, "viewer")]);
+            assert_eq!(config.traces_exporter, TracesExporter::Otlp);
+            let warning = config.warnings[0].to_string();
+            assert!(warning.contains("tracing_otlp::viewer()"), "{warning}");
+        }
+    }
     let config = read(&[(V, "Jaeger")]);
     assert_eq!(config.traces_exporter, TracesExporter::Otlp);
     assert_eq!(config.warnings[0].value, "Jaeger", "the original value");

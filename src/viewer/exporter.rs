@@ -1,0 +1,248 @@
+//! [`ViewerExporter`]: batches into the viewer's store, or to a viewer that runs already.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::server::Server;
+use super::store::Store;
+use crate::export::{Batch, Exporter, OtlpClient, Outcome};
+use crate::stats::DropReason;
+use crate::sync::{AtomicBool, Ordering};
+
+/// Somebody looks: spans come this soon, unless a shorter delay is set.
+const DELAY: Duration = Duration::from_millis(100);
+
+/// Puts spans into a [viewer](crate::viewer()), from [`Viewer::build`](super::Viewer::build).
+///
+/// The page is served until it is dropped; a pipeline drops it when its worker ends, at shutdown. It
+/// makes the pipeline send after 100 ms at the latest.
+pub struct ViewerExporter {
+    target: Target,
+    closed: AtomicBool,
+}
+
+enum Target {
+    Local(Running),
+    #[cfg_attr(
+        not(feature = "http"),
+        allow(dead_code, reason = "nothing can be joined")
+    )]
+    Joined(OtlpClient),
+}
+
+/// A viewer of this process.
+pub(super) struct Running {
+    pub(super) store: Arc<Store>,
+    pub(super) url: String,
+    pub(super) token: String,
+    pub(super) address: SocketAddr,
+    pub(super) otlp: Vec<SocketAddr>,
+    pub(super) _server: Server,
+}
+
+impl ViewerExporter {
+    pub(super) fn local(running: Running) -> Self {
+        Self {
+            target: Target::Local(running),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Sends to the OTLP endpoint of a viewer that runs; `None` where this build cannot.
+    #[cfg(feature = "http")]
+    pub(super) fn joined(endpoint: String) -> Option<Self> {
+        let mut config = crate::config::ExporterConfig::default();
+        config.endpoint = Some(endpoint);
+        config.protocol = Some(crate::config::Protocol::HttpProtobuf);
+        let client = OtlpClient::new(config).ok()?;
+        Some(Self {
+            target: Target::Joined(client),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    #[cfg(not(feature = "http"))]
+    pub(super) fn joined(_: String) -> Option<Self> {
+        None
+    }
+
+    fn running(&self) -> Option<&Running> {
+        match &self.target {
+            Target::Local(running) => Some(running),
+            Target::Joined(_) => None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn store(&self) -> Option<&Store> {
+        self.running().map(|r| &*r.store)
+    }
+
+    /// The page's address with its token; `None` where the spans go to a viewer of another process.
+    pub fn url(&self) -> Option<&str> {
+        self.running().map(|r| &*r.url)
+    }
+
+    /// The token, for scripts: `Authorization: Bearer TOKEN`. A secret.
+    pub fn token(&self) -> Option<&str> {
+        self.running().map(|r| &*r.token)
+    }
+
+    /// The socket that serves the page.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.running().map(|r| r.address)
+    }
+
+    /// The sockets that take spans of other processes.
+    pub fn otlp_addresses(&self) -> &[SocketAddr] {
+        self.running().map_or(&[], |r| &r.otlp)
+    }
+
+    /// Shows spans and hands them on: what becomes of them there is what is counted.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), tracing_otlp::Error> {
+    /// use tracing_otlp::{ExporterConfig, OtlpClient};
+    ///
+    /// let client = OtlpClient::new(ExporterConfig::default())?;
+    /// let exporter = tracing_otlp::viewer().build()?.forward_to(client);
+    /// # let _ = exporter; Ok(()) }
+    /// ```
+    pub fn forward_to<E: Exporter>(self, next: E) -> ForwardingViewer<E> {
+        ForwardingViewer { viewer: self, next }
+    }
+}
+
+/// Without the token, which is a secret.
+impl fmt::Debug for ViewerExporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ViewerExporter")
+            .field("address", &self.address())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The right to send one batch to a viewer.
+#[derive(Debug)]
+pub struct ViewerPermit(Option<<OtlpClient as Exporter>::Permit>);
+
+impl Exporter for ViewerExporter {
+    type Permit = ViewerPermit;
+
+    async fn ready(&self) -> ViewerPermit {
+        match &self.target {
+            Target::Local(_) => ViewerPermit(None),
+            Target::Joined(client) => ViewerPermit(Some(client.ready().await)),
+        }
+    }
+
+    fn send(
+        &self,
+        permit: ViewerPermit,
+        batch: Batch,
+    ) -> impl Future<Output = Outcome> + Send + 'static {
+        let spans = batch.span_count() as u64;
+        let (mut sending, mut outcome) = (None, None);
+        match (&self.target, permit.0) {
+            (Target::Joined(client), Some(permit)) => {
+                sending = Some(Exporter::send(client, permit, batch))
+            }
+            (Target::Local(running), _) if !self.closed.load(Ordering::Relaxed) => {
+                outcome = Some(keep(&running.store, &batch));
+            }
+            _ => {}
+        }
+        async move {
+            match (sending, outcome) {
+                (Some(sending), _) => sending.await,
+                (None, Some(outcome)) => outcome,
+                (None, None) => {
+                    Outcome::dropped(DropReason::AfterShutdown, spans, "viewer: shut down")
+                }
+            }
+        }
+    }
+
+    fn shutdown(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        if let Target::Joined(client) = &self.target {
+            Exporter::shutdown(client);
+        }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        match &self.target {
+            Target::Local(_) => None,
+            Target::Joined(client) => client.trouble(),
+        }
+    }
+
+    fn max_schedule_delay(&self) -> Option<Duration> {
+        Some(DELAY)
+    }
+}
+
+/// Copies the spans of a batch into the store.
+fn keep(store: &Store, batch: &Batch) -> Outcome {
+    let mut writer = store.writer();
+    let mut kept = 0;
+    for (scope, span) in batch.spans() {
+        kept += u64::from(writer.add(batch.resource(), scope, span));
+    }
+    let lost = (batch.span_count() as u64).saturating_sub(kept);
+    let outcome = Outcome::delivered(kept);
+    match lost {
+        0 => outcome,
+        _ => outcome.merge(Outcome::dropped(
+            DropReason::Internal,
+            lost,
+            "viewer: a span's bytes are no span",
+        )),
+    }
+}
+
+/// A [`ViewerExporter`] that hands the spans on, from [`ViewerExporter::forward_to`].
+#[derive(Debug)]
+pub struct ForwardingViewer<E> {
+    viewer: ViewerExporter,
+    next: E,
+}
+
+impl<E: Exporter> Exporter for ForwardingViewer<E> {
+    type Permit = (ViewerPermit, E::Permit);
+
+    async fn ready(&self) -> Self::Permit {
+        // The viewer of another process may be gone, and then it may not hold up the rest: no permit
+        // is waited for beside the next exporter's.
+        let next = self.next.ready().await;
+        let ready = tokio::time::timeout(Duration::from_millis(10), self.viewer.ready());
+        (ready.await.unwrap_or(ViewerPermit(None)), next)
+    }
+
+    fn send(
+        &self,
+        (permit, next): Self::Permit,
+        batch: Batch,
+    ) -> impl Future<Output = Outcome> + Send + 'static {
+        let shown = self.viewer.send(permit, batch.clone());
+        let sent = self.next.send(next, batch);
+        async move { tokio::join!(sent, shown).0 }
+    }
+
+    fn shutdown(&self) {
+        self.viewer.shutdown();
+        self.next.shutdown();
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.next.trouble()
+    }
+
+    fn max_schedule_delay(&self) -> Option<Duration> {
+        let next = self.next.max_schedule_delay();
+        Some(next.map_or(DELAY, |next| next.min(DELAY)))
+    }
+}

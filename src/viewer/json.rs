@@ -1,0 +1,157 @@
+//! Traces as JSON, for the page and for scripts.
+//!
+//! Moments are nanoseconds since 1970 as text, because a number in JavaScript has 53 bits; durations
+//! and offsets are numbers, exact up to 104 days. Integers of attributes beyond 53 bits are text too.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::store::Snapshot;
+use super::trace::{Origin, Stored, Summary};
+use crate::human;
+use crate::wire::decode::{Attributes, Resource, Scope, Span, Value};
+
+/// A line of the list.
+pub(super) fn summary(number: u64, summary: &Summary) -> Json {
+    let services: Vec<&str> = summary.services.iter().map(|s| &**s).collect();
+    json!({
+        "number": number,
+        "trace_id": human::hex(&summary.id),
+        "name": &*summary.name,
+        "service": &*summary.service,
+        "services": services,
+        "has_root": summary.has_root,
+        "start_unix_nanos": summary.start.to_string(),
+        "duration_nanos": summary.nanos(),
+        "spans": summary.spans,
+        "errors": summary.errors,
+        "spans_left_out": summary.left_out,
+        "is_slow_or_failed": summary.is_slow_or_failed,
+    })
+}
+
+/// A whole trace: its line, its spans from the earliest on, and where they come from.
+pub(super) fn trace(snapshot: &Snapshot) -> Json {
+    let start = snapshot.summary.start;
+    let mut spans: Vec<&Stored> = snapshot.spans.iter().map(|s| &**s).collect();
+    spans.sort_by_key(|s| (s.start, std::cmp::Reverse(s.end), s.id));
+    let mut origins: Vec<&Origin> = Vec::new();
+    let mut listed = Vec::with_capacity(spans.len());
+    for stored in spans {
+        let of = &*stored.origin;
+        let known = origins.iter().position(|o| std::ptr::eq(*o, of));
+        let origin = known.unwrap_or_else(|| {
+            origins.push(of);
+            origins.len() - 1
+        });
+        listed.push(span(&stored.span(), start, origin));
+    }
+    let mut whole = summary(snapshot.number, &snapshot.summary);
+    if let Json::Object(whole) = &mut whole {
+        whole.insert(
+            "origins".into(),
+            origins.into_iter().map(self::origin).collect(),
+        );
+        whole.insert("spans".into(), listed.into());
+    }
+    whole
+}
+
+fn origin(origin: &Origin) -> Json {
+    let resource = Resource::decode(&origin.resource).unwrap_or_default();
+    let scope = Scope::decode(&origin.scope).unwrap_or_default();
+    json!({
+        "service": &*origin.service,
+        "resource": attributes(&resource.attributes),
+        "scope": {
+            "name": scope.name,
+            "version": scope.version,
+            "attributes": attributes(&scope.attributes),
+        },
+    })
+}
+
+fn span(span: &Span<'_>, trace_start: u64, origin: usize) -> Json {
+    let start = span.start_unix_nanos;
+    let events = span.events.iter().map(|event| {
+        json!({
+            "name": event.name,
+            "unix_nanos": event.unix_nanos.to_string(),
+            "offset_nanos": between(trace_start, event.unix_nanos),
+            "attributes": attributes(&event.attributes),
+        })
+    });
+    let links = span.links.iter().map(|link| {
+        json!({
+            "trace_id": human::hex(&link.trace_id),
+            "span_id": human::hex(&link.span_id),
+            "attributes": attributes(&link.attributes),
+        })
+    });
+    json!({
+        "span_id": human::hex(&span.span_id),
+        "parent_span_id": span.parent_span_id.map(|id| human::hex(&id)),
+        "name": span.name,
+        "kind": kind(span.kind),
+        "start_unix_nanos": start.to_string(),
+        "offset_nanos": start.saturating_sub(trace_start),
+        "duration_nanos": span.end_unix_nanos.saturating_sub(start),
+        "status": { "code": status(span.status.code), "message": span.status.message },
+        "attributes": attributes(&span.attributes),
+        "events": events.collect::<Vec<_>>(),
+        "links": links.collect::<Vec<_>>(),
+        "trace_state": span.trace_state,
+        "dropped": {
+            "attributes": span.dropped_attributes,
+            "events": span.dropped_events,
+            "links": span.dropped_links,
+        },
+        "origin": origin,
+    })
+}
+
+/// From one moment to another, which may be before it.
+fn between(from: u64, to: u64) -> i64 {
+    let nanos = i128::from(to) - i128::from(from);
+    i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// Of two attributes with one key the later one, as backends have it.
+pub(super) fn attributes(list: &Attributes<'_>) -> Json {
+    let pairs = list.iter().map(|(key, v)| ((*key).to_owned(), value(v)));
+    Json::Object(pairs.collect::<Map<_, _>>())
+}
+
+pub(super) fn value(value: &Value<'_>) -> Json {
+    /// Beyond it a number in JavaScript skips integers.
+    const EXACT: u64 = 1 << 53;
+    match value {
+        Value::Empty => Json::Null,
+        Value::String(v) => (*v).into(),
+        Value::Bool(v) => (*v).into(),
+        Value::Int(v) if v.unsigned_abs() <= EXACT => (*v).into(),
+        Value::Int(v) => v.to_string().into(),
+        Value::Double(v) if v.is_finite() => (*v).into(),
+        Value::Double(v) => v.to_string().into(),
+        Value::Bytes(v) => json!({ "bytes": human::hex(v) }),
+        Value::Array(list) => list.iter().map(self::value).collect(),
+        Value::Map(list) => attributes(list),
+    }
+}
+
+fn kind(number: i32) -> &'static str {
+    match number {
+        2 => "server",
+        3 => "client",
+        4 => "producer",
+        5 => "consumer",
+        _ => "internal",
+    }
+}
+
+fn status(code: i32) -> &'static str {
+    match code {
+        1 => "ok",
+        2 => "error",
+        _ => "unset",
+    }
+}

@@ -1,0 +1,287 @@
+//! [`Store`]: the newest traces, within a bound in bytes.
+//!
+//! A span stays encoded as it came: that is a fraction of what a tree of values takes, and most spans
+//! are never looked at. Only what lists and the eviction need is kept beside it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::durations::Durations;
+use super::trace::{Origin, Stored, Summary, Trace};
+use crate::sync::{Mutex, lock};
+use crate::wire::decode::Span;
+
+/// A trace with more spans than this keeps those that came first, and says how many it left out.
+pub(super) const MOST_SPANS: usize = 10_000;
+
+/// Traces, newest first by the number that the store gave them.
+#[derive(Debug)]
+pub(super) struct Store {
+    state: Mutex<State>,
+    /// The number of the last change, for those who wait for one.
+    changes: watch::Sender<u64>,
+    max_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By number, which grows with the first arrival of a trace.
+    traces: BTreeMap<u64, Trace>,
+    by_id: HashMap<[u8; 16], u64>,
+    /// Change and number of each trace: those that go first, and those that go last.
+    ordinary: BTreeSet<(u64, u64)>,
+    precious: BTreeSet<(u64, u64)>,
+    precious_bytes: usize,
+    origins: HashSet<Arc<Origin>>,
+    /// Origins at which those that nobody uses are looked for.
+    sweep_at: usize,
+    durations: Durations,
+    bytes: usize,
+    change: u64,
+    evicted: u64,
+}
+
+/// What the store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) traces: usize,
+    pub(super) spans: usize,
+    pub(super) bytes: usize,
+    pub(super) max_bytes: usize,
+    /// Traces that were evicted so far.
+    pub(super) evicted: u64,
+}
+
+/// What is read of one trace, without its lock.
+#[derive(Debug, Clone)]
+pub(super) struct Snapshot {
+    pub(super) number: u64,
+    pub(super) summary: Arc<Summary>,
+    pub(super) spans: Vec<Arc<Stored>>,
+}
+
+/// Adds spans that came together; what they changed shows when it is dropped.
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    store: &'a Store,
+    /// The last origin, because spans come in rows of one.
+    origin: Option<Arc<Origin>>,
+}
+
+impl Store {
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self {
+            state: Mutex::new(State {
+                sweep_at: 64,
+                ..State::default()
+            }),
+            changes: watch::Sender::new(0),
+            max_bytes,
+        }
+    }
+
+    pub(super) fn writer(&self) -> Writer<'_> {
+        Writer {
+            store: self,
+            origin: None,
+        }
+    }
+
+    /// Told the number of each change.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    pub(super) fn held(&self) -> Held {
+        let state = lock(&self.state);
+        Held {
+            traces: state.traces.len(),
+            spans: state.traces.values().map(|t| t.spans.len()).sum(),
+            bytes: state.bytes,
+            max_bytes: self.max_bytes,
+            evicted: state.evicted,
+        }
+    }
+
+    /// The trace with this id.
+    pub(super) fn trace(&self, id: [u8; 16]) -> Option<Snapshot> {
+        let mut state = lock(&self.state);
+        let number = *state.by_id.get(&id)?;
+        Some(snapshot(number, state.traces.get_mut(&number)?))
+    }
+
+    /// The newest trace whose number is below `before`.
+    pub(super) fn newest_before(&self, before: u64) -> Option<Snapshot> {
+        let mut state = lock(&self.state);
+        let (number, trace) = state.traces.range_mut(..before).next_back()?;
+        Some(snapshot(*number, trace))
+    }
+
+    /// Traces that changed after `change`, at most `most` of them and then the newest, and the number
+    /// of the last change.
+    pub(super) fn changed_after(&self, change: u64, most: usize) -> (Vec<Snapshot>, u64) {
+        let mut state = lock(&self.state);
+        let from = (change.saturating_add(1), 0);
+        let ordinary = state.ordinary.range(from..).rev().take(most);
+        let precious = state.precious.range(from..).rev().take(most);
+        let mut changed: Vec<(u64, u64)> = ordinary.chain(precious).copied().collect();
+        changed.sort_unstable_by(|a, b| b.cmp(a));
+        changed.truncate(most);
+        let mut snapshots = Vec::with_capacity(changed.len());
+        for (_, number) in changed {
+            if let Some(trace) = state.traces.get_mut(&number) {
+                snapshots.push(snapshot(number, trace));
+            }
+        }
+        (snapshots, state.change)
+    }
+}
+
+fn snapshot(number: u64, trace: &mut Trace) -> Snapshot {
+    Snapshot {
+        number,
+        summary: trace.summary(),
+        spans: trace.spans.clone(),
+    }
+}
+
+impl Writer<'_> {
+    /// Keeps a copy of an encoded span; false where it is none, or names no trace.
+    pub(super) fn add(&mut self, resource: &[u8], scope: &[u8], bytes: &[u8]) -> bool {
+        let Some(span) = Span::decode(bytes) else {
+            return false;
+        };
+        if span.trace_id == [0; 16] || span.span_id == [0; 8] {
+            return false;
+        }
+        let known = self.origin.take();
+        let known = known.filter(|o| *o.resource == *resource && *o.scope == *scope);
+        let origin = known.unwrap_or_else(|| {
+            // Allocated before the lock is taken.
+            let origin = Arc::new(Origin::new(resource, scope));
+            lock(&self.store.state).intern(origin)
+        });
+        let stored = Stored::new(&span, bytes, Arc::clone(&origin));
+        let mut state = lock(&self.store.state);
+        state.add(span.trace_id, stored, &span, self.store.max_bytes);
+        drop(state);
+        self.origin = Some(origin);
+        true
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        let change = lock(&self.store.state).change;
+        self.store.changes.send_replace(change);
+    }
+}
+
+impl State {
+    fn intern(&mut self, origin: Arc<Origin>) -> Arc<Origin> {
+        if let Some(known) = self.origins.get(&origin) {
+            return Arc::clone(known);
+        }
+        if self.origins.len() >= self.sweep_at {
+            self.sweep();
+        }
+        self.bytes += origin.cost();
+        self.origins.insert(Arc::clone(&origin));
+        origin
+    }
+
+    /// Forgets origins that no span names. Most are forgotten with their last trace; a reader that
+    /// held one at that moment leaves it to this.
+    fn sweep(&mut self) {
+        let mut freed = 0;
+        self.origins.retain(|origin| {
+            let is_used = Arc::strong_count(origin) > 1;
+            freed += if is_used { 0 } else { origin.cost() };
+            is_used
+        });
+        self.bytes = self.bytes.saturating_sub(freed);
+        self.sweep_at = (self.origins.len() * 2).max(64);
+    }
+
+    fn add(&mut self, id: [u8; 16], stored: Stored, span: &Span<'_>, max_bytes: usize) {
+        self.change += 1;
+        let next = self.change;
+        let number = *self.by_id.entry(id).or_insert(next);
+        let trace = self.traces.entry(number).or_insert_with(|| Trace::new(id));
+        let (before, was_precious) = (trace.cost, trace.is_precious);
+        let is_new = trace.change == 0;
+        if !is_new {
+            let place = (trace.change, number);
+            let queue = if was_precious {
+                &mut self.precious
+            } else {
+                &mut self.ordinary
+            };
+            queue.remove(&place);
+        }
+        // A trace may not push out all others.
+        let has_room =
+            trace.spans.len() < MOST_SPANS && trace.cost + stored.cost() <= max_bytes / 2;
+        trace.is_precious |= stored.is_error;
+        if span.parent_span_id.is_none() {
+            let nanos = span.end_unix_nanos.saturating_sub(span.start_unix_nanos);
+            trace.is_precious |= self.durations.is_slow(span.name, nanos);
+        }
+        trace.put(stored, has_room);
+        trace.change = next;
+        let (after, is_precious) = (trace.cost, trace.is_precious);
+        // A new trace costs something before its first span.
+        let counted = if is_new { 0 } else { before };
+        self.bytes = self.bytes + after - counted;
+        if was_precious {
+            self.precious_bytes -= before;
+        }
+        if is_precious {
+            self.precious_bytes += after;
+            self.precious.insert((next, number));
+        } else {
+            self.ordinary.insert((next, number));
+        }
+        while self.bytes > max_bytes && self.evict(max_bytes) {}
+    }
+
+    /// Forgets the trace that is missed least; false where there is none.
+    fn evict(&mut self, max_bytes: usize) -> bool {
+        // Errors may fill half of the memory: beyond it the newest traces matter more.
+        let spares_precious = self.precious_bytes <= max_bytes / 2;
+        let first = match spares_precious {
+            true => self
+                .ordinary
+                .pop_first()
+                .or_else(|| self.precious.pop_first()),
+            false => self
+                .precious
+                .pop_first()
+                .or_else(|| self.ordinary.pop_first()),
+        };
+        let Some(mut trace) = first.and_then(|(_, number)| self.traces.remove(&number)) else {
+            return false;
+        };
+        self.by_id.remove(&trace.id);
+        self.bytes -= trace.cost;
+        if trace.is_precious {
+            self.precious_bytes -= trace.cost;
+        }
+        self.evicted += 1;
+        for span in trace.spans.drain(..) {
+            let origin = Arc::clone(&span.origin);
+            drop(span);
+            // The set's and this one.
+            if Arc::strong_count(&origin) == 2 && self.origins.remove(&origin) {
+                self.bytes = self.bytes.saturating_sub(origin.cost());
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+mod tests;

@@ -1,0 +1,73 @@
+use std::time::Duration;
+
+use super::*;
+use crate::builder::builder;
+use crate::export::Exporter as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+fn quiet() -> Viewer {
+    viewer().with_port(0).with_announcement(false)
+}
+
+/// Records a span in a pipeline of its own, to its end.
+fn record(exporter: ViewerExporter, name: &'static str) {
+    let pipeline = builder()
+        .with_service_name("joined")
+        .with_exporter(exporter);
+    let (layer, guard) = pipeline.build().unwrap();
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info_span!("work", otel.name = name).in_scope(|| ());
+    });
+    guard.shutdown_blocking(Duration::from_secs(60)).unwrap();
+}
+
+fn names(exporter: &ViewerExporter) -> Vec<String> {
+    let store = exporter.store().unwrap();
+    let newest = |before| store.newest_before(before);
+    let traces = std::iter::successors(newest(u64::MAX), |t| newest(t.number));
+    traces.map(|t| t.summary.name.to_string()).collect()
+}
+
+#[test]
+fn a_second_process_sends_to_the_viewer_that_runs() {
+    let loopback = (Ipv4Addr::LOCALHOST, 0).into();
+    let first = quiet().with_otlp_address(loopback).build().unwrap();
+    let second = quiet().join(first.address().unwrap()).unwrap();
+    assert_eq!((second.url(), second.address()), (None, None));
+    record(second, "from afar");
+    assert_eq!(names(&first), ["from afar"]);
+}
+
+#[test]
+fn what_takes_no_spans_or_is_no_viewer_is_not_joined() {
+    let viewer = quiet().build().unwrap();
+    assert!(quiet().join(viewer.address().unwrap()).is_none());
+    // Takes connections and says nothing.
+    let mute = bind_free().unwrap();
+    assert!(quiet().join(local(&mute).unwrap()).is_none());
+}
+
+#[test]
+fn a_viewer_hands_on_what_it_shows() {
+    let loopback = (Ipv4Addr::LOCALHOST, 0).into();
+    let next = quiet().with_otlp_address(loopback).build().unwrap();
+    let shown = quiet().with_otlp_address(loopback).build().unwrap();
+    let shown_at = quiet().join(shown.address().unwrap()).unwrap();
+    let next_at = quiet().join(next.address().unwrap()).unwrap();
+    let pipeline = builder().with_exporter(shown_at.forward_to(next_at));
+    let (layer, guard) = pipeline.build().unwrap();
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || drop(tracing::info_span!("both")));
+    guard.shutdown_blocking(Duration::from_secs(60)).unwrap();
+    assert_eq!(
+        (names(&shown), names(&next)),
+        (vec!["both".to_owned()], vec!["both".to_owned()])
+    );
+}
+
+#[test]
+fn a_pipeline_with_a_viewer_does_not_wait_for_its_batch() {
+    let viewer = quiet().build().unwrap();
+    assert!(viewer.max_schedule_delay() <= Some(Duration::from_millis(100)));
+}

@@ -1,0 +1,234 @@
+//! [`Trace`]: the spans of one trace as they are stored, and its [`Summary`].
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use crate::wire::decode::{Resource, Span, Value};
+
+/// What an allocation takes beyond its contents: the allocator's own word, and its rounding.
+const ALLOCATION: usize = 24;
+
+/// What a trace takes beside its spans: itself, its summary, and its places in four tables.
+const TRACE: usize = size_of::<Trace>() + size_of::<Summary>() + 512;
+
+/// Where spans come from: a resource and a scope, encoded.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) resource: Box<[u8]>,
+    pub(super) scope: Box<[u8]>,
+    /// The resource's `service.name`.
+    pub(super) service: Arc<str>,
+}
+
+impl Origin {
+    pub(super) fn new(resource: &[u8], scope: &[u8]) -> Self {
+        let decoded = Resource::decode(resource).unwrap_or_default();
+        let names = decoded.attributes.iter().rev();
+        let mut names = names.filter(|(key, _)| *key == crate::semconv::SERVICE_NAME);
+        let service = match names.next() {
+            Some((_, Value::String(name))) => *name,
+            _ => "",
+        };
+        Self {
+            resource: resource.into(),
+            scope: scope.into(),
+            service: service.into(),
+        }
+    }
+
+    pub(super) fn cost(&self) -> usize {
+        let contents = self.resource.len() + self.scope.len() + self.service.len();
+        contents + size_of::<Self>() + 3 * ALLOCATION + 64
+    }
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, other: &Self) -> bool {
+        self.resource == other.resource && self.scope == other.scope
+    }
+}
+
+impl Eq for Origin {}
+
+impl Hash for Origin {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.resource.hash(state);
+        self.scope.hash(state);
+    }
+}
+
+/// A span as it came, and what the list needs of it.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) bytes: Box<[u8]>,
+    pub(super) origin: Arc<Origin>,
+    pub(super) id: [u8; 8],
+    /// Zeros: no parent.
+    pub(super) parent: [u8; 8],
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) is_error: bool,
+}
+
+impl Stored {
+    /// Copies the bytes: the batch's belong to the pipeline's pool and have to go back there.
+    pub(super) fn new(span: &Span<'_>, bytes: &[u8], origin: Arc<Origin>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            origin,
+            id: span.span_id,
+            parent: span.parent_span_id.unwrap_or_default(),
+            start: span.start_unix_nanos,
+            end: span.end_unix_nanos.max(span.start_unix_nanos),
+            is_error: span.status.code == 2,
+        }
+    }
+
+    pub(super) fn cost(&self) -> usize {
+        // Twice the pointer: the vector grows by doubling.
+        self.bytes.len() + size_of::<Self>() + 2 * ALLOCATION + 16 + 2 * size_of::<usize>()
+    }
+
+    /// The span; it was decoded once already.
+    pub(super) fn span(&self) -> Span<'_> {
+        Span::decode(&self.bytes).unwrap_or_default()
+    }
+}
+
+/// The spans of one trace.
+#[derive(Debug)]
+pub(super) struct Trace {
+    pub(super) id: [u8; 16],
+    /// Sorted by id.
+    pub(super) spans: Vec<Arc<Stored>>,
+    /// Spans that found no room.
+    left_out: u64,
+    /// It failed or was slow: evicted last.
+    pub(super) is_precious: bool,
+    /// The number of its last change.
+    pub(super) change: u64,
+    /// Bytes that it takes.
+    pub(super) cost: usize,
+    /// Until it changes.
+    summary: Option<Arc<Summary>>,
+}
+
+/// A trace's line in the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Summary {
+    pub(super) id: [u8; 16],
+    /// The name of the root, or of the earliest span whose parent is not here.
+    pub(super) name: Box<str>,
+    /// The root's service.
+    pub(super) service: Arc<str>,
+    /// All services, the root's first.
+    pub(super) services: Vec<Arc<str>>,
+    /// Whether the root itself is here.
+    pub(super) has_root: bool,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) spans: usize,
+    pub(super) errors: usize,
+    pub(super) left_out: u64,
+    pub(super) is_slow_or_failed: bool,
+}
+
+impl Summary {
+    pub(super) fn nanos(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+}
+
+/// Services that a summary names.
+const MOST_SERVICES: usize = 8;
+
+impl Trace {
+    pub(super) fn new(id: [u8; 16]) -> Self {
+        Self {
+            id,
+            spans: Vec::new(),
+            left_out: 0,
+            is_precious: false,
+            change: 0,
+            cost: TRACE,
+            summary: None,
+        }
+    }
+
+    /// Adds a span; one with the same id is replaced, because a sender may repeat itself.
+    pub(super) fn put(&mut self, span: Stored, has_room: bool) {
+        self.forget_summary();
+        match self.spans.binary_search_by(|s| s.id.cmp(&span.id)) {
+            Ok(at) => {
+                if let Some(old) = self.spans.get_mut(at) {
+                    self.cost = self.cost + span.cost() - old.cost();
+                    *old = Arc::new(span);
+                }
+            }
+            Err(_) if !has_room => self.left_out += 1,
+            Err(at) => {
+                self.cost += span.cost();
+                self.spans.insert(at, Arc::new(span));
+            }
+        }
+    }
+
+    fn forget_summary(&mut self) {
+        self.summary = None;
+    }
+
+    fn span(&self, id: [u8; 8]) -> Option<&Arc<Stored>> {
+        let at = self.spans.binary_search_by(|s| s.id.cmp(&id)).ok()?;
+        self.spans.get(at)
+    }
+
+    pub(super) fn summary(&mut self) -> Arc<Summary> {
+        if let Some(summary) = &self.summary {
+            return Arc::clone(summary);
+        }
+        let summary = Arc::new(self.summarize());
+        self.summary = Some(Arc::clone(&summary));
+        summary
+    }
+
+    fn summarize(&self) -> Summary {
+        let is_top = |s: &&Arc<Stored>| s.parent == [0; 8] || self.span(s.parent).is_none();
+        let tops = self.spans.iter().filter(is_top);
+        // A root before what merely lacks its parent, and then the earliest. Spans that are each
+        // other's parents have no top.
+        let root = tops.min_by_key(|s| (s.parent != [0; 8], s.start));
+        let root = root.or_else(|| self.spans.iter().min_by_key(|s| s.start));
+        let mut services: Vec<Arc<str>> = root
+            .map(|r| Arc::clone(&r.origin.service))
+            .into_iter()
+            .collect();
+        for span in &self.spans {
+            let service = &span.origin.service;
+            if services.len() < MOST_SERVICES && !services.contains(service) {
+                services.push(Arc::clone(service));
+            }
+        }
+        Summary {
+            id: self.id,
+            name: root.map_or_else(Box::default, |r| cut(r.span().name).into()),
+            service: services.first().cloned().unwrap_or_else(|| "".into()),
+            services,
+            has_root: root.is_some_and(|r| r.parent == [0; 8]),
+            start: self.spans.iter().map(|s| s.start).min().unwrap_or(0),
+            end: self.spans.iter().map(|s| s.end).max().unwrap_or(0),
+            spans: self.spans.len(),
+            errors: self.spans.iter().filter(|s| s.is_error).count(),
+            left_out: self.left_out,
+            is_slow_or_failed: self.is_precious,
+        }
+    }
+}
+
+/// The part of a name that a list shows.
+fn cut(name: &str) -> &str {
+    let mut end = name.len().min(200);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name.get(..end).unwrap_or(name)
+}
