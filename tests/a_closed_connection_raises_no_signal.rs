@@ -154,7 +154,6 @@ fn export_through_cuts() {
     });
     let _ = guard.shutdown_blocking(Duration::from_millis(500));
     assert!(has_default_sigpipe(), "the action is the application's");
-    println!("alive");
 }
 
 fn survives(test: &str, protocol: Protocol, with_tls: bool) {
@@ -188,7 +187,7 @@ fn survives(test: &str, protocol: Protocol, with_tls: bool) {
             ("CUT_AUTHORITY", &certificate),
         ],
     );
-    assert!(ended.well().contains("alive"));
+    ended.well();
     assert!(connections.load(Ordering::SeqCst) >= 2 * CUTS.len());
 }
 

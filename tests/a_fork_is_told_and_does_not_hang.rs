@@ -303,10 +303,10 @@ mod tracing_lines {
     use tracing_subscriber::fmt::MakeWriter;
 
     #[derive(Clone, Default)]
-    pub struct Lines(Arc<Mutex<Vec<u8>>>);
+    pub(super) struct Lines(Arc<Mutex<Vec<u8>>>);
 
     impl Lines {
-        pub fn text(&self) -> String {
+        pub(super) fn text(&self) -> String {
             String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
         }
     }
