@@ -1,20 +1,22 @@
 //! [`OpenSpan`]: one open span, its wire bytes growing as things happen.
 
+mod room;
+mod state;
+
+pub(crate) use self::state::State;
+use self::state::given_times;
 use super::attributes::Visited;
 use super::charge::{Charge, FIRST, ITSELF};
 use super::fields::{Meaning, Special};
 use super::identity::Identity;
 use super::keys::{Keys, MANY};
-use super::scratch::Scratch;
 use crate::attribute::{KeyValue, Value};
 use crate::context::Baggage;
 use crate::processor::ScopeId;
 use crate::wire::decode::attribute_value;
-use crate::wire::shed::{Shed, shed};
 use crate::wire::span::{
     Kind, SPAN_ATTRIBUTE, SpanHead, StatusCode, fields, find_attribute, key_of, put_head,
 };
-use crate::wire::varint;
 
 /// A span between its creation and its close. Times are nanoseconds of the clock.
 #[derive(Debug, Default)]
@@ -47,94 +49,6 @@ struct Rare {
 
 // Its place in the table, which doubles as it grows, and what the allocator takes, twice.
 const _: () = assert!(size_of::<OpenSpan>() + 64 <= ITSELF, "more than is counted");
-
-/// What changes while a span is open, beside its bytes.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct State {
-    pub(crate) start: u64,
-    /// In Unix nanoseconds, where code said when it began or ended; else zero.
-    pub(crate) start_given: u64,
-    pub(crate) end_given: u64,
-    /// The last time it was left; zero if it never was.
-    pub(crate) last_exit: u64,
-    /// The time of its last event.
-    pub(crate) last_event: u64,
-    /// Bits of the fields whose attributes were written.
-    pub(crate) recorded: u64,
-    /// Whether a key that is no field's is among the attributes.
-    pub(crate) dynamic: bool,
-    pub(crate) attributes: u32,
-    pub(crate) events: u32,
-    pub(crate) links: u32,
-    pub(crate) dropped_attributes: u32,
-    pub(crate) dropped_events: u32,
-    pub(crate) dropped_links: u32,
-    /// Where nothing is larger than this, nothing is looked for that could make room.
-    largest: u32,
-    pub(crate) activity: Activity,
-    /// Whether a child carries its trace.
-    pub(crate) has_children: bool,
-}
-
-/// Time entered and time between (`busy_ns`, `idle_ns`).
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Activity {
-    busy: u64,
-    idle: u64,
-    /// When it was last entered or left; zero before.
-    since: u64,
-    /// How many threads or nested guards are inside.
-    depth: u32,
-}
-
-impl State {
-    /// Notes that it was entered.
-    pub(crate) fn enter(&mut self, now: u64) {
-        let passed = now.saturating_sub(self.since());
-        let activity = &mut self.activity;
-        if activity.depth == 0 {
-            activity.idle += passed;
-            activity.since = now;
-        }
-        activity.depth += 1;
-    }
-
-    /// Notes that it was left.
-    pub(crate) fn exit(&mut self, now: u64) {
-        let passed = now.saturating_sub(self.since());
-        let activity = &mut self.activity;
-        activity.depth = activity.depth.saturating_sub(1);
-        if activity.depth == 0 {
-            activity.busy += passed;
-            activity.since = now;
-        }
-    }
-
-    /// Busy and idle time of a span that ends at `end`.
-    pub(crate) fn activity(&self, end: u64) -> (u64, u64) {
-        let last = end.saturating_sub(self.since());
-        let Activity { busy, idle, .. } = self.activity;
-        match self.activity.depth {
-            0 => (busy, idle + last),
-            _ => (busy + last, idle),
-        }
-    }
-
-    fn since(&self) -> u64 {
-        match self.activity.since {
-            0 => self.start,
-            since => since,
-        }
-    }
-}
-
-/// Start and end where code gave at least one of them: the end is not before the start.
-#[cold]
-fn given_times(state: &State, start: u64, end: u64) -> (u64, u64) {
-    let or = |given, measured| if given == 0 { measured } else { given };
-    let start = or(state.start_given, start);
-    (start, or(state.end_given, end).max(start))
-}
 
 impl OpenSpan {
     /// Makes `child` a child of this span.
@@ -363,107 +277,6 @@ impl OpenSpan {
         if keys.size() != was && !self.count_rare() {
             self.tidy();
         }
-    }
-
-    /// Room for `more` bytes, if need be in the place of larger things.
-    fn make_room(&mut self, more: usize) -> bool {
-        if self.charge.has_room(&self.body, more) {
-            return true;
-        }
-        if self.charge.grow(&mut self.body, more) {
-            self.state.largest = 0;
-            return true;
-        }
-        self.displace(more)
-    }
-
-    /// Lets go of what is at least twice as large as what is to come.
-    #[cold]
-    #[inline(never)]
-    fn displace(&mut self, more: usize) -> bool {
-        /// From here on more goes at once, for the search for it takes long.
-        const LONG: usize = 64 << 10;
-        let (len, least) = (self.body.len(), more.saturating_mul(2));
-        if least > self.state.largest as usize && self.state.largest > 0 {
-            return false;
-        }
-        let room = if len > LONG { more.max(len / 16) } else { more };
-        let goal = self.body.capacity().saturating_sub(room);
-        self.let_go(goal.min(len), least - 1);
-        self.charge.has_room(&self.body, more)
-    }
-
-    /// Lets the largest go, until no more than `goal` bytes are left or nothing above `least`.
-    fn let_go(&mut self, goal: usize, least: usize) {
-        self.tidy();
-        let (gone, largest) = shed(&mut self.body, goal, least);
-        let Shed {
-            attributes,
-            events,
-            links,
-        } = gone;
-        let state = &mut self.state;
-        state.attributes = state.attributes.saturating_sub(attributes);
-        state.events = state.events.saturating_sub(events);
-        state.links = state.links.saturating_sub(links);
-        state.dropped_attributes += attributes;
-        state.dropped_events += events;
-        state.dropped_links += links;
-        self.charge.left_out += gone.total();
-        state.largest = u32::try_from(largest.max(1)).unwrap_or(u32::MAX);
-    }
-
-    /// Counts what was left out while something for this span was written elsewhere.
-    #[inline]
-    pub(super) fn note_left_out(&mut self, scratch: &Scratch<'_>) {
-        if scratch.left_out() > 0 {
-            self.charge.left_out += scratch.left_out();
-        }
-    }
-
-    /// Adds an event or a link, a field of `Span` with this tag; false if there is no room.
-    #[inline(always)]
-    pub(crate) fn add_field(&mut self, tag: u8, content: &[u8]) -> bool {
-        let len = content.len() + 11;
-        let room = self.charge.has_room(&self.body, len) || self.make_room_for_field(len);
-        if room {
-            varint::put_bytes(&mut self.body, tag, content);
-        }
-        room
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn make_room_for_field(&mut self, len: usize) -> bool {
-        let room = self.make_room(len);
-        self.charge.left_out += u32::from(!room);
-        room
-    }
-
-    /// Counts what `body` grew by while values were written into it. Where there is no memory for
-    /// that, the largest attributes are lost.
-    #[inline]
-    pub(crate) fn settle_growth(&mut self) {
-        if self.body.capacity() > FIRST && !self.charge.covers(&self.body) {
-            self.shrink();
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn shrink(&mut self) {
-        let mut body = std::mem::take(&mut self.body);
-        let mut fitting = Vec::with_capacity(self.charge.covered());
-        if self.charge.has_room(&fitting, body.len()) || self.charge.grow(&mut fitting, body.len())
-        {
-            fitting.append(&mut body);
-            self.body = fitting;
-            return;
-        }
-        self.body = body;
-        self.let_go(fitting.capacity(), 0);
-        fitting.extend_from_slice(&self.body);
-        self.body = fitting;
     }
 
     /// Sets the status by the order `Ok > Error > Unset` (TR-7).

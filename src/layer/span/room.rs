@@ -1,0 +1,110 @@
+//! Room for a span's bytes: more memory, else in the place of larger things.
+
+use super::OpenSpan;
+use crate::layer::charge::FIRST;
+use crate::layer::scratch::Scratch;
+use crate::wire::shed::{Shed, shed};
+use crate::wire::varint;
+
+impl OpenSpan {
+    /// Room for `more` bytes, if need be in the place of larger things.
+    pub(super) fn make_room(&mut self, more: usize) -> bool {
+        if self.charge.has_room(&self.body, more) {
+            return true;
+        }
+        if self.charge.grow(&mut self.body, more) {
+            self.state.largest = 0;
+            return true;
+        }
+        self.displace(more)
+    }
+
+    /// Lets go of what is at least twice as large as what is to come.
+    #[cold]
+    #[inline(never)]
+    fn displace(&mut self, more: usize) -> bool {
+        /// From here on more goes at once, for the search for it takes long.
+        const LONG: usize = 64 << 10;
+        let (len, least) = (self.body.len(), more.saturating_mul(2));
+        if least > self.state.largest as usize && self.state.largest > 0 {
+            return false;
+        }
+        let room = if len > LONG { more.max(len / 16) } else { more };
+        let goal = self.body.capacity().saturating_sub(room);
+        self.let_go(goal.min(len), least - 1);
+        self.charge.has_room(&self.body, more)
+    }
+
+    /// Lets the largest go, until no more than `goal` bytes are left or nothing above `least`.
+    fn let_go(&mut self, goal: usize, least: usize) {
+        self.tidy();
+        let (gone, largest) = shed(&mut self.body, goal, least);
+        let Shed {
+            attributes,
+            events,
+            links,
+        } = gone;
+        let state = &mut self.state;
+        state.attributes = state.attributes.saturating_sub(attributes);
+        state.events = state.events.saturating_sub(events);
+        state.links = state.links.saturating_sub(links);
+        state.dropped_attributes += attributes;
+        state.dropped_events += events;
+        state.dropped_links += links;
+        self.charge.left_out += gone.total();
+        state.largest = u32::try_from(largest.max(1)).unwrap_or(u32::MAX);
+    }
+
+    /// Counts what was left out while something for this span was written elsewhere.
+    #[inline]
+    pub(in crate::layer) fn note_left_out(&mut self, scratch: &Scratch<'_>) {
+        if scratch.left_out() > 0 {
+            self.charge.left_out += scratch.left_out();
+        }
+    }
+
+    /// Adds an event or a link, a field of `Span` with this tag; false if there is no room.
+    #[inline(always)]
+    pub(crate) fn add_field(&mut self, tag: u8, content: &[u8]) -> bool {
+        let len = content.len() + 11;
+        let room = self.charge.has_room(&self.body, len) || self.make_room_for_field(len);
+        if room {
+            varint::put_bytes(&mut self.body, tag, content);
+        }
+        room
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_room_for_field(&mut self, len: usize) -> bool {
+        let room = self.make_room(len);
+        self.charge.left_out += u32::from(!room);
+        room
+    }
+
+    /// Counts what `body` grew by while values were written into it. Where there is no memory for
+    /// that, the largest attributes are lost.
+    #[inline]
+    pub(crate) fn settle_growth(&mut self) {
+        if self.body.capacity() > FIRST && !self.charge.covers(&self.body) {
+            self.shrink();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn shrink(&mut self) {
+        let mut body = std::mem::take(&mut self.body);
+        let mut fitting = Vec::with_capacity(self.charge.covered());
+        if self.charge.has_room(&fitting, body.len()) || self.charge.grow(&mut fitting, body.len())
+        {
+            fitting.append(&mut body);
+            self.body = fitting;
+            return;
+        }
+        self.body = body;
+        self.let_go(fitting.capacity(), 0);
+        fitting.extend_from_slice(&self.body);
+        self.body = fitting;
+    }
+}
