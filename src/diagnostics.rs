@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::dispatcher::{self, Dispatch, WeakDispatch};
 use tracing::subscriber::NoSubscriber;
-use tracing::{error, info, warn};
+use tracing::{Level, error, info, warn};
 
 use self::cure::State;
 use self::episode::{Episode, Reach, Say, Word};
@@ -45,8 +45,17 @@ impl Voice {
         }));
     }
 
+    /// Whether somebody listens to warnings. A subscriber that is being installed does not yet: its
+    /// level is set only afterwards, and until then every event is lost.
     fn is_heard(&self) -> bool {
-        self.dispatch().is_some() || !dispatcher::get_default(|d| d.is::<NoSubscriber>())
+        let is_enabled = || tracing::enabled!(target: TARGET, Level::WARN);
+        let dispatch = self.dispatch();
+        // A subscriber is foreign code.
+        let heard = catch_unwind(AssertUnwindSafe(|| match dispatch {
+            Some(dispatch) => dispatcher::with_default(&dispatch, is_enabled),
+            None => !dispatcher::get_default(|d| d.is::<NoSubscriber>()) && is_enabled(),
+        }));
+        heard.unwrap_or(false)
     }
 
     fn dispatch(&self) -> Option<Dispatch> {
@@ -62,6 +71,8 @@ pub(crate) struct Diagnostics {
     warnings: Vec<String>,
     hints: &'static [&'static Hint],
     next_glance: Option<Instant>,
+    /// How often a subscriber is still looked for ahead of time.
+    looks_left: u8,
     loss: Episode,
     /// What was lost, by reason, when last spoken of.
     told: Stats,
@@ -98,6 +109,7 @@ impl Diagnostics {
             warnings,
             hints,
             next_glance: None,
+            looks_left: 40,
             loss: Episode::default(),
             told: Stats::default(),
             shed: Episode::default(),
@@ -123,6 +135,7 @@ impl Diagnostics {
         }
         // A subscriber often comes after the pipeline: what there is to say waits for it.
         if !self.voice.is_heard() {
+            self.looks_left = self.looks_left.saturating_sub(1);
             return;
         }
         self.next_glance = now.checked_add(GLANCE);
@@ -134,6 +147,11 @@ impl Diagnostics {
         self.observe_warnings(now, &stats);
         self.observe_shed(now, &stats);
         self.observe_loss(now, stats);
+    }
+
+    /// Whether there is something to say that nobody was there to hear, and somebody may come soon.
+    pub(crate) fn has_unsaid(&self) -> bool {
+        !self.warnings.is_empty() && self.looks_left > 0
     }
 
     /// Takes note of why nothing can be sent just now, or that it can.

@@ -153,3 +153,31 @@ fn spans_have_a_filter_of_their_own() {
     assert!(span.events.is_empty() && span.parent_span_id.is_none());
     assert!(said.contains("a line all the same"), "{said}");
 }
+
+#[test]
+fn a_warning_about_a_setting_is_never_lost() {
+    const TEST: &str = "a_warning_about_a_setting_is_never_lost";
+    if child::role().is_some() {
+        let guard = tracing_otlp::init().unwrap();
+        info_span!("work").in_scope(|| info!("hello"));
+        drop(guard);
+        return;
+    }
+    let collector = Collector::start();
+    let endpoint = collector.http_endpoint();
+    for run in 0..20 {
+        let said = child::run_with(
+            TEST,
+            "the application",
+            &[
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+                ("OTEL_BSP_MAX_QUEUE_SIZE", "plenty"),
+            ],
+        )
+        .well();
+        assert!(
+            said.contains("OTEL_BSP_MAX_QUEUE_SIZE"),
+            "run {run}: {said}"
+        );
+    }
+}

@@ -381,11 +381,16 @@ impl<E: Exporter> Worker<E> {
     async fn event(&mut self) {
         let ticket = self.promises.deadline();
         let second = self.every_second.is_some().then_some(self.next_second);
+        // A subscriber that is being installed rings before it listens.
+        let look_up = match self.diagnostics.has_unsaid() {
+            true => WORD,
+            false => LOOK_UP,
+        };
         let until = [ticket, second, self.next_question, self.speak_at]
             .into_iter()
             .flatten()
             .fold(self.next_tick, Instant::min)
-            .min(later(Instant::now(), LOOK_UP));
+            .min(later(Instant::now(), look_up));
         let Self {
             shared, flights, ..
         } = self;
