@@ -125,7 +125,6 @@ pub mod fuzzing;
 mod graceful;
 #[cfg(not(tracing_otlp_loom))]
 mod guard;
-#[cfg(not(tracing_otlp_loom))]
 mod human;
 #[cfg(all(feature = "init", not(tracing_otlp_loom)))]
 mod init;
