@@ -92,6 +92,16 @@ impl Charge {
     pub(super) fn keep(&mut self, was: usize, now: usize) -> bool {
         let beside = self.beside.saturating_sub(was).saturating_add(now);
         let (before, after) = (beyond(FIRST, self.beside), beyond(FIRST, beside));
+        if beside <= self.beside {
+            // What is not held any more is given back: the span may be used again.
+            let less = before.saturating_sub(after).min(self.grown);
+            self.grown -= less;
+            self.beside = beside;
+            if let Some(memory) = self.memory.as_ref().filter(|_| less > 0) {
+                memory.growth.release(less);
+            }
+            return true;
+        }
         let most = self
             .memory
             .as_ref()
@@ -161,6 +171,18 @@ impl Drop for Charge {
 #[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_span_no_longer_keeps_is_given_back_before_it_is_used_again() {
+        let memory = Memory::new(1 << 20);
+        let mut charge = Charge::first(&memory).unwrap();
+        for _ in 0..10 {
+            assert!(charge.keep(0, 1000));
+            assert_eq!(memory.growth.used(), 1000 - TEXTS);
+            assert!(charge.keep(1000, 0));
+            assert_eq!(memory.growth.used(), 0);
+        }
+    }
 
     #[test]
     fn a_span_pays_for_all_that_it_takes_and_gets_it_back() {

@@ -123,7 +123,7 @@ impl FreeSpans {
     /// of its parent.
     #[cold]
     fn refuse(&self, new: &NewSpan<'_>) -> (TraceContext, bool) {
-        let core = &*self.0;
+        let core = self.0.here();
         let mut identity = Identity::default();
         let lineage = core.inherit_context(&mut identity, new.parent);
         core.identify(&mut identity, lineage);

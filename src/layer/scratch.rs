@@ -123,16 +123,15 @@ impl Drop for Scratch<'_> {
     #[inline]
     fn drop(&mut self) {
         let mut buffer = std::mem::take(&mut self.buffer);
+        // Also what was paid for a buffer beside this one, as that of an error for the span.
+        if self.charge.bytes > 0 {
+            let bytes = self.charge.bytes as usize;
+            self.charge.memory.growth.release(bytes);
+        }
         if (1..=LARGEST_KEPT).contains(&buffer.capacity()) {
             buffer.clear();
             // Where the thread's locals are gone, the buffer is let go.
             let _ = SCRATCH.try_with(|s| s.set(buffer));
-        } else if self.charge.bytes > 0 {
-            // What is paid for is larger than what is kept.
-            self.charge
-                .memory
-                .growth
-                .release(self.charge.bytes as usize);
         }
     }
 }

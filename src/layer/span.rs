@@ -196,10 +196,13 @@ impl OpenSpan {
         } = self.state;
         if attributes.saturating_add(events).saturating_add(links) >= MANY {
             self.remove_of_many(key);
-        } else if let Some(at) = find_attribute(&self.body, SPAN_ATTRIBUTE, key) {
+        } else {
+            // Before its place is looked for: tidying moves it.
             self.tidy();
-            self.body.drain(at);
-            self.state.attributes -= 1;
+            if let Some(at) = find_attribute(&self.body, SPAN_ATTRIBUTE, key) {
+                self.body.drain(at);
+                self.state.attributes -= 1;
+            }
         }
     }
 
