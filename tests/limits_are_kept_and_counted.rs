@@ -207,3 +207,82 @@ fn attributes_beyond_the_memory_are_dropped_and_counted() {
         .count();
     assert!(whole >= 1 && bare >= 1, "{whole} {bare}");
 }
+
+/// What is written beside an event, for its span, is paid for and given back.
+#[test]
+fn a_long_error_beside_an_event_holds_no_memory_afterwards() {
+    let (layer, capture) = layer_with(|b| b.with_max_attributes_per_event(1));
+    let error: Box<dyn std::error::Error> = "long ".repeat(4 << 10).into();
+    let mut used = Vec::new();
+    under(tracing_subscriber::registry().with(layer), || {
+        for _ in 0..20 {
+            info_span!("span").in_scope(|| tracing::error!(code = 1, error = &*error));
+            let _ = capture
+                .guard()
+                .force_flush_blocking(std::time::Duration::from_secs(20));
+            used.push(capture.stats().memory_used);
+        }
+    });
+    // Chunks and spans are kept for the next; what is lost would add up.
+    assert_eq!(used[19], used[5], "{used:?}");
+}
+
+/// A late parent takes back what the sampler added, also where the span has very many fields.
+#[test]
+fn what_a_sampler_added_goes_from_a_span_of_very_many_fields() {
+    use tracing_otlp::sampler::{Sampler, SamplingDecision, SamplingInput, SamplingResult};
+    use tracing_otlp::{KeyValue, SpanExt as _, SpanId, TraceContext, TraceFlags, TraceId};
+
+    #[derive(Debug)]
+    struct Adds;
+
+    impl Sampler for Adds {
+        fn should_sample(&self, input: &SamplingInput<'_>) -> SamplingResult {
+            let attributes = match input.parent {
+                Some(_) => Vec::new(),
+                None => vec![KeyValue::new("one", 1_i64), KeyValue::new("two", 2_i64)],
+            };
+            SamplingResult {
+                decision: SamplingDecision::RecordAndSample,
+                attributes,
+                trace_state: None,
+            }
+        }
+
+        fn description(&self) -> String {
+            "Adds".to_owned()
+        }
+    }
+
+    for attributes in 380..386 {
+        let (layer, capture) =
+            layer_with(|b| b.with_sampler(Adds).with_max_attributes_per_span(1000));
+        under(tracing_subscriber::registry().with(layer), || {
+            let span = info_span!("many");
+            for n in 0..attributes {
+                span.set_attribute(format!("key {n}"), n as i64);
+            }
+            let parent = TraceContext::new(
+                TraceId::from_bytes([9; 16]),
+                SpanId::from_bytes([9; 8]),
+                TraceFlags::SAMPLED,
+            );
+            span.set_parent(parent.with_remote(true)).unwrap();
+        });
+        let spans = capture.spans();
+        assert_eq!(
+            spans[0]
+                .attributes
+                .iter()
+                .filter(|a| a.key.starts_with("key "))
+                .count(),
+            attributes
+        );
+        assert!(
+            !spans[0]
+                .attributes
+                .iter()
+                .any(|a| a.key == "one" || a.key == "two")
+        );
+    }
+}
