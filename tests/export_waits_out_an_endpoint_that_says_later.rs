@@ -53,6 +53,40 @@ fn an_outage_that_answers_loses_nothing_within_the_queue_s_bound() {
     }
 }
 
+/// The same client, put at the end of the pipeline by code.
+#[test]
+fn nor_does_a_client_given_as_the_exporter() {
+    for protocol in BOTH {
+        let collector = Collector::start();
+        collector.always(Answer::unavailable());
+        let mut config = tracing_otlp::ExporterConfig::default();
+        config.protocol = Some(protocol);
+        config.endpoint = Some(collector.endpoint(protocol));
+        config.timeout = Some(200 * MS);
+        config.retry.initial_backoff = 5 * MS;
+        config.retry.max_backoff = 50 * MS;
+        let client = tracing_otlp::OtlpClient::new(config).unwrap();
+        let pipeline = Pipeline::start(
+            tracing_otlp::builder()
+                .without_env()
+                .with_exporter(client)
+                .with_schedule_delay(20 * MS)
+                .with_export_timeout(400 * MS)
+                .with_max_export_batch_size(100),
+        );
+        for _ in 0..30 {
+            pipeline.spans(50, 10);
+            std::thread::sleep(50 * MS);
+        }
+        let stats = pipeline.stats();
+        assert_eq!(stats.dropped_total(), 0, "{}", told(&stats));
+        collector.always(Answer::ok());
+        pipeline.flush().unwrap();
+        let stats = pipeline.settle(distinct(&collector));
+        assert_eq!(stats.delivered, 1500, "{}", told(&stats));
+    }
+}
+
 /// Five spans wait in each of four batches, and still one request a step goes out.
 #[test]
 fn one_batch_at_a_time_asks_with_growing_waits() {

@@ -142,12 +142,12 @@ impl OtlpClient {
 
     /// Sends a batch, retries included, and says what became of each of its spans.
     pub async fn send(&self, batch: Batch) -> Outcome {
-        self.deliver(batch, None).await
+        self.deliver(batch, self.inner.link.cap, None).await
     }
 
-    async fn deliver(&self, batch: Batch, probe: Option<Probe>) -> Outcome {
+    async fn deliver(&self, batch: Batch, cap: Cap, probe: Option<Probe>) -> Outcome {
         let _under_way = UnderWay::new(Arc::clone(&self.inner));
-        let delivery = Delivery::new(&self.inner.link, probe);
+        let delivery = Delivery::new(&self.inner.link, cap, probe);
         delivery.deliver(batch).await
     }
 
@@ -156,7 +156,9 @@ impl OtlpClient {
     #[cfg(feature = "metrics")]
     pub(crate) async fn post(&self, body: Bytes) -> Result<Option<Rejected>, String> {
         let _under_way = UnderWay::new(Arc::clone(&self.inner));
-        Delivery::new(&self.inner.link, None).post(body).await
+        Delivery::new(&self.inner.link, self.inner.link.cap, None)
+            .post(body)
+            .await
     }
 
     /// Waits until nothing is being sent, for at most `timeout`; then cuts short what is left.
@@ -215,7 +217,11 @@ impl Exporter for OtlpClient {
     ) -> impl Future<Output = Outcome> + Send + 'static {
         let client = self.clone();
         async move {
-            let outcome = client.deliver(batch, permit.probe.take()).await;
+            // A processor stands before this, and keeps the deadlines of flush and shutdown: a batch
+            // waits out an outage as those in the queue do.
+            let (Cap::Always(cap) | Cap::WhileUp(cap)) = client.inner.link.cap;
+            let cap = Cap::WhileUp(cap);
+            let outcome = client.deliver(batch, cap, permit.probe.take()).await;
             drop(permit);
             outcome
         }

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::batch::Batch;
 use super::cause::{Cause, tell};
-use super::deadline::Deadline;
+use super::deadline::{Cap, Deadline};
 use super::exchange::{Answer, Lost, Request, Sent, clean, no_answer};
 use super::health::Probe;
 use super::link::Link;
@@ -78,10 +78,10 @@ struct Part {
 }
 
 impl<'a> Delivery<'a> {
-    pub(super) fn new(link: &'a Link, probe: Option<Probe>) -> Self {
+    pub(super) fn new(link: &'a Link, cap: Cap, probe: Option<Probe>) -> Self {
         Self {
             link,
-            deadline: Deadline::new(link.config.timeout, link.cap),
+            deadline: Deadline::new(link.config.timeout, cap),
             probe,
             retries: 0,
         }
