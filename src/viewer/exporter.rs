@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use crate::sync::{AtomicBool, Ordering};
 
 /// Somebody looks: spans come this soon, unless a shorter delay is set.
 const DELAY: Duration = Duration::from_millis(100);
+
+/// How long a batch that has arrived elsewhere still waits for the viewer of another process.
+const VIEWER_WITHIN: Duration = Duration::from_millis(100);
 
 /// Puts spans into a [viewer](crate::viewer()), from [`Viewer::build`](super::Viewer::build).
 ///
@@ -180,6 +184,13 @@ impl Exporter for ViewerExporter {
         }
     }
 
+    fn keeps_export_timeout(&self) -> bool {
+        match &self.target {
+            Target::Local(_) => true,
+            Target::Joined(client) => client.keeps_export_timeout(),
+        }
+    }
+
     fn max_schedule_delay(&self) -> Option<Duration> {
         Some(DELAY)
     }
@@ -199,7 +210,7 @@ fn keep(store: &Store, batch: &Batch) -> Outcome {
         _ => outcome.merge(Outcome::dropped(
             DropReason::Internal,
             lost,
-            "viewer: a span's bytes are no span",
+            "viewer: a span's bytes are no span, or its resource is too large",
         )),
     }
 }
@@ -229,7 +240,18 @@ impl<E: Exporter> Exporter for ForwardingViewer<E> {
     ) -> impl Future<Output = Outcome> + Send + 'static {
         let shown = self.viewer.send(permit, batch.clone());
         let sent = self.next.send(next, batch);
-        async move { tokio::join!(sent, shown).0 }
+        async move {
+            let (mut sent, mut shown) = (pin!(sent), pin!(shown));
+            tokio::select! {
+                biased;
+                outcome = &mut sent => {
+                    // What becomes of the spans at the viewer keeps nobody waiting for long.
+                    let _ = tokio::time::timeout(VIEWER_WITHIN, shown).await;
+                    outcome
+                }
+                _ = &mut shown => sent.await,
+            }
+        }
     }
 
     fn shutdown(&self) {
@@ -239,6 +261,10 @@ impl<E: Exporter> Exporter for ForwardingViewer<E> {
 
     fn trouble(&self) -> Option<String> {
         self.next.trouble()
+    }
+
+    fn keeps_export_timeout(&self) -> bool {
+        self.next.keeps_export_timeout()
     }
 
     fn max_schedule_delay(&self) -> Option<Duration> {

@@ -84,7 +84,7 @@ impl Gate {
             }
             let rest: Vec<&str> = query
                 .split('&')
-                .filter(|p| !p.starts_with("token="))
+                .filter(|p| !pairs(p).any(|(key, _)| key == "token"))
                 .collect();
             let mut to = head.uri.path().to_owned();
             if !rest.is_empty() {

@@ -19,6 +19,9 @@ use crate::wire::varint::{self, LEN, VARINT, tag};
 
 /// Bytes of a request, and of what it unpacks to.
 const MOST_BYTES: usize = 16 << 20;
+/// A span that is larger is not taken, nor one with a larger resource and scope.
+const MOST_SPAN: usize = 1 << 20;
+const MOST_ORIGIN: usize = 64 << 10;
 /// Requests that are read and unpacked at once: others wait.
 const AT_ONCE: usize = 4;
 /// The longest that a request's body may take.
@@ -146,7 +149,8 @@ impl Receiver {
         let mut writer = self.store.writer();
         let mut rejected = 0;
         let read = export_request::each_span(&bytes, |resource, scope, span| {
-            rejected += u64::from(!writer.add(resource, scope, span));
+            let fits = span.len() <= MOST_SPAN && resource.len() + scope.len() <= MOST_ORIGIN;
+            rejected += u64::from(!(fits && writer.add(resource, scope, span)));
         });
         read.ok_or_else(|| invalid("the body is no ExportTraceServiceRequest"))?;
         Ok(rejected)
@@ -207,7 +211,7 @@ fn response(rejected: u64) -> Bytes {
     if rejected > 0 {
         let mut partial = vec![tag(1, VARINT)];
         varint::put(&mut partial, rejected);
-        let why = "spans without ids, or that are no spans";
+        let why = "spans without ids, that are no spans, or that are too large";
         varint::put_bytes(&mut partial, tag(2, LEN), why.as_bytes());
         varint::put_bytes(&mut out, tag(1, LEN), &partial);
     }

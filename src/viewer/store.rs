@@ -147,9 +147,16 @@ fn snapshot(number: u64, trace: &mut Trace) -> Snapshot {
     }
 }
 
+/// The part of the memory that one resource and scope may take.
+const ORIGINS_SHARE: usize = 16;
+
 impl Writer<'_> {
-    /// Keeps a copy of an encoded span; false where it is none, or names no trace.
+    /// Keeps a copy of an encoded span; false where it is none, or names no trace, or comes from a
+    /// resource and scope that are too large to be kept.
     pub(super) fn add(&mut self, resource: &[u8], scope: &[u8], bytes: &[u8]) -> bool {
+        if resource.len() + scope.len() > self.store.max_bytes / ORIGINS_SHARE {
+            return false;
+        }
         let Some(span) = Span::decode(bytes) else {
             return false;
         };
@@ -244,7 +251,13 @@ impl State {
         } else {
             self.ordinary.insert((next, number));
         }
-        while self.bytes > max_bytes && self.evict(max_bytes) {}
+        while self.bytes > max_bytes {
+            if !self.evict(max_bytes) {
+                // Only origins are left: those that no span has go.
+                self.sweep();
+                break;
+            }
+        }
     }
 
     /// Forgets the trace that is missed least; false where there is none.

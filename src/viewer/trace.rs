@@ -32,7 +32,7 @@ impl Origin {
         Self {
             resource: resource.into(),
             scope: scope.into(),
-            service: service.into(),
+            service: cut(service).into(),
         }
     }
 
@@ -68,7 +68,12 @@ pub(super) struct Stored {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) is_error: bool,
+    /// Events and links: few bytes each, and many where they are shown.
+    items: usize,
 }
+
+/// What an event or a link is charged with beside its bytes.
+const ITEM: usize = 128;
 
 impl Stored {
     /// Copies the bytes: the batch's belong to the pipeline's pool and have to go back there.
@@ -81,12 +86,14 @@ impl Stored {
             start: span.start_unix_nanos,
             end: span.end_unix_nanos.max(span.start_unix_nanos),
             is_error: span.status.code == 2,
+            items: span.events.len() + span.links.len(),
         }
     }
 
     pub(super) fn cost(&self) -> usize {
         // Twice the pointer: the vector grows by doubling.
-        self.bytes.len() + size_of::<Self>() + 2 * ALLOCATION + 16 + 2 * size_of::<usize>()
+        let fixed = size_of::<Self>() + 2 * ALLOCATION + 16 + 2 * size_of::<usize>();
+        self.bytes.len() + ITEM * self.items + fixed
     }
 
     /// The span; it was decoded once already.
@@ -160,7 +167,8 @@ impl Trace {
         self.forget_summary();
         match self.spans.binary_search_by(|s| s.id.cmp(&span.id)) {
             Ok(at) => {
-                if let Some(old) = self.spans.get_mut(at) {
+                let old = self.spans.get_mut(at);
+                if let Some(old) = old.filter(|old| has_room || span.cost() <= old.cost()) {
                     self.cost = self.cost + span.cost() - old.cost();
                     *old = Arc::new(span);
                 }

@@ -190,6 +190,26 @@ fn a_trace_without_end_is_cut_and_says_so() {
 }
 
 #[test]
+fn one_giant_leaves_room_for_those_after_it() {
+    let store = Store::new(256 << 10);
+    // A resource that is larger than all of the memory.
+    let giant = resource(&"long".repeat(200 << 10));
+    let small = span(1, 1, 0, 1).encode_to_vec();
+    assert!(!store.writer().add(&giant, b"", &small));
+    put(&store, &span(2, 1, 0, 1));
+    assert!(store.trace(id(2)).is_some());
+    check(&store);
+
+    // A span that comes again, larger than a trace may be.
+    put(&store, &span(3, 1, 0, 1));
+    let mut large = span(3, 1, 0, 1);
+    large.name = "n".repeat(200 << 10);
+    put(&store, &large);
+    assert!(store.trace(id(2)).is_some(), "it pushes nobody out");
+    check(&store);
+}
+
+#[test]
 fn what_is_no_span_is_refused() {
     let store = Store::new(1 << 20);
     let mut writer = store.writer();
