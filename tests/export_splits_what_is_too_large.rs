@@ -134,7 +134,7 @@ fn a_span_that_may_have_arrived_and_is_then_too_large_is_unconfirmed() {
 
 #[test]
 fn the_parts_share_one_deadline() {
-    let slow = Duration::from_millis(400);
+    let slow = Duration::from_millis(150);
     for protocol in BOTH {
         let collector = Collector::start();
         collector.always(Answer::ok().after(slow));
@@ -143,17 +143,23 @@ fn the_parts_share_one_deadline() {
             builder(protocol, &endpoint)
                 .with_max_request_size(4 << 10)
                 .with_max_concurrent_exports(1)
-                .with_timeout(Duration::from_millis(1000)),
+                .with_timeout(Duration::from_millis(500)),
         );
         pipeline.spans(64, 500);
         let began = std::time::Instant::now();
         pipeline.flush().unwrap_err();
         assert!(
-            began.elapsed() < Duration::from_secs(10),
+            began.elapsed() < Duration::from_secs(3),
             "{:?}",
             began.elapsed()
         );
-        assert!(collector.received_attempts() <= 4);
+        assert!(
+            collector.received_attempts() <= 4,
+            "{protocol:?}: {} attempts, {:?}, {}",
+            collector.received_attempts(),
+            began.elapsed(),
+            told(&pipeline.stats())
+        );
         let stats = pipeline.settle(distinct(&collector));
         assert!(stats.delivered >= 1, "{}", told(&stats));
         assert!(stats.dropped(DropReason::Unsent) >= 40, "{}", told(&stats));

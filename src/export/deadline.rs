@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 /// written off.
 const MARGIN: Duration = Duration::from_millis(200);
 
+/// The resolution of timers.
+const TICK: Duration = Duration::from_millis(1);
+
 /// The longest a delivery may take in all.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Cap {
@@ -66,8 +69,16 @@ impl Deadline {
         }
     }
 
+    /// Whether an attempt has a fair chance to connect, so that a failure says something about the
+    /// endpoint: all of the time is left, or as much as connecting may take.
+    pub(super) fn is_fair(&self, connect_timeout: Duration) -> bool {
+        self.spent.is_zero() || self.left().is_none_or(|left| left >= connect_timeout)
+    }
+
+    /// Whether nothing more can be tried. A timer may fire a little early: what it leaves is no time.
     pub(super) fn is_over(&self) -> bool {
-        self.left().is_some_and(|left| left.is_zero())
+        let rest = self.timeout.map_or(TICK, |timeout| TICK.min(timeout / 16));
+        self.left().is_some_and(|left| left <= rest)
     }
 
     /// Whether something may follow after `wait`. `is_free`: what was tried does not count.
@@ -107,6 +118,26 @@ mod tests {
         assert_eq!(deadline.left(), Some(10 * SECOND));
         deadline.spend(10 * SECOND);
         deadline.renew();
+        assert!(deadline.is_over());
+    }
+
+    #[test]
+    fn a_rest_of_time_is_no_fair_chance_to_connect() {
+        let mut deadline = Deadline::new(Some(SECOND), Cap::WhileUp(Some(3 * SECOND)));
+        assert!(deadline.is_fair(5 * SECOND), "nothing was spent yet");
+        deadline.spend(SECOND / 2);
+        assert!(!deadline.is_fair(5 * SECOND) && deadline.is_fair(SECOND / 2));
+        assert!(Deadline::new(None, Cap::WhileUp(None)).is_fair(5 * SECOND));
+    }
+
+    #[test]
+    fn what_a_timer_leaves_is_no_time() {
+        let mut deadline = Deadline::new(Some(SECOND), Cap::WhileUp(None));
+        deadline.spend(SECOND - Duration::from_micros(900));
+        assert!(deadline.is_over());
+        let mut deadline = Deadline::new(Some(TICK / 2), Cap::WhileUp(None));
+        assert!(!deadline.is_over(), "a short timeout is one all the same");
+        deadline.spend(TICK / 2);
         assert!(deadline.is_over());
     }
 

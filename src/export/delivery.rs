@@ -286,8 +286,15 @@ impl<'a> Delivery<'a> {
                 Answer::NotTaken { message, .. } => {
                     return lost(ambiguous, DropReason::Refused, message);
                 }
+                Answer::None {
+                    lost: Lost::NoTime, ..
+                } => {
+                    self.deadline.spend(took);
+                    return unsent(ambiguous, Over::Time.because(last));
+                }
                 Answer::None { message, lost } => {
                     match lost {
+                        Lost::NoTime => {}
                         Lost::Unreached => link.health.unreached(&message, is_probe),
                         Lost::Unread => link.health.later(&message, None, is_probe),
                         Lost::Unknown | Lost::Cut => {
@@ -361,6 +368,7 @@ impl<'a> Delivery<'a> {
     /// One attempt within what is left; `None` if a shutdown cut it short.
     async fn attempt(&self, request: &Request) -> Option<Answer> {
         let left = self.deadline.left();
+        let connect = self.link.config.connect_timeout;
         let exchange = async {
             let exchange = self.link.transport.exchange(request, left);
             let Some(left) = left else {
@@ -368,6 +376,12 @@ impl<'a> Delivery<'a> {
             };
             match timeout(left, exchange).await {
                 Ok(answer) => answer,
+                // The parts before took the time: that says nothing about the endpoint.
+                Err(_) if !request.sent.maybe() && !self.deadline.is_fair(connect) => {
+                    let message = format!("{left:.1?} were left for it");
+                    let lost = Lost::NoTime;
+                    Answer::None { message, lost }
+                }
                 Err(_) => {
                     // Nobody knows what became of the connection.
                     self.link.transport.disconnect();

@@ -82,6 +82,8 @@ pub(crate) enum Answer {
 pub(crate) enum Lost {
     /// There was no connection to send it on.
     Unreached,
+    /// The time that was left for it was over before it could be known whether there is one.
+    NoTime,
     /// The endpoint said that it looked at nothing of it (`GOAWAY`, `REFUSED_STREAM`).
     #[cfg_attr(
         not(feature = "grpc"),
