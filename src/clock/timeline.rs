@@ -2,7 +2,9 @@
 //!
 //! A [`Segment`] converts ticks for a window of 10 ms at most. Whoever reads a tick beyond it takes
 //! readings of all clocks and publishes the next segment, which begins no earlier than the last one
-//! ends: so time never goes back, and no error lives longer than a window or two.
+//! ends: so no error lives longer than a window or two. Time goes back in two cases: by less than
+//! 50 µs from one thread to another that reads the monotonic clock while a segment is renewed, and
+//! once where the counter itself jumps back within a segment.
 
 use std::process;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
