@@ -128,8 +128,9 @@ impl Diagnostics {
         }
     }
 
-    /// Looks at the counters, unless it just did, and says what is new.
-    pub(crate) fn observe(&mut self, now: Instant) {
+    /// Looks at the counters, unless it just did, and says what is new. `is_closing`: what a shutdown
+    /// cannot deliver is left for [`finish`](Self::finish), which says it once.
+    pub(crate) fn observe(&mut self, now: Instant, is_closing: bool) {
         if self.next_glance.is_some_and(|at| now < at) {
             return;
         }
@@ -142,11 +143,18 @@ impl Diagnostics {
         let stats = self.counters.snapshot();
         self.warn_once();
         self.observe_restarts(now, &stats);
-        self.observe_reach(now);
-        self.observe_outage(now, &stats);
+        if !is_closing {
+            self.observe_reach(now);
+        }
+        self.note_error(&stats);
+        if !is_closing || self.is_rejection {
+            self.observe_outage(now, &stats);
+        }
         self.observe_warnings(now, &stats);
         self.observe_shed(now, &stats);
-        self.observe_loss(now, stats);
+        if !is_closing {
+            self.observe_loss(now, stats);
+        }
     }
 
     /// Whether there is something to say that nobody was there to hear, and somebody may come soon.
@@ -255,7 +263,6 @@ impl Diagnostics {
     }
 
     fn observe_outage(&mut self, now: Instant, stats: &Stats) {
-        self.note_error(stats);
         let works = stats.requests_ok > self.ok_before;
         let said = self.outage.observe(now, self.errors, works);
         let error = self.last_error.as_ref().map(|(_, error)| error.as_str());

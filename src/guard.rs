@@ -104,7 +104,8 @@ impl ShutdownGuard {
     /// Sends what is queued and ends the pipeline; spans that close later are counted and dropped
     /// (BSP-7). Begins at once, whether or not the future is polled.
     ///
-    /// At the deadline everything is settled: what was not sent is counted as lost, and the error
+    /// An endpoint to which no connection can be made is given up after three attempts: some 0.3 s where
+    /// it refuses connections. At the deadline everything is settled: what was not sent is counted as lost, and the error
     /// says so. It says too what was lost since the last flush, as
     /// [`force_flush`](Self::force_flush) does. The first call decides; later ones wait for it and return the same.
     pub fn shutdown(

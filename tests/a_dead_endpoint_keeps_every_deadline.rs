@@ -70,6 +70,17 @@ fn timed<T>(what: &str, call: impl FnOnce() -> T) -> T {
     returned
 }
 
+/// A shutdown gives up an endpoint that refuses connections, where there is time to see that it does.
+#[track_caller]
+fn failed(what: &str, dead: Dead, result: Result<(), Error>) {
+    match (dead, result) {
+        (Dead::Closed, Err(error)) => {
+            assert!(error.is_timeout() || error.is_export(), "{what}: {error}");
+        }
+        (_, result) => timed_out(what, result),
+    }
+}
+
 #[track_caller]
 fn timed_out(what: &str, result: Result<(), Error>) {
     let Err(error) = result else {
@@ -106,9 +117,13 @@ fn ten_lost(what: &str, dead: Dead, stats: &Stats) {
 fn without_a_runtime() {
     each(|what, dead, Pipeline { guard, .. }| {
         timed_out(what, timed(what, || guard.force_flush_blocking(PATIENCE)));
-        timed_out(what, timed(what, || guard.shutdown_blocking(PATIENCE)));
+        failed(
+            what,
+            dead,
+            timed(what, || guard.shutdown_blocking(PATIENCE)),
+        );
         ten_lost(what, dead, &guard.stats());
-        timed_out(what, timed(what, || guard.shutdown_blocking(LONG)));
+        failed(what, dead, timed(what, || guard.shutdown_blocking(LONG)));
     });
 }
 
@@ -121,8 +136,10 @@ fn on_every_runtime() {
             let stats = runtime.block_on(async {
                 let begun = Instant::now();
                 timed_out(what, guard.force_flush(PATIENCE).await);
-                timed(what, || timed_out(what, guard.shutdown_blocking(PATIENCE)));
-                timed_out(what, guard.shutdown(PATIENCE).await);
+                timed(what, || {
+                    failed(what, dead, guard.shutdown_blocking(PATIENCE))
+                });
+                failed(what, dead, guard.shutdown(PATIENCE).await);
                 assert!(begun.elapsed() < 2 * PATIENCE + SLACK, "{what}");
                 guard.stats()
             });
@@ -143,7 +160,7 @@ fn when_the_guard_is_dropped() {
     each(|what, dead, Pipeline { guard, .. }| {
         let handle = guard.handle();
         timed(what, || {
-            timed_out(what, guard.shutdown_blocking(PATIENCE));
+            failed(what, dead, guard.shutdown_blocking(PATIENCE));
             drop(guard);
         });
         ten_lost(what, dead, &handle.stats());
@@ -203,10 +220,9 @@ fn a_short_life_is_told_the_cause() {
         ear,
     } = pipeline(quiet(&endpoint, Protocol::Grpc));
     ten_spans(&dispatch);
-    timed_out(
-        "a moment",
-        guard.shutdown_blocking(Duration::from_millis(150)),
-    );
+    guard
+        .shutdown_blocking(Duration::from_millis(150))
+        .unwrap_err();
     let said = ear.diagnostics().join("\n");
     assert!(
         said.contains("spans=10") && said.contains("refused"),

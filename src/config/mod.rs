@@ -304,7 +304,8 @@ pub struct BatchConfig {
     /// much; none of them can take the part of another. The rest is whose need comes first, and what
     /// lies idle yields. No span holds more than a sixteenth, less 64 KiB of 64 MiB.
     pub max_memory: usize,
-    /// How long a guard that is dropped waits for what is queued. Default 5 s.
+    /// How long a guard that is dropped waits for what is queued. Default 5 s. An endpoint that refuses
+    /// connections is given up after three attempts, which take 0.3 s.
     pub shutdown_timeout: Duration,
 }
 

@@ -67,7 +67,7 @@ impl Rig {
     /// Observes at so many seconds; what was said.
     fn at(&mut self, seconds: u64) -> Vec<String> {
         self.diagnostics
-            .observe(self.begun + Duration::from_secs(seconds));
+            .observe(self.begun + Duration::from_secs(seconds), false);
         std::mem::take(&mut *lock(&self.ear.0))
     }
 }

@@ -161,13 +161,15 @@ impl OtlpClient {
             .await
     }
 
-    /// Waits until nothing is being sent, for at most `timeout`; then cuts short what is left.
+    /// Waits until nothing is being sent, for at most `timeout`; then cuts short what is left. An
+    /// endpoint to which no connection can be made is given up after a few attempts.
     /// Later sends fail at once. Needs no runtime; blocks the calling thread.
     ///
     /// # Errors
     ///
     /// [`Error::is_timeout`] if something had to be cut short.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
+        self.inner.link.health.begin_shutdown();
         let deadline = Instant::now().checked_add(timeout);
         let mut under_way = lock(&self.inner.under_way);
         while *under_way > 0 {
@@ -225,6 +227,10 @@ impl Exporter for OtlpClient {
             drop(permit);
             outcome
         }
+    }
+
+    fn begin_shutdown(&self) {
+        self.inner.link.health.begin_shutdown();
     }
 
     fn shutdown(&self) {

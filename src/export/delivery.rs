@@ -222,6 +222,10 @@ impl<'a> Delivery<'a> {
                     return unsent(ambiguous, over.because(last));
                 }
             };
+            if link.health.is_given_up() {
+                let last = last.or_else(|| link.health.trouble());
+                return unsent(ambiguous, Over::Unreached.because(last));
+            }
             if self.deadline.is_over() {
                 return unsent(ambiguous, Over::Time.because(last));
             }
@@ -410,6 +414,8 @@ impl<'a> Delivery<'a> {
 enum Over {
     Time,
     Shutdown,
+    /// No connection could be made since a shutdown had begun.
+    Unreached,
 }
 
 impl Over {
@@ -418,6 +424,7 @@ impl Over {
         let over = match self {
             Self::Time => "out of time",
             Self::Shutdown => "cut short by the shutdown",
+            Self::Unreached => "given up by the shutdown",
         };
         match last {
             Some(last) => format!("{over}: {last}"),

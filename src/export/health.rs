@@ -4,6 +4,9 @@
 //! for as long as it asks to be left alone. While it is down one request at a time goes out as a
 //! [`Probe`], with growing waits; all others wait for their turn. Turns go round, so that a request
 //! that fails for a reason of its own keeps no other from proving that the endpoint is well.
+//!
+//! Once a shutdown has begun an endpoint to which no connection can be made is given up after a few
+//! attempts, and then nobody waits any more.
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +24,9 @@ const DOWN_AFTER: u32 = 3;
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// A longer one is a mistake of the endpoint, and says nothing.
 const ABSURD: Duration = Duration::from_secs(24 * 3600);
+/// After this many attempts in a row without a connection, a shutdown gives the endpoint up. With the
+/// waits between them they take some 0.3 s where connections are refused.
+const GIVE_UP_AFTER: u32 = 3;
 
 #[derive(Debug)]
 pub(super) struct Health {
@@ -41,6 +47,15 @@ struct State {
     why: Option<String>,
     /// Until when the endpoint has asked to be left alone, and its words.
     pause: Option<(Instant, String)>,
+    /// Since a shutdown has begun.
+    closing: Option<Closing>,
+}
+
+#[derive(Debug)]
+struct Closing {
+    /// Attempts in a row without a connection.
+    misses: u32,
+    backoff: Backoff,
 }
 
 #[derive(Debug)]
@@ -67,7 +82,7 @@ impl Health {
 
     /// Waits until a request may go out. `Some`: only as a probe. Cancel safe.
     pub(super) async fn admission(&self) -> Option<Probe> {
-        if !self.is_closed() {
+        if !self.is_closed() || self.is_given_up() {
             return None;
         }
         let turn = Arc::clone(&self.turn).lock_owned().await;
@@ -76,6 +91,7 @@ impl Health {
             // Registered before the state is read: no change is missed.
             changed.as_mut().enable();
             match self.wait_until() {
+                _ if self.is_given_up() => return None,
                 None if self.is_down() => return Some(Probe { _turn: turn }),
                 None => return None,
                 Some(at) => tokio::select! {
@@ -109,6 +125,7 @@ impl Health {
             let mut state = lock(&self.state);
             state.later = 0;
             state.why = None;
+            state.answered();
             state.down.take().is_some()
         };
         if was_down {
@@ -122,6 +139,7 @@ impl Health {
         let mut state = lock(&self.state);
         state.later = state.later.saturating_add(1);
         state.why = Some(why.to_owned());
+        state.answered();
         if let Some(asked) = asked {
             // Not all processes that were told the same come back at the same moment.
             let spread = self.retry.initial_backoff.min(LONGEST_PAUSE);
@@ -139,9 +157,38 @@ impl Health {
     /// No connection, or nobody behind it: the endpoint is down at once.
     pub(super) fn unreached(&self, why: &str, is_probe: bool) {
         let backoff = || Backoff::reconnect(&self.retry);
-        let mut state = lock(&self.state);
-        state.why = Some(why.to_owned());
-        state.fall(is_probe, backoff);
+        let is_given_up = {
+            let mut state = lock(&self.state);
+            state.why = Some(why.to_owned());
+            // Requests that were under way together are one attempt.
+            let is_new = is_probe || state.down.is_none();
+            state.fall(is_probe, backoff);
+            is_new && state.missed()
+        };
+        if is_given_up {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// A shutdown has begun: the next attempt is made at once, and an endpoint to which no connection
+    /// can be made is given up soon. A pause that it asked for is kept.
+    pub(super) fn begin_shutdown(&self) {
+        {
+            let mut state = lock(&self.state);
+            let backoff = Backoff::reconnect(&self.retry);
+            state.closing.get_or_insert(Closing { misses: 0, backoff });
+            if let Some(down) = &mut state.down {
+                down.next_probe = Instant::now();
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Whether a shutdown has given the endpoint up: nothing more is tried.
+    pub(super) fn is_given_up(&self) -> bool {
+        let state = lock(&self.state);
+        let closing = state.closing.as_ref();
+        closing.is_some_and(|closing| closing.misses >= GIVE_UP_AFTER)
     }
 
     /// No answer, and nothing proven. A probe that ends so is followed by another wait.
@@ -163,6 +210,24 @@ impl Health {
 }
 
 impl State {
+    /// Somebody is there.
+    fn answered(&mut self) {
+        if let Some(closing) = &mut self.closing {
+            closing.misses = 0;
+        }
+    }
+
+    /// No connection. Whether that was one too many.
+    fn missed(&mut self) -> bool {
+        let (Some(closing), Some(down)) = (&mut self.closing, &mut self.down) else {
+            return false;
+        };
+        closing.misses += 1;
+        // The wait of an outage that goes on for long has grown.
+        down.next_probe = Instant::now() + closing.backoff.wait(None, jitter());
+        closing.misses >= GIVE_UP_AFTER
+    }
+
     fn fall(&mut self, is_probe: bool, backoff: impl FnOnce() -> Backoff) {
         match &mut self.down {
             // Requests that were under way before it fell say nothing new.
@@ -227,6 +292,37 @@ mod tests {
         assert!(!health.is_down(), "the row begins anew");
         health.unreached("refused", false);
         assert_eq!(health.trouble().as_deref(), Some("refused"));
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_gives_up_after_attempts_in_a_row_and_frees_all_that_wait() {
+        let health = health();
+        for _ in 0..20 {
+            health.unreached("refused", true);
+        }
+        assert!(!health.is_given_up(), "the application runs on");
+        let mut first = spawn(health.admission());
+        let mut second = spawn(health.admission());
+        assert!(first.poll().is_pending() && second.poll().is_pending());
+        health.begin_shutdown();
+        assert!(first.is_woken(), "it is tried at once");
+        for _ in 0..10 {
+            health.unreached("refused", false);
+        }
+        for _ in 1..GIVE_UP_AFTER {
+            health.unreached("refused", true);
+        }
+        assert!(!health.is_given_up());
+        health.later("503", None, true);
+        for _ in 1..GIVE_UP_AFTER {
+            health.unreached("refused", true);
+        }
+        assert!(!health.is_given_up(), "somebody was there");
+        health.unreached("refused", true);
+        assert!(health.is_given_up());
+        drop(first);
+        assert!(matches!(second.poll(), std::task::Poll::Ready(None)));
+        assert!(health.admission().await.is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -32,11 +32,12 @@ impl Link {
         }
     }
 
-    /// Waits until there is a connection on which a request may go out, however long that takes.
+    /// Waits until there is a connection on which a request may go out, however long that takes; or
+    /// until a shutdown has given the endpoint up.
     pub(super) async fn ready(&self) -> Option<Probe> {
         loop {
             let probe = self.health.admission().await;
-            if self.transport.is_up() {
+            if self.transport.is_up() || self.health.is_given_up() {
                 return probe;
             }
             match self.transport.connect().await {

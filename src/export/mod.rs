@@ -75,6 +75,11 @@ pub trait Exporter: Send + Sync + 'static {
         batch: Batch,
     ) -> impl Future<Output = Outcome> + Send + 'static;
 
+    /// A shutdown has begun: what is queued is still sent, and nothing comes after it. An exporter that
+    /// waits for its endpoint may give up soon now: [`ready`](Self::ready) gives its permits, and each
+    /// [`send`](Self::send) says that the spans are lost, and why. Must not block.
+    fn begin_shutdown(&self) {}
+
     /// Cuts short what is being sent; later sends fail at once. Called when the last batch is done
     /// or the shutdown's deadline has passed. Must not block.
     fn shutdown(&self) {}

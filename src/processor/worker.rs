@@ -284,7 +284,8 @@ impl<E: Exporter> Worker<E> {
             false => None,
         };
         self.promises.keep(self.settled_upto(), now, why.as_deref());
-        self.diagnostics.observe(now);
+        let is_closing = self.promises.closing().is_some();
+        self.diagnostics.observe(now, is_closing);
         self.speak_at = self.speak_at.filter(|at| now < *at);
     }
 
@@ -326,7 +327,13 @@ impl<E: Exporter> Worker<E> {
     }
 
     fn accept(&mut self, ticket: Arc<Ticket>) {
-        self.drain(self.promises.begins_shutdown(&ticket));
+        let begins_shutdown = self.promises.begins_shutdown(&ticket);
+        self.drain(begins_shutdown);
+        if begins_shutdown {
+            // A foreign method: it may panic.
+            let exporter = Arc::clone(&self.exporter);
+            let _ = catch_unwind(AssertUnwindSafe(|| exporter.begin_shutdown()));
+        }
         self.send_upto = self.staging.end();
         let stats = self.shared.counters.snapshot();
         self.promises.make(ticket, self.staging.end(), &stats);

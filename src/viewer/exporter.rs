@@ -170,6 +170,12 @@ impl Exporter for ViewerExporter {
         }
     }
 
+    fn begin_shutdown(&self) {
+        if let Target::Joined(client) = &self.target {
+            client.begin_shutdown();
+        }
+    }
+
     fn shutdown(&self) {
         self.closed.store(true, Ordering::Relaxed);
         if let Target::Joined(client) = &self.target {
@@ -252,6 +258,11 @@ impl<E: Exporter> Exporter for ForwardingViewer<E> {
                 _ = &mut shown => sent.await,
             }
         }
+    }
+
+    fn begin_shutdown(&self) {
+        self.viewer.begin_shutdown();
+        self.next.begin_shutdown();
     }
 
     fn shutdown(&self) {
