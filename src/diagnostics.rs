@@ -6,19 +6,19 @@
 mod cure;
 mod episode;
 mod hint;
+mod voice;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
 
-use tracing::dispatcher::{self, Dispatch, WeakDispatch};
-use tracing::subscriber::NoSubscriber;
-use tracing::{Level, error, info, warn};
+use tracing::Level;
 
 use self::cure::State;
 use self::episode::{Episode, Reach, Say, Word};
 pub(crate) use self::hint::{HINTS, Hint, PRESUMED_RANDOM, RATIO_BELOW_PARENT, TOO_MANY_SCOPES};
+pub use self::voice::Diagnostic;
+pub(crate) use self::voice::{Fields, Handler, Speaker, Topic, Voice};
 use crate::stats::{Counters, DropReason, Stats};
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::Arc;
 
 /// The target of all our own events.
 pub(crate) const TARGET: &str = "tracing_otlp";
@@ -26,53 +26,19 @@ pub(crate) const TARGET: &str = "tracing_otlp";
 /// How often the counters are looked at.
 const GLANCE: Duration = Duration::from_millis(250);
 
-/// Whom the worker speaks to.
-#[derive(Debug, Default)]
-pub(crate) struct Voice(Mutex<Option<WeakDispatch>>);
-
-impl Voice {
-    pub(crate) fn set_dispatch(&self, dispatch: WeakDispatch) {
-        *lock(&self.0) = Some(dispatch);
-    }
-
-    /// Runs `say` where our layer is installed, else under the global default.
-    fn speak(&self, say: impl FnOnce()) {
-        let dispatch = self.dispatch();
-        // A subscriber is foreign code.
-        let _ = catch_unwind(AssertUnwindSafe(|| match dispatch {
-            Some(dispatch) => dispatcher::with_default(&dispatch, say),
-            None => say(),
-        }));
-    }
-
-    /// Whether somebody listens to warnings. A subscriber that is being installed does not yet: its
-    /// level is set only afterwards, and until then every event is lost.
-    fn is_heard(&self) -> bool {
-        let is_enabled = || tracing::enabled!(target: TARGET, Level::WARN);
-        let dispatch = self.dispatch();
-        // A subscriber is foreign code.
-        let heard = catch_unwind(AssertUnwindSafe(|| match dispatch {
-            Some(dispatch) => dispatcher::with_default(&dispatch, is_enabled),
-            None => !dispatcher::get_default(|d| d.is::<NoSubscriber>()) && is_enabled(),
-        }));
-        heard.unwrap_or(false)
-    }
-
-    fn dispatch(&self) -> Option<Dispatch> {
-        lock(&self.0).as_ref().and_then(WeakDispatch::upgrade)
-    }
-}
+/// So long a subscriber may come after the pipeline; what there is to say waits for it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the worker has said, and what it has not yet.
 #[derive(Debug)]
 pub(crate) struct Diagnostics {
-    voice: Arc<Voice>,
+    speaker: Speaker,
     counters: Arc<Counters>,
     warnings: Vec<String>,
     hints: &'static [&'static Hint],
     next_glance: Option<Instant>,
-    /// How often a subscriber is still looked for ahead of time.
-    looks_left: u8,
+    /// Until when a subscriber is waited for.
+    patient_until: Instant,
     loss: Episode,
     /// What was lost, by reason, when last spoken of.
     told: Stats,
@@ -104,12 +70,12 @@ impl Diagnostics {
         hints: &'static [&'static Hint],
     ) -> Self {
         Self {
-            voice,
+            speaker: Speaker::new(voice),
             counters,
             warnings,
             hints,
             next_glance: None,
-            looks_left: 40,
+            patient_until: Instant::now() + PATIENCE,
             loss: Episode::default(),
             told: Stats::default(),
             shed: Episode::default(),
@@ -134,9 +100,7 @@ impl Diagnostics {
         if self.next_glance.is_some_and(|at| now < at) {
             return;
         }
-        // A subscriber often comes after the pipeline: what there is to say waits for it.
-        if !self.voice.is_heard() {
-            self.looks_left = self.looks_left.saturating_sub(1);
+        if now < self.patient_until && !self.speaker.is_heard() {
             return;
         }
         self.next_glance = now.checked_add(GLANCE);
@@ -157,9 +121,9 @@ impl Diagnostics {
         }
     }
 
-    /// Whether there is something to say that nobody was there to hear, and somebody may come soon.
+    /// Whether there is something to say that nobody was there to hear.
     pub(crate) fn has_unsaid(&self) -> bool {
-        !self.warnings.is_empty() && self.looks_left > 0
+        !self.warnings.is_empty()
     }
 
     /// Takes note of why nothing can be sent just now, or that it can.
@@ -181,36 +145,39 @@ impl Diagnostics {
 
     /// The last words: losses that were not spoken of yet.
     pub(crate) fn finish(&mut self) {
-        if !self.voice.is_heard() {
-            return;
-        }
         self.warn_once();
         let stats = self.counters.snapshot();
         let lost = stats.lost().saturating_sub(self.loss.told);
         if lost > 0 {
             let (reasons, cure) = self.reasons(&stats);
             let error = stats.last_error.map(|(_, error)| error);
-            let error = error.as_deref();
-            self.voice.speak(|| {
-                warn!(target: TARGET, spans = lost, %reasons, error, "spans were lost by the time of shutdown; {cure}");
-            });
+            let fields = Fields {
+                spans: Some(lost),
+                reasons: Some(&reasons),
+                error: error.as_deref(),
+                ..Fields::default()
+            };
+            let message = format!("spans were lost by the time of shutdown; {cure}");
+            self.speaker.say(Topic::Loss, Level::WARN, &message, fields);
             self.loss.told += lost;
         }
         let left_out = stats.truncated_for_memory.saturating_sub(self.shed.told);
         if left_out > 0 {
-            self.voice.speak(|| {
-                warn!(target: TARGET, left_out, "spans have left out data for want of memory; {MEMORY}");
-            });
+            self.say_left_out("spans have left out data", left_out);
             self.shed.told += left_out;
         }
     }
 
     fn warn_once(&mut self) {
+        let mut say = |text: &str| {
+            let fields = Fields::default();
+            self.speaker.say(Topic::Setting, Level::WARN, text, fields);
+        };
         for warning in self.warnings.drain(..) {
-            self.voice.speak(|| warn!(target: TARGET, "{warning}"));
+            say(&warning);
         }
         for hint in self.hints.iter().filter(|hint| hint.is_due()) {
-            self.voice.speak(|| warn!(target: TARGET, "{}", hint.text));
+            say(hint.text);
         }
     }
 
@@ -218,9 +185,14 @@ impl Diagnostics {
         let said = self.restarts.observe(now, stats.worker_restarts, true);
         if let Some(Say::Begins(times) | Say::GoesOn(times)) = said {
             let error = stats.last_error.as_ref().map(|(_, error)| error.as_str());
-            self.voice.speak(|| {
-                error!(target: TARGET, times, error, "the worker panicked and was started again");
-            });
+            let fields = Fields {
+                times: Some(times),
+                error,
+                ..Fields::default()
+            };
+            let message = "the worker panicked and was started again";
+            self.speaker
+                .say(Topic::Worker, Level::ERROR, message, fields);
         }
     }
 
@@ -230,24 +202,20 @@ impl Diagnostics {
             return;
         }
         let said = self.reach.observe(now, self.trouble.is_some());
-        let error = self.trouble.as_deref();
-        match said {
-            None => {}
-            Some(Word::Lost) => {
-                self.voice.speak(|| {
-                    warn!(target: TARGET, error, "the endpoint takes no spans now, they wait in the queue");
-                });
-            }
-            Some(Word::StillLost) => {
-                self.voice.speak(|| {
-                    warn!(target: TARGET, error, "the endpoint still takes no spans");
-                });
-            }
-            Some(Word::Found) => {
-                self.voice
-                    .speak(|| info!(target: TARGET, "the endpoint takes spans again"));
-            }
-        }
+        let (level, message) = match said {
+            None => return,
+            Some(Word::Lost) => (
+                Level::WARN,
+                "the endpoint takes no spans now, they wait in the queue",
+            ),
+            Some(Word::StillLost) => (Level::WARN, "the endpoint still takes no spans"),
+            Some(Word::Found) => (Level::INFO, "the endpoint takes spans again"),
+        };
+        let fields = Fields {
+            error: self.trouble.as_deref(),
+            ..Fields::default()
+        };
+        self.speaker.say(Topic::Reach, level, message, fields);
     }
 
     fn note_error(&mut self, stats: &Stats) {
@@ -265,60 +233,71 @@ impl Diagnostics {
     fn observe_outage(&mut self, now: Instant, stats: &Stats) {
         let works = stats.requests_ok > self.ok_before;
         let said = self.outage.observe(now, self.errors, works);
+        let (topic, level, message) = match (said, self.is_rejection) {
+            (None, _) => return,
+            (Some(Say::Begins(_)), true) => {
+                (Topic::Rejection, Level::WARN, "the endpoint rejects spans")
+            }
+            (Some(Say::GoesOn(_)), true) => (
+                Topic::Rejection,
+                Level::WARN,
+                "the endpoint still rejects spans",
+            ),
+            (Some(Say::Ends(_)), true) => (
+                Topic::Rejection,
+                Level::INFO,
+                "the endpoint rejects no more spans",
+            ),
+            (Some(Say::Begins(_)), false) => (Topic::Export, Level::WARN, "exporting spans fails"),
+            (Some(Say::GoesOn(_)), false) => {
+                (Topic::Export, Level::WARN, "exporting spans still fails")
+            }
+            (Some(Say::Ends(_)), false) => {
+                (Topic::Export, Level::INFO, "exporting spans works again")
+            }
+        };
         let error = self.last_error.as_ref().map(|(_, error)| error.as_str());
-        let (failed, rejected) = (stats.requests_failed, stats.rejected);
-        match said {
-            None => {}
-            Some(Say::Begins(_)) if self.is_rejection => {
-                self.voice.speak(|| {
-                    warn!(target: TARGET, error, rejected, "the endpoint rejects spans");
-                });
-            }
-            Some(Say::GoesOn(_)) if self.is_rejection => {
-                self.voice.speak(|| {
-                    warn!(target: TARGET, error, rejected, "the endpoint still rejects spans");
-                });
-            }
-            Some(Say::Ends(_)) if self.is_rejection => {
-                self.voice.speak(|| {
-                    info!(target: TARGET, rejected, "the endpoint rejects no more spans");
-                });
-            }
-            Some(Say::Begins(_)) => {
-                self.voice.speak(|| {
-                    warn!(target: TARGET, error, failed, "exporting spans fails");
-                });
-            }
-            Some(Say::GoesOn(_)) => {
-                self.voice.speak(|| {
-                    warn!(target: TARGET, error, failed, "exporting spans still fails");
-                });
-            }
-            Some(Say::Ends(_)) => {
-                self.voice.speak(|| {
-                    info!(target: TARGET, failed, "exporting spans works again");
-                });
-            }
-        }
+        let is_rejection = self.is_rejection;
+        let fields = Fields {
+            // What is over has no cause any more.
+            error: error.filter(|_| level != Level::INFO),
+            failed: (!is_rejection).then_some(stats.requests_failed),
+            rejected: is_rejection.then_some(stats.rejected),
+            ..Fields::default()
+        };
+        self.speaker.say(topic, level, message, fields);
     }
 
     fn observe_warnings(&mut self, now: Instant, stats: &Stats) {
         let said = self.endpoint_warned.observe(now, stats.warnings, true);
         let warning = stats.last_warning.as_ref().map(|(_, text)| text.as_str());
         if let Some(Say::Begins(times) | Say::GoesOn(times)) = said {
-            self.voice.speak(|| {
-                warn!(target: TARGET, times, warning, "the endpoint took the spans, and warns");
-            });
+            let fields = Fields {
+                times: Some(times),
+                warning,
+                ..Fields::default()
+            };
+            let message = "the endpoint took the spans, and warns";
+            self.speaker
+                .say(Topic::EndpointWarning, Level::WARN, message, fields);
         }
     }
 
     fn observe_shed(&mut self, now: Instant, stats: &Stats) {
         let said = self.shed.observe(now, stats.truncated_for_memory, true);
         if let Some(Say::Begins(left_out) | Say::GoesOn(left_out)) = said {
-            self.voice.speak(|| {
-                warn!(target: TARGET, left_out, "spans leave out data for want of memory; {MEMORY}");
-            });
+            self.say_left_out("spans leave out data", left_out);
         }
+    }
+
+    fn say_left_out(&mut self, what: &str, left_out: u64) {
+        let fields = Fields {
+            left_out: Some(left_out),
+            ..Fields::default()
+        };
+        let message = format!("{what} for want of memory; {MEMORY}");
+        self.speaker
+            .say(Topic::Memory, Level::WARN, &message, fields);
     }
 
     fn observe_loss(&mut self, now: Instant, stats: Stats) {
@@ -329,27 +308,30 @@ impl Diagnostics {
             let (_, error) = stats.last_error.as_ref().filter(|_| is_new)?;
             Some(error.clone())
         });
-        let error = error.as_deref();
-        match said {
+        let (spans, words) = match said {
             None => return,
-            Some(Say::Begins(spans)) => {
-                let (reasons, cure) = self.reasons(&stats);
-                self.voice.speak(|| {
-                    warn!(target: TARGET, spans, %reasons, error, "spans are being lost; {cure}");
-                });
-            }
-            Some(Say::GoesOn(spans)) => {
-                let (reasons, cure) = self.reasons(&stats);
-                self.voice.speak(|| {
-                    warn!(target: TARGET, spans, %reasons, error, "spans are still being lost; {cure}");
-                });
-            }
+            Some(Say::Begins(spans)) => (spans, "spans are being lost"),
+            Some(Say::GoesOn(spans)) => (spans, "spans are still being lost"),
             Some(Say::Ends(spans)) => {
-                self.voice.speak(|| {
-                    info!(target: TARGET, spans, "no more spans are being lost");
-                });
+                let fields = Fields {
+                    spans: Some(spans),
+                    ..Fields::default()
+                };
+                let message = "no more spans are being lost";
+                self.speaker.say(Topic::Loss, Level::INFO, message, fields);
+                self.told = stats;
+                return;
             }
-        }
+        };
+        let (reasons, cure) = self.reasons(&stats);
+        let fields = Fields {
+            spans: Some(spans),
+            reasons: Some(&reasons),
+            error: error.as_deref(),
+            ..Fields::default()
+        };
+        let message = format!("{words}; {cure}");
+        self.speaker.say(Topic::Loss, Level::WARN, &message, fields);
         self.told = stats;
     }
 

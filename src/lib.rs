@@ -177,6 +177,7 @@ pub use self::{
         Baggage, IdGenerator, InvalidId, InvalidTraceState, InvalidTraceparent, RandomIds,
         SetParentError, SpanId, TraceContext, TraceFlags, TraceId, TraceState, Traceparent,
     },
+    diagnostics::Diagnostic,
     export::{
         Batch, ConcurrencyLimiter, ConcurrencyPermit, ConsoleExporter, Exporter, OtlpClient,
         Outcome,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use life::{LONG, Pipeline, pipeline, quiet, ten_spans, until};
 use tracing_otlp::testing::{Answer, Collector};
 use tracing_otlp::{DropReason, Protocol, Stats};
+use tracing_subscriber::prelude::*;
 
 const MS: Duration = Duration::from_millis(1);
 const GRPC: Protocol = Protocol::Grpc;
@@ -343,5 +344,26 @@ fn rejected_spans_are_not_a_failed_export() {
             "{log}"
         );
         guard.shutdown_blocking(LONG).unwrap();
+    }
+}
+
+/// A gRPC endpoint on a port that says nothing, given without a protocol.
+#[test]
+fn a_protocol_that_was_forgotten_is_named_with_the_method_that_sets_it() {
+    let collector = Collector::start();
+    let builder = tracing_otlp::builder()
+        .without_env()
+        .with_endpoint(collector.grpc_endpoint());
+    let (layer, guard) = builder.build().unwrap();
+    let dispatch = tracing::Dispatch::new(tracing_subscriber::registry().with(layer));
+    tracing::dispatcher::with_default(&dispatch, || drop(tracing::info_span!("work")));
+    let began = std::time::Instant::now();
+    let error = guard
+        .shutdown_blocking(Duration::from_secs(30))
+        .unwrap_err()
+        .to_string();
+    assert!(began.elapsed() < Duration::from_secs(10));
+    for part in ["HTTP/2", "PROTOCOL=grpc", "with_protocol"] {
+        assert!(error.contains(part), "{part}: {error}");
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::config::{OtlpConfig, SamplerConfig, TracesExporter};
 use crate::context::IdGenerator;
 use crate::context::bridge::Bridge;
-use crate::diagnostics::HINTS;
+use crate::diagnostics::{HINTS, Handler, Voice};
 use crate::error::Error;
 use crate::export::{ConsoleExporter, Exporter, OtlpClient};
 use crate::fork::Home;
@@ -38,6 +38,7 @@ pub(super) struct Parts {
     pub(super) activates: bool,
     pub(super) propagator: Option<Box<dyn Propagator>>,
     pub(super) ids: Option<Box<dyn IdGenerator>>,
+    pub(super) diagnostics: Option<Handler>,
     /// Resolved already, because others speak for it too.
     pub(super) resource: Option<Resource>,
 }
@@ -101,6 +102,7 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
     };
     let mut surroundings = Surroundings::new(&config.batch);
     surroundings.hints = HINTS;
+    surroundings.voice = Voice::new(parts.diagnostics, config.stderr_level);
     surroundings.warnings = config.warnings.iter().map(ToString::to_string).collect();
     let memory = Arc::clone(&surroundings.memory);
     let resource = parts.resource;

@@ -13,8 +13,10 @@ use std::fmt;
 use self::assemble::Parts;
 use crate::config::{BatchConfig, ConfigWarning, OtlpConfig};
 use crate::context::IdGenerator;
+use crate::diagnostics::Diagnostic;
 use crate::error::Error;
 use crate::export::Exporter;
+use crate::export::endpoint::port_doubt;
 use crate::guard::ShutdownGuard;
 use crate::layer::OtlpLayer;
 use crate::live::ConfigStore;
@@ -172,6 +174,29 @@ impl OtlpBuilder {
         self
     }
 
+    /// Called with all that the pipeline reports of itself: settings that cannot be used, an endpoint that
+    /// takes no spans, spans that are lost, and the end of it. Default: none.
+    ///
+    /// The same is also an event of the target `tracing_otlp`. Without a handler, what no layer shows is
+    /// written to standard error ([`with_stderr_level`](Self::with_stderr_level)); with one, nothing is.
+    ///
+    /// It is called on the worker's thread, some times a minute at most, and holds up the export while it
+    /// runs. A panic of it is caught, spans that it makes are not recorded.
+    ///
+    /// ```
+    /// let builder = tracing_otlp::builder().with_diagnostic_handler(|diagnostic| {
+    ///     // to a metric, an alert, a log of another kind
+    ///     eprintln!("{} {diagnostic}", diagnostic.level());
+    /// });
+    /// ```
+    pub fn with_diagnostic_handler(
+        mut self,
+        handler: impl Fn(&Diagnostic<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.parts.diagnostics = Some(Box::new(handler));
+        self
+    }
+
     /// Starts the pipeline: its worker's thread, and no I/O. The layer goes into a subscriber, the
     /// guard lives until the application ends.
     ///
@@ -228,6 +253,7 @@ impl OtlpBuilder {
         // Where nothing is sent, no setting of how it is stands in the way.
         if !config.disabled {
             config.validate()?;
+            config.warnings.extend(port_doubt(&config.exporter));
         }
         Ok(config)
     }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::mem;
 use std::time::Duration;
 
+use tracing_core::LevelFilter;
+
 use super::OtlpBuilder;
 use crate::attribute::{KeyValue, Value};
 use crate::config::{
@@ -24,6 +26,13 @@ impl OtlpBuilder {
     /// Where spans go. Default [`TracesExporter::Otlp`]; `OTEL_TRACES_EXPORTER` (ENV-6).
     pub fn with_traces_exporter(self, exporter: TracesExporter) -> Self {
         self.configure(move |c| c.traces_exporter = exporter)
+    }
+
+    /// From which level on reports of the pipeline that no layer shows are written to standard error.
+    /// Default [`LevelFilter::INFO`]; [`LevelFilter::OFF`]: none; `OTEL_LOG_LEVEL`. See
+    /// [`OtlpConfig::stderr_level`](crate::OtlpConfig::stderr_level).
+    pub fn with_stderr_level(self, level: LevelFilter) -> Self {
+        self.configure(move |c| c.stderr_level = level)
     }
 
     /// Holds each local trace until it is over, and exports those that failed, were slow or fall

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::attribute::KeyValue;
+use crate::config::spelling::misspelled;
 use crate::config::{
     BatchConfig, ConfigWarning, ExporterConfig, OtlpConfig, Pem, PropagatorKind, ResourceConfig,
     SamplerConfig, SpanLimits, TracesExporter, parse,
@@ -18,9 +19,13 @@ impl OtlpConfig {
     ///
     /// A variable that is empty counts as unset (ENV-2), and so does one that can't be used; the
     /// latter leaves a [`ConfigWarning`] in [`warnings`](Self::warnings). White space around a
-    /// value does not count. Nothing fails and nothing is printed.
+    /// value does not count. Nothing fails and nothing is printed. Variables whose names are nearly
+    /// those of settings leave one warning.
     pub fn from_env() -> Self {
-        Self::from_source(|name| std::env::var_os(name))
+        let mut config = Self::from_source(|name| std::env::var_os(name));
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        config.warnings.extend(misspelled(names));
+        config
     }
 
     /// As [`from_env`](Self::from_env), with variables from elsewhere.
@@ -50,6 +55,8 @@ impl OtlpConfig {
         env.batch(&mut config.batch);
         env.limits(&mut config.limits);
         env.resource(&mut config.resource);
+        let level = env.read(&["OTEL_LOG_LEVEL"], parse::log_level);
+        set(&mut config.stderr_level, level);
         env.refuse_config_file();
         config.warnings = env.warnings;
         config

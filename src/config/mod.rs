@@ -6,6 +6,7 @@
 mod env;
 mod metrics;
 pub(crate) mod parse;
+mod spelling;
 mod tail;
 mod validate;
 mod warning;
@@ -23,12 +24,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use tracing_core::LevelFilter;
 
 use crate::attribute::KeyValue;
 use crate::human;
 
 /// All settings of one pipeline.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct OtlpConfig {
     /// Record and export nothing. Default false; `OTEL_SDK_DISABLED`.
@@ -58,8 +60,37 @@ pub struct OtlpConfig {
     pub capture: CaptureConfig,
     /// Who is speaking.
     pub resource: ResourceConfig,
+    /// From which level on reports of the pipeline are written to standard error where no layer of the
+    /// subscriber shows them: there is no fmt layer, or its filter hides the target `tracing_otlp`.
+    /// Default [`LevelFilter::INFO`]; `OTEL_LOG_LEVEL`, in which `none` is [`LevelFilter::OFF`].
+    ///
+    /// Each kind of report is written once when it begins, every ten minutes while it goes on, and once
+    /// when it is over. A pipeline waits three seconds for its subscriber before it writes. With a
+    /// [handler](crate::OtlpBuilder::with_diagnostic_handler) nothing is written.
+    pub stderr_level: LevelFilter,
     /// What was found wrong while settings were read. Never printed here: the worker does it.
     pub warnings: Vec<ConfigWarning>,
+}
+
+impl Default for OtlpConfig {
+    fn default() -> Self {
+        Self {
+            disabled: false,
+            traces_exporter: TracesExporter::default(),
+            sampler: SamplerConfig::default(),
+            tail: None,
+            propagators: None,
+            exporter: ExporterConfig::default(),
+            metrics: MetricsConfig::default(),
+            batch: BatchConfig::default(),
+            worker: WorkerConfig::default(),
+            limits: SpanLimits::default(),
+            capture: CaptureConfig::default(),
+            resource: ResourceConfig::default(),
+            stderr_level: LevelFilter::INFO,
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// What `OTEL_TRACES_EXPORTER` may name.

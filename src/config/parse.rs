@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
+use tracing_core::LevelFilter;
 
 use crate::attribute::KeyValue;
 use crate::config::{
@@ -84,6 +85,25 @@ pub(crate) fn protocol(text: &str) -> Result<Protocol, Cure> {
 }
 
 /// A sampler of SPEC §1, in any case (ENV-6); a ratio is 1 until its argument is read.
+/// The levels of the specification's SDKs, under the names that they have in any of them.
+pub(crate) fn log_level(text: &str) -> Result<LevelFilter, Cure> {
+    let known = [
+        ("none", LevelFilter::OFF),
+        ("off", LevelFilter::OFF),
+        ("error", LevelFilter::ERROR),
+        ("warn", LevelFilter::WARN),
+        ("warning", LevelFilter::WARN),
+        ("info", LevelFilter::INFO),
+        ("debug", LevelFilter::DEBUG),
+        ("trace", LevelFilter::TRACE),
+        ("verbose", LevelFilter::TRACE),
+        ("all", LevelFilter::TRACE),
+    ];
+    one_of(text, &known).ok_or_else(|| {
+        "not a level; `info` is used instead; use one of `none`, `error`, `warn`, `info`".to_owned()
+    })
+}
+
 pub(crate) fn sampler(text: &str) -> Result<SamplerConfig, Cure> {
     let known = [
         ("always_on", SamplerConfig::AlwaysOn),

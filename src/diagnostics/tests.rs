@@ -8,7 +8,7 @@ use tracing::{Dispatch, Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use super::*;
-use crate::sync::Ordering;
+use crate::sync::{Mutex, Ordering, lock};
 
 /// Keeps what is said, as `WARN spans=3 message`.
 #[derive(Clone, Default)]

@@ -109,12 +109,12 @@ impl Cause {
             Self::Tls => "check the TLS settings on both sides",
             Self::SpeaksTls => "it speaks TLS: use https:// in OTEL_EXPORTER_OTLP_ENDPOINT",
             Self::SpeaksHttp1 => {
-                "it speaks HTTP/1: set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or give the port of \
-                 gRPC (4317) in OTEL_EXPORTER_OTLP_ENDPOINT"
+                "it speaks HTTP/1: set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf (with_protocol), or give \
+                 the port of gRPC (4317) in OTEL_EXPORTER_OTLP_ENDPOINT"
             }
             Self::SpeaksHttp2 => {
-                "it speaks HTTP/2: gRPC? set OTEL_EXPORTER_OTLP_PROTOCOL=grpc, or give the port of \
-                 HTTP (4318) in OTEL_EXPORTER_OTLP_ENDPOINT"
+                "it speaks HTTP/2: gRPC? set OTEL_EXPORTER_OTLP_PROTOCOL=grpc (with_protocol), or give the \
+                 port of HTTP (4318) in OTEL_EXPORTER_OTLP_ENDPOINT"
             }
             Self::OtherProtocol => {
                 "no OTLP is spoken there: check host and port in OTEL_EXPORTER_OTLP_ENDPOINT"

@@ -5,11 +5,12 @@ use std::fmt;
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 
-use crate::config::{ExporterConfig, Protocol};
+use crate::config::{ConfigWarning, ExporterConfig, Protocol};
 use crate::error::Error;
 use crate::human;
 
 const GRPC_PORT: u16 = 4317;
+const HTTP_PORT: u16 = 4318;
 const DEFAULT_GRPC: &str = "http://localhost:4317";
 const DEFAULT_HTTP: &str = "http://localhost:4318";
 
@@ -157,6 +158,22 @@ impl Endpoint {
     }
 }
 
+/// A protocol that was given, and the other one's port: nearly always a mistake, and never an error.
+pub(crate) fn port_doubt(config: &ExporterConfig) -> Option<ConfigWarning> {
+    let url = config.traces_endpoint.as_ref().or(config.endpoint.as_ref());
+    let port = port_of(url?.trim())?;
+    let (protocol, usual, other) = match (config.protocol?, port) {
+        (Protocol::HttpProtobuf, GRPC_PORT) => ("http/protobuf", "grpc", HTTP_PORT),
+        (Protocol::Grpc, HTTP_PORT) => ("grpc", "http/protobuf", GRPC_PORT),
+        _ => return None,
+    };
+    let message = format!(
+        "it is used, and port {port} is the one of {usual}: set OTEL_EXPORTER_OTLP_PROTOCOL={usual} \
+         (with_protocol), or the port {other}, if no span arrives"
+    );
+    Some(ConfigWarning::new("exporter.protocol", protocol, message))
+}
+
 fn has_colon_after_host(authority: &str) -> bool {
     let after_brackets = authority.rsplit(']').next().unwrap_or(authority);
     after_brackets.contains(':')
@@ -225,6 +242,35 @@ mod tests {
 
     fn traces(config: &ExporterConfig) -> Result<Endpoint, Error> {
         Endpoint::resolve(config, Signal::Traces)
+    }
+
+    #[test]
+    fn the_other_protocol_s_port_is_doubted() {
+        let doubt = |url: &str, protocol| {
+            let config = ExporterConfig {
+                protocol,
+                ..base(url)
+            };
+            port_doubt(&config).map(|warning| warning.to_string())
+        };
+        let http = Some(Protocol::HttpProtobuf);
+        let grpc = Some(Protocol::Grpc);
+        for (url, protocol, part) in [
+            ("http://c:4317", http, "PROTOCOL=grpc"),
+            ("https://c:4318/", grpc, "PROTOCOL=http/protobuf"),
+            ("c:4318", grpc, "port 4317"),
+        ] {
+            let said = doubt(url, protocol).unwrap();
+            assert!(said.contains(part), "{said}");
+        }
+        for (url, protocol) in [
+            ("http://c:4317", None),
+            ("http://c:4317", grpc),
+            ("http://c:4318", http),
+            ("http://c", grpc),
+        ] {
+            assert_eq!(doubt(url, protocol), None);
+        }
     }
 
     #[track_caller]

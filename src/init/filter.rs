@@ -36,11 +36,13 @@ where
     ) -> Result<Self, Error> {
         // Empty is unset (ENV-2).
         let given = |name| variable(name).filter(|value| !value.trim().is_empty());
-        let lines = match given(LINES) {
-            Some(lines) => checked(LINES, lines)?,
-            None => checked("with_default_filter", default.to_owned())?,
+        let (setting, lines) = lines_of(default, &given);
+        let lines = checked(setting, lines)?;
+        let lines = match speaks_of_reports(&lines) {
+            true => lines,
+            // What this crate reports about its endpoint gets through.
+            false => format!("{lines},{TARGET}=info"),
         };
-        let lines = with_reports(lines);
         if let Some(spans) = given(SPANS) {
             return Ok(Self::Apart {
                 lines: parsed(LINES, &lines)?,
@@ -58,13 +60,29 @@ where
     }
 }
 
-/// What this crate reports about its endpoint gets through, unless the directives speak of that.
-fn with_reports(directives: String) -> String {
-    let is_named = directives.split(',').any(|d| d.trim().starts_with(TARGET));
-    if is_named || directives.trim() == "off" {
-        return directives;
+/// Whether the directives for lines decide about what this crate reports.
+pub(super) fn decides_about_reports(
+    default: &str,
+    variable: impl Fn(&'static str) -> Option<String>,
+) -> bool {
+    let given = |name| variable(name).filter(|value| !value.trim().is_empty());
+    speaks_of_reports(&lines_of(default, &given).1)
+}
+
+fn lines_of(
+    default: &str,
+    given: &impl Fn(&'static str) -> Option<String>,
+) -> (&'static str, String) {
+    match given(LINES) {
+        Some(lines) => (LINES, lines),
+        None => ("with_default_filter", default.to_owned()),
     }
-    format!("{directives},{TARGET}=info")
+}
+
+/// Whether the directives decide about what this crate reports, so that hiding it is meant.
+fn speaks_of_reports(directives: &str) -> bool {
+    let is_named = directives.split(',').any(|d| d.trim().starts_with(TARGET));
+    is_named || directives.trim() == "off"
 }
 
 /// Whether nothing that `info` lets through is held back. Where that is hard to see: false.

@@ -6,13 +6,14 @@ use std::borrow::Cow;
 use std::fmt as text;
 use std::io::IsTerminal as _;
 
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt};
 
-use self::filter::Filters;
+use self::filter::{Filters, decides_about_reports};
 use crate::builder::{OtlpBuilder, builder};
 use crate::error::Error;
 use crate::fmt::with_trace_ids;
@@ -72,7 +73,7 @@ pub fn subscriber() -> SubscriberBuilder {
 ///
 /// So `RUST_LOG=warn` makes the log quiet and keeps the traces. The filter of the lines also lets
 /// `tracing_otlp=info` through, for what this crate reports about its endpoint, unless it names that
-/// target itself or is `off`.
+/// target itself or is `off`: then what it hides is not written to standard error either.
 #[must_use = "a builder does nothing until `init` is called"]
 pub struct SubscriberBuilder {
     otlp: OtlpBuilder,
@@ -115,7 +116,8 @@ impl SubscriberBuilder {
         self
     }
 
-    /// No lines at all: spans only.
+    /// No lines at all: spans only. What the pipeline reports of itself is then written to standard error
+    /// ([`with_stderr_level`](OtlpBuilder::with_stderr_level)).
     pub fn without_lines(mut self) -> Self {
         self.writer = None;
         self
@@ -145,7 +147,13 @@ impl SubscriberBuilder {
     /// As [`OtlpBuilder::build`]; also where a filter cannot be parsed, or a global subscriber is set
     /// already.
     pub fn init(self) -> Result<ShutdownGuard, Error> {
-        let filters = Filters::new(&self.default_filter, |name| std::env::var(name).ok())?;
+        let variable = |name: &str| std::env::var(name).ok();
+        let filters = Filters::new(&self.default_filter, variable)?;
+        let otlp = match decides_about_reports(&self.default_filter, variable) {
+            // What it hides is not wanted elsewhere either.
+            true => self.otlp.with_stderr_level(LevelFilter::OFF),
+            false => self.otlp,
+        };
         let lines = self.writer.map(|writer| {
             let layer = fmt::layer().with_ansi(self.ansi).with_writer(writer);
             #[cfg(feature = "json")]
@@ -154,7 +162,7 @@ impl SubscriberBuilder {
             }
             layer.map_event_format(with_trace_ids).boxed()
         });
-        let (layer, guard) = self.otlp.build()?;
+        let (layer, guard) = otlp.build()?;
         match filters {
             // One filter for the whole subscriber costs a span less than two of its layers.
             Filters::Same(filter) => {

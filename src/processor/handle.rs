@@ -89,6 +89,8 @@ pub(crate) struct Shared {
 pub(crate) struct Surroundings {
     pub(crate) counters: Arc<Counters>,
     pub(crate) memory: Arc<Memory>,
+    /// Whom the worker tells how it fares.
+    pub(crate) voice: Voice,
     /// Spoken once, as soon as somebody listens.
     pub(crate) warnings: Vec<String>,
     /// Spoken once there is a reason to.
@@ -102,6 +104,7 @@ impl Surroundings {
         Self {
             counters: Counters::new(),
             memory: Memory::new(batch.max_memory),
+            voice: Voice::default(),
             warnings: Vec::new(),
             hints: &[],
             every_second: None,
@@ -138,6 +141,7 @@ impl BatchProcessor {
         let Surroundings {
             counters,
             memory,
+            voice,
             warnings,
             hints,
             every_second,
@@ -179,7 +183,7 @@ impl BatchProcessor {
             wake,
             scopes: Scopes::new(Arc::clone(&memory.queue)),
             counters,
-            voice: Arc::default(),
+            voice: Arc::new(voice),
             components: Components::of(&exporter),
             memory,
             home,

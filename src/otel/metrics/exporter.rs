@@ -1,7 +1,6 @@
 //! [`MetricExporter`]: metrics of `opentelemetry_sdk` over this crate's own connection.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -12,9 +11,11 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use prost::Message as _;
 use tokio::runtime::Runtime;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Level;
 
 use super::super::exporter::resource_of;
 use crate::config::{ExporterConfig, MetricsConfig, MetricsTemporality, WorkerConfig};
+use crate::diagnostics::{Fields, Speaker, Topic};
 use crate::error::Error;
 use crate::export::OtlpClient;
 use crate::processor::build_runtime;
@@ -160,6 +161,7 @@ impl fmt::Debug for MetricExporter {
 struct Voice {
     is_failing: bool,
     spoke: Option<Instant>,
+    speaker: Speaker,
 }
 
 /// While something goes on it is said so often.
@@ -169,7 +171,9 @@ impl Voice {
     fn tell(&mut self, sent: &Result<(), String>) {
         match sent {
             Ok(()) if std::mem::take(&mut self.is_failing) => {
-                speak(|| tracing::info!(target: TARGET, "metrics arrive again"));
+                let fields = Fields::default();
+                self.speaker
+                    .say(Topic::Metrics, Level::INFO, "metrics arrive again", fields);
             }
             Ok(()) => {}
             Err(error) => {
@@ -185,16 +189,11 @@ impl Voice {
             return;
         }
         self.spoke = Some(now);
-        speak(|| tracing::warn!(target: TARGET, "metrics could not be exported: {error}"));
+        let message = format!("metrics could not be exported: {error}");
+        let fields = Fields::default();
+        self.speaker
+            .say(Topic::Metrics, Level::WARN, &message, fields);
     }
-}
-
-/// The target of all our own events.
-const TARGET: &str = "tracing_otlp";
-
-/// A subscriber is foreign code.
-fn speak(say: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(say));
 }
 
 /// A provider that exports by `exporter`, on behalf of `resource`.

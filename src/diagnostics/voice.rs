@@ -1,0 +1,339 @@
+//! Where a diagnostic goes: to the subscriber of the layer, to the application's handler, and to standard
+//! error if nobody has read it.
+//!
+//! No subscriber tells whether one of its layers shows an event: "enabled" also means that spans keep it. So
+//! the message of the event notices when it is formatted, which every layer does that shows it.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use tracing::dispatcher::{self, Dispatch, WeakDispatch};
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::NoSubscriber;
+use tracing::{Level, error, info, warn};
+
+use super::TARGET;
+use crate::sync::{Arc, Mutex, lock};
+
+/// On standard error a topic is repeated so often at most.
+const REPEAT: Duration = Duration::from_secs(600);
+
+/// Something that the pipeline has to say of itself, as
+/// [`OtlpBuilder::with_diagnostic_handler`](crate::OtlpBuilder::with_diagnostic_handler) gets it.
+///
+/// Its `Display` is all of it in one line.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Diagnostic<'a> {
+    level: Level,
+    message: &'a str,
+    fields: Fields<'a>,
+}
+
+impl<'a> Diagnostic<'a> {
+    /// `ERROR` for a defect of this crate or of an exporter, `WARN` for what the user can mend, `INFO`
+    /// for the end of it.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// What happens, and what helps.
+    pub fn message(&self) -> &'a str {
+        self.message
+    }
+
+    /// What the endpoint or the system said, with what helps, if that is the cause.
+    pub fn error(&self) -> Option<&'a str> {
+        self.fields.error.or(self.fields.warning)
+    }
+}
+
+impl fmt::Display for Diagnostic<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fields {
+            spans,
+            reasons,
+            times,
+            left_out,
+            failed,
+            rejected,
+            ..
+        } = self.fields;
+        f.write_str(self.message)?;
+        let counts = [
+            ("spans", spans),
+            ("times", times),
+            ("left_out", left_out),
+            ("failed", failed),
+            ("rejected", rejected),
+        ];
+        let counts = counts.into_iter().filter_map(|(key, n)| Some((key, n?)));
+        let mut sep = " (";
+        for (key, count) in counts {
+            write!(f, "{sep}{key}={count}")?;
+            sep = ", ";
+        }
+        if let Some(reasons) = reasons {
+            write!(f, "{sep}reasons: {reasons}")?;
+            sep = ", ";
+        }
+        if sep == ", " {
+            f.write_str(")")?;
+        }
+        match self.error() {
+            Some(error) => write!(f, ": {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The fields of our events.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Fields<'a> {
+    pub(super) spans: Option<u64>,
+    /// Why they were lost, as `queue_full 3, refused 1`.
+    pub(super) reasons: Option<&'a str>,
+    pub(super) times: Option<u64>,
+    pub(super) warning: Option<&'a str>,
+    pub(super) left_out: Option<u64>,
+    pub(crate) error: Option<&'a str>,
+    pub(super) failed: Option<u64>,
+    pub(super) rejected: Option<u64>,
+}
+
+/// What diagnostics are about: each is repeated by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Topic {
+    /// Told once by its nature.
+    Setting,
+    Worker,
+    Reach,
+    Export,
+    Rejection,
+    EndpointWarning,
+    Memory,
+    Loss,
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "of metrics"))]
+    Metrics,
+}
+
+/// Called with each diagnostic, on the worker's thread.
+pub(crate) type Handler = Box<dyn Fn(&Diagnostic<'_>) + Send + Sync>;
+
+/// Whom the worker speaks to.
+pub(crate) struct Voice {
+    dispatch: Mutex<Option<WeakDispatch>>,
+    handler: Option<Handler>,
+    /// What nobody has read goes to standard error from this level on.
+    stderr: LevelFilter,
+}
+
+impl Default for Voice {
+    fn default() -> Self {
+        Self::new(None, LevelFilter::INFO)
+    }
+}
+
+impl fmt::Debug for Voice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Voice")
+            .field("has_handler", &self.handler.is_some())
+            .field("stderr", &self.stderr)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Voice {
+    pub(crate) fn new(handler: Option<Handler>, stderr: LevelFilter) -> Self {
+        Self {
+            dispatch: Mutex::default(),
+            handler,
+            stderr,
+        }
+    }
+
+    pub(crate) fn set_dispatch(&self, dispatch: WeakDispatch) {
+        *lock(&self.dispatch) = Some(dispatch);
+    }
+
+    /// Whether a subscriber listens to warnings. One that is being installed does not yet: its level is
+    /// set only afterwards, and until then every event is lost.
+    pub(super) fn is_heard(&self) -> bool {
+        let is_enabled = || tracing::enabled!(target: TARGET, Level::WARN);
+        let dispatch = self.dispatch();
+        // A subscriber is foreign code.
+        let heard = catch_unwind(AssertUnwindSafe(|| match dispatch {
+            Some(dispatch) => dispatcher::with_default(&dispatch, is_enabled),
+            None => !dispatcher::get_default(|d| d.is::<NoSubscriber>()) && is_enabled(),
+        }));
+        heard.unwrap_or(false)
+    }
+
+    fn dispatch(&self) -> Option<Dispatch> {
+        lock(&self.dispatch)
+            .as_ref()
+            .and_then(WeakDispatch::upgrade)
+    }
+
+    /// Makes an event where our layer is installed, else under the global default. Whether anybody has
+    /// read its message.
+    fn emit(&self, diagnostic: &Diagnostic<'_>) -> bool {
+        let is_read = Cell::new(false);
+        let message = Read {
+            text: diagnostic.message,
+            is_read: &is_read,
+        };
+        let event = || event(diagnostic.level, &message, &diagnostic.fields);
+        let dispatch = self.dispatch();
+        // A subscriber is foreign code.
+        let _ = catch_unwind(AssertUnwindSafe(|| match dispatch {
+            Some(dispatch) => dispatcher::with_default(&dispatch, event),
+            None => event(),
+        }));
+        is_read.get()
+    }
+}
+
+/// A text that notices when it is formatted.
+struct Read<'a> {
+    text: &'a str,
+    is_read: &'a Cell<bool>,
+}
+
+impl fmt::Display for Read<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.is_read.set(true);
+        f.write_str(self.text)
+    }
+}
+
+fn event(level: Level, message: &Read<'_>, fields: &Fields<'_>) {
+    macro_rules! with_fields {
+        ($event:ident) => {
+            $event!(
+                target: TARGET,
+                spans = fields.spans,
+                reasons = fields.reasons.map(display),
+                times = fields.times,
+                warning = fields.warning,
+                left_out = fields.left_out,
+                error = fields.error,
+                failed = fields.failed,
+                rejected = fields.rejected,
+                "{message}"
+            )
+        };
+    }
+    match level {
+        Level::ERROR => with_fields!(error),
+        Level::WARN => with_fields!(warn),
+        _ => with_fields!(info),
+    }
+}
+
+/// A voice, and what it has written to standard error.
+#[derive(Debug, Default)]
+pub(crate) struct Speaker {
+    voice: Arc<Voice>,
+    /// When a topic was last written about, and whether that goes on.
+    written: HashMap<Topic, (Instant, bool)>,
+}
+
+impl Speaker {
+    pub(super) fn new(voice: Arc<Voice>) -> Self {
+        Self {
+            voice,
+            written: HashMap::new(),
+        }
+    }
+
+    pub(super) fn is_heard(&self) -> bool {
+        self.voice.is_heard()
+    }
+
+    pub(crate) fn say(&mut self, topic: Topic, level: Level, message: &str, fields: Fields<'_>) {
+        let diagnostic = Diagnostic {
+            level,
+            message,
+            fields,
+        };
+        let is_read = self.voice.emit(&diagnostic);
+        if let Some(handler) = &self.voice.handler {
+            // Foreign code, under no lock.
+            let _ = catch_unwind(AssertUnwindSafe(|| handler(&diagnostic)));
+            return;
+        }
+        if is_read || level > self.voice.stderr || !self.may_write(topic, level, Instant::now()) {
+            return;
+        }
+        let line = format!("tracing-otlp: {level} {diagnostic}\n");
+        // `eprintln!` panics where standard error is closed.
+        let _ = io::stderr().lock().write_all(line.as_bytes());
+    }
+
+    /// The beginning of something is written, seldom again, and its end only after its beginning.
+    fn may_write(&mut self, topic: Topic, level: Level, now: Instant) -> bool {
+        if topic == Topic::Setting {
+            return true;
+        }
+        if level > Level::WARN {
+            let goes_on = self.written.get_mut(&topic).map(|(_, goes_on)| goes_on);
+            return goes_on.is_some_and(std::mem::take);
+        }
+        let lately = |at: &Instant| now.saturating_duration_since(*at) < REPEAT;
+        if self.written.get(&topic).is_some_and(|(at, _)| lately(at)) {
+            return false;
+        }
+        self.written.insert(topic, (now, true));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standard_error_hears_of_a_topic_seldom_and_of_its_end_once() {
+        let mut speaker = Speaker::default();
+        let begun = Instant::now();
+        let mut may = |topic, level, seconds| {
+            speaker.may_write(topic, level, begun + Duration::from_secs(seconds))
+        };
+        assert!(!may(Topic::Reach, Level::INFO, 0), "nothing had begun");
+        assert!(may(Topic::Reach, Level::WARN, 0));
+        assert!(!may(Topic::Reach, Level::WARN, 60));
+        assert!(may(Topic::Loss, Level::WARN, 60), "another topic");
+        assert!(may(Topic::Reach, Level::INFO, 70));
+        assert!(!may(Topic::Reach, Level::INFO, 71));
+        assert!(!may(Topic::Reach, Level::WARN, 80));
+        assert!(!may(Topic::Reach, Level::INFO, 90), "its beginning was not");
+        assert!(may(Topic::Reach, Level::WARN, 600));
+        assert!(may(Topic::Setting, Level::WARN, 0) && may(Topic::Setting, Level::WARN, 0));
+    }
+
+    #[test]
+    fn a_diagnostic_is_one_line_with_all_that_is_known() {
+        let mut diagnostic = Diagnostic {
+            level: Level::WARN,
+            message: "spans are being lost",
+            fields: Fields::default(),
+        };
+        assert_eq!(diagnostic.to_string(), "spans are being lost");
+        diagnostic.fields = Fields {
+            spans: Some(3),
+            reasons: Some("queue_full 2, refused 1"),
+            error: Some("HTTP 400"),
+            ..Fields::default()
+        };
+        assert_eq!(
+            diagnostic.to_string(),
+            "spans are being lost (spans=3, reasons: queue_full 2, refused 1): HTTP 400"
+        );
+        assert_eq!(diagnostic.error(), Some("HTTP 400"));
+    }
+}
