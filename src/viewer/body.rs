@@ -9,12 +9,28 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::mpsc;
 
+use super::connections::Busy;
+
 #[derive(Debug)]
 pub(super) enum Body {
     Whole(Option<Bytes>),
     /// gRPC ends with trailers.
     WithTrailers(Option<Bytes>, Option<HeaderMap>),
-    Events(mpsc::Receiver<Bytes>),
+    /// Its connection is busy while somebody listens.
+    Events(
+        mpsc::Receiver<Bytes>,
+        #[allow(dead_code, reason = "it is held, and not read")] Option<Busy>,
+    ),
+}
+
+impl Body {
+    /// Holds `busy` for as long as events go out.
+    pub(super) fn keeping(self, busy: Busy) -> Self {
+        match self {
+            Self::Events(events, _) => Self::Events(events, Some(busy)),
+            whole => whole,
+        }
+    }
 }
 
 impl<T: Into<Bytes>> From<T> for Body {
@@ -37,7 +53,7 @@ impl HttpBody for Body {
                 Some(bytes) => Some(Frame::data(bytes)),
                 None => trailers.take().map(Frame::trailers),
             },
-            Self::Events(events) => {
+            Self::Events(events, _) => {
                 return events.poll_recv(cx).map(|e| e.map(|e| Ok(Frame::data(e))));
             }
         };
@@ -53,7 +69,7 @@ impl HttpBody for Body {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
-            Self::WithTrailers(..) | Self::Events(_) => SizeHint::default(),
+            Self::WithTrailers(..) | Self::Events(..) => SizeHint::default(),
         }
     }
 }

@@ -18,6 +18,7 @@
 //! [docs/viewer.md]: https://docs.rs/tracing-otlp/latest/tracing_otlp/guide/viewer/index.html
 
 mod body;
+mod connections;
 mod durations;
 mod events;
 mod exporter;

@@ -9,7 +9,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, ORIGIN};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::body::Body;
 use super::gate;
@@ -22,10 +22,14 @@ const MOST_BYTES: usize = 16 << 20;
 /// A span that is larger is not taken, nor one with a larger resource and scope.
 const MOST_SPAN: usize = 1 << 20;
 const MOST_ORIGIN: usize = 64 << 10;
-/// Requests that are read and unpacked at once: others wait.
-const AT_ONCE: usize = 4;
+/// Bytes of all bodies that are being read: a request that has no room beside the others comes again.
+const MOST_UNREAD: usize = 64 << 20;
+/// What they are counted in.
+const GRAIN: usize = 1 << 10;
 /// The longest that a request's body may take.
 const BODY_TIME: Duration = Duration::from_secs(30);
+/// And the longest that it may stand still.
+const FRAME_TIME: Duration = Duration::from_secs(10);
 
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const HTTP_PATH: &str = "/v1/traces";
@@ -34,7 +38,7 @@ const HTTP_PATH: &str = "/v1/traces";
 pub(super) struct Receiver {
     store: Arc<Store>,
     is_local: bool,
-    places: Semaphore,
+    room: Semaphore,
 }
 
 /// Why a request is refused: as HTTP has it, as gRPC has it, and in words.
@@ -44,13 +48,14 @@ const INVALID_ARGUMENT: u8 = 3;
 const PERMISSION_DENIED: u8 = 7;
 const RESOURCE_EXHAUSTED: u8 = 8;
 const UNIMPLEMENTED: u8 = 12;
+const UNAVAILABLE: u8 = 14;
 
 impl Receiver {
     pub(super) fn new(store: Arc<Store>, is_local: bool) -> Self {
         Self {
             store,
             is_local,
-            places: Semaphore::new(AT_ONCE),
+            room: Semaphore::new(MOST_UNREAD / GRAIN),
         }
     }
 
@@ -110,17 +115,9 @@ impl Receiver {
         body: Incoming,
         is_grpc: bool,
     ) -> Result<u64, Refusal> {
-        let _place = self.places.acquire().await;
-        let bytes = match tokio::time::timeout(BODY_TIME, read(body)).await {
-            Ok(read) => read?,
-            Err(_) => {
-                return Err(Refusal(
-                    StatusCode::REQUEST_TIMEOUT,
-                    INVALID_ARGUMENT,
-                    "the body took too long".into(),
-                ));
-            }
-        };
+        let read = tokio::time::timeout(BODY_TIME, read(body, &self.room)).await;
+        // No other body is waited for from here on: what follows never yields.
+        let bytes = read.unwrap_or_else(|_| Err(too_slow()))?;
         let encoding = if is_grpc {
             "grpc-encoding"
         } else {
@@ -166,18 +163,42 @@ fn too_large() -> Refusal {
     Refusal(StatusCode::PAYLOAD_TOO_LARGE, RESOURCE_EXHAUSTED, message)
 }
 
-async fn read(mut body: Incoming) -> Result<Bytes, Refusal> {
+fn too_slow() -> Refusal {
+    let message = "the body took too long".to_owned();
+    Refusal(StatusCode::REQUEST_TIMEOUT, INVALID_ARGUMENT, message)
+}
+
+/// Reads a body. What it holds meanwhile counts in `room`.
+async fn read(mut body: Incoming, room: &Semaphore) -> Result<Bytes, Refusal> {
     let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    let mut held: Option<SemaphorePermit<'_>> = None;
+    loop {
+        let frame = tokio::time::timeout(FRAME_TIME, body.frame()).await;
+        let Some(frame) = frame.map_err(|_| too_slow())? else {
+            return Ok(bytes.freeze());
+        };
         let frame = frame.map_err(|e| invalid(format!("the body broke off: {e}")))?;
-        if let Ok(data) = frame.into_data() {
-            if bytes.len() + data.len() > MOST_BYTES {
-                return Err(too_large());
-            }
-            bytes.extend_from_slice(&data);
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if bytes.len() + data.len() > MOST_BYTES {
+            return Err(too_large());
         }
+        let has = held.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let needs = (bytes.len() + data.len()).div_ceil(GRAIN);
+        if needs > has {
+            let more = u32::try_from(needs - has).unwrap_or(u32::MAX);
+            let more = room.try_acquire_many(more).map_err(|_| {
+                let message = "others send too much at this moment: send it again".to_owned();
+                Refusal(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message)
+            })?;
+            match &mut held {
+                Some(held) => held.merge(more),
+                None => held = Some(more),
+            }
+        }
+        bytes.extend_from_slice(&data);
     }
-    Ok(bytes.freeze())
 }
 
 /// A message of gRPC out of its frame, and whether it is compressed.

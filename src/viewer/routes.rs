@@ -120,7 +120,7 @@ impl Site {
                         )
                     })?;
                     let events = events::subscribe(Arc::clone(&self.store), filter, permit);
-                    typed("text/event-stream", Body::Events(events))
+                    typed("text/event-stream", Body::Events(events, None))
                 }
                 Err(why) => answer(StatusCode::BAD_REQUEST, &json!({ "error": why })),
             }),

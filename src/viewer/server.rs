@@ -11,28 +11,40 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::body::Body;
+use super::connections::{Bounds, Connections, End, Place};
 use super::patience::Patience;
 use super::receiver::Receiver;
 use super::routes::Site;
 use crate::error::Error;
 use crate::suppress;
 
-/// Connections of browsers and scripts at once; one more is closed at once.
-pub(super) const CONNECTIONS: usize = 64;
 /// Pages and scripts that listen to events at once.
 pub(super) const LISTENERS: usize = 16;
 /// Bytes of a request's head, and of what is read ahead.
 pub(super) const HEAD: usize = 16 << 10;
 /// Headers of a request.
 pub(super) const HEADERS: usize = 64;
-/// The longest from one answer to the end of the next request's head.
+/// The longest that a peer may need for the head of its first request.
 pub(super) const HEAD_TIME: Duration = Duration::from_secs(10);
-/// Connections of OTLP clients at once, at each port.
-const CLIENTS: usize = 256;
+/// Browsers and scripts: from one answer to the end of the next request's head there are
+/// [`HEAD_TIME`], and an answer has to be read in a minute.
+const PAGES: Bounds = Bounds {
+    most: 64,
+    first: HEAD_TIME,
+    next: Duration::from_secs(60),
+};
+/// OTLP clients, at each port. They keep their connections from one export to the next.
+const CLIENTS: Bounds = Bounds {
+    most: 256,
+    first: HEAD_TIME,
+    next: Duration::from_secs(120),
+};
+/// What an idle connection has for its end.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A server that ends when this is dropped.
 #[derive(Debug)]
@@ -64,12 +76,12 @@ impl Server {
             suppress::mark_thread();
             runtime.block_on(async {
                 for (listener, receiver) in receivers {
-                    tokio::spawn(accept(listener, CLIENTS, move |stream| {
-                        receive(stream, Arc::clone(&receiver))
+                    tokio::spawn(accept(listener, CLIENTS, move |stream, place| {
+                        receive(stream, place, Arc::clone(&receiver))
                     }));
                 }
-                let pages = accept(listener, CONNECTIONS, move |stream| {
-                    page(stream, Arc::clone(&site))
+                let pages = accept(listener, PAGES, move |stream, place| {
+                    page(stream, place, Arc::clone(&site))
                 });
                 tokio::select! {
                     () = pages => {}
@@ -88,60 +100,80 @@ impl Server {
     }
 }
 
-/// Serves connections, at most `most` at once.
-async fn accept<F>(listener: TcpListener, most: usize, serve: impl Fn(tokio::net::TcpStream) -> F)
-where
+/// Serves connections within these bounds.
+async fn accept<F>(
+    listener: TcpListener,
+    bounds: Bounds,
+    serve: impl Fn(tokio::net::TcpStream, Place) -> F,
+) where
     F: Future<Output = ()> + Send + 'static,
 {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
         return;
     };
-    let connections = Arc::new(Semaphore::new(most));
+    let connections = Arc::new(Connections::new(bounds));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Of that one connection, or for want of descriptors, which others will give back.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        // Too many: hung up on, so that it is not left waiting for an answer.
-        let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
+        // All are busy: hung up on, so that it is not left waiting for an answer.
+        let Some(place) = connections.admit() else {
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let serving = serve(stream);
-        tokio::spawn(async move {
-            serving.await;
-            drop(permit);
-        });
+        tokio::spawn(serve(stream, place));
     }
 }
 
-async fn page(stream: tokio::net::TcpStream, site: Arc<Site>) {
+async fn page<T>(stream: T, place: Place, site: Arc<Site>)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let peer = Arc::clone(&place.peer);
     let service = service_fn(move |request: Request<Incoming>| {
+        let busy = peer.asks();
         // The body is not read: no request has to have one.
         let (head, _) = request.into_parts();
         let response = site.answer(&head);
+        // Who listens to events is not idle.
+        let response = response.map(|body| body.keeping(busy));
         async { Ok::<Response<Body>, Infallible>(response) }
     });
-    // An error is the peer's.
-    let _ = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD)
         .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(Patience::new(stream)), service)
-        .await;
+        .serve_connection(TokioIo::new(Patience::new(stream)), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        // An error is the peer's.
+        _ = connection.as_mut() => {}
+        _ = place.end() => {}
+    }
 }
 
-async fn receive(stream: tokio::net::TcpStream, receiver: Arc<Receiver>) {
+async fn receive<T>(stream: T, place: Place, receiver: Arc<Receiver>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = Arc::clone(&place.peer);
     let service = service_fn(move |request: Request<Incoming>| {
-        let receiver = Arc::clone(&receiver);
-        async move { Ok::<Response<Body>, Infallible>(receiver.answer(request).await) }
+        let (receiver, busy) = (Arc::clone(&receiver), peer.asks());
+        async move {
+            let response = receiver.answer(request).await;
+            drop(busy);
+            Ok::<Response<Body>, Infallible>(response)
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
+        // `place` has the time, whatever is spoken.
+        .header_read_timeout(None)
         .max_headers(HEADERS)
         .max_buf_size(64 << 10);
     builder
@@ -150,7 +182,18 @@ async fn receive(stream: tokio::net::TcpStream, receiver: Arc<Receiver>) {
         .max_concurrent_streams(32)
         .keep_alive_interval(Duration::from_secs(30))
         .max_header_list_size(64 << 10);
-    let _ = builder
-        .serve_connection(TokioIo::new(Patience::new(stream)), service)
-        .await;
+    let connection = builder.serve_connection(TokioIo::new(Patience::new(stream)), service);
+    let mut connection = std::pin::pin!(connection);
+    let end = tokio::select! {
+        _ = connection.as_mut() => return,
+        end = place.end() => end,
+    };
+    if end == End::Idle {
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(GOODBYE, connection).await;
+    }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests;
