@@ -38,6 +38,9 @@ impl ShutdownGuard {
 /// second signal cuts that short. The pipeline has what is then left. What still runs at the deadline
 /// is left behind and told.
 ///
+/// Spans that are open when the server has ended, or is left behind, end there, marked as
+/// [unfinished](ShutdownGuard::end_open_spans).
+///
 /// While the pipeline ends, and afterwards, a signal does again what it did before `serve`: where that
 /// was the default action, it ends the process. One that comes within half a second of the last is
 /// taken for the same key press. Where the application listens to signals itself, by `tokio::signal`
@@ -150,6 +153,8 @@ impl GracefulShutdown<'_> {
         // Whoever presses Ctrl-C once more wants it to end: nobody listens from here on.
         drop(signals);
         let in_flight = self.in_flight.len();
+        // What has not ended by now will not be exported otherwise.
+        self.guard.end_open_spans();
         let left = self.timeout.saturating_sub(now.elapsed());
         Ended {
             server: output,

@@ -1,10 +1,15 @@
 //! [`ShutdownGuard`]: brings home what is queued when the application ends.
 
+mod panic_hook;
+
+pub use panic_hook::PanicHook;
+
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use crate::attribute::KeyValue;
 use crate::error::Error;
 use crate::processor::BatchProcessor;
 use crate::stats::{Stats, StatsSource};
@@ -39,10 +44,22 @@ pub struct ShutdownGuard {
     began: Mutex<Option<Instant>>,
     /// What sends on what it still holds, so that a shutdown finds it in the queue.
     release: Option<Release>,
+    /// `None`: a pipeline that is disabled.
+    open_spans: Option<OpenSpans>,
 }
 
 /// Called when a shutdown begins, each time.
-pub(crate) type Release = Box<dyn Fn() + Send + Sync>;
+pub(crate) type Release = Arc<dyn Fn() + Send + Sync>;
+
+/// What a layer does for its open spans when the process ends.
+#[derive(Clone)]
+pub(crate) struct OpenSpans {
+    /// Ends all of them; how many.
+    pub(crate) end_all: Arc<dyn Fn() -> usize + Send + Sync>,
+    /// Records a panic of the calling thread, by its message and the attributes of an event, on the
+    /// current span.
+    pub(crate) note_panic: Arc<dyn Fn(&str, &[KeyValue]) + Send + Sync>,
+}
 
 /// Flushes a pipeline and reads its counters, from anywhere; cannot shut it down.
 #[derive(Clone)]
@@ -73,6 +90,7 @@ impl ShutdownGuard {
             timeout,
             began: Mutex::new(None),
             release: None,
+            open_spans: None,
         }
     }
 
@@ -80,6 +98,25 @@ impl ShutdownGuard {
     pub(crate) fn releasing(mut self, release: Option<Release>) -> Self {
         self.release = release;
         self
+    }
+
+    /// Ends these spans where the process ends before they do.
+    pub(crate) fn with_open_spans(mut self, open_spans: OpenSpans) -> Self {
+        self.open_spans = Some(open_spans);
+        self
+    }
+
+    /// Ends every span that is open, now, with the attribute `tracing_otlp.unfinished` = `true`; how many
+    /// that were. For a process that is about to end: follow it with [`shutdown`](Self::shutdown), which does
+    /// not wait for open spans, as before `std::process::exit`, which runs no destructor.
+    ///
+    /// Such a span still makes children, and what is said of it later is counted
+    /// ([`Stats::after_end`]) and ignored.
+    pub fn end_open_spans(&self) -> usize {
+        match &self.open_spans {
+            Some(open_spans) if !self.is_forked() => (open_spans.end_all)(),
+            _ => 0,
+        }
     }
 
     /// Sends every span that closed before this call; resolves when it is known what became of them

@@ -182,7 +182,7 @@ pub use self::{
         Batch, ConcurrencyLimiter, ConcurrencyPermit, ConsoleExporter, Exporter, OtlpClient,
         Outcome,
     },
-    guard::{PipelineHandle, ShutdownGuard},
+    guard::{PanicHook, PipelineHandle, ShutdownGuard},
     layer::OtlpLayer,
     live::{ConfigStore, Detail},
     processor::{BatchProcessor, ScopeId, TelemetryData},

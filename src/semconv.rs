@@ -31,7 +31,6 @@ pub(crate) const THREAD_ID: &str = "thread.id";
 pub(crate) const THREAD_NAME: &str = "thread.name";
 
 pub(crate) const EXCEPTION_EVENT: &str = "exception";
-#[cfg(feature = "tower")]
 pub(crate) const EXCEPTION_TYPE: &str = "exception.type";
 pub(crate) const EXCEPTION_MESSAGE: &str = "exception.message";
 pub(crate) const EXCEPTION_STACKTRACE: &str = "exception.stacktrace";

@@ -197,9 +197,13 @@ fn signals_end_it_and_a_second_one_ends_it_at_once() {
         assert_eq!(in_flight.len(), usize::from(is_twice));
         ended.pipeline.unwrap();
     });
-    let is_there = |name: &str| collector.spans().iter().any(|span| span.name == name);
-    assert!(is_there("an earlier span"));
-    assert_eq!(is_there("GET /"), !is_twice);
+    let spans = collector.spans();
+    let find = |name: &str| spans.iter().find(|span| span.name == name);
+    assert!(find("an earlier span").is_some());
+    // What was cut short is told as that.
+    let request = find("GET /").unwrap();
+    let mark = request.attr("tracing_otlp.unfinished");
+    assert_eq!(mark.is_some(), is_twice);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use browser::Browser;
 use shop::{Dice, Draft, checkout, send, small};
-use tracing::{info_span, subscriber};
+use tracing::{Dispatch, dispatcher, info_span};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 const EVIL: &str = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>";
@@ -57,9 +57,10 @@ async fn visit(browser: impl Future<Output = Browser>) {
     let (layer, guard) = tracing_otlp::builder()
         .with_service_name("live")
         .with_exporter(viewer)
+        .with_open_spans_after(Duration::from_millis(50))
         .build()
         .unwrap();
-    let subscriber = tracing_subscriber::registry().with(layer);
+    let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
     let mut page = browser.await;
 
     // Without the token nothing is shown.
@@ -87,7 +88,7 @@ async fn visit(browser: impl Future<Output = Browser>) {
     page.picture("empty").await;
 
     // A span shows soon after its close.
-    subscriber::with_default(subscriber, || {
+    dispatcher::with_default(&dispatch, || {
         drop(info_span!("first light"));
     });
     let closed = Instant::now();
@@ -277,6 +278,21 @@ async fn visit(browser: impl Future<Output = Browser>) {
         .eval("new Promise(done => { document.getElementById('list').remove(); const begin = performance.now(); load().then(() => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - begin)))); })")
         .await;
     println!("1,000 traces are fetched and painted in {painted} ms");
+
+    // A span that is open shows in the list, grows in its trace, and ends.
+    let job = dispatcher::with_default(&dispatch, || info_span!("long job"));
+    let line =
+        "[...document.querySelectorAll('.trace')].find(e => e.textContent.includes('long job'))";
+    page.until(&format!("{line}?.querySelector('.took .open')"))
+        .await;
+    page.eval(&format!("{line}.click()")).await;
+    page.until("document.querySelector('.box.open')").await;
+    page.eval("window.was = open_.duration_nanos").await;
+    page.until("open_.duration_nanos > window.was + 1e9").await;
+    page.picture("trace-open").await;
+    drop(job);
+    page.until("document.querySelector('.box') && !document.querySelector('.box.open')")
+        .await;
 
     assert_eq!(page.eval("window.hacked ?? 0").await, 0);
     assert!(page.complaints.is_empty(), "{:#?}", page.complaints);

@@ -11,8 +11,8 @@ use crate::diagnostics::{HINTS, Handler, Voice};
 use crate::error::Error;
 use crate::export::{ConsoleExporter, Exporter, OtlpClient};
 use crate::fork::Home;
-use crate::guard::{Release, ShutdownGuard};
-use crate::layer::{Fate, Ids, OtlpLayer, Outlet, Settings};
+use crate::guard::{OpenSpans, Release, ShutdownGuard};
+use crate::layer::{Fate, Ids, InProgress, OtlpLayer, Outlet, Settings};
 use crate::live::ConfigStore;
 use crate::pool::Memory;
 use crate::processor::{BatchProcessor, Surroundings};
@@ -21,7 +21,7 @@ use crate::resource::Resource;
 use crate::sampler::{AlwaysOff, AlwaysOn, ParentBased, Sampler, TraceIdRatio};
 use crate::semconv;
 use crate::stats::StatsSource;
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex, lock};
 use crate::tail::TailSampler;
 
 /// Starts a processor on an exporter whose type is no longer known.
@@ -117,6 +117,17 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
             }
         }));
     }
+    // The layer is made after the processor, which asks it.
+    let in_progress = Arc::new(Mutex::new(None::<InProgress>));
+    if config.capture.show_open_after.is_some() {
+        let in_progress = Arc::clone(&in_progress);
+        surroundings.open_spans = Some(Box::new(move || {
+            lock(&in_progress)
+                .as_mut()
+                .map(InProgress::look)
+                .unwrap_or_default()
+        }));
+    }
     let processor = start(config, resource.encode(), surroundings)?;
     let tail = config.tail.as_ref().map(|config| {
         let tail = TailSampler::new(config, processor.clone(), Arc::clone(&memory));
@@ -141,10 +152,18 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         memory,
         Some(outlet),
     );
+    if let Some(after) = config.capture.show_open_after {
+        *lock(&in_progress) = Some(layer.in_progress(after));
+    }
     let stats = with_held(layer.stats(), tail.as_deref(), home);
-    let release = tail.map(|tail| Box::new(move || tail.close()) as Release);
+    let release = tail.map(|tail| Arc::new(move || tail.close()) as Release);
     let guard = ShutdownGuard::new(processor, config.batch.shutdown_timeout, stats);
-    Ok((layer, guard.releasing(release)))
+    let (of_end, of_panic) = (layer.last_words(), layer.last_words());
+    let open_spans = OpenSpans {
+        end_all: Arc::new(move || of_end.end_all()),
+        note_panic: Arc::new(move |message, attributes| of_panic.note_panic(message, attributes)),
+    };
+    Ok((layer, guard.releasing(release).with_open_spans(open_spans)))
 }
 
 /// Adds the spans that are held; in a fork, which holds none, those are the parent's.

@@ -428,6 +428,12 @@ impl OtlpBuilder {
         self.configure(move |c| c.capture.end_on_close = on)
     }
 
+    /// Spans that are open for longer than this are shown to the exporter before they end. Default:
+    /// never ([`show_open_after`](crate::CaptureConfig::show_open_after)).
+    pub fn with_open_spans_after(self, time: Duration) -> Self {
+        self.configure(move |c| c.capture.show_open_after = Some(time))
+    }
+
     /// The instrumentation scope of all spans; an empty version is none. Default this crate's name
     /// and version (TR-13).
     pub fn with_instrumentation_scope(

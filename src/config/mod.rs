@@ -497,6 +497,10 @@ pub struct CaptureConfig {
     pub error_records_to_exceptions: bool,
     /// A span that was entered ends when it closes, not at its last exit. Default off.
     pub end_on_close: bool,
+    /// Spans that are open for longer than this are shown to the exporter about once a second, before
+    /// they end: see [`Exporter::show_open`](crate::Exporter::show_open) for who sees them. `None`
+    /// (the default): never, and then nothing is looked at.
+    pub show_open_after: Option<Duration>,
     /// One instrumentation scope for each target instead of one for all. Default off.
     pub scope_per_target: bool,
     /// The name of the instrumentation scope (TR-13). Default `tracing-otlp`.
@@ -520,6 +524,7 @@ impl Default for CaptureConfig {
             error_events_to_exceptions: true,
             error_records_to_exceptions: true,
             end_on_close: false,
+            show_open_after: None,
             scope_per_target: false,
             scope_name: env!("CARGO_PKG_NAME").to_owned(),
             scope_version: Some(env!("CARGO_PKG_VERSION").to_owned()),

@@ -161,6 +161,17 @@ pub(crate) fn innermost_span(layer: u32, is_there: impl Fn(u64) -> bool) -> Opti
     found.ok().flatten()
 }
 
+/// The spans of `layer` that are entered on this thread, the innermost first and `most` of them. For a
+/// panic: also where the stack itself is being changed.
+pub(crate) fn spans_at_panic(layer: u32, most: usize) -> Vec<u64> {
+    let found = STACK.try_with(|s| {
+        let stack = s.try_borrow().ok()?;
+        let own = stack.entries.iter().rev().filter(|e| e.layer == layer);
+        Some(own.map(|e| e.span).take(most).collect())
+    });
+    found.ok().flatten().unwrap_or_default()
+}
+
 /// Whether `f` says yes to a span entered on this thread, by layer and id, the last first.
 pub(crate) fn innermost_spans(mut f: impl FnMut(u32, u64) -> bool) -> bool {
     let found = STACK.try_with(|s| {

@@ -54,6 +54,11 @@ impl Batch {
         out.freeze()
     }
 
+    /// The same spans as a request that shows them open: in a field that OTLP does not have.
+    pub(crate) fn to_open_request(&self) -> Bytes {
+        request::as_open(&self.to_bytes())
+    }
+
     /// Its spans, in order, for exporters that want each of them: the encoded fields of `ScopeSpans`
     /// other than `spans` (that is `scope` and `schema_url`), and the encoded `Span` message.
     pub fn spans(&self) -> impl Iterator<Item = (&[u8], &[u8])> {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use super::deadline::Cap;
 use super::delivery::Delivery;
-#[cfg(feature = "metrics")]
 use super::delivery::Rejected;
 use super::dial::Dialer;
 use super::endpoint::{Endpoint, Signal};
@@ -19,7 +18,6 @@ use super::{Exporter, Outcome, compress};
 use crate::config::ExporterConfig;
 use crate::error::Error;
 use crate::sync::{Arc, Condvar, Mutex, lock, wait_timeout};
-#[cfg(feature = "metrics")]
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
@@ -153,7 +151,6 @@ impl OtlpClient {
 
     /// Sends a request that is encoded already, retries included; what of it was rejected, if
     /// anything was, and why.
-    #[cfg(feature = "metrics")]
     pub(crate) async fn post(&self, body: Bytes) -> Result<Option<Rejected>, String> {
         let _under_way = UnderWay::new(Arc::clone(&self.inner));
         Delivery::new(&self.inner.link, self.inner.link.cap, None)
@@ -240,6 +237,17 @@ impl Exporter for OtlpClient {
     fn trouble(&self) -> Option<String> {
         // What went wrong with a request is no trouble as long as others get through.
         self.inner.link.health.trouble()
+    }
+
+    fn show_open(&self, batch: Batch) -> impl Future<Output = ()> + Send + 'static {
+        let client = self.clone();
+        async move {
+            // An outage is found by what matters.
+            if client.inner.link.health.trouble().is_none() {
+                // Who does not take it loses nothing: the spans come when they end.
+                let _ = client.post(batch.to_open_request()).await;
+            }
+        }
     }
 
     fn keeps_export_timeout(&self) -> bool {

@@ -63,8 +63,11 @@ enum End {
 }
 
 /// What of a request the endpoint took, and rejected all the same (OTLP-5). Of nothing: a warning.
-#[cfg(feature = "metrics")]
 #[derive(Debug)]
+#[cfg_attr(
+    not(feature = "metrics"),
+    allow(dead_code, reason = "only metrics tell it")
+)]
 pub(crate) struct Rejected {
     pub(crate) count: u64,
     pub(crate) message: String,
@@ -169,7 +172,6 @@ impl<'a> Delivery<'a> {
     }
 
     /// Delivers what cannot be split.
-    #[cfg(feature = "metrics")]
     pub(super) async fn post(mut self, body: Bytes) -> Result<Option<Rejected>, String> {
         let (len, limit) = (body.len(), self.link.config.max_request_size);
         if len > limit {

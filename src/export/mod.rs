@@ -98,6 +98,20 @@ pub trait Exporter: Send + Sync + 'static {
         false
     }
 
+    /// Shows spans that have not ended yet: each is a `Span` without `end_time_unix_nano`, has been open
+    /// for longer than [`show_open_after`](crate::CaptureConfig::show_open_after), and comes again when it
+    /// has changed, and every few seconds as a sign of life. They are no delivery and are counted nowhere:
+    /// each span still comes by [`send`](Self::send) when it ends.
+    ///
+    /// Default: nothing. A [viewer](crate::viewer()) shows them as they grow. [`OtlpClient`] sends them in
+    /// a field of the request that OTLP does not have (20316, a `ResourceSpans`): every reader of protobuf
+    /// skips a field that it does not know, so a backend sees an empty request, and a viewer behind the
+    /// endpoint sees the spans.
+    fn show_open(&self, batch: Batch) -> impl Future<Output = ()> + Send + 'static {
+        drop(batch);
+        std::future::ready(())
+    }
+
     /// The longest that a span should wait for its batch, where people wait for what it shows. A
     /// pipeline takes the lesser of this and its own setting
     /// ([`schedule_delay`](crate::BatchConfig::schedule_delay)). Default: the setting alone.

@@ -59,6 +59,7 @@ pub fn subscriber() -> SubscriberBuilder {
         ansi: std::io::stderr().is_terminal() && !is_set("NO_COLOR"),
         #[cfg(feature = "json")]
         json: false,
+        panic_hook: false,
     }
 }
 
@@ -83,6 +84,7 @@ pub struct SubscriberBuilder {
     ansi: bool,
     #[cfg(feature = "json")]
     json: bool,
+    panic_hook: bool,
 }
 
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
@@ -138,6 +140,13 @@ impl SubscriberBuilder {
         self
     }
 
+    /// Whether panics are recorded on their spans, and open spans exported where a panic ends the process:
+    /// [`PanicHook`](crate::PanicHook). Default false: the process's hook stays as it is.
+    pub fn with_panic_hook(mut self, panic_hook: bool) -> Self {
+        self.panic_hook = panic_hook;
+        self
+    }
+
     /// Starts the pipeline and sets the global subscriber.
     ///
     /// The guard flushes the pipeline when it is dropped: keep it until the end of `main`.
@@ -186,6 +195,9 @@ impl SubscriberBuilder {
             Error::worker("a global subscriber is set already: call init() once, and first")
                 .with_source(e)
         })?;
+        if self.panic_hook {
+            guard.panic_hook().install();
+        }
         Ok(guard)
     }
 }

@@ -130,8 +130,16 @@ impl Desk<'_> {
 
     pub(super) fn end(self, span: u64, at: Option<SystemTime>) {
         let end = clock::now();
+        if let Some(mut span) = self.take_to_end(span) {
+            span.state.end_given = at.map_or(0, unix_nanos);
+            self.core.finish_early(span, end);
+        }
+    }
+
+    /// Takes a span out that is to end before its close: what is left in its place makes children.
+    pub(super) fn take_to_end(self, span: u64) -> Option<Box<OpenSpan>> {
         let mut rest = self.core.spare_in_exchange();
-        let ended = self.spans.replace(span, |span| {
+        self.spans.replace(span, |span| {
             if span.identity.is_ended() {
                 self.core.count_if_ended(span);
                 return None;
@@ -140,11 +148,7 @@ impl Desk<'_> {
             rest.name = span.name;
             rest.state.has_children = span.state.has_children;
             Some(rest)
-        });
-        if let Some(mut span) = ended {
-            span.state.end_given = at.map_or(0, unix_nanos);
-            self.core.finish_early(span, end);
-        }
+        })
     }
 }
 

@@ -15,7 +15,9 @@ mod filters;
 mod free;
 mod heir;
 mod identity;
+mod in_progress;
 mod keys;
+mod last_words;
 mod late;
 mod open_spans;
 mod outlet;
@@ -43,6 +45,8 @@ use self::fields::Special;
 #[cfg(feature = "opentelemetry")]
 pub(crate) use self::free::{FreeSpans, NewSpan};
 use self::identity::Identity;
+pub(crate) use self::in_progress::InProgress;
+pub(crate) use self::last_words::LastWords;
 pub(crate) use self::outlet::Outlet;
 use self::parent::Lineage;
 use self::scratch::Scratch;
@@ -92,6 +96,16 @@ impl OtlpLayer {
             core,
             door,
         }
+    }
+
+    /// Shows spans that are open for longer than this, for as long as the layer is there.
+    pub(crate) fn in_progress(&self, after: std::time::Duration) -> InProgress {
+        InProgress::new(Arc::downgrade(&self.core), after)
+    }
+
+    /// Ends its open spans when the process does.
+    pub(crate) fn last_words(&self) -> LastWords {
+        LastWords::new(Arc::downgrade(&self.core))
     }
 
     /// What the guard asks for the layer's part of the figures; it outlives the layer.

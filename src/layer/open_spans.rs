@@ -6,7 +6,7 @@ use crate::sync::{Mutex, MutexGuard, lock, try_lock};
 
 /// Small enough to be cheap for a short-lived process, and with ten thousand open spans there are
 /// ten to a bucket.
-const BUCKETS: usize = 1024;
+pub(super) const BUCKETS: usize = 1024;
 
 /// Moves the number of the thread that made a span, which `sharded_slab` under the usual registry
 /// keeps from bit 38 on, to bit 5: threads get buckets 32 apart.
@@ -110,6 +110,12 @@ impl OpenSpans {
         Some(f(&mut entry.span))
     }
 
+    /// Whether a span is here; `None` where another thread, or this one, has its bucket's lock.
+    pub(crate) fn try_has(&self, id: u64) -> Option<bool> {
+        let bucket = try_lock(&self.buckets[Self::place(id)].0)?;
+        Some(bucket.open.iter().any(|e| e.id == id))
+    }
+
     /// Counts a span that is not kept here.
     #[cfg(feature = "opentelemetry")]
     pub(crate) fn count_unsampled(&self, id: u64) {
@@ -171,6 +177,18 @@ impl OpenSpans {
             bucket.open = Vec::new();
         }
         Some(span)
+    }
+
+    /// Ids of exported spans in a bucket that began before this time, as far as `ids` has room: nothing
+    /// is allocated under the lock.
+    pub(crate) fn open_since(&self, bucket: usize, time: u64, ids: &mut Vec<u64>) {
+        let Some(bucket) = self.buckets.get(bucket) else {
+            return;
+        };
+        let bucket = lock(&bucket.0);
+        let is_meant = |e: &&Entry| e.span.identity.is_exported() && e.span.state.start < time;
+        let room = ids.capacity() - ids.len();
+        ids.extend(bucket.open.iter().filter(is_meant).map(|e| e.id).take(room));
     }
 
     /// Takes all spans out.

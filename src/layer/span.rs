@@ -351,6 +351,39 @@ impl OpenSpan {
         put_head(&mut self.body, &head);
     }
 
+    /// Bytes of the texts that [`put_open_head`](Self::put_open_head) writes.
+    pub(super) fn texts_of_head(&self) -> usize {
+        let trace_state = self.identity.trace_state().as_str();
+        trace_state.len() + self.name().len() + self.special.description.len()
+    }
+
+    /// Appends what is known while it is open: all but an end.
+    #[cold]
+    pub(super) fn put_open_head(&self, out: &mut Vec<u8>) {
+        let (identity, state) = (&self.identity, &self.state);
+        let start = identity.anchor.unix_nanos(state.start);
+        put_head(
+            out,
+            &SpanHead {
+                trace_id: identity.trace_id,
+                span_id: identity.span_id,
+                parent_id: identity.parent_id,
+                parent_is_remote: identity.parent_is_remote,
+                flags: identity.trace_flags().bits(),
+                trace_state: identity.trace_state().as_str(),
+                name: self.name(),
+                kind: self.special.kind.unwrap_or(Kind::Internal),
+                start: given_times(state, start, start).0,
+                end: 0,
+                status: self.special.status,
+                status_message: &self.special.description,
+                dropped_attributes: state.dropped_attributes,
+                dropped_events: state.dropped_events,
+                dropped_links: state.dropped_links,
+            },
+        );
+    }
+
     /// The name that it has by now.
     pub(super) fn name(&self) -> &str {
         self.special.name_or(self.name)

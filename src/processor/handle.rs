@@ -18,7 +18,7 @@ use super::record::{ScopeId, TelemetryData};
 use super::scopes::Scopes;
 use super::ticket::{Desk, Resolution, Ticket, Wish};
 use super::wake::Wake;
-use super::worker::{EverySecond, Settings, Worker};
+use super::worker::{EverySecond, OpenSpanSource, Settings, Worker};
 use crate::config::{BatchConfig, WorkerConfig};
 use crate::diagnostics::{Diagnostics, Hint, Voice};
 use crate::error::Error;
@@ -97,6 +97,8 @@ pub(crate) struct Surroundings {
     pub(crate) hints: &'static [&'static Hint],
     /// Called by the worker about once a second.
     pub(crate) every_second: Option<EverySecond>,
+    /// Asked by the worker about once a second.
+    pub(crate) open_spans: Option<OpenSpanSource>,
 }
 
 impl Surroundings {
@@ -108,6 +110,7 @@ impl Surroundings {
             warnings: Vec::new(),
             hints: &[],
             every_second: None,
+            open_spans: None,
         }
     }
 }
@@ -145,6 +148,7 @@ impl BatchProcessor {
             warnings,
             hints,
             every_second,
+            open_spans,
         } = surroundings;
         let home = Home::here()?;
         let queue = batch.max_queue_size.max(1);
@@ -204,6 +208,7 @@ impl BatchProcessor {
             runtime.handle().clone(),
             diagnostics,
             every_second,
+            open_spans,
         );
         start_thread(worker, runtime, life)?;
         let last = Arc::new(LastHandle {

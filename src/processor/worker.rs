@@ -4,6 +4,7 @@
 //! calls may end it: a panic of an exporter costs one batch or a pause.
 
 mod end;
+mod open;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -14,6 +15,8 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::time::{sleep_until, timeout};
 
 use self::end::Obituary;
+pub(crate) use self::open::OpenSpanSource;
+use self::open::Showing;
 use super::batch::{Cut, Staging};
 use super::chunk::Chunk;
 use super::flight::{Flights, Settled, message_of};
@@ -50,6 +53,7 @@ pub(super) struct Worker<E: Exporter> {
     runtime: Handle,
     diagnostics: Diagnostics,
     every_second: Option<EverySecond>,
+    open_spans: Option<Showing>,
     next_second: Instant,
     /// What has been drained; it keeps its credits until it is sent.
     staging: Staging,
@@ -95,6 +99,7 @@ impl<E: Exporter> Worker<E> {
         runtime: Handle,
         diagnostics: Diagnostics,
         every_second: Option<EverySecond>,
+        open_spans: Option<OpenSpanSource>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -108,6 +113,7 @@ impl<E: Exporter> Worker<E> {
             runtime,
             diagnostics,
             every_second,
+            open_spans: open_spans.map(Showing::new),
             next_second: now,
             drained: Vec::new(),
             send_upto: 0,
@@ -272,11 +278,12 @@ impl<E: Exporter> Worker<E> {
         if now >= self.next_tick {
             self.tick(now);
         }
-        if let Some(call) = &mut self.every_second
-            && now >= self.next_second
-        {
+        if self.has_seconds() && now >= self.next_second {
             self.next_second = later(now, Duration::from_secs(1));
-            call();
+            if let Some(call) = &mut self.every_second {
+                call();
+            }
+            self.show_open();
         }
         self.question(now);
         let why = match self.promises.is_any_overdue(now) {
@@ -287,6 +294,10 @@ impl<E: Exporter> Worker<E> {
         let is_closing = self.promises.closing().is_some();
         self.diagnostics.observe(now, is_closing);
         self.speak_at = self.speak_at.filter(|at| now < *at);
+    }
+
+    fn has_seconds(&self) -> bool {
+        self.every_second.is_some() || self.open_spans.is_some()
     }
 
     fn expect_an_answer(&mut self) {
@@ -387,7 +398,7 @@ impl<E: Exporter> Worker<E> {
     /// Sleeps until there is something to attend to. Cancel safe.
     async fn event(&mut self) {
         let ticket = self.promises.deadline();
-        let second = self.every_second.is_some().then_some(self.next_second);
+        let second = self.has_seconds().then_some(self.next_second);
         // A subscriber that is being installed rings before it listens.
         let look_up = match self.diagnostics.has_unsaid() {
             true => WORD,

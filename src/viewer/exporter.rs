@@ -190,6 +190,24 @@ impl Exporter for ViewerExporter {
         }
     }
 
+    fn show_open(&self, batch: Batch) -> impl Future<Output = ()> + Send + 'static {
+        let showing = match &self.target {
+            Target::Local(running) => {
+                let mut writer = running.store.writer();
+                for (scope, span) in batch.spans() {
+                    writer.add_open(batch.resource(), scope, span);
+                }
+                None
+            }
+            Target::Joined(client) => Some(client.show_open(batch)),
+        };
+        async move {
+            if let Some(showing) = showing {
+                showing.await;
+            }
+        }
+    }
+
     fn keeps_export_timeout(&self) -> bool {
         match &self.target {
             Target::Local(_) => true,
@@ -272,6 +290,14 @@ impl<E: Exporter> Exporter for ForwardingViewer<E> {
 
     fn trouble(&self) -> Option<String> {
         self.next.trouble()
+    }
+
+    fn show_open(&self, batch: Batch) -> impl Future<Output = ()> + Send + 'static {
+        let shown = self.viewer.show_open(batch.clone());
+        let next = self.next.show_open(batch);
+        async move {
+            tokio::join!(shown, next);
+        }
     }
 
     fn keeps_export_timeout(&self) -> bool {

@@ -24,6 +24,8 @@ pub(super) fn summary(number: u64, summary: &Summary) -> Json {
         "duration_nanos": summary.nanos(),
         "spans": summary.spans,
         "errors": summary.errors,
+        "open_spans": summary.open,
+        "last_heard_unix_nanos": heard(summary.open > 0, summary.heard),
         "spans_left_out": summary.left_out,
         "is_slow_or_failed": summary.is_slow_or_failed,
     })
@@ -43,7 +45,7 @@ pub(super) fn trace(snapshot: &Snapshot) -> Json {
             origins.push(of);
             origins.len() - 1
         });
-        listed.push(span(&stored.span(), start, origin));
+        listed.push(span(stored, start, origin));
     }
     let mut whole = summary(snapshot.number, &snapshot.summary);
     if let Json::Object(whole) = &mut whole {
@@ -70,7 +72,13 @@ fn origin(origin: &Origin) -> Json {
     })
 }
 
-fn span(span: &Span<'_>, trace_start: u64, origin: usize) -> Json {
+/// When something that is open was heard of.
+fn heard(is_open: bool, at: u64) -> Option<String> {
+    is_open.then(|| at.to_string())
+}
+
+fn span(stored: &Stored, trace_start: u64, origin: usize) -> Json {
+    let span: &Span<'_> = &stored.span();
     let start = span.start_unix_nanos;
     let events = span.events.iter().map(|event| {
         json!({
@@ -94,7 +102,9 @@ fn span(span: &Span<'_>, trace_start: u64, origin: usize) -> Json {
         "kind": kind(span.kind),
         "start_unix_nanos": start.to_string(),
         "offset_nanos": start.saturating_sub(trace_start),
-        "duration_nanos": span.end_unix_nanos.saturating_sub(start),
+        "duration_nanos": stored.end.saturating_sub(start),
+        "is_open": stored.is_open,
+        "last_heard_unix_nanos": heard(stored.is_open, stored.end),
         "status": { "code": status(span.status.code), "message": span.status.message },
         "attributes": attributes(&span.attributes),
         "events": events.collect::<Vec<_>>(),

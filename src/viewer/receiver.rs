@@ -149,7 +149,13 @@ impl Receiver {
             let fits = span.len() <= MOST_SPAN && resource.len() + scope.len() <= MOST_ORIGIN;
             rejected += u64::from(!(fits && writer.add(resource, scope, span)));
         });
-        read.ok_or_else(|| invalid("the body is no ExportTraceServiceRequest"))?;
+        let open = export_request::each_open_span(&bytes, |resource, scope, span| {
+            let fits = span.len() <= MOST_SPAN && resource.len() + scope.len() <= MOST_ORIGIN;
+            // One that does not fit comes again when it ends, and is counted then.
+            let _ = fits && writer.add_open(resource, scope, span);
+        });
+        read.and(open)
+            .ok_or_else(|| invalid("the body is no ExportTraceServiceRequest"))?;
         Ok(rejected)
     }
 }

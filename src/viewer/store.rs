@@ -154,6 +154,17 @@ impl Writer<'_> {
     /// Keeps a copy of an encoded span; false where it is none, or names no trace, or comes from a
     /// resource and scope that are too large to be kept.
     pub(super) fn add(&mut self, resource: &[u8], scope: &[u8], bytes: &[u8]) -> bool {
+        self.put(resource, scope, bytes, None)
+    }
+
+    /// The same of a span that has not ended, until it does.
+    pub(super) fn add_open(&mut self, resource: &[u8], scope: &[u8], bytes: &[u8]) -> bool {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
+        self.put(resource, scope, bytes, Some(now))
+    }
+
+    fn put(&mut self, resource: &[u8], scope: &[u8], bytes: &[u8], heard: Option<u64>) -> bool {
         if resource.len() + scope.len() > self.store.max_bytes / ORIGINS_SHARE {
             return false;
         }
@@ -170,7 +181,7 @@ impl Writer<'_> {
             let origin = Arc::new(Origin::new(resource, scope));
             lock(&self.store.state).intern(origin)
         });
-        let stored = Stored::new(&span, bytes, Arc::clone(&origin));
+        let stored = Stored::new(&span, bytes, Arc::clone(&origin), heard);
         let mut state = lock(&self.store.state);
         state.add(span.trace_id, stored, &span, self.store.max_bytes);
         drop(state);
@@ -232,7 +243,7 @@ impl State {
         let has_room =
             trace.spans.len() < MOST_SPANS && trace.cost + stored.cost() <= max_bytes / 2;
         trace.is_precious |= stored.is_error;
-        if span.parent_span_id.is_none() {
+        if span.parent_span_id.is_none() && !stored.is_open {
             let nanos = span.end_unix_nanos.saturating_sub(span.start_unix_nanos);
             trace.is_precious |= self.durations.is_slow(span.name, nanos);
         }

@@ -68,6 +68,8 @@ pub(super) struct Stored {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) is_error: bool,
+    /// Whether it has not ended; then `end` is when it was heard of last.
+    pub(super) is_open: bool,
     /// Events and links: few bytes each, and many where they are shown.
     items: usize,
 }
@@ -77,14 +79,23 @@ const ITEM: usize = 128;
 
 impl Stored {
     /// Copies the bytes: the batch's belong to the pipeline's pool and have to go back there.
-    pub(super) fn new(span: &Span<'_>, bytes: &[u8], origin: Arc<Origin>) -> Self {
+    ///
+    /// `heard`: when a span that is still open was heard of.
+    pub(super) fn new(
+        span: &Span<'_>,
+        bytes: &[u8],
+        origin: Arc<Origin>,
+        heard: Option<u64>,
+    ) -> Self {
+        let end = heard.unwrap_or(span.end_unix_nanos);
         Self {
             bytes: bytes.into(),
             origin,
             id: span.span_id,
             parent: span.parent_span_id.unwrap_or_default(),
             start: span.start_unix_nanos,
-            end: span.end_unix_nanos.max(span.start_unix_nanos),
+            end: end.max(span.start_unix_nanos),
+            is_open: heard.is_some(),
             is_error: span.status.code == 2,
             items: span.events.len() + span.links.len(),
         }
@@ -136,6 +147,10 @@ pub(super) struct Summary {
     pub(super) end: u64,
     pub(super) spans: usize,
     pub(super) errors: usize,
+    /// Spans that have not ended.
+    pub(super) open: usize,
+    /// When one of them was heard of last.
+    pub(super) heard: u64,
     pub(super) left_out: u64,
     pub(super) is_slow_or_failed: bool,
 }
@@ -162,10 +177,16 @@ impl Trace {
         }
     }
 
-    /// Adds a span; one with the same id is replaced, because a sender may repeat itself.
+    /// Adds a span; one with the same id is replaced, because a sender may repeat itself, and a span that
+    /// was open has ended. What has ended is not open again.
     pub(super) fn put(&mut self, span: Stored, has_room: bool) {
         self.forget_summary();
         match self.spans.binary_search_by(|s| s.id.cmp(&span.id)) {
+            Ok(at) if self.is_open(at) && !span.is_open && !has_room => {
+                self.cost -= self.spans.remove(at).cost();
+                self.left_out += 1;
+            }
+            Ok(at) if span.is_open && !self.is_open(at) => {}
             Ok(at) => {
                 let old = self.spans.get_mut(at);
                 if let Some(old) = old.filter(|old| has_room || span.cost() <= old.cost()) {
@@ -179,6 +200,10 @@ impl Trace {
                 self.spans.insert(at, Arc::new(span));
             }
         }
+    }
+
+    fn is_open(&self, at: usize) -> bool {
+        self.spans.get(at).is_some_and(|s| s.is_open)
     }
 
     fn forget_summary(&mut self) {
@@ -216,6 +241,7 @@ impl Trace {
                 services.push(Arc::clone(service));
             }
         }
+        let open_spans = self.spans.iter().filter(|s| s.is_open);
         Summary {
             id: self.id,
             name: root.map_or_else(Box::default, |r| cut(r.span().name).into()),
@@ -226,6 +252,8 @@ impl Trace {
             end: self.spans.iter().map(|s| s.end).max().unwrap_or(0),
             spans: self.spans.len(),
             errors: self.spans.iter().filter(|s| s.is_error).count(),
+            open: self.spans.iter().filter(|s| s.is_open).count(),
+            heard: open_spans.map(|s| s.end).max().unwrap_or(0),
             left_out: self.left_out,
             is_slow_or_failed: self.is_precious,
         }

@@ -22,6 +22,10 @@ const SCOPE_NAME: u8 = tag(1, LEN);
 const SCOPE_VERSION: u8 = tag(2, LEN);
 const SCOPE_ATTRIBUTES: u8 = tag(3, LEN);
 
+/// The field of `ExportTraceServiceRequest` in which spans come that are still open, a `ResourceSpans`
+/// each. OTLP has no such field, so whoever does not know it skips it.
+pub(crate) const OPEN_SPANS: u32 = 20_316;
+
 /// Slices shorter than this are copied together instead of being sent as frames of their own.
 const COALESCE: usize = 4096;
 
@@ -114,6 +118,21 @@ pub(crate) fn frame(resource: &Bytes, groups: &[ScopeGroup]) -> Vec<Bytes> {
         out.push(small.freeze());
     }
     out
+}
+
+/// A request with one `ResourceSpans`, as one that shows its spans open.
+pub(crate) fn as_open(request: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(request.len() + 4);
+    varint::put(&mut out, u64::from(OPEN_SPANS) << 3 | u64::from(LEN));
+    out.extend_from_slice(request.get(1..).unwrap_or_default());
+    out.into()
+}
+
+/// An encoded span as a field of `ScopeSpans`.
+pub(crate) fn span_field(span: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(field_len(span.len()));
+    varint::put_bytes(&mut out, SPANS, span);
+    out.into()
 }
 
 /// Bytes that the first `count` spans of `run` take: `None` where `run` is not a row of spans.

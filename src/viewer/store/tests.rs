@@ -265,3 +265,37 @@ fn changes_are_told_newest_first_and_once() {
     assert_eq!((changed.len(), changed[0].summary.id, last), (1, id(4), 12));
     assert!(store.changed_after(last, 100).0.is_empty());
 }
+
+#[test]
+fn an_open_span_gives_way_to_its_end_and_what_has_ended_is_not_open_again() {
+    let store = Store::new(1 << 20);
+    let mut open = span(1, 1, 0, 0);
+    open.end_time_unix_nano = 0;
+    let show = || {
+        let mut writer = store.writer();
+        assert!(writer.add_open(&resource("shop"), b"", &open.encode_to_vec()));
+    };
+    let summary = || store.trace(id(1)).unwrap().summary;
+    show();
+    show();
+    assert_eq!((summary().open, summary().spans), (1, 1));
+    // It lasts until it was heard of last, which was now.
+    assert!(summary().heard > 1 << 60 && summary().nanos() > 1 << 60);
+    put(&store, &span(1, 1, 0, 500));
+    for _ in 0..2 {
+        assert_eq!((summary().open, summary().nanos()), (0, 500));
+        show();
+    }
+    // Where the span that ended finds no room, the open one goes too.
+    let mut large = span(1, 2, 1, 5);
+    let open = large.clone();
+    assert!(
+        store
+            .writer()
+            .add_open(&resource("shop"), b"", &open.encode_to_vec())
+    );
+    large.name = "x".repeat(600 << 10);
+    put(&store, &large);
+    let summary = summary();
+    assert_eq!((summary.open, summary.spans, summary.left_out), (0, 1, 1));
+}

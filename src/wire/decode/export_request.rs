@@ -1,6 +1,7 @@
 //! An `ExportTraceServiceRequest` taken apart into its spans, for the viewer's OTLP receiver.
 
 use super::fields;
+use crate::wire::request::OPEN_SPANS;
 use crate::wire::varint::{self, LEN, tag};
 
 /// Calls `each` with the resource (encoded fields of `ResourceSpans` other than `scope_spans`), the
@@ -10,11 +11,27 @@ use crate::wire::varint::{self, LEN, tag};
 /// spans themselves are not looked into.
 pub(crate) fn each_span<'a>(
     request: &'a [u8],
+    each: impl FnMut(&[u8], &[u8], &'a [u8]),
+) -> Option<()> {
+    each_span_below(request, 1, each)
+}
+
+/// The same for spans that are still open, which OTLP does not have.
+pub(crate) fn each_open_span<'a>(
+    request: &'a [u8],
+    each: impl FnMut(&[u8], &[u8], &'a [u8]),
+) -> Option<()> {
+    each_span_below(request, OPEN_SPANS, each)
+}
+
+fn each_span_below<'a>(
+    request: &'a [u8],
+    below: u32,
     mut each: impl FnMut(&[u8], &[u8], &'a [u8]),
 ) -> Option<()> {
     let (mut resource, mut scope) = (Vec::new(), Vec::new());
     fields(request, |number, field| {
-        if number != 1 {
+        if number != below {
             return Some(());
         }
         let resource_spans = field.bytes()?;

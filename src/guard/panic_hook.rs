@@ -1,0 +1,195 @@
+//! [`PanicHook`]: what a panic leaves: an exception on its span, and where the process ends by it, all
+//! spans that are open.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt;
+use std::panic::{self, PanicHookInfo};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{OpenSpans, PipelineHandle, Release, ShutdownGuard};
+use crate::attribute::KeyValue;
+use crate::semconv;
+use crate::suppress;
+use crate::sync::{Arc, AtomicBool, Ordering};
+
+/// The thread that exports while another one panics.
+const THREAD: &str = "otlp-panic";
+
+impl ShutdownGuard {
+    /// A hook that records panics; it does nothing until [`PanicHook::install`].
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), tracing_otlp::Error> {
+    /// let (layer, guard) = tracing_otlp::builder().build()?;
+    /// guard.panic_hook().install();
+    /// # Ok(()) }
+    /// ```
+    pub fn panic_hook(&self) -> PanicHook {
+        PanicHook {
+            pipeline: self.handle(),
+            open_spans: self.open_spans.clone(),
+            release: self.release.clone(),
+            timeout: self.timeout,
+            every_panic_is_fatal: false,
+        }
+    }
+}
+
+/// Records panics in the traces, from [`ShutdownGuard::panic_hook`].
+///
+/// Each panic becomes an event `exception` of the span that is current on its thread, with
+/// `exception.type` = `panic`, message, place, and the backtrace where `RUST_BACKTRACE` asks for one; the
+/// status of the span is an error. The span ends as the panic unwinds, or later.
+///
+/// A panic that ends the process, as far as can be told, also ends every open span, marked by the
+/// attribute `tracing_otlp.unfinished`, and sends what is there, within a deadline. That is one with
+/// `panic = "abort"`, or one on the main thread. A panic that a task or a thread of a living process
+/// catches ends no span but its own.
+///
+/// The hook that was there before still runs: first, so that the message is not late. What the pipeline's
+/// own threads do is left out. A second panic meanwhile waits for the first to be done, to the same
+/// deadline; one in the hook itself ends the process, as Rust has it.
+#[must_use = "a hook does nothing until it is installed"]
+#[derive(Clone)]
+pub struct PanicHook {
+    pipeline: PipelineHandle,
+    open_spans: Option<OpenSpans>,
+    release: Option<Release>,
+    timeout: Duration,
+    every_panic_is_fatal: bool,
+}
+
+impl PanicHook {
+    /// The longest that a panic which ends the process may wait for the endpoint. Default
+    /// [`shutdown_timeout`](crate::BatchConfig::shutdown_timeout).
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Whether every panic ends the process: where a hook that was installed before ends it, or a panic
+    /// must not pass a boundary (`extern "C"`, a destructor). This hook then does its part before that one.
+    /// Default false.
+    pub fn with_every_panic_fatal(mut self, is_fatal: bool) -> Self {
+        self.every_panic_is_fatal = is_fatal;
+        self
+    }
+
+    /// Installs the hook, for the life of the process, before the one that is there. Panics where the calling
+    /// thread panics already, as [`std::panic::set_hook`] does.
+    pub fn install(self) {
+        let Some(open_spans) = self.open_spans.clone() else {
+            return;
+        };
+        let previous = panic::take_hook();
+        let is_exporting = AtomicBool::new(false);
+        panic::set_hook(Box::new(move |info| {
+            // Neither the worker nor the thread that exports can wait for itself.
+            let is_ours = suppress::is_suppressed() || thread::current().name() == Some(THREAD);
+            if is_ours || self.is_forked() {
+                return previous(info);
+            }
+            note(&open_spans, info);
+            let is_fatal = self.is_fatal();
+            if is_fatal && self.every_panic_is_fatal {
+                self.export(&is_exporting);
+            }
+            previous(info);
+            if is_fatal && !self.every_panic_is_fatal {
+                self.export(&is_exporting);
+            }
+        }));
+    }
+
+    fn is_forked(&self) -> bool {
+        let processor = self.pipeline.processor.as_ref();
+        processor.is_none_or(crate::processor::BatchProcessor::is_forked)
+    }
+
+    fn is_fatal(&self) -> bool {
+        // std names the main thread so, and no other.
+        self.every_panic_is_fatal
+            || cfg!(panic = "abort")
+            || thread::current().name() == Some("main")
+    }
+
+    /// Ends the open spans and sends what is there. On a thread of its own, so that nothing this thread
+    /// holds can make it wait beyond the deadline.
+    fn export(&self, is_exporting: &AtomicBool) {
+        let Some(deadline) = Instant::now().checked_add(self.timeout) else {
+            return;
+        };
+        if is_exporting.swap(true, Ordering::AcqRel) {
+            // Another thread is at it: the process has to stay until it is done.
+            while is_exporting.load(Ordering::Acquire) && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(2));
+            }
+            return;
+        }
+        let (done, ended) = mpsc::channel();
+        let hook = self.clone();
+        let export = move || {
+            if let Some(open_spans) = &hook.open_spans {
+                (open_spans.end_all)();
+            }
+            if let Some(release) = &hook.release {
+                release();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            // What is lost now is told by nobody.
+            let _ = hook.pipeline.force_flush_blocking(left);
+            let _ = done.send(());
+        };
+        let thread = thread::Builder::new().name(THREAD.to_owned());
+        if thread.spawn(export).is_ok() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let _ = ended.recv_timeout(left);
+        }
+        is_exporting.store(false, Ordering::Release);
+    }
+}
+
+/// Records the panic on the current span.
+fn note(open_spans: &OpenSpans, info: &PanicHookInfo<'_>) {
+    let message = message_of(info);
+    let mut attributes = vec![
+        KeyValue::new(semconv::EXCEPTION_TYPE, "panic"),
+        KeyValue::new(semconv::EXCEPTION_MESSAGE, message.to_owned()),
+    ];
+    if let Some(place) = info.location() {
+        let file = place.file().to_owned();
+        attributes.push(KeyValue::new(semconv::CODE_FILE_PATH, file));
+        let line = i64::from(place.line());
+        attributes.push(KeyValue::new(semconv::CODE_LINE_NUMBER, line));
+    }
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        let backtrace = backtrace.to_string();
+        attributes.push(KeyValue::new(semconv::EXCEPTION_STACKTRACE, backtrace));
+    }
+    (open_spans.note_panic)(message, &attributes);
+}
+
+fn message_of<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a value that is no text")
+}
+
+impl fmt::Debug for PanicHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PanicHook")
+            .field("timeout", &self.timeout)
+            .field("every_panic_is_fatal", &self.every_panic_is_fatal)
+            .finish_non_exhaustive()
+    }
+}
+
+const _: fn() = || {
+    fn promised<T: Send + Sync + 'static>() {}
+    promised::<PanicHook>();
+    promised::<Arc<PanicHook>>();
+};

@@ -1,0 +1,64 @@
+//! Spans that are still open, shown to the exporter about once a second.
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use super::Worker;
+use crate::export::{Batch, Exporter};
+use crate::processor::ScopeId;
+use crate::wire::request::{ScopeGroup, span_field};
+
+/// Gives the spans that are to be shown: the scope of each, and the encoded span.
+pub(crate) type OpenSpanSource = Box<dyn FnMut() -> Vec<(ScopeId, Bytes)> + Send>;
+
+pub(super) struct Showing {
+    source: OpenSpanSource,
+    /// What was shown last, as long as the exporter is at it.
+    under_way: Option<JoinHandle<()>>,
+}
+
+impl Showing {
+    pub(super) fn new(source: OpenSpanSource) -> Self {
+        Self {
+            source,
+            under_way: None,
+        }
+    }
+}
+
+impl<E: Exporter> Worker<E> {
+    /// Shows them, unless the exporter is not done with those before. A panic of the exporter's is its
+    /// task's alone.
+    pub(super) fn show_open(&mut self) {
+        let Some(showing) = &mut self.open_spans else {
+            return;
+        };
+        if showing.under_way.as_ref().is_some_and(|t| !t.is_finished()) {
+            return;
+        }
+        let spans = (showing.source)();
+        if spans.is_empty() {
+            return;
+        }
+        let count = spans.len();
+        let mut groups: Vec<(ScopeId, ScopeGroup)> = Vec::new();
+        for (scope, span) in spans {
+            let span = span_field(&span);
+            match groups.iter_mut().rfind(|(id, _)| *id == scope) {
+                Some((_, group)) => group.spans.push(span),
+                None => groups.push((
+                    scope,
+                    ScopeGroup {
+                        scope: self.shared.scopes.encoded(scope),
+                        spans: vec![span],
+                    },
+                )),
+            }
+        }
+        let groups = groups.into_iter().map(|(_, group)| group).collect();
+        let batch = Batch::new(self.resource.clone(), groups, count);
+        let exporter = std::sync::Arc::clone(&self.exporter);
+        let show = async move { exporter.show_open(batch).await };
+        showing.under_way = Some(self.runtime.spawn(show));
+    }
+}
