@@ -8,12 +8,15 @@
 use std::io;
 
 use super::exchange::clean;
+use crate::human;
 
 /// A cause as far as it can be known from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     /// The host's name has no address.
     UnknownHost,
+    /// The look-up of the host's name goes on.
+    SlowLookUp,
     /// Nobody listens at the port.
     ConnectionRefused,
     /// No answer to an attempt to connect.
@@ -71,6 +74,15 @@ pub(super) fn tell(what: &str, cause: Cause) -> String {
     format!("{}; {}", clean(what.trim_end()), cause.cure())
 }
 
+/// The same of a list that may be long: each address of a host and what came of it.
+pub(super) fn tell_long(what: &str, cause: Cause) -> String {
+    format!(
+        "{}; {}",
+        human::line(what.trim_end(), 1000, false),
+        cause.cure()
+    )
+}
+
 impl Cause {
     /// What a user can do.
     pub(super) fn cure(self) -> &'static str {
@@ -78,6 +90,7 @@ impl Cause {
             Self::UnknownHost => {
                 "its name has no address: check the host in OTEL_EXPORTER_OTLP_ENDPOINT, and the DNS"
             }
+            Self::SlowLookUp => "the look-up goes on: check the DNS of this machine",
             Self::ConnectionRefused => {
                 "nobody listens there: check OTEL_EXPORTER_OTLP_ENDPOINT and that it is up"
             }
@@ -215,6 +228,7 @@ mod tests {
     fn every_cause_has_its_cure() {
         for (cause, parts) in [
             (Cause::UnknownHost, &["host", "ENDPOINT", "DNS"][..]),
+            (Cause::SlowLookUp, &["DNS"]),
             (Cause::ConnectionRefused, &["nobody listens", "ENDPOINT"]),
             (Cause::ConnectTimeout, &["ENDPOINT", "firewall"]),
             (Cause::NoTls, &["http://", "OTEL_EXPORTER_OTLP_INSECURE"]),

@@ -12,6 +12,7 @@ use super::endpoint::{Endpoint, Signal};
 use super::health::Probe;
 use super::limiter::{ConcurrencyLimiter, ConcurrencyPermit};
 use super::link::Link;
+use super::resolve::Resolver;
 use super::tls::Tls;
 use super::transport::Transport;
 use super::{Exporter, Outcome, compress};
@@ -91,6 +92,7 @@ impl OtlpClient {
             tls,
             timeout: config.connect_timeout,
             answer_within: config.timeout,
+            resolver: Resolver::system(),
         };
         let mut headers = HeaderMap::new();
         for (name, value) in &config.headers {

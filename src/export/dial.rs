@@ -1,6 +1,7 @@
 //! A connection to the endpoint: TCP, and TLS where the endpoint wants it.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -8,13 +9,15 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use super::cause::{Cause, tell};
+use super::cause::{Cause, tell_long};
 use super::endpoint::Endpoint;
-use super::resolve::resolve;
+use super::happy_eyeballs::{self, Failures};
+use super::resolve::Resolver;
 use super::socket::Socket;
 use super::tls::Tls;
+use crate::human;
 
 /// So often a connection that is idle says that it is there: load balancers and gateways forget those
 /// that say nothing for some minutes, and tell nobody.
@@ -28,6 +31,7 @@ pub(crate) struct Dialer {
     /// How long a request may be without an answer.
     #[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "for pings"))]
     pub(crate) answer_within: Option<Duration>,
+    pub(crate) resolver: Resolver,
 }
 
 /// Either kind of stream, as one type.
@@ -36,38 +40,77 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 pub(crate) struct Io(Box<dyn Stream>);
 
+/// Why there is no connection: the rest of the sentence "cannot connect to …".
+type Failure = (Cause, String);
+
 impl Dialer {
     /// A new connection. Whoever fails here has sent nothing.
     pub(crate) async fn dial(&self) -> Result<Io, String> {
-        let address = self.endpoint.address();
-        match timeout(self.timeout, self.connect()).await {
-            Ok(Ok(io)) => Ok(io),
-            Ok(Err((cause, e))) => {
-                let what = format!("cannot connect to {address}: {e}");
-                Err(tell(&what, cause))
-            }
+        let deadline = Instant::now() + self.timeout;
+        self.connect(deadline).await.map_err(|(cause, why)| {
+            let address = self.endpoint.address();
+            tell_long(&format!("cannot connect to {address}{why}"), cause)
+        })
+    }
+
+    async fn connect(&self, deadline: Instant) -> Result<Io, Failure> {
+        let endpoint = &self.endpoint;
+        let socket = self.tcp(&endpoint.host, endpoint.port, deadline).await?;
+        let Some(tls) = &self.tls else {
+            return Ok(Io(Box::new(socket)));
+        };
+        match timeout_at(deadline, tls.connect(socket)).await {
+            Ok(Ok(stream)) => Ok(Io(Box::new(stream))),
+            Ok(Err((cause, e))) => Err((cause, format!(": {e}"))),
             Err(_) => {
-                let what = format!("cannot connect to {address} within {:?}", self.timeout);
-                Err(tell(&what, Cause::ConnectTimeout))
+                let why = format!(" within {:?}: no answer to the TLS handshake", self.timeout);
+                Err((Cause::ConnectTimeout, why))
             }
         }
     }
 
-    async fn connect(&self) -> Result<Io, (Cause, io::Error)> {
-        let endpoint = &self.endpoint;
-        let addresses = resolve(&endpoint.host, endpoint.port)
+    /// Connects to one of the host's addresses.
+    async fn tcp(&self, host: &str, port: u16, deadline: Instant) -> Result<Socket, Failure> {
+        let addresses = match timeout_at(deadline, self.resolver.resolve(host, port)).await {
+            Ok(Ok(addresses)) => addresses,
+            Ok(Err(e)) => return Err((Cause::UnknownHost, format!(": {e}"))),
+            Err(_) => {
+                let why = format!(" within {:?}: its name is still looked up", self.timeout);
+                return Err((Cause::SlowLookUp, why));
+            }
+        };
+        let is_literal = host.parse::<IpAddr>().is_ok();
+        let tcp = happy_eyeballs::connect(addresses, deadline, TcpStream::connect)
             .await
-            .map_err(|e| (Cause::UnknownHost, e))?;
-        let of_connecting = |e: io::Error| (Cause::of_connecting(&e), e);
-        let tcp = TcpStream::connect(&addresses[..])
-            .await
-            .map_err(of_connecting)?;
-        tune(&tcp).map_err(of_connecting)?;
-        let socket = Socket::new(tcp);
-        Ok(Io(match &self.tls {
-            Some(tls) => Box::new(tls.connect(socket).await?),
-            None => Box::new(socket),
-        }))
+            .map_err(|failures| self.none_connected(&failures, is_literal))?;
+        tune(&tcp).map_err(|e| (Cause::of_connecting(&e), format!(": {e}")))?;
+        Ok(Socket::new(tcp))
+    }
+
+    /// What is said where no address takes a connection. `is_literal`: its address is in the sentence.
+    fn none_connected(&self, Failures(failures): &Failures, is_literal: bool) -> Failure {
+        let is_silent = |e: &io::Error| e.kind() == io::ErrorKind::TimedOut;
+        let within = match failures.iter().any(|(_, e)| is_silent(e)) {
+            true => format!(" within {:?}", self.timeout),
+            false => String::new(),
+        };
+        let each = failures.iter().map(|(address, e)| match is_silent(e) {
+            true => format!("{address}: no answer"),
+            false => format!("{address}: {e}"),
+        });
+        let why = match failures.as_slice() {
+            [] => ": nothing was tried".to_owned(),
+            [(_, e)] if is_literal && is_silent(e) => within,
+            [(_, e)] if is_literal => format!("{within}: {e}"),
+            _ => format!("{within}: {}", human::join(each, ", ")),
+        };
+        let mut causes = failures.iter().map(|(_, e)| Cause::of_connecting(e));
+        let first = causes.next().unwrap_or(Cause::Unconnected);
+        let cause = match causes.all(|cause| cause == first) {
+            true => first,
+            false => Cause::Unconnected,
+        };
+        (cause, why)
     }
 }
 
@@ -124,6 +167,130 @@ impl AsyncWrite for Io {
 mod tests {
     use super::*;
     use tokio::net::TcpListener;
+
+    use std::net::SocketAddr;
+    use std::sync::mpsc;
+
+    use crate::config::ExporterConfig;
+    use crate::export::endpoint::Signal;
+    use crate::sync::{Mutex, lock};
+
+    fn dialer(url: &str, timeout: Duration, resolver: Resolver) -> Dialer {
+        let config = ExporterConfig {
+            endpoint: Some(url.to_owned()),
+            ..ExporterConfig::default()
+        };
+        Dialer {
+            endpoint: Endpoint::resolve(&config, Signal::Traces).unwrap(),
+            tls: None,
+            timeout,
+            answer_within: None,
+            resolver,
+        }
+    }
+
+    /// A name with these addresses.
+    fn name_of(addresses: &[&str]) -> Resolver {
+        let addresses: Vec<SocketAddr> = addresses
+            .iter()
+            .map(|address| SocketAddr::new(address.parse().unwrap(), 0))
+            .collect();
+        Resolver::new(move |_| Ok(addresses.clone()))
+    }
+
+    /// A listener whose backlog is full: its system swallows what asks for one more connection.
+    async fn swallows(address: &str) -> (socket2::Socket, Vec<TcpStream>) {
+        use socket2::{Domain, Socket, Type};
+        let address: SocketAddr = address.parse().unwrap();
+        let listener = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        listener.bind(&address.into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let mut held = Vec::new();
+        let second = Duration::from_secs(1);
+        while let Ok(taken) = tokio::time::timeout(second, TcpStream::connect(address)).await {
+            held.push(taken.unwrap());
+        }
+        (listener, held)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_name_is_reached_through_its_other_addresses() {
+        let (silent, _held) = swallows("127.0.0.2:0").await;
+        let port = silent.local_addr().unwrap().as_socket().unwrap().port();
+        let live = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let url = format!("http://dead.test:{port}");
+        let timeout = Duration::from_secs(60);
+        // `::1` refuses; the second swallows; the third is there.
+        let resolver = name_of(&["127.0.0.2", "::1", "127.0.0.1"]);
+        let began = Instant::now();
+        dialer(&url, timeout, resolver).dial().await.unwrap();
+        assert!(began.elapsed() < timeout / 2);
+        drop(live);
+        let timeout = Duration::from_millis(400);
+        let resolver = name_of(&["127.0.0.2", "127.0.0.1"]);
+        let error = dialer(&url, timeout, resolver).dial().await.err().unwrap();
+        for part in [
+            &format!("cannot connect to dead.test:{port} within 400ms: ")[..],
+            &format!("127.0.0.2:{port}: no answer"),
+            &format!("127.0.0.1:{port}: Connection refused"),
+            "; check OTEL_EXPORTER_OTLP_ENDPOINT",
+        ] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_looked_up_slowly_is_reached_in_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (go, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let resolver = Resolver::new(move |_| {
+            lock(&wait).recv().map_err(io::Error::other)?;
+            Ok(vec!["127.0.0.1:0".parse().map_err(io::Error::other)?])
+        });
+        let url = format!("http://slow.test:{port}");
+        let short = dialer(&url, Duration::from_millis(30), resolver.clone());
+        for _ in 0..3 {
+            let error = short.dial().await.err().unwrap();
+            let words = "slow.test:PORT within 30ms: its name is still looked up; ";
+            let words = words.replace("PORT", &port.to_string());
+            assert!(error.contains(&words) && error.contains("DNS"), "{error}");
+        }
+        // One word is enough for all of them: it is one look-up.
+        go.send(()).unwrap();
+        let long = dialer(&url, Duration::from_secs(60), resolver);
+        long.dial().await.unwrap();
+    }
+
+    #[test]
+    fn each_address_has_its_cause() {
+        let told = |host: &str, failures: Vec<(&str, io::ErrorKind)>| {
+            let url = format!("http://{host}:9");
+            let dialer = dialer(&url, Duration::from_secs(5), Resolver::system());
+            let of = |(address, kind): (&str, io::ErrorKind)| {
+                (SocketAddr::new(address.parse().unwrap(), 9), kind.into())
+            };
+            let failures = Failures(failures.into_iter().map(of).collect());
+            dialer.none_connected(&failures, host.parse::<IpAddr>().is_ok())
+        };
+        use io::ErrorKind::{ConnectionRefused, NetworkUnreachable, TimedOut};
+        let (cause, why) = told("10.0.0.1", vec![("10.0.0.1", TimedOut)]);
+        assert_eq!((cause, &why[..]), (Cause::ConnectTimeout, " within 5s"));
+        let (cause, why) = told("10.0.0.1", vec![("10.0.0.1", ConnectionRefused)]);
+        let expected = (Cause::ConnectionRefused, ": connection refused");
+        assert_eq!((cause, &why[..]), expected);
+        let failures = vec![("::1", ConnectionRefused), ("10.0.0.1", ConnectionRefused)];
+        let (cause, why) = told("host", failures);
+        let both = ": [::1]:9: connection refused, 10.0.0.1:9: connection refused";
+        assert_eq!((cause, &why[..]), (Cause::ConnectionRefused, both));
+        let failures = vec![("::1", NetworkUnreachable), ("10.0.0.1", TimedOut)];
+        let (cause, why) = told("host", failures);
+        let both = " within 5s: [::1]:9: network unreachable, 10.0.0.1:9: no answer";
+        assert_eq!((cause, &why[..]), (Cause::Unconnected, both));
+    }
 
     #[tokio::test]
     async fn an_idle_connection_says_that_it_is_there() {

@@ -29,6 +29,7 @@ mod exchange;
 mod greeting;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod happy_eyeballs;
 mod health;
 #[cfg(feature = "http")]
 mod http;

@@ -1,28 +1,58 @@
-//! The addresses of an endpoint's host.
+//! [`Resolver`]: the addresses of a host.
 //!
 //! tokio looks names up in its pool of blocking threads, and panics where the system has no thread for
 //! it, again with every attempt. Here that is an error as any other: the endpoint cannot be reached
 //! just now, and is tried again.
+//!
+//! A look-up cannot be cancelled, and may take longer than an attempt to connect. So it goes on when the
+//! attempt gives up, and the next attempt takes its result: a name has one look-up at a time.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use crate::suppress;
+use crate::sync::{Arc, Mutex, lock};
 
 /// So many look-ups may be under way in the process: one that hangs holds its thread for as long as it
 /// likes, though nobody waits for it any more.
 const MOST: usize = 16;
 
+/// A result that no attempt was there to take is of use for this long.
+const FRESH: Duration = Duration::from_secs(30);
+
 static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts a look-up, however it ends.
-struct LookUp;
+/// The port of these addresses means nothing.
+type LookUp = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-impl LookUp {
+/// Looks names up. A clone shares the look-ups that are under way.
+#[derive(Clone)]
+pub(crate) struct Resolver {
+    look_up: Arc<LookUp>,
+    /// By name, until somebody has taken the result.
+    lookups: Arc<Mutex<HashMap<String, Lookup>>>,
+}
+
+type Lookup = watch::Receiver<Option<Found>>;
+
+#[derive(Debug, Clone)]
+struct Found {
+    at: Instant,
+    /// An `io::Error` has no copies.
+    addresses: Result<Vec<SocketAddr>, (io::ErrorKind, String)>,
+}
+
+/// Counts a look-up, however it ends.
+struct UnderWay;
+
+impl UnderWay {
     fn begin() -> Option<Self> {
         let begun = Self;
         // The one that is too many is taken back as it is dropped.
@@ -30,63 +60,207 @@ impl LookUp {
     }
 }
 
-impl Drop for LookUp {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(address) = bare.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
+impl Resolver {
+    /// Asks the system.
+    pub(crate) fn system() -> Self {
+        Self::new(|host| Ok((host, 0).to_socket_addrs()?.collect()))
     }
-    let Some(under_way) = LookUp::begin() else {
-        return Err(io::Error::other(format!(
-            "{MOST} look-ups of names have not ended, {host} is not looked up"
-        )));
-    };
-    let (answer, answered) = oneshot::channel();
-    let name = host.to_owned();
-    thread::Builder::new()
-        .name("otlp-lookup".to_owned())
-        .spawn(move || {
-            suppress::mark_thread();
-            let found = (name.as_str(), port).to_socket_addrs();
-            drop(under_way);
-            let _ = answer.send(found.map(Vec::from_iter));
-        })
-        .map_err(|e| {
-            let message = format!("no thread can be started to look {host} up: {e}");
-            io::Error::new(e.kind(), message)
-        })?;
-    answered.await.unwrap_or_else(|_| {
-        Err(io::Error::other(format!(
-            "the look-up of {host} was given up"
-        )))
-    })
+
+    pub(crate) fn new(
+        look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            look_up: Arc::new(look_up),
+            lookups: Arc::default(),
+        }
+    }
+
+    /// The addresses of `host`. Whoever stops waiting for them finds the same look-up again.
+    pub(crate) async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let mut lookup = self.join(host)?;
+        let found = lookup.wait_for(Option::is_some).await;
+        let found = found.ok().and_then(|found| (*found).clone());
+        self.forget(host, &lookup);
+        let Some(found) = found else {
+            let message = format!("the look-up of {host} was given up");
+            return Err(io::Error::other(message));
+        };
+        let addresses = found.addresses;
+        let mut addresses = addresses.map_err(|(kind, text)| io::Error::new(kind, text))?;
+        if addresses.is_empty() {
+            let message = format!("{host} has no address");
+            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+        }
+        for address in &mut addresses {
+            address.set_port(port);
+        }
+        Ok(addresses)
+    }
+
+    /// The look-up that is under way or was not asked for its result yet, else a new one.
+    fn join(&self, host: &str) -> io::Result<Lookup> {
+        let mut lookups = lock(&self.lookups);
+        lookups.retain(|_, lookup| is_of_use(lookup));
+        if let Some(lookup) = lookups.get(host) {
+            return Ok(lookup.clone());
+        }
+        let lookup = self.begin(host)?;
+        lookups.insert(host.to_owned(), lookup.clone());
+        Ok(lookup)
+    }
+
+    fn begin(&self, host: &str) -> io::Result<Lookup> {
+        let Some(under_way) = UnderWay::begin() else {
+            return Err(io::Error::other(format!(
+                "{MOST} look-ups of names have not ended, {host} is not looked up"
+            )));
+        };
+        let (sender, lookup) = watch::channel(None);
+        let (look_up, name) = (Arc::clone(&self.look_up), host.to_owned());
+        thread::Builder::new()
+            .name("otlp-lookup".to_owned())
+            .spawn(move || {
+                suppress::mark_thread();
+                let addresses = look_up(&name).map_err(|e| (e.kind(), e.to_string()));
+                drop(under_way);
+                sender.send_replace(Some(Found {
+                    at: Instant::now(),
+                    addresses,
+                }));
+            })
+            .map_err(|e| {
+                let message = format!("no thread can be started to look {host} up: {e}");
+                io::Error::new(e.kind(), message)
+            })?;
+        Ok(lookup)
+    }
+
+    /// Its result was taken. The next one may be another.
+    fn forget(&self, host: &str, taken: &Lookup) {
+        let mut lookups = lock(&self.lookups);
+        if lookups.get(host).is_some_and(|l| l.same_channel(taken)) {
+            lookups.remove(host);
+        }
+    }
+}
+
+/// Whether it goes on, or has a result that is not old.
+fn is_of_use(lookup: &Lookup) -> bool {
+    match &*lookup.borrow() {
+        Some(found) => found.at.elapsed() < FRESH,
+        None => lookup.has_changed().is_ok(),
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
+    use tokio::time::timeout;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A resolver whose look-ups wait for a word each, and how many there were.
+    fn slow() -> (Resolver, mpsc::Sender<()>, Arc<AtomicUsize>) {
+        let (go, wait) = mpsc::channel();
+        let (wait, count) = (Mutex::new(wait), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&count);
+        let resolver = Resolver::new(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            lock(&wait).recv().map_err(io::Error::other)?;
+            Ok(vec!["127.0.0.1:0".parse().map_err(io::Error::other)?])
+        });
+        (resolver, go, count)
+    }
 
     #[tokio::test]
     async fn addresses_need_no_look_up_and_names_get_one() {
+        let resolver = Resolver::system();
         for (host, address) in [
             ("127.0.0.1", "127.0.0.1:7"),
             ("[::1]", "[::1]:7"),
             ("::1", "[::1]:7"),
         ] {
-            assert_eq!(resolve(host, 7).await.unwrap(), [address.parse().unwrap()]);
+            let found = resolver.resolve(host, 7).await.unwrap();
+            assert_eq!(found, [address.parse().unwrap()]);
         }
-        let found = resolve("localhost", 7).await.unwrap();
+        let found = resolver.resolve("localhost", 7).await.unwrap();
         assert!(
             found
                 .iter()
                 .all(|address| address.ip().is_loopback() && address.port() == 7)
         );
-        resolve("no such name", 7).await.unwrap_err();
+        resolver.resolve("no such name", 7).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_look_up_goes_on_when_an_attempt_gives_up() {
+        let (resolver, go, count) = slow();
+        for _ in 0..50 {
+            let attempt = resolver.resolve("slow.test", 7);
+            timeout(MS, attempt).await.unwrap_err();
+        }
+        go.send(()).unwrap();
+        let found = resolver.resolve("slow.test", 7).await.unwrap();
+        assert_eq!(found, ["127.0.0.1:7".parse().unwrap()]);
+        assert_eq!(count.load(Ordering::SeqCst), 1, "one look-up, one thread");
+        assert!(lock(&resolver.lookups).is_empty());
+        // A result is taken once: what it says may change.
+        go.send(()).unwrap();
+        resolver.resolve("slow.test", 8).await.unwrap();
+        assert_eq!(count.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_result_waits_for_the_next_attempt() {
+        let (resolver, go, count) = slow();
+        timeout(MS, resolver.resolve("slow.test", 7))
+            .await
+            .unwrap_err();
+        let lookup = lock(&resolver.lookups).get("slow.test").unwrap().clone();
+        drop(go);
+        let mut done = lookup.clone();
+        done.wait_for(Option::is_some).await.unwrap();
+        // Nobody was there when it ended, and it had failed.
+        resolver.resolve("slow.test", 7).await.unwrap_err();
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        assert!(is_of_use(&lookup), "for those who still look at it");
+    }
+
+    #[tokio::test]
+    async fn all_that_wait_share_a_look_up_and_one_that_panics_is_forgotten() {
+        let (resolver, go, count) = slow();
+        let both = async {
+            tokio::join!(
+                resolver.resolve("slow.test", 7),
+                resolver.resolve("slow.test", 8)
+            )
+        };
+        go.send(()).unwrap();
+        let (first, second) = both.await;
+        assert_eq!((first.unwrap().len(), second.unwrap().len()), (1, 1));
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        let resolver = Resolver::new(|_| panic!("of a test"));
+        for _ in 0..2 {
+            let error = resolver.resolve("panic.test", 7).await.unwrap_err();
+            assert!(error.to_string().contains("given up"), "{error}");
+        }
     }
 }
