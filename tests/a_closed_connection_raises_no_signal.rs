@@ -8,6 +8,8 @@
 
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/pace.rs"]
+mod pace;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -16,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use pace::fit;
 use rcgen::{CertificateParams, KeyPair};
 use socket2::SockRef;
 use tracing_otlp::testing::Collector;
@@ -124,6 +127,8 @@ fn has_default_sigpipe() -> bool {
 
 /// Exports through connections that are cut, in a process that a signal would end.
 fn export_through_cuts() {
+    // Before a signal could end this process: another collector is in it for a moment.
+    let patience = fit(Duration::from_millis(200));
     default_sigpipe();
     let variable = |name| std::env::var(name).unwrap();
     let protocol = match variable("CUT_PROTOCOL").as_str() {
@@ -149,7 +154,7 @@ fn export_through_cuts() {
             for _ in 0..50 {
                 drop(tracing::info_span!("work", round, text = "x".repeat(2000)));
             }
-            let _ = guard.force_flush_blocking(Duration::from_millis(200));
+            let _ = guard.force_flush_blocking(patience);
         }
     });
     let _ = guard.shutdown_blocking(Duration::from_millis(500));

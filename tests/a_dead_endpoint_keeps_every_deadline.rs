@@ -6,15 +6,19 @@
 mod life;
 
 use std::net::TcpListener;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use life::pace::{SLACK, answered, fit};
 use life::{FLAVOURS, Flavour, LONG, PROTOCOLS, Pipeline, pipeline, quiet, ten_spans, until};
 use tracing_otlp::testing::{Answer, Collector};
 use tracing_otlp::{DropReason, Error, Protocol, Stats};
 
-const PATIENCE: Duration = Duration::from_millis(150);
-/// A loaded machine may be late, but not by the seconds that a default timeout has.
-const SLACK: Duration = Duration::from_millis(1250);
+/// What each call has here; an endpoint that is alive would have answered by then.
+fn patience() -> Duration {
+    static PATIENCE: OnceLock<Duration> = OnceLock::new();
+    *PATIENCE.get_or_init(|| fit(Duration::from_millis(150)))
+}
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Dead {
@@ -51,7 +55,7 @@ fn each(check: impl Fn(&str, Dead, Pipeline)) {
     for protocol in PROTOCOLS {
         for dead in [Dead::Closed, Dead::Silent, Dead::Mute] {
             let (endpoint, _corpse) = dead.endpoint(protocol);
-            let builder = quiet(&endpoint, protocol).with_shutdown_timeout(PATIENCE);
+            let builder = quiet(&endpoint, protocol).with_shutdown_timeout(patience());
             let pipeline = pipeline(builder);
             ten_spans(&pipeline.dispatch);
             check(&format!("{protocol:?}, {dead:?}"), dead, pipeline);
@@ -60,13 +64,13 @@ fn each(check: impl Fn(&str, Dead, Pipeline)) {
     }
 }
 
-/// Runs `call`, which must keep [`PATIENCE`].
+/// Runs `call`, which must keep its [`patience`].
 #[track_caller]
 fn timed<T>(what: &str, call: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
     let returned = call();
     let took = begun.elapsed();
-    assert!(took < PATIENCE + SLACK, "{what}: {took:?}");
+    assert!(took < patience() + SLACK, "{what}: {took:?}");
     returned
 }
 
@@ -91,7 +95,13 @@ fn timed_out(what: &str, result: Result<(), Error>) {
 
 /// All ten are lost, each under the reason that is true.
 #[track_caller]
-fn ten_lost(what: &str, dead: Dead, stats: &Stats) {
+fn ten_lost(what: &str, dead: Dead, stats: impl Fn() -> Stats) {
+    // A worker that had no time when the deadline passed counts them when it has.
+    until("all are counted", || {
+        let stats = stats();
+        stats.queued == 0 && stats.in_flight == 0
+    });
+    let stats = &stats();
     assert_eq!(
         (stats.started, stats.delivered, stats.dropped_total()),
         (10, 0, 10),
@@ -116,13 +126,9 @@ fn ten_lost(what: &str, dead: Dead, stats: &Stats) {
 #[test]
 fn without_a_runtime() {
     each(|what, dead, Pipeline { guard, .. }| {
-        timed_out(what, timed(what, || guard.force_flush_blocking(PATIENCE)));
-        failed(
-            what,
-            dead,
-            timed(what, || guard.shutdown_blocking(PATIENCE)),
-        );
-        ten_lost(what, dead, &guard.stats());
+        timed_out(what, timed(what, || guard.force_flush_blocking(patience())));
+        failed(what, dead, timed(what, || guard.shutdown_blocking(patience())));
+        ten_lost(what, dead, || guard.stats());
         failed(what, dead, timed(what, || guard.shutdown_blocking(LONG)));
     });
 }
@@ -133,17 +139,16 @@ fn on_every_runtime() {
         let runtime = flavour.build();
         each(|what, dead, Pipeline { guard, .. }| {
             let what = &format!("{flavour:?}, {what}");
-            let stats = runtime.block_on(async {
+            runtime.block_on(async {
                 let begun = Instant::now();
-                timed_out(what, guard.force_flush(PATIENCE).await);
+                timed_out(what, guard.force_flush(patience()).await);
                 timed(what, || {
-                    failed(what, dead, guard.shutdown_blocking(PATIENCE))
+                    failed(what, dead, guard.shutdown_blocking(patience()))
                 });
-                failed(what, dead, guard.shutdown(PATIENCE).await);
-                assert!(begun.elapsed() < 2 * PATIENCE + SLACK, "{what}");
-                guard.stats()
+                failed(what, dead, guard.shutdown(patience()).await);
+                assert!(begun.elapsed() < 2 * patience() + SLACK, "{what}");
             });
-            ten_lost(what, dead, &stats);
+            ten_lost(what, dead, || guard.stats());
         });
     }
 }
@@ -155,15 +160,15 @@ fn when_the_guard_is_dropped() {
     each(|what, dead, Pipeline { guard, .. }| {
         let handle = guard.handle();
         timed(what, || runtime.block_on(async { drop(guard) }));
-        ten_lost(what, dead, &handle.stats());
+        ten_lost(what, dead, || handle.stats());
     });
     each(|what, dead, Pipeline { guard, .. }| {
         let handle = guard.handle();
         timed(what, || {
-            failed(what, dead, guard.shutdown_blocking(PATIENCE));
+            failed(what, dead, guard.shutdown_blocking(patience()));
             drop(guard);
         });
-        ten_lost(what, dead, &handle.stats());
+        ten_lost(what, dead, || handle.stats());
     });
 }
 
@@ -178,10 +183,8 @@ fn a_wrong_endpoint_is_told_of_once() {
             guard,
             ear,
         } = pipeline(quiet(&endpoint, protocol).with_schedule_delay(Duration::from_millis(10)));
-        let begun = Instant::now();
         ten_spans(&dispatch);
         until("the first word", || !ear.diagnostics().is_empty());
-        assert!(begun.elapsed() < Duration::from_secs(3));
         let said = ear.diagnostics();
         assert!(said[0].starts_with("WARN"), "{said:?}");
         for part in [
@@ -200,7 +203,7 @@ fn a_wrong_endpoint_is_told_of_once() {
             let _ = guard.force_flush_blocking(Duration::from_millis(100));
         }
         assert_eq!(ear.diagnostics().len(), 1, "{:?}", ear.diagnostics());
-        let _ = guard.shutdown_blocking(Duration::from_millis(10));
+        let _ = answered(guard.shutdown(Duration::from_millis(10)));
         let said = ear.diagnostics();
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(
@@ -220,9 +223,7 @@ fn a_short_life_is_told_the_cause() {
         ear,
     } = pipeline(quiet(&endpoint, Protocol::Grpc));
     ten_spans(&dispatch);
-    guard
-        .shutdown_blocking(Duration::from_millis(150))
-        .unwrap_err();
+    answered(guard.shutdown(patience())).unwrap_err();
     let said = ear.diagnostics().join("\n");
     assert!(
         said.contains("spans=10") && said.contains("refused"),

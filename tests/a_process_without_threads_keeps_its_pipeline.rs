@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tracing_otlp::testing::Collector;
 use tracing_subscriber::prelude::*;
 
-const LONG: Duration = Duration::from_secs(40);
+const LONG: Duration = Duration::from_secs(120);
 
 /// Leaves so little address space that no thread's stack fits in; `None` lifts the limit.
 #[allow(unsafe_code, reason = "nothing safe sets limits")]
@@ -51,8 +51,8 @@ fn a_look_up_that_gets_no_thread_is_an_error_that_is_retried() {
         .build()
         .unwrap();
     let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
-    // The worker has its thread by now, and its buffers after the first look.
-    std::thread::sleep(Duration::from_millis(100));
+    // The worker has its thread and its buffers when it has answered.
+    guard.force_flush_blocking(LONG).unwrap();
     limit_memory(Some(1 << 20));
     assert!(
         std::thread::Builder::new().spawn(|| {}).is_err(),

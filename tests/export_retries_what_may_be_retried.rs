@@ -10,6 +10,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use support::pace::fit;
 use support::pipeline::{BOTH, Pipeline, builder, distinct, last_error, told};
 use tracing_otlp::testing::{Answer, Collector};
 use tracing_otlp::{DropReason, Protocol};
@@ -164,7 +165,7 @@ fn an_endpoint_that_asks_for_quiet_gets_it_from_all_otlp_8() {
             _ => (Answer::http(429).retry_after("2"), 2000 * MS),
         };
         collector.script([busy]);
-        let builder = builder(protocol, &collector.endpoint(protocol)).with_timeout(1000 * MS);
+        let builder = builder(protocol, &collector.endpoint(protocol)).with_timeout(fit(1000 * MS));
         let pipeline = Pipeline::start(builder);
         pipeline.spans(1, 10);
         let began = Instant::now();
@@ -271,13 +272,19 @@ fn an_endpoint_that_always_refuses_streams_has_seen_nothing() {
     let collector = Collector::start();
     collector.always(Answer::refuse_stream());
     let pipeline = Pipeline::start(
-        builder(Protocol::Grpc, &collector.grpc_endpoint()).with_export_timeout(300 * MS),
+        builder(Protocol::Grpc, &collector.grpc_endpoint())
+            .with_schedule_delay(MS)
+            .with_export_timeout(fit(300 * MS)),
     );
+    let began = Instant::now();
     pipeline.spans(2, 100);
+    collector
+        .wait_until(support::DEADLINE, |c| c.received_attempts() >= 12)
+        .unwrap();
+    // Half of 5 to 50 ms between them at the very least.
+    assert!(began.elapsed() >= 100 * MS, "{:?}", began.elapsed());
     let error = pipeline.guard.force_flush_blocking(600 * MS).unwrap_err();
     assert!(error.is_timeout(), "{error}");
-    let attempts = collector.received_attempts();
-    assert!((2..100).contains(&attempts), "{attempts}");
     assert_eq!(pipeline.stats().dropped_total(), 0);
     pipeline.guard.shutdown_blocking(100 * MS).unwrap_err();
     let stats = pipeline.settle(0);

@@ -11,6 +11,7 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use support::pace::SLACK;
 use support::pipeline::{BOTH, Pipeline, builder, distinct, told};
 use tracing_otlp::testing::{Answer, Collector};
 use tracing_otlp::{
@@ -147,7 +148,7 @@ fn runtime() -> tokio::runtime::Runtime {
 fn a_client_by_itself_connects_sends_and_is_shut_down_from_sync_code() {
     for protocol in BOTH {
         let collector = Collector::start();
-        let client = client(protocol, &collector.endpoint(protocol), 5000 * MS);
+        let client = client(protocol, &collector.endpoint(protocol), support::DEADLINE);
         let runtime = runtime();
         runtime.block_on(client.initialize()).unwrap();
         runtime.block_on(client.initialize()).unwrap();
@@ -169,16 +170,14 @@ fn a_client_by_itself_connects_sends_and_is_shut_down_from_sync_code() {
 fn connections_are_made_again_where_their_runtime_is_gone() {
     for protocol in BOTH {
         let collector = Collector::start();
-        let client = client(protocol, &collector.endpoint(protocol), 5000 * MS);
+        let client = client(protocol, &collector.endpoint(protocol), support::DEADLINE);
         for round in 1..=3 {
             let runtime = runtime();
             if round == 2 {
                 runtime.block_on(client.initialize()).unwrap();
             }
-            let began = Instant::now();
             let outcome = runtime.block_on(client.send(batch(1)));
             assert_eq!(outcome, Outcome::delivered(1), "{protocol:?}");
-            assert!(began.elapsed() < 1000 * MS, "{:?}", began.elapsed());
             assert_eq!(collector.connections(), round);
         }
     }
@@ -195,7 +194,7 @@ fn a_shutdown_waits_for_what_is_under_way_and_no_longer_than_it_may() {
         ] {
             collector.clear();
             collector.script([answer]);
-            let client = client(protocol, &collector.endpoint(protocol), 5000 * MS);
+            let client = client(protocol, &collector.endpoint(protocol), support::DEADLINE);
             let sending = client.clone();
             let batch = batch(3);
             let sent = runtime.spawn(async move { sending.send(batch).await });
@@ -204,11 +203,11 @@ fn a_shutdown_waits_for_what_is_under_way_and_no_longer_than_it_may() {
                 .unwrap();
             // From async code, on one of its threads.
             let stopping = client.clone();
-            let limit = if arrives { 5000 * MS } else { 300 * MS };
+            let limit = if arrives { support::DEADLINE } else { 300 * MS };
             let stopped = runtime.spawn(async move { stopping.shutdown(limit) });
             let began = Instant::now();
             let stopped = runtime.block_on(stopped).unwrap();
-            assert!(began.elapsed() < 2000 * MS);
+            assert!(began.elapsed() < SLACK, "{:?}", began.elapsed());
             let outcome = runtime.block_on(sent).unwrap();
             if arrives {
                 stopped.unwrap();
@@ -236,7 +235,7 @@ fn a_client_by_itself_gives_up_in_time_where_nobody_listens_exp_1() {
         assert!(error.to_string().contains("refused"), "{error}");
         let began = Instant::now();
         let outcome = runtime.block_on(client.send(batch(2)));
-        assert!(began.elapsed() < 2000 * MS, "{:?}", began.elapsed());
+        assert!(began.elapsed() < SLACK, "{:?}", began.elapsed());
         assert_eq!(outcome.dropped, [(DropReason::Unsent, 2)], "{outcome:?}");
     }
 }
@@ -270,13 +269,18 @@ fn another_server_s_port_is_told_at_the_start() {
     let plain = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = plain.local_addr().unwrap();
     std::thread::spawn(move || {
-        use std::io::Write as _;
+        use std::io::{Read as _, Write as _};
         for connection in plain.incoming().flatten().take(1) {
             let _ = (&connection).write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-            std::thread::sleep(500 * MS);
+            // Until the client has heard enough.
+            let _ = (&connection).read_to_end(&mut Vec::new());
         }
     });
-    let client = client(Protocol::Grpc, &format!("http://{address}"), 5000 * MS);
+    let client = client(
+        Protocol::Grpc,
+        &format!("http://{address}"),
+        support::DEADLINE,
+    );
     let error = runtime.block_on(client.initialize()).unwrap_err();
     assert!(error.to_string().contains("HTTP/2"), "{error}");
 }

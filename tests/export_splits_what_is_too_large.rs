@@ -10,6 +10,7 @@ mod support;
 
 use std::time::Duration;
 
+use support::pace::fit;
 use support::pipeline::{BOTH, Pipeline, builder, distinct, last_error, told};
 use tracing_otlp::testing::{Answer, Collector};
 use tracing_otlp::{Compression, DropReason, Protocol};
@@ -134,7 +135,7 @@ fn a_span_that_may_have_arrived_and_is_then_too_large_is_unconfirmed() {
 
 #[test]
 fn the_parts_share_one_deadline() {
-    let slow = Duration::from_millis(150);
+    let slow = fit(Duration::from_millis(150));
     for protocol in BOTH {
         let collector = Collector::start();
         collector.always(Answer::ok().after(slow));
@@ -143,16 +144,13 @@ fn the_parts_share_one_deadline() {
             builder(protocol, &endpoint)
                 .with_max_request_size(4 << 10)
                 .with_max_concurrent_exports(1)
-                .with_timeout(Duration::from_millis(500)),
+                .with_timeout(slow * 10 / 3),
         );
         pipeline.spans(64, 500);
         let began = std::time::Instant::now();
-        pipeline.flush().unwrap_err();
-        assert!(
-            began.elapsed() < Duration::from_secs(3),
-            "{:?}",
-            began.elapsed()
-        );
+        // The flush has waited for the end of the export, and not for its own deadline.
+        let error = pipeline.flush().unwrap_err();
+        assert!(error.is_export(), "{error}");
         assert!(
             collector.received_attempts() <= 4,
             "{protocol:?}: {} attempts, {:?}, {}",

@@ -3,6 +3,8 @@
 
 mod capture;
 mod grpc;
+#[path = "support/pace.rs"]
+mod pace;
 mod web;
 
 use std::cell::Cell;
@@ -12,6 +14,7 @@ use std::time::Duration;
 use capture::{Span, Value, int, layer, named, text, under, value};
 use grpc::{Answer, Calls, calls, channel, serve, serve_with};
 use http::HeaderName;
+use pace::fit;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -329,10 +332,12 @@ fn a_call_that_its_client_drops_is_cancelled() {
 
 #[test]
 fn a_deadline_that_passes_is_told_by_the_client() {
+    // The server gets to see it.
+    let deadline = fit(Duration::from_millis(30));
     for path in ["Unary", "Download"] {
         let spans = recorded_until(2, move |mut calls| async move {
             let mut request = Request::new(Answer::Never.into());
-            request.set_timeout(Duration::from_millis(30));
+            request.set_timeout(deadline);
             let result = match path {
                 "Unary" => calls.send(request).await.map(drop),
                 _ => calls.receive(request).await.map(drop),

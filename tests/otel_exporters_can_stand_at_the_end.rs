@@ -19,7 +19,7 @@ use tracing_otlp::testing::Collector;
 use tracing_otlp::{DropReason, KeyValue, SpanExt as _, Stats, Status, TraceContext, Value};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(120);
 
 /// Records with an exporter of the SDK; the figures after a shutdown.
 fn record(adapter: SpanExporterAdapter<impl SpanExporter + 'static>, f: impl FnOnce()) -> Stats {

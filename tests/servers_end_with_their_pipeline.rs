@@ -4,6 +4,8 @@
 mod capture;
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/pace.rs"]
+mod pace;
 mod web;
 
 use std::process::Command;
@@ -14,6 +16,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use capture::under;
+use pace::fit;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_stream::StreamExt as _;
@@ -25,11 +28,15 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use web::{block_on, open, read, request};
 
+const LONG: Duration = pace::PATIENCE;
+
 /// A pipeline that delivers to `collector`, when it is told to or ends.
 fn pipeline(collector: &Collector) -> (impl tracing::Subscriber + Send + Sync, ShutdownGuard) {
     let (layer, guard) = tracing_otlp::builder()
         .without_env()
         .with_endpoint(collector.http_endpoint())
+        .with_timeout(LONG)
+        .with_export_timeout(LONG)
         .with_schedule_delay(Duration::from_secs(3600))
         .build()
         .unwrap();
@@ -63,7 +70,7 @@ fn requests_in_flight_are_answered_and_every_span_arrives() {
     let (subscriber, guard) = pipeline(&collector);
     under(subscriber, || {
         block_on(|| async {
-            let graceful = guard.graceful(Duration::from_secs(20));
+            let graceful = guard.graceful(LONG);
             let gate = Gate::default();
             let app = gate.app(&graceful);
             let stop = graceful.stop_handle();
@@ -121,7 +128,7 @@ fn a_request_that_hangs_does_not_hang_the_shutdown() {
             assert!(ended.server.is_none());
             assert_eq!(ended.in_flight, 1);
             ended.pipeline.unwrap_err();
-            assert!(began.elapsed() < Duration::from_secs(10));
+            assert!(began.elapsed() < LONG / 2);
         });
     });
 }
@@ -209,11 +216,11 @@ fn signals_end_it_and_a_second_one_ends_it_at_once() {
 #[test]
 fn a_process_that_is_frozen_between_requests_has_flushed_and_nobody_waited() {
     let collector = Collector::start();
-    collector.script([Answer::ok().after(Duration::from_millis(300))]);
+    collector.script([Answer::ok().after(fit(Duration::from_millis(300)))]);
     let (subscriber, guard) = pipeline(&collector);
     under(subscriber, || {
         block_on(|| async {
-            let layer = ServerLayer::new().with_flush(guard.handle(), Duration::from_secs(20));
+            let layer = ServerLayer::new().with_flush(guard.handle(), LONG);
             let app = Router::new()
                 .route("/", get(|| async { "well" }))
                 .layer(layer);
@@ -235,7 +242,7 @@ fn a_flush_after_a_response_takes_what_was_made_for_it() {
     under(subscriber, || {
         block_on(|| async {
             let layer = ServerLayer::new()
-                .with_flush(guard.handle(), Duration::from_secs(20))
+                .with_flush(guard.handle(), LONG)
                 .with_filter(|head| head.uri().path() != "/left-out");
             let streams = || async {
                 let span = info_span!("streams");

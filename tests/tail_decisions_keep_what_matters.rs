@@ -13,7 +13,7 @@ use tracing_otlp::{
 };
 use tracing_subscriber::layer::SubscriberExt as _;
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(120);
 
 fn tail(edit: impl FnOnce(&mut TailConfig)) -> impl FnOnce(OtlpBuilder) -> OtlpBuilder {
     let mut config = TailConfig::default();

@@ -14,6 +14,9 @@ use tracing::Subscriber;
 use tracing_otlp::{Batch, Exporter, OtlpBuilder, OtlpLayer, Outcome, ShutdownGuard, Stats};
 use tracing_subscriber::layer::SubscriberExt as _;
 
+/// Long enough for a loaded machine; a test that passes never waits for it.
+const LONG: Duration = Duration::from_secs(120);
+
 pub use any_value::Value;
 
 #[derive(Clone, Default)]
@@ -66,9 +69,7 @@ pub fn under(subscriber: impl Subscriber + Send + Sync, f: impl FnOnce()) {
 
 impl Capture {
     pub fn scopes(&self) -> Vec<ScopeSpans> {
-        self.guard
-            .force_flush_blocking(Duration::from_secs(20))
-            .unwrap();
+        self.guard.force_flush_blocking(LONG).unwrap();
         let requests = self.requests.0.lock().unwrap();
         requests
             .iter()
@@ -83,14 +84,14 @@ impl Capture {
 
     /// The same where something was lost, of which the first flush tells.
     pub fn spans_but_for_losses(&self) -> Vec<Span> {
-        let flushed = self.guard.force_flush_blocking(Duration::from_secs(20));
+        let flushed = self.guard.force_flush_blocking(LONG);
         assert!(flushed.is_err());
         self.spans()
     }
 
     /// The same where something may have been lost.
     pub fn spans_that_arrived(&self) -> Vec<Span> {
-        let _ = self.guard.force_flush_blocking(Duration::from_secs(20));
+        let _ = self.guard.force_flush_blocking(LONG);
         self.spans()
     }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const ROLE: &str = "TRACING_OTLP_TEST_ROLE";
 
 /// The longest that a child may live; one that passes never comes near.
-const LIFE: Duration = Duration::from_secs(60);
+const LIFE: Duration = Duration::from_secs(600);
 
 /// How a child ended.
 #[derive(Debug)]

@@ -6,6 +6,9 @@
     reason = "each test binary uses its part, and a test may panic"
 )]
 
+#[path = "pace.rs"]
+pub mod pace;
+
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,19 +21,19 @@ use tracing_otlp::{OtlpBuilder, Protocol, ShutdownGuard, Stats};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 /// Long enough for a loaded machine; a test that passes never waits for it.
-pub const LONG: Duration = Duration::from_secs(20);
-
-/// What "at once" means to a user who waits for an application to end.
-pub const AT_ONCE: Duration = Duration::from_secs(1);
+pub const LONG: Duration = pace::PATIENCE;
 
 pub const PROTOCOLS: [Protocol; 2] = [Protocol::Grpc, Protocol::HttpProtobuf];
 
-/// A builder that only a flush, a shutdown or a full batch makes send.
+/// A builder that only a flush, a shutdown or a full batch makes send, and of which no deadline passes.
 pub fn quiet(endpoint: &str, protocol: Protocol) -> OtlpBuilder {
     tracing_otlp::builder()
         .without_env()
         .with_protocol(protocol)
         .with_endpoint(endpoint)
+        .with_timeout(LONG)
+        .with_export_timeout(2 * LONG)
+        .with_connect_timeout(LONG)
         .with_schedule_delay(Duration::from_secs(3600))
 }
 

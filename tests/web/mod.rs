@@ -25,7 +25,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::capture::{Capture, Span, layer_with, under};
 
 /// Long enough for a loaded machine; a test that passes never waits for it.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A pipeline that is not told of what hyper and h2 trace themselves.
 pub fn pipeline_with(

@@ -24,8 +24,8 @@ pub(crate) enum Answer {
     /// Waits for [`Exporter::shutdown`], then proves that nothing was sent.
     UntilShutdown,
     Panic,
-    /// Holds its thread.
-    Block(Duration),
+    /// Holds its thread until [`Fake::open_gate`] lets go of it.
+    Block,
 }
 
 #[derive(Debug, Clone)]
@@ -49,7 +49,6 @@ struct State {
 pub(crate) struct Seen {
     pub(crate) spans: usize,
     pub(crate) bytes: Bytes,
-    pub(crate) at: Instant,
 }
 
 impl Fake {
@@ -140,7 +139,6 @@ impl Exporter for Fake {
             lock(&state.batches).push(Seen {
                 spans,
                 bytes: batch.to_bytes(),
-                at: Instant::now(),
             });
             let answer = *lock(&state.answer);
             match answer {
@@ -155,7 +153,15 @@ impl Exporter for Fake {
                     return Outcome::dropped(DropReason::Unsent, spans as u64, "shut down");
                 }
                 Answer::Panic => panic!("out of paper"),
-                Answer::Block(time) => std::thread::sleep(time),
+                Answer::Block => {
+                    let permit = loop {
+                        match state.gate.try_acquire() {
+                            Ok(permit) => break permit,
+                            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+                        }
+                    };
+                    permit.forget();
+                }
             }
             Outcome::delivered(spans as u64)
         }
@@ -197,7 +203,7 @@ pub(crate) fn push(processor: &BatchProcessor, scope: ScopeId, spans: usize) {
 /// Waits for `condition`; fails if it does not come true.
 #[track_caller]
 pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + super::LONG;
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(1));

@@ -205,7 +205,7 @@ fn what_is_held_too_long_is_decided_by_what_is_known() {
     house.end(&roots[2].child(), long);
     let begun = Instant::now();
     while house.fates()[0] > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "never swept");
+        assert!(begun.elapsed() < Duration::from_secs(120), "never swept");
         house.tail.sweep();
     }
     // The error and the minute that the third lasts already.
