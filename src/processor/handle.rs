@@ -366,8 +366,11 @@ impl BatchProcessor {
         if let Some(verdict) = ticket.wait() {
             return verdict.map_err(Error::from);
         }
-        // The worker's thread is held by an exporter: its deadline is kept here.
-        let why = || Some("an exporter holds the worker's thread".to_owned());
+        // The worker does not come to it: its deadline is kept here.
+        let why = || {
+            let why = "an exporter holds the worker's thread, or the machine has no time for it";
+            Some(why.to_owned())
+        };
         if wish == Wish::Shutdown {
             self.shared.close_queue(DropReason::ShutdownTimeout);
             self.shared.desk.close(ticket.timed_out(why()));
