@@ -6,7 +6,6 @@
 mod life;
 
 use std::net::TcpListener;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use life::pace::{SLACK, answered, fit};
@@ -14,11 +13,7 @@ use life::{FLAVOURS, Flavour, LONG, PROTOCOLS, Pipeline, pipeline, quiet, ten_sp
 use tracing_otlp::testing::{Answer, Collector};
 use tracing_otlp::{DropReason, Error, Protocol, Stats};
 
-/// What each call has here; an endpoint that is alive would have answered by then.
-fn patience() -> Duration {
-    static PATIENCE: OnceLock<Duration> = OnceLock::new();
-    *PATIENCE.get_or_init(|| fit(Duration::from_millis(150)))
-}
+const PATIENCE: Duration = Duration::from_millis(150);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Dead {
@@ -54,23 +49,28 @@ impl Dead {
 fn each(check: impl Fn(&str, Dead, Pipeline)) {
     for protocol in PROTOCOLS {
         for dead in [Dead::Closed, Dead::Silent, Dead::Mute] {
-            let (endpoint, _corpse) = dead.endpoint(protocol);
-            let builder = quiet(&endpoint, protocol).with_shutdown_timeout(patience());
+            let (endpoint, corpse) = dead.endpoint(protocol);
+            let builder = quiet(&endpoint, protocol).with_shutdown_timeout(PATIENCE);
             let pipeline = pipeline(builder);
             ten_spans(&pipeline.dispatch);
+            if let Some(mute) = corpse.downcast_ref::<Collector>() {
+                // It has them before a deadline is over.
+                drop(pipeline.guard.force_flush(LONG));
+                mute.wait_until(LONG, |c| c.received_attempts() == 1)
+                    .unwrap();
+            }
             check(&format!("{protocol:?}, {dead:?}"), dead, pipeline);
-            drop(_corpse);
         }
     }
 }
 
-/// Runs `call`, which must keep its [`patience`].
+/// Runs `call`, which must keep [`PATIENCE`].
 #[track_caller]
 fn timed<T>(what: &str, call: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
     let returned = call();
     let took = begun.elapsed();
-    assert!(took < patience() + SLACK, "{what}: {took:?}");
+    assert!(took < PATIENCE + SLACK, "{what}: {took:?}");
     returned
 }
 
@@ -126,8 +126,8 @@ fn ten_lost(what: &str, dead: Dead, stats: impl Fn() -> Stats) {
 #[test]
 fn without_a_runtime() {
     each(|what, dead, Pipeline { guard, .. }| {
-        timed_out(what, timed(what, || guard.force_flush_blocking(patience())));
-        failed(what, dead, timed(what, || guard.shutdown_blocking(patience())));
+        timed_out(what, timed(what, || guard.force_flush_blocking(PATIENCE)));
+        failed(what, dead, timed(what, || guard.shutdown_blocking(PATIENCE)));
         ten_lost(what, dead, || guard.stats());
         failed(what, dead, timed(what, || guard.shutdown_blocking(LONG)));
     });
@@ -141,12 +141,10 @@ fn on_every_runtime() {
             let what = &format!("{flavour:?}, {what}");
             runtime.block_on(async {
                 let begun = Instant::now();
-                timed_out(what, guard.force_flush(patience()).await);
-                timed(what, || {
-                    failed(what, dead, guard.shutdown_blocking(patience()))
-                });
-                failed(what, dead, guard.shutdown(patience()).await);
-                assert!(begun.elapsed() < 2 * patience() + SLACK, "{what}");
+                timed_out(what, guard.force_flush(PATIENCE).await);
+                timed(what, || failed(what, dead, guard.shutdown_blocking(PATIENCE)));
+                failed(what, dead, guard.shutdown(PATIENCE).await);
+                assert!(begun.elapsed() < 2 * PATIENCE + SLACK, "{what}");
             });
             ten_lost(what, dead, || guard.stats());
         });
@@ -165,7 +163,7 @@ fn when_the_guard_is_dropped() {
     each(|what, dead, Pipeline { guard, .. }| {
         let handle = guard.handle();
         timed(what, || {
-            failed(what, dead, guard.shutdown_blocking(patience()));
+            failed(what, dead, guard.shutdown_blocking(PATIENCE));
             drop(guard);
         });
         ten_lost(what, dead, || handle.stats());
@@ -223,7 +221,8 @@ fn a_short_life_is_told_the_cause() {
         ear,
     } = pipeline(quiet(&endpoint, Protocol::Grpc));
     ten_spans(&dispatch);
-    answered(guard.shutdown(patience())).unwrap_err();
+    let moment = fit(PATIENCE);
+    answered(guard.shutdown(moment)).unwrap_err();
     let said = ear.diagnostics().join("\n");
     assert!(
         said.contains("spans=10") && said.contains("refused"),
