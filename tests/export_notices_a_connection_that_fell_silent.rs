@@ -107,8 +107,10 @@ fn what_was_in_flight_is_sent_again_on_a_new_connection() {
         let stats = pipeline.stats();
         let all = 800 + more;
         assert_eq!(stats.delivered, all, "{protocol:?}: {}", told(&stats));
-        // None arrived twice, but nobody here can know.
-        assert_eq!(collector.received_attempts() - before, 4, "{protocol:?}");
+        // None arrived twice, but nobody here can know. Where this machine has no time for its answers
+        // the new connection may be looked after, too.
+        let asked = collector.received_attempts() - before;
+        assert!((4..=8).contains(&asked), "{protocol:?}: {asked}");
         assert!(stats.possible_duplicates >= 100, "{stats:?}");
         pipeline.settle(distinct(&collector));
     }
