@@ -69,7 +69,9 @@
 //!
 //! # Features
 //!
-//! - `grpc`, `http`, `tls`, `init`: on by default.
+//! - `grpc`, `http`, `tls`, `tls-builtin`, `init`: on by default.
+//! - `tls-ring`, `tls-aws-lc`: a provider of cryptography for TLS from rustls itself;
+//!   [docs/configuration.md](https://docs.rs/tracing-otlp/latest/tracing_otlp/guide/) tells which one is taken.
 //! - `gzip`: compressed requests.
 //! - `fmt` (part of `init`) and `json`: [`fmt::with_trace_ids`](https://docs.rs/tracing-otlp/latest/tracing_otlp/fmt/),
 //!   trace ids on the lines of a log.
@@ -106,6 +108,8 @@ mod clock;
 mod config;
 #[cfg(not(tracing_otlp_loom))]
 pub mod context;
+#[cfg(all(feature = "tls", not(tracing_otlp_loom)))]
+mod crypto;
 #[cfg(not(tracing_otlp_loom))]
 mod diagnostics;
 mod error;

@@ -127,7 +127,11 @@ fn ten_lost(what: &str, dead: Dead, stats: impl Fn() -> Stats) {
 fn without_a_runtime() {
     each(|what, dead, Pipeline { guard, .. }| {
         timed_out(what, timed(what, || guard.force_flush_blocking(PATIENCE)));
-        failed(what, dead, timed(what, || guard.shutdown_blocking(PATIENCE)));
+        failed(
+            what,
+            dead,
+            timed(what, || guard.shutdown_blocking(PATIENCE)),
+        );
         ten_lost(what, dead, || guard.stats());
         failed(what, dead, timed(what, || guard.shutdown_blocking(LONG)));
     });
@@ -142,7 +146,9 @@ fn on_every_runtime() {
             runtime.block_on(async {
                 let begun = Instant::now();
                 timed_out(what, guard.force_flush(PATIENCE).await);
-                timed(what, || failed(what, dead, guard.shutdown_blocking(PATIENCE)));
+                timed(what, || {
+                    failed(what, dead, guard.shutdown_blocking(PATIENCE))
+                });
                 failed(what, dead, guard.shutdown(PATIENCE).await);
                 assert!(begun.elapsed() < 2 * PATIENCE + SLACK, "{what}");
             });

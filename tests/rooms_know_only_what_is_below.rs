@@ -33,6 +33,7 @@ const FLOORS: &[(u8, &[&str])] = &[
         &[
             "attribute",
             "clock",
+            "crypto",
             "error",
             "fork",
             "semconv",
@@ -72,7 +73,9 @@ const FOREIGN: &[(&str, &[&str])] = &[
         "h2",
         &["export/grpc", "middleware/from_tonic.rs", "testing"],
     ),
-    ("rustls", &["export", "testing"]),
+    ("ring", &["crypto/builtin"]),
+    ("rustls", &["crypto", "export", "testing"]),
+    ("webpki", &["crypto/builtin"]),
     ("tokio_rustls", &["export", "testing"]),
     (
         "opentelemetry_proto",

@@ -10,6 +10,8 @@ use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::crypto;
+
 #[derive(Clone)]
 pub(super) struct Acceptor(tokio_rustls::TlsAcceptor);
 
@@ -20,7 +22,7 @@ impl Acceptor {
         key: &[u8],
         client_ca: Option<&[u8]>,
     ) -> io::Result<Self> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = crypto::provider().ok_or_else(|| io::Error::other(crypto::NONE))?;
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?;

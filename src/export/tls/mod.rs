@@ -1,5 +1,5 @@
-//! Roots and identities: a rustls client with one crypto provider, given explicitly and never
-//! installed as the process's default.
+//! Roots and identities: a rustls client whose crypto provider is given explicitly and never installed
+//! as the process's default.
 
 use std::io;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::{ExporterConfig, Pem, Protocol};
+use crate::crypto;
 use crate::error::Error;
 use crate::export::cause::Cause;
 use crate::export::endpoint::Endpoint;
@@ -30,7 +31,8 @@ impl Tls {
             let cure = "the host must be a DNS name or an address to be verified";
             Error::config("endpoint", &endpoint.host, cure).with_source(e)
         })?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = crypto::provider()
+            .ok_or_else(|| Error::config("endpoint", &endpoint.address(), crypto::NONE))?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| Error::config("tls", "rustls", "no protocol version").with_source(e))?
