@@ -256,7 +256,8 @@ fn a_batch_that_is_never_taken_stops_no_other_and_ends() {
     };
     assert_eq!(taken.load(Ordering::Relaxed) as u64, rounds);
     assert_eq!(stats.dropped(DropReason::Unsent), 1, "{}", told(&stats));
-    pipeline.until(|s| last_error(s).contains("attempts"));
+    let error = pipeline.flush().unwrap_err().to_string();
+    assert!(error.contains("attempts"), "{error}");
     pipeline.settle(10 * rounds as usize);
 }
 
