@@ -161,10 +161,11 @@ fn the_parts_share_one_deadline() {
         let stats = pipeline.settle(distinct(&collector));
         assert!(stats.delivered >= 1, "{}", told(&stats));
         assert!(stats.dropped(DropReason::Unsent) >= 40, "{}", told(&stats));
-        assert!(
-            last_error(&stats).contains("out of time"),
-            "{}",
-            told(&stats)
-        );
+        // The part that was under way waits for an answer, or has none left to wait.
+        let said = error.to_string();
+        let is_said = ["out of time", "no answer"]
+            .iter()
+            .any(|w| said.contains(w));
+        assert!(is_said, "{said}");
     }
 }
