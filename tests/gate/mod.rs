@@ -14,7 +14,8 @@ use tracing::{Dispatch, info_span};
 use tracing_otlp::{Batch, Error, Exporter, OtlpBuilder, Outcome, ShutdownGuard, Stats};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-const LONG: Duration = Duration::from_secs(60);
+/// Reading back large requests takes a loaded machine minutes; a test that passes never waits for it.
+const LONG: Duration = Duration::from_secs(600);
 
 #[derive(Clone)]
 struct Taker {
