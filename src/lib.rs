@@ -112,6 +112,7 @@ pub mod context;
 mod crypto;
 #[cfg(not(tracing_otlp_loom))]
 mod diagnostics;
+mod drawing;
 mod error;
 #[cfg(not(tracing_otlp_loom))]
 mod export;
@@ -206,6 +207,10 @@ pub use graceful::{Ended, GracefulShutdown, StopHandle, StopSignal};
 #[cfg(all(feature = "viewer", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "viewer")))]
 pub use viewer::viewer;
+
+#[cfg(all(feature = "file", not(tracing_otlp_loom)))]
+#[cfg_attr(docsrs, doc(cfg(feature = "file")))]
+pub use export::{OtlpFile, OtlpFileExporter};
 
 pub use error::Error;
 pub use stats::{DropReason, Stats};

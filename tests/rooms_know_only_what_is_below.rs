@@ -34,6 +34,7 @@ const FLOORS: &[(u8, &[&str])] = &[
             "attribute",
             "clock",
             "crypto",
+            "drawing",
             "error",
             "fork",
             "semconv",
@@ -96,7 +97,8 @@ const FOREIGN: &[(&str, &[&str])] = &[
         ],
     ),
     ("flate2", &["export", "testing", "viewer/receiver.rs"]),
-    ("serde_json", &["viewer"]),
+    ("serde_json", &["viewer", "wire/json", "wire/json.rs"]),
+    ("terminal_size", &["export/console.rs"]),
     ("socket2", &["export/dial.rs", "export/no_sigpipe.rs"]),
     ("parking_lot", &["sync.rs"]),
     (

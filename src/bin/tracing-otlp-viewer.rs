@@ -3,6 +3,7 @@
 //! ```text
 //! cargo install tracing-otlp --features viewer
 //! tracing-otlp-viewer
+//! tracing-otlp-viewer trace.jsonl
 //! ```
 #![allow(
     clippy::print_stdout,
@@ -14,13 +15,14 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-Takes the spans of programs in any language by OTLP and shows them in the browser.
+Takes the spans of programs in any language by OTLP and shows them in the browser, or those of files.
 
-Usage: tracing-otlp-viewer [OPTIONS]
+Usage: tracing-otlp-viewer [OPTIONS] [FILE]...
 
+  FILE                OTLP as lines of JSON, as the Collector's file exporter writes it
   --address ADDRESS   where the page is served [default: 127.0.0.1:4316, or a free port]
   --otlp ADDRESS      where spans are taken, over gRPC and HTTP/protobuf; may be given several times
-                      [default: 127.0.0.1:4317 and 127.0.0.1:4318]
+                      [default: 127.0.0.1:4317 and 127.0.0.1:4318; with a FILE nowhere]
   --max-memory MIB    traces are kept within this [default: 16]
   --help, --version
 
@@ -31,6 +33,7 @@ An address that is not of the loopback serves other machines too, without encryp
 struct Options {
     address: Option<SocketAddr>,
     otlp: Vec<SocketAddr>,
+    files: Vec<String>,
     max_memory: Option<usize>,
 }
 
@@ -53,6 +56,9 @@ fn main() -> ExitCode {
     for address in &options.otlp {
         viewer = viewer.with_otlp_address(*address);
     }
+    for file in &options.files {
+        viewer = viewer.with_file(file);
+    }
     match viewer.build() {
         Ok(viewer) => {
             let addresses: Vec<_> = viewer
@@ -60,10 +66,12 @@ fn main() -> ExitCode {
                 .iter()
                 .map(|a| format!("http://{a}"))
                 .collect();
-            eprintln!(
-                "tracing-otlp-viewer: spans are taken at {}",
-                addresses.join(" and ")
-            );
+            if !addresses.is_empty() {
+                eprintln!(
+                    "tracing-otlp-viewer: spans are taken at {}",
+                    addresses.join(" and ")
+                );
+            }
             loop {
                 // Ctrl-C ends the process; what it holds is for nobody else.
                 std::thread::park();
@@ -81,9 +89,14 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, 
     let mut options = Options {
         address: None,
         otlp: Vec::new(),
+        files: Vec::new(),
         max_memory: None,
     };
     while let Some(argument) = arguments.next() {
+        if !argument.starts_with('-') {
+            options.files.push(argument);
+            continue;
+        }
         let (name, given) = match argument.split_once('=') {
             Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
             None => (argument, None),
@@ -116,7 +129,7 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, 
             }
         }
     }
-    if options.otlp.is_empty() {
+    if options.otlp.is_empty() && options.files.is_empty() {
         options.otlp = vec![
             SocketAddr::from(([127, 0, 0, 1], 4317)),
             SocketAddr::from(([127, 0, 0, 1], 4318)),

@@ -89,6 +89,10 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         (false, None, TracesExporter::None) => Err(Fate::Unseen),
         (false, None, TracesExporter::Otlp) => Ok(otlp(config)?),
         (false, None, TracesExporter::Console) => Ok(start_on(ConsoleExporter::new())),
+        #[cfg(feature = "file")]
+        (false, None, TracesExporter::OtlpStdout) => {
+            Ok(start_on(crate::export::OtlpFileExporter::stdout()))
+        }
         #[cfg(feature = "viewer")]
         (false, None, TracesExporter::Viewer) => Ok(start_on(crate::viewer::viewer().build()?)),
     };

@@ -63,6 +63,13 @@ impl OtlpConfig {
     }
 }
 
+/// Whether the variables of terminals ask for text without colours.
+pub(crate) fn wants_no_color() -> bool {
+    let no_color = std::env::var_os("NO_COLOR");
+    no_color.is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
 impl BatchConfig {
     /// Where nobody set the batch size, it is the default or, if that exceeds the queue, all of
     /// the queue.

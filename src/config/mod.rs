@@ -16,6 +16,7 @@ mod tests;
 
 #[cfg(feature = "tower")]
 pub(crate) use env::known_http_methods;
+pub(crate) use env::wants_no_color;
 pub use metrics::{MetricsConfig, MetricsTemporality};
 pub use tail::TailConfig;
 pub use warning::ConfigWarning;
@@ -106,6 +107,9 @@ pub enum TracesExporter {
     /// only in a build with `debug_assertions`; a release build needs code that says it.
     #[cfg(feature = "viewer")]
     Viewer,
+    /// Write OTLP as lines of JSON to standard output; `otlp/stdout`.
+    #[cfg(feature = "file")]
+    OtlpStdout,
     /// Export nothing; context is still made and propagated.
     None,
 }

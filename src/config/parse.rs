@@ -142,10 +142,12 @@ pub(crate) fn compression(text: &str) -> Result<Compression, Cure> {
     one_of(text, &known).ok_or_else(|| "not a known compression; use `none` or `gzip`".to_owned())
 }
 
-#[cfg(not(feature = "viewer"))]
-const EXPORTERS: &str = "`otlp`, `console` and `none`";
-#[cfg(feature = "viewer")]
-const EXPORTERS: &str = "`otlp`, `console`, `viewer` and `none`";
+const EXPORTERS: &str = match (cfg!(feature = "viewer"), cfg!(feature = "file")) {
+    (false, false) => "`otlp`, `console` and `none`",
+    (true, false) => "`otlp`, `console`, `viewer` and `none`",
+    (false, true) => "`otlp`, `otlp/stdout`, `console` and `none`",
+    (true, true) => "`otlp`, `otlp/stdout`, `console`, `viewer` and `none`",
+};
 
 /// Whether a variable alone may open the viewer's port: not in production, where whoever sets
 /// variables is not always who may read traces.
@@ -160,6 +162,8 @@ pub(crate) fn traces_exporter(text: &str) -> (Option<TracesExporter>, Option<Cur
         ("none", TracesExporter::None),
         #[cfg(feature = "viewer")]
         ("viewer", TracesExporter::Viewer),
+        #[cfg(feature = "file")]
+        ("otlp/stdout", TracesExporter::OtlpStdout),
     ];
     let mut chosen = None;
     let (mut unknown, mut surplus) = (false, false);

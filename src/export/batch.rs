@@ -25,7 +25,6 @@ impl Batch {
     }
 
     /// The encoded fields of `ResourceSpans` other than `scope_spans`.
-    #[cfg(any(feature = "opentelemetry", feature = "viewer"))]
     pub(crate) fn resource(&self) -> &[u8] {
         &self.resource
     }

@@ -1,16 +1,34 @@
 //! [`ConsoleExporter`]: spans as text, for a look without a collector.
 
-use std::fmt::Write as _;
-use std::future::Future;
-use std::io::{self, Write};
+mod block;
+mod tree;
 
+use std::future::Future;
+use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
+
+use self::tree::LiveTree;
 use super::{Batch, Exporter, Outcome};
-use crate::human;
+use crate::config::wants_no_color;
+use crate::drawing::Layout;
 use crate::stats::DropReason;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
-use crate::wire::decode::{Attributes, Event, Scope, Span, Value};
+use crate::wire::decode::{Scope, Span};
 
-/// Prints each span as a small block of text, `OTEL_TRACES_EXPORTER=console`.
+/// Prints spans as text, `OTEL_TRACES_EXPORTER=console`.
+///
+/// On a terminal each trace is a tree, as soon as its local root has ended, within the terminal's width
+/// and with colours unless `NO_COLOR` is set:
+///
+/// ```text
+/// trace 0af7651916cd43dd8448eb211c80319c · shop · 3 spans · 1 error · 152 ms
+/// POST /checkout      server    152 ms  ▕████████████████████▏  http.response.status_code=500
+/// ├─ load cart                 13.0 ms  ▕██                  ▏
+/// └─ charge card      client    130 ms  ▕  ██████████████████▏  ERROR card declined
+/// ```
+///
+/// Spans whose root does not end within a second are printed without it. Elsewhere, in a file or a pipe,
+/// each span is a block of its own, as it comes:
 ///
 /// ```text
 /// 2026-11-23T08:15:00.123456Z  server  GET /users/{id}  12.3 ms  ERROR no stock
@@ -19,20 +37,42 @@ use crate::wire::decode::{Attributes, Event, Scope, Span, Value};
 ///   +1.20 ms  cache miss  key=user:1
 /// ```
 ///
-/// For people: the format may change in any version. It writes from the worker's thread, and a
+/// For people: the format is not standardized and may change in any version (LOG-76). What spans say is
+/// escaped where a terminal would obey it. It writes from the worker's thread, and a
 /// reader of the pipe that does not read holds that thread up, though never the application. Spans
 /// that could not be written are counted as dropped for
 /// [`DropReason::Internal`](crate::DropReason::Internal).
 #[derive(Debug)]
 pub struct ConsoleExporter<W = io::Stdout> {
     out: Arc<Mutex<W>>,
-    closed: AtomicBool,
+    /// `None`: blocks.
+    tree: Option<Arc<LiveTree>>,
+    color: bool,
+    columns: Columns,
+    closed: Arc<AtomicBool>,
 }
 
+/// The width of a tree.
+#[derive(Debug, Clone, Copy)]
+enum Columns {
+    /// The terminal's, as it is by then.
+    Terminal,
+    Fixed(usize),
+}
+
+/// Where nobody knows how wide the terminal is.
+const COLUMNS: usize = 100;
+
+/// How soon a tree shows.
+const SOON: Duration = Duration::from_millis(100);
+
 impl ConsoleExporter {
-    /// Prints to standard output.
+    /// Prints to standard output: trees if it is a terminal, else blocks.
     pub fn new() -> Self {
+        let is_terminal = io::stdout().is_terminal();
         Self::to(io::stdout())
+            .with_tree(is_terminal)
+            .with_color(is_terminal && !wants_no_color())
     }
 }
 
@@ -43,13 +83,59 @@ impl Default for ConsoleExporter {
 }
 
 impl<W: Write + Send + 'static> ConsoleExporter<W> {
-    /// Prints to `out`: a file, standard error, a buffer.
+    /// Prints to `out`: a file, standard error, a buffer. Blocks without colours, unless more is asked for.
     pub fn to(out: W) -> Self {
         Self {
             out: Arc::new(Mutex::new(out)),
-            closed: AtomicBool::new(false),
+            tree: None,
+            color: false,
+            columns: Columns::Terminal,
+            closed: Arc::new(AtomicBool::new(false)),
         }
     }
+
+    /// Whether each trace is printed as a tree. Default: where standard output is a terminal.
+    #[must_use]
+    pub fn with_tree(mut self, is_tree: bool) -> Self {
+        self.tree = is_tree.then(Arc::default);
+        self
+    }
+
+    /// Whether trees have colours, for a terminal. Default: where standard output is one, and neither
+    /// `NO_COLOR` is set nor `TERM` is `dumb`.
+    #[must_use]
+    pub fn with_color(mut self, color: bool) -> Self {
+        self.color = color;
+        self
+    }
+
+    /// The widest that a line of a tree may be. Default: the terminal's width, 100 where that is not known.
+    /// Fewer than 40 count as 40.
+    #[must_use]
+    pub fn with_columns(mut self, columns: usize) -> Self {
+        self.columns = Columns::Fixed(columns);
+        self
+    }
+}
+
+impl Columns {
+    fn now(self) -> usize {
+        match self {
+            Self::Fixed(columns) => columns,
+            Self::Terminal => terminal_columns().unwrap_or(COLUMNS),
+        }
+    }
+}
+
+#[cfg(feature = "init")]
+fn terminal_columns() -> Option<usize> {
+    let (terminal_size::Width(columns), _) = terminal_size::terminal_size()?;
+    (columns > 0).then_some(usize::from(columns))
+}
+
+#[cfg(not(feature = "init"))]
+fn terminal_columns() -> Option<usize> {
+    None
 }
 
 impl<W: Write + Send + 'static> Exporter for ConsoleExporter<W> {
@@ -58,19 +144,39 @@ impl<W: Write + Send + 'static> Exporter for ConsoleExporter<W> {
     async fn ready(&self) {}
 
     fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
-        let closed = self.closed.load(Ordering::Relaxed);
-        let out = self.out.clone();
+        let is_closed = self.closed.load(Ordering::Relaxed);
+        let (out, tree, closed) = (
+            Arc::clone(&self.out),
+            self.tree.clone(),
+            Arc::clone(&self.closed),
+        );
+        let (color, columns) = (self.color, self.columns);
         async move {
-            if closed {
+            if is_closed {
                 let spans = batch.span_count() as u64;
                 return Outcome::dropped(DropReason::AfterShutdown, spans, "console: shut down");
             }
-            print(&batch, &mut *lock(&out))
+            let Some(tree) = tree else {
+                return print(&batch, &mut *lock(&out));
+            };
+            let write = |text: &str| put(&mut *lock(&out), text);
+            let layout = || Layout {
+                columns: Some(columns.now()),
+                color,
+            };
+            tree.send(&batch, &closed, layout, write).await
         }
     }
 
     fn shutdown(&self) {
         self.closed.store(true, Ordering::Relaxed);
+        if let Some(tree) = &self.tree {
+            tree.wake();
+        }
+    }
+
+    fn max_schedule_delay(&self) -> Option<Duration> {
+        self.tree.is_some().then_some(SOON)
     }
 }
 
@@ -80,134 +186,29 @@ fn print(batch: &Batch, out: &mut impl Write) -> Outcome {
     let mut printed = 0;
     for (scope, span) in batch.spans() {
         if let (Some(scope), Some(span)) = (Scope::decode(scope), Span::decode(span)) {
-            block(&mut text, &scope, &span);
+            block::block(&mut text, &scope, &span);
             printed += 1;
         }
     }
     let unreadable = (batch.span_count() as u64).saturating_sub(printed);
-    let mut outcome = match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    let outcome = match put(out, &text) {
         Ok(()) => Outcome::delivered(printed),
         Err(e) => Outcome::dropped(DropReason::Internal, printed, format!("console: {e}")),
     };
-    if unreadable > 0 {
-        outcome = outcome.merge(Outcome::dropped(
-            DropReason::Internal,
-            unreadable,
-            "console: a span's bytes are no span",
-        ));
-    }
-    outcome
-}
-
-/// Appends the lines of one span.
-fn block(out: &mut String, scope: &Scope<'_>, span: &Span<'_>) {
-    let duration = span.end_unix_nanos.saturating_sub(span.start_unix_nanos);
-    let mut head = vec![human::time(span.start_unix_nanos)];
-    head.extend(kind(span.kind).map(str::to_owned));
-    head.push(human::line(span.name, MOST, false));
-    head.push(human::duration(duration));
-    match span.status.code {
-        1 => head.push("OK".to_owned()),
-        2 => {
-            let message = human::line(span.status.message, MOST, false);
-            head.push(format!("ERROR {message}").trim_end().to_owned());
-        }
-        _ => {}
-    }
-    put(out, "", &head);
-
-    let mut ids = vec![
-        format!("trace {}", human::hex(&span.trace_id)),
-        format!("span {}", human::hex(&span.span_id)),
-    ];
-    if let Some(parent) = span.parent_span_id {
-        ids.push(format!("parent {}", human::hex(&parent)));
-    }
-    if !span.trace_state.is_empty() {
-        let state = human::line(span.trace_state, MOST, false);
-        ids.push(format!("tracestate {state}"));
-    }
-    if !scope.name.is_empty() {
-        let scope = format!("scope {} {}", scope.name, scope.version);
-        ids.push(human::line(scope.trim_end(), MOST, false));
-    }
-    put(out, INDENT, &ids);
-    put(out, INDENT, &pairs(&span.attributes));
-
-    for event in &span.events {
-        put(out, INDENT, &event_line(event, span.start_unix_nanos));
-    }
-    for link in &span.links {
-        let (trace, to) = (human::hex(&link.trace_id), human::hex(&link.span_id));
-        let mut line = vec![format!("link to trace {trace} span {to}")];
-        line.extend(pairs(&link.attributes));
-        put(out, INDENT, &line);
-    }
-    let dropped: Vec<_> = [
-        (span.dropped_attributes, "attributes"),
-        (span.dropped_events, "events"),
-        (span.dropped_links, "links"),
-    ]
-    .into_iter()
-    .filter(|(n, _)| *n > 0)
-    .map(|(n, what)| format!("{n} {what} left out"))
-    .collect();
-    put(out, INDENT, &dropped);
-}
-
-fn event_line(event: &Event<'_>, start: u64) -> Vec<String> {
-    let after = match event.unix_nanos.checked_sub(start) {
-        Some(after) => format!("+{}", human::duration(after)),
-        None => format!("-{}", human::duration(start - event.unix_nanos)),
-    };
-    let mut line = vec![after, human::line(event.name, MOST, false)];
-    line.extend(pairs(&event.attributes));
-    line
-}
-
-/// A line of parts; none if there are no parts.
-fn put(out: &mut String, indent: &str, parts: &[String]) {
-    if !parts.is_empty() {
-        // Writing to a String does not fail.
-        let _ = writeln!(out, "{indent}{}", parts.join("  "));
+    match unreadable {
+        0 => outcome,
+        _ => outcome.merge(no_span(unreadable)),
     }
 }
 
-fn pairs(attributes: &Attributes<'_>) -> Vec<String> {
-    attributes
-        .iter()
-        .map(|(key, value)| format!("{}={}", human::line(key, MOST, true), text(value)))
-        .collect()
+fn put(out: &mut impl Write, text: &str) -> io::Result<()> {
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }
 
-fn text(value: &Value<'_>) -> String {
-    match value {
-        Value::Empty => "(empty)".to_owned(),
-        Value::String(v) => human::line(v, MOST, true),
-        Value::Bool(v) => v.to_string(),
-        Value::Int(v) => v.to_string(),
-        Value::Double(v) => v.to_string(),
-        Value::Bytes(v) => human::line(&human::hex(v), MOST, false),
-        Value::Array(list) => format!("[{}]", human::join(list.iter().map(text), ", ")),
-        Value::Map(list) => format!("{{{}}}", pairs(list).join(", ")),
-    }
+fn no_span(count: u64) -> Outcome {
+    let why = "console: a span's bytes are no span";
+    Outcome::dropped(DropReason::Internal, count, why)
 }
-
-/// Most spans are internal, and need not say so.
-fn kind(number: i32) -> Option<&'static str> {
-    match number {
-        2 => Some("server"),
-        3 => Some("client"),
-        4 => Some("producer"),
-        5 => Some("consumer"),
-        _ => None,
-    }
-}
-
-/// Characters of one text; stack traces and SQL do not belong on a console whole.
-const MOST: usize = 200;
-
-const INDENT: &str = "  ";
 
 #[cfg(test)]
 #[allow(

@@ -26,6 +26,8 @@ mod delivery;
 mod dial;
 pub(crate) mod endpoint;
 mod exchange;
+#[cfg(feature = "file")]
+mod file;
 mod greeting;
 #[cfg(feature = "grpc")]
 mod grpc;
@@ -48,6 +50,8 @@ mod transport;
 pub use batch::Batch;
 pub use client::OtlpClient;
 pub use console::ConsoleExporter;
+#[cfg(feature = "file")]
+pub use file::{OtlpFile, OtlpFileExporter};
 pub use limiter::{ConcurrencyLimiter, ConcurrencyPermit};
 
 use std::future::Future;

@@ -1,14 +1,11 @@
-//! A trace as text: tree, times, bars and what matters most about each span.
-
-mod layout;
+//! [`TraceDrawing`]: a trace that was received, as text.
 
 use std::fmt;
 
-use self::layout::{Layout, Line};
 use super::received::{ReceivedEvent, ReceivedKind, ReceivedSpan, ReceivedStatusCode};
-use super::trace::{Node, Origin, Trace};
+use super::trace::Trace;
 use super::value::ReceivedValue;
-use crate::human;
+use crate::drawing::{Attribute, Drawing, Event, Layout, Span, Status};
 
 /// A [`Trace`] as text, from [`Trace::drawing`].
 ///
@@ -55,237 +52,60 @@ impl<'a> TraceDrawing<'a> {
 
 impl fmt::Display for TraceDrawing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let window = Window::of(self.trace);
-        writeln!(f, "{}\n", title(self.trace, &window))?;
-        let lines = lines(self.trace, &window, self.keys.as_deref());
-        self.layout.write(f, &lines)
-    }
-}
-
-/// From the first start to the last end.
-struct Window {
-    start: u64,
-    end: u64,
-}
-
-impl Window {
-    fn of(trace: &Trace) -> Self {
-        let start = trace.spans().map(|s| s.start_unix_nanos).min();
-        let end = trace.spans().map(|s| s.end_unix_nanos).max();
-        let start = start.unwrap_or(0);
-        Self {
-            start,
-            end: end.unwrap_or(0).max(start),
-        }
-    }
-
-    /// Which part of the window `span` took.
-    fn part(&self, span: &ReceivedSpan) -> (f64, f64) {
-        (
-            self.share(span.start_unix_nanos),
-            self.share(span.end_unix_nanos),
-        )
-    }
-
-    /// How much of the window has passed at this time: 0 to 1.
-    fn share(&self, at: u64) -> f64 {
-        let length = (self.end - self.start).max(1);
-        let passed = at.clamp(self.start, self.end) - self.start;
-        passed as f64 / length as f64
-    }
-}
-
-fn title(trace: &Trace, window: &Window) -> String {
-    let mut parts = vec![format!("trace {}", human::hex(&trace.id()))];
-    let mut services: Vec<&str> = Vec::new();
-    for span in trace.spans() {
-        if let Some(name) = span.resource.attr("service.name")
-            && let Some(name) = name.as_str()
-            && !services.contains(&name)
-        {
-            services.push(name);
-        }
-    }
-    if !services.is_empty() {
-        parts.push(human::line(&services.join(", "), 60, false));
-    }
-    let n = trace.len();
-    parts.push(format!("{n} {}", if n == 1 { "span" } else { "spans" }));
-    let errors = trace.spans().filter(|s| s.status.is_error()).count();
-    if errors > 0 {
-        parts.push(format!(
-            "{errors} {}",
-            if errors == 1 { "error" } else { "errors" }
-        ));
-    }
-    parts.push(human::duration(window.end - window.start));
-    parts.join(" · ")
-}
-
-fn lines(trace: &Trace, window: &Window, keys: Option<&[&str]>) -> Vec<Line> {
-    let nodes = trace.nodes();
-    let mut lines = Vec::new();
-    // For each depth, what stands before the names of those below.
-    let mut margins: Vec<String> = Vec::new();
-    for (i, node) in nodes.iter().enumerate() {
-        margins.truncate(node.depth);
-        let above = margins.last().map_or("", String::as_str);
-        let (branch, below) = match (node.depth, node.last) {
-            (0, _) => ("", ""),
-            (_, true) => ("└─ ", "   "),
-            (_, false) => ("├─ ", "│  "),
+        let nodes = self.trace.nodes().iter();
+        let drawing = Drawing {
+            id: self.trace.id(),
+            spans: nodes.map(|n| (n.place, drawn(&n.span))).collect(),
+            keys: self.keys.as_deref(),
+            layout: &self.layout,
+            is_airy: true,
         };
-        let deep = node.depth > MOST_DEPTH;
-        let (branch, margin) = if deep {
-            ("… ", above.to_owned())
-        } else {
-            (branch, format!("{above}{below}"))
-        };
-        let span = &node.span;
-        // The stem that leads to the first child passes by the events.
-        let has_child = nodes.get(i + 1).is_some_and(|n| n.parent == Some(i));
-        let stem = if has_child && !deep { "│  " } else { "   " };
-        lines.push(Line {
-            before: format!("{above}{branch}"),
-            name: human::line(&span.name, MOST_NAME, false),
-            below: format!("{margin}{stem}"),
-            kind: match span.kind {
-                // Most spans are internal, and need not say so.
-                ReceivedKind::Internal => String::new(),
-                kind => kind.to_string(),
-            },
-            time: human::duration(span.duration().as_nanos() as u64),
-            part: window.part(span),
-            is_event: false,
-            error: error(span),
-            rest: rest(node, keys),
-        });
-        for event in &span.events {
-            let margin = format!("{margin}{stem}");
-            lines.push(event_line(event, span, &margin, window, keys));
-        }
-        margins.push(margin);
+        drawing.fmt(f)
     }
-    lines
 }
 
-fn event_line(
-    event: &ReceivedEvent,
-    span: &ReceivedSpan,
-    margin: &str,
-    window: &Window,
-    keys: Option<&[&str]>,
-) -> Line {
-    let at = window.share(event.unix_nanos);
-    let time = match event.unix_nanos.checked_sub(span.start_unix_nanos) {
-        Some(after) => format!("+{}", human::duration(after)),
-        None => format!(
-            "-{}",
-            human::duration(span.start_unix_nanos - event.unix_nanos)
-        ),
+fn drawn(span: &ReceivedSpan) -> Span {
+    let service = span.resource.attr("service.name");
+    Span {
+        name: span.name.clone(),
+        kind: match span.kind {
+            ReceivedKind::Internal => String::new(),
+            kind => kind.to_string(),
+        },
+        parent: span.parent_span_id_hex(),
+        start: span.start_unix_nanos,
+        end: span.end_unix_nanos,
+        status: match span.status.code {
+            ReceivedStatusCode::Error => Status::Error(span.status.message.clone()),
+            ReceivedStatusCode::Ok => Status::Ok,
+            _ => Status::Unset,
+        },
+        links: span.links.len(),
+        attributes: attributes(&span.attributes),
+        events: span.events.iter().map(event).collect(),
+        service: service.and_then(|s| s.as_str().map(str::to_owned)),
+    }
+}
+
+fn event(event: &ReceivedEvent) -> Event {
+    Event {
+        name: event.name.clone(),
+        at: event.unix_nanos,
+        attributes: attributes(&event.attributes),
+    }
+}
+
+fn attributes(list: &[(String, ReceivedValue)]) -> Vec<Attribute> {
+    let attribute = |(key, value): &(String, ReceivedValue)| Attribute {
+        key: key.clone(),
+        value: match value.as_str() {
+            Some(text) => text.to_owned(),
+            None => value.to_string(),
+        },
+        is_text: value.as_str().is_some(),
     };
-    Line {
-        before: format!("{margin}• "),
-        name: human::line(&event.name, MOST_NAME, false),
-        below: format!("{margin}  "),
-        kind: String::new(),
-        time,
-        part: (at, at),
-        is_event: true,
-        error: None,
-        rest: attributes(&event.name, &event.attributes, keys),
-    }
+    list.iter().map(attribute).collect()
 }
-
-/// What a failed span says of its failure.
-fn error(span: &ReceivedSpan) -> Option<String> {
-    (span.status.code == ReceivedStatusCode::Error).then(|| {
-        let message = human::line(&span.status.message, MOST_VALUE * 2, false);
-        format!("ERROR {message}").trim_end().to_owned()
-    })
-}
-
-/// What else a span says beside its times.
-fn rest(node: &Node, keys: Option<&[&str]>) -> Vec<String> {
-    let span = &node.span;
-    let mut parts = Vec::new();
-    if span.status.code == ReceivedStatusCode::Ok {
-        parts.push("OK".to_owned());
-    }
-    match (node.origin, span.parent_span_id_hex()) {
-        (Origin::Orphan, Some(parent)) => parts.push(format!("(parent {parent} not received)")),
-        (Origin::Circle, Some(parent)) => parts.push(format!("(parent {parent} in a circle)")),
-        _ => {}
-    }
-    match span.links.len() {
-        0 => {}
-        1 => parts.push("1 link".to_owned()),
-        n => parts.push(format!("{n} links")),
-    }
-    parts.extend(attributes(&span.name, &span.attributes, keys));
-    parts
-}
-
-/// The chosen attributes, or a few that are not noise and not in the name already.
-fn attributes(
-    name: &str,
-    attributes: &[(String, ReceivedValue)],
-    keys: Option<&[&str]>,
-) -> Vec<String> {
-    let pair = |(key, value): &(String, ReceivedValue)| {
-        let value = human::line(&value.to_string(), MOST_VALUE, true);
-        format!("{}={value}", human::line(key, MOST_VALUE, true))
-    };
-    if let Some(keys) = keys {
-        let chosen = keys.iter().flat_map(|key| {
-            let found = attributes.iter();
-            found.filter(move |(k, _)| k == key)
-        });
-        return chosen.map(pair).collect();
-    }
-    let said = |value: &ReceivedValue| value.as_str().is_some_and(|v| name.contains(v));
-    let telling = attributes.iter().filter(|(k, v)| !is_noise(k) && !said(v));
-    let telling: Vec<_> = telling.collect();
-    let mut parts: Vec<_> = telling
-        .iter()
-        .take(MOST_ATTRIBUTES)
-        .map(|a| pair(a))
-        .collect();
-    if telling.len() > MOST_ATTRIBUTES {
-        parts.push(format!("+{} more", telling.len() - MOST_ATTRIBUTES));
-    }
-    parts
-}
-
-/// Where the code stands and what is the same on every span tells nothing in a drawing.
-fn is_noise(key: &str) -> bool {
-    const KEYS: [&str; 8] = [
-        "target",
-        "level",
-        "busy_ns",
-        "idle_ns",
-        "url.scheme",
-        "user_agent.original",
-        "exception.stacktrace",
-        "http.request.method_original",
-    ];
-    const PREFIXES: [&str; 6] = [
-        "code.",
-        "thread.",
-        "network.",
-        "client.",
-        "server.",
-        "telemetry.",
-    ];
-    KEYS.contains(&key) || PREFIXES.iter().any(|p| key.starts_with(p))
-}
-
-/// Levels that are indented; those below stand in one column.
-const MOST_DEPTH: usize = 16;
-
-const MOST_NAME: usize = 48;
-const MOST_VALUE: usize = 40;
-const MOST_ATTRIBUTES: usize = 4;
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,11 @@
 //! [`Trace`]: the spans of one trace as a tree.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::received::ReceivedSpan;
 use super::render::TraceDrawing;
+use crate::drawing::{Key, Place, arrange};
 
 /// The spans of one trace as a tree. Its `Display` draws it:
 ///
@@ -31,23 +32,7 @@ pub struct Trace {
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) span: ReceivedSpan,
-    /// The place of the parent in the list; always smaller than the node's own.
-    pub(super) parent: Option<usize>,
-    pub(super) depth: usize,
-    /// Whether no sister follows.
-    pub(super) last: bool,
-    pub(super) origin: Origin,
-}
-
-/// Why a node stands where it does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// It has no parent, or is drawn under it.
-    Plain,
-    /// Its parent is not among the spans.
-    Orphan,
-    /// Its parents go in a circle, which is cut here.
-    Circle,
+    pub(super) place: Place,
 }
 
 impl Trace {
@@ -61,7 +46,7 @@ impl Trace {
             .into_iter()
             .map(|(id, spans)| Self {
                 id,
-                nodes: arrange(spans),
+                nodes: nodes(&spans),
             })
             .collect();
         traces.sort_by_key(Self::start);
@@ -90,7 +75,7 @@ impl Trace {
 
     /// The spans under which the others hang.
     pub fn roots(&self) -> impl Iterator<Item = &ReceivedSpan> {
-        let roots = self.nodes.iter().filter(|n| n.parent.is_none());
+        let roots = self.nodes.iter().filter(|n| n.place.parent.is_none());
         roots.map(|n| &n.span)
     }
 
@@ -118,7 +103,7 @@ impl Trace {
         let parent = self.nodes.iter().position(|n| n.span == *span);
         let nodes = self.nodes.iter();
         nodes
-            .filter(|n| parent.is_some() && n.parent == parent)
+            .filter(|n| parent.is_some() && n.place.parent == parent)
             .map(|n| &n.span)
             .collect()
     }
@@ -158,79 +143,17 @@ impl fmt::Display for Trace {
     }
 }
 
-/// Puts spans in the order of the drawing. Without recursion: a trace may be deeper than a stack.
-fn arrange(mut spans: Vec<&ReceivedSpan>) -> Vec<Node> {
-    spans.sort_by_key(|s| s.start_unix_nanos);
-    let mut by_id = HashMap::new();
-    for (i, span) in spans.iter().enumerate() {
-        by_id.entry(span.span_id).or_insert(i);
-    }
-    let mut children: Vec<Vec<usize>> = vec![Vec::new(); spans.len()];
-    let mut roots = Vec::new();
-    for (i, span) in spans.iter().enumerate() {
-        match span.parent_span_id {
-            None => roots.push((i, Origin::Plain)),
-            Some(parent) => match by_id.get(&parent) {
-                Some(&parent) => children[parent].push(i),
-                None => roots.push((i, Origin::Orphan)),
-            },
-        }
-    }
-
-    let mut nodes: Vec<Node> = Vec::with_capacity(spans.len());
-    let mut seen = vec![false; spans.len()];
-    let mut grow = |root: usize, origin, seen: &mut Vec<bool>| {
-        let mut stack = vec![(root, None::<usize>, true, origin)];
-        while let Some((i, parent, last, origin)) = stack.pop() {
-            if std::mem::replace(&mut seen[i], true) {
-                continue;
-            }
-            let at = nodes.len();
-            let depth = parent.map_or(0, |p| nodes[p].depth + 1);
-            let span = spans[i].clone();
-            nodes.push(Node {
-                span,
-                parent,
-                depth,
-                last,
-                origin,
-            });
-            // The child that closes a circle was drawn already, and must not count as the last.
-            let open: Vec<_> = children[i].iter().filter(|&&c| !seen[c]).collect();
-            let count = open.len();
-            for (n, &&child) in open.iter().enumerate().rev() {
-                stack.push((child, Some(at), n + 1 == count, Origin::Plain));
-            }
-        }
+/// Spans in the order of the drawing.
+fn nodes(spans: &[&ReceivedSpan]) -> Vec<Node> {
+    let key = |span: &&ReceivedSpan| Key {
+        id: span.span_id,
+        parent: span.parent_span_id,
+        start: span.start_unix_nanos,
     };
-    for (root, origin) in roots {
-        grow(root, origin, &mut seen);
-    }
-    // What no root reaches hangs on a circle: cut it at a member, not at what hangs below it.
-    for start in 0..spans.len() {
-        if !seen[start] {
-            let on_circle = circle_above(start, &spans, &by_id);
-            grow(on_circle, Origin::Circle, &mut seen);
-        }
-    }
-    nodes
-}
-
-/// The earliest span of the circle that the parents of `start` end in.
-fn circle_above(start: usize, spans: &[&ReceivedSpan], by_id: &HashMap<[u8; 8], usize>) -> usize {
-    let parent = |i: usize| {
-        let id = spans[i].parent_span_id?;
-        by_id.get(&id).copied()
+    let keys: Vec<_> = spans.iter().map(key).collect();
+    let node = |place: Place| Node {
+        span: spans[place.span].clone(),
+        place,
     };
-    // After as many steps as there are spans, the walk is within the circle.
-    let mut at = start;
-    for _ in 0..spans.len() {
-        at = parent(at).unwrap_or(at);
-    }
-    let (mut earliest, mut next) = (at, parent(at).unwrap_or(at));
-    while next != at {
-        earliest = earliest.min(next);
-        next = parent(next).unwrap_or(at);
-    }
-    earliest
+    arrange(&keys).into_iter().map(node).collect()
 }

@@ -26,6 +26,7 @@ mod filter;
 mod gate;
 mod json;
 mod list;
+mod load;
 mod patience;
 mod peer;
 mod receiver;
@@ -38,6 +39,7 @@ pub use exporter::{ForwardingViewer, ViewerExporter, ViewerPermit};
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -64,6 +66,7 @@ pub fn viewer() -> Viewer {
         address: None,
         max_memory: MAX_MEMORY,
         otlp: Vec::new(),
+        files: Vec::new(),
         is_announced: true,
         joins: true,
     }
@@ -76,6 +79,7 @@ pub struct Viewer {
     address: Option<SocketAddr>,
     max_memory: usize,
     otlp: Vec<SocketAddr>,
+    files: Vec<PathBuf>,
     is_announced: bool,
     joins: bool,
 }
@@ -112,6 +116,14 @@ impl Viewer {
         self
     }
 
+    /// Shows the spans of a file too, which is read when the viewer is built: OTLP as lines of JSON, as
+    /// `OtlpFileExporter` (feature `file`) and the Collector's file exporter write it. May be called for several
+    /// files. A line that cannot be read is left out and told.
+    pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.files.push(path.into());
+        self
+    }
+
     /// Whether the address of the page is printed on standard error, once. Default true.
     pub fn with_announcement(mut self, is_announced: bool) -> Self {
         self.is_announced = is_announced;
@@ -131,7 +143,7 @@ impl Viewer {
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`] where an address that was given cannot be used;
+    /// [`Error::is_config`] where an address or a file that was given cannot be used;
     /// [`Error::is_worker`] where the system gives no thread or no random token.
     pub fn build(self) -> Result<ViewerExporter, Error> {
         if self.max_memory < LEAST_MEMORY {
@@ -147,10 +159,12 @@ impl Viewer {
                 let address = (Ipv4Addr::LOCALHOST, DEFAULT_PORT).into();
                 match bind("viewer.address", address) {
                     Ok(listener) => listener,
-                    Err(_) if self.joins && self.otlp.is_empty() => match self.join(address) {
-                        Some(joined) => return Ok(joined),
-                        None => bind_free()?,
-                    },
+                    Err(_) if self.joins && self.otlp.is_empty() && self.files.is_empty() => {
+                        match self.join(address) {
+                            Some(joined) => return Ok(joined),
+                            None => bind_free()?,
+                        }
+                    }
                     Err(_) => bind_free()?,
                 }
             }
@@ -171,6 +185,15 @@ impl Viewer {
 
     fn start(self, page: TcpListener) -> Result<ViewerExporter, Error> {
         let store = Arc::new(Store::new(self.max_memory));
+        for path in &self.files {
+            let loaded = load::load(&store, path).map_err(|e| {
+                let cure = "give a file of OTLP as lines of JSON";
+                Error::config("viewer.file", path.display().to_string(), cure).with_source(e)
+            })?;
+            if self.is_announced {
+                announce(&loaded.told(path));
+            }
+        }
         let mut receivers = Vec::new();
         let mut otlp = None;
         for address in self.otlp {

@@ -20,8 +20,8 @@ use crate::wire::varint::{self, LEN, VARINT, tag};
 /// Bytes of a request, and of what it unpacks to.
 const MOST_BYTES: usize = 16 << 20;
 /// A span that is larger is not taken, nor one with a larger resource and scope.
-const MOST_SPAN: usize = 1 << 20;
-const MOST_ORIGIN: usize = 64 << 10;
+pub(super) const MOST_SPAN: usize = 1 << 20;
+pub(super) const MOST_ORIGIN: usize = 64 << 10;
 /// Bytes of all bodies that are being read: a request that has no room beside the others comes again.
 const MOST_UNREAD: usize = 64 << 20;
 /// What they are counted in.

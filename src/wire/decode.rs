@@ -186,14 +186,12 @@ impl<'a> Scope<'a> {
 }
 
 /// The resource of a request, from the encoded fields of `ResourceSpans` other than `scope_spans`.
-#[cfg(any(feature = "opentelemetry", feature = "viewer"))]
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Resource<'a> {
     pub(crate) attributes: Attributes<'a>,
     pub(crate) schema_url: &'a str,
 }
 
-#[cfg(any(feature = "opentelemetry", feature = "viewer"))]
 impl<'a> Resource<'a> {
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut r = Self::default();

@@ -5,6 +5,8 @@
 
 pub(crate) mod decode;
 pub(crate) mod field;
+#[cfg(any(feature = "file", feature = "viewer"))]
+pub(crate) mod json;
 pub(crate) mod request;
 #[cfg_attr(
     not(any(feature = "grpc", feature = "http")),

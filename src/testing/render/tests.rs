@@ -317,11 +317,11 @@ proptest! {
         prop_assert_eq!(trace.len(), count);
         prop_assert_eq!(trace.to_string().lines().count(), count + 2);
         for (i, node) in trace.nodes().iter().enumerate() {
-            match node.parent {
-                None => prop_assert_eq!(node.depth, 0),
+            match node.place.parent {
+                None => prop_assert_eq!(node.place.depth, 0),
                 Some(p) => {
                     prop_assert!(p < i);
-                    prop_assert_eq!(node.depth, trace.nodes()[p].depth + 1);
+                    prop_assert_eq!(node.place.depth, trace.nodes()[p].place.depth + 1);
                     let parent = &trace.nodes()[p].span;
                     prop_assert_eq!(Some(parent.span_id), node.span.parent_span_id);
                 }

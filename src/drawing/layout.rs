@@ -4,10 +4,10 @@ use std::fmt;
 
 /// How a drawing is laid out.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     /// The widest that a line may be; `None`: as wide as it needs.
-    pub(super) columns: Option<usize>,
-    pub(super) color: bool,
+    pub(crate) columns: Option<usize>,
+    pub(crate) color: bool,
 }
 
 /// One line of the drawing: a span, or an event of one.
@@ -46,6 +46,12 @@ impl Layout {
             self.write_line(f, line, &widths)?;
         }
         Ok(())
+    }
+
+    /// As much of a text as a line may hold.
+    pub(super) fn fit(&self, text: &str) -> String {
+        let most = self.columns.map_or(usize::MAX, |c| c.max(FEWEST_COLUMNS));
+        cut(text, most)
     }
 
     fn widths(&self, lines: &[Line]) -> Widths {

@@ -1,0 +1,284 @@
+//! A trace as text: tree, times, bars and what matters most about each span. For the console and for
+//! tests, which each have spans of their own.
+
+mod layout;
+mod tree;
+
+use std::fmt;
+
+pub(crate) use self::layout::Layout;
+use self::layout::Line;
+pub(crate) use self::tree::{Key, Origin, Place, arrange};
+use crate::human;
+
+/// A span as it is drawn. Its texts are foreign; what is drawn of them is harmless.
+#[derive(Debug)]
+pub(crate) struct Span {
+    pub(crate) name: String,
+    /// Empty for most: they are internal, and need not say so.
+    pub(crate) kind: String,
+    /// Its parent, as hex.
+    pub(crate) parent: Option<String>,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) status: Status,
+    pub(crate) links: usize,
+    pub(crate) attributes: Vec<Attribute>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) service: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Status {
+    Unset,
+    Ok,
+    Error(String),
+}
+
+#[derive(Debug)]
+pub(crate) struct Attribute {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    /// Whether the value is a string, and no number.
+    pub(crate) is_text: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) name: String,
+    pub(crate) at: u64,
+    pub(crate) attributes: Vec<Attribute>,
+}
+
+/// One trace.
+#[derive(Debug)]
+pub(crate) struct Drawing<'a> {
+    pub(crate) id: [u8; 16],
+    /// In the order of [`arrange`].
+    pub(crate) spans: Vec<(Place, Span)>,
+    /// The attributes that are shown; `None`: a few that matter most.
+    pub(crate) keys: Option<&'a [&'a str]>,
+    pub(crate) layout: &'a Layout,
+    /// Whether an empty line follows the title.
+    pub(crate) is_airy: bool,
+}
+
+impl fmt::Display for Drawing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let window = Window::of(&self.spans);
+        let gap = if self.is_airy { "\n" } else { "" };
+        writeln!(f, "{}{gap}", self.layout.fit(&self.title(&window)))?;
+        self.layout
+            .write(f, &lines(&self.spans, &window, self.keys))
+    }
+}
+
+/// From the first start to the last end.
+struct Window {
+    start: u64,
+    end: u64,
+}
+
+impl Window {
+    fn of(spans: &[(Place, Span)]) -> Self {
+        let start = spans.iter().map(|(_, s)| s.start).min();
+        let end = spans.iter().map(|(_, s)| s.end).max();
+        let start = start.unwrap_or(0);
+        Self {
+            start,
+            end: end.unwrap_or(0).max(start),
+        }
+    }
+
+    /// Which part of the window `span` took.
+    fn part(&self, span: &Span) -> (f64, f64) {
+        (self.share(span.start), self.share(span.end))
+    }
+
+    /// How much of the window has passed at this time: 0 to 1.
+    fn share(&self, at: u64) -> f64 {
+        let length = (self.end - self.start).max(1);
+        let passed = at.clamp(self.start, self.end) - self.start;
+        passed as f64 / length as f64
+    }
+}
+
+impl Drawing<'_> {
+    fn title(&self, window: &Window) -> String {
+        let mut parts = vec![format!("trace {}", human::hex(&self.id))];
+        let mut services: Vec<&str> = Vec::new();
+        let names = self.spans.iter().filter_map(|(_, s)| s.service.as_deref());
+        for name in names {
+            if !services.contains(&name) {
+                services.push(name);
+            }
+        }
+        if !services.is_empty() {
+            parts.push(human::line(&services.join(", "), 60, false));
+        }
+        let n = self.spans.len();
+        parts.push(format!("{n} {}", if n == 1 { "span" } else { "spans" }));
+        let is_error = |s: &&(Place, Span)| matches!(s.1.status, Status::Error(_));
+        let errors = self.spans.iter().filter(is_error).count();
+        if errors > 0 {
+            parts.push(format!(
+                "{errors} {}",
+                if errors == 1 { "error" } else { "errors" }
+            ));
+        }
+        parts.push(human::duration(window.end - window.start));
+        parts.join(" · ")
+    }
+}
+
+fn lines(nodes: &[(Place, Span)], window: &Window, keys: Option<&[&str]>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    // For each depth, what stands before the names of those below.
+    let mut margins: Vec<String> = Vec::new();
+    for (i, (node, span)) in nodes.iter().enumerate() {
+        margins.truncate(node.depth);
+        let above = margins.last().map_or("", String::as_str);
+        let (branch, below) = match (node.depth, node.last) {
+            (0, _) => ("", ""),
+            (_, true) => ("└─ ", "   "),
+            (_, false) => ("├─ ", "│  "),
+        };
+        let deep = node.depth > MOST_DEPTH;
+        let (branch, margin) = if deep {
+            ("… ", above.to_owned())
+        } else {
+            (branch, format!("{above}{below}"))
+        };
+        // The stem that leads to the first child passes by the events.
+        let has_child = nodes.get(i + 1).is_some_and(|(n, _)| n.parent == Some(i));
+        let stem = if has_child && !deep { "│  " } else { "   " };
+        lines.push(Line {
+            before: format!("{above}{branch}"),
+            name: human::line(&span.name, MOST_NAME, false),
+            below: format!("{margin}{stem}"),
+            kind: span.kind.clone(),
+            time: human::duration(span.end.saturating_sub(span.start)),
+            part: window.part(span),
+            is_event: false,
+            error: error(span),
+            rest: rest(node.origin, span, keys),
+        });
+        for event in &span.events {
+            let margin = format!("{margin}{stem}");
+            lines.push(event_line(event, span, &margin, window, keys));
+        }
+        margins.push(margin);
+    }
+    lines
+}
+
+fn event_line(
+    event: &Event,
+    span: &Span,
+    margin: &str,
+    window: &Window,
+    keys: Option<&[&str]>,
+) -> Line {
+    let at = window.share(event.at);
+    let time = match event.at.checked_sub(span.start) {
+        Some(after) => format!("+{}", human::duration(after)),
+        None => format!("-{}", human::duration(span.start - event.at)),
+    };
+    Line {
+        before: format!("{margin}• "),
+        name: human::line(&event.name, MOST_NAME, false),
+        below: format!("{margin}  "),
+        kind: String::new(),
+        time,
+        part: (at, at),
+        is_event: true,
+        error: None,
+        rest: attributes(&event.name, &event.attributes, keys),
+    }
+}
+
+/// What a failed span says of its failure.
+fn error(span: &Span) -> Option<String> {
+    let Status::Error(message) = &span.status else {
+        return None;
+    };
+    let message = human::line(message, MOST_VALUE * 2, false);
+    Some(format!("ERROR {message}").trim_end().to_owned())
+}
+
+/// What else a span says beside its times.
+fn rest(origin: Origin, span: &Span, keys: Option<&[&str]>) -> Vec<String> {
+    let mut parts = Vec::new();
+    if matches!(span.status, Status::Ok) {
+        parts.push("OK".to_owned());
+    }
+    match (origin, &span.parent) {
+        (Origin::Orphan, Some(parent)) => parts.push(format!("(parent {parent} not received)")),
+        (Origin::Circle, Some(parent)) => parts.push(format!("(parent {parent} in a circle)")),
+        _ => {}
+    }
+    match span.links {
+        0 => {}
+        1 => parts.push("1 link".to_owned()),
+        n => parts.push(format!("{n} links")),
+    }
+    parts.extend(attributes(&span.name, &span.attributes, keys));
+    parts
+}
+
+/// The chosen attributes, or a few that are not noise and not in the name already.
+fn attributes(name: &str, attributes: &[Attribute], keys: Option<&[&str]>) -> Vec<String> {
+    let pair = |a: &Attribute| {
+        let value = human::line(&a.value, MOST_VALUE, true);
+        format!("{}={value}", human::line(&a.key, MOST_VALUE, true))
+    };
+    if let Some(keys) = keys {
+        let chosen = keys.iter().flat_map(|key| {
+            let found = attributes.iter();
+            found.filter(move |a| a.key == **key)
+        });
+        return chosen.map(pair).collect();
+    }
+    let said = |a: &Attribute| a.is_text && name.contains(&*a.value);
+    let telling = attributes.iter().filter(|a| !is_noise(&a.key) && !said(a));
+    let telling: Vec<_> = telling.collect();
+    let mut parts: Vec<_> = telling
+        .iter()
+        .take(MOST_ATTRIBUTES)
+        .map(|a| pair(a))
+        .collect();
+    if telling.len() > MOST_ATTRIBUTES {
+        parts.push(format!("+{} more", telling.len() - MOST_ATTRIBUTES));
+    }
+    parts
+}
+
+/// Where the code stands and what is the same on every span tells nothing in a drawing.
+fn is_noise(key: &str) -> bool {
+    const KEYS: [&str; 8] = [
+        "target",
+        "level",
+        "busy_ns",
+        "idle_ns",
+        "url.scheme",
+        "user_agent.original",
+        "exception.stacktrace",
+        "http.request.method_original",
+    ];
+    const PREFIXES: [&str; 6] = [
+        "code.",
+        "thread.",
+        "network.",
+        "client.",
+        "server.",
+        "telemetry.",
+    ];
+    KEYS.contains(&key) || PREFIXES.iter().any(|p| key.starts_with(p))
+}
+
+/// Levels that are indented; those below stand in one column.
+const MOST_DEPTH: usize = 16;
+
+const MOST_NAME: usize = 48;
+const MOST_VALUE: usize = 40;
+const MOST_ATTRIBUTES: usize = 4;

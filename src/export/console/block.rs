@@ -1,0 +1,116 @@
+//! A span as a small block of lines.
+
+use std::fmt::Write as _;
+
+use crate::human;
+use crate::wire::decode::{Attributes, Event, Scope, Span, Value};
+
+/// Appends the lines of one span.
+pub(super) fn block(out: &mut String, scope: &Scope<'_>, span: &Span<'_>) {
+    let duration = span.end_unix_nanos.saturating_sub(span.start_unix_nanos);
+    let mut head = vec![human::time(span.start_unix_nanos)];
+    head.extend(kind(span.kind).map(str::to_owned));
+    head.push(human::line(span.name, MOST, false));
+    head.push(human::duration(duration));
+    match span.status.code {
+        1 => head.push("OK".to_owned()),
+        2 => {
+            let message = human::line(span.status.message, MOST, false);
+            head.push(format!("ERROR {message}").trim_end().to_owned());
+        }
+        _ => {}
+    }
+    put(out, "", &head);
+
+    let mut ids = vec![
+        format!("trace {}", human::hex(&span.trace_id)),
+        format!("span {}", human::hex(&span.span_id)),
+    ];
+    if let Some(parent) = span.parent_span_id {
+        ids.push(format!("parent {}", human::hex(&parent)));
+    }
+    if !span.trace_state.is_empty() {
+        let state = human::line(span.trace_state, MOST, false);
+        ids.push(format!("tracestate {state}"));
+    }
+    if !scope.name.is_empty() {
+        let scope = format!("scope {} {}", scope.name, scope.version);
+        ids.push(human::line(scope.trim_end(), MOST, false));
+    }
+    put(out, INDENT, &ids);
+    put(out, INDENT, &pairs(&span.attributes));
+
+    for event in &span.events {
+        put(out, INDENT, &event_line(event, span.start_unix_nanos));
+    }
+    for link in &span.links {
+        let (trace, to) = (human::hex(&link.trace_id), human::hex(&link.span_id));
+        let mut line = vec![format!("link to trace {trace} span {to}")];
+        line.extend(pairs(&link.attributes));
+        put(out, INDENT, &line);
+    }
+    let dropped: Vec<_> = [
+        (span.dropped_attributes, "attributes"),
+        (span.dropped_events, "events"),
+        (span.dropped_links, "links"),
+    ]
+    .into_iter()
+    .filter(|(n, _)| *n > 0)
+    .map(|(n, what)| format!("{n} {what} left out"))
+    .collect();
+    put(out, INDENT, &dropped);
+}
+
+fn event_line(event: &Event<'_>, start: u64) -> Vec<String> {
+    let after = match event.unix_nanos.checked_sub(start) {
+        Some(after) => format!("+{}", human::duration(after)),
+        None => format!("-{}", human::duration(start - event.unix_nanos)),
+    };
+    let mut line = vec![after, human::line(event.name, MOST, false)];
+    line.extend(pairs(&event.attributes));
+    line
+}
+
+/// A line of parts; none if there are no parts.
+fn put(out: &mut String, indent: &str, parts: &[String]) {
+    if !parts.is_empty() {
+        // Writing to a String does not fail.
+        let _ = writeln!(out, "{indent}{}", parts.join("  "));
+    }
+}
+
+fn pairs(attributes: &Attributes<'_>) -> Vec<String> {
+    attributes
+        .iter()
+        .map(|(key, value)| format!("{}={}", human::line(key, MOST, true), text(value)))
+        .collect()
+}
+
+pub(super) fn text(value: &Value<'_>) -> String {
+    match value {
+        Value::Empty => "(empty)".to_owned(),
+        Value::String(v) => human::line(v, MOST, true),
+        Value::Bool(v) => v.to_string(),
+        Value::Int(v) => v.to_string(),
+        Value::Double(v) => v.to_string(),
+        Value::Bytes(v) => human::line(&human::hex(v), MOST, false),
+        Value::Array(list) => format!("[{}]", human::join(list.iter().map(text), ", ")),
+        Value::Map(list) => format!("{{{}}}", pairs(list).join(", ")),
+    }
+}
+
+/// Most spans are internal, and need not say so.
+pub(super) fn kind(number: i32) -> Option<&'static str> {
+    match number {
+        2 => Some("server"),
+        3 => Some("client"),
+        4 => Some("producer"),
+        5 => Some("consumer"),
+        _ => None,
+    }
+}
+
+/// Characters of one text; stack traces and SQL do not belong on a console whole.
+const MOST: usize = 200;
+
+const INDENT: &str = "  ";

@@ -1,0 +1,182 @@
+//! [`OtlpFileExporter`]: OTLP as lines of JSON, in a file or on standard output.
+
+mod rotate;
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use self::rotate::Rotating;
+use super::{Batch, Exporter, Outcome};
+use crate::error::Error;
+use crate::stats::DropReason;
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
+use crate::wire::json;
+
+/// Bytes of a file before the next one begins.
+const MAX_SIZE: u64 = 64 << 20;
+/// Files that are kept, the one that is written to included.
+const MAX_FILES: usize = 5;
+
+/// Writes each batch as one line: an `ExportTraceServiceRequest` as OTLP has it in JSON (feature `file`).
+///
+/// A file of such lines is read by `tracing-otlp-viewer trace.jsonl`, and by the Collector's file receiver
+/// (`otlpjsonfile`); what is written to standard output is read by whatever gathers the logs of containers
+/// (LOG-70 to LOG-75). `OTEL_TRACES_EXPORTER=otlp/stdout` means the latter.
+///
+/// ```no_run
+/// # fn main() -> Result<(), tracing_otlp::Error> {
+/// use tracing_otlp::OtlpFileExporter;
+///
+/// let exporter = OtlpFileExporter::file("traces/shop.jsonl")
+///     .with_max_size(16 << 20)
+///     .with_max_files(3)
+///     .open()?;
+/// let (layer, guard) = tracing_otlp::builder().with_exporter(exporter).build()?;
+/// # let _ = (layer, guard); Ok(()) }
+/// ```
+///
+/// It writes from the worker's thread, each line by one `write`. What cannot be written is counted as
+/// [`DropReason::Internal`](crate::DropReason::Internal); a line that broke off (the disk is full) is taken
+/// back from a file, or ended, so that the next one can be read. A flush returns when the lines are
+/// written, and does not wait for the disk.
+pub struct OtlpFileExporter {
+    out: Arc<Mutex<Output>>,
+    closed: AtomicBool,
+}
+
+/// The settings of a file, from [`OtlpFileExporter::file`].
+#[derive(Debug, Clone)]
+#[must_use = "a file is opened by `open()`"]
+pub struct OtlpFile {
+    path: PathBuf,
+    max_size: u64,
+    max_files: usize,
+}
+
+enum Output {
+    File(Rotating),
+    /// And whether the last line broke off.
+    Stream(Box<dyn Write + Send>, bool),
+}
+
+impl OtlpFileExporter {
+    /// Lines on standard output.
+    pub fn stdout() -> Self {
+        Self::to(io::stdout())
+    }
+
+    /// Lines into anything: standard error, a socket, a buffer.
+    pub fn to(out: impl Write + Send + 'static) -> Self {
+        Self::of(Output::Stream(Box::new(out), false))
+    }
+
+    /// Lines in a file, which is appended to; its folder has to be there. `.jsonl` is the usual ending.
+    ///
+    /// A full file `shop.jsonl` is renamed to `shop.1.jsonl`, that one to `shop.2.jsonl`, and so on; the
+    /// oldest is deleted. One process writes to a file: two that rotate it lose lines.
+    pub fn file(path: impl Into<PathBuf>) -> OtlpFile {
+        OtlpFile {
+            path: path.into(),
+            max_size: MAX_SIZE,
+            max_files: MAX_FILES,
+        }
+    }
+
+    fn of(out: Output) -> Self {
+        Self {
+            out: Arc::new(Mutex::new(out)),
+            closed: AtomicBool::new(false),
+        }
+    }
+}
+
+impl OtlpFile {
+    /// Bytes of a file, unless a single line is longer. Default 64 MiB.
+    pub fn with_max_size(mut self, bytes: u64) -> Self {
+        self.max_size = bytes;
+        self
+    }
+
+    /// Files that are kept, the one that is written to included. Default 5; one means that a full file is
+    /// begun anew.
+    pub fn with_max_files(mut self, count: usize) -> Self {
+        self.max_files = count.max(1);
+        self
+    }
+
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_config`] where it cannot be written to.
+    pub fn open(self) -> Result<OtlpFileExporter, Error> {
+        let path = self.path.display().to_string();
+        let file = Rotating::open(self.path, self.max_size, self.max_files).map_err(|e| {
+            let cure = "give a file in a folder that is there, and that this process may write to";
+            Error::config("file.path", path, cure).with_source(e)
+        })?;
+        Ok(OtlpFileExporter::of(Output::File(file)))
+    }
+}
+
+impl Output {
+    fn put(&mut self, line: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.put(line),
+            Self::Stream(out, is_broken) => {
+                if *is_broken {
+                    out.write_all(b"\n")?;
+                }
+                *is_broken = true;
+                out.write_all(line)?;
+                *is_broken = false;
+                out.flush()
+            }
+        }
+    }
+}
+
+impl Exporter for OtlpFileExporter {
+    type Permit = ();
+
+    async fn ready(&self) {}
+
+    fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
+        let is_closed = self.closed.load(Ordering::Relaxed);
+        let out = Arc::clone(&self.out);
+        async move {
+            let spans = batch.span_count() as u64;
+            if is_closed {
+                return Outcome::dropped(DropReason::AfterShutdown, spans, "file: shut down");
+            }
+            let mut line = String::with_capacity(2 * batch.encoded_len());
+            let unreadable = json::put_request(&mut line, batch.resource(), batch.spans());
+            line.push('\n');
+            let written = spans.saturating_sub(unreadable);
+            let outcome = match lock(&out).put(line.as_bytes()) {
+                Ok(()) => Outcome::delivered(written),
+                Err(e) => Outcome::dropped(DropReason::Internal, written, format!("file: {e}")),
+            };
+            match unreadable {
+                0 => outcome,
+                _ => outcome.merge(Outcome::dropped(
+                    DropReason::Internal,
+                    unreadable,
+                    "file: a span's bytes are no span",
+                )),
+            }
+        }
+    }
+
+    fn shutdown(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for OtlpFileExporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OtlpFileExporter").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,17 @@
+//! OTLP as JSON: what OTLP changes in protobuf's mapping, and that mapping (LOG-71 to LOG-74).
+//!
+//! Keys in lowerCamelCase, ids as hex, integers of 64 bits as text, enums as numbers, bytes as base64.
+
+#[cfg(feature = "viewer")]
+mod read;
+#[cfg(feature = "file")]
+mod write;
+
+#[cfg(feature = "viewer")]
+pub(crate) use self::read::request_of_json;
+#[cfg(feature = "file")]
+pub(crate) use self::write::put_request;
+
+#[cfg(all(test, feature = "file", feature = "viewer"))]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests;
