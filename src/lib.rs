@@ -72,7 +72,7 @@
 //! - `grpc`, `http`, `tls`, `tls-builtin`, `init`: on by default.
 //! - `tls-ring`, `tls-aws-lc`: a provider of cryptography for TLS from rustls itself;
 //!   [docs/configuration.md](https://docs.rs/tracing-otlp/latest/tracing_otlp/guide/) tells which one is taken.
-//! - `gzip`: compressed requests.
+//! - `gzip`, `zstd`: compressed requests.
 //! - `fmt` (part of `init`) and `json`: [`fmt::with_trace_ids`](https://docs.rs/tracing-otlp/latest/tracing_otlp/fmt/),
 //!   trace ids on the lines of a log.
 //! - `testing`: [`testing::Collector`](https://docs.rs/tracing-otlp/latest/tracing_otlp/testing/), an OTLP
@@ -175,8 +175,8 @@ pub use self::{
     builder::{OtlpBuilder, builder},
     config::{
         BatchConfig, CaptureConfig, Compression, ConfigWarning, ExporterConfig, MetricsConfig,
-        MetricsTemporality, OtlpConfig, Pem, PropagatorKind, Protocol, ResourceConfig, RetryConfig,
-        SamplerConfig, SpanLimits, TailConfig, TracesExporter, WorkerConfig,
+        MetricsTemporality, OtlpConfig, Pem, PropagatorKind, Protocol, ProxyConfig, ResourceConfig,
+        RetryConfig, SamplerConfig, SpanLimits, TailConfig, TracesExporter, WorkerConfig,
     },
     context::{
         Baggage, IdGenerator, InvalidId, InvalidTraceState, InvalidTraceparent, RandomIds,

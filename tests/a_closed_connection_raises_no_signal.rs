@@ -196,6 +196,46 @@ fn survives(test: &str, protocol: Protocol, with_tls: bool) {
     assert!(connections.load(Ordering::SeqCst) >= 2 * CUTS.len());
 }
 
+/// A socket of the system whose connections are closed as soon as something was said, or before.
+fn over_a_socket(test: &str, protocol: &str) {
+    if child::role().is_some() {
+        return export_through_cuts();
+    }
+    let name = format!("tracing-otlp-{test}-{}.sock", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            if counted.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+                // Of HTTP/2, settings, so that a request is sent.
+                let _ = client.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
+                let _ = client.read(&mut [0; 64]);
+            }
+        }
+    });
+    let endpoint = format!("unix:{}", path.display());
+    let variables = [
+        ("CUT_ENDPOINT", endpoint.as_str()),
+        ("CUT_PROTOCOL", protocol),
+        ("CUT_AUTHORITY", ""),
+    ];
+    child::run_with(test, "export", &variables).well();
+    std::fs::remove_file(&path).unwrap();
+    assert!(connections.load(Ordering::SeqCst) >= 10);
+}
+
+#[test]
+fn grpc_over_a_socket() {
+    over_a_socket("grpc_over_a_socket", "grpc");
+}
+
+#[test]
+fn http_over_a_socket() {
+    over_a_socket("http_over_a_socket", "http");
+}
+
 #[test]
 fn grpc_without_tls() {
     survives("grpc_without_tls", Protocol::Grpc, false);

@@ -9,7 +9,7 @@ use tracing_core::LevelFilter;
 use super::OtlpBuilder;
 use crate::attribute::{KeyValue, Value};
 use crate::config::{
-    Compression, Pem, PropagatorKind, Protocol, RetryConfig, SpanLimits, TailConfig,
+    Compression, Pem, PropagatorKind, Protocol, ProxyConfig, RetryConfig, SpanLimits, TailConfig,
     TracesExporter, parse,
 };
 use crate::error::Error;
@@ -210,6 +210,20 @@ impl OtlpBuilder {
     /// `OTEL_EXPORTER_OTLP_INSECURE`.
     pub fn with_insecure(self, insecure: bool) -> Self {
         self.configure(move |c| c.exporter.insecure = insecure)
+    }
+
+    /// The proxy on the way to the endpoint, by its URL, or several by [`ProxyConfig`];
+    /// [`ProxyConfig::none`] ignores those of the environment. Default none; `HTTP_PROXY`,
+    /// `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, and the same in lower case.
+    ///
+    /// ```
+    /// # use tracing_otlp::ProxyConfig;
+    /// let builder = tracing_otlp::builder().with_proxy("http://user:password@proxy.corp:3128");
+    /// # builder.with_proxy(ProxyConfig::none());
+    /// ```
+    pub fn with_proxy(self, proxy: impl Into<ProxyConfig>) -> Self {
+        let proxy = proxy.into();
+        self.configure(move |c| c.exporter.proxy = proxy)
     }
 
     /// Certificate authorities to trust instead of the system's. Default none;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::attribute::KeyValue;
 use crate::config::spelling::misspelled;
 use crate::config::{
-    BatchConfig, ConfigWarning, ExporterConfig, OtlpConfig, Pem, PropagatorKind, ResourceConfig,
-    SamplerConfig, SpanLimits, TracesExporter, parse,
+    BatchConfig, ConfigWarning, ExporterConfig, OtlpConfig, Pem, PropagatorKind, ProxyConfig,
+    ResourceConfig, SamplerConfig, SpanLimits, TracesExporter, parse,
 };
 use crate::semconv;
 
@@ -165,6 +165,7 @@ impl Env<'_> {
             &mut exporter.insecure,
             self.flag(&signal.of(Signal::INSECURE)),
         );
+        exporter.proxy = self.proxy();
         exporter.certificate = self.file(&signal.of(Signal::CERTIFICATE));
         exporter.client_key = self.file(&signal.of(Signal::CLIENT_KEY));
         exporter.client_certificate = self.file(&signal.of(Signal::CLIENT_CERTIFICATE));
@@ -174,6 +175,22 @@ impl Env<'_> {
         let timeout = self.read(&signal.of(Signal::TIMEOUT), parse::timeout);
         set(&mut exporter.timeout, timeout);
         exporter
+    }
+
+    /// As reqwest and curl read them. `REQUEST_METHOD` is set for a CGI script, whose `HTTP_PROXY` may be
+    /// a header `Proxy` that a stranger has sent: then there are none.
+    fn proxy(&mut self) -> ProxyConfig {
+        if (self.source)("REQUEST_METHOD").is_some() {
+            return ProxyConfig::none();
+        }
+        let all = self.read(&["ALL_PROXY", "all_proxy"], parse::proxy);
+        let http = self.read(&["HTTP_PROXY", "http_proxy"], parse::proxy);
+        let https = self.read(&["HTTPS_PROXY", "https_proxy"], parse::proxy);
+        let mut proxy = ProxyConfig::none();
+        proxy.http = http.or_else(|| all.clone());
+        proxy.https = https.or(all);
+        proxy.no_proxy = self.text(&["NO_PROXY", "no_proxy"]);
+        proxy
     }
 
     /// A connection of their own only where it differs from that of the traces.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 use tracing_core::LevelFilter;
 
@@ -136,10 +136,28 @@ pub(crate) fn ratio(text: &str) -> Result<f64, Cure> {
     }
 }
 
-/// `none` or `gzip`, in any case (ENV-6).
+/// `none`, `gzip` or, our own, `zstd`, in any case (ENV-6).
 pub(crate) fn compression(text: &str) -> Result<Compression, Cure> {
-    let known = [("none", Compression::None), ("gzip", Compression::Gzip)];
-    one_of(text, &known).ok_or_else(|| "not a known compression; use `none` or `gzip`".to_owned())
+    let known = [
+        ("none", Compression::None),
+        ("gzip", Compression::Gzip),
+        ("zstd", Compression::Zstd),
+    ];
+    let cure = "not a known compression; use `none`, `gzip` or `zstd`";
+    one_of(text, &known).ok_or_else(|| cure.to_owned())
+}
+
+/// The URL of a proxy of HTTP; without a scheme it is `http://`.
+pub(crate) fn proxy(text: &str) -> Result<String, Cure> {
+    let cure = "not the URL of a proxy; use one such as `http://proxy:3128`";
+    let uri: Uri = text.parse().map_err(|_| cure.to_owned())?;
+    if !matches!(uri.scheme_str(), None | Some("http" | "https")) {
+        return Err("only proxies of `http://` and `https://` are supported".to_owned());
+    }
+    match uri.authority() {
+        Some(authority) if !authority.host().is_empty() => Ok(text.to_owned()),
+        _ => Err(cure.to_owned()),
+    }
 }
 
 const EXPORTERS: &str = match (cfg!(feature = "viewer"), cfg!(feature = "file")) {

@@ -11,6 +11,7 @@ use crate::config::{
     TailConfig, WorkerConfig,
 };
 use crate::error::Error;
+use crate::human;
 
 /// Below this the budget could not hold a batch and the spans that fill the next one.
 const LEAST_MEMORY: usize = 256 << 10;
@@ -124,6 +125,14 @@ impl ExporterConfig {
             longest,
         )?;
         self.retry.validate()?;
+        for (setting, url) in [
+            ("exporter.proxy.http", &self.proxy.http),
+            ("exporter.proxy.https", &self.proxy.https),
+        ] {
+            if let Some(url) = url {
+                parse::proxy(url).map_err(|why| bad(setting, human::url(url), why))?;
+            }
+        }
         for (name, value) in &self.headers {
             let text = value.to_str().unwrap_or("\0");
             parse::header(name.as_str(), text).map_err(|why| bad("exporter.headers", name, why))?;

@@ -23,6 +23,16 @@ pub(super) enum Cause {
     ConnectTimeout,
     /// Any other failure to connect.
     Unconnected,
+    /// The socket of this machine takes no connection.
+    Socket,
+    /// The proxy takes no connection, or does not say anything.
+    ProxyUnreached,
+    /// The proxy answered a `CONNECT` with this status.
+    #[cfg_attr(
+        not(any(feature = "grpc", feature = "http")),
+        expect(dead_code, reason = "there is no proxy")
+    )]
+    Proxy(u16),
     /// `https`, and no TLS is spoken there.
     NoTls,
     /// The certificate's authority is not trusted.
@@ -96,6 +106,14 @@ impl Cause {
             }
             Self::ConnectTimeout | Self::Unconnected => {
                 "check OTEL_EXPORTER_OTLP_ENDPOINT, that it is up, and firewalls on the way"
+            }
+            Self::Socket => {
+                "check the path in OTEL_EXPORTER_OTLP_ENDPOINT, and that something listens there"
+            }
+            Self::Proxy(407) => PROXY_CREDENTIALS,
+            Self::ProxyUnreached | Self::Proxy(_) => {
+                "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, or name the endpoint's host in NO_PROXY to \
+                 go without"
             }
             Self::NoTls => {
                 "it speaks no TLS: use http:// in OTEL_EXPORTER_OTLP_ENDPOINT, or for gRPC without a \
@@ -178,6 +196,9 @@ const CREDENTIALS: &str =
 const NOT_ALLOWED: &str =
     "the credentials in OTEL_EXPORTER_OTLP_HEADERS are not allowed to send traces there";
 
+const PROXY_CREDENTIALS: &str = "the proxy wants credentials: give them as user:password@ in \
+                                 HTTPS_PROXY, HTTP_PROXY or ALL_PROXY";
+
 fn of_status(status: u16) -> &'static str {
     match status {
         300..=399 => "it leads elsewhere: give the last URL in OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -187,10 +208,10 @@ fn of_status(status: u16) -> &'static str {
             "nothing takes traces under that path: OTEL_EXPORTER_OTLP_ENDPOINT is a base URL, to which \
              v1/traces is added; OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is"
         }
-        407 => "a proxy between wants credentials: see its own log",
+        407 => PROXY_CREDENTIALS,
         413 => Cause::TooLarge.cure(),
         415 => {
-            "it takes no protobuf, or no gzip: unset OTEL_EXPORTER_OTLP_COMPRESSION, and check that \
+            "it takes no protobuf, or not this compression: unset OTEL_EXPORTER_OTLP_COMPRESSION, and check that \
              OTEL_EXPORTER_OTLP_ENDPOINT is an OTLP endpoint"
         }
         429 => "it limits the rate: send less by OTEL_TRACES_SAMPLER, or raise its limit",
@@ -229,6 +250,11 @@ mod tests {
         for (cause, parts) in [
             (Cause::UnknownHost, &["host", "ENDPOINT", "DNS"][..]),
             (Cause::SlowLookUp, &["DNS"]),
+            (Cause::Socket, &["path", "ENDPOINT"]),
+            (Cause::ProxyUnreached, &["HTTPS_PROXY", "NO_PROXY"]),
+            (Cause::Proxy(403), &["HTTPS_PROXY", "NO_PROXY"]),
+            (Cause::Proxy(407), &["credentials", "HTTPS_PROXY"]),
+            (Cause::Http(407), &["credentials", "HTTP_PROXY"]),
             (Cause::ConnectionRefused, &["nobody listens", "ENDPOINT"]),
             (Cause::ConnectTimeout, &["ENDPOINT", "firewall"]),
             (Cause::NoTls, &["http://", "OTEL_EXPORTER_OTLP_INSECURE"]),

@@ -13,13 +13,13 @@ use super::health::Probe;
 use super::limiter::{ConcurrencyLimiter, ConcurrencyPermit};
 use super::link::Link;
 use super::resolve::Resolver;
-use super::tls::Tls;
 use super::transport::Transport;
 use super::{Exporter, Outcome, compress};
 use crate::config::ExporterConfig;
 use crate::error::Error;
 use crate::sync::{Arc, Condvar, Mutex, lock, wait_timeout};
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
 /// A client of one OTLP endpoint, over gRPC or HTTP. A clone is another handle of the same.
@@ -83,17 +83,11 @@ impl OtlpClient {
         config.validate()?;
         let endpoint = Endpoint::resolve(&config, signal)?;
         compress::check(config.compression)?;
-        let tls = endpoint
-            .tls
-            .then(|| Tls::new(&config, &endpoint))
-            .transpose()?;
-        let dialer = Dialer {
-            endpoint: endpoint.clone(),
-            tls,
-            timeout: config.connect_timeout,
-            answer_within: config.timeout,
-            resolver: Resolver::system(),
-        };
+        let dialer = Dialer::new(
+            Arc::new(config.clone()),
+            endpoint.clone(),
+            Resolver::system(),
+        )?;
         let mut headers = HeaderMap::new();
         for (name, value) in &config.headers {
             let mut value = value.clone();
@@ -105,6 +99,11 @@ impl OtlpClient {
                     "use fewer headers",
                 ));
             }
+        }
+        if let Some(authorization) = &endpoint.authorization {
+            headers
+                .entry(AUTHORIZATION)
+                .or_insert_with(|| authorization.clone());
         }
         let user_agent = user_agent(config.user_agent_prefix.as_deref())?;
         let limit = config.max_response_size;

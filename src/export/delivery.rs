@@ -19,7 +19,6 @@ use super::retry::{Backoff, jitter};
 use super::size::Said;
 use super::status::Verdict;
 use super::{Outcome, compress};
-use crate::config::Compression;
 use crate::stats::DropReason;
 
 /// A request of one span below this that is refused as too large is not: nothing would be gained by
@@ -198,18 +197,19 @@ impl<'a> Delivery<'a> {
     async fn attempts(&mut self, frames: Vec<Bytes>, plain_len: usize, maybe: bool) -> End {
         let link = self.link;
         let config = &link.config;
-        let (frames, len, is_gzip) = match config.compression {
-            Compression::None => (frames, plain_len, false),
-            Compression::Gzip => match compress::gzip(&frames) {
-                Ok(body) => (vec![body.clone()], body.len(), true),
-                Err(e) => {
-                    let message = format!("gzip failed: {e}");
-                    return End::Lost {
-                        reason: DropReason::Internal,
-                        message,
-                    };
-                }
-            },
+        let (frames, len) = match compress::compress(config.compression, &frames) {
+            Ok(None) => (frames, plain_len),
+            Ok(Some(body)) => {
+                let len = body.len();
+                (vec![body], len)
+            }
+            Err(e) => {
+                let message = format!("the compression failed: {e}");
+                return End::Lost {
+                    reason: DropReason::Internal,
+                    message,
+                };
+            }
         };
         let mut backoff = Backoff::new(&config.retry);
         let mut attempts = 0;
@@ -237,7 +237,7 @@ impl<'a> Delivery<'a> {
                 frames: frames.clone(),
                 len,
                 plain_len,
-                is_gzip,
+                encoding: compress::encoding(config.compression),
                 sent: sent.clone(),
             };
             let began = Instant::now();
@@ -373,6 +373,19 @@ impl<'a> Delivery<'a> {
 
     /// One attempt within what is left; `None` if a shutdown cut it short.
     async fn attempt(&self, request: &Request) -> Option<Answer> {
+        let answer = self.uncertain_attempt(request).await;
+        // Whatever cut it short: to send it again would double it.
+        let is_certain = matches!(&answer, Some(Answer::Taken { .. } | Answer::TooLong { .. }));
+        match request.sent.is_taken() && !is_certain {
+            true => {
+                let address = self.link.transport.address();
+                Some(Answer::taken_without_words(&address))
+            }
+            false => answer,
+        }
+    }
+
+    async fn uncertain_attempt(&self, request: &Request) -> Option<Answer> {
         let left = self.deadline.left();
         let connect = self.link.config.connect_timeout;
         let exchange = async {

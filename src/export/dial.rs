@@ -1,7 +1,9 @@
-//! A connection to the endpoint: TCP, and TLS where the endpoint wants it.
+//! A connection to the endpoint: TCP or a Unix socket, a proxy where there is one, and TLS where the
+//! endpoint wants it.
 
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,15 +11,21 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::cause::{Cause, tell_long};
 use super::endpoint::Endpoint;
 use super::happy_eyeballs::{self, Failures};
+use super::proxy::Proxy;
 use super::resolve::Resolver;
 use super::socket::Socket;
 use super::tls::Tls;
+use crate::config::ExporterConfig;
+use crate::error::Error;
 use crate::human;
+use crate::sync::Arc;
 
 /// So often a connection that is idle says that it is there: load balancers and gateways forget those
 /// that say nothing for some minutes, and tell nobody.
@@ -32,6 +40,8 @@ pub(crate) struct Dialer {
     #[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "for pings"))]
     pub(crate) answer_within: Option<Duration>,
     pub(crate) resolver: Resolver,
+    pub(crate) proxy: Option<Proxy>,
+    config: Arc<ExporterConfig>,
 }
 
 /// Either kind of stream, as one type.
@@ -40,37 +50,134 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 pub(crate) struct Io(Box<dyn Stream>);
 
+impl Io {
+    pub(crate) fn new(stream: impl Stream + 'static) -> Self {
+        Self(Box::new(stream))
+    }
+}
+
 /// Why there is no connection: the rest of the sentence "cannot connect to …".
-type Failure = (Cause, String);
+pub(crate) type Failure = (Cause, String);
 
 impl Dialer {
+    /// Reads the PEM files; does no other I/O.
+    pub(crate) fn new(
+        config: Arc<ExporterConfig>,
+        endpoint: Endpoint,
+        resolver: Resolver,
+    ) -> Result<Self, Error> {
+        let tls = match endpoint.tls {
+            true => Some(Tls::new(&config, &endpoint)?),
+            false => None,
+        };
+        Ok(Self {
+            proxy: Proxy::of(&config, &endpoint)?,
+            endpoint,
+            tls,
+            timeout: config.connect_timeout,
+            answer_within: config.timeout,
+            resolver,
+            config,
+        })
+    }
+
+    /// The same for another path of the same endpoint.
+    #[cfg(feature = "http")]
+    pub(crate) fn at(&self, endpoint: Endpoint) -> Self {
+        Self {
+            endpoint: Endpoint {
+                socket: self.endpoint.socket.clone(),
+                ..endpoint
+            },
+            ..self.clone()
+        }
+    }
+
+    /// For another endpoint, which learns nothing of who is asking.
+    #[cfg(feature = "http")]
+    pub(crate) fn elsewhere(&self, endpoint: Endpoint) -> Result<Self, Error> {
+        let config = Arc::new(self.config.without_identity());
+        Self::new(config, endpoint, self.resolver.clone())
+    }
+
     /// A new connection. Whoever fails here has sent nothing.
     pub(crate) async fn dial(&self) -> Result<Io, String> {
         let deadline = Instant::now() + self.timeout;
         self.connect(deadline).await.map_err(|(cause, why)| {
             let address = self.endpoint.address();
-            tell_long(&format!("cannot connect to {address}{why}"), cause)
+            let via = match &self.proxy {
+                Some(proxy) => format!(" through the proxy {}", proxy.address()),
+                None => String::new(),
+            };
+            tell_long(&format!("cannot connect to {address}{via}{why}"), cause)
         })
     }
 
     async fn connect(&self, deadline: Instant) -> Result<Io, Failure> {
         let endpoint = &self.endpoint;
-        let socket = self.tcp(&endpoint.host, endpoint.port, deadline).await?;
-        let Some(tls) = &self.tls else {
-            return Ok(Io(Box::new(socket)));
+        let io = match (&endpoint.socket, &self.proxy) {
+            (Some(path), _) => self.unix(path, deadline).await?,
+            (None, None) => self.tcp(&endpoint.host, endpoint.port, deadline).await?,
+            (None, Some(proxy)) => self.through(proxy, deadline).await?,
         };
-        match timeout_at(deadline, tls.connect(socket)).await {
-            Ok(Ok(stream)) => Ok(Io(Box::new(stream))),
+        match &self.tls {
+            Some(tls) => self.encrypt(tls, io, deadline).await,
+            None => Ok(io),
+        }
+    }
+
+    async fn through(&self, proxy: &Proxy, deadline: Instant) -> Result<Io, Failure> {
+        let of_proxy = |(cause, why)| match cause {
+            Cause::UnknownHost | Cause::SlowLookUp => (cause, why),
+            _ => (Cause::ProxyUnreached, why),
+        };
+        let tcp = self.tcp(proxy.host(), proxy.port(), deadline).await;
+        let mut io = tcp.map_err(of_proxy)?;
+        if let Some(tls) = proxy.tls() {
+            io = self.encrypt(tls, io, deadline).await?;
+        }
+        if !proxy.is_tunnel() {
+            return Ok(io);
+        }
+        match timeout_at(deadline, proxy.tunnel(io, &self.endpoint)).await {
+            Ok(io) => io,
+            Err(_) => {
+                let why = format!(" within {:?}: no answer of the proxy", self.timeout);
+                Err((Cause::ProxyUnreached, why))
+            }
+        }
+    }
+
+    async fn encrypt(&self, tls: &Tls, io: Io, deadline: Instant) -> Result<Io, Failure> {
+        match timeout_at(deadline, tls.connect(io)).await {
+            Ok(Ok(stream)) => Ok(Io::new(stream)),
             Ok(Err((cause, e))) => Err((cause, format!(": {e}"))),
             Err(_) => {
-                let why = format!(" within {:?}: no answer to the TLS handshake", self.timeout);
+                let within = self.timeout;
+                let why = format!(" within {within:?}: no answer to the TLS handshake");
                 Err((Cause::ConnectTimeout, why))
             }
         }
     }
 
+    #[cfg(unix)]
+    async fn unix(&self, path: &Path, deadline: Instant) -> Result<Io, Failure> {
+        match timeout_at(deadline, UnixStream::connect(path)).await {
+            Ok(Ok(stream)) => Ok(Io::new(Socket::new(stream))),
+            Ok(Err(e)) => Err((Cause::Socket, format!(": {e}"))),
+            Err(_) => Err((Cause::Socket, format!(" within {:?}", self.timeout))),
+        }
+    }
+
+    /// The settings have refused it.
+    #[cfg(not(unix))]
+    async fn unix(&self, _: &Path, _: Instant) -> Result<Io, Failure> {
+        let e = io::Error::from(io::ErrorKind::Unsupported);
+        Err((Cause::Socket, format!(": {e}")))
+    }
+
     /// Connects to one of the host's addresses.
-    async fn tcp(&self, host: &str, port: u16, deadline: Instant) -> Result<Socket, Failure> {
+    async fn tcp(&self, host: &str, port: u16, deadline: Instant) -> Result<Io, Failure> {
         let addresses = match timeout_at(deadline, self.resolver.resolve(host, port)).await {
             Ok(Ok(addresses)) => addresses,
             Ok(Err(e)) => return Err((Cause::UnknownHost, format!(": {e}"))),
@@ -84,7 +191,7 @@ impl Dialer {
             .await
             .map_err(|failures| self.none_connected(&failures, is_literal))?;
         tune(&tcp).map_err(|e| (Cause::of_connecting(&e), format!(": {e}")))?;
-        Ok(Socket::new(tcp))
+        Ok(Io::new(Socket::new(tcp)))
     }
 
     /// What is said where no address takes a connection. `is_literal`: its address is in the sentence.
@@ -171,22 +278,17 @@ mod tests {
     use std::net::SocketAddr;
     use std::sync::mpsc;
 
-    use crate::config::ExporterConfig;
     use crate::export::endpoint::Signal;
     use crate::sync::{Mutex, lock};
 
     fn dialer(url: &str, timeout: Duration, resolver: Resolver) -> Dialer {
         let config = ExporterConfig {
             endpoint: Some(url.to_owned()),
+            connect_timeout: timeout,
             ..ExporterConfig::default()
         };
-        Dialer {
-            endpoint: Endpoint::resolve(&config, Signal::Traces).unwrap(),
-            tls: None,
-            timeout,
-            answer_within: None,
-            resolver,
-        }
+        let endpoint = Endpoint::resolve(&config, Signal::Traces).unwrap();
+        Dialer::new(Arc::new(config), endpoint, resolver).unwrap()
     }
 
     /// A name with these addresses.

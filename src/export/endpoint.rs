@@ -1,9 +1,14 @@
-//! Where the endpoint is: a URL, or for gRPC also `host:port`, by the rules of SPEC §1.
+//! Where the endpoint is: a URL, or for gRPC also `host:port`, by the rules of SPEC §1; or the socket
+//! of a Unix system, as gRPC names it.
 
 use std::fmt;
+use std::path::PathBuf;
 
-use http::Uri;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Uri};
+use percent_encoding::percent_decode_str;
 
 use crate::config::{ConfigWarning, ExporterConfig, Protocol};
 use crate::error::Error;
@@ -58,8 +63,12 @@ pub(crate) struct Endpoint {
     /// Without the brackets of an IPv6 address.
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// The socket of a Unix system that stands for host and port.
+    pub(crate) socket: Option<PathBuf>,
     /// What a request is sent to.
     pub(crate) uri: Uri,
+    /// User and password of the URL, as a header.
+    pub(crate) authorization: Option<HeaderValue>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -87,6 +96,9 @@ impl Endpoint {
             Protocol::HttpProtobuf => DEFAULT_HTTP,
         });
         let fail = |cure: &str| Error::config(setting, human::url(url), cure);
+        if let Some(path) = socket_of(url) {
+            return Self::at_socket(path.map_err(|cure| fail(&cure))?, protocol, signal);
+        }
         let (scheme, rest) = match url.split_once("://") {
             Some((scheme, rest)) => (Some(scheme), rest),
             None => (None, url),
@@ -94,7 +106,7 @@ impl Endpoint {
         let tls = match scheme.map(str::to_ascii_lowercase).as_deref() {
             Some("http") => false,
             Some("https") => true,
-            Some(_) => return Err(fail("the scheme must be http or https")),
+            Some(_) => return Err(fail("the scheme must be http, https or unix")),
             // gRPC's usual form, where `insecure` decides.
             None if protocol == Protocol::Grpc => !config.insecure,
             None => {
@@ -107,11 +119,10 @@ impl Endpoint {
             Some(at) => rest.split_at(at),
             None => (rest, ""),
         };
-        if authority.contains('@') {
-            return Err(fail(
-                "leave out user and password; give an authorization header instead",
-            ));
-        }
+        let (authorization, authority) = match authority.rsplit_once('@') {
+            Some((userinfo, rest)) => (basic(userinfo).map_err(fail)?, rest),
+            None => (None, authority),
+        };
         let authority: Authority = authority.parse().map_err(|e| {
             fail("give a host, and a port if it is not the scheme's").with_source(e)
         })?;
@@ -147,15 +158,136 @@ impl Endpoint {
             tls,
             host,
             port,
+            socket: None,
             uri,
+            authorization,
         })
     }
 
-    /// Host and port, as errors name them.
-    pub(crate) fn address(&self) -> String {
-        let authority = self.uri.authority().map_or("", Authority::as_str);
-        authority.to_owned()
+    /// What takes the place of a path of the URL is the socket's, so the path of a request is the usual
+    /// one, and its host is this machine.
+    fn at_socket(path: PathBuf, protocol: Protocol, signal: Signal) -> Result<Self, Error> {
+        let uri = match protocol {
+            Protocol::Grpc => format!("http://localhost{}", signal.grpc_method()),
+            Protocol::HttpProtobuf => format!("http://localhost/{}", signal.http_path()),
+        };
+        let uri = uri.parse().map_err(|e| {
+            let cure = "give a socket's path";
+            Error::config("endpoint", path.display().to_string(), cure).with_source(e)
+        })?;
+        Ok(Self {
+            protocol,
+            tls: false,
+            host: "localhost".to_owned(),
+            port: 80,
+            socket: Some(path),
+            uri,
+            authorization: None,
+        })
     }
+
+    /// A place that speaks HTTP/1.1: a proxy, or where an answer leads.
+    pub(crate) fn of_url(uri: Uri) -> Result<Self, String> {
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err("it is no URL of http or https".to_owned()),
+        };
+        let mut parts = uri.into_parts();
+        let authority = parts.authority.as_ref().map_or("", Authority::as_str);
+        // Credentials come from the user only.
+        let authority = authority.rsplit('@').next().unwrap_or_default();
+        let authority: Authority = authority.parse().map_err(|_| "it has no host")?;
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        if host.is_empty() || port == 0 {
+            return Err("it has no host".to_owned());
+        }
+        parts.authority = Some(authority);
+        let uri = Uri::from_parts(parts).map_err(|e| e.to_string())?;
+        Ok(Self {
+            protocol: Protocol::HttpProtobuf,
+            tls,
+            host,
+            port,
+            socket: None,
+            uri,
+            authorization: None,
+        })
+    }
+
+    /// Whether a secret for the one is one for the other.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "HTTP redirects"))]
+    pub(crate) fn has_origin_of(&self, other: &Self) -> bool {
+        self.tls == other.tls
+            && self.host.eq_ignore_ascii_case(&other.host)
+            && self.port == other.port
+            && self.socket == other.socket
+    }
+
+    /// Host and port, or the socket, as errors name them.
+    pub(crate) fn address(&self) -> String {
+        match &self.socket {
+            Some(path) => format!("unix:{}", path.display()),
+            None => self.authority().to_owned(),
+        }
+    }
+
+    /// Host and port, as requests name them.
+    pub(crate) fn authority(&self) -> &str {
+        self.uri.authority().map_or("", Authority::as_str)
+    }
+}
+
+/// The socket of `unix:path` or `unix:///path`; `None`: a URL of another kind.
+fn socket_of(url: &str) -> Option<Result<PathBuf, String>> {
+    let scheme = url.get(..5)?;
+    if !scheme.eq_ignore_ascii_case("unix:") {
+        return None;
+    }
+    let rest = url.get(5..).unwrap_or_default();
+    let path = match rest.strip_prefix("//") {
+        Some(path) if path.starts_with('/') => path,
+        Some(_) => return Some(Err("a socket has no host: write unix:///path".to_owned())),
+        None => rest,
+    };
+    if path.is_empty() || path.ends_with('/') {
+        let cure = "give a socket's path, such as unix:///run/otel.sock";
+        return Some(Err(cure.to_owned()));
+    }
+    Some(usable_socket(path))
+}
+
+#[cfg(unix)]
+fn usable_socket(path: &str) -> Result<PathBuf, String> {
+    match std::os::unix::net::SocketAddr::from_pathname(path) {
+        Ok(_) => Ok(path.into()),
+        Err(e) => Err(format!("give a socket's path ({e})")),
+    }
+}
+
+#[cfg(not(unix))]
+fn usable_socket(_: &str) -> Result<PathBuf, String> {
+    Err("this system has no Unix sockets here: give an http:// or https:// URL".to_owned())
+}
+
+/// User and password, percent-encoded, as basic authentication (RFC 7617).
+fn basic(userinfo: &str) -> Result<Option<HeaderValue>, &'static str> {
+    let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+    let mut plain: Vec<u8> = percent_decode_str(user).collect();
+    if plain.contains(&b':') {
+        return Err("a user's name can't hold a colon; give an authorization header instead");
+    }
+    plain.push(b':');
+    plain.extend(percent_decode_str(password));
+    if plain == b":" {
+        return Ok(None);
+    }
+    let text = format!("Basic {}", BASE64_STANDARD.encode(plain));
+    let mut value = HeaderValue::from_str(&text)
+        .map_err(|_| "user and password are too long; give an authorization header instead")?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 /// A protocol that was given, and the other one's port: nearly always a mistake, and never an error.
@@ -382,17 +514,64 @@ mod tests {
     }
 
     #[test]
+    fn user_and_password_become_basic_authentication_and_show_nowhere() {
+        let endpoint = traces(&base("http://us%40er:p%3Ass@c:4318/x")).unwrap();
+        let header = endpoint.authorization.clone().unwrap();
+        assert!(header.is_sensitive());
+        let encoded = header.to_str().unwrap().strip_prefix("Basic ").unwrap();
+        assert_eq!(BASE64_STANDARD.decode(encoded).unwrap(), b"us@er:p:ss");
+        assert_eq!(endpoint.uri.to_string(), "http://c:4318/x/v1/traces");
+        let shown = format!("{endpoint:?} {}", endpoint.address());
+        assert!(!shown.contains("ss"), "{shown}");
+        let header = |url: &str| traces(&base(url)).unwrap().authorization;
+        assert_eq!(header("http://@c:4318"), None);
+        assert_eq!(header("http://token@c").unwrap(), "Basic dG9rZW46");
+        // The gRPC port is seen behind them.
+        let endpoint = traces(&base("http://u:p@c:4317")).unwrap();
+        assert_eq!(endpoint.protocol, Protocol::Grpc);
+        assert_eq!(
+            endpoint.uri.to_string(),
+            format!("http://c:4317{GRPC_METHOD}")
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_socket_stands_for_host_and_port() {
+        for url in ["unix:/run/o.sock", "unix:///run/o.sock", "UNIX:/run/o.sock"] {
+            for config in [base(url), signal(url)] {
+                let endpoint = traces(&config).unwrap();
+                assert_eq!(endpoint.socket, Some("/run/o.sock".into()));
+                assert_eq!(endpoint.uri.to_string(), "http://localhost/v1/traces");
+                assert_eq!(endpoint.address(), "unix:/run/o.sock");
+                let endpoint = traces(&grpc(config)).unwrap();
+                let uri = format!("http://localhost{GRPC_METHOD}");
+                assert_eq!((endpoint.uri.to_string(), endpoint.tls), (uri, false));
+            }
+        }
+        let relative = traces(&base("unix:o.sock")).unwrap().socket;
+        assert_eq!(relative, Some("o.sock".into()));
+        let long = format!("unix:/{}", "x".repeat(200));
+        traces(&base(&long)).unwrap_err();
+    }
+
+    #[test]
     fn what_can_t_be_used_is_named_with_the_cure() {
         for (url, cure) in [
             ("localhost:4318", "scheme"),
-            ("ftp://c", "http or https"),
+            ("ftp://c", "http, https or unix"),
             ("http://", "host"),
             ("http://:4318", "host"),
             ("http://c:99999", "65535"),
             ("http://c:port", "port"),
             ("http://c:0", "can't be 0"),
             ("http://a b", "host"),
-            ("http://user:secret@c:4318", "authorization header"),
+            ("http://us%3Aer:secret@c:4318", "authorization header"),
+            ("http://user:secret@", "host"),
+            ("http://user:sec/ret@c:4318", "port"),
+            ("unix:", "unix:///run/otel.sock"),
+            ("unix:///", "unix:///run/otel.sock"),
+            ("unix://run/otel.sock", "unix:///path"),
         ] {
             let error = traces(&base(url)).expect_err(url);
             let text = error.to_string();

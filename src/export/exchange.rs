@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::LOCATION;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
 use super::cause::{Cause, tell};
@@ -22,38 +24,61 @@ pub(crate) struct Request {
     pub(crate) len: usize,
     /// The same before compression.
     pub(crate) plain_len: usize,
-    pub(crate) is_gzip: bool,
+    /// How it is compressed.
+    pub(crate) encoding: Option<&'static str>,
     /// Set as soon as the first byte may have left.
     pub(crate) sent: Sent,
 }
 
 /// Whether anything of a request may have been written, and whether on two connections.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sent(Arc<Marks>);
+pub(crate) struct Sent {
+    once: Arc<AtomicBool>,
+    marks: Arc<Marks>,
+}
 
 #[derive(Debug, Default)]
 struct Marks {
-    once: AtomicBool,
     twice: AtomicBool,
+    taken: AtomicBool,
 }
 
 impl Sent {
+    /// The same request, of which nothing went to the next place yet.
+    #[cfg(feature = "http")]
+    pub(crate) fn next_place(&self) -> Self {
+        Self {
+            once: Arc::default(),
+            marks: Arc::clone(&self.marks),
+        }
+    }
+
     pub(crate) fn maybe(&self) -> bool {
-        self.0.once.load(Ordering::Relaxed)
+        self.once.load(Ordering::Relaxed)
     }
 
     fn set(&self) {
-        self.0.once.store(true, Ordering::Relaxed);
+        self.once.store(true, Ordering::Relaxed);
     }
 
     /// It went out on a second connection, too.
     pub(crate) fn is_doubled(&self) -> bool {
-        self.0.twice.load(Ordering::Relaxed)
+        self.marks.twice.load(Ordering::Relaxed)
     }
 
     #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "HTTP/2 has pings"))]
     pub(crate) fn double(&self) {
-        self.0.twice.store(true, Ordering::Relaxed);
+        self.marks.twice.store(true, Ordering::Relaxed);
+    }
+
+    /// The head of an answer has said that it was taken, whatever becomes of the rest.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.marks.taken.load(Ordering::Relaxed)
+    }
+
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "gRPC says it last"))]
+    pub(crate) fn take(&self) {
+        self.marks.taken.store(true, Ordering::Relaxed);
     }
 }
 
@@ -70,6 +95,8 @@ pub(crate) enum Answer {
         wait: Option<Duration>,
         /// What it says of the request's size.
         size: Said,
+        /// Where else the same request may be taken.
+        location: Option<String>,
     },
     /// No answer.
     None { message: String, lost: Lost },
@@ -97,6 +124,14 @@ pub(crate) enum Lost {
 }
 
 impl Answer {
+    /// Taken, and no word of what was rejected.
+    pub(crate) fn taken_without_words(address: &str) -> Self {
+        Self::Taken {
+            rejected: 0,
+            message: format!("{address} took it and did not end its answer"),
+        }
+    }
+
     /// Whether the endpoint answered anything that could be read.
     #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "HTTP asks"))]
     pub(crate) fn is_some(&self) -> bool {
@@ -105,6 +140,15 @@ impl Answer {
 }
 
 impl Request {
+    /// The same for another place.
+    #[cfg(feature = "http")]
+    pub(crate) fn for_next_place(&self) -> Self {
+        Self {
+            sent: self.sent.next_place(),
+            ..self.clone()
+        }
+    }
+
     /// A body of these bytes, after `head`.
     pub(crate) fn body(&self, head: Bytes) -> Frames {
         let mut frames = self.frames.clone();
@@ -150,6 +194,18 @@ impl Body for Frames {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left)
+    }
+}
+
+/// What an answer says of where it leads, for messages.
+pub(crate) fn leads_to(headers: &HeaderMap) -> String {
+    let location = headers.get(LOCATION).map(HeaderValue::as_bytes);
+    match location.map(String::from_utf8_lossy) {
+        Some(location) => {
+            let location = human::line(&human::url(&location), 120, false);
+            format!(" (Location: {location})")
+        }
+        None => String::new(),
     }
 }
 

@@ -19,7 +19,7 @@ use tower_service::Service;
 use self::fate::{Fate, fate, is_silent, is_timeout, read_status};
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
-use super::exchange::{Answer, Lost, Request, clean, explain, no_answer};
+use super::exchange::{Answer, Lost, Request, clean, explain, leads_to, no_answer};
 use super::greeting::{First, Listening};
 use super::retry;
 use super::size::Said;
@@ -127,7 +127,7 @@ impl Grpc {
         let origin = self.dialer.endpoint.uri.clone();
         let transport = Uri::builder()
             .scheme("http")
-            .authority(address.as_str())
+            .authority(self.dialer.endpoint.authority())
             .path_and_query("/")
             .build()
             .map_err(|e| explain(&e))?;
@@ -267,7 +267,7 @@ impl Grpc {
 
     fn request(&self, request: &Request, timeout: Option<Duration>) -> http::Request<Body> {
         let mut head = BytesMut::with_capacity(5);
-        head.put_u8(u8::from(request.is_gzip));
+        head.put_u8(u8::from(request.encoding.is_some()));
         // The limit of a request's size is far below 4 GiB.
         head.put_u32(u32::try_from(request.len).unwrap_or(u32::MAX));
         let mut out = http::Request::new(Body::new(request.body(head.freeze())));
@@ -278,8 +278,8 @@ impl Grpc {
         *headers = self.headers.clone();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
-        if request.is_gzip {
-            headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
+        if let Some(encoding) = request.encoding {
+            headers.insert("grpc-encoding", HeaderValue::from_static(encoding));
         }
         if let Some(value) = timeout.and_then(timeout_header) {
             headers.insert("grpc-timeout", value);
@@ -298,12 +298,14 @@ impl Grpc {
                 Verdict::Split => Said::TooLarge,
                 _ => Said::Nothing,
             },
+            location: None,
         };
         if !head.status.is_success() {
             // Not gRPC: a proxy in between.
             let code = head.status.as_u16();
             let verdict = status::of_http(code, false);
-            let what = format!("{address} answered HTTP {}", head.status);
+            let to = leads_to(&head.headers);
+            let what = format!("{address} answered HTTP {}{to}", head.status);
             return refused(verdict, &what, Cause::HttpOverGrpc(code));
         }
         if let Some(answer) = self.status(&head.headers, &[], size) {
@@ -358,6 +360,7 @@ impl Grpc {
             message: tell(&format!("{address} answered {name}{asks}: {text}"), cause),
             wait,
             size: said,
+            location: None,
         })
     }
 }

@@ -10,8 +10,10 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT,
+};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -21,7 +23,8 @@ use tokio::time::timeout;
 
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
-use super::exchange::{Answer, Frames, Lost, Request, clean, explain};
+use super::endpoint::Endpoint;
+use super::exchange::{Answer, Frames, Lost, Request, clean, explain, leads_to};
 use super::greeting::{First, Listening, says_https};
 use super::size::Said;
 use super::status::Verdict;
@@ -35,13 +38,14 @@ const SILENCE: Duration = Duration::from_secs(3);
 
 /// How long a connection may take to be done with its last request.
 const READY_WITHIN: Duration = Duration::from_millis(250);
-/// How long the text of a refusal is waited for.
+/// How long the body of an answer is waited for: its head has said what was decided.
 const WORDS_WITHIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Http {
     dialer: Dialer,
     headers: HeaderMap,
-    path: Uri,
+    /// What a request names: a path, or for a proxy the whole URL.
+    target: Uri,
     max_response: usize,
     idle: Mutex<Vec<Connection>>,
     /// Whether the last answer came well before [`SILENCE`] was over.
@@ -91,7 +95,7 @@ impl Http {
         user_agent: HeaderValue,
         max_response: usize,
     ) -> Self {
-        if let Ok(host) = HeaderValue::from_str(&dialer.endpoint.address()) {
+        if let Ok(host) = HeaderValue::from_str(dialer.endpoint.authority()) {
             headers.entry(HOST).or_insert(host);
         }
         headers.insert(USER_AGENT, user_agent);
@@ -99,9 +103,21 @@ impl Http {
             CONTENT_TYPE,
             HeaderValue::from_static("application/x-protobuf"),
         );
-        let path = dialer.endpoint.uri.path_and_query().cloned();
+        let uri = &dialer.endpoint.uri;
+        let target = match dialer.proxy.as_ref().filter(|proxy| !proxy.is_tunnel()) {
+            Some(proxy) => {
+                if let Some(authorization) = proxy.authorization() {
+                    headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+                }
+                uri.clone()
+            }
+            None => {
+                let path = uri.path_and_query().cloned();
+                path.map(Uri::from).unwrap_or_default()
+            }
+        };
         Self {
-            path: path.map(Uri::from).unwrap_or_default(),
+            target,
             dialer,
             headers,
             max_response,
@@ -114,6 +130,15 @@ impl Http {
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         lock(&self.idle)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sends_header(&self, name: &str) -> bool {
+        self.headers.contains_key(name)
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.dialer.endpoint
     }
 
     pub(crate) fn address(&self) -> String {
@@ -204,6 +229,10 @@ impl Http {
             }
             return ended;
         }
+        // It is not silent: it says the rest of its answer slowly.
+        if request.sent.is_taken() {
+            return first.await;
+        }
         let mut fell_silent = pin!(self.fell_silent.notified());
         // Registered before it is known whether somebody else finds out: no word of it is missed.
         fell_silent.as_mut().enable();
@@ -284,7 +313,7 @@ impl Http {
                 });
             }
         };
-        let answer = self.read(response, request.plain_len).await;
+        let answer = self.read(response, request).await;
         if answer.is_some() && !connection.sender.is_closed() {
             self.keep(connection);
         }
@@ -294,27 +323,31 @@ impl Http {
     fn request(&self, request: &Request) -> http::Request<Frames> {
         let mut out = http::Request::new(request.body(Bytes::new()));
         *out.method_mut() = Method::POST;
-        *out.uri_mut() = self.path.clone();
+        *out.uri_mut() = self.target.clone();
         *out.headers_mut() = self.headers.clone();
-        if request.is_gzip {
+        if let Some(encoding) = request.encoding {
             out.headers_mut()
-                .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                .insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
         out
     }
 
-    async fn read(&self, response: Response<Incoming>, size: usize) -> Answer {
+    async fn read(&self, response: Response<Incoming>, request: &Request) -> Answer {
         let address = self.dialer.endpoint.address();
         let (head, body) = response.into_parts();
-        let wait = retry::asked_by(&head.headers);
+        let size = request.plain_len;
+        if head.status.is_success() {
+            // OTLP says so of a request that it took in part as well, and neither may be sent again
+            // (OTLP-5). The body tells what was rejected, and nothing else.
+            request.sent.take();
+        }
+        // What was decided is known, and its words are not worth a deadline.
         let body = Limited::new(body, self.max_response).collect();
-        let body = match head.status.is_success() {
-            true => body.await,
-            // What was decided is known, and its words are not worth a deadline.
-            false => match timeout(WORDS_WITHIN, body).await {
-                Ok(body) => body,
-                Err(_) => return self.not_taken(head.status, "", wait, size),
-            },
+        let Ok(body) = timeout(WORDS_WITHIN, body).await else {
+            return match head.status.is_success() {
+                true => Answer::taken_without_words(&address),
+                false => self.not_taken(&head, "", None, size),
+            };
         };
         let body = match body {
             Ok(body) => body.to_bytes(),
@@ -345,17 +378,18 @@ impl Http {
                 ..RpcStatus::default()
             },
         };
-        let wait = wait.or(details.retry_delay);
-        self.not_taken(head.status, &details.message, wait, size)
+        self.not_taken(&head, &details.message, details.retry_delay, size)
     }
 
     fn not_taken(
         &self,
-        status: StatusCode,
+        head: &response::Parts,
         words: &str,
         wait: Option<Duration>,
         size: usize,
     ) -> Answer {
+        let status = head.status;
+        let wait = retry::asked_by(&head.headers).or(wait);
         let address = self.dialer.endpoint.address();
         let code = status.as_u16();
         let said = Said::of(words, size);
@@ -368,7 +402,11 @@ impl Http {
         // Where it went is the question. A query may hold a secret.
         let to = match code {
             413 | 429 => String::new(),
-            300..500 => format!(" to POST {}", self.path.path()),
+            300..400 => {
+                let path = self.target.path();
+                format!(" to POST {path}{}", leads_to(&head.headers))
+            }
+            400..500 => format!(" to POST {}", self.target.path()),
             _ => String::new(),
         };
         let asks = wait.filter(|wait| wait.as_secs() > 0);
@@ -383,6 +421,13 @@ impl Http {
             size: match verdict {
                 Verdict::Split => said.at_least_too_large(),
                 _ => Said::Nothing,
+            },
+            location: match status {
+                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
+                    let location = head.headers.get(LOCATION);
+                    location.and_then(|l| l.to_str().ok()).map(str::to_owned)
+                }
+                _ => None,
             },
         }
     }

@@ -38,6 +38,10 @@ mod http;
 mod limiter;
 mod link;
 mod no_sigpipe;
+#[cfg_attr(not(any(feature = "grpc", feature = "http")), path = "no_proxy.rs")]
+mod proxy;
+#[cfg(feature = "http")]
+mod redirect;
 mod resolve;
 mod retry;
 mod size;

@@ -6,8 +6,8 @@ use std::io;
 use crate::config::ExporterConfig;
 use crate::error::Error;
 use crate::export::cause::Cause;
+use crate::export::dial::Io;
 use crate::export::endpoint::Endpoint;
-use crate::export::socket::Socket;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Tls(Infallible);
@@ -21,7 +21,7 @@ impl Tls {
         ))
     }
 
-    pub(crate) async fn connect(&self, _: Socket) -> Result<Socket, (Cause, io::Error)> {
+    pub(crate) async fn connect(&self, _: Io) -> Result<Io, (Cause, io::Error)> {
         match self.0 {}
     }
 }

@@ -247,14 +247,11 @@ mod tests {
     #[tokio::test]
     async fn all_that_wait_share_a_look_up_and_one_that_panics_is_forgotten() {
         let (resolver, go, count) = slow();
-        let both = async {
-            tokio::join!(
-                resolver.resolve("slow.test", 7),
-                resolver.resolve("slow.test", 8)
-            )
-        };
+        let mut first = tokio_test::task::spawn(resolver.resolve("slow.test", 7));
+        let mut second = tokio_test::task::spawn(resolver.resolve("slow.test", 8));
+        assert!(first.poll().is_pending() && second.poll().is_pending());
         go.send(()).unwrap();
-        let (first, second) = both.await;
+        let (first, second) = tokio::join!(first, second);
         assert_eq!((first.unwrap().len(), second.unwrap().len()), (1, 1));
         assert_eq!(count.load(Ordering::SeqCst), 1);
         let resolver = Resolver::new(|_| panic!("of a test"));

@@ -1,4 +1,4 @@
-//! [`Socket`]: a TCP connection whose last words are heard.
+//! [`Socket`]: a connection whose last words are heard.
 //!
 //! An endpoint that refuses a request by its head answers, and closes with the rest of the body
 //! unread; its system then resets the connection. The next write fails, while the answer still waits
@@ -9,21 +9,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::no_sigpipe::NoSigpipe;
 
 #[derive(Debug)]
 pub(super) struct Socket {
-    tcp: NoSigpipe,
+    stream: NoSigpipe,
     /// Why nothing can be written any more. What is written after that goes nowhere.
     broken: Option<io::ErrorKind>,
 }
 
 impl Socket {
-    pub(super) fn new(tcp: TcpStream) -> Self {
+    pub(super) fn new(stream: impl Into<NoSigpipe>) -> Self {
         Self {
-            tcp: NoSigpipe(tcp),
+            stream: stream.into(),
             broken: None,
         }
     }
@@ -48,7 +47,7 @@ impl AsyncRead for Socket {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = ready!(Pin::new(&mut self.tcp).poll_read(cx, buf));
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
         Poll::Ready(match (read, self.broken) {
             // The reset was taken by the write: the end is not as orderly as it looks.
             (Ok(()), Some(kind)) if buf.filled().len() == before && buf.remaining() > 0 => {
@@ -68,7 +67,7 @@ impl AsyncWrite for Socket {
         if self.broken.is_some() {
             return Poll::Ready(Ok(buf.len()));
         }
-        let result = ready!(Pin::new(&mut self.tcp).poll_write(cx, buf));
+        let result = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
         Poll::Ready(self.written(result, buf.len()))
     }
 
@@ -81,22 +80,22 @@ impl AsyncWrite for Socket {
         if self.broken.is_some() {
             return Poll::Ready(Ok(len));
         }
-        let result = ready!(Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs));
+        let result = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
         Poll::Ready(self.written(result, len))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.broken.is_some() {
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

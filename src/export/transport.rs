@@ -10,7 +10,7 @@ use super::exchange::{Answer, Lost, Request};
 #[cfg(feature = "grpc")]
 use super::grpc::Grpc;
 #[cfg(feature = "http")]
-use super::http::Http;
+use super::redirect::Redirecting;
 use crate::config::Protocol;
 use crate::error::Error;
 
@@ -26,7 +26,7 @@ enum Wire {
     #[cfg(feature = "grpc")]
     Grpc(Grpc),
     #[cfg(feature = "http")]
-    Http(Http),
+    Http(Redirecting),
     /// In a build without either.
     #[cfg(not(any(feature = "grpc", feature = "http")))]
     Neither(std::convert::Infallible),
@@ -62,7 +62,7 @@ impl Transport {
             Protocol::Grpc => Wire::Grpc(Grpc::new(dialer, headers, user_agent, max_response)),
             #[cfg(feature = "http")]
             Protocol::HttpProtobuf => {
-                Wire::Http(Http::new(dialer, headers, user_agent, max_response))
+                Wire::Http(Redirecting::new(dialer, headers, user_agent, max_response))
             }
             #[cfg(not(feature = "grpc"))]
             Protocol::Grpc => return Err(absent("grpc", "grpc")),

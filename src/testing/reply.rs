@@ -168,7 +168,10 @@ fn grpc_refusal(code: u32, message: &str, retry: Option<Duration>) -> Response<B
         headers.insert(GRPC_MESSAGE, text);
     }
     if code == UNIMPLEMENTED {
-        let encodings = HeaderValue::from_static("identity, gzip");
+        let encodings = HeaderValue::from_static(match cfg!(feature = "zstd") {
+            true => "identity, gzip, zstd",
+            false => "identity, gzip",
+        });
         headers.insert("grpc-accept-encoding", encodings);
     }
     if let Some(delay) = retry {

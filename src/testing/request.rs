@@ -203,6 +203,11 @@ impl Port {
         let bytes = match (compressed, encoding) {
             (false, _) => bytes,
             (true, "gzip") => self.gunzip(&bytes)?,
+            #[cfg(feature = "zstd")]
+            (true, "zstd") => {
+                let decoder = zstd::stream::read::Decoder::new(&bytes[..]);
+                self.unpack("zstd", decoder.map_err(|e| invalid(format!("zstd: {e}")))?)?
+            }
             (true, other) => {
                 return Err(Refusal::new(
                     UNIMPLEMENTED,
@@ -238,12 +243,16 @@ impl Port {
     }
 
     fn gunzip(&self, bytes: &[u8]) -> Result<Bytes, Refusal> {
+        self.unpack("gzip", flate2::read::MultiGzDecoder::new(bytes))
+    }
+
+    fn unpack(&self, encoding: &str, decoder: impl Read) -> Result<Bytes, Refusal> {
         let mut out = Vec::new();
         let limit = self.max_message_size as u64 + 1;
-        flate2::read::MultiGzDecoder::new(bytes)
+        decoder
             .take(limit)
             .read_to_end(&mut out)
-            .map_err(|e| invalid(format!("gzip: {e}")))?;
+            .map_err(|e| invalid(format!("{encoding}: {e}")))?;
         if out.len() > self.max_message_size {
             return Err(self.too_large(out.len()));
         }

@@ -162,7 +162,8 @@ fn protocols_and_compressions() {
             (&[(CG, "GZIP")], "Gzip", &[]),
             (&[(CS, "none"), (CG, "gzip")], "None", &[]),
             (&[(CS, ""), (CG, "gzip")], "Gzip", &[]),
-            (&[(CG, "zstd")], "None", &[CG]),
+            (&[(CG, "zstd")], "Zstd", &[]),
+            (&[(CG, "brotli")], "None", &[CG]),
         ],
     );
     let json = read(&[(G, "http/json")]).warnings[0].to_string();

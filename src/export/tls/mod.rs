@@ -14,8 +14,8 @@ use crate::config::{ExporterConfig, Pem, Protocol};
 use crate::crypto;
 use crate::error::Error;
 use crate::export::cause::Cause;
+use crate::export::dial::Io;
 use crate::export::endpoint::Endpoint;
-use crate::export::socket::Socket;
 
 /// How to speak TLS with one endpoint.
 #[derive(Clone)]
@@ -69,11 +69,8 @@ impl Tls {
         })
     }
 
-    pub(crate) async fn connect(
-        &self,
-        socket: Socket,
-    ) -> Result<TlsStream<Socket>, (Cause, io::Error)> {
-        let connected = self.connector.connect(self.server.clone(), socket).await;
+    pub(crate) async fn connect(&self, io: Io) -> Result<TlsStream<Io>, (Cause, io::Error)> {
+        let connected = self.connector.connect(self.server.clone(), io).await;
         connected.map_err(|e| {
             let cause = cause(&e);
             let text = match cause {

@@ -1,0 +1,69 @@
+//! [`ProxyConfig`]: which proxy stands between here and the endpoint.
+
+use std::fmt;
+
+use crate::human;
+
+/// HTTP proxies on the way to the endpoint, by its scheme. Default: none.
+///
+/// An endpoint of `https`, or of gRPC, is reached through a tunnel (`CONNECT`), so that the proxy sees
+/// nothing of what is sent; one of `http` over HTTP/1.1 is asked for through the proxy. A URL is
+/// `http://` or `https://` by which the proxy itself is spoken to, `user:password@` its credentials.
+///
+/// ```
+/// # use tracing_otlp::ProxyConfig;
+/// let mut proxy = ProxyConfig::all("http://user:password@proxy.corp:3128");
+/// proxy.no_proxy = Some("localhost,127.0.0.1,.corp".into());
+/// ```
+#[derive(Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ProxyConfig {
+    /// For endpoints of `http`. `HTTP_PROXY`, else `ALL_PROXY`.
+    pub http: Option<String>,
+    /// For endpoints of `https`. `HTTPS_PROXY`, else `ALL_PROXY`.
+    pub https: Option<String>,
+    /// Hosts that are reached without: names with all below them, addresses, networks
+    /// (`10.0.0.0/8`), or `*`, separated by commas. Loopback is a host as any other: name it here
+    /// where a collector runs on this machine. `NO_PROXY`.
+    pub no_proxy: Option<String>,
+}
+
+impl ProxyConfig {
+    /// No proxy, also where variables name one.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The same for all endpoints.
+    pub fn all(url: impl Into<String>) -> Self {
+        let url = url.into();
+        Self {
+            http: Some(url.clone()),
+            https: Some(url),
+            no_proxy: None,
+        }
+    }
+}
+
+impl From<&str> for ProxyConfig {
+    fn from(url: &str) -> Self {
+        Self::all(url)
+    }
+}
+
+impl From<String> for ProxyConfig {
+    fn from(url: String) -> Self {
+        Self::all(url)
+    }
+}
+
+impl fmt::Debug for ProxyConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |url: &Option<String>| url.as_deref().map(human::url);
+        f.debug_struct("ProxyConfig")
+            .field("http", &shown(&self.http))
+            .field("https", &shown(&self.https))
+            .field("no_proxy", &self.no_proxy)
+            .finish()
+    }
+}

@@ -1,0 +1,42 @@
+//! In place of `proxy` in a build without a transport: nothing is connected to.
+
+use std::convert::Infallible;
+
+use crate::config::ExporterConfig;
+use crate::error::Error;
+use crate::export::dial::{Failure, Io};
+use crate::export::endpoint::Endpoint;
+use crate::export::tls::Tls;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Proxy(Infallible);
+
+impl Proxy {
+    pub(crate) fn of(_: &ExporterConfig, _: &Endpoint) -> Result<Option<Self>, Error> {
+        Ok(None)
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        match self.0 {}
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        match self.0 {}
+    }
+
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        match self.0 {}
+    }
+
+    pub(crate) fn address(&self) -> String {
+        match self.0 {}
+    }
+
+    pub(crate) fn is_tunnel(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) async fn tunnel(&self, _: Io, _: &Endpoint) -> Result<Io, Failure> {
+        match self.0 {}
+    }
+}
