@@ -2,7 +2,7 @@
 //! and how long they last.
 //!
 //! ```text
-//! cargo run --example axum
+//! cargo run --all-features --example axum
 //! ```
 //!
 //! Its own collector prints what arrived over OTLP.

@@ -2,7 +2,7 @@
 //! `#[instrument]`: one trace.
 //!
 //! ```text
-//! cargo run --example both_apis
+//! cargo run --all-features --example both_apis
 //! ```
 //!
 //! Its own collector prints what arrived over OTLP.

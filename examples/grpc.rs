@@ -1,7 +1,7 @@
 //! A gRPC server and its client, in one trace.
 //!
 //! ```text
-//! cargo run --example grpc
+//! cargo run --all-features --example grpc
 //! ```
 //!
 //! A span lasts as long as its call: that of the stream, until the last message and its status. Its

@@ -1,8 +1,8 @@
 //! A minute of traffic while the endpoint fails in every way that it can, and the account of it.
 //!
 //! ```text
-//! cargo run --release --example soak                    60 seconds over gRPC
-//! cargo run --release --example soak -- 600 http        10 minutes over HTTP
+//! cargo run --release --all-features --example soak                    60 seconds over gRPC
+//! cargo run --release --all-features --example soak -- 600 http        10 minutes over HTTP
 //! ```
 //!
 //! Each second prints the fault of the moment, where every span is, and the memory that the process

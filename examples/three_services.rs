@@ -1,7 +1,7 @@
 //! Three services that call each other over HTTP, one of them slow: one trace.
 //!
 //! ```text
-//! cargo run --example three_services
+//! cargo run --all-features --example three_services
 //! ```
 //!
 //! The shop asks its stock, the stock asks the shop for prices and the depot, which is slow, for what

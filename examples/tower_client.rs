@@ -2,7 +2,7 @@
 //! child.
 //!
 //! ```text
-//! cargo run --example tower_client
+//! cargo run --all-features --example tower_client
 //! ```
 //!
 //! Its own collector prints what arrived over OTLP.
