@@ -14,7 +14,9 @@ use tracing::Level;
 
 use self::cure::State;
 use self::episode::{Episode, Reach, Say, Word};
-pub(crate) use self::hint::{HINTS, Hint, PRESUMED_RANDOM, RATIO_BELOW_PARENT, TOO_MANY_SCOPES};
+pub(crate) use self::hint::{
+    HINTS, Hint, METRIC_FIELDS, PRESUMED_RANDOM, RATIO_BELOW_PARENT, TOO_MANY_SCOPES,
+};
 pub use self::voice::Diagnostic;
 pub(crate) use self::voice::{Fields, Handler, Speaker, Topic, Voice};
 use crate::stats::{Counters, DropReason, Stats};

@@ -9,6 +9,7 @@
 //! | [`viewer`] | Traces in the browser: the page, its data as JSON, its bounds and its safety |
 //! | [`metrics`] | Request metrics and the pipeline's own |
 //! | [`migration`] | From tracing-opentelemetry, one line at a time |
+//! | [`comparison`] | Five other stacks, feature by feature, with sources |
 //! | [`rules`] | The ids of rules, such as `TR-8`, in words and with their sources |
 
 #[doc = include_str!("../docs/recipes.md")]
@@ -31,6 +32,9 @@ pub mod metrics {}
 
 #[doc = include_str!("../docs/migrating-from-tracing-opentelemetry.md")]
 pub mod migration {}
+
+#[doc = include_str!("../docs/comparison.md")]
+pub mod comparison {}
 
 #[doc = include_str!("../docs/rules.md")]
 pub mod rules {}

@@ -181,6 +181,7 @@ pub use self::{
     context::{
         Baggage, IdGenerator, InvalidId, InvalidTraceState, InvalidTraceparent, RandomIds,
         SetParentError, SpanId, TraceContext, TraceFlags, TraceId, TraceState, Traceparent,
+        XRayIds,
     },
     diagnostics::Diagnostic,
     export::{

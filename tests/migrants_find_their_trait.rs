@@ -137,3 +137,26 @@ fn without_activation_the_api_s_context_is_left_alone_and_its_spans_still_join_t
         named(&spans, "handler").span_id
     );
 }
+
+/// Alone in its process with this: no other test here asks the API for a propagator.
+#[test]
+fn code_that_asks_the_api_for_a_propagator_gets_ours() {
+    use std::collections::HashMap;
+
+    use opentelemetry::global;
+    use tracing_otlp::otel::TextMapPropagatorAdapter;
+
+    global::set_text_map_propagator(TextMapPropagatorAdapter::global());
+    let mut carrier = HashMap::new();
+    let sent = extracted(TraceFlags::SAMPLED);
+    global::get_text_map_propagator(|p| p.inject_context(&sent, &mut carrier));
+    assert!(carrier.contains_key("traceparent"), "{carrier:?}");
+    assert_eq!(carrier.get("baggage").map(String::as_str), Some("user=7"));
+    let received = global::get_text_map_propagator(|p| p.extract(&carrier));
+    let (received, sent) = (received.span(), sent.span());
+    assert_eq!(
+        received.span_context().trace_id(),
+        sent.span_context().trace_id()
+    );
+    assert!(received.span_context().is_remote());
+}

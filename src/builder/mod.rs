@@ -157,7 +157,7 @@ impl OtlpBuilder {
     /// While a span is entered, or a [scope](crate::context::scope) open, `opentelemetry::Context` has
     /// it as its active span, and a span of that API that is made current is a parent of `tracing`
     /// spans. Default off: entering a span then costs about four times as much as without
-    /// (`cargo bench --bench context`),
+    /// (`cargo bench --all-features --bench context`),
     /// and nothing where it is off.
     ///
     /// Where one pipeline of the process has it on, scopes are shown for all.
@@ -168,7 +168,8 @@ impl OtlpBuilder {
         self
     }
 
-    /// Who makes the ids of traces and spans (TR-4). Default: random ones.
+    /// Who makes the ids of traces and spans (TR-4). Default: random ones; [`XRayIds`](crate::XRayIds)
+    /// makes those of AWS X-Ray.
     pub fn with_id_generator(mut self, ids: impl IdGenerator) -> Self {
         self.parts.ids = Some(Box::new(ids));
         self

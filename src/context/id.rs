@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::rngs::{SmallRng, SysRng};
 use rand::{Rng, SeedableRng};
@@ -204,6 +205,36 @@ pub trait IdGenerator: Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RandomIds;
 
+/// Random ids whose trace ids begin with the time, in seconds since 1970: the form of AWS X-Ray.
+///
+/// X-Ray's own services make such ids, and older agents and collectors of it take no others. The other
+/// 96 bits are random, so the `random` flag may be set (TR-5).
+///
+/// ```
+/// let builder = tracing_otlp::builder().with_id_generator(tracing_otlp::XRayIds);
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct XRayIds;
+
+impl IdGenerator for XRayIds {
+    fn new_trace_id(&self) -> TraceId {
+        let mut id = RandomIds.new_trace_id().to_bytes();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        // X-Ray has 32 bits for it.
+        let seconds = now.map_or(0, |since| since.as_secs() as u32);
+        id[..4].copy_from_slice(&seconds.to_be_bytes());
+        TraceId::from_bytes(id)
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        RandomIds.new_span_id()
+    }
+
+    fn is_random(&self) -> bool {
+        true
+    }
+}
+
 thread_local! {
     // Without Drop, so it works as long as its thread does.
     static RNG: RefCell<Seeded> = RefCell::new(Seeded::new());
@@ -303,6 +334,23 @@ mod tests {
         all.extend(other.join().unwrap_or_default());
         assert_eq!(all.iter().map(|i| i.0).collect::<HashSet<_>>().len(), 2000);
         assert_eq!(all.iter().map(|i| i.1).collect::<HashSet<_>>().len(), 2000);
+    }
+
+    #[test]
+    fn ids_for_xray_begin_with_the_time() {
+        let seconds = || {
+            let id = XRayIds.new_trace_id().to_string();
+            u64::from_str_radix(&id[..8], 16).unwrap_or_default()
+        };
+        let now = || {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            now.unwrap_or_default().as_secs()
+        };
+        let before = now();
+        let found = seconds();
+        assert!((before..=now()).contains(&found), "{found}");
+        assert_ne!(XRayIds.new_trace_id(), XRayIds.new_trace_id());
+        assert!(XRayIds.new_span_id().is_valid() && XRayIds.is_random());
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod traceparent;
 
 pub use baggage::Baggage;
 pub use error::SetParentError;
-pub use id::{IdGenerator, InvalidId, RandomIds, SpanId, TraceFlags, TraceId};
+pub use id::{IdGenerator, InvalidId, RandomIds, SpanId, TraceFlags, TraceId, XRayIds};
 pub use scope::{
     FutureExt, WithTraceContext, current, in_current_trace_context, scope, sync_scope,
 };

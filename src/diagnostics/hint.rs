@@ -54,5 +54,17 @@ pub(crate) static TOO_MANY_SCOPES: Hint = Hint::new(
      to call",
 );
 
+/// An event has a field by which tracing-opentelemetry's `MetricsLayer` knows a metric.
+pub(crate) static METRIC_FIELDS: Hint = Hint::new(
+    "fields named `counter.*`, `monotonic_counter.*`, `histogram.*` or `gauge.*` are attributes of span events here, \
+     and no metrics: tracing-opentelemetry's MetricsLayer measures them. Use a meter of the `opentelemetry` \
+     API, or keep that layer beside this one",
+);
+
 /// What is worth a warning once.
-pub(crate) static HINTS: &[&Hint] = &[&PRESUMED_RANDOM, &RATIO_BELOW_PARENT, &TOO_MANY_SCOPES];
+pub(crate) static HINTS: &[&Hint] = &[
+    &PRESUMED_RANDOM,
+    &RATIO_BELOW_PARENT,
+    &TOO_MANY_SCOPES,
+    &METRIC_FIELDS,
+];

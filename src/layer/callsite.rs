@@ -16,6 +16,7 @@ use tracing_core::Metadata;
 use super::attributes::Visited;
 use super::fields::{Meaning, is_log_line};
 use crate::attribute::Value;
+use crate::diagnostics::METRIC_FIELDS;
 use crate::fork::Home;
 use crate::semconv;
 use crate::sync::Arc;
@@ -87,6 +88,12 @@ impl StaticAttributes {
     }
 }
 
+/// Whether tracing-opentelemetry's `MetricsLayer` takes a field of that name for a metric.
+fn is_metric(name: &str) -> bool {
+    const PREFIXES: [&str; 4] = ["counter.", "monotonic_counter.", "histogram.", "gauge."];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 impl Callsite {
     fn new(metadata: &'static Metadata<'static>) -> Self {
         let tag = if metadata.is_span() {
@@ -95,6 +102,9 @@ impl Callsite {
             EVENT_ATTRIBUTE
         };
         let names: Vec<&str> = metadata.fields().iter().map(|f| f.name()).collect();
+        if metadata.is_event() && names.iter().any(|name| is_metric(name)) {
+            METRIC_FIELDS.notice();
+        }
         let is_log_line = is_log_line(metadata);
         let fields = names
             .iter()

@@ -8,6 +8,7 @@
 //!   `tracing` span is entered, `opentelemetry::Context::current()` has it as its active span. Opt-in: it
 //!   costs two allocations and more each time a span is entered.
 //! - [`SpanExporterAdapter`]: any `SpanExporter` of `opentelemetry_sdk` at the end of this pipeline.
+//! - [`TextMapPropagatorAdapter`]: this crate's propagators for code that asks the API's global one.
 //! - [`metrics`](https://docs.rs/tracing-otlp/latest/tracing_otlp/otel/metrics/): of requests, and of this
 //!   crate itself (feature `metrics`).
 //! - `From` between our ids, flags, kinds, values and contexts and theirs.
@@ -40,6 +41,7 @@ mod exporter;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub mod metrics;
+mod propagator;
 mod span_data;
 mod span_ext;
 mod tracer;
@@ -47,6 +49,7 @@ mod tracer;
 pub(crate) use self::bridge::activation;
 pub use self::convert::{from_context, to_context};
 pub use self::exporter::SpanExporterAdapter;
+pub use self::propagator::TextMapPropagatorAdapter;
 pub use self::span_ext::{OpenTelemetrySpanExt, get_otel_context};
 pub use self::tracer::{Tracer, TracerProvider, TracerSpan};
 pub use crate::context::SetParentError;
