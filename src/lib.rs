@@ -174,9 +174,10 @@ pub use self::{
     attribute::{KeyValue, Value},
     builder::{OtlpBuilder, builder},
     config::{
-        BatchConfig, CaptureConfig, Compression, ConfigWarning, ExporterConfig, MetricsConfig,
-        MetricsTemporality, OtlpConfig, Pem, PropagatorKind, Protocol, ProxyConfig, ResourceConfig,
-        RetryConfig, SamplerConfig, SpanLimits, TailConfig, TracesExporter, WorkerConfig,
+        BatchConfig, CaptureConfig, Compression, ConfigWarning, ExporterConfig, HeaderProvider,
+        MetricsConfig, MetricsTemporality, OtlpConfig, Pem, PropagatorKind, Protocol,
+        ProvidedHeaders, ProxyConfig, ResourceConfig, RetryConfig, SamplerConfig, SpanLimits,
+        TailConfig, TracesExporter, WorkerConfig,
     },
     context::{
         Baggage, IdGenerator, InvalidId, InvalidTraceState, InvalidTraceparent, RandomIds,

@@ -1,6 +1,7 @@
 //! The `with_*` methods: one for each setting that a user reaches for.
 
 use std::borrow::Cow;
+use std::future::Future;
 use std::mem;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use tracing_core::LevelFilter;
 use super::OtlpBuilder;
 use crate::attribute::{KeyValue, Value};
 use crate::config::{
-    Compression, Pem, PropagatorKind, Protocol, ProxyConfig, RetryConfig, SpanLimits, TailConfig,
-    TracesExporter, parse,
+    Compression, HeaderProvider, Pem, PropagatorKind, Protocol, ProvidedHeaders, ProxyConfig,
+    RetryConfig, SpanLimits, TailConfig, TracesExporter, parse,
 };
 use crate::error::Error;
 use crate::resource::Resource;
@@ -204,6 +205,38 @@ impl OtlpBuilder {
     /// How requests are compressed. Default not at all; `OTEL_EXPORTER_OTLP_COMPRESSION`.
     pub fn with_compression(self, compression: Compression) -> Self {
         self.configure(move |c| c.exporter.compression = compression)
+    }
+
+    /// Headers that expire, such as the tokens of a cloud. `provide` is asked on the worker and runs there;
+    /// [`HeaderProvider`] says when. Default none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tracing_otlp::ProvidedHeaders;
+    /// # async fn fetch_token() -> std::io::Result<String> { Ok("token".to_owned()) }
+    ///
+    /// let builder = tracing_otlp::builder().with_header_provider(|| async {
+    ///     let token = fetch_token().await?;
+    ///     let headers = ProvidedHeaders::bearer(token)?;
+    ///     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(headers.expires_in(Duration::from_secs(3600)))
+    /// });
+    /// ```
+    pub fn with_header_provider<P, F, E>(self, provide: P) -> Self
+    where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<ProvidedHeaders, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let provider = HeaderProvider::new(provide);
+        self.configure(move |c| c.exporter.header_provider = Some(provider))
+    }
+
+    /// A file with headers, one a line as `name: value`, that is read again when it changes; in place of
+    /// [`with_header_provider`](Self::with_header_provider). One that cannot be used is an error of the
+    /// build; later it leaves a warning, and what it held before stays. Default none.
+    pub fn with_headers_file(self, path: impl Into<std::path::PathBuf>) -> Self {
+        let provider = HeaderProvider::file(path);
+        self.configure(move |c| c.exporter.header_provider = Some(provider))
     }
 
     /// Plaintext where the endpoint has no scheme (gRPC). Default false;

@@ -83,6 +83,7 @@ impl ExporterConfig {
             certificate,
             client_key,
             client_certificate,
+            header_provider,
             compression,
             timeout,
             connect_timeout,

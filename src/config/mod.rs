@@ -4,6 +4,7 @@
 //! (ENV-7). Rooms below the builder receive these values and never read the environment.
 
 mod env;
+mod headers;
 mod metrics;
 pub(crate) mod parse;
 mod proxy;
@@ -18,6 +19,8 @@ mod tests;
 #[cfg(feature = "tower")]
 pub(crate) use env::known_http_methods;
 pub(crate) use env::wants_no_color;
+pub(crate) use headers::read as read_headers;
+pub use headers::{HeaderProvider, ProvidedHeaders};
 pub use metrics::{MetricsConfig, MetricsTemporality};
 pub use proxy::ProxyConfig;
 pub use tail::TailConfig;
@@ -188,7 +191,9 @@ pub enum Compression {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pem {
-    /// A file, read when the pipeline is built.
+    /// A file, read when the pipeline is built, for each new connection, and again each second in which
+    /// something is sent: what changes counts for a new connection, which is made at once. A file that
+    /// cannot be used any more leaves a warning, and what it held before stays until it can.
     File(PathBuf),
     /// The document itself.
     Text(Vec<u8>),
@@ -239,6 +244,9 @@ pub struct ExporterConfig {
     /// Headers (gRPC: metadata) of every request; `OTEL_EXPORTER_OTLP_HEADERS`. Their values never
     /// show in `Debug` or in an error.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Where headers come from that change while the pipeline runs, beside [`headers`](Self::headers).
+    /// Default none.
+    pub header_provider: Option<HeaderProvider>,
     /// Default none; `OTEL_EXPORTER_OTLP_COMPRESSION`.
     pub compression: Compression,
     /// The longest one export may take, its attempts and waits included; `None`: no limit. In a
@@ -272,6 +280,7 @@ impl Default for ExporterConfig {
             client_key: None,
             client_certificate: None,
             headers: Vec::new(),
+            header_provider: None,
             compression: Compression::None,
             timeout: Some(Duration::from_secs(10)),
             connect_timeout: Duration::from_secs(5),
@@ -293,6 +302,7 @@ impl ExporterConfig {
     pub(crate) fn without_identity(&self) -> Self {
         Self {
             headers: Vec::new(),
+            header_provider: None,
             client_key: None,
             client_certificate: None,
             ..self.clone()

@@ -77,6 +77,8 @@ pub(super) enum Cause {
     TooLarge,
     /// An answer that is too long to be read.
     LongAnswer,
+    /// Whoever gives the headers of requests gave none.
+    NoHeaders,
 }
 
 /// What happened, and the cure. `what` may hold foreign text.
@@ -176,6 +178,10 @@ impl Cause {
             Self::Grpc(code) => of_code(code),
             Self::TooLarge => {
                 "raise the largest message that it takes, or set OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT"
+            }
+            Self::NoHeaders => {
+                "nothing can be sent without: check what with_header_provider asks, or the file of \
+                 with_headers_file"
             }
             Self::LongAnswer => "is that an OTLP endpoint? check OTEL_EXPORTER_OTLP_ENDPOINT",
         }
@@ -281,6 +287,7 @@ mod tests {
             (Cause::Http(503), &["overloaded"]),
             (Cause::HttpOverGrpc(404), &["PROTOCOL=http/protobuf"]),
             (Cause::HttpOverGrpc(503), &["overloaded"]),
+            (Cause::NoHeaders, &["with_header_provider"]),
             (Cause::Grpc(12), &["receiver", "ENDPOINT"]),
             (Cause::Grpc(14), &["overloaded"]),
             (Cause::Grpc(16), &["OTEL_EXPORTER_OTLP_HEADERS"]),

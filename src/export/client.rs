@@ -15,7 +15,7 @@ use super::link::Link;
 use super::resolve::Resolver;
 use super::transport::Transport;
 use super::{Exporter, Outcome, compress};
-use crate::config::ExporterConfig;
+use crate::config::{ExporterConfig, read_headers};
 use crate::error::Error;
 use crate::sync::{Arc, Condvar, Mutex, lock, wait_timeout};
 use bytes::Bytes;
@@ -83,6 +83,9 @@ impl OtlpClient {
         config.validate()?;
         let endpoint = Endpoint::resolve(&config, signal)?;
         compress::check(config.compression)?;
+        if let Some(path) = config.header_provider.as_ref().and_then(|p| p.path()) {
+            read_headers(path)?;
+        }
         let dialer = Dialer::new(
             Arc::new(config.clone()),
             endpoint.clone(),

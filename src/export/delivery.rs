@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::batch::Batch;
 use super::cause::{Cause, tell};
+use super::credentials::Credentials;
 use super::deadline::{Cap, Deadline};
 use super::exchange::{Answer, Lost, Request, Sent, clean, no_answer};
 use super::health::Probe;
@@ -214,6 +215,7 @@ impl<'a> Delivery<'a> {
         let mut backoff = Backoff::new(&config.retry);
         let mut attempts = 0;
         let mut cuts = 0;
+        let mut asked_again = false;
         let mut ambiguous = maybe;
         let mut last: Option<String> = None;
         loop {
@@ -233,17 +235,30 @@ impl<'a> Delivery<'a> {
             }
             let is_probe = probe.is_some();
             let sent = Sent::default();
-            let request = Request {
-                frames: frames.clone(),
-                len,
-                plain_len,
-                encoding: compress::encoding(config.compression),
-                sent: sent.clone(),
-            };
+            let credentials = self.credentials().await;
             let began = Instant::now();
-            let Some(answer) = self.attempt(&request).await else {
-                let ambiguous = ambiguous || sent.maybe();
-                return unsent(ambiguous, Over::Shutdown.because(last));
+            let (answer, credentials) = match credentials {
+                Ok(Ok(credentials)) => {
+                    let request = Request {
+                        frames: frames.clone(),
+                        len,
+                        plain_len,
+                        encoding: compress::encoding(config.compression),
+                        credentials: credentials.clone(),
+                        sent: sent.clone(),
+                    };
+                    let Some(answer) = self.attempt(&request).await else {
+                        let ambiguous = ambiguous || sent.maybe();
+                        return unsent(ambiguous, Over::Shutdown.because(last));
+                    };
+                    (answer, credentials)
+                }
+                // Without them it is as if the endpoint were down.
+                Ok(Err(message)) => {
+                    let lost = Lost::Unreached;
+                    (Answer::None { message, lost }, Credentials::default())
+                }
+                Err(over) => return unsent(ambiguous, over.because(last)),
             };
             let took = began.elapsed();
             ambiguous |= sent.is_doubled();
@@ -275,6 +290,16 @@ impl<'a> Delivery<'a> {
                 } => {
                     link.health.later(&message, wait, is_probe);
                     (message, false, backoff.wait(None, jitter()))
+                }
+                Answer::NotTaken {
+                    verdict: Verdict::Unauthenticated,
+                    message,
+                    ..
+                } if !asked_again && link.credentials.refuse(&credentials) => {
+                    asked_again = true;
+                    last = Some(message);
+                    self.retries += 1;
+                    continue;
                 }
                 Answer::NotTaken {
                     verdict: Verdict::Split,
@@ -369,6 +394,20 @@ impl<'a> Delivery<'a> {
         };
         let admission = link.cancel.run_until_cancelled(admission).await;
         admission.unwrap_or(Err(Over::Shutdown))
+    }
+
+    /// The headers of an attempt, or why there are none.
+    async fn credentials(&self) -> Result<Result<Credentials, String>, Over> {
+        let link = self.link;
+        let asked = async {
+            let asked = link.credentials.current();
+            match self.deadline.wait_left() {
+                Some(left) => timeout(left, asked).await.map_err(|_| Over::Time),
+                None => Ok(asked.await),
+            }
+        };
+        let asked = link.cancel.run_until_cancelled(asked).await;
+        asked.unwrap_or(Err(Over::Shutdown))
     }
 
     /// One attempt within what is left; `None` if a shutdown cut it short.

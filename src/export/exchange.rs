@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
 use super::cause::{Cause, tell};
+use super::credentials::Credentials;
 use super::size::Said;
 use super::status::Verdict;
 use crate::human;
@@ -26,6 +27,8 @@ pub(crate) struct Request {
     pub(crate) plain_len: usize,
     /// How it is compressed.
     pub(crate) encoding: Option<&'static str>,
+    /// Headers beside those of the settings.
+    pub(crate) credentials: Credentials,
     /// Set as soon as the first byte may have left.
     pub(crate) sent: Sent,
 }
@@ -146,6 +149,15 @@ impl Request {
         Self {
             sent: self.sent.next_place(),
             ..self.clone()
+        }
+    }
+
+    /// Without what is said to the endpoint only.
+    #[cfg(feature = "http")]
+    pub(crate) fn without_credentials(self) -> Self {
+        Self {
+            credentials: Credentials::default(),
+            ..self
         }
     }
 

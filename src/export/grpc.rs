@@ -24,6 +24,7 @@ use super::greeting::{First, Listening};
 use super::retry;
 use super::size::Said;
 use super::status::{self, Verdict};
+use super::tls::Tls;
 use crate::sync::{Mutex, lock};
 use crate::wire::response::PartialSuccess;
 
@@ -79,6 +80,11 @@ impl Grpc {
 
     fn channel(&self) -> (u64, Option<Channel>) {
         lock(&self.channel).clone()
+    }
+
+    pub(crate) fn has_new_tls(&self) -> bool {
+        let tls = self.dialer.tls.as_ref();
+        tls.is_some_and(Tls::has_changed)
     }
 
     pub(crate) fn address(&self) -> String {
@@ -276,6 +282,7 @@ impl Grpc {
         *out.version_mut() = http::Version::HTTP_2;
         let headers = out.headers_mut();
         *headers = self.headers.clone();
+        request.credentials.write_to(headers);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
         if let Some(encoding) = request.encoding {

@@ -28,9 +28,9 @@ use super::exchange::{Answer, Frames, Lost, Request, clean, explain, leads_to};
 use super::greeting::{First, Listening, says_https};
 use super::size::Said;
 use super::status::Verdict;
-use super::tls::wants_a_certificate;
+use super::tls::{Tls, wants_a_certificate};
 use super::{retry, status};
-use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::wire::response::{PartialSuccess, RpcStatus};
 
 /// So long nothing is heard before another connection is tried.
@@ -48,6 +48,8 @@ pub(crate) struct Http {
     target: Uri,
     max_response: usize,
     idle: Mutex<Vec<Connection>>,
+    /// How often the connections were given up: one that is busy meanwhile is not kept afterwards.
+    given_up: AtomicU64,
     /// Whether the last answer came well before [`SILENCE`] was over.
     is_quick: AtomicBool,
     /// Held by the request that is tried on a second connection.
@@ -59,6 +61,8 @@ pub(crate) struct Http {
 #[derive(Debug)]
 struct Connection {
     sender: SendRequest<Frames>,
+    /// [`Http::given_up`] when it was dialled.
+    since: u64,
     /// The first word of the endpoint, until it was looked at.
     first: Option<oneshot::Receiver<First>>,
 }
@@ -122,6 +126,7 @@ impl Http {
             headers,
             max_response,
             idle: Mutex::default(),
+            given_up: AtomicU64::new(0),
             is_quick: AtomicBool::new(false),
             second: tokio::sync::Mutex::default(),
             fell_silent: Notify::new(),
@@ -139,6 +144,11 @@ impl Http {
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.dialer.endpoint
+    }
+
+    pub(crate) fn has_new_tls(&self) -> bool {
+        let tls = self.dialer.tls.as_ref();
+        tls.is_some_and(Tls::has_changed)
     }
 
     pub(crate) fn address(&self) -> String {
@@ -162,14 +172,19 @@ impl Http {
     fn keep(&self, connection: Connection) {
         let mut idle = self.idle();
         idle.retain(|kept| !kept.sender.is_closed());
-        idle.push(connection);
+        if connection.since == self.given_up.load(Ordering::Relaxed) {
+            idle.push(connection);
+        }
     }
 
     pub(crate) fn disconnect_current(&self) {
-        self.idle().clear();
+        let mut idle = self.idle();
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+        idle.clear();
     }
 
     async fn dial(&self) -> Result<Connection, String> {
+        let since = self.given_up.load(Ordering::Relaxed);
         let (io, first) = Listening::new(self.dialer.dial().await?);
         let (sender, connection) = http1::handshake(TokioIo::new(io))
             .await
@@ -180,6 +195,7 @@ impl Http {
         });
         Ok(Connection {
             sender,
+            since,
             first: Some(first),
         })
     }
@@ -325,6 +341,7 @@ impl Http {
         *out.method_mut() = Method::POST;
         *out.uri_mut() = self.target.clone();
         *out.headers_mut() = self.headers.clone();
+        request.credentials.write_to(out.headers_mut());
         if let Some(encoding) = request.encoding {
             out.headers_mut()
                 .insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));

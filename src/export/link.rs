@@ -2,6 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
+use super::credentials::CredentialSource;
 use super::deadline::Cap;
 use super::health::{Health, Probe};
 use super::size::SizeLimit;
@@ -13,6 +14,7 @@ pub(super) struct Link {
     pub(super) transport: Transport,
     pub(super) config: ExporterConfig,
     pub(super) cap: Cap,
+    pub(super) credentials: CredentialSource,
     /// Cuts short what is under way.
     pub(super) cancel: CancellationToken,
     pub(super) health: Health,
@@ -25,6 +27,10 @@ impl Link {
         Self {
             transport,
             cap,
+            credentials: CredentialSource::new(
+                config.header_provider.clone(),
+                config.retry.clone(),
+            ),
             cancel: CancellationToken::new(),
             health: Health::new(config.retry.clone()),
             size: SizeLimit::default(),

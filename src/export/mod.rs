@@ -21,6 +21,7 @@ mod cause;
 mod client;
 mod compress;
 mod console;
+mod credentials;
 mod deadline;
 mod delivery;
 mod dial;

@@ -63,6 +63,10 @@ impl Redirecting {
         self.endpoint.is_connected()
     }
 
+    pub(crate) fn has_new_tls(&self) -> bool {
+        self.endpoint.has_new_tls()
+    }
+
     pub(crate) async fn connect(&self) -> Result<(), String> {
         self.endpoint.connect().await
     }
@@ -89,7 +93,11 @@ impl Redirecting {
                 Err(why) => return not_followed(answer, &why),
             };
             from = next.endpoint().uri.clone();
-            answer = next.exchange(&request.for_next_place(), timeout).await;
+            let mut request = request.for_next_place();
+            if !next.endpoint().has_origin_of(&self.dialer.endpoint) {
+                request = request.without_credentials();
+            }
+            answer = next.exchange(&request, timeout).await;
         }
         match &answer {
             Answer::NotTaken {

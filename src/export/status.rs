@@ -9,11 +9,14 @@ pub(crate) enum Verdict {
     Retry,
     /// The request is too large: halve it.
     Split,
+    /// It does not know who asks: try once more if there are other credentials.
+    Unauthenticated,
     /// Never try again.
     Refused,
 }
 
 const RESOURCE_EXHAUSTED: u32 = 8;
+const UNAUTHENTICATED: u32 = 16;
 
 /// The name of a gRPC code.
 pub(crate) fn grpc_name(code: u32) -> &'static str {
@@ -34,6 +37,7 @@ pub(crate) fn of_grpc(code: u32, has_retry_info: bool) -> Verdict {
         1 | 4 | 10 | 11 | 14 | 15 => Verdict::Retry,
         RESOURCE_EXHAUSTED if has_retry_info => Verdict::Retry,
         RESOURCE_EXHAUSTED => Verdict::Split,
+        UNAUTHENTICATED => Verdict::Unauthenticated,
         _ => Verdict::Refused,
     }
 }
@@ -44,6 +48,7 @@ pub(crate) fn of_grpc(code: u32, has_retry_info: bool) -> Verdict {
 pub(crate) fn of_http(status: u16, is_about_size: bool) -> Verdict {
     match status {
         429 | 502 | 503 | 504 => Verdict::Retry,
+        401 => Verdict::Unauthenticated,
         413 => Verdict::Split,
         400 if is_about_size => Verdict::Split,
         _ => Verdict::Refused,
@@ -60,6 +65,7 @@ mod tests {
         for code in 1..=17 {
             let expected = match code {
                 8 => Verdict::Split,
+                16 => Verdict::Unauthenticated,
                 c if retryable.contains(&c) => Verdict::Retry,
                 _ => Verdict::Refused,
             };
@@ -76,6 +82,7 @@ mod tests {
         for status in (100..200).chain(300..600) {
             let expected = match status {
                 429 | 502 | 503 | 504 => Verdict::Retry,
+                401 => Verdict::Unauthenticated,
                 413 => Verdict::Split,
                 _ => Verdict::Refused,
             };

@@ -94,6 +94,10 @@ impl Transport {
 
     /// One attempt. `timeout` is only told to the endpoint; the caller keeps it.
     pub(crate) async fn exchange(&self, request: &Request, timeout: Option<Duration>) -> Answer {
+        // A connection must not outlive the certificate with which it was made.
+        if either!(self, wire => wire.has_new_tls()) {
+            self.disconnect();
+        }
         let answer: Answer = either!(self, wire => wire.exchange(request, timeout).await);
         let lost = matches!(&answer, Answer::None { lost, .. } if *lost == Lost::Unreached);
         self.up.store(!lost, Ordering::Relaxed);

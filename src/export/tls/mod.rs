@@ -1,27 +1,55 @@
 //! Roots and identities: a rustls client whose crypto provider is given explicitly and never installed
 //! as the process's default.
 
-use std::io;
-use std::sync::Arc;
+mod files;
 
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use self::files::{Documents, name};
 use crate::config::{ExporterConfig, Pem, Protocol};
 use crate::crypto;
+use crate::diagnostics::TARGET;
 use crate::error::Error;
 use crate::export::cause::Cause;
 use crate::export::dial::Io;
 use crate::export::endpoint::Endpoint;
+use crate::sync::{Arc, Mutex, lock};
+
+/// What is read from files is looked at again so often, when a batch goes out.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How to speak TLS with one endpoint.
 #[derive(Clone)]
 pub(crate) struct Tls {
-    connector: TlsConnector,
+    shared: Arc<Shared>,
     server: ServerName<'static>,
+}
+
+struct Shared {
+    config: ExporterConfig,
+    provider: Arc<CryptoProvider>,
+    protocol: Protocol,
+    state: Mutex<State>,
+}
+
+struct State {
+    connector: TlsConnector,
+    /// What the connector was made of.
+    documents: Documents,
+    next_look: Instant,
+    /// The connections that were made before are to be given up.
+    is_new: bool,
+    /// It was said that the files cannot be used as they are now.
+    warned: bool,
 }
 
 impl Tls {
@@ -32,45 +60,44 @@ impl Tls {
             Error::config("endpoint", &endpoint.host, cure).with_source(e)
         })?;
         let provider = crypto::provider()
-            .ok_or_else(|| Error::config("endpoint", &endpoint.address(), crypto::NONE))?;
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| Error::config("tls", "rustls", "no protocol version").with_source(e))?
-            .with_root_certificates(roots(config)?);
-        let mut client = match (&config.client_certificate, &config.client_key) {
-            (Some(certificate), Some(key)) => {
-                let chain = certificates("client_certificate", certificate)?;
-                let private = private_key(key)?;
-                builder.with_client_auth_cert(chain, private).map_err(|e| {
-                    let cure = "key and certificate must belong together";
-                    Error::config("client_key", name(key), cure).with_source(e)
-                })?
-            }
-            (None, None) => builder.with_no_client_auth(),
-            (given, _) => {
-                let (present, absent) = match given {
-                    Some(_) => ("client_certificate", "client_key"),
-                    None => ("client_key", "client_certificate"),
-                };
-                return Err(Error::config(
-                    present,
-                    "(given)",
-                    format!("give {absent} too"),
-                ));
-            }
-        };
-        client.alpn_protocols = match endpoint.protocol {
-            Protocol::Grpc => vec![b"h2".to_vec()],
-            Protocol::HttpProtobuf => vec![b"http/1.1".to_vec()],
-        };
+            .ok_or_else(|| Error::config("endpoint", endpoint.address(), crypto::NONE))?;
+        let documents = Documents::read(config)?;
+        let connector = connector(config, &documents, &provider, endpoint.protocol)?;
+        let state = Mutex::new(State {
+            connector,
+            documents,
+            next_look: Instant::now() + LOOK,
+            is_new: false,
+            warned: false,
+        });
         Ok(Self {
-            connector: TlsConnector::from(Arc::new(client)),
+            shared: Arc::new(Shared {
+                config: config.clone(),
+                provider,
+                protocol: endpoint.protocol,
+                state,
+            }),
             server,
         })
     }
 
+    /// Whether a file has changed since the connector was made, looked at now and then; what is in it
+    /// counts for connections that are made from now on.
+    pub(crate) fn has_changed(&self) -> bool {
+        if !Documents::are_files(&self.shared.config) {
+            return false;
+        }
+        self.shared.renew(false);
+        // A connection that was made meanwhile may have been the first to see it.
+        std::mem::take(&mut lock(&self.shared.state).is_new)
+    }
+
     pub(crate) async fn connect(&self, io: Io) -> Result<TlsStream<Io>, (Cause, io::Error)> {
-        let connected = self.connector.connect(self.server.clone(), io).await;
+        if Documents::are_files(&self.shared.config) {
+            self.shared.renew(true);
+        }
+        let connector = lock(&self.shared.state).connector.clone();
+        let connected = connector.connect(self.server.clone(), io).await;
         connected.map_err(|e| {
             let cause = cause(&e);
             let text = match cause {
@@ -80,6 +107,100 @@ impl Tls {
             (cause, io::Error::new(e.kind(), text))
         })
     }
+}
+
+impl Shared {
+    /// Makes another connector if the files have changed and can be used; else the one that is there
+    /// stays, and they are looked at again.
+    fn renew(&self, at_once: bool) {
+        let now = Instant::now();
+        {
+            let mut state = lock(&self.state);
+            if !at_once && now < state.next_look {
+                return;
+            }
+            state.next_look = now + LOOK;
+        }
+        let made = Documents::read(&self.config).and_then(|documents| {
+            if lock(&self.state).documents == documents {
+                return Ok(None);
+            }
+            let made = connector(&self.config, &documents, &self.provider, self.protocol)?;
+            Ok(Some((made, documents)))
+        });
+        let mut state = lock(&self.state);
+        match made {
+            Ok(made) => {
+                state.warned = false;
+                if let Some((connector, documents)) = made {
+                    state.connector = connector;
+                    state.documents = documents;
+                    state.is_new = true;
+                }
+            }
+            Err(error) => {
+                let is_news = !std::mem::replace(&mut state.warned, true);
+                drop(state);
+                if is_news {
+                    warn(&error);
+                }
+            }
+        }
+    }
+}
+
+/// Says that the files cannot be used as they are. A subscriber is foreign code.
+fn warn(error: &Error) {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        tracing::warn!(
+            target: TARGET,
+            %error,
+            "files of TLS changed and cannot be used: the ones before stay until they can"
+        );
+    }));
+}
+
+fn connector(
+    config: &ExporterConfig,
+    documents: &Documents,
+    provider: &Arc<CryptoProvider>,
+    protocol: Protocol,
+) -> Result<TlsConnector, Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| Error::config("tls", "rustls", "no protocol version").with_source(e))?
+        .with_root_certificates(roots(config, documents)?);
+    let given = (&config.client_certificate, &config.client_key);
+    let texts = (&documents.client_certificate, &documents.client_key);
+    let mut client = match (given, texts) {
+        ((Some(certificate), Some(key)), (Some(chain), Some(private))) => {
+            let chain = certificates("client_certificate", certificate, chain)?;
+            let private = PrivateKeyDer::from_pem_slice(private).map_err(|e| {
+                Error::config("client_key", name(key), "give a private key in PEM").with_source(e)
+            })?;
+            builder.with_client_auth_cert(chain, private).map_err(|e| {
+                let cure = "key and certificate must belong together";
+                Error::config("client_key", name(key), cure).with_source(e)
+            })?
+        }
+        ((None, None), _) => builder.with_no_client_auth(),
+        ((given, _), _) => {
+            let (present, absent) = match given {
+                Some(_) => ("client_certificate", "client_key"),
+                None => ("client_key", "client_certificate"),
+            };
+            return Err(Error::config(
+                present,
+                "(given)",
+                format!("give {absent} too"),
+            ));
+        }
+    };
+    client.alpn_protocols = match protocol {
+        Protocol::Grpc => vec![b"h2".to_vec()],
+        Protocol::HttpProtobuf => vec![b"http/1.1".to_vec()],
+    };
+    Ok(TlsConnector::from(Arc::new(client)))
 }
 
 /// Why a handshake failed.
@@ -129,10 +250,10 @@ pub(crate) fn wants_a_certificate(error: &(dyn std::error::Error + 'static)) -> 
 }
 
 /// The given authorities alone, else the system's, else Mozilla's.
-fn roots(config: &ExporterConfig) -> Result<RootCertStore, Error> {
+fn roots(config: &ExporterConfig, documents: &Documents) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
-    if let Some(pem) = &config.certificate {
-        for certificate in certificates("certificate", pem)? {
+    if let (Some(pem), Some(text)) = (&config.certificate, &documents.certificate) {
+        for certificate in certificates("certificate", pem, text)? {
             roots.add(certificate).map_err(|e| {
                 let cure = "give certificates of authorities in PEM";
                 Error::config("certificate", name(pem), cure).with_source(e)
@@ -147,9 +268,12 @@ fn roots(config: &ExporterConfig) -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-fn certificates(setting: &'static str, pem: &Pem) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let text = read(setting, pem)?;
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+fn certificates(
+    setting: &'static str,
+    pem: &Pem,
+    text: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),
         Ok(_) => Err(Error::config(
@@ -158,29 +282,6 @@ fn certificates(setting: &'static str, pem: &Pem) -> Result<Vec<CertificateDer<'
             "it holds no certificate in PEM",
         )),
         Err(e) => Err(Error::config(setting, name(pem), "it is not valid PEM").with_source(e)),
-    }
-}
-
-fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, Error> {
-    let text = read("client_key", pem)?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|e| {
-        Error::config("client_key", name(pem), "give a private key in PEM").with_source(e)
-    })
-}
-
-fn read(setting: &'static str, pem: &Pem) -> Result<Vec<u8>, Error> {
-    match pem {
-        Pem::Text(text) => Ok(text.clone()),
-        Pem::File(path) => std::fs::read(path).map_err(|e| {
-            Error::config(setting, name(pem), "the file must be readable").with_source(e)
-        }),
-    }
-}
-
-fn name(pem: &Pem) -> String {
-    match pem {
-        Pem::File(path) => path.display().to_string(),
-        Pem::Text(_) => "(text)".to_owned(),
     }
 }
 

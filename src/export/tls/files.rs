@@ -1,0 +1,57 @@
+//! What the settings name, as bytes: given once, or read again and again.
+
+use crate::config::{ExporterConfig, Pem};
+use crate::error::Error;
+
+/// The PEM documents of one connection as they were at one moment.
+#[derive(PartialEq, Eq, Default)]
+pub(super) struct Documents {
+    pub(super) certificate: Option<Vec<u8>>,
+    pub(super) client_certificate: Option<Vec<u8>>,
+    pub(super) client_key: Option<Vec<u8>>,
+}
+
+impl Documents {
+    /// They are small and local. Their bytes are compared, and not their times: an orchestrator swaps a
+    /// symbolic link, and what it leads to may be older than what was there.
+    pub(super) fn read(config: &ExporterConfig) -> Result<Self, Error> {
+        let read = |setting, pem: &Option<Pem>| {
+            let pem = pem.as_ref();
+            pem.map(|pem| read(setting, pem)).transpose()
+        };
+        Ok(Self {
+            certificate: read("certificate", &config.certificate)?,
+            client_certificate: read("client_certificate", &config.client_certificate)?,
+            client_key: read("client_key", &config.client_key)?,
+        })
+    }
+
+    /// Whether any of them can change.
+    pub(super) fn are_files(config: &ExporterConfig) -> bool {
+        let all = [
+            &config.certificate,
+            &config.client_certificate,
+            &config.client_key,
+        ];
+        all.into_iter()
+            .flatten()
+            .any(|pem| matches!(pem, Pem::File(_)))
+    }
+}
+
+fn read(setting: &'static str, pem: &Pem) -> Result<Vec<u8>, Error> {
+    match pem {
+        Pem::Text(text) => Ok(text.clone()),
+        Pem::File(path) => std::fs::read(path).map_err(|e| {
+            Error::config(setting, name(pem), "the file must be readable").with_source(e)
+        }),
+    }
+}
+
+/// For errors.
+pub(super) fn name(pem: &Pem) -> String {
+    match pem {
+        Pem::File(path) => path.display().to_string(),
+        Pem::Text(_) => "(text)".to_owned(),
+    }
+}
