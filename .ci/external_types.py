@@ -32,7 +32,7 @@ def is_derived_by_the_compiler(item):
 
 
 for item in index.values():
-    # A re-export names its target with an id and a source, and its path is looked up as well.
+    # Items that are not public are not in this JSON.
     if item["crate_id"] != 0 or is_derived_by_the_compiler(item):
         continue
     for id in references(item["inner"]):
