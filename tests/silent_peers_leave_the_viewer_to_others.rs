@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tracing_otlp::viewer::ViewerExporter;
 
-/// The longest that an answer may take: less than any bound on a peer's silence.
-const SOON: Duration = Duration::from_secs(8);
+/// The longest that an answer may take: less than a body may take.
+const SOON: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// More than the viewer has places at any port.
 const CROWD: usize = 300;

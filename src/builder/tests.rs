@@ -350,6 +350,7 @@ fn the_rest_of_the_methods_set_what_they_say() {
         .with_worker_thread_name("w")
         .with_worker_stack_size(6 << 20)
         .with_instrumentation_scope("scope", "")
+        .with_open_spans_after(Duration::from_secs(7))
         .resolve()
         .unwrap();
     let mut expected = OtlpConfig::default();
@@ -364,6 +365,7 @@ fn the_rest_of_the_methods_set_what_they_say() {
     expected.worker.stack_size = Some(6 << 20);
     expected.capture.scope_name = "scope".to_owned();
     expected.capture.scope_version = None;
+    expected.capture.show_open_after = Some(Duration::from_secs(7));
     assert_eq!(config, expected);
 
     let mut retry = config.exporter.retry.clone();

@@ -179,14 +179,14 @@ impl OpenSpans {
         Some(span)
     }
 
-    /// Ids of exported spans in a bucket that began before this time, as far as `ids` has room: nothing
+    /// Ids of exported spans in a bucket that began by this time, as far as `ids` has room: nothing
     /// is allocated under the lock.
     pub(crate) fn open_since(&self, bucket: usize, time: u64, ids: &mut Vec<u64>) {
         let Some(bucket) = self.buckets.get(bucket) else {
             return;
         };
         let bucket = lock(&bucket.0);
-        let is_meant = |e: &&Entry| e.span.identity.is_exported() && e.span.state.start < time;
+        let is_meant = |e: &&Entry| e.span.identity.is_exported() && e.span.state.start <= time;
         let room = ids.capacity() - ids.len();
         ids.extend(bucket.open.iter().filter(is_meant).map(|e| e.id).take(room));
     }

@@ -96,7 +96,7 @@ async fn children_wait_for_their_root_and_stand_below_it() {
     let expected = "\
 trace 01010101010101010101010101010101 · shop · 3 spans · 1 error · 120 ms
 POST /checkout   120 ms  ▕████████████████████▏
-├─ load         13.0 ms  ▕███                 ▏
+├─ load         13.0 ms  ▕██                  ▏
 └─ charge       80.0 ms  ▕   ██████████████   ▏  ERROR declined
 
 ";
