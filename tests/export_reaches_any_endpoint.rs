@@ -157,6 +157,37 @@ fn grpc_goes_through_a_tunnel_whose_proxy_knows_the_name() {
     assert_eq!(collector.span_count(), 10);
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn https_is_spoken_with_the_endpoint_within_a_tunnel() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["far.test".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let collector = Collector::builder()
+        .tls(&certificate, key.serialize_pem(), None::<&[u8]>)
+        .unwrap()
+        .start()
+        .unwrap();
+    for protocol in BOTH {
+        let endpoint = collector.endpoint(protocol);
+        let target = endpoint.rsplit('/').next().unwrap().parse().unwrap();
+        let (proxy, seen) = tunnels(target);
+        let builder = builder(protocol, "https://far.test")
+            .with_certificate(tracing_otlp::Pem::Text(certificate.clone().into_bytes()))
+            .with_header("x-key", "secret")
+            .with_proxy(proxy.to_string());
+        ten_arrive(&Pipeline::start(builder));
+        let seen = seen.lock().unwrap();
+        let (head, _) = &seen[0];
+        assert!(
+            head.starts_with("CONNECT far.test:443 HTTP/1.1\n"),
+            "{head}"
+        );
+        assert!(!head.contains("secret"), "{head}");
+    }
+    assert_eq!(collector.span_count(), 20);
+}
+
 #[test]
 fn http_is_asked_for_by_its_whole_url() {
     let proxy = Server::start(|_| OK.to_owned());
