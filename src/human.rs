@@ -144,12 +144,36 @@ pub(crate) fn join<T: fmt::Display>(items: impl IntoIterator<Item = T>, separato
     out
 }
 
-/// What a value formats to, as far as it does: one of foreign code may fail, and `to_string` panics then.
-pub(crate) fn text_of(value: std::fmt::Arguments<'_>) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::new();
+/// What a value formats to, as far as it does and no more than `most` bytes: one of foreign code may
+/// fail, where `to_string` panics, and may have no end.
+pub(crate) fn text_of(value: fmt::Arguments<'_>, most: usize) -> String {
+    let mut text = Short {
+        text: String::new(),
+        most,
+    };
     let _ = text.write_fmt(value);
-    text
+    text.text
+}
+
+/// A text of so many bytes at most.
+struct Short {
+    text: String,
+    most: usize,
+}
+
+impl Write for Short {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        let left = self.most - self.text.len();
+        if s.len() <= left {
+            self.text.push_str(s);
+            return Ok(());
+        }
+        let end = (0..=left).rev().find(|end| s.is_char_boundary(*end));
+        self.text.push_str(&s[..end.unwrap_or_default()]);
+        // Nothing is appended behind what was cut.
+        self.most = self.text.len();
+        Err(fmt::Error)
+    }
 }
 
 #[cfg(test)]
@@ -194,6 +218,23 @@ mod tests {
             assert_eq!(time(seconds * 1_000_000_000 + 1_999), text);
         }
         assert_eq!(time(u64::MAX), "2554-07-21T23:34:33.709551Z");
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters_and_has_no_hole() {
+        assert_eq!(text_of(format_args!("{}", "short"), 5), "short");
+        assert_eq!(text_of(format_args!("{}{}", "zwölf", ""), 3), "zw");
+        assert_eq!(text_of(format_args!("{}{}", "zwölf", "x"), 3), "zw");
+        struct Deaf;
+        impl fmt::Display for Deaf {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let _ = f.write_str("more than that");
+                let _ = f.write_str("!");
+                Err(fmt::Error)
+            }
+        }
+        assert_eq!(text_of(format_args!("{Deaf}"), 4), "more");
+        assert_eq!(text_of(format_args!("{Deaf}"), 99), "more than that!");
     }
 
     #[test]

@@ -296,6 +296,87 @@ fn a_pipeline_that_a_fork_builds_works() {
     });
 }
 
+/// Callsites that this thread knows and another one is about to use for the first time.
+#[test]
+fn a_fork_waits_for_no_thread_that_prepares_a_callsite() {
+    in_a_child_process(
+        "a_fork_waits_for_no_thread_that_prepares_a_callsite",
+        || {
+            let collector = Collector::start();
+            let (dispatch, _guard) = pipeline(builder(&collector));
+            let (send, receive) = std::sync::mpsc::channel::<Vec<callsites::Made>>();
+            let other = dispatch.clone();
+            let user = thread::spawn(move || {
+                tracing::dispatcher::with_default(&other, || {
+                    for made in receive {
+                        made.iter().for_each(|made| drop(made.span()));
+                    }
+                });
+            });
+            tracing::dispatcher::with_default(&dispatch, || {
+                for round in 0..150 {
+                    let made: Vec<_> = (0..40).map(|_| callsites::make(&dispatch)).collect();
+                    send.send(made.clone()).unwrap();
+                    // At another moment of its work each time.
+                    (0..round * 40).for_each(|_| std::hint::spin_loop());
+                    fork(|| {
+                        made.iter().for_each(|made| drop(made.span()));
+                        String::new()
+                    });
+                }
+            });
+            drop(send);
+            user.join().unwrap();
+        },
+    );
+}
+
+mod callsites {
+    //! Callsites that are made by hand.
+
+    use tracing::callsite::{Callsite, Identifier};
+    use tracing::field::FieldSet;
+    use tracing::{Dispatch, Level, Metadata, Span, subscriber::Interest};
+
+    #[derive(Clone, Copy)]
+    pub(super) struct Made(&'static Metadata<'static>);
+
+    struct Place;
+
+    impl Callsite for Place {
+        fn set_interest(&self, _: Interest) {}
+
+        fn metadata(&self) -> &Metadata<'_> {
+            unreachable!("it was never registered")
+        }
+    }
+
+    static PLACE: Place = Place;
+
+    /// A callsite that the calling thread's layers know.
+    pub(super) fn make(dispatch: &Dispatch) -> Made {
+        let metadata = Metadata::new(
+            "made",
+            "made",
+            Level::INFO,
+            Some("made.rs"),
+            Some(1),
+            None,
+            FieldSet::new(&[], Identifier(&PLACE)),
+            tracing::metadata::Kind::SPAN,
+        );
+        let metadata = Box::leak(Box::new(metadata));
+        let _ = dispatch.register_callsite(metadata);
+        Made(metadata)
+    }
+
+    impl Made {
+        pub(super) fn span(self) -> Span {
+            Span::new(self.0, &self.0.fields().value_set(&[]))
+        }
+    }
+}
+
 mod tracing_lines {
     use std::io;
     use std::sync::{Arc, Mutex};

@@ -321,6 +321,28 @@ fn names_come_from_the_room_that_owns_them_not_through_the_front_door() {
     is_said(&broken);
 }
 
+/// A fork may leave the thread behind that fills one, and whoever asks waits for ever. `once_cell::race` has
+/// the kind that nobody waits for.
+#[test]
+fn what_is_made_once_makes_nobody_wait() {
+    /// File, why nobody there waits in a fork.
+    const ALLOWED: &[(&str, &str)] = &[
+        ("builder/assemble.rs", "set by the thread that made it"),
+        ("fuzzing/requests.rs", "no part of the crate"),
+    ];
+    let mut broken = BTreeSet::new();
+    for file in files() {
+        let is_allowed = ALLOWED.iter().any(|(path, _)| *path == file.path);
+        for kind in ["OnceLock", "LazyLock", "std::sync::Once", "OnceCell<"] {
+            let is_local = kind == "OnceCell<" && file.code.contains("cell::OnceCell");
+            if file.code.contains(kind) && !is_allowed && !is_local {
+                broken.insert(format!("{} has a {kind}", file.path));
+            }
+        }
+    }
+    is_said(&broken);
+}
+
 #[test]
 fn foreign_types_stay_in_their_rooms() {
     let mut broken = BTreeSet::new();

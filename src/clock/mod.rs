@@ -16,7 +16,7 @@ mod tests;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use self::timeline::{Clocks, Timeline};
+use self::timeline::{Clocks, Held, Timeline};
 
 /// Linux slews its two clocks alike, so that a difference between them is a clock that was set.
 /// Elsewhere the wall clock alone is slewed.
@@ -24,13 +24,26 @@ const SLEW: u64 = if cfg!(target_os = "linux") { 0 } else { 1_000 };
 
 static TIMELINE: Timeline = Timeline::new(SLEW);
 
+thread_local! {
+    /// Without `Drop`, so it works as long as its thread does.
+    static HELD: Held = const { Held::new() };
+}
+
 /// The clocks of this machine.
 struct System;
 
 impl Clocks for System {
-    #[inline(always)]
     fn tick(&self) -> u64 {
         ticks::read()
+    }
+
+    #[inline(always)]
+    fn next_tick(&self) -> u64 {
+        ticks::read_again()
+    }
+
+    fn may_be_held(&self) -> bool {
+        ticks::may_be_read_again()
     }
 
     fn monotonic(&self) -> u64 {
@@ -48,7 +61,7 @@ impl Clocks for System {
 /// Nanoseconds of the process' timeline. Never zero; their difference is a duration.
 #[inline]
 pub(crate) fn now() -> u64 {
-    TIMELINE.now(&System)
+    HELD.with(|held| TIMELINE.now(held, &System))
 }
 
 /// What leads from the timeline to Unix time.
@@ -62,10 +75,17 @@ impl Anchor {
         Self(TIMELINE.offset().unwrap_or_default())
     }
 
+    /// Of a clock that shows so much more.
+    #[cfg(test)]
+    pub(crate) fn of(offset: i64) -> Self {
+        Self(offset)
+    }
+
     /// Nanoseconds since 1970.
     #[inline]
     pub(crate) fn unix_nanos(self, at: u64) -> u64 {
-        at.saturating_add_signed(self.0)
+        // It does not leave the range: see `Timeline::observe_wall`.
+        at.wrapping_add_signed(self.0)
     }
 }
 

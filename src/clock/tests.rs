@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::timeline::{Clocks, Timeline};
+use super::timeline::{Clocks, Held, Timeline};
 use super::*;
 
 const US: u64 = 1_000;
@@ -89,6 +89,14 @@ impl Clocks for Machine {
         self.read(|h| h.tick)
     }
 
+    fn next_tick(&self) -> u64 {
+        self.tick()
+    }
+
+    fn may_be_held(&self) -> bool {
+        true
+    }
+
     fn monotonic(&self) -> u64 {
         self.read(|h| h.monotonic)
     }
@@ -102,6 +110,7 @@ impl Clocks for Machine {
 struct Program {
     machine: Machine,
     timeline: Timeline,
+    held: Held,
     anchor: Option<Anchor>,
     last: u64,
     /// By how much the time may go back.
@@ -125,6 +134,7 @@ impl Program {
         Self {
             machine,
             timeline: Timeline::new(ppm),
+            held: Held::new(),
             anchor: None,
             last: 0,
             slack: 0,
@@ -133,7 +143,7 @@ impl Program {
 
     /// Reads the time, which has not gone back.
     fn now(&mut self) -> u64 {
-        let now = self.timeline.now(&self.machine);
+        let now = self.timeline.now(&self.held, &self.machine);
         let back = self.last.saturating_sub(now);
         assert!(back <= self.slack, "{back} ns back");
         self.last = now;
@@ -220,6 +230,30 @@ fn a_counter_that_changes_its_rate_while_nobody_looks_is_followed() {
         program.machine.pass(60 * SECOND);
         program.is_within(5 * MS, 100 * MS, MS);
         program.is_within(TOLERANCE, 10 * SECOND, MS);
+    }
+}
+
+/// A thread that has a copy of an old segment reads what one with the latest reads.
+#[test]
+fn a_thread_that_was_idle_takes_the_latest_segment() {
+    let mut program = Program::new(Machine::new(18));
+    for idle in [3 * MS, 30 * MS, 3 * SECOND, 300 * SECOND] {
+        let mut other = Held::new();
+        for _ in 0..20 {
+            program.is_within(TOLERANCE, idle, idle.div_ceil(30));
+            std::mem::swap(&mut program.held, &mut other);
+            program.is_within(TOLERANCE, MS, 100 * US);
+        }
+        let tick = program.machine.clocks.get().tick;
+        std::mem::swap(&mut program.held, &mut other);
+        program.is_within(TOLERANCE, SECOND, MS);
+        // The counter comes by again where the copy was made, as after a sleep.
+        program.machine.change(|h| h.tick = tick - 1e6);
+        program.run(20 * MS, 100 * US);
+        std::mem::swap(&mut program.held, &mut other);
+        program.slack = MS;
+        program.run(10 * MS, 100 * US);
+        program.slack = 0;
     }
 }
 

@@ -5,8 +5,9 @@
 //! span costs. The counter is used where the kernel itself keeps time by it, that is, has found
 //! that it runs evenly and alike on all cores; everywhere else, and under Miri, `Instant` is.
 
-use std::sync::OnceLock;
 use std::time::Instant;
+
+use once_cell::race::OnceBox;
 
 /// What the monotonic clock reads first. No reading is zero, and an hour can be taken from any.
 const FIRST: u64 = 3_600_000_000_000;
@@ -21,11 +22,33 @@ pub(super) fn read() -> u64 {
     monotonic()
 }
 
+/// The same where [`may_be_read_again`] has said so: nothing is asked.
+#[inline(always)]
+pub(super) fn read_again() -> u64 {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+    return tsc::read();
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
+    monotonic()
+}
+
+/// Whether [`read_again`] reads what [`read`] does. Once it does it always does.
+pub(super) fn may_be_read_again() -> bool {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+    return tsc::is_trusted();
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
+    true
+}
+
 /// Nanoseconds of the monotonic clock, from [`FIRST`] at the first call on.
 pub(super) fn monotonic() -> u64 {
-    static BEGIN: OnceLock<Instant> = OnceLock::new();
+    // A fork may leave the thread behind that comes first: it is not waited for.
+    static BEGIN: OnceBox<Instant> = OnceBox::new();
     // Never more than 2^64 ns: a process does not live for 584 years.
-    FIRST + BEGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64
+    FIRST
+        + BEGIN
+            .get_or_init(|| Box::new(Instant::now()))
+            .elapsed()
+            .as_nanos() as u64
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
@@ -61,7 +84,7 @@ mod tsc {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     #[allow(
         unsafe_code,
         reason = "the counter has no safe intrinsic; see the module's docs"

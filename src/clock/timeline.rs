@@ -2,10 +2,11 @@
 //!
 //! A [`Segment`] converts ticks for a window of 10 ms at most. Whoever reads a tick beyond it takes
 //! readings of all clocks and publishes the next segment, which begins no earlier than the last one
-//! ends: so no error lives longer than a window or two. Time goes back in two cases: by less than
+//! ends: so no error lives longer than a window or two. Each thread has a copy of the latest segment. Time goes back in two cases: by less than
 //! 50 µs from one thread to another that reads the monotonic clock while a segment is renewed, and
 //! once where the counter itself jumps back within a segment.
 
+use std::cell::Cell;
 use std::process;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
@@ -15,6 +16,10 @@ use super::discipline::{self, Discipline, LONGEST, Pace, Reading, SHORTEST, WORD
 pub(super) trait Clocks {
     /// Ticks of a counter, cheap to read.
     fn tick(&self) -> u64;
+    /// The same, without the question which counter that is. Only for who holds a segment.
+    fn next_tick(&self) -> u64;
+    /// Whether a segment may be held: [`next_tick`](Self::next_tick) reads the counter that it is of.
+    fn may_be_held(&self) -> bool;
     /// Nanoseconds, never going back and never zero.
     fn monotonic(&self) -> u64;
     /// Nanoseconds since 1970, as set by whoever may.
@@ -35,6 +40,10 @@ const CAUTION: u64 = COARSE / 2;
 /// The wall clock may say so much that is not meant.
 const RESOLUTION: u64 = 1_000;
 
+/// A wall clock that shows less, or more, shows this: an hour of 1970, and the year 2262 less one.
+const EARLIEST: u64 = 3_600_000_000_000;
+const LATEST: u64 = i64::MAX as u64 - 365 * 86_400_000_000_000;
+
 /// No wall clock was read yet.
 const UNKNOWN: u64 = i64::MIN as u64;
 
@@ -47,6 +56,14 @@ struct Segment {
     rate: u64,
     /// For how many ticks it holds. Zero: the counter is of no use for now.
     window: u64,
+}
+
+/// A thread's copy of the latest segment. A reading takes the copy while the count is the one that it was
+/// made with: one load of what threads share, where a look at the slots takes seven.
+#[derive(Debug)]
+pub(super) struct Held {
+    count: Cell<usize>,
+    segment: Cell<Segment>,
 }
 
 #[derive(Debug)]
@@ -145,6 +162,21 @@ impl Segment {
     }
 }
 
+impl Held {
+    /// None yet. So many segments never were.
+    pub(super) const fn new() -> Self {
+        Self {
+            count: Cell::new(usize::MAX),
+            segment: Cell::new(Segment {
+                tick: 0,
+                at: 0,
+                rate: 0,
+                window: 0,
+            }),
+        }
+    }
+}
+
 impl Slot {
     const fn new() -> Self {
         Self {
@@ -155,7 +187,6 @@ impl Slot {
         }
     }
 
-    #[inline(always)]
     fn load(&self) -> Segment {
         Segment {
             tick: self.tick.load(Ordering::Relaxed),
@@ -174,23 +205,16 @@ impl Segments {
         }
     }
 
-    /// The segment, and what `f` returned while it was the latest; `None` if it is not any more.
-    #[inline(always)]
-    fn with<R>(&self, f: impl FnOnce() -> R) -> Option<(Segment, R)> {
-        let count = self.count.load(Ordering::Acquire);
-        let segment = self.slots[count % 2].load();
-        let result = f();
-        // What was read above was read before the count is read again: a slot that was written
-        // meanwhile shows in the count, by the writer's fence.
-        fence(Ordering::Acquire);
-        (self.count.load(Ordering::Relaxed) == count).then_some((segment, result))
-    }
-
-    fn latest(&self) -> Segment {
+    /// The latest segment, and its count.
+    fn latest(&self) -> (usize, Segment) {
         loop {
-            // Once in 10 ms at most it fails.
-            if let Some((segment, ())) = self.with(|| ()) {
-                return segment;
+            let count = self.count.load(Ordering::Acquire);
+            let segment = self.slots[count % 2].load();
+            // What was read above was read before the count is read again: a slot that was written
+            // meanwhile shows in the count, by the writer's fence. Once in 10 ms at most it has changed.
+            fence(Ordering::Acquire);
+            if self.count.load(Ordering::Relaxed) == count {
+                return (count, segment);
             }
         }
     }
@@ -227,13 +251,14 @@ impl Timeline {
 
     /// The time.
     #[inline(always)]
-    pub(super) fn now(&self, clocks: &impl Clocks) -> u64 {
-        if let Some((segment, tick)) = self.segments.with(|| clocks.tick())
-            && let Some(now) = segment.at(tick)
+    pub(super) fn now(&self, held: &Held, clocks: &impl Clocks) -> u64 {
+        // Relaxed: what the segment says lies with the thread.
+        if held.count.get() == self.segments.count.load(Ordering::Relaxed)
+            && let Some(now) = held.segment.get().at(clocks.next_tick())
         {
             return now;
         }
-        self.now_beyond(clocks)
+        self.now_beyond(held, clocks)
     }
 
     /// What to add for Unix time, for who read the time just now; `None` if nobody ever did.
@@ -243,13 +268,17 @@ impl Timeline {
         (offset != UNKNOWN).then_some(offset as i64)
     }
 
-    /// The time where no segment holds.
+    /// The time where the thread holds no segment, or none holds.
     #[cold]
     #[inline(never)]
-    fn now_beyond(&self, clocks: &impl Clocks) -> u64 {
-        let segment = self.segments.latest();
+    fn now_beyond(&self, held: &Held, clocks: &impl Clocks) -> u64 {
+        let (count, segment) = self.segments.latest();
         // Another thread may have been faster.
         if let Some(now) = segment.at_or_before(clocks.tick()) {
+            if clocks.may_be_held() {
+                held.count.set(count);
+                held.segment.set(segment);
+            }
             return now;
         }
         let is_hopeless =
@@ -257,7 +286,7 @@ impl Timeline {
         if is_hopeless || !self.take_hold() {
             return self.now_without(&segment, clocks);
         }
-        let segment = self.segments.latest();
+        let (_, segment) = self.segments.latest();
         let now = segment
             .at_or_before(clocks.tick())
             .unwrap_or_else(|| self.renew(&segment, clocks));
@@ -352,7 +381,9 @@ impl Timeline {
     /// Compares the wall clock with the timeline. What it may have been slewed by, the timeline
     /// follows; what it was set by is for local traces that are yet to come.
     fn observe_wall(&self, wall: &Wall) {
-        let unix = wall.unix.min(i64::MAX as u64) as i64;
+        // So that no time of the timeline is before 1970 or has more than 64 bits, whatever the wall
+        // clock shows: an anchor adds without a question.
+        let unix = wall.unix.clamp(EARLIEST, LATEST) as i64;
         let Some(offset) = self.offset() else {
             let offset = unix.saturating_sub_unsigned(wall.monotonic);
             self.offset.store(offset as u64, Ordering::Relaxed);

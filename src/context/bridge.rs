@@ -3,7 +3,7 @@
 //! It is told of every span entered and scope opened, so what it has current is either one of those,
 //! or was made current by its own users since: then that is the innermost.
 
-use std::sync::OnceLock;
+use once_cell::race::OnceBox;
 
 use super::TraceContext;
 
@@ -23,7 +23,7 @@ pub(crate) trait Bridge: Send + Sync {
     fn current(&self) -> Option<TraceContext>;
 }
 
-static BRIDGE: OnceLock<&'static dyn Bridge> = OnceLock::new();
+static BRIDGE: OnceBox<&'static dyn Bridge> = OnceBox::new();
 
 /// From here on, also scopes are told of.
 #[cfg_attr(
@@ -31,7 +31,7 @@ static BRIDGE: OnceLock<&'static dyn Bridge> = OnceLock::new();
     allow(dead_code, reason = "there is no other API")
 )]
 pub(crate) fn set(bridge: &'static dyn Bridge) {
-    let _ = BRIDGE.set(bridge);
+    let _ = BRIDGE.set(Box::new(bridge));
 }
 
 #[inline]

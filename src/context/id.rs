@@ -237,7 +237,7 @@ impl IdGenerator for XRayIds {
 
 thread_local! {
     // Without Drop, so it works as long as its thread does.
-    static RNG: RefCell<Seeded> = RefCell::new(Seeded::new());
+    static RNG: RefCell<Option<Seeded>> = const { RefCell::new(None) };
 }
 
 /// A generator, and the process that it was seeded in.
@@ -256,12 +256,17 @@ impl Seeded {
         }
     }
 
-    #[inline]
-    fn next_u64(&mut self) -> u64 {
-        if self.home.as_ref().is_some_and(Home::is_left) {
-            *self = Self::new();
+    /// The thread's, if it was seeded in this process.
+    #[inline(always)]
+    fn of(slot: &mut Option<Self>) -> &mut SmallRng {
+        let is_valid = match slot {
+            Some(seeded) => !seeded.home.as_ref().is_some_and(Home::is_left),
+            None => false,
+        };
+        if !is_valid {
+            *slot = Some(Self::new());
         }
-        self.rng.next_u64()
+        &mut slot.get_or_insert_with(Self::new).rng
     }
 }
 
@@ -280,7 +285,8 @@ fn seeded() -> SmallRng {
 impl IdGenerator for RandomIds {
     #[inline]
     fn new_trace_id(&self) -> TraceId {
-        RNG.with_borrow_mut(|rng| {
+        RNG.with_borrow_mut(|slot| {
+            let rng = Seeded::of(slot);
             let mut id = [0; 16];
             // All zeros would come once in 2^128 draws.
             id[..8].copy_from_slice(&rng.next_u64().to_be_bytes());
@@ -289,9 +295,10 @@ impl IdGenerator for RandomIds {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn new_span_id(&self) -> SpanId {
-        RNG.with_borrow_mut(|rng| {
+        RNG.with_borrow_mut(|slot| {
+            let rng = Seeded::of(slot);
             // Zero comes once in 2^64 draws; another draw then.
             let id = match rng.next_u64() {
                 0 => rng.next_u64() | 1,

@@ -137,7 +137,7 @@ fn attribute(choose: &mut Choose<'_>, tag: u8, out: &mut Vec<u8>) -> common::Key
         _ => {
             let texts: Vec<String> = (0..choose.byte() % 4).map(|_| choose.text()).collect();
             let list = texts.iter().map(String::as_str);
-            assert!(encoded.put_strings(out, &LIMIT, &mut Unbounded, list));
+            assert!(encoded.put_list(out, &LIMIT, &mut Unbounded, list).is_ok());
             let values = texts.into_iter().map(Value::StringValue).map(any_value);
             Value::ArrayValue(common::ArrayValue {
                 values: values.collect(),

@@ -8,11 +8,12 @@
 
 use std::hash::{Hash, Hasher};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use once_cell::race::OnceBox;
 use signal_hook::SigId;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals as Iterator;
@@ -87,11 +88,13 @@ impl Drop for Listener {
 
 /// Starts the thread with the first server. A failure is not kept: the next server tries again.
 fn shared() -> io::Result<&'static Shared> {
-    static SHARED: OnceLock<Shared> = OnceLock::new();
+    static SHARED: OnceBox<Shared> = OnceBox::new();
     static IS_LISTENING: AtomicBool = AtomicBool::new(false);
-    let shared = SHARED.get_or_init(|| Shared {
-        pressed: watch::Sender::new(0),
-        serving: AtomicUsize::new(0),
+    let shared = SHARED.get_or_init(|| {
+        Box::new(Shared {
+            pressed: watch::Sender::new(0),
+            serving: AtomicUsize::new(0),
+        })
     });
     if !IS_LISTENING.swap(true, Ordering::SeqCst) {
         let started = start(shared);

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::fmt::Write as _;
+use std::fmt;
 
 use super::callsite::StaticAttributes;
 use crate::attribute::{KeyValue, Value};
-use crate::human::text_of;
-use crate::wire::field::{EncodedKey, Room, Unwritten, ValueLimit, truncate};
+use crate::semconv;
+use crate::wire::field::{AsFarAsItGoes, EncodedKey, Room, Unwritten, ValueLimit, truncate};
 use crate::wire::span::{fields, find_attribute, key_of};
 use crate::wire::value::{ValueRef, put_key_value};
 
@@ -22,10 +22,13 @@ pub(crate) struct Attributes<'a> {
     /// Who pays for what `out` takes.
     pub(super) room: &'a mut dyn Room,
     count_limit: u32,
+    /// Up to so many a field's attribute is admitted without a look at the others: zero once
+    /// [`dynamic`](Self::dynamic).
+    quick_limit: u32,
     /// Bits of the fields written.
     pub(crate) recorded: u64,
     /// Whether a key that is no field's was written: then any key may be there already.
-    pub(crate) dynamic: bool,
+    dynamic: bool,
     pub(crate) count: u32,
     pub(crate) dropped: u32,
 }
@@ -45,6 +48,7 @@ impl<'a> Attributes<'a> {
             limit,
             room,
             count_limit,
+            quick_limit: count_limit,
             recorded: 0,
             dynamic: false,
             count: 0,
@@ -55,12 +59,21 @@ impl<'a> Attributes<'a> {
     /// Makes room for a field's attribute; says whether it may be written.
     #[inline]
     pub(super) fn admit(&mut self, bit: u64, key: &EncodedKey) -> bool {
-        if self.recorded & bit == 0 && !self.dynamic && self.count < self.count_limit {
+        if self.recorded & bit == 0 && self.count < self.quick_limit {
             self.recorded |= bit;
             self.count += 1;
             return true;
         }
         self.admit_rare(bit, key.key())
+    }
+
+    fn set_dynamic(&mut self) {
+        self.dynamic = true;
+        self.quick_limit = 0;
+    }
+
+    pub(super) fn is_dynamic(&self) -> bool {
+        self.dynamic
     }
 
     #[cold]
@@ -100,7 +113,7 @@ impl<'a> Attributes<'a> {
     ) {
         let key = EncodedKey::new(self.tag, key);
         if self.admit_rare(0, key.key()) {
-            self.dynamic = true;
+            self.set_dynamic();
             if !put(&key, self.out, self.room) {
                 self.give_back(Unwritten::NoRoom);
             }
@@ -113,7 +126,7 @@ impl<'a> Attributes<'a> {
         if key.is_empty() {
             self.dropped += 1;
         } else if self.admit_rare(0, key.as_bytes()) {
-            self.dynamic = true;
+            self.set_dynamic();
             self.write_value(key, value);
         }
     }
@@ -138,7 +151,7 @@ impl<'a> Attributes<'a> {
             kept.push(Some(attribute));
         }
         self.dropped += attributes.iter().filter(|a| a.key.is_empty()).count() as u32;
-        self.dynamic = true;
+        self.set_dynamic();
         for attribute in kept.into_iter().flatten() {
             self.write_value(&attribute.key, &attribute.value);
         }
@@ -168,7 +181,7 @@ impl<'a> Attributes<'a> {
     /// Adds attributes that are encoded already and whose keys are no field's.
     #[inline]
     pub(crate) fn put_static(&mut self, extra: &StaticAttributes) {
-        if self.count + extra.count <= self.count_limit && !self.dynamic {
+        if self.count + extra.count <= self.quick_limit {
             self.out.extend_from_slice(&extra.bytes);
             self.count += extra.count;
         } else {
@@ -230,32 +243,42 @@ impl<'a> Attributes<'a> {
         if let Err(why) = key.put_fmt(self.out, self.limit, self.room, format_args!("{error}")) {
             self.give_back(why);
         }
-        let chain: Vec<String> = sources(error)
-            .map(|e| text_of(format_args!("{e}")))
-            .collect();
         let limit = self.limit;
         self.put_dynamic(&format!("{name}.chain"), |key, out, room| {
-            key.put_strings(out, limit, room, chain.iter().map(String::as_str))
+            let causes = sources(error).map(AsFarAsItGoes);
+            key.put_list(out, limit, room, causes).is_ok()
         });
     }
 
     /// `exception.message` and, where there are causes, `exception.stacktrace` as a string (ERR-2).
     pub(crate) fn put_exception(&mut self, error: &(dyn Error + 'static)) {
         let limit = self.limit;
-        let message = text_of(format_args!("{error}"));
-        self.put_dynamic(crate::semconv::EXCEPTION_MESSAGE, |key, out, room| {
-            key.put_str(out, limit, room, &message)
+        self.put_dynamic(semconv::EXCEPTION_MESSAGE, |key, out, room| {
+            let message = AsFarAsItGoes(error);
+            key.put_fmt(out, limit, room, format_args!("{message}"))
+                .is_ok()
         });
-        let mut trace = message.clone();
-        for cause in sources(error) {
-            // Writing to a String does not fail unless `cause` does.
-            let _ = write!(trace, "\ncaused by: {cause}");
-        }
-        if trace.len() > message.len() {
-            self.put_dynamic(crate::semconv::EXCEPTION_STACKTRACE, |key, out, room| {
-                key.put_str(out, limit, room, &trace)
+        if error.source().is_some() {
+            self.put_dynamic(semconv::EXCEPTION_STACKTRACE, |key, out, room| {
+                let trace = Trace(error);
+                key.put_fmt(out, limit, room, format_args!("{trace}"))
+                    .is_ok()
             });
         }
+    }
+}
+
+/// An error with its causes.
+struct Trace<'e>(&'e (dyn Error + 'static));
+
+impl fmt::Display for Trace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", AsFarAsItGoes(self.0))?;
+        sources(self.0).try_for_each(|cause| {
+            // Fails where nothing more is taken.
+            f.write_str("\ncaused by: ")?;
+            write!(f, "{}", AsFarAsItGoes(cause))
+        })
     }
 }
 

@@ -8,9 +8,10 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use arc_swap::ArcSwapOption;
+use once_cell::race::OnceBox;
 use tracing_core::Metadata;
 
 use super::attributes::Visited;
@@ -34,7 +35,8 @@ pub(crate) struct Callsite {
     pub(super) has_error_field: bool,
     /// Whether the `log` crate's lines come by it: each has a target and a place of its own.
     pub(super) is_log_line: bool,
-    extras: [OnceLock<StaticAttributes>; 16],
+    /// Two threads may encode them, and nobody waits for one that a fork has left behind.
+    extras: [OnceBox<StaticAttributes>; 16],
     /// Roots that a sampler dropped since a span of this callsite last got a parent late.
     dropped_roots: AtomicU32,
 }
@@ -152,7 +154,7 @@ impl Callsite {
     #[inline]
     pub(crate) fn extras(&self, wanted: Extras) -> &StaticAttributes {
         let slot = &self.extras[usize::from(wanted.0 & 15)];
-        slot.get_or_init(|| self.encode_extras(wanted))
+        slot.get_or_init(|| Box::new(self.encode_extras(wanted)))
     }
 
     #[cold]

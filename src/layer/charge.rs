@@ -3,7 +3,7 @@
 //! Its first room, the same for every span, is of one class; what it takes beyond that of another.
 //! So a few spans with much data never take the place of many with little.
 
-use crate::pool::{Grade, Memory};
+use crate::pool::{Budget, Grade, Memory};
 use crate::sync::Arc;
 use crate::wire::field::Room;
 
@@ -23,7 +23,7 @@ pub(super) const ITSELF: usize = SPAN - TEXTS;
 #[derive(Debug, Default)]
 pub(crate) struct Charge {
     /// `None`: a span of no pipeline.
-    memory: Option<Arc<Memory>>,
+    pub(super) memory: Option<Arc<Memory>>,
     /// Bytes counted beyond the first room.
     grown: usize,
     /// Of the texts and other things beside the span's bytes.
@@ -163,6 +163,46 @@ impl Drop for Charge {
             if self.grown > 0 {
                 memory.growth.release(self.grown);
             }
+        }
+    }
+}
+
+/// What the texts of a context take, counted for as long as any span has them. A copy is not paid for.
+#[derive(Debug, Default)]
+pub(super) struct Paid {
+    class: Option<Arc<Budget>>,
+    bytes: usize,
+}
+
+impl Paid {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Counts what is missing to `bytes`, and gives back what is too much; false if there is no memory
+    /// for it.
+    pub(super) fn cover(&mut self, bytes: usize, memory: &Memory) -> bool {
+        let class = self.class.get_or_insert_with(|| Arc::clone(&memory.growth));
+        if bytes < self.bytes {
+            class.release(self.bytes - bytes);
+        } else if !class.reserve_up_to(bytes - self.bytes, Grade::of(bytes)) {
+            return false;
+        }
+        self.bytes = bytes;
+        true
+    }
+}
+
+impl Clone for Paid {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Drop for Paid {
+    fn drop(&mut self) {
+        if let Some(class) = self.class.as_ref().filter(|_| self.bytes > 0) {
+            class.release(self.bytes);
         }
     }
 }

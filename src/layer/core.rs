@@ -1,9 +1,9 @@
 //! [`Core`]: a span's way from its creation to the processor, as the callbacks and the late changes
 //! need it.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use once_cell::race::OnceBox;
 use tracing_core::dispatcher::{Dispatch, WeakDispatch};
 use tracing_core::field::{Field, Visit};
 use tracing_core::span::Attributes;
@@ -26,7 +26,7 @@ use crate::clock::{self, Anchor};
 use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId};
 use crate::fork::Home;
 use crate::live::{ConfigStore, Watch};
-use crate::pool::Memory;
+use crate::pool::{Memory, preferred_shard};
 use crate::sampler::{Fields, SamplingDecision, SamplingInput};
 use crate::stats::{DropReason, Stats};
 use crate::sync::{Arc, AtomicU64};
@@ -44,10 +44,10 @@ pub(super) struct Core {
     pub(super) before: Option<Arc<OpenSpans>>,
     /// Whether a per-layer filter may hide spans from this layer.
     pub(super) may_be_filtered: AtomicBool,
-    dispatch: OnceLock<WeakDispatch>,
+    dispatch: OnceBox<WeakDispatch>,
     pub(super) spans: Arc<OpenSpans>,
     /// Spans that no registry knows, by their span ids; made when the first comes.
-    pub(super) free: Arc<OnceLock<OpenSpans>>,
+    pub(super) free: Arc<OnceBox<OpenSpans>>,
     pub(super) settings: Settings,
     /// Calls for spans that had been ended.
     pub(super) after_end: Arc<AtomicU64>,
@@ -105,7 +105,7 @@ impl Core {
             heir: Arc::default(),
             before: None,
             may_be_filtered: AtomicBool::new(true),
-            dispatch: OnceLock::new(),
+            dispatch: OnceBox::new(),
             spans: Arc::new(OpenSpans::new()),
             free: Arc::default(),
             settings,
@@ -122,7 +122,7 @@ impl Core {
     pub(super) fn count(
         stats: &mut Stats,
         spans: &OpenSpans,
-        free: &OnceLock<OpenSpans>,
+        free: &OnceBox<OpenSpans>,
         after_end: &AtomicU64,
     ) {
         let counts = spans.counts();
@@ -136,7 +136,7 @@ impl Core {
     }
 
     pub(super) fn set_dispatch(&self, dispatch: WeakDispatch) {
-        let _ = self.dispatch.set(dispatch.clone());
+        let _ = self.dispatch.set(Box::new(dispatch.clone()));
         if let Some(outlet) = &self.outlet {
             outlet.processor.set_dispatch(dispatch);
         }
@@ -246,7 +246,7 @@ impl Core {
         result.attributes
     }
 
-    #[inline]
+    #[inline(always)]
     fn new_span_id(&self) -> [u8; 8] {
         if let Ids::Generator(ids) = &self.ids {
             let id = ids.new_span_id();
@@ -301,7 +301,7 @@ impl Core {
             written.put_thread(callsite);
         }
         let state = &mut span.state;
-        (state.recorded, state.dynamic) = (written.recorded, written.dynamic);
+        (state.recorded, state.dynamic) = (written.recorded, written.is_dynamic());
         (state.attributes, state.dropped_attributes) = (written.count, written.dropped);
         span.settle_growth();
     }
@@ -315,39 +315,39 @@ impl Core {
     /// Hands a span that ended to the processor.
     #[inline]
     pub(super) fn finish(&self, mut span: Box<OpenSpan>) {
+        let shard = preferred_shard();
         if span.identity.is_exported() {
             let end = span.end(clock::now, self.settings.capture.end_on_close);
-            self.deliver(&mut span, end);
+            self.deliver(&mut span, end, shard);
         } else {
             span.charge.left_out = 0;
         }
-        self.spares.give(span);
+        self.spares.give(span, shard);
     }
 
     /// The same for a span that ended at this time, before its close.
     #[inline(never)]
     pub(super) fn finish_early(&self, mut span: Box<OpenSpan>, end: u64) {
+        let shard = preferred_shard();
         if span.identity.is_exported() {
-            self.deliver(&mut span, end);
+            self.deliver(&mut span, end, shard);
         } else {
             span.charge.left_out = 0;
         }
-        self.spares.give(span);
+        self.spares.give(span, shard);
     }
 
     #[inline(always)]
-    fn deliver(&self, span: &mut OpenSpan, end: u64) {
+    fn deliver(&self, span: &mut OpenSpan, end: u64, shard: usize) {
         if self.settings.capture.tracked_inactivity {
             self.put_activity(span, end);
         }
-        let state = &span.state;
-        let left_out = state.dropped_attributes | state.dropped_events | state.dropped_links;
-        if left_out | span.charge.left_out | u32::from(span.has_rare()) != 0 {
+        if span.state.has_dropped() || span.charge.left_out != 0 || span.has_rare() {
             self.conclude_rare(span);
         }
         span.seal(end);
         if let Some(outlet) = &self.outlet {
-            outlet.take(span, end);
+            outlet.take(span, end, shard);
         }
     }
 

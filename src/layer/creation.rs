@@ -8,6 +8,10 @@ use tracing_core::span::Attributes;
 
 use crate::attribute::Value;
 use crate::human::text_of;
+use crate::wire::field::beginning;
+
+/// Bytes of a text that a sampler is told.
+const TOLD: usize = 64 << 10;
 use crate::sampler::Fields;
 
 impl Fields for Attributes<'_> {
@@ -66,14 +70,14 @@ impl Visit for OneField<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.take(field, || value.to_owned().into());
+        self.take(field, || beginning(value, TOLD).to_owned().into());
     }
 
     fn record_bytes(&mut self, field: &Field, value: &[u8]) {
-        self.take(field, || value.to_vec().into());
+        self.take(field, || value[..value.len().min(TOLD)].to_vec().into());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.take(field, || text_of(format_args!("{value:?}")).into());
+        self.take(field, || text_of(format_args!("{value:?}"), TOLD).into());
     }
 }

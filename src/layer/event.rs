@@ -24,8 +24,11 @@ pub(super) struct Times {
 }
 
 impl Times {
+    /// From now on the span keeps its anchor: a value that takes long, or sets a parent itself, is
+    /// formatted between this and the event's place in the span.
     #[inline]
-    pub(super) fn of(span: &OpenSpan) -> Self {
+    pub(super) fn of(span: &mut OpenSpan) -> Self {
+        span.state.is_anchored = true;
         Self {
             anchor: span.identity.anchor,
             start: span.state.start,
@@ -203,5 +206,34 @@ impl Attributes<'_> {
         self.put_dynamic(semconv::EXCEPTION_MESSAGE, |key, out, room| {
             key.put_str(out, limit, room, text)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::identity::Identity;
+
+    /// An event's values may be slow, and the clock of a new local trace another.
+    #[test]
+    fn a_parent_that_comes_while_an_event_is_formatted_moves_no_time() {
+        for is_kept in [true, false] {
+            let mut span = OpenSpan::default();
+            span.identity.anchor = Anchor::of(5_000);
+            span.state.start = 100;
+            let times = is_kept.then(|| Times::of(&mut span));
+            let mut parent = Identity::default();
+            parent.anchor = Anchor::of(1_000_000);
+            span.adopt(parent);
+            let anchor = span.identity.anchor;
+            match times {
+                Some(times) => {
+                    let (now, unix) = times.now();
+                    assert!(anchor.unix_nanos(span.state.start) <= unix);
+                    assert_eq!(anchor.unix_nanos(now), unix);
+                }
+                None => assert_eq!(anchor, Anchor::of(1_000_000), "the new trace's"),
+            }
+        }
     }
 }

@@ -95,7 +95,7 @@ pub(crate) struct Special {
 }
 
 /// What is kept of a name or a description where there is no memory for all of it.
-const CUT: usize = 64;
+pub(super) const CUT: usize = 64;
 
 /// Makes `text` say `value`, or its beginning where there is no memory for all of it.
 fn keep(text: &mut String, value: &str, room: &mut dyn Room) {

@@ -104,9 +104,7 @@ impl FreeSpans {
             core.add_key_values(&mut span, new.attributes);
             core.add_key_values(&mut span, &added);
         }
-        if lineage != Lineage::Local && span.identity.has_extra() {
-            span.count_context();
-        }
+        span.pay_for_context();
         let is_recording = span.identity.is_recording();
         let context = span.identity.context();
         if is_recording {
@@ -153,7 +151,10 @@ impl FreeSpans {
     }
 
     fn table(&self) -> &OpenSpans {
-        self.0.here().free.get_or_init(OpenSpans::new)
+        self.0
+            .here()
+            .free
+            .get_or_init(|| Box::new(OpenSpans::new()))
     }
 
     fn desk(&self) -> Desk<'_> {

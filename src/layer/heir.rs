@@ -6,8 +6,9 @@
 //! and log lines as ever, and are counted as [`DropReason::Forked`](crate::DropReason::Forked) when they
 //! close.
 
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
+
+use once_cell::race::OnceBox;
 
 use super::core::Core;
 use super::identity::Identity;
@@ -18,9 +19,10 @@ use crate::pool::Memory;
 use crate::stats::Stats;
 use crate::sync::Arc;
 
-/// Where the core of a fork is; empty in the process that made the layer.
+/// Where the core of a fork is; empty in the process that made the layer. Two threads may make one, and
+/// the first that is there is taken: nobody waits for a thread that a fork has left behind.
 #[derive(Default)]
-pub(super) struct Heir(OnceLock<Box<Core>>);
+pub(super) struct Heir(OnceBox<Core>);
 
 /// What spans that go nowhere may hold.
 const MEMORY: usize = 1 << 20;

@@ -1,7 +1,9 @@
 //! [`Identity`]: who a span is, what was decided for it, and what its children inherit.
 
+use super::charge::Paid;
 use crate::clock::Anchor;
 use crate::context::{Baggage, SpanId, TraceContext, TraceFlags, TraceId, TraceState};
+use crate::pool::Memory;
 use crate::sampler::without_contradiction;
 use crate::sync::Arc;
 use crate::tail::Membership;
@@ -29,7 +31,12 @@ struct Extra {
     baggage: Baggage,
     /// The local trace, if such are held until they are over; of a child.
     local: Membership,
+    /// For trace state and baggage.
+    paid: Paid,
 }
+
+/// A trace state of so many bytes is part of what a span itself is counted with.
+const SHORT: usize = 64;
 
 /// Bits of `flags`. Those above [`W3C`] are ours and never leave the process.
 const SAMPLED: u8 = 1;
@@ -182,9 +189,35 @@ impl Identity {
         self.extra.is_some()
     }
 
-    /// Bytes of the trace state and the baggage.
-    pub(super) fn texts(&self) -> usize {
-        self.trace_state().as_str().len() + self.baggage().heap_size()
+    /// Counts trace state and baggage, unless whom they come from has done so. Where there is no memory
+    /// for them the baggage goes, then the trace state; says how many of the two are gone.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn pay(&mut self, memory: &Memory) -> u32 {
+        let mut gone = 0;
+        loop {
+            let texts = self.texts();
+            let Some(extra) = self.extra.as_ref().filter(|e| e.paid.bytes() != texts) else {
+                return gone;
+            };
+            let has_baggage = !extra.baggage.is_empty();
+            if self.extra_mut().paid.cover(texts, memory) {
+                return gone;
+            }
+            gone += 1;
+            if has_baggage {
+                self.set_baggage(&Baggage::EMPTY);
+            } else {
+                self.set_trace_state(TraceState::EMPTY);
+            }
+        }
+    }
+
+    /// Bytes of the trace state and the baggage that are to be paid for.
+    fn texts(&self) -> usize {
+        let state = self.trace_state().as_str().len();
+        let state = if state > SHORT { state } else { 0 };
+        state + self.baggage().heap_size()
     }
 
     fn extra_mut(&mut self) -> &mut Extra {

@@ -131,9 +131,6 @@ impl OtlpLayer {
         let is_root = lineage == Lineage::Root;
         let subject = Subject::of(metadata);
         let added = core.ask_sampler(&mut span.identity, is_root, &subject, attributes);
-        if lineage != Lineage::Local && span.identity.has_extra() {
-            span.count_context();
-        }
         if span.identity.is_recording() {
             core.fill(span, callsite::of(metadata), attributes);
             if !added.is_empty() {
@@ -153,10 +150,11 @@ impl OtlpLayer {
     {
         let core = self.core.here();
         let mut identity = Identity::default();
-        let lineage = self.inherit(core, &mut identity, attributes, id, context);
+        let watch = core.config.watch();
+        let lineage = self.inherit((core, watch), &mut identity, attributes, id, context);
         core.identify(&mut identity, lineage);
         let is_root = lineage == Lineage::Root;
-        if lineage.asks(core.config.watch()) {
+        if lineage.asks(watch) {
             let subject = Subject::of(attributes.metadata());
             core.ask_sampler(&mut identity, is_root, &subject, attributes);
         } else {
@@ -266,12 +264,9 @@ where
         let Some(mut span) = core.spare() else {
             return self.refuse(attributes, id, &context);
         };
-        let lineage = self.inherit(core, &mut span.identity, attributes, id, &context);
+        let lineage = self.inherit((core, watch), &mut span.identity, attributes, id, &context);
         let now = clock::now();
         core.identify(&mut span.identity, lineage);
-        if lineage != Lineage::Local && span.identity.has_extra() {
-            span.count_context();
-        }
         span.name = metadata.name();
         span.state.start = now;
         if lineage.asks(watch) {
@@ -283,6 +278,7 @@ where
                 core.fill(&mut span, callsite::of(metadata), attributes);
             }
         }
+        span.pay_for_context();
         if let Some(lost) = core.spans.insert(id.into_u64(), span) {
             core.finish(lost);
         }

@@ -31,6 +31,23 @@ struct Spans {
     started_recorded: u64,
 }
 
+impl Spans {
+    #[inline(always)]
+    fn find(&mut self, id: u64) -> Option<&mut Entry> {
+        /// Among those behind the first, which nearly always is the only one.
+        #[cold]
+        #[inline(never)]
+        fn find_behind(rest: &mut [Entry], id: u64) -> Option<&mut Entry> {
+            rest.iter_mut().find(|entry| entry.id == id)
+        }
+        let (first, rest) = self.open.split_first_mut()?;
+        match first.id == id {
+            true => Some(first),
+            false => find_behind(rest, id),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     id: u64,
@@ -78,7 +95,7 @@ impl OpenSpans {
             bucket.started_unsampled += 1;
             bucket.started_recorded += u64::from(span.identity.is_recorded_only());
         }
-        if let Some(entry) = bucket.open.iter_mut().find(|e| e.id == id) {
+        if let Some(entry) = bucket.find(id) {
             return Some(std::mem::replace(&mut entry.span, span));
         }
         bucket.open.push(Entry { id, span });
@@ -89,7 +106,7 @@ impl OpenSpans {
     #[inline(always)]
     pub(crate) fn with<R>(&self, id: u64, f: impl FnOnce(&mut OpenSpan) -> R) -> Option<R> {
         let mut bucket = self.bucket(id);
-        let entry = bucket.open.iter_mut().find(|e| e.id == id)?;
+        let entry = bucket.find(id)?;
         Some(f(&mut entry.span))
     }
 
@@ -106,7 +123,7 @@ impl OpenSpans {
     /// Works on a span, unless another thread has its bucket's lock.
     pub(crate) fn try_with<R>(&self, id: u64, f: impl FnOnce(&mut OpenSpan) -> R) -> Option<R> {
         let mut bucket = try_lock(&self.buckets[Self::place(id)].0)?;
-        let entry = bucket.open.iter_mut().find(|e| e.id == id)?;
+        let entry = bucket.find(id)?;
         Some(f(&mut entry.span))
     }
 
@@ -161,7 +178,7 @@ impl OpenSpans {
         f: impl FnOnce(&OpenSpan) -> Option<Box<OpenSpan>>,
     ) -> Option<Box<OpenSpan>> {
         let mut bucket = self.bucket(id);
-        let entry = bucket.open.iter_mut().find(|e| e.id == id)?;
+        let entry = bucket.find(id)?;
         let other = f(&entry.span)?;
         Some(std::mem::replace(&mut entry.span, other))
     }
@@ -170,7 +187,10 @@ impl OpenSpans {
     #[inline]
     pub(crate) fn remove(&self, id: u64) -> Option<Box<OpenSpan>> {
         let mut bucket = self.bucket(id);
-        let at = bucket.open.iter().position(|e| e.id == id)?;
+        let at = match bucket.open.first()?.id == id {
+            true => 0,
+            false => bucket.open.iter().position(|e| e.id == id)?,
+        };
         let span = bucket.open.swap_remove(at).span;
         // A burst's memory is given back.
         if bucket.open.is_empty() && bucket.open.capacity() > 64 {

@@ -14,12 +14,23 @@ use crate::wire::span::StatusCode;
 #[derive(Debug)]
 pub(crate) struct Outlet {
     pub(super) processor: BatchProcessor,
-    tail: Option<Arc<TailSampler>>,
+    way: Way,
     /// The scope of all spans.
     common: ScopeId,
     /// `None`: the common scope for all. Otherwise one for each target.
     by_target: Option<Mutex<HashMap<&'static str, ScopeId>>>,
     schema_url: &'static str,
+}
+
+/// What comes next on a span's way.
+#[derive(Debug)]
+enum Way {
+    /// The processor's queue.
+    Queue,
+    /// Its trace is held until it is over.
+    Tail(Arc<TailSampler>),
+    /// The process is a fork of the one that has the processor.
+    Nowhere,
 }
 
 impl Outlet {
@@ -39,7 +50,7 @@ impl Outlet {
         Self {
             common: processor.register_scope(common.encode()),
             processor,
-            tail: None,
+            way: Way::Queue,
             by_target: per_target.then(Mutex::default),
             schema_url,
         }
@@ -58,7 +69,7 @@ impl Outlet {
     pub(super) fn in_a_fork(&self) -> Self {
         Self {
             processor: self.processor.clone(),
-            tail: None,
+            way: Way::Nowhere,
             common: self.common,
             by_target: None,
             schema_url: self.schema_url,
@@ -67,14 +78,16 @@ impl Outlet {
 
     /// Spans go to `tail` first.
     pub(crate) fn behind(mut self, tail: Option<Arc<TailSampler>>) -> Self {
-        self.tail = tail;
+        if let Some(tail) = tail {
+            self.way = Way::Tail(tail);
+        }
         self
     }
 
     /// Begins a local trace with a span that inherited none.
     #[inline]
     pub(super) fn begin(&self, identity: &mut Identity) {
-        if let Some(tail) = &self.tail
+        if let Way::Tail(tail) = &self.way
             && identity.is_exported()
             && !identity.is_held()
         {
@@ -82,16 +95,17 @@ impl Outlet {
         }
     }
 
-    /// Takes a sealed span that ended at this time of the clock.
+    /// Takes a sealed span that ended at this time of the clock; `shard` is the caller's.
     #[inline]
-    pub(super) fn take(&self, span: &OpenSpan, end: u64) {
+    pub(super) fn take(&self, span: &OpenSpan, end: u64, shard: usize) {
         let data = TelemetryData {
             scope: span.scope,
             span: &span.body,
         };
-        match &self.tail {
-            None => self.processor.push(data),
-            Some(tail) => tail.ended(&Ended {
+        match &self.way {
+            Way::Queue => self.processor.push_at_home(shard, data),
+            Way::Nowhere => self.processor.push(data),
+            Way::Tail(tail) => tail.ended(&Ended {
                 trace_id: span.identity.trace_id,
                 membership: &span.identity.local(),
                 name: span.name(),
@@ -121,7 +135,7 @@ impl Outlet {
 
     /// No root ends any more: what is held is decided.
     pub(super) fn close(&self) {
-        if let Some(tail) = &self.tail {
+        if let Way::Tail(tail) = &self.way {
             tail.close();
         }
     }

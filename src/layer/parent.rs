@@ -50,7 +50,7 @@ impl OtlpLayer {
     #[inline(always)]
     pub(super) fn inherit<S>(
         &self,
-        core: &Core,
+        (core, watch): (&Core, Watch),
         child: &mut Identity,
         attributes: &Attributes<'_>,
         id: &Id,
@@ -67,7 +67,7 @@ impl OtlpLayer {
                 }
                 child.set_baggage(elsewhere.baggage());
             }
-            let has_detail = core.config.watch().has_detail();
+            let has_detail = watch.has_detail();
             // One that was too detailed is entered, but not there.
             let is_there = |span| !has_detail || spans.has(span);
             let innermost = match stack::innermost(self.layer, is_there) {

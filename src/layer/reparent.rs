@@ -57,6 +57,7 @@ impl Desk<'_> {
                 span.scope = scope.unwrap_or_default();
                 span.add_attributes(&extras.visited(), limit);
             }
+            span.pay_for_context();
             Ok(replaced)
         });
         let replaced = adopted.ok_or(SetParentError::Ended)??;
@@ -76,6 +77,7 @@ impl Desk<'_> {
         let set = self.spans.with(span, |span| {
             check(span)?;
             span.identity.set_baggage(parent.baggage());
+            span.pay_for_context();
             Ok(())
         });
         set.ok_or(SetParentError::SpanDisabled)??;
@@ -168,11 +170,11 @@ impl Fields for Kept {
 impl OpenSpan {
     /// Takes the identity that follows from another parent; says whether it begins to be recorded
     /// only now. One that no longer is keeps what it has, for a next parent.
-    fn adopt(&mut self, identity: Identity) -> bool {
+    pub(super) fn adopt(&mut self, identity: Identity) -> bool {
         let was_recording = self.identity.is_recording();
         let anchor = self.identity.anchor;
         self.identity = identity;
-        if self.state.last_event > 0 {
+        if self.state.is_anchored {
             // Its events are converted already; else it takes the anchor of its new local trace.
             self.identity.anchor = anchor;
         }

@@ -11,11 +11,10 @@ use super::fields::{Meaning, Special};
 use super::identity::Identity;
 use super::keys::{Keys, MANY};
 use crate::attribute::{KeyValue, Value};
-use crate::context::Baggage;
 use crate::processor::ScopeId;
 use crate::wire::decode::attribute_value;
 use crate::wire::span::{
-    Kind, SPAN_ATTRIBUTE, SpanHead, StatusCode, fields, find_attribute, key_of, put_head,
+    Kind, SPAN_ATTRIBUTE, SpanHead, StatusCode, fields, find_attribute, key_of, put_head, put_rest,
 };
 
 /// A span between its creation and its close. Times are nanoseconds of the clock.
@@ -41,8 +40,6 @@ struct Rare {
     added: Vec<(KeyValue, Option<Value>)>,
     /// Where its attributes stand, if there are very many fields.
     keys: Option<Keys>,
-    /// Bytes of the trace state and the baggage that came with it.
-    context: usize,
     /// What all this is counted with.
     bytes: usize,
 }
@@ -119,7 +116,7 @@ impl OpenSpan {
             .iter()
             .map(|(new, old)| new.heap_size() + old.as_ref().map_or(0, Value::heap_size));
         let keys = rare.keys.as_ref().map_or(0, Keys::size);
-        let bytes = size_of::<Rare>() + items + values.sum::<usize>() + keys + rare.context;
+        let bytes = size_of::<Rare>() + items + values.sum::<usize>() + keys;
         let granted = self.charge.keep(rare.bytes, bytes);
         if granted {
             rare.bytes = bytes;
@@ -127,20 +124,13 @@ impl OpenSpan {
         granted
     }
 
-    /// Counts the trace state and the baggage that it brought; without the memory for them the baggage
-    /// goes.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn count_context(&mut self) {
-        let context = self.identity.texts();
-        if context == 0 {
-            return;
-        }
-        self.rare.get_or_insert_default().context = context;
-        if !self.count_rare() {
-            self.forget_rare();
-            self.identity.set_baggage(&Baggage::EMPTY);
-            self.charge.left_out += 1;
+    /// Pays for its trace state and its baggage: to be called wherever they may have become others.
+    #[inline]
+    pub(super) fn pay_for_context(&mut self) {
+        if self.identity.has_extra()
+            && let Some(memory) = &self.charge.memory
+        {
+            self.charge.left_out += self.identity.pay(memory);
         }
     }
 
@@ -337,18 +327,40 @@ impl OpenSpan {
             parent_id: identity.parent_id,
             parent_is_remote: identity.parent_is_remote,
             flags: identity.trace_flags().bits(),
-            trace_state: identity.trace_state().as_str(),
             name: special.name_or(self.name),
             kind: special.kind.unwrap_or(Kind::Internal),
             start,
             end,
-            status: special.status,
-            status_message: &special.description,
-            dropped_attributes: state.dropped_attributes,
-            dropped_events: state.dropped_events,
-            dropped_links: state.dropped_links,
+            // Appended below, for most spans have none of it.
+            trace_state: "",
+            status: StatusCode::Unset,
+            status_message: "",
+            dropped_attributes: 0,
+            dropped_events: 0,
+            dropped_links: 0,
         };
         put_head(&mut self.body, &head);
+        let has_rest = identity.has_extra() || special.status != StatusCode::Unset;
+        if has_rest || state.has_dropped() {
+            self.seal_rest();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn seal_rest(&mut self) {
+        let (state, special) = (&self.state, &self.special);
+        let dropped = [
+            state.dropped_attributes,
+            state.dropped_events,
+            state.dropped_links,
+        ];
+        put_rest(
+            &mut self.body,
+            self.identity.trace_state().as_str(),
+            dropped,
+            (special.status, &special.description),
+        );
     }
 
     /// Bytes of the texts that [`put_open_head`](Self::put_open_head) writes.

@@ -71,14 +71,14 @@ impl Spares {
         self.take().unwrap_or_default()
     }
 
-    /// Takes a span back.
+    /// Takes a span back; `shard` is the caller's.
     #[inline(always)]
-    pub(crate) fn give(&self, mut span: Box<OpenSpan>) {
+    pub(crate) fn give(&self, mut span: Box<OpenSpan>, shard: usize) {
         if !span.charge.is_first(&span.body) && !Self::is_worth_keeping(&mut span) {
             return;
         }
         span.clear();
-        if let Some(span) = self.shelves.push(preferred_shard(), span) {
+        if let Some(span) = self.shelves.push(shard, span) {
             self.give_elsewhere(span);
         }
     }
@@ -178,7 +178,8 @@ mod tests {
             for _ in 0..100 {
                 s.spawn(|| {
                     let open: Vec<_> = (0..40).map(|_| spares.take().unwrap()).collect();
-                    open.into_iter().for_each(|span| spares.give(span));
+                    open.into_iter()
+                        .for_each(|span| spares.give(span, preferred_shard()));
                 });
             }
         });
@@ -188,7 +189,8 @@ mod tests {
         let before = memory.used();
         let open: Vec<_> = (0..kept).map(|_| spares.take().unwrap()).collect();
         assert_eq!(memory.used(), before, "none was made anew");
-        open.into_iter().for_each(|span| spares.give(span));
+        open.into_iter()
+            .for_each(|span| spares.give(span, preferred_shard()));
         assert!(
             memory.spans.reserve(memory.spans.limit()),
             "all of it yields"
@@ -205,7 +207,8 @@ mod tests {
         let memory = Memory::new(64 << 20);
         let spares = Spares::new(Arc::clone(&memory));
         let open: Vec<_> = (0..500).map(|_| spares.take().unwrap()).collect();
-        open.into_iter().for_each(|span| spares.give(span));
+        open.into_iter()
+            .for_each(|span| spares.give(span, preferred_shard()));
         (0..20).for_each(|_| memory.trim());
         let left = spares.len();
         assert!((1..=(LEAST_KEPT + 1) * SHARDS).contains(&left), "{left}");

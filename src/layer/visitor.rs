@@ -8,10 +8,9 @@ use tracing_core::field::Visit;
 
 use super::attributes::Attributes;
 use super::callsite::Callsite;
-use super::fields::{Meaning, Special};
+use super::fields::{CUT, Meaning, Special};
 use crate::config::CaptureConfig;
-use crate::human::text_of;
-use crate::wire::field::{EncodedKey, Unwritten, ValueLimit, format_into};
+use crate::wire::field::{EncodedKey, Unwritten, ValueLimit, beginning, format_into, text_within};
 use crate::wire::span::SPAN_ATTRIBUTE;
 
 /// Visits the fields of a span.
@@ -87,12 +86,14 @@ impl SpanVisitor<'_> {
         let Attributes { out, room, .. } = &mut self.attributes;
         let at = out.len();
         // The limit of lengths is for attributes (LIM-2).
-        match format_into(out, &ValueLimit::NONE, *room, value) {
-            Ok(()) => {
-                let text = std::str::from_utf8(&out[at..]).unwrap_or_default();
-                self.special.set(meaning, text, *room);
+        let formatted = format_into(out, &ValueLimit::NONE, *room, value);
+        let text = std::str::from_utf8(&out[at..]).unwrap_or_default();
+        match formatted {
+            Ok(()) => self.special.set(meaning, text, *room),
+            Err(Unwritten::NoRoom) => {
+                room.leave_out();
+                self.special.set(meaning, beginning(text, CUT), *room);
             }
-            Err(Unwritten::NoRoom) => room.leave_out(),
             Err(Unwritten::Failed) => {}
         }
         out.truncate(at);
@@ -202,7 +203,8 @@ impl EventVisitor<'_> {
     #[inline]
     fn is_attribute_of_text(&mut self, meaning: Meaning, value: std::fmt::Arguments<'_>) -> bool {
         if meaning == Meaning::Error {
-            self.errors.get_or_insert_default().text = Some(text_of(value));
+            let text = text_within(self.attributes.room, value);
+            self.errors.get_or_insert_default().text = Some(text);
             return true;
         }
         self.is_attribute(meaning, value)

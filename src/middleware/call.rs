@@ -24,7 +24,6 @@ use super::text::Causes;
 use super::verdict::{Ending, Known, Protocol, Role, kind_of, verdict};
 use crate::attribute::KeyValue;
 use crate::context::{TraceContext, stack};
-use crate::human::text_of;
 use crate::semconv;
 use crate::span_ext::SpanExt as _;
 
@@ -362,8 +361,8 @@ impl Call {
             _ if error_type.is_none() => None,
             Ending::Panicked { message } => Some(message),
             Ending::Failed { message, .. } => {
-                told = text_of(format_args!("{message}"));
-                Some(super::text::cut(&told))
+                told = super::text::said_by(format_args!("{message}"));
+                Some(told.as_str())
             }
             Ending::Complete | Ending::Cancelled => self.message.as_deref(),
         };

@@ -31,7 +31,12 @@ pub(super) fn failure(error: &(dyn Any + 'static)) -> Option<(u8, String)> {
         error.downcast_ref::<Boxed>(),
     ) {
         (Some(error), ..) => error,
-        (_, Some(status), _) => return Some((number(status.code()), status.message().to_owned())),
+        (_, Some(status), _) => {
+            return Some((
+                number(status.code()),
+                super::text::cut(status.message()).to_owned(),
+            ));
+        }
         (_, _, Some(boxed)) => &**boxed,
         _ => return None,
     };
@@ -39,7 +44,10 @@ pub(super) fn failure(error: &(dyn Any + 'static)) -> Option<(u8, String)> {
     let code = chain.find_map(code_of);
     // What tonic can't read is unknown to its caller too.
     let code = number(code.unwrap_or(Code::Unknown));
-    Some((code, super::text::Causes(error).to_string()))
+    Some((
+        code,
+        super::text::said_by(format_args!("{}", super::text::Causes(error))),
+    ))
 }
 
 fn number(code: Code) -> u8 {

@@ -33,21 +33,26 @@ pub(super) fn of_header(value: &HeaderValue) -> Cow<'_, str> {
     }
 }
 
+/// What a foreign value formats to, or its first [`LONGEST`] bytes.
+pub(super) fn said_by(value: fmt::Arguments<'_>) -> String {
+    text_of(value, LONGEST)
+}
+
 /// An error and its causes, each said once.
 pub(super) struct Causes<'a>(pub(super) &'a (dyn Error + 'static));
 
 impl fmt::Display for Causes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = text_of(format_args!("{}", self.0));
+        let mut said = text_of(format_args!("{}", self.0), LONGEST);
         f.write_str(&said)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            let text = text_of(format_args!("{error}"));
+        let causes = std::iter::successors(self.0.source(), |&error| error.source());
+        // A foreign chain may be a ring.
+        for error in causes.take(64) {
+            let text = text_of(format_args!("{error}"), LONGEST);
             if !said.ends_with(&text) {
                 write!(f, ": {text}")?;
             }
             said = text;
-            cause = error.source();
         }
         Ok(())
     }

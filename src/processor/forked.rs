@@ -3,12 +3,12 @@
 //! Nothing of the processor's own is touched there: a thread that did not come along may have held
 //! any of its locks when the process was forked.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use once_cell::race::OnceBox;
 use tracing::dispatcher;
 use tracing::error;
 
@@ -31,9 +31,9 @@ pub(super) struct Forked {
     next: Place,
 }
 
-/// Where a process finds its [`Forked`].
+/// Where a process finds its [`Forked`]. Nobody waits for a thread that makes it.
 #[derive(Default)]
-pub(super) struct Place(OnceLock<Box<Forked>>);
+pub(super) struct Place(OnceBox<Forked>);
 
 /// How long a caller waits for a subscriber to take the one event: one that writes to a stream whose
 /// lock did not survive the fork takes none.

@@ -250,6 +250,13 @@ impl BatchProcessor {
         self.shared.buffer.push(preferred_shard(), data);
     }
 
+    /// The same for who knows that this process is the one that has the worker, and which shard to
+    /// prefer.
+    #[inline]
+    pub(crate) fn push_at_home(&self, shard: usize, data: TelemetryData<'_>) {
+        self.shared.buffer.push(shard, data);
+    }
+
     #[cold]
     fn push_in_a_fork(&self) {
         if let Some(forked) = self.shared.forked() {

@@ -21,6 +21,15 @@ pub(crate) struct ValueLimit {
 
 impl ValueLimit {
     pub(crate) const NONE: Self = Self { length: usize::MAX };
+
+    /// Where a text that begins at `start` is surely longer: a character has four bytes at most.
+    #[inline(always)]
+    fn end(&self, start: usize) -> usize {
+        match self.length {
+            usize::MAX => usize::MAX,
+            length => start.saturating_add(length.saturating_add(1).saturating_mul(4)),
+        }
+    }
 }
 
 /// Who pays for the memory that a buffer takes beyond what it has.
@@ -301,25 +310,48 @@ impl EncodedKey {
         out.splice(start..text, head);
     }
 
-    /// Appends a list of strings.
-    pub(crate) fn put_strings<'a>(
+    /// Appends a list of what `values` format to; or nothing, and says why.
+    pub(crate) fn put_list(
         &self,
         out: &mut Vec<u8>,
         limit: &ValueLimit,
         room: &mut dyn Room,
-        values: impl Iterator<Item = &'a str>,
-    ) -> bool {
-        let mut list = Vec::new();
+        values: impl Iterator<Item = impl fmt::Display>,
+    ) -> Result<(), Unwritten> {
+        let start = out.len();
+        // Lengths come before what they are of, which is moved apart.
+        let put = |out: &mut Vec<u8>, room: &mut dyn Room, at: usize, head: Vec<u8>| {
+            let has_room = room.make_room(out, head.len());
+            if has_room {
+                out.splice(at..at, head);
+            } else {
+                out.truncate(start);
+            }
+            has_room.then_some(()).ok_or(Unwritten::NoRoom)
+        };
         for value in values {
-            let value = truncate(value, limit.length).as_bytes();
-            list.push(VALUES);
-            varint::put(
-                &mut list,
-                (1 + varint::len(value.len() as u64) + value.len()) as u64,
-            );
-            varint::put_bytes(&mut list, STRING, value);
+            let at = out.len();
+            if let Err(why) = format_into(out, limit, room, format_args!("{value}")) {
+                out.truncate(start);
+                return Err(why);
+            }
+            let len = out.len() - at;
+            let mut head = vec![VALUES];
+            varint::put(&mut head, (1 + varint::len(len as u64) + len) as u64);
+            head.push(STRING);
+            varint::put(&mut head, len as u64);
+            put(out, room, at, head)?;
         }
-        self.put_slice(out, room, ARRAY, &list)
+        let len = out.len() - start;
+        let any_len = 1 + varint::len(len as u64) + len;
+        let attribute = self.prefix.len() - 2 + varint::len(any_len as u64) + any_len;
+        let mut head = vec![self.prefix[0]];
+        varint::put(&mut head, attribute as u64);
+        head.extend_from_slice(&self.prefix[2..]);
+        varint::put(&mut head, any_len as u64);
+        head.push(ARRAY);
+        varint::put(&mut head, len as u64);
+        put(out, room, start, head)
     }
 }
 
@@ -336,7 +368,7 @@ pub(crate) enum Unwritten {
 }
 
 /// Appends what `value` formats to; if that fails, or there is no room for it, part of it may be
-/// there.
+/// there. It is stopped where no more of it is taken.
 #[inline(always)]
 pub(crate) fn format_into(
     out: &mut Vec<u8>,
@@ -346,13 +378,18 @@ pub(crate) fn format_into(
 ) -> Result<(), Unwritten> {
     let start = out.len();
     let mut bounded = Bounded {
+        end: out.capacity().min(limit.end(start)),
+        limit: limit.end(start),
         out,
         room,
-        is_full: false,
+        is_over: None,
     };
-    if bounded.write_fmt(value).is_err() {
-        let is_full = bounded.is_full;
-        return not_all(out, start, limit, is_full);
+    let formatted = bounded.write_fmt(value);
+    if let Some(over) = bounded.is_over {
+        return not_all(out, start, limit, over);
+    }
+    if formatted.is_err() {
+        return Err(Unwritten::Failed);
     }
     if limit.length != usize::MAX {
         // Whole `str`s were appended, so this never fails.
@@ -370,18 +407,39 @@ fn not_all(
     out: &mut Vec<u8>,
     start: usize,
     limit: &ValueLimit,
-    is_full: bool,
+    over: Over,
 ) -> Result<(), Unwritten> {
-    if !is_full {
-        return Err(Unwritten::Failed);
-    }
     let text = std::str::from_utf8(&out[start..]).unwrap_or_default();
-    match text.char_indices().nth(limit.length) {
-        Some((at, _)) => {
+    match (text.char_indices().nth(limit.length), over) {
+        (Some((at, _)), _) => {
             out.truncate(start + at);
             Ok(())
         }
-        None => Err(Unwritten::NoRoom),
+        // It was cut between two characters.
+        (None, Over::Limit) => Ok(()),
+        (None, Over::Room) => Err(Unwritten::NoRoom),
+    }
+}
+
+/// What a foreign value formats to, as far as it does and there is room for it; that it was cut is
+/// counted.
+#[cold]
+pub(crate) fn text_within(room: &mut dyn Room, value: fmt::Arguments<'_>) -> String {
+    let mut text = Vec::new();
+    if let Err(Unwritten::NoRoom) = format_into(&mut text, &ValueLimit::NONE, room, value) {
+        room.leave_out();
+    }
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Formats as far as a foreign value does: one that fails is cut, and no reason to lose the rest.
+pub(crate) struct AsFarAsItGoes<T>(pub(crate) T);
+
+impl<T: fmt::Display> fmt::Display for AsFarAsItGoes<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Whoever takes no more knows that.
+        let _ = write!(f, "{}", self.0);
+        Ok(())
     }
 }
 
@@ -406,25 +464,50 @@ pub(crate) fn beginning(text: &str, bytes: usize) -> &str {
     &text[..end]
 }
 
-/// Appends to a buffer while there is room.
+/// Appends to a buffer while there is room, and no more than a limit asks for.
 struct Bounded<'a> {
     out: &'a mut Vec<u8>,
     room: &'a mut dyn Room,
-    is_full: bool,
+    /// Where the next question is due: the end of the capacity, or the limit.
+    end: usize,
+    limit: usize,
+    /// Why nothing more is taken.
+    is_over: Option<Over>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Over {
+    Limit,
+    Room,
 }
 
 impl Bounded<'_> {
-    /// Makes room for `s`; without that, appends as much of it as there is room for.
+    /// Makes room for `s`; without that, appends as much of it as is taken.
     #[cold]
     #[inline(never)]
     fn make_room(&mut self, s: &str) -> fmt::Result {
-        if self.room.make_room(self.out, s.len()) {
-            return Ok(());
+        if self.is_over.is_some() {
+            return Err(fmt::Error);
         }
-        self.is_full = true;
-        let left = self.out.capacity() - self.out.len();
-        let part = beginning(s, left);
-        self.out.extend_from_slice(part.as_bytes());
+        let len = self.out.len();
+        let part = beginning(s, self.limit - len);
+        if self.room.make_room(self.out, part.len()) {
+            self.end = self.limit.min(self.out.capacity().max(len + part.len()));
+            if part.len() == s.len() {
+                return Ok(());
+            }
+            self.out.extend_from_slice(part.as_bytes());
+            return self.stop(Over::Limit);
+        }
+        let left = self.out.capacity() - len;
+        self.out.extend_from_slice(beginning(part, left).as_bytes());
+        self.stop(Over::Room)
+    }
+
+    /// Who does not hear that nothing more is taken is not heard either: a text has no holes.
+    fn stop(&mut self, over: Over) -> fmt::Result {
+        self.is_over = Some(over);
+        self.end = 0;
         Err(fmt::Error)
     }
 }
@@ -432,7 +515,7 @@ impl Bounded<'_> {
 impl fmt::Write for Bounded<'_> {
     #[inline]
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        if self.out.capacity() - self.out.len() < s.len() {
+        if self.out.len() + s.len() > self.end {
             self.make_room(s)?;
         }
         self.out.extend_from_slice(s.as_bytes());

@@ -115,17 +115,30 @@ pub(crate) fn put_head(out: &mut Vec<u8>, head: &SpanHead<'_>) {
         out.truncate(out.len() - 10);
     }
     varint::put_bytes(out, SPAN_NAME, head.name.as_bytes());
-    if !head.trace_state.is_empty() {
-        varint::put_bytes(out, SPAN_TRACE_STATE, head.trace_state.as_bytes());
-    }
-    put_dropped_counts(
-        out,
+    let dropped = [
         head.dropped_attributes,
         head.dropped_events,
         head.dropped_links,
-    );
-    if head.status != StatusCode::Unset {
-        put_status(out, head.status, head.status_message);
+    ];
+    let status = (head.status, head.status_message);
+    put_rest(out, head.trace_state, dropped, status);
+}
+
+/// Appends what most spans have nothing of.
+#[inline(always)]
+pub(crate) fn put_rest(
+    out: &mut Vec<u8>,
+    trace_state: &str,
+    dropped: [u32; 3],
+    (status, message): (StatusCode, &str),
+) {
+    if !trace_state.is_empty() {
+        varint::put_bytes(out, SPAN_TRACE_STATE, trace_state.as_bytes());
+    }
+    let [attributes, events, links] = dropped;
+    put_dropped_counts(out, attributes, events, links);
+    if status != StatusCode::Unset {
+        put_status(out, status, message);
     }
 }
 

@@ -80,7 +80,7 @@ impl Sample {
             Self::Bytes(v) => assert!(key.put_bytes(out, &NO_LIMIT, &mut Unbounded, v)),
             Self::Strings(v) => {
                 let texts = v.iter().map(String::as_str);
-                assert!(key.put_strings(out, &NO_LIMIT, &mut Unbounded, texts));
+                assert!(key.put_list(out, &NO_LIMIT, &mut Unbounded, texts).is_ok());
             }
         }
     }
@@ -271,7 +271,10 @@ fn a_value_without_room_is_not_written() {
     assert_eq!(written, Err(Unwritten::NoRoom));
     assert!(!key.put_str(&mut out, &NO_LIMIT, room, &long));
     assert!(!key.put_bytes(&mut out, &NO_LIMIT, room, long.as_bytes()));
-    assert!(!key.put_strings(&mut out, &NO_LIMIT, room, [long.as_str()].into_iter()));
+    assert!(
+        key.put_list(&mut out, &NO_LIMIT, room, [long.as_str()].into_iter())
+            .is_err()
+    );
     assert_eq!(out, b"before");
     let short = format_args!("{}", &long[..10]);
     assert_eq!(key.put_fmt(&mut out, &NO_LIMIT, room, short), Ok(()));
@@ -304,7 +307,8 @@ fn strings_are_cut_by_characters_and_bytes_by_bytes_lim_2() {
     let text = format_args!("{}{}", "ää", "öü");
     assert!(key.put_fmt(&mut out, &limit, room, text).is_ok());
     key.put_bytes(&mut out, &limit, room, b"12345");
-    key.put_strings(&mut out, &limit, room, ["abcd", "é"].into_iter());
+    key.put_list(&mut out, &limit, room, ["abcd", "é"].into_iter())
+        .unwrap();
     let read: Vec<Value> = decode(&out)
         .attributes
         .into_iter()

@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub(crate) activity: Activity,
     /// Whether a child carries its trace.
     pub(crate) has_children: bool,
+    /// Whether an event was or is being converted to Unix time: its anchor is final.
+    pub(crate) is_anchored: bool,
 }
 
 /// Time entered and time between (`busy_ns`, `idle_ns`).
@@ -40,6 +42,12 @@ pub(crate) struct Activity {
 }
 
 impl State {
+    /// Whether anything was left out that is told on the wire.
+    #[inline]
+    pub(crate) fn has_dropped(&self) -> bool {
+        self.dropped_attributes | self.dropped_events | self.dropped_links != 0
+    }
+
     /// Notes that it was entered.
     pub(crate) fn enter(&mut self, now: u64) {
         let passed = now.saturating_sub(self.since());
