@@ -212,6 +212,9 @@ fn a_sampler_is_told_the_beginning_of_a_value() {
     gate.within(|| drop(info_span!("span", field = ?Endless)));
     let pieces = taken();
     // Once for the sampler, and once because a parent may come late.
-    assert!(pieces <= 2 * (64 << 10) / PIECE + (4 << 20) / PIECE, "{pieces}");
+    assert!(
+        pieces <= 2 * (64 << 10) / PIECE + (4 << 20) / PIECE,
+        "{pieces}"
+    );
     gate.settle();
 }

@@ -61,7 +61,16 @@ impl Clocks for System {
 /// Nanoseconds of the process' timeline. Never zero; their difference is a duration.
 #[inline]
 pub(crate) fn now() -> u64 {
-    HELD.with(|held| TIMELINE.now(held, &System))
+    match HELD.with(|held| TIMELINE.now_held(held, &System)) {
+        Some(now) => now,
+        None => beyond(),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn beyond() -> u64 {
+    HELD.with(|held| TIMELINE.now_beyond(held, &System))
 }
 
 /// What leads from the timeline to Unix time.

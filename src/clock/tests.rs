@@ -143,7 +143,10 @@ impl Program {
 
     /// Reads the time, which has not gone back.
     fn now(&mut self) -> u64 {
-        let now = self.timeline.now(&self.held, &self.machine);
+        let now = self
+            .timeline
+            .now_held(&self.held, &self.machine)
+            .unwrap_or_else(|| self.timeline.now_beyond(&self.held, &self.machine));
         let back = self.last.saturating_sub(now);
         assert!(back <= self.slack, "{back} ns back");
         self.last = now;

@@ -249,16 +249,15 @@ impl Timeline {
         }
     }
 
-    /// The time.
+    /// The time by the segment that the thread holds, if it is the latest and holds.
     #[inline(always)]
-    pub(super) fn now(&self, held: &Held, clocks: &impl Clocks) -> u64 {
+    pub(super) fn now_held(&self, held: &Held, clocks: &impl Clocks) -> Option<u64> {
         // Relaxed: what the segment says lies with the thread.
-        if held.count.get() == self.segments.count.load(Ordering::Relaxed)
-            && let Some(now) = held.segment.get().at(clocks.next_tick())
-        {
-            return now;
+        if held.count.get() != self.segments.count.load(Ordering::Relaxed) {
+            return None;
         }
-        self.now_beyond(held, clocks)
+        let tick = clocks.next_tick();
+        held.segment.get().at(tick)
     }
 
     /// What to add for Unix time, for who read the time just now; `None` if nobody ever did.
@@ -269,9 +268,7 @@ impl Timeline {
     }
 
     /// The time where the thread holds no segment, or none holds.
-    #[cold]
-    #[inline(never)]
-    fn now_beyond(&self, held: &Held, clocks: &impl Clocks) -> u64 {
+    pub(super) fn now_beyond(&self, held: &Held, clocks: &impl Clocks) -> u64 {
         let (count, segment) = self.segments.latest();
         // Another thread may have been faster.
         if let Some(now) = segment.at_or_before(clocks.tick()) {

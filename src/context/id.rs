@@ -237,36 +237,58 @@ impl IdGenerator for XRayIds {
 
 thread_local! {
     // Without Drop, so it works as long as its thread does.
-    static RNG: RefCell<Option<Seeded>> = const { RefCell::new(None) };
+    static RNG: RefCell<Drawn> = const { RefCell::new(Drawn::NONE) };
 }
 
-/// A generator, and the process that it was seeded in.
-struct Seeded {
-    rng: SmallRng,
-    /// `None`: no fork can be noticed.
+/// Numbers drawn in advance, for a generator is cheaper in a row; none of them is zero.
+struct Drawn {
+    numbers: [u64; Self::MANY],
+    /// How many of them are left.
+    left: usize,
+    /// `None`: none was drawn yet.
+    rng: Option<SmallRng>,
+    /// The process that they were drawn in; `None`: no fork can be noticed.
     home: Option<Home>,
 }
 
-impl Seeded {
-    #[cold]
-    fn new() -> Self {
-        Self {
-            rng: seeded(),
-            home: Home::here().ok(),
+impl Drawn {
+    const MANY: usize = 16;
+
+    const NONE: Self = Self {
+        numbers: [0; Self::MANY],
+        left: 0,
+        rng: None,
+        home: None,
+    };
+
+    #[inline(always)]
+    fn next(&mut self) -> u64 {
+        if self.left == 0 || self.home.as_ref().is_some_and(Home::is_left) {
+            self.draw();
         }
+        // The mask spares the check: it is less than that.
+        self.left = self.left.wrapping_sub(1) % Self::MANY;
+        self.numbers[self.left]
     }
 
-    /// The thread's, if it was seeded in this process.
-    #[inline(always)]
-    fn of(slot: &mut Option<Self>) -> &mut SmallRng {
-        let is_valid = match slot {
-            Some(seeded) => !seeded.home.as_ref().is_some_and(Home::is_left),
-            None => false,
-        };
-        if !is_valid {
-            *slot = Some(Self::new());
+    #[cold]
+    #[inline(never)]
+    fn draw(&mut self) {
+        if self.rng.is_none() || self.home.as_ref().is_some_and(Home::is_left) {
+            self.home = Home::here().ok();
+            self.rng = None;
         }
-        &mut slot.get_or_insert_with(Self::new).rng
+        // Apart from the numbers, so that its state stays in registers.
+        let mut rng = self.rng.take().unwrap_or_else(seeded);
+        for number in &mut self.numbers {
+            // Zero comes once in 2^64 draws, and is no id.
+            *number = match rng.next_u64() {
+                0 => 1,
+                number => number,
+            };
+        }
+        self.rng = Some(rng);
+        self.left = Self::MANY;
     }
 }
 
@@ -285,27 +307,16 @@ fn seeded() -> SmallRng {
 impl IdGenerator for RandomIds {
     #[inline]
     fn new_trace_id(&self) -> TraceId {
-        RNG.with_borrow_mut(|slot| {
-            let rng = Seeded::of(slot);
-            let mut id = [0; 16];
-            // All zeros would come once in 2^128 draws.
-            id[..8].copy_from_slice(&rng.next_u64().to_be_bytes());
-            id[8..].copy_from_slice(&rng.next_u64().to_be_bytes());
-            TraceId(id)
-        })
+        let (a, b) = RNG.with_borrow_mut(|drawn| (drawn.next(), drawn.next()));
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&a.to_be_bytes());
+        id[8..].copy_from_slice(&b.to_be_bytes());
+        TraceId(id)
     }
 
     #[inline(always)]
     fn new_span_id(&self) -> SpanId {
-        RNG.with_borrow_mut(|slot| {
-            let rng = Seeded::of(slot);
-            // Zero comes once in 2^64 draws; another draw then.
-            let id = match rng.next_u64() {
-                0 => rng.next_u64() | 1,
-                id => id,
-            };
-            SpanId(id.to_be_bytes())
-        })
+        SpanId(RNG.with_borrow_mut(Drawn::next).to_be_bytes())
     }
 
     fn is_random(&self) -> bool {

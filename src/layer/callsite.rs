@@ -54,6 +54,12 @@ impl Extras {
         Self(target as u8 | (location as u8) << 1 | (level as u8) << 2)
     }
 
+    /// Whether none is wanted of any callsite.
+    #[inline]
+    pub(super) fn are_none(self) -> bool {
+        self.0 & 7 == 0
+    }
+
     /// Whether the target is also wanted of what the middleware makes.
     pub(crate) const fn with_own_target(self, is_wanted: bool) -> Self {
         Self(self.0 | (is_wanted as u8) << 3)

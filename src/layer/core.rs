@@ -296,7 +296,9 @@ impl Core {
         };
         attributes.record(&mut visitor);
         let written = &mut visitor.attributes;
-        written.put_static(self.extras(callsite));
+        if !self.settings.extras.are_none() {
+            written.put_static(self.extras(callsite));
+        }
         if capture.threads {
             written.put_thread(callsite);
         }
@@ -313,15 +315,27 @@ impl Core {
     }
 
     /// Hands a span that ended to the processor.
-    #[inline]
+    #[inline(always)]
     pub(super) fn finish(&self, mut span: Box<OpenSpan>) {
-        let shard = preferred_shard();
         if span.identity.is_exported() {
-            let end = span.end(clock::now, self.settings.capture.end_on_close);
-            self.deliver(&mut span, end, shard);
-        } else {
-            span.charge.left_out = 0;
+            return self.finish_exported(span);
         }
+        span.charge.left_out = 0;
+        self.spares.give(span, preferred_shard());
+    }
+
+    /// The same for one whose id another span has now.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn finish_lost(&self, span: Box<OpenSpan>) {
+        self.finish(span);
+    }
+
+    #[inline(never)]
+    fn finish_exported(&self, mut span: Box<OpenSpan>) {
+        let shard = preferred_shard();
+        let end = span.end(clock::now, self.settings.capture.end_on_close);
+        self.deliver(&mut span, end, shard);
         self.spares.give(span, shard);
     }
 

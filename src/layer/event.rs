@@ -150,7 +150,9 @@ impl Core {
             errors,
             ..
         } = visitor;
-        attributes.put_static(callsite.extras(self.settings.event_extras));
+        if !self.settings.event_extras.are_none() {
+            attributes.put_static(callsite.extras(self.settings.event_extras));
+        }
         let mut name = callsite.metadata.name();
         if let Some(text) = errors
             .as_ref()

@@ -219,6 +219,12 @@ impl OtlpLayer {
     }
 
     #[cold]
+    #[inline(never)]
+    fn exit_elsewhere(&self, span: u64) {
+        self.core.here().spans.with(span, note_exit);
+    }
+
+    #[cold]
     fn exit_watched(&self, span: u64) {
         let core = self.core.here();
         let now = clock::now();
@@ -233,6 +239,13 @@ impl OtlpLayer {
         if let Some(bridge) = core.settings.bridge {
             bridge.left(self.layer, span);
         }
+    }
+}
+
+#[inline(always)]
+fn note_exit(span: &mut OpenSpan) {
+    if span.identity.is_recording() {
+        span.state.last_exit = clock::now();
     }
 }
 
@@ -280,7 +293,7 @@ where
         }
         span.pay_for_context();
         if let Some(lost) = core.spans.insert(id.into_u64(), span) {
-            core.finish(lost);
+            core.finish_lost(lost);
         }
         // Who was told no registry was not told of filters either.
         if core.may_be_filtered.load(Ordering::Relaxed) && !self.door.is_known() {
@@ -368,15 +381,15 @@ where
 
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {
         stack::exit(self.layer, id.into_u64());
-        let core = self.core.here();
-        if core.settings.is_watched {
+        if self.core.settings.is_watched {
             return self.exit_watched(id.into_u64());
         }
-        core.spans.with(id.into_u64(), |span| {
-            if span.identity.is_recording() {
-                span.state.last_exit = clock::now();
-            }
-        });
+        // Whether this is a fork is asked where the span is not found or its lock is taken: the copy of one
+        // that was open before goes nowhere, whatever is noted in it.
+        let left = self.core.spans.try_with(id.into_u64(), note_exit);
+        if left.is_none() {
+            self.exit_elsewhere(id.into_u64());
+        }
     }
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {

@@ -121,6 +121,7 @@ impl OpenSpans {
     }
 
     /// Works on a span, unless another thread has its bucket's lock.
+    #[inline(always)]
     pub(crate) fn try_with<R>(&self, id: u64, f: impl FnOnce(&mut OpenSpan) -> R) -> Option<R> {
         let mut bucket = try_lock(&self.buckets[Self::place(id)].0)?;
         let entry = bucket.find(id)?;

@@ -104,7 +104,7 @@ impl Outlet {
         };
         match &self.way {
             Way::Queue => self.processor.push_at_home(shard, data),
-            Way::Nowhere => self.processor.push(data),
+            Way::Nowhere => self.processor.push_in_a_fork(),
             Way::Tail(tail) => tail.ended(&Ended {
                 trace_id: span.identity.trace_id,
                 membership: &span.identity.local(),

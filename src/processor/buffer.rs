@@ -128,7 +128,7 @@ impl TelemetryBuffer {
 
     /// Takes a closed span in, or counts why not. Never waits, save for another thread's copy of a
     /// span; `preferred` is the caller's shard, any number.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&self, preferred: usize, data: TelemetryData<'_>) {
         if !self.push_here(preferred, data) {
             self.push_anywhere(preferred, data);
@@ -136,7 +136,7 @@ impl TelemetryBuffer {
     }
 
     /// Nearly every push: the preferred shard is free, and has a credit and room.
-    #[inline]
+    #[inline(always)]
     fn push_here(&self, preferred: usize, data: TelemetryData<'_>) -> bool {
         let shard = self.shards.get(preferred & (self.shards.len() - 1));
         let Some(mut shard) = shard.and_then(|shard| try_lock(&shard.0)) else {

@@ -242,7 +242,6 @@ impl BatchProcessor {
     /// Queues a closed span, by copying it, or counts why it could not be queued (BSP-5).
     ///
     /// Does no I/O, reads no clock, and allocates nothing in the steady state.
-    #[inline]
     pub fn push(&self, data: TelemetryData<'_>) {
         if self.shared.home.is_left() {
             return self.push_in_a_fork();
@@ -252,13 +251,14 @@ impl BatchProcessor {
 
     /// The same for who knows that this process is the one that has the worker, and which shard to
     /// prefer.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_at_home(&self, shard: usize, data: TelemetryData<'_>) {
         self.shared.buffer.push(shard, data);
     }
 
+    /// Counts a span of a fork.
     #[cold]
-    fn push_in_a_fork(&self) {
+    pub(crate) fn push_in_a_fork(&self) {
         if let Some(forked) = self.shared.forked() {
             forked.push();
         }
