@@ -72,6 +72,7 @@
 //! - `grpc`, `http`, `tls`, `tls-builtin`, `init`: on by default.
 //! - `tls-ring`, `tls-aws-lc`: a provider of cryptography for TLS from rustls itself;
 //!   [docs/configuration.md](https://docs.rs/tracing-otlp/latest/tracing_otlp/guide/) tells which one is taken.
+//! - `http-json`: OTLP over HTTP with JSON bodies.
 //! - `gzip`, `zstd`: compressed requests.
 //! - `fmt` (part of `init`) and `json`: [`fmt::with_trace_ids`](https://docs.rs/tracing-otlp/latest/tracing_otlp/fmt/),
 //!   trace ids on the lines of a log.
@@ -85,7 +86,7 @@
 //! - `metrics`: the conventions' metrics of those requests and of the pipeline itself.
 //! - `viewer`: [`viewer()`](https://docs.rs/tracing-otlp/latest/tracing_otlp/viewer/), a trace viewer in the
 //!   browser, and the program `tracing-otlp-viewer`.
-//! - `full`: all of them.
+//! - `full`: all of them but the providers of cryptography.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Under loom only the concurrent core compiles, so most of what it has is not used.
 #![cfg_attr(tracing_otlp_loom, allow(dead_code, unused_imports, unreachable_pub))]

@@ -74,13 +74,14 @@ const FOREIGN: &[(&str, &[&str])] = &[
         "h2",
         &["export/grpc", "middleware/from_tonic.rs", "testing"],
     ),
-    ("ring", &["crypto/builtin"]),
+    ("ring", &["crypto"]),
     ("rustls", &["crypto", "export", "testing"]),
     ("webpki", &["crypto/builtin"]),
     ("tokio_rustls", &["export", "testing"]),
     (
         "opentelemetry_proto",
         &[
+            "export/json.rs",
             "otel/metrics/exporter.rs",
             "testing",
             "fuzzing",
@@ -90,6 +91,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     (
         "prost",
         &[
+            "export/json.rs",
             "otel/metrics/exporter.rs",
             "testing",
             "fuzzing",
@@ -97,7 +99,11 @@ const FOREIGN: &[(&str, &[&str])] = &[
         ],
     ),
     ("flate2", &["export", "testing", "viewer/receiver.rs"]),
-    ("serde_json", &["viewer", "wire/json", "wire/json.rs"]),
+    ("serde", &["export/json.rs"]),
+    (
+        "serde_json",
+        &["export/json.rs", "viewer", "wire/json", "wire/json.rs"],
+    ),
     ("terminal_size", &["export/console.rs"]),
     ("socket2", &["export/dial.rs", "export/no_sigpipe.rs"]),
     ("parking_lot", &["sync.rs"]),

@@ -170,6 +170,9 @@ pub enum Protocol {
     Grpc,
     /// HTTP with protobuf bodies, by default on port 4318.
     HttpProtobuf,
+    /// HTTP with JSON bodies, by default on port 4318 (feature `http-json`; without it, an error at
+    /// build). Larger and slower than protobuf: for endpoints that take nothing else.
+    HttpJson,
 }
 
 /// How requests are compressed; `OTEL_EXPORTER_OTLP_COMPRESSION`.

@@ -68,20 +68,15 @@ pub(crate) fn timeout(text: &str) -> Result<Option<Duration>, Cure> {
     duration(text).map(|d| (!d.is_zero()).then_some(d))
 }
 
-/// `grpc` or `http/protobuf`, in any case (ENV-6).
+/// `grpc`, `http/protobuf` or `http/json`, in any case (ENV-6).
 pub(crate) fn protocol(text: &str) -> Result<Protocol, Cure> {
     let known = [
         ("grpc", Protocol::Grpc),
         ("http/protobuf", Protocol::HttpProtobuf),
+        ("http/json", Protocol::HttpJson),
     ];
-    one_of(text, &known).ok_or_else(|| {
-        let why = if text.eq_ignore_ascii_case("http/json") {
-            "JSON is not supported"
-        } else {
-            "not a known protocol"
-        };
-        format!("{why}; use `grpc` or `http/protobuf`")
-    })
+    let why = "not a known protocol; use `grpc`, `http/protobuf` or `http/json`";
+    one_of(text, &known).ok_or_else(|| why.to_owned())
 }
 
 /// A sampler of SPEC §1, in any case (ENV-6); a ratio is 1 until its argument is read.

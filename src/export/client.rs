@@ -14,8 +14,8 @@ use super::limiter::{ConcurrencyLimiter, ConcurrencyPermit};
 use super::link::Link;
 use super::resolve::Resolver;
 use super::transport::Transport;
-use super::{Exporter, Outcome, compress};
-use crate::config::{ExporterConfig, read_headers};
+use super::{Exporter, Outcome, compress, json};
+use crate::config::{ExporterConfig, Protocol, read_headers};
 use crate::error::Error;
 use crate::sync::{Arc, Condvar, Mutex, lock, wait_timeout};
 use bytes::Bytes;
@@ -83,6 +83,9 @@ impl OtlpClient {
         config.validate()?;
         let endpoint = Endpoint::resolve(&config, signal)?;
         compress::check(config.compression)?;
+        if endpoint.protocol == Protocol::HttpJson {
+            json::check()?;
+        }
         if let Some(path) = config.header_provider.as_ref().and_then(|p| p.path()) {
             read_headers(path)?;
         }
@@ -115,7 +118,7 @@ impl OtlpClient {
         Ok(Self {
             inner: Arc::new(Inner {
                 endpoint,
-                link: Link::new(transport, config, cap),
+                link: Link::new(transport, config, cap, signal),
                 limiter,
                 under_way: Mutex::new(0),
                 idle: Condvar::new(),

@@ -19,7 +19,8 @@ use super::link::Link;
 use super::retry::{Backoff, jitter};
 use super::size::Said;
 use super::status::Verdict;
-use super::{Outcome, compress};
+use super::{Outcome, compress, json};
+use crate::config::Protocol;
 use crate::stats::DropReason;
 
 /// A request of one span below this that is refused as too large is not: nothing would be gained by
@@ -198,8 +199,17 @@ impl<'a> Delivery<'a> {
     async fn attempts(&mut self, frames: Vec<Bytes>, plain_len: usize, maybe: bool) -> End {
         let link = self.link;
         let config = &link.config;
+        let is_json = config.protocol == Some(Protocol::HttpJson);
+        let (frames, written_len) = match is_json.then(|| json::encode(link.signal, &frames)) {
+            None => (frames, plain_len),
+            Some(Ok(body)) => (vec![body.clone()], body.len()),
+            Some(Err(e)) => {
+                let message = format!("JSON: {e}");
+                return lost(maybe, DropReason::Internal, message);
+            }
+        };
         let (frames, len) = match compress::compress(config.compression, &frames) {
-            Ok(None) => (frames, plain_len),
+            Ok(None) => (frames, written_len),
             Ok(Some(body)) => {
                 let len = body.len();
                 (vec![body], len)

@@ -93,7 +93,7 @@ impl Endpoint {
         });
         let url = given.unwrap_or(match protocol {
             Protocol::Grpc => DEFAULT_GRPC,
-            Protocol::HttpProtobuf => DEFAULT_HTTP,
+            Protocol::HttpProtobuf | Protocol::HttpJson => DEFAULT_HTTP,
         });
         let fail = |cure: &str| Error::config(setting, human::url(url), cure);
         if let Some(path) = socket_of(url) {
@@ -142,8 +142,8 @@ impl Endpoint {
         }
         let path = match protocol {
             Protocol::Grpc => signal.grpc_method().to_owned(),
-            Protocol::HttpProtobuf if is_signal => http_path(path, ""),
-            Protocol::HttpProtobuf => http_path(path, signal.http_path()),
+            Protocol::HttpProtobuf | Protocol::HttpJson if is_signal => http_path(path, ""),
+            Protocol::HttpProtobuf | Protocol::HttpJson => http_path(path, signal.http_path()),
         };
         let path: PathAndQuery = path
             .parse()

@@ -29,7 +29,8 @@ use super::greeting::{First, Listening, says_https};
 use super::size::Said;
 use super::status::Verdict;
 use super::tls::{Tls, wants_a_certificate};
-use super::{retry, status};
+use super::{json, retry, status};
+use crate::config::Protocol;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::wire::response::{PartialSuccess, RpcStatus};
 
@@ -105,7 +106,10 @@ impl Http {
         headers.insert(USER_AGENT, user_agent);
         headers.insert(
             CONTENT_TYPE,
-            HeaderValue::from_static("application/x-protobuf"),
+            HeaderValue::from_static(match dialer.endpoint.protocol {
+                Protocol::HttpJson => "application/json",
+                _ => "application/x-protobuf",
+            }),
         );
         let uri = &dialer.endpoint.uri;
         let target = match dialer.proxy.as_ref().filter(|proxy| !proxy.is_tunnel()) {
@@ -378,7 +382,10 @@ impl Http {
             Err(_) => Bytes::new(),
         };
         if head.status.is_success() {
-            let partial = PartialSuccess::decode(&body).unwrap_or_default();
+            let partial = match self.dialer.endpoint.protocol {
+                Protocol::HttpJson => json::partial(&body),
+                _ => PartialSuccess::decode(&body).unwrap_or_default(),
+            };
             return Answer::Taken {
                 rejected: u64::try_from(partial.rejected_spans).unwrap_or(0),
                 message: clean(&partial.error_message),

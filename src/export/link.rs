@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::credentials::CredentialSource;
 use super::deadline::Cap;
+use super::endpoint::Signal;
 use super::health::{Health, Probe};
 use super::size::SizeLimit;
 use super::transport::Transport;
@@ -14,6 +15,7 @@ pub(super) struct Link {
     pub(super) transport: Transport,
     pub(super) config: ExporterConfig,
     pub(super) cap: Cap,
+    pub(super) signal: Signal,
     pub(super) credentials: CredentialSource,
     /// Cuts short what is under way.
     pub(super) cancel: CancellationToken,
@@ -23,10 +25,16 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(transport: Transport, config: ExporterConfig, cap: Cap) -> Self {
+    pub(super) fn new(
+        transport: Transport,
+        config: ExporterConfig,
+        cap: Cap,
+        signal: Signal,
+    ) -> Self {
         Self {
             transport,
             cap,
+            signal,
             credentials: CredentialSource::new(
                 config.header_provider.clone(),
                 config.retry.clone(),

@@ -36,6 +36,8 @@ mod happy_eyeballs;
 mod health;
 #[cfg(feature = "http")]
 mod http;
+#[cfg_attr(not(feature = "http-json"), path = "no_json.rs")]
+mod json;
 mod limiter;
 mod link;
 mod no_sigpipe;

@@ -61,13 +61,15 @@ impl Transport {
             #[cfg(feature = "grpc")]
             Protocol::Grpc => Wire::Grpc(Grpc::new(dialer, headers, user_agent, max_response)),
             #[cfg(feature = "http")]
-            Protocol::HttpProtobuf => {
+            Protocol::HttpProtobuf | Protocol::HttpJson => {
                 Wire::Http(Redirecting::new(dialer, headers, user_agent, max_response))
             }
             #[cfg(not(feature = "grpc"))]
             Protocol::Grpc => return Err(absent("grpc", "grpc")),
             #[cfg(not(feature = "http"))]
-            Protocol::HttpProtobuf => return Err(absent("http/protobuf", "http")),
+            Protocol::HttpProtobuf | Protocol::HttpJson => {
+                return Err(absent("http/protobuf", "http"));
+            }
         };
         Ok(Self {
             wire,

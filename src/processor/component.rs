@@ -30,6 +30,7 @@ impl Components {
             exporter: match endpoint.map(|endpoint| endpoint.protocol) {
                 Some(Protocol::Grpc) => "otlp_grpc_span_exporter",
                 Some(Protocol::HttpProtobuf) => "otlp_http_span_exporter",
+                Some(Protocol::HttpJson) => "otlp_http_json_span_exporter",
                 None => type_name::<E>(),
             },
             server: endpoint.map(|endpoint| (endpoint.host.clone(), endpoint.port)),

@@ -93,6 +93,11 @@ impl Collector {
     /// The URL for an exporter that speaks `protocol`.
     pub fn endpoint(&self, protocol: Protocol) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
+        // Its port is there, though the collector reads no JSON.
+        let protocol = match protocol {
+            Protocol::HttpJson => Protocol::HttpProtobuf,
+            protocol => protocol,
+        };
         let address = self.ports.iter().find(|(_, p)| p.protocol == protocol);
         let port = address.map_or(0, |(address, _)| address.port());
         format!("{scheme}://127.0.0.1:{port}")

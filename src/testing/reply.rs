@@ -46,7 +46,7 @@ impl Refusal {
     pub(super) fn response(&self, protocol: Protocol) -> Response<Body> {
         match protocol {
             Protocol::Grpc => grpc_refusal(self.grpc, &self.message, None),
-            Protocol::HttpProtobuf => {
+            Protocol::HttpProtobuf | Protocol::HttpJson => {
                 let mut response = http_refusal(self.http, self.grpc, &self.message, None);
                 if self.http == StatusCode::METHOD_NOT_ALLOWED {
                     let allow = HeaderValue::from_static("POST");
@@ -85,7 +85,7 @@ pub(super) fn response(answer: &Answer, protocol: Protocol) -> Response<Body> {
         (What::Grpc { code, message }, Protocol::Grpc) => {
             grpc_refusal(*code, message, answer.retry_info)
         }
-        (What::Grpc { code, message }, Protocol::HttpProtobuf) => {
+        (What::Grpc { code, message }, Protocol::HttpProtobuf | Protocol::HttpJson) => {
             http_refusal(http_status_of(*code), *code, message, answer.retry_info)
         }
         (What::Http { status }, Protocol::Grpc) => bare(
@@ -93,10 +93,10 @@ pub(super) fn response(answer: &Answer, protocol: Protocol) -> Response<Body> {
             "text/plain",
             "scripted by the test\n",
         ),
-        (What::Http { status: 200 }, Protocol::HttpProtobuf) => {
+        (What::Http { status: 200 }, Protocol::HttpProtobuf | Protocol::HttpJson) => {
             success(Vec::new(), answer, protocol)
         }
-        (What::Http { status }, Protocol::HttpProtobuf) => http_refusal(
+        (What::Http { status }, Protocol::HttpProtobuf | Protocol::HttpJson) => http_refusal(
             final_status(*status),
             2,
             "scripted by the test",
@@ -145,7 +145,7 @@ fn success(message: Vec<u8>, answer: &Answer, protocol: Protocol) -> Response<Bo
             }
             response
         }
-        Protocol::HttpProtobuf => {
+        Protocol::HttpProtobuf | Protocol::HttpJson => {
             let mut response = Response::new(Body::new(message.into()));
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));

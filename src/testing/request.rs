@@ -160,18 +160,20 @@ impl Port {
                 let message = format!("unknown method {} {path}", head.method);
                 (StatusCode::NOT_FOUND, message)
             }
-            Protocol::HttpProtobuf if path != self.http_path => {
+            Protocol::HttpProtobuf | Protocol::HttpJson if path != self.http_path => {
                 (StatusCode::NOT_FOUND, format!("nothing at {path}"))
             }
-            Protocol::HttpProtobuf if head.method != Method::POST => {
+            Protocol::HttpProtobuf | Protocol::HttpJson if head.method != Method::POST => {
                 let message = format!("{} instead of POST", head.method);
                 (StatusCode::METHOD_NOT_ALLOWED, message)
             }
-            Protocol::HttpProtobuf if content_type != "application/x-protobuf" => {
+            Protocol::HttpProtobuf | Protocol::HttpJson
+                if content_type != "application/x-protobuf" =>
+            {
                 let message = format!("content-type {content_type:?} is not supported");
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
             }
-            Protocol::HttpProtobuf => return None,
+            Protocol::HttpProtobuf | Protocol::HttpJson => return None,
         };
         Some(Refusal::new(UNIMPLEMENTED, status, message).response(self.protocol))
     }
@@ -191,7 +193,7 @@ impl Port {
                 }
                 (encoding, compressed, bytes)
             }
-            Protocol::HttpProtobuf => {
+            Protocol::HttpProtobuf | Protocol::HttpJson => {
                 let encoding = header(headers, CONTENT_ENCODING.as_str());
                 if body.len > self.max_message_size {
                     return Err(self.too_large(body.len));

@@ -148,8 +148,8 @@ fn protocols_and_compressions() {
             (&[(G, "grpc")], "Some(Grpc)", &[]),
             (&[(G, "HTTP/Protobuf")], "Some(HttpProtobuf)", &[]),
             (&[(S, "grpc"), (G, "http/protobuf")], "Some(Grpc)", &[]),
-            (&[(G, "http/json")], "None", &[G]),
-            (&[(S, "http/json"), (G, "grpc")], "Some(Grpc)", &[S]),
+            (&[(G, "http/JSON")], "Some(HttpJson)", &[]),
+            (&[(S, "http/json"), (G, "grpc")], "Some(HttpJson)", &[]),
             (&[(G, "http")], "None", &[G]),
             (&[(S, "x"), (G, "y")], "None", &[S, G]),
         ],
@@ -166,8 +166,8 @@ fn protocols_and_compressions() {
             (&[(CG, "brotli")], "None", &[CG]),
         ],
     );
-    let json = read(&[(G, "http/json")]).warnings[0].to_string();
-    assert!(json.contains("`grpc` or `http/protobuf`"), "{json}");
+    let wrong = read(&[(G, "http/xml")]).warnings[0].to_string();
+    assert!(wrong.contains("`http/protobuf` or `http/json`"), "{wrong}");
 }
 
 #[test]

@@ -11,4 +11,8 @@ fn main() {
     }
     assert!(error.is_config(), "{error:?}");
     println!("{text}");
+
+    let json = tracing_otlp::builder().with_protocol(tracing_otlp::Protocol::HttpJson);
+    let error = json.build().expect_err("no JSON").to_string();
+    assert!(error.contains("feature `http-json`"), "{error}");
 }

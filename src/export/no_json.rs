@@ -1,0 +1,25 @@
+//! In place of `json` in a build without it: `http/json` is an error.
+
+use bytes::Bytes;
+
+use super::endpoint::Signal;
+use crate::error::Error;
+use crate::wire::response::PartialSuccess;
+
+pub(super) fn check() -> Result<(), Error> {
+    Err(Error::config(
+        "protocol",
+        "http/json",
+        "this build cannot write JSON: enable the feature `http-json` of tracing-otlp, or set \
+         OTEL_EXPORTER_OTLP_PROTOCOL to grpc or http/protobuf",
+    ))
+}
+
+pub(super) fn encode(_: Signal, _: &[Bytes]) -> Result<Bytes, String> {
+    Err("this build cannot write JSON".to_owned())
+}
+
+#[cfg_attr(not(feature = "http"), expect(dead_code, reason = "HTTP asks"))]
+pub(super) fn partial(_: &[u8]) -> PartialSuccess {
+    PartialSuccess::default()
+}
