@@ -6,6 +6,7 @@
 mod cure;
 mod episode;
 mod hint;
+mod logs;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
@@ -16,6 +17,7 @@ use tracing::{Level, error, info, warn};
 
 use self::cure::State;
 use self::episode::{Episode, Reach, Say, Word};
+use self::logs::LogDiagnostics;
 pub(crate) use self::hint::{HINTS, Hint, PRESUMED_RANDOM, RATIO_BELOW_PARENT, TOO_MANY_SCOPES};
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::{Arc, Mutex, lock};
@@ -94,6 +96,7 @@ pub(crate) struct Diagnostics {
     reach: Reach,
     restarts: Episode,
     endpoint_warned: Episode,
+    logs: Option<LogDiagnostics>,
 }
 
 impl Diagnostics {
@@ -125,7 +128,14 @@ impl Diagnostics {
             reach: Reach::default(),
             restarts: Episode::default(),
             endpoint_warned: Episode::default(),
+            logs: None,
         }
+    }
+
+    /// Also speaks of log records, by their counters.
+    pub(crate) fn with_logs(mut self, counters: Option<Arc<Counters>>) -> Self {
+        self.logs = counters.map(LogDiagnostics::new);
+        self
     }
 
     /// Looks at the counters, unless it just did, and says what is new.
@@ -147,6 +157,9 @@ impl Diagnostics {
         self.observe_warnings(now, &stats);
         self.observe_shed(now, &stats);
         self.observe_loss(now, stats);
+        if let Some(logs) = &mut self.logs {
+            logs.observe(now, &self.voice);
+        }
     }
 
     /// Whether there is something to say that nobody was there to hear, and somebody may come soon.
@@ -177,6 +190,9 @@ impl Diagnostics {
             return;
         }
         self.warn_once();
+        if let Some(logs) = &mut self.logs {
+            logs.finish(&self.voice);
+        }
         let stats = self.counters.snapshot();
         let lost = stats.lost().saturating_sub(self.loss.told);
         if lost > 0 {

@@ -5,11 +5,13 @@
 
 mod choose;
 mod encode;
+mod log_record;
 mod propagation;
 #[cfg(feature = "tower")]
 mod requests;
 
 pub use encode::encode;
+pub use log_record::log_record;
 pub use propagation::propagation;
 #[cfg(feature = "tower")]
 pub use requests::requests;
@@ -269,6 +271,11 @@ mod tests {
         #[test]
         fn any_span_is_read_by_others(bytes in vec(any::<u8>(), 0..600)) {
             encode(&bytes);
+        }
+
+        #[test]
+        fn any_log_record_is_read_by_others(bytes in prop_oneof![messages(), vec(any::<u8>(), 0..600)]) {
+            log_record(&bytes);
         }
 
         #[test]

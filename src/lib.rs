@@ -150,6 +150,7 @@ mod semconv;
 mod span_data;
 #[cfg(not(tracing_otlp_loom))]
 mod span_ext;
+mod signal;
 mod stats;
 #[cfg(not(tracing_otlp_loom))]
 mod suppress;
@@ -169,9 +170,9 @@ pub use self::{
     attribute::{KeyValue, Value},
     builder::{OtlpBuilder, builder},
     config::{
-        BatchConfig, CaptureConfig, Compression, ConfigWarning, ExporterConfig, MetricsConfig,
-        MetricsTemporality, OtlpConfig, Pem, PropagatorKind, Protocol, ResourceConfig, RetryConfig,
-        SamplerConfig, SpanLimits, TailConfig, TracesExporter, WorkerConfig,
+        BatchConfig, CaptureConfig, Compression, ConfigWarning, Events, ExporterConfig,
+        LogBatchConfig, LogLimits, LogsConfig, LogsExporter, MetricsConfig, MetricsTemporality, OtlpConfig, Pem, PropagatorKind, Protocol, ResourceConfig, RetryConfig,
+        SamplerConfig, SpanLimits, TailConfig, TracesExporter, UnsampledLogs, WorkerConfig,
     },
     context::{
         Baggage, IdGenerator, InvalidId, InvalidTraceState, InvalidTraceparent, RandomIds,
@@ -203,4 +204,5 @@ pub use graceful::{Ended, GracefulShutdown, StopHandle, StopSignal};
 pub use viewer::viewer;
 
 pub use error::Error;
-pub use stats::{DropReason, Stats};
+pub use signal::Signal;
+pub use stats::{DropReason, LogStats, Stats};

@@ -153,6 +153,18 @@ impl OtlpBuilder {
         self.configure(move |c| c.exporter.traces_endpoint = Some(url))
     }
 
+    /// The URL of logs, used as it is; wins over [`with_endpoint`](Self::with_endpoint). Default none;
+    /// `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT`.
+    pub fn with_logs_endpoint(self, url: impl Into<String>) -> Self {
+        let url = url.into();
+        self.configure(move |c| {
+            if let Some(connection) = &mut c.logs.connection {
+                connection.logs_endpoint = Some(url.clone());
+            }
+            c.exporter.logs_endpoint = Some(url);
+        })
+    }
+
     /// gRPC or HTTP. Default: gRPC if the endpoint's port is 4317, else HTTP with protobuf;
     /// `OTEL_EXPORTER_OTLP_PROTOCOL`.
     pub fn with_protocol(self, protocol: Protocol) -> Self {

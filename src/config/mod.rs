@@ -4,6 +4,7 @@
 //! (ENV-7). Rooms below the builder receive these values and never read the environment.
 
 mod env;
+mod logs;
 mod metrics;
 pub(crate) mod parse;
 mod tail;
@@ -15,6 +16,7 @@ mod tests;
 
 #[cfg(feature = "tower")]
 pub(crate) use env::known_http_methods;
+pub use logs::{Events, LogBatchConfig, LogLimits, LogsConfig, LogsExporter, UnsampledLogs};
 pub use metrics::{MetricsConfig, MetricsTemporality};
 pub use tail::TailConfig;
 pub use warning::ConfigWarning;
@@ -48,6 +50,8 @@ pub struct OtlpConfig {
     pub exporter: ExporterConfig,
     /// How metrics leave, of a pipeline that has some.
     pub metrics: MetricsConfig,
+    /// Whether there are logs, and how they leave.
+    pub logs: LogsConfig,
     /// The queue and its batches.
     pub batch: BatchConfig,
     /// The worker's thread and runtime.
@@ -179,6 +183,9 @@ pub struct ExporterConfig {
     /// The same of metrics, of a pipeline that has some; what is appended otherwise is
     /// `v1/metrics`. `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`.
     pub metrics_endpoint: Option<String>,
+    /// The same of logs, of a pipeline that has some: `v1/logs`.
+    /// `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT`.
+    pub logs_endpoint: Option<String>,
     /// Plaintext for a gRPC endpoint given without a scheme. Default false;
     /// `OTEL_EXPORTER_OTLP_INSECURE`.
     pub insecure: bool,
@@ -218,6 +225,7 @@ impl Default for ExporterConfig {
             endpoint: None,
             traces_endpoint: None,
             metrics_endpoint: None,
+            logs_endpoint: None,
             insecure: false,
             certificate: None,
             client_key: None,
@@ -244,6 +252,7 @@ impl std::fmt::Debug for ExporterConfig {
             .field("endpoint", &shown(&self.endpoint))
             .field("traces_endpoint", &shown(&self.traces_endpoint))
             .field("metrics_endpoint", &shown(&self.metrics_endpoint))
+            .field("logs_endpoint", &shown(&self.logs_endpoint))
             .field("headers", &names)
             .field("compression", &self.compression)
             .field("timeout", &self.timeout)

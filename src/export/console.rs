@@ -1,22 +1,28 @@
 //! [`ConsoleExporter`]: spans as text, for a look without a collector.
 
+mod logs;
+
 use std::fmt::Write as _;
 use std::future::Future;
 use std::io::{self, Write};
 
 use super::{Batch, Exporter, Outcome};
 use crate::human;
+use crate::signal::Signal;
 use crate::stats::DropReason;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
-use crate::wire::decode::{Attributes, Event, Scope, Span, Value};
+use crate::wire::decode::{Attributes, Event, LogRecord, Scope, Span, Value};
 
-/// Prints each span as a small block of text, `OTEL_TRACES_EXPORTER=console`.
+/// Prints each span as a small block of text, `OTEL_TRACES_EXPORTER=console`, and each log record as a line
+/// and its ids, `OTEL_LOGS_EXPORTER=console`.
 ///
 /// ```text
 /// 2026-11-23T08:15:00.123456Z  server  GET /users/{id}  12.3 ms  ERROR no stock
 ///   trace 0af7651916cd43dd8448eb211c80319c  span b7ad6b7169203331  parent 00f067aa0ba902b7  scope shop 1.2.3
 ///   http.route=/users/{id}  http.response.status_code=500
 ///   +1.20 ms  cache miss  key=user:1
+/// 2026-11-23T08:15:00.124656Z  WARN  shop::stock  only one left  key=42
+///   trace 0af7651916cd43dd8448eb211c80319c  span b7ad6b7169203331
 /// ```
 ///
 /// For people: the format may change in any version. It writes from the worker's thread, and a
@@ -69,6 +75,10 @@ impl<W: Write + Send + 'static> Exporter for ConsoleExporter<W> {
         }
     }
 
+    fn supports(&self, _: Signal) -> bool {
+        true
+    }
+
     fn shutdown(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }
@@ -78,11 +88,17 @@ impl<W: Write + Send + 'static> Exporter for ConsoleExporter<W> {
 fn print(batch: &Batch, out: &mut impl Write) -> Outcome {
     let mut text = String::new();
     let mut printed = 0;
-    for (scope, span) in batch.spans() {
-        if let (Some(scope), Some(span)) = (Scope::decode(scope), Span::decode(span)) {
-            block(&mut text, &scope, &span);
-            printed += 1;
-        }
+    for (scope, item) in batch.spans() {
+        let Some(scope) = Scope::decode(scope) else {
+            continue;
+        };
+        let is_printed = match batch.signal() {
+            Signal::Traces => Span::decode(item).map(|span| block(&mut text, &scope, &span)),
+            Signal::Logs => {
+                LogRecord::decode(item).map(|record| logs::block(&mut text, &scope, &record))
+            }
+        };
+        printed += u64::from(is_printed.is_some());
     }
     let unreadable = (batch.span_count() as u64).saturating_sub(printed);
     let mut outcome = match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -246,7 +262,7 @@ mod tests {
             scope: scope.encode_to_vec().into(),
             spans: spans.chunks(2).map(run).collect(),
         };
-        Batch::new(Bytes::new(), vec![group], spans.len())
+        Batch::new(Signal::Traces, Bytes::new(), vec![group], spans.len())
     }
 
     fn attribute(key: &str, value: common::any_value::Value) -> common::KeyValue {
@@ -363,7 +379,7 @@ mod tests {
             spans: vec![run.into()],
         };
         let exporter = ConsoleExporter::to(Vec::new());
-        let batch = Batch::new(Bytes::new(), vec![group], 2);
+        let batch = Batch::new(Signal::Traces, Bytes::new(), vec![group], 2);
         let outcome = tokio_test::block_on(exporter.send((), batch));
         assert_eq!((outcome.delivered, outcome.spans()), (1, 2));
         assert_eq!(outcome.dropped, [(DropReason::Internal, 1)]);

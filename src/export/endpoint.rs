@@ -22,6 +22,16 @@ pub(crate) enum Signal {
         expect(dead_code, reason = "nothing else makes them")
     )]
     Metrics,
+    Logs,
+}
+
+impl From<crate::signal::Signal> for Signal {
+    fn from(signal: crate::signal::Signal) -> Self {
+        match signal {
+            crate::signal::Signal::Traces => Self::Traces,
+            crate::signal::Signal::Logs => Self::Logs,
+        }
+    }
 }
 
 impl Signal {
@@ -30,6 +40,7 @@ impl Signal {
         match self {
             Self::Traces => ("traces_endpoint", config.traces_endpoint.as_deref()),
             Self::Metrics => ("metrics_endpoint", config.metrics_endpoint.as_deref()),
+            Self::Logs => ("logs_endpoint", config.logs_endpoint.as_deref()),
         }
     }
 
@@ -37,6 +48,7 @@ impl Signal {
         match self {
             Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
             Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
         }
     }
 
@@ -45,6 +57,7 @@ impl Signal {
         match self {
             Self::Traces => "v1/traces",
             Self::Metrics => "v1/metrics",
+            Self::Logs => "v1/logs",
         }
     }
 }
@@ -148,6 +161,21 @@ impl Endpoint {
             port,
             uri,
         })
+    }
+
+    /// What a request is addressed to: on a connection of HTTP/1 the path alone.
+    pub(crate) fn target(&self) -> Uri {
+        let path = self.uri.path_and_query().cloned();
+        match self.protocol {
+            Protocol::Grpc => self.uri.clone(),
+            Protocol::HttpProtobuf => path.map(Uri::from).unwrap_or_default(),
+        }
+    }
+
+    /// Whether a connection to the one is a connection to the other.
+    pub(crate) fn shares_connection(&self, other: &Self) -> bool {
+        let address = |e: &Self| (e.protocol, e.tls, e.host.clone(), e.port, e.address());
+        address(self) == address(other)
     }
 
     /// Host and port, as errors name them.

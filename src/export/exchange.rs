@@ -8,9 +8,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Uri;
 use http_body::{Body, Frame, SizeHint};
 
 use super::cause::{Cause, tell};
+use super::endpoint::Signal;
 use super::size::Said;
 use super::status::Verdict;
 use crate::human;
@@ -18,6 +20,9 @@ use crate::human;
 /// A request's bytes, as often as they are needed.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
+    pub(crate) signal: Signal,
+    /// What it is sent to: with HTTP a path.
+    pub(crate) target: Uri,
     pub(crate) frames: Vec<Bytes>,
     pub(crate) len: usize,
     /// The same before compression.

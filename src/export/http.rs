@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
+use super::endpoint::Signal;
 use super::exchange::{Answer, Frames, Lost, Request, clean, explain};
 use super::greeting::{First, Listening, says_https};
 use super::size::Said;
@@ -41,7 +42,6 @@ const WORDS_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) struct Http {
     dialer: Dialer,
     headers: HeaderMap,
-    path: Uri,
     max_response: usize,
     idle: Mutex<Vec<Connection>>,
     /// Whether the last answer came well before [`SILENCE`] was over.
@@ -99,9 +99,7 @@ impl Http {
             CONTENT_TYPE,
             HeaderValue::from_static("application/x-protobuf"),
         );
-        let path = dialer.endpoint.uri.path_and_query().cloned();
         Self {
-            path: path.map(Uri::from).unwrap_or_default(),
             dialer,
             headers,
             max_response,
@@ -284,7 +282,7 @@ impl Http {
                 });
             }
         };
-        let answer = self.read(response, request.plain_len).await;
+        let answer = self.read(response, request).await;
         if answer.is_some() && !connection.sender.is_closed() {
             self.keep(connection);
         }
@@ -294,7 +292,7 @@ impl Http {
     fn request(&self, request: &Request) -> http::Request<Frames> {
         let mut out = http::Request::new(request.body(Bytes::new()));
         *out.method_mut() = Method::POST;
-        *out.uri_mut() = self.path.clone();
+        *out.uri_mut() = request.target.clone();
         *out.headers_mut() = self.headers.clone();
         if request.is_gzip {
             out.headers_mut()
@@ -303,7 +301,7 @@ impl Http {
         out
     }
 
-    async fn read(&self, response: Response<Incoming>, size: usize) -> Answer {
+    async fn read(&self, response: Response<Incoming>, request: &Request) -> Answer {
         let address = self.dialer.endpoint.address();
         let (head, body) = response.into_parts();
         let wait = retry::asked_by(&head.headers);
@@ -313,7 +311,7 @@ impl Http {
             // What was decided is known, and its words are not worth a deadline.
             false => match timeout(WORDS_WITHIN, body).await {
                 Ok(body) => body,
-                Err(_) => return self.not_taken(head.status, "", wait, size),
+                Err(_) => return self.not_taken(head.status, "", wait, request),
             },
         };
         let body = match body {
@@ -346,7 +344,7 @@ impl Http {
             },
         };
         let wait = wait.or(details.retry_delay);
-        self.not_taken(head.status, &details.message, wait, size)
+        self.not_taken(head.status, &details.message, wait, request)
     }
 
     fn not_taken(
@@ -354,21 +352,22 @@ impl Http {
         status: StatusCode,
         words: &str,
         wait: Option<Duration>,
-        size: usize,
+        request: &Request,
     ) -> Answer {
         let address = self.dialer.endpoint.address();
         let code = status.as_u16();
-        let said = Said::of(words, size);
+        let said = Said::of(words, request.plain_len);
         let verdict = status::of_http(code, said != Said::Nothing);
         let cause = match verdict {
             Verdict::Split => Cause::TooLarge,
             _ if says_https(words.as_bytes()) => Cause::SpeaksTls,
+            Verdict::Unknown if request.signal == Signal::Logs => Cause::NoLogs,
             _ => Cause::Http(code),
         };
         // Where it went is the question. A query may hold a secret.
         let to = match code {
             413 | 429 => String::new(),
-            300..500 => format!(" to POST {}", self.path.path()),
+            300..500 => format!(" to POST {}", request.target.path()),
             _ => String::new(),
         };
         let asks = wait.filter(|wait| wait.as_secs() > 0);

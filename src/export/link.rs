@@ -1,16 +1,23 @@
 //! What a client and its deliveries share: the way to the endpoint, and how it has fared.
 
+use http::Uri;
 use tokio_util::sync::CancellationToken;
 
 use super::deadline::Cap;
+use super::endpoint::Signal;
 use super::health::{Health, Probe};
 use super::size::SizeLimit;
 use super::transport::Transport;
 use crate::config::ExporterConfig;
+use crate::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) transport: Transport,
+    /// Connections may be shared with the client of another signal; how the endpoint fares is each
+    /// signal's own.
+    pub(super) transport: Arc<Transport>,
+    pub(super) signal: Signal,
+    pub(super) target: Uri,
     pub(super) config: ExporterConfig,
     pub(super) cap: Cap,
     /// Cuts short what is under way.
@@ -21,9 +28,16 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(transport: Transport, config: ExporterConfig, cap: Cap) -> Self {
+    pub(super) fn new(
+        transport: Arc<Transport>,
+        (signal, target): (Signal, Uri),
+        config: ExporterConfig,
+        cap: Cap,
+    ) -> Self {
         Self {
             transport,
+            signal,
+            target,
             cap,
             cancel: CancellationToken::new(),
             health: Health::new(config.retry.clone()),

@@ -25,6 +25,7 @@ mod deadline;
 mod delivery;
 mod dial;
 pub(crate) mod endpoint;
+mod erased;
 mod exchange;
 mod greeting;
 #[cfg(feature = "grpc")]
@@ -47,11 +48,13 @@ mod transport;
 pub use batch::Batch;
 pub use client::OtlpClient;
 pub use console::ConsoleExporter;
+pub(crate) use erased::{ErasedExporter, Readiness, SendPermit};
 pub use limiter::{ConcurrencyLimiter, ConcurrencyPermit};
 
 use std::future::Future;
 use std::time::Duration;
 
+use crate::signal::Signal;
 use crate::stats::DropReason;
 
 /// Takes encoded batches to where they go.
@@ -84,6 +87,12 @@ pub trait Exporter: Send + Sync + 'static {
     /// once a second.
     fn trouble(&self) -> Option<String> {
         None
+    }
+
+    /// Whether it takes batches of `signal`, told by [`Batch::signal`]. Default: of traces alone, so that an
+    /// exporter that knows only spans is never given anything else.
+    fn supports(&self, signal: Signal) -> bool {
+        signal == Signal::Traces
     }
 
     /// Whether [`send`](Self::send) ends within the export timeout by itself. Then the processor

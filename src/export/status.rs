@@ -11,9 +11,12 @@ pub(crate) enum Verdict {
     Split,
     /// Never try again.
     Refused,
+    /// The endpoint does not know the method or the path: it may not take the signal (LOG-32).
+    Unknown,
 }
 
 const RESOURCE_EXHAUSTED: u32 = 8;
+const UNIMPLEMENTED: u32 = 12;
 
 /// The name of a gRPC code.
 pub(crate) fn grpc_name(code: u32) -> &'static str {
@@ -34,6 +37,7 @@ pub(crate) fn of_grpc(code: u32, has_retry_info: bool) -> Verdict {
         1 | 4 | 10 | 11 | 14 | 15 => Verdict::Retry,
         RESOURCE_EXHAUSTED if has_retry_info => Verdict::Retry,
         RESOURCE_EXHAUSTED => Verdict::Split,
+        UNIMPLEMENTED => Verdict::Unknown,
         _ => Verdict::Refused,
     }
 }
@@ -46,6 +50,7 @@ pub(crate) fn of_http(status: u16, is_about_size: bool) -> Verdict {
         429 | 502 | 503 | 504 => Verdict::Retry,
         413 => Verdict::Split,
         400 if is_about_size => Verdict::Split,
+        404 => Verdict::Unknown,
         _ => Verdict::Refused,
     }
 }
@@ -60,6 +65,7 @@ mod tests {
         for code in 1..=17 {
             let expected = match code {
                 8 => Verdict::Split,
+                12 => Verdict::Unknown,
                 c if retryable.contains(&c) => Verdict::Retry,
                 _ => Verdict::Refused,
             };
@@ -77,6 +83,7 @@ mod tests {
             let expected = match status {
                 429 | 502 | 503 | 504 => Verdict::Retry,
                 413 => Verdict::Split,
+                404 => Verdict::Unknown,
                 _ => Verdict::Refused,
             };
             assert_eq!(of_http(status, false), expected, "{status}");

@@ -17,7 +17,7 @@ pub(crate) struct Attributes<'a> {
     pub(crate) out: &'a mut Vec<u8>,
     /// Where this visitor's attributes begin in `out`.
     base: usize,
-    tag: u8,
+    pub(super) tag: u8,
     pub(super) limit: &'a ValueLimit,
     /// Who pays for what `out` takes.
     pub(super) room: &'a mut dyn Room,

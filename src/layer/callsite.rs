@@ -15,6 +15,7 @@ use tracing_core::Metadata;
 
 use super::attributes::Visited;
 use super::fields::{Meaning, is_log_line};
+use super::log::LogCallsite;
 use crate::attribute::Value;
 use crate::fork::Home;
 use crate::semconv;
@@ -34,6 +35,8 @@ pub(crate) struct Callsite {
     /// Whether the `log` crate's lines come by it: each has a target and a place of its own.
     pub(super) is_log_line: bool,
     extras: [OnceLock<StaticAttributes>; 16],
+    /// What its log records need; made when the first comes.
+    log: OnceLock<Box<LogCallsite>>,
     /// Roots that a sampler dropped since a span of this callsite last got a parent late.
     dropped_roots: AtomicU32,
 }
@@ -118,6 +121,7 @@ impl Callsite {
             fields,
             is_log_line,
             extras: Default::default(),
+            log: OnceLock::new(),
             dropped_roots: AtomicU32::new(0),
         }
     }
@@ -143,6 +147,12 @@ impl Callsite {
     pub(crate) fn extras(&self, wanted: Extras) -> &StaticAttributes {
         let slot = &self.extras[usize::from(wanted.0 & 15)];
         slot.get_or_init(|| self.encode_extras(wanted))
+    }
+
+    /// What log records of the callsite have in common.
+    #[inline]
+    pub(super) fn log(&self) -> &LogCallsite {
+        self.log.get_or_init(|| Box::new(LogCallsite::new(self)))
     }
 
     #[cold]
@@ -186,7 +196,7 @@ impl Callsite {
 }
 
 /// Whether the middleware makes it: where that stands says nothing of the application.
-fn is_ours(metadata: &Metadata<'_>) -> bool {
+pub(super) fn is_ours(metadata: &Metadata<'_>) -> bool {
     let module = metadata.module_path();
     module
         .is_some_and(|module| module.starts_with(concat!(env!("CARGO_CRATE_NAME"), "::middleware")))
