@@ -2,8 +2,6 @@
 
 use std::sync::{OnceLock, Weak};
 
-use bytes::Bytes;
-
 use crate::config::{BatchConfig, Events, LogsExporter, OtlpConfig, SamplerConfig, TracesExporter};
 use crate::context::IdGenerator;
 use crate::context::bridge::Bridge;

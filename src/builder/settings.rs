@@ -326,11 +326,15 @@ impl OtlpBuilder {
         self.configure(move |c| c.limits = limits)
     }
 
-    /// Characters of a string, bytes of a byte array; `None`: no limit, the default.
-    /// `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT`, `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT` (LIM-2).
+    /// Characters of a string, bytes of a byte array, of spans and of log records; `None`: no limit, the
+    /// default. `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`; of one signal alone,
+    /// `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` and `OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT` (LIM-2).
     pub fn with_max_attribute_value_length(self, length: impl Into<Option<usize>>) -> Self {
         let length = length.into();
-        self.configure(move |c| c.limits.attribute_value_length_limit = length)
+        self.configure(move |c| {
+            c.limits.attribute_value_length_limit = length;
+            c.logs.limits.attribute_value_length_limit = length;
+        })
     }
 
     /// Attributes of a span. Default 128; `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`,

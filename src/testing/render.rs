@@ -5,7 +5,8 @@ mod layout;
 use std::fmt;
 
 use self::layout::{Layout, Line};
-use super::received::{ReceivedEvent, ReceivedKind, ReceivedSpan, ReceivedStatusCode};
+use super::log::ReceivedLog;
+use super::received::{ReceivedKind, ReceivedSpan, ReceivedStatusCode};
 use super::trace::{Node, Origin, Trace};
 use super::value::ReceivedValue;
 use crate::human;
@@ -162,20 +163,44 @@ fn lines(trace: &Trace, window: &Window, keys: Option<&[&str]>) -> Vec<Line> {
         });
         for event in &span.events {
             let margin = format!("{margin}{stem}");
-            lines.push(event_line(event, span, &margin, window, keys));
+            let moment = Moment {
+                mark: "•",
+                name: &event.name,
+                unix_nanos: event.unix_nanos,
+                rest: attributes(&event.name, &event.attributes, keys),
+            };
+            lines.push(event_line(moment, span, &margin, window));
+        }
+        for log in &node.logs {
+            let margin = format!("{margin}{stem}");
+            lines.push(event_line(log_of(log, keys), span, &margin, window));
         }
         margins.push(margin);
     }
     lines
 }
 
-fn event_line(
-    event: &ReceivedEvent,
-    span: &ReceivedSpan,
-    margin: &str,
-    window: &Window,
-    keys: Option<&[&str]>,
-) -> Line {
+/// An event of a span, or a log record.
+struct Moment<'a> {
+    mark: &'static str,
+    name: &'a str,
+    unix_nanos: u64,
+    rest: Vec<String>,
+}
+
+fn log_of<'a>(log: &'a ReceivedLog, keys: Option<&[&str]>) -> Moment<'a> {
+    let mut rest = vec![human::line(&log.severity_text, MOST_VALUE, false)];
+    rest.retain(|severity| !severity.is_empty());
+    rest.extend(attributes(log.message(), &log.attributes, keys));
+    Moment {
+        mark: "▪",
+        name: log.message(),
+        unix_nanos: log.unix_nanos,
+        rest,
+    }
+}
+
+fn event_line(event: Moment<'_>, span: &ReceivedSpan, margin: &str, window: &Window) -> Line {
     let at = window.share(event.unix_nanos);
     let time = match event.unix_nanos.checked_sub(span.start_unix_nanos) {
         Some(after) => format!("+{}", human::duration(after)),
@@ -185,15 +210,15 @@ fn event_line(
         ),
     };
     Line {
-        before: format!("{margin}• "),
-        name: human::line(&event.name, MOST_NAME, false),
+        before: format!("{margin}{} ", event.mark),
+        name: human::line(event.name, MOST_NAME, false),
         below: format!("{margin}  "),
         kind: String::new(),
         time,
         part: (at, at),
         is_event: true,
         error: None,
-        rest: attributes(&event.name, &event.attributes, keys),
+        rest: event.rest,
     }
 }
 

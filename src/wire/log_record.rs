@@ -60,18 +60,29 @@ pub(crate) fn put_severity(out: &mut Vec<u8>, number: u8, text: &str) {
 /// spans and links only. A record within a trace and outside of any span has no span id (LOG-11).
 #[inline]
 pub(crate) fn put_context(out: &mut Vec<u8>, trace_id: [u8; 16], span_id: [u8; 8], flags: u8) {
-    const SPAN: usize = 23;
-    let mut fields = [0; 33];
+    const FLAGS_AT: usize = 28;
+    let mut fields = [0; FLAGS_AT + 5];
     fields[..2].copy_from_slice(&[TRACE_ID, 16]);
     fields[2..18].copy_from_slice(&trace_id);
-    fields[18] = FLAGS;
-    fields[19] = flags;
-    fields[SPAN..SPAN + 2].copy_from_slice(&[SPAN_ID, 8]);
-    fields[SPAN + 2..].copy_from_slice(&span_id);
+    fields[18..20].copy_from_slice(&[SPAN_ID, 8]);
+    fields[20..FLAGS_AT].copy_from_slice(&span_id);
+    fields[FLAGS_AT..FLAGS_AT + 2].copy_from_slice(&[FLAGS, flags]);
     // Always the same number of bytes, which costs no call.
     out.extend_from_slice(&fields);
-    if span_id == [0; 8] {
+    if flags == 0 || span_id == [0; 8] {
+        shorten(out, &fields[FLAGS_AT..], span_id == [0; 8], flags == 0);
+    }
+}
+
+/// Takes back a context's span id, or its flags, or both.
+#[cold]
+fn shorten(out: &mut Vec<u8>, flags: &[u8], no_span: bool, no_flags: bool) {
+    out.truncate(out.len() - flags.len());
+    if no_span {
         out.truncate(out.len() - 10);
+    }
+    if !no_flags {
+        out.extend_from_slice(flags);
     }
 }
 
@@ -229,10 +240,14 @@ mod tests {
     /// A span id without a trace is never written; a trace without a span is (LOG-11).
     #[test]
     fn a_context_without_a_span_has_no_span_id() {
-        let mut out = Vec::new();
-        put_context(&mut out, [3; 16], [0; 8], 0);
-        let record = LogRecord::decode(&out[..]).unwrap();
-        assert_eq!((record.trace_id, record.span_id), (vec![3; 16], vec![]));
+        for flags in [0, 1] {
+            let mut out = Vec::new();
+            put_context(&mut out, [3; 16], [0; 8], flags);
+            let record = LogRecord::decode(&out[..]).unwrap();
+            assert_eq!(out.len(), record.encoded_len());
+            assert_eq!((record.trace_id, record.span_id), (vec![3; 16], vec![]));
+            assert_eq!(record.flags, u32::from(flags));
+        }
     }
 
     /// Absent, empty and an empty text are three bodies.
