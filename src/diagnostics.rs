@@ -17,8 +17,8 @@ use tracing::{Level, error, info, warn};
 
 use self::cure::State;
 use self::episode::{Episode, Reach, Say, Word};
-use self::logs::LogDiagnostics;
 pub(crate) use self::hint::{HINTS, Hint, PRESUMED_RANDOM, RATIO_BELOW_PARENT, TOO_MANY_SCOPES};
+use self::logs::LogDiagnostics;
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::{Arc, Mutex, lock};
 

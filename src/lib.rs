@@ -147,10 +147,10 @@ mod resource;
 #[cfg(not(tracing_otlp_loom))]
 pub mod sampler;
 mod semconv;
+mod signal;
 mod span_data;
 #[cfg(not(tracing_otlp_loom))]
 mod span_ext;
-mod signal;
 mod stats;
 #[cfg(not(tracing_otlp_loom))]
 mod suppress;
@@ -171,8 +171,9 @@ pub use self::{
     builder::{OtlpBuilder, builder},
     config::{
         BatchConfig, CaptureConfig, Compression, ConfigWarning, Events, ExporterConfig,
-        LogBatchConfig, LogLimits, LogsConfig, LogsExporter, MetricsConfig, MetricsTemporality, OtlpConfig, Pem, PropagatorKind, Protocol, ResourceConfig, RetryConfig,
-        SamplerConfig, SpanLimits, TailConfig, TracesExporter, UnsampledLogs, WorkerConfig,
+        LogBatchConfig, LogLimits, LogsConfig, LogsExporter, MetricsConfig, MetricsTemporality,
+        OtlpConfig, Pem, PropagatorKind, Protocol, ResourceConfig, RetryConfig, SamplerConfig,
+        SpanLimits, TailConfig, TracesExporter, UnsampledLogs, WorkerConfig,
     },
     context::{
         Baggage, IdGenerator, InvalidId, InvalidTraceState, InvalidTraceparent, RandomIds,

@@ -28,8 +28,16 @@ fn recorded(
     pipeline.within(f);
     pipeline.guard.shutdown_blocking(DEADLINE).unwrap();
     let stats = pipeline.stats();
-    assert_eq!((stats.unaccounted(), stats.logs.unaccounted()), (0, 0), "{stats}");
-    assert_eq!(stats.logs.delivered, collector.log_count() as u64, "{stats}");
+    assert_eq!(
+        (stats.unaccounted(), stats.logs.unaccounted()),
+        (0, 0),
+        "{stats}"
+    );
+    assert_eq!(
+        stats.logs.delivered,
+        collector.log_count() as u64,
+        "{stats}"
+    );
     // A request holds the records of one scope after those of another.
     let mut logs = collector.logs();
     logs.sort_by_key(|log| log.unix_nanos);
@@ -69,11 +77,25 @@ fn a_record_says_what_the_event_said() {
     });
     let [log] = &logs[..] else { panic!("{logs:?}") };
     assert_eq!(log.message(), "only 1 left");
-    assert_eq!((log.severity_number, log.severity_text.as_str()), (13, "WARN"));
-    assert_eq!((&log["article"], &log["price"]), (&4711.into_value(), &9.5.into_value()));
+    assert_eq!(
+        (log.severity_number, log.severity_text.as_str()),
+        (13, "WARN")
+    );
+    assert_eq!(
+        (&log["article"], &log["price"]),
+        (&4711.into_value(), &9.5.into_value())
+    );
     assert!(log.is_of(&spans[0]) && log.flags & 1 == 1);
-    assert_eq!((log.scope.name.as_str(), log.scope.version.as_str()), ("shop::stock", ""));
-    assert!(log["code.file.path"].as_str().unwrap().ends_with("log_records.rs"));
+    assert_eq!(
+        (log.scope.name.as_str(), log.scope.version.as_str()),
+        ("shop::stock", "")
+    );
+    assert!(
+        log["code.file.path"]
+            .as_str()
+            .unwrap()
+            .ends_with("log_records.rs")
+    );
     assert_eq!(log.event_name, "", "tracing's own name is none (LOG-54)");
     assert_eq!(
         keys(log),
@@ -83,9 +105,18 @@ fn a_record_says_what_the_event_said() {
     assert_eq!(log.unix_nanos, log.observed_unix_nanos);
     // One clock reading for both (LOG-66).
     let event = &spans[0].events[0];
-    assert_eq!((event.name.as_str(), event.unix_nanos), ("only 1 left", log.unix_nanos));
-    assert_eq!((&event["article"], &event["price"]), (&log["article"], &log["price"]));
-    assert_eq!((&event["level"], &event["target"]), (&"WARN".into_value(), &"shop::stock".into_value()));
+    assert_eq!(
+        (event.name.as_str(), event.unix_nanos),
+        ("only 1 left", log.unix_nanos)
+    );
+    assert_eq!(
+        (&event["article"], &event["price"]),
+        (&log["article"], &log["price"])
+    );
+    assert_eq!(
+        (&event["level"], &event["target"]),
+        (&"WARN".into_value(), &"shop::stock".into_value())
+    );
     assert_eq!(event["code.line.number"], log["code.line.number"]);
     assert_eq!(log.resource, spans[0].resource);
 }
@@ -132,7 +163,11 @@ fn a_record_has_the_ids_of_where_it_happened() {
     let log = |message: &str| logs.iter().find(|l| l.message() == message).unwrap();
     for message in ["outside", "under nobody"] {
         let log = log(message);
-        assert_eq!((log.trace_id, log.span_id, log.flags), (None, None, 0), "{message}");
+        assert_eq!(
+            (log.trace_id, log.span_id, log.flags),
+            (None, None, 0),
+            "{message}"
+        );
     }
     assert_eq!(log("in a scope").trace_id, Some([7; 16]));
     assert_eq!(log("in a scope").span_id, Some([7; 8]));
@@ -157,15 +192,27 @@ fn records_of_unsampled_spans_are_kept_and_say_so() {
     };
     let unsampled = |unsampled: UnsampledLogs| {
         let logs = logs(
-            |b| b.with_sampler(AlwaysOff).configure(move |c| c.logs.unsampled = unsampled),
+            |b| {
+                b.with_sampler(AlwaysOff)
+                    .configure(move |c| c.logs.unsampled = unsampled)
+            },
             in_unsampled,
         );
         assert!(logs.iter().all(|l| l.flags & 1 == 0));
-        assert!(logs.iter().all(|l| l.trace_id.is_some() == (l.message() != "outside")));
-        messages(&logs).iter().map(|m| (*m).to_owned()).collect::<Vec<_>>()
+        assert!(
+            logs.iter()
+                .all(|l| l.trace_id.is_some() == (l.message() != "outside"))
+        );
+        messages(&logs)
+            .iter()
+            .map(|m| (*m).to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(unsampled(UnsampledLogs::ALL), ["small", "large", "outside"]);
-    assert_eq!(unsampled(UnsampledLogs::from_level(tracing::Level::WARN)), ["large", "outside"]);
+    assert_eq!(
+        unsampled(UnsampledLogs::from_level(tracing::Level::WARN)),
+        ["large", "outside"]
+    );
     assert_eq!(unsampled(UnsampledLogs::NONE), ["outside"]);
 }
 
@@ -178,7 +225,10 @@ fn a_line_of_the_log_crate_is_a_record_of_its_target() {
         log::warn!(target: "hyper::proto", "connection {}", "closed");
     });
     let [log] = &logs[..] else { panic!("{logs:?}") };
-    assert_eq!((log.message(), log.scope.name.as_str()), ("connection closed", "hyper::proto"));
+    assert_eq!(
+        (log.message(), log.scope.name.as_str()),
+        ("connection closed", "hyper::proto")
+    );
     assert_eq!(keys(log), ["code.file.path", "code.line.number"]);
     assert_eq!(log.event_name, "");
     let event = &spans[0].events[0];
@@ -193,7 +243,10 @@ fn the_log_filter_says_nothing_of_spans_and_changes_while_running() {
     let store = tracing_otlp::ConfigStore::default();
     let handle = store.clone();
     let (spans, logs) = recorded(
-        |b| b.with_config_store(store).with_log_filter("warn,shop=debug".parse().unwrap()),
+        |b| {
+            b.with_config_store(store)
+                .with_log_filter("warn,shop=debug".parse().unwrap())
+        },
         || {
             let _span = info_span!("work").entered();
             info!("a span event");
@@ -207,11 +260,20 @@ fn the_log_filter_says_nothing_of_spans_and_changes_while_running() {
             info!("a log only");
         },
     );
-    assert_eq!(messages(&logs), ["both", "both, by its target", "a log only"]);
+    assert_eq!(
+        messages(&logs),
+        ["both", "both, by its target", "a log only"]
+    );
     let events: Vec<_> = spans[0].events.iter().map(|e| e.name.as_str()).collect();
     assert_eq!(
         events,
-        ["a span event", "both", "both, by its target", "a span event too", "a span event now"]
+        [
+            "a span event",
+            "both",
+            "both, by its target",
+            "a span event too",
+            "a span event now"
+        ]
     );
     assert!(logs[2].is_of(&spans[0]));
 }
@@ -224,7 +286,10 @@ fn as_logs_leaves_no_span_events_and_every_status() {
         Err(std::io::Error::other("no stock"))
     }
     let (spans, logs) = recorded(
-        |b| b.with_logs(Events::AsLogs).with_log_filter("error".parse().unwrap()),
+        |b| {
+            b.with_logs(Events::AsLogs)
+                .with_log_filter("error".parse().unwrap())
+        },
         || {
             let _ = fails();
             let _span = info_span!("quiet").entered();
@@ -232,16 +297,26 @@ fn as_logs_leaves_no_span_events_and_every_status() {
             error!("broken");
         },
     );
-    let [fails, quiet] = &spans[..] else { panic!("{spans:?}") };
+    let [fails, quiet] = &spans[..] else {
+        panic!("{spans:?}")
+    };
     assert!(fails.events.is_empty() && quiet.events.is_empty());
     assert!(fails.status.is_error() && quiet.status.is_error());
     assert_eq!(fails.status.message, "no stock");
     // EVT-4's shape (LOG-61).
-    let [exception, broken] = &logs[..] else { panic!("{logs:?}") };
+    let [exception, broken] = &logs[..] else {
+        panic!("{logs:?}")
+    };
     assert_eq!(exception.event_name, "exception");
-    assert_eq!((exception.message(), &exception["exception.message"]), ("no stock", &"no stock".into_value()));
+    assert_eq!(
+        (exception.message(), &exception["exception.message"]),
+        ("no stock", &"no stock".into_value())
+    );
     assert!(exception.attr("error").is_none() && exception.is_of(fails));
-    assert_eq!((broken.message(), broken.event_name.as_str()), ("broken", ""));
+    assert_eq!(
+        (broken.message(), broken.event_name.as_str()),
+        ("broken", "")
+    );
 }
 
 /// The same of one visit for both.
@@ -253,7 +328,10 @@ fn an_exception_is_a_record_and_a_span_event() {
     }
     let (spans, logs) = recorded(same, || drop(fails()));
     let event = &spans[0].events[0];
-    assert_eq!((event.name.as_str(), &event["exception.message"]), ("exception", &"no stock".into_value()));
+    assert_eq!(
+        (event.name.as_str(), &event["exception.message"]),
+        ("exception", &"no stock".into_value())
+    );
     assert_eq!(logs[0].message(), "no stock");
     assert_eq!(logs[0]["exception.message"], "no stock");
     assert_eq!(spans[0].status.message, "no stock");
@@ -304,7 +382,10 @@ fn an_event_name_is_what_code_gave() {
     let names: Vec<_> = logs.iter().map(|l| l.event_name.as_str()).collect();
     assert_eq!(names, ["cart.emptied", "old", "new", "new", "dynamic", ""]);
     assert_eq!(logs[0].body, None, "no message, no body (LOG-53)");
-    assert!(logs.iter().all(|l| l.attr("event.name").is_none() && l.attr("otel.event.name").is_none()));
+    assert!(
+        logs.iter()
+            .all(|l| l.attr("event.name").is_none() && l.attr("otel.event.name").is_none())
+    );
     assert_eq!(spans[0].events[1]["event.name"], "old");
     assert_eq!(spans[0].events[0].name, "cart.emptied");
 }
@@ -329,11 +410,17 @@ fn bodies_and_attributes_keep_their_types() {
     assert_eq!(log["wide"], u128::MAX.to_string().as_str());
     assert_eq!(log["fits"], 7);
     assert_eq!(log["bytes"], ReceivedValue::Bytes(vec![0xff, 0]));
-    assert_eq!((&log["shown"], &log["debug"]), (&"a\"b".into_value(), &"Some(1)".into_value()));
+    assert_eq!(
+        (&log["shown"], &log["debug"]),
+        (&"a\"b".into_value(), &"Some(1)".into_value())
+    );
     assert!(log.attr("none").is_none());
     let names: Vec<_> = spans[0].events.iter().map(|e| e.name.as_str()).collect();
     assert_eq!(names, ["42", "true", "", "fields"]);
-    assert_eq!(spans[0].events[3]["bytes"], ReceivedValue::Bytes(vec![0xff, 0]));
+    assert_eq!(
+        spans[0].events[3]["bytes"],
+        ReceivedValue::Bytes(vec![0xff, 0])
+    );
 }
 
 /// LOG-10: what is left out is counted in the record; LOG-3: a body has no limit.
@@ -353,8 +440,14 @@ fn limits_are_for_attributes_and_counted() {
     );
     let log = &logs[0];
     assert_eq!(log.message(), "a message of more than four");
-    assert_eq!((keys(log), &log["a"]), (vec!["a", "b"], &"1234".into_value()));
-    assert_eq!(log.dropped_attributes, 3, "one field, and two of the location");
+    assert_eq!(
+        (keys(log), &log["a"]),
+        (vec!["a", "b"], &"1234".into_value())
+    );
+    assert_eq!(
+        log.dropped_attributes, 3,
+        "one field, and two of the location"
+    );
     // The limits of spans are others, and hold for span events.
     assert_eq!(spans[0].events[0]["a"], "123456");
     assert_eq!(spans[0].events[0].dropped_attributes, 0);
@@ -373,7 +466,10 @@ fn a_value_that_fails_to_format_is_counted_as_dropped() {
         let _span = info_span!("work").entered();
         info!(value = ?Fails, "fails");
     });
-    assert_eq!((logs[0].attr("value"), logs[0].dropped_attributes), (None, 1));
+    assert_eq!(
+        (logs[0].attr("value"), logs[0].dropped_attributes),
+        (None, 1)
+    );
     assert_eq!(spans[0].events[0].dropped_attributes, 1);
 }
 
@@ -395,7 +491,10 @@ fn a_record_after_the_end_of_its_span_has_its_ids() {
 /// Threads, and no location, by the switches that spans have.
 #[test]
 fn location_and_threads_are_as_for_spans() {
-    let logs = logs(|b| b.with_location(false).with_threads(true), || info!("bare"));
+    let logs = logs(
+        |b| b.with_location(false).with_threads(true),
+        || info!("bare"),
+    );
     assert_eq!(keys(&logs[0]), ["thread.id", "thread.name"]);
 }
 
@@ -404,7 +503,8 @@ fn location_and_threads_are_as_for_spans() {
 fn without_being_asked_for_there_are_no_logs() {
     let collector = Collector::start();
     let protocol = Protocol::HttpProtobuf;
-    let none = |b: OtlpBuilder| b.configure(|c| c.logs.exporter = Some(tracing_otlp::LogsExporter::None));
+    let none =
+        |b: OtlpBuilder| b.configure(|c| c.logs.exporter = Some(tracing_otlp::LogsExporter::None));
     let builder = || pipeline::builder(protocol, &collector.endpoint(protocol));
     for builder in [builder(), none(builder()).with_logs(Events::AsLogs)] {
         let pipeline = Pipeline::start(builder);
@@ -417,5 +517,8 @@ fn without_being_asked_for_there_are_no_logs() {
     }
     assert_eq!(collector.log_count(), 0);
     let spans = collector.spans();
-    assert!(spans.iter().all(|span| span.events.len() == 1), "nothing is lost by a setting");
+    assert!(
+        spans.iter().all(|span| span.events.len() == 1),
+        "nothing is lost by a setting"
+    );
 }

@@ -22,7 +22,12 @@ fn builder(protocol: Protocol, collector: &Collector) -> OtlpBuilder {
 fn balanced(stats: &Stats) {
     assert_eq!(stats.unaccounted(), 0, "{}", told(stats));
     assert_eq!(stats.logs.unaccounted(), 0, "{}", told(stats));
-    assert_eq!((stats.logs.queued, stats.logs.in_flight), (0, 0), "{}", told(stats));
+    assert_eq!(
+        (stats.logs.queued, stats.logs.in_flight),
+        (0, 0),
+        "{}",
+        told(stats)
+    );
 }
 
 fn one_of_each() {
@@ -74,20 +79,30 @@ fn an_endpoint_without_logs_takes_the_spans() {
         let pipeline = Pipeline::start(builder(protocol, &collector));
         pipeline.within(one_of_each);
         let error = pipeline.flush().unwrap_err().to_string();
-        assert!(error.contains("1 log records could not be delivered"), "{error}");
+        assert!(
+            error.contains("1 log records could not be delivered"),
+            "{error}"
+        );
         assert!(error.contains("takes no logs"), "{error}");
         assert!(!error.contains("v1/traces"), "{error}");
         collector.expect_spans(1);
         let attempts = collector.received_attempts();
         pipeline.within(|| (0..100).for_each(|_| one_of_each()));
-        pipeline.flush().expect("what is not sent is no loss any more");
+        pipeline
+            .flush()
+            .expect("what is not sent is no loss any more");
         assert_eq!(collector.span_count(), 101);
         // No further request of logs.
         assert_eq!(collector.received_attempts(), attempts + 1);
         let stats = pipeline.settle(101);
         balanced(&stats);
         assert_eq!(stats.logs.emitted, 101);
-        assert_eq!(stats.logs.dropped(DropReason::Unsupported), 101, "{}", told(&stats));
+        assert_eq!(
+            stats.logs.dropped(DropReason::Unsupported),
+            101,
+            "{}",
+            told(&stats)
+        );
         assert_eq!(stats.dropped_total(), 0);
         assert_eq!(stats.last_error, None, "spans have no error");
     }
@@ -135,7 +150,11 @@ fn a_flood_of_records_leaves_the_spans_their_place() {
     });
     let stats = pipeline.stats();
     assert_eq!(stats.dropped_total(), 0, "{}", told(&stats));
-    assert!(stats.logs.dropped(DropReason::QueueFull) >= 48_000, "{}", told(&stats));
+    assert!(
+        stats.logs.dropped(DropReason::QueueFull) >= 48_000,
+        "{}",
+        told(&stats)
+    );
     collector.go_online().unwrap();
     let _ = pipeline.flush();
     let stats = pipeline.stats();
@@ -156,9 +175,12 @@ fn requests_of_logs_that_hang_hold_up_no_span() {
             .configure(|c| c.logs.batch.max_export_batch_size = 10),
     );
     pipeline.within(|| (0..200).for_each(|_| info!("hangs")));
-    logs.wait_until(DEADLINE, |c| c.received_attempts() >= 4).unwrap();
+    logs.wait_until(DEADLINE, |c| c.received_attempts() >= 4)
+        .unwrap();
     pipeline.within(|| drop(info_span!("work")));
-    let _ = pipeline.guard.force_flush_blocking(Duration::from_millis(200));
+    let _ = pipeline
+        .guard
+        .force_flush_blocking(Duration::from_millis(200));
     traces.expect_span("work");
     assert_eq!(logs.received_attempts(), 4, "no more than may be under way");
 }
@@ -198,7 +220,10 @@ fn requests_of_logs_are_retried() {
 #[test]
 fn what_is_too_large_is_split() {
     for protocol in BOTH {
-        let collector = Collector::builder().max_message_size(20_000).start().unwrap();
+        let collector = Collector::builder()
+            .max_message_size(20_000)
+            .start()
+            .unwrap();
         let pipeline = Pipeline::start(builder(protocol, &collector));
         pipeline.within(|| {
             for i in 0..60 {
@@ -211,7 +236,12 @@ fn what_is_too_large_is_split() {
         let stats = pipeline.settle(0);
         balanced(&stats);
         assert_eq!((stats.logs.delivered, collector.log_count()), (60, 60));
-        assert_eq!(stats.logs.dropped(DropReason::TooLarge), 1, "{}", told(&stats));
+        assert_eq!(
+            stats.logs.dropped(DropReason::TooLarge),
+            1,
+            "{}",
+            told(&stats)
+        );
     }
 }
 
@@ -259,7 +289,10 @@ fn a_trace_draws_its_records_under_their_spans() {
     let drawing = collector.expect_trace(2).to_string();
     let lines: Vec<_> = drawing.lines().collect();
     let at = |text: &str| lines.iter().position(|l| l.contains(text)).expect(text);
-    assert!(at("checkout") < at("▪ cart loaded") && at("cart loaded") < at("charge card"), "{drawing}");
+    assert!(
+        at("checkout") < at("▪ cart loaded") && at("cart loaded") < at("charge card"),
+        "{drawing}"
+    );
     assert!(at("charge card") < at("▪ card is slow"), "{drawing}");
     assert!(lines[at("card is slow")].contains("WARN"), "{drawing}");
     assert!(lines[at("cart loaded")].contains("cart=7"), "{drawing}");

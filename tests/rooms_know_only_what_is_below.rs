@@ -36,6 +36,7 @@ const FLOORS: &[(u8, &[&str])] = &[
             "error",
             "fork",
             "semconv",
+            "signal",
             "span_data",
             "suppress",
             "sync",

@@ -7,9 +7,7 @@ use crate::context::IdGenerator;
 use crate::context::bridge::Bridge;
 use crate::diagnostics::HINTS;
 use crate::error::Error;
-use crate::export::{
-    Batch, ConsoleExporter, ErasedExporter, Exporter, OtlpClient, Outcome,
-};
+use crate::export::{Batch, ConsoleExporter, ErasedExporter, Exporter, OtlpClient, Outcome};
 use crate::fork::Home;
 use crate::guard::{Release, ShutdownGuard};
 use crate::layer::{Fate, Ids, LogSink, OtlpLayer, Outlet, Settings};
@@ -121,7 +119,12 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
     };
     let logs = match &target {
         Err(Fate::Disabled) => None,
-        target => logs_route(config, parts.logs_exporter, target.as_ref().ok(), client.as_ref())?,
+        target => logs_route(
+            config,
+            parts.logs_exporter,
+            target.as_ref().ok(),
+            client.as_ref(),
+        )?,
     };
     let has_logs = logs.is_some();
     let (target, fate) = match target {

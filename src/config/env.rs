@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::attribute::KeyValue;
 use crate::config::{
-    BatchConfig, ConfigWarning, ExporterConfig, LogBatchConfig, OtlpConfig, Pem, PropagatorKind, ResourceConfig,
-    SamplerConfig, SpanLimits, TracesExporter, parse,
+    BatchConfig, ConfigWarning, ExporterConfig, LogBatchConfig, OtlpConfig, Pem, PropagatorKind,
+    ResourceConfig, SamplerConfig, SpanLimits, TracesExporter, parse,
 };
 use crate::semconv;
 
@@ -252,14 +252,15 @@ impl Env<'_> {
         set(&mut batch.max_queue_size, queue);
         let queue = batch.max_queue_size;
         batch.max_export_batch_size = batch.max_export_batch_size.min(queue);
-        let size = self.read(&["OTEL_BLRP_MAX_EXPORT_BATCH_SIZE"], |text| {
-            match parse::positive(text)? {
+        let size = self.read(
+            &["OTEL_BLRP_MAX_EXPORT_BATCH_SIZE"],
+            |text| match parse::positive(text)? {
                 size if size <= queue => Ok(size),
                 _ => Err(format!(
                     "a batch can't exceed the queue, which holds {queue}"
                 )),
-            }
-        });
+            },
+        );
         set(&mut batch.max_export_batch_size, size);
     }
 

@@ -7,8 +7,8 @@ use http::HeaderValue;
 
 use crate::config::parse::{self, MAX_DURATION, MAX_INTEGER};
 use crate::config::{
-    BatchConfig, ExporterConfig, LogBatchConfig, LogsExporter, OtlpConfig, ResourceConfig, RetryConfig, SamplerConfig,
-    TailConfig, WorkerConfig,
+    BatchConfig, ExporterConfig, LogBatchConfig, LogsExporter, OtlpConfig, ResourceConfig,
+    RetryConfig, SamplerConfig, TailConfig, WorkerConfig,
 };
 use crate::error::Error;
 

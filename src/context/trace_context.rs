@@ -44,7 +44,13 @@ impl Eq for Origin {}
 impl TraceContext {
     /// Trace id, span id and W3C flags; `None` where it is of no trace.
     pub(crate) fn ids(&self) -> Option<([u8; 16], [u8; 8], u8)> {
-        let ids = || (self.trace_id.to_bytes(), self.span_id.to_bytes(), self.flags.bits());
+        let ids = || {
+            (
+                self.trace_id.to_bytes(),
+                self.span_id.to_bytes(),
+                self.flags.bits(),
+            )
+        };
         self.is_valid().then(ids)
     }
 

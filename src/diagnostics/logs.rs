@@ -107,8 +107,13 @@ impl LogDiagnostics {
     fn reasons(&self, stats: &Stats) -> (String, &'static str) {
         let new = |reason| stats.dropped(reason) - self.told.dropped(reason);
         let counts = DropReason::ALL.map(|reason| (new(reason), reason));
-        let counts = counts.iter().filter(|(n, reason)| *n > 0 && is_loss(*reason));
-        let text: Vec<_> = counts.clone().map(|(n, reason)| format!("{reason} {n}")).collect();
+        let counts = counts
+            .iter()
+            .filter(|(n, reason)| *n > 0 && is_loss(*reason));
+        let text: Vec<_> = counts
+            .clone()
+            .map(|(n, reason)| format!("{reason} {n}"))
+            .collect();
         let most = counts.max_by_key(|(n, _)| *n);
         let reason = most.map_or(DropReason::Internal, |(_, reason)| *reason);
         let cure = match reason {

@@ -22,7 +22,12 @@ pub struct Batch {
 
 impl Batch {
     /// `resource`: encoded fields of `ResourceSpans` other than `scope_spans`.
-    pub(crate) fn new(signal: Signal, resource: Bytes, groups: Vec<ScopeGroup>, spans: usize) -> Self {
+    pub(crate) fn new(
+        signal: Signal,
+        resource: Bytes,
+        groups: Vec<ScopeGroup>,
+        spans: usize,
+    ) -> Self {
         Self {
             signal,
             resource,

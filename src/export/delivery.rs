@@ -111,7 +111,9 @@ impl<'a> Delivery<'a> {
                 lost(maybe, DropReason::Refused, message.clone())
             } else if len > limit || (spans > 1 && self.is_larger_than_it_takes(len)) {
                 let message = match self.link.signal {
-                    Signal::Logs => format!("{len} bytes are more than a request may have, {limit}"),
+                    Signal::Logs => {
+                        format!("{len} bytes are more than a request may have, {limit}")
+                    }
                     _ => format!("a span of {len} bytes is more than a request may have, {limit}"),
                 };
                 End::TooLarge {

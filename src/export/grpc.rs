@@ -332,10 +332,11 @@ impl Grpc {
         };
         let trailers = body.trailers().cloned().unwrap_or_default();
         let message = body.to_bytes();
-        self.status(&trailers, &message, request).unwrap_or_else(|| {
-            let what = format!("{address} answered without a grpc-status");
-            refused(Verdict::Refused, &what, Cause::HttpOverGrpc(200))
-        })
+        self.status(&trailers, &message, request)
+            .unwrap_or_else(|| {
+                let what = format!("{address} answered without a grpc-status");
+                refused(Verdict::Refused, &what, Cause::HttpOverGrpc(200))
+            })
     }
 
     /// The answer that headers or trailers with a `grpc-status` give to a request.

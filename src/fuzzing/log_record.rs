@@ -61,10 +61,8 @@ pub fn log_record(bytes: &[u8]) {
 
 /// Reads a record; where prost can read it too, both read the same.
 fn read(bytes: &[u8]) {
-    let (Some(ours), Ok(theirs)) = (
-        LogRecord::decode(bytes),
-        proto::LogRecord::decode(bytes),
-    ) else {
+    let (Some(ours), Ok(theirs)) = (LogRecord::decode(bytes), proto::LogRecord::decode(bytes))
+    else {
         return;
     };
     let times = (theirs.time_unix_nano, theirs.observed_time_unix_nano);

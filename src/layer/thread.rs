@@ -23,7 +23,11 @@ impl Attributes<'_> {
         let is_field = |key: &[u8]| fields.iter().any(|f| f.name().as_bytes() == key);
         let is_log = self.tag == LOG_ATTRIBUTE;
         let thread = if is_log { &OF_LOGS } else { &THREAD };
-        let tag = if is_log { LOG_ATTRIBUTE } else { SPAN_ATTRIBUTE };
+        let tag = if is_log {
+            LOG_ATTRIBUTE
+        } else {
+            SPAN_ATTRIBUTE
+        };
         let _ = thread.try_with(|attributes| {
             self.put_where_absent(attributes.get_or_init(|| encode(tag)), is_field);
         });
@@ -38,12 +42,7 @@ fn encode(tag: u8) -> StaticAttributes {
     let id = format!("{:?}", thread.id());
     let digits: String = id.chars().filter(char::is_ascii_digit).collect();
     if let Ok(id) = digits.parse::<u64>() {
-        put_key_value(
-            &mut bytes,
-            tag,
-            semconv::THREAD_ID,
-            &Value::from(id),
-        );
+        put_key_value(&mut bytes, tag, semconv::THREAD_ID, &Value::from(id));
         count += 1;
     }
     if let Some(name) = thread.name() {

@@ -167,7 +167,13 @@ impl BatchProcessor {
     ) -> Result<Self, Error> {
         let components = Components::of(Signal::Traces, &exporter);
         let exporter = ErasedExporter::new(exporter);
-        Self::start_erased((exporter, components), batch, worker, resource, surroundings)
+        Self::start_erased(
+            (exporter, components),
+            batch,
+            worker,
+            resource,
+            surroundings,
+        )
     }
 
     /// The same on an exporter that others may have a handle of.
@@ -570,11 +576,7 @@ pub(crate) fn build_runtime(config: &WorkerConfig) -> Result<Runtime, Error> {
     }
 }
 
-fn start_thread(
-    config: &WorkerConfig,
-    runtime: Runtime,
-    worker: Worker,
-) -> Result<(), Error> {
+fn start_thread(config: &WorkerConfig, runtime: Runtime, worker: Worker) -> Result<(), Error> {
     let mut builder = thread::Builder::new().name(config.thread_name.clone());
     if let Some(size) = config.stack_size {
         builder = builder.stack_size(size);

@@ -55,9 +55,9 @@ pub(crate) mod tests;
 pub(crate) use component::Components;
 #[cfg(not(tracing_otlp_loom))]
 pub use handle::BatchProcessor;
-#[cfg(not(tracing_otlp_loom))]
-pub(crate) use handle::{LogsRoute, Surroundings};
 #[cfg(all(feature = "metrics", not(tracing_otlp_loom)))]
 pub(crate) use handle::build_runtime;
+#[cfg(not(tracing_otlp_loom))]
+pub(crate) use handle::{LogsRoute, Surroundings};
 #[cfg(not(tracing_otlp_loom))]
 pub use record::{ScopeId, TelemetryData};

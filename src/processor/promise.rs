@@ -126,7 +126,10 @@ impl Loss {
     /// As `memory_full 3, queue_full 1`.
     fn reasons(&self) -> Option<String> {
         let early = |i: usize| self.spans.early[i] + self.logs.early[i];
-        let counts = EARLY.iter().enumerate().map(|(i, reason)| (reason, early(i)));
+        let counts = EARLY
+            .iter()
+            .enumerate()
+            .map(|(i, reason)| (reason, early(i)));
         let counts = counts.filter(|(_, count)| *count > 0);
         let told: Vec<_> = counts.map(|(reason, n)| format!("{reason} {n}")).collect();
         (!told.is_empty()).then(|| told.join(", "))

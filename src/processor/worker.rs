@@ -291,12 +291,14 @@ impl Worker {
 
     /// A schedule delay is over: what waits goes out.
     fn tick(&mut self, now: Instant) {
-        let mut has_ticked = false;
+        let mut trims = false;
         for lane in self.lanes.iter_mut().filter(|lane| now >= lane.next_tick) {
             lane.tick(now, &mut self.drained);
-            has_ticked = true;
+            // What lies idle is the spans' for the most part: the shorter delay of logs would free what the
+            // next ones need.
+            trims |= lane.signal() == Signal::Traces;
         }
-        if has_ticked && self.lanes.iter().all(Lane::is_empty) {
+        if trims && self.lanes.iter().all(Lane::is_empty) {
             self.shared.memory.trim();
         }
     }

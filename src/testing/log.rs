@@ -159,10 +159,15 @@ impl Collector {
     fn fail_logs(&self, expected: &str) -> ! {
         const MOST: usize = 20;
         let logs = self.logs();
-        let shown = logs.iter().take(MOST).map(|log| format!("{:?}", log.message()));
+        let shown = logs
+            .iter()
+            .take(MOST)
+            .map(|log| format!("{:?}", log.message()));
         let arrived = human::join(shown, ", ");
         let more = logs.len().saturating_sub(MOST);
-        let more = (more > 0).then(|| format!(" and {more} more")).unwrap_or_default();
+        let more = (more > 0)
+            .then(|| format!(" and {more} more"))
+            .unwrap_or_default();
         let attempts = self.received_attempts();
         panic!(
             "{expected} within {:?}\n  arrived: {}{arrived}{more}\n  {attempts} {} came, {} could not be read",

@@ -377,7 +377,12 @@ impl fmt::Debug for ReceivedRequest {
 }
 
 #[track_caller]
-pub(super) fn missing(what: &str, name: &str, key: &str, attributes: &[(String, ReceivedValue)]) -> ! {
+pub(super) fn missing(
+    what: &str,
+    name: &str,
+    key: &str,
+    attributes: &[(String, ReceivedValue)],
+) -> ! {
     let keys: Vec<_> = attributes.iter().map(|(k, _)| k.as_str()).collect();
     panic!("{what} {name:?} has no attribute {key:?}, it has {keys:?}")
 }

@@ -185,9 +185,7 @@ fn widen(out: &mut Vec<u8>, start: usize, text: usize) {
 #[cfg(all(test, not(tracing_otlp_loom)))]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    use opentelemetry_proto::tonic::common::v1::{
-        AnyValue, KeyValue, any_value::Value as Decoded,
-    };
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value as Decoded};
     use opentelemetry_proto::tonic::logs::v1::LogRecord;
     use proptest::prelude::*;
     use prost::Message;
@@ -209,7 +207,11 @@ mod tests {
         put_times(&mut out, 1_790_000_000_000_000_001);
         put_severity(&mut out, 9, "INFO");
         put_context(&mut out, [1; 16], [2; 8], 1);
-        assert!(put_body_fmt(&mut out, &mut Unbounded, format_args!("{}", 42)));
+        assert!(put_body_fmt(
+            &mut out,
+            &mut Unbounded,
+            format_args!("{}", 42)
+        ));
         put_key_value(&mut out, LOG_ATTRIBUTE, "k", &Value::from(7i64));
         put_event_name(&mut out, "cart.emptied");
         put_dropped(&mut out, 300);
@@ -282,7 +284,11 @@ mod tests {
             }
         }
         let mut out = vec![1, 2];
-        assert!(!put_body_fmt(&mut out, &mut Unbounded, format_args!("{Fails}")));
+        assert!(!put_body_fmt(
+            &mut out,
+            &mut Unbounded,
+            format_args!("{Fails}")
+        ));
         assert_eq!(out, [1, 2]);
     }
 

@@ -107,8 +107,12 @@ fn location(metadata: &Metadata<'_>, is_log_line: bool) -> StaticAttributes {
     if is_log_line || is_ours(metadata) {
         return out;
     }
-    let file = metadata.file().map(|f| (semconv::CODE_FILE_PATH, Value::from(f.to_owned())));
-    let line = metadata.line().map(|l| (semconv::CODE_LINE_NUMBER, Value::from(l)));
+    let file = metadata
+        .file()
+        .map(|f| (semconv::CODE_FILE_PATH, Value::from(f.to_owned())));
+    let line = metadata
+        .line()
+        .map(|l| (semconv::CODE_LINE_NUMBER, Value::from(l)));
     let mut bytes = Vec::new();
     let is_field = |key: &str| metadata.fields().iter().any(|f| f.name() == key);
     for (key, value) in file.into_iter().chain(line) {

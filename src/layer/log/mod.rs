@@ -77,8 +77,8 @@ impl OtlpLayer {
         let mut is_log = !watch.has_log_filter() || core.admits_log(event);
         let is_of_span = !event.is_root() && !core.is_event_hushed(watch, event);
         let is_span_event = is_of_span && sink.events == Events::AsBoth;
-        let tells_span = is_span_event
-            || is_of_span && (is_error || callsites::of(metadata).has_error_field);
+        let tells_span =
+            is_span_event || is_of_span && (is_error || callsites::of(metadata).has_error_field);
         if !is_log && !tells_span {
             return;
         }
@@ -161,8 +161,8 @@ impl OtlpLayer {
             },
         };
         let entered = || stack::innermost_span(self.layer, |_| true);
-        let is_certain = !core.config.watch().has_detail()
-            && !core.may_be_filtered.load(Ordering::Relaxed);
+        let is_certain =
+            !core.config.watch().has_detail() && !core.may_be_filtered.load(Ordering::Relaxed);
         let span = match is_certain {
             true => entered(),
             false => {

@@ -106,7 +106,9 @@ fn out_of(attributes: Attributes<'_>) -> &mut Vec<u8> {
 
 fn target_of(attributes: &mut Attributes<'_>, target: &str) {
     let limit = attributes.limit;
-    attributes.put_dynamic("target", |key, out, room| key.put_str(out, limit, room, target));
+    attributes.put_dynamic("target", |key, out, room| {
+        key.put_str(out, limit, room, target)
+    });
 }
 
 /// Copies the attributes of a record that stand at `from` to the end, as those of an event.

@@ -242,15 +242,10 @@ macro_rules! log_value {
         let name = $field.name();
         let field = field_of!($self, $field);
         if field.meaning != Meaning::Attribute
-            && !$self.is_attribute(
-                name,
-                field.meaning,
-                format_args!("{}", $value),
-                |out, _| {
-                    put_body(out, $body);
-                    true
-                },
-            )
+            && !$self.is_attribute(name, field.meaning, format_args!("{}", $value), |out, _| {
+                put_body(out, $body);
+                true
+            })
         {
             return;
         }
