@@ -19,6 +19,7 @@ use self::cure::State;
 use self::episode::{Episode, Reach, Say, Word};
 pub(crate) use self::hint::{HINTS, Hint, PRESUMED_RANDOM, RATIO_BELOW_PARENT, TOO_MANY_SCOPES};
 use self::logs::LogDiagnostics;
+use crate::signal::Signal;
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::{Arc, Mutex, lock};
 
@@ -158,7 +159,7 @@ impl Diagnostics {
         self.observe_shed(now, &stats);
         self.observe_loss(now, stats);
         if let Some(logs) = &mut self.logs {
-            logs.observe(now, &self.voice);
+            logs.observe(now, self.trouble.is_some(), &self.voice);
         }
     }
 
@@ -167,8 +168,16 @@ impl Diagnostics {
         !self.warnings.is_empty() && self.looks_left > 0
     }
 
-    /// Takes note of why nothing can be sent just now, or that it can.
-    pub(crate) fn hear_of_trouble(&mut self, trouble: Option<String>) {
+    /// Takes note of why nothing of a signal can be sent just now, or that it can.
+    pub(crate) fn hear_of_trouble(&mut self, signal: Signal, trouble: Option<String>) {
+        match (signal, &mut self.logs) {
+            (Signal::Traces, _) => self.hear_of_span_trouble(trouble),
+            (Signal::Logs, Some(logs)) => logs.hear_of_trouble(trouble),
+            (Signal::Logs, None) => {}
+        }
+    }
+
+    fn hear_of_span_trouble(&mut self, trouble: Option<String>) {
         if let Some(error) = &trouble {
             self.note_error(&self.counters.snapshot());
             self.counters.set_last_error(error.clone());
@@ -181,7 +190,9 @@ impl Diagnostics {
 
     /// Why nothing can be sent just now, as was heard last.
     pub(crate) fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
+        let logs = self.logs.as_ref();
+        let of_logs = || logs.and_then(LogDiagnostics::trouble);
+        self.trouble.as_deref().or_else(of_logs)
     }
 
     /// The last words: losses that were not spoken of yet.

@@ -173,7 +173,7 @@ pub use self::{
         BatchConfig, CaptureConfig, Compression, ConfigWarning, Events, ExporterConfig,
         LogBatchConfig, LogLimits, LogsConfig, LogsExporter, MetricsConfig, MetricsTemporality,
         OtlpConfig, Pem, PropagatorKind, Protocol, ResourceConfig, RetryConfig, SamplerConfig,
-        SpanLimits, TailConfig, TracesExporter, UnsampledLogs, WorkerConfig,
+        SpanFields, SpanLimits, TailConfig, TracesExporter, UnsampledLogs, WorkerConfig,
     },
     context::{
         Baggage, IdGenerator, InvalidId, InvalidTraceState, InvalidTraceparent, RandomIds,

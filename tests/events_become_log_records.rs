@@ -12,8 +12,8 @@ use tracing::{debug, error, info, info_span, trace, warn};
 use tracing_otlp::sampler::AlwaysOff;
 use tracing_otlp::testing::{Collector, ReceivedLog, ReceivedSpan, ReceivedValue};
 use tracing_otlp::{
-    Events, OtlpBuilder, Protocol, SpanExt as _, SpanId, TraceContext, TraceFlags, TraceId,
-    UnsampledLogs, context,
+    Events, OtlpBuilder, Protocol, SpanExt as _, SpanFields, SpanId, TraceContext, TraceFlags,
+    TraceId, UnsampledLogs, context,
 };
 
 /// Spans and log records of what `f` does, and that nothing is unaccounted for.
@@ -486,6 +486,44 @@ fn a_record_after_the_end_of_its_span_has_its_ids() {
     assert_eq!(messages(&logs), ["before", "after"]);
     assert!(logs.iter().all(|log| log.is_of(&spans[0])));
     assert_eq!(spans[0].events.len(), 1);
+}
+
+/// LOG-62: from root to leaf with the innermost winning, as recorded until then.
+#[test]
+fn fields_of_spans_are_on_records_where_asked_for() {
+    let work = || {
+        let outer = info_span!(
+            "outer",
+            user = "ada",
+            n = 1,
+            late = tracing::field::Empty,
+            otel.kind = "server"
+        );
+        let _outer = outer.enter();
+        let _inner = info_span!("inner", n = 2, own = "span").entered();
+        outer.record("late", true);
+        info!(own = "event", "inside");
+    };
+    let fields = |fields: SpanFields| {
+        let (_, logs) = recorded(
+            |b| {
+                b.with_location(false)
+                    .configure(move |c| c.logs.span_fields = fields)
+            },
+            work,
+        );
+        let pairs = logs[0].attributes.iter();
+        pairs
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(fields(SpanFields::None), ["own=event"]);
+    assert_eq!(
+        fields(SpanFields::All),
+        ["own=event", "n=2", "user=ada", "late=true"]
+    );
+    let named = SpanFields::Named(vec!["user".to_owned(), "own".to_owned()]);
+    assert_eq!(fields(named), ["own=event", "user=ada"]);
 }
 
 /// Threads, and no location, by the switches that spans have.

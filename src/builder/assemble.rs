@@ -108,6 +108,7 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
     // An exporter given in code is meant; only the variable for all of OpenTelemetry is above it.
     let home = Home::here()?;
     let mut client = None;
+    let is_given = parts.exporter.is_some();
     let target = match (config.disabled, parts.exporter, config.traces_exporter) {
         (true, _, _) => Err(Fate::Disabled),
         (false, Some(target), _) => Ok(target),
@@ -122,7 +123,7 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         target => logs_route(
             config,
             parts.logs_exporter,
-            target.as_ref().ok(),
+            target.as_ref().ok().filter(|_| is_given),
             client.as_ref(),
         )?,
     };
@@ -284,7 +285,7 @@ fn logs_route(
         exporter,
         of_logs: Some(components),
         ..
-    }) = spans.filter(|_| client.is_none() && config.traces_exporter == TracesExporter::Otlp)
+    }) = spans
     {
         return Ok(Some(LogsRoute {
             components: components.clone(),

@@ -30,6 +30,23 @@ pub struct LogsConfig {
     /// Which events of spans that are not sampled become records: those of this level and above.
     /// Default all of them: a log is kept whatever became of the trace (LOG-63).
     pub unsampled: UnsampledLogs,
+    /// Which fields of the spans around an event its record has too. Default none. They are copied as they
+    /// were recorded until then, of sampled spans; an inner span wins over an outer one, and the event
+    /// over both. They count against the limit of attributes, after the event's own.
+    pub span_fields: SpanFields,
+}
+
+/// Fields of spans on the log records of events in them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SpanFields {
+    /// None: a record names its span, which has them.
+    #[default]
+    None,
+    /// Those of these names.
+    Named(Vec<String>),
+    /// All of them.
+    All,
 }
 
 /// What becomes of the events of `tracing`.

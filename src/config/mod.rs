@@ -16,7 +16,9 @@ mod tests;
 
 #[cfg(feature = "tower")]
 pub(crate) use env::known_http_methods;
-pub use logs::{Events, LogBatchConfig, LogLimits, LogsConfig, LogsExporter, UnsampledLogs};
+pub use logs::{
+    Events, LogBatchConfig, LogLimits, LogsConfig, LogsExporter, SpanFields, UnsampledLogs,
+};
 pub use metrics::{MetricsConfig, MetricsTemporality};
 pub use tail::TailConfig;
 pub use warning::ConfigWarning;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tracing::{info, warn};
 
 use super::cure::{self, State};
-use super::episode::{Episode, Say};
+use super::episode::{Episode, Reach, Say, Word};
 use super::{TARGET, Voice};
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::Arc;
@@ -23,6 +23,11 @@ pub(super) struct LogDiagnostics {
     told: Stats,
     /// Whether it was said that the endpoint takes none.
     has_told_unsupported: bool,
+    /// Why nothing can be sent just now.
+    trouble: Option<String>,
+    /// Whether it was heard of since it was last looked at.
+    is_news: bool,
+    reach: Reach,
 }
 
 impl LogDiagnostics {
@@ -34,12 +39,31 @@ impl LogDiagnostics {
             warned: Episode::default(),
             told: Stats::default(),
             has_told_unsupported: false,
+            trouble: None,
+            is_news: false,
+            reach: Reach::default(),
         }
     }
 
-    pub(super) fn observe(&mut self, now: Instant, voice: &Voice) {
+    pub(super) fn hear_of_trouble(&mut self, trouble: Option<String>) {
+        if let Some(error) = &trouble {
+            self.counters.set_last_error(error.clone());
+        }
+        self.trouble = trouble;
+        self.is_news = true;
+    }
+
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// `is_said`: the spans have trouble too, which is told already.
+    pub(super) fn observe(&mut self, now: Instant, is_said: bool, voice: &Voice) {
         let stats = self.counters.snapshot();
         self.tell_unsupported(&stats, voice);
+        if std::mem::take(&mut self.is_news) && !is_said {
+            self.observe_reach(now, voice);
+        }
         let rejected = self.rejection.observe(now, stats.rejected, true);
         if let Some(Say::Begins(records) | Say::GoesOn(records)) = rejected {
             let error = error_of(&stats);
@@ -70,6 +94,22 @@ impl LogDiagnostics {
             }
         }
         self.told = stats;
+    }
+
+    fn observe_reach(&mut self, now: Instant, voice: &Voice) {
+        let error = self.trouble.as_deref();
+        match self.reach.observe(now, error.is_some()) {
+            None => {}
+            Some(Word::Lost) => voice.speak(|| {
+                warn!(target: TARGET, error, "the endpoint takes no log records now, they wait in the queue");
+            }),
+            Some(Word::StillLost) => voice.speak(|| {
+                warn!(target: TARGET, error, "the endpoint still takes no log records");
+            }),
+            Some(Word::Found) => {
+                voice.speak(|| info!(target: TARGET, "the endpoint takes log records again"));
+            }
+        }
     }
 
     /// The last words.

@@ -198,6 +198,26 @@ impl<'a> Attributes<'a> {
         }
     }
 
+    /// Adds an attribute that is encoded already, under a tag of the same length, and whose key is not
+    /// there.
+    pub(super) fn put_copy(&mut self, attribute: &[u8]) {
+        if self.count >= self.count_limit {
+            self.dropped += 1;
+            return;
+        }
+        let more = attribute.len();
+        if self.out.capacity() - self.out.len() < more && !self.room.make_room(self.out, more) {
+            self.dropped += 1;
+            return self.room.leave_out();
+        }
+        let at = self.out.len();
+        self.out.extend_from_slice(attribute);
+        if let Some(tag) = self.out.get_mut(at) {
+            *tag = self.tag;
+        }
+        self.count += 1;
+    }
+
     /// What was written so far, but for the bytes.
     #[inline]
     pub(crate) fn written(&self) -> Visited<'static> {

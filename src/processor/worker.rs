@@ -249,19 +249,14 @@ impl Worker {
         }
     }
 
-    /// Why nothing can be sent: no outcome tells of an endpoint that is not there. What troubles the
-    /// spans is told rather than what troubles the logs, for as a rule it is the same.
+    /// Why nothing can be sent: no outcome tells of an endpoint that is not there.
     fn ask_for_trouble(&mut self) {
-        let trouble = self.lanes.iter().find_map(|lane| {
+        for lane in &self.lanes {
             // A foreign method: it may panic.
             let trouble = catch_unwind(AssertUnwindSafe(|| lane.exporter.trouble()));
-            let trouble = trouble.ok().flatten()?;
-            Some(match lane.signal() {
-                Signal::Traces => trouble,
-                Signal::Logs => format!("logs: {trouble}"),
-            })
-        });
-        self.diagnostics.hear_of_trouble(trouble);
+            let trouble = trouble.ok().flatten();
+            self.diagnostics.hear_of_trouble(lane.signal(), trouble);
+        }
     }
 
     /// What keeps spans from being sent or settled just now.

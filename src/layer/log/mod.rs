@@ -7,10 +7,12 @@
 mod callsite;
 mod sink;
 mod span_event;
+mod span_fields;
 mod visitor;
 
 use std::sync::atomic::Ordering;
 
+use tracing_core::span::Id;
 use tracing_core::{Event, Level, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
@@ -20,13 +22,15 @@ pub(crate) use self::sink::LogSink;
 use self::span_event::Source;
 use self::visitor::LogVisitor;
 use super::OtlpLayer;
+use super::attributes::Attributes;
 use super::callsite as callsites;
 use super::core::{Core, LogTargetIs};
 use super::event::Times;
 use super::scratch::Scratch;
 use super::visitor::Errors;
 use crate::clock::{self, Anchor};
-use crate::config::Events;
+use crate::config::{Events, SpanFields};
+use crate::context::ancestry::ancestors;
 use crate::context::bridge::Bridge;
 use crate::context::stack::{self, Innermost};
 use crate::sync::Arc;
@@ -47,6 +51,8 @@ struct Plan<'a> {
     ids: Option<Ids>,
     /// Of that span.
     times: Option<Times>,
+    /// Adds fields of the spans around it to the record.
+    span_fields: Option<&'a dyn Fn(&mut Attributes<'_>)>,
 }
 
 /// What is seen of a span by an event in it.
@@ -120,6 +126,13 @@ impl OtlpLayer {
             span.and_then(|id| core.spans.with(id, |span| span.state.dropped_events += 1));
             return;
         }
+        let add_fields = |attributes: &mut Attributes<'_>| {
+            for span in nearest.into_iter().flat_map(|id| spans_from(id, context)) {
+                let copy = |span: &mut _| span_fields::copy(&sink.span_fields, span, attributes);
+                core.spans.with(span, copy);
+            }
+        };
+        let has_fields = is_log && sink.span_fields != SpanFields::None;
         core.write_log(
             event,
             &Plan {
@@ -130,6 +143,7 @@ impl OtlpLayer {
                 span: nearest.filter(|_| tells_span),
                 ids,
                 times: seen.map(|seen| seen.times),
+                span_fields: has_fields.then_some(&add_fields),
             },
         );
     }
@@ -176,6 +190,16 @@ impl OtlpLayer {
         };
         (span, origin)
     }
+}
+
+/// A span and those around it, innermost first.
+fn spans_from<'a, S>(id: u64, context: &'a Context<'_, S>) -> impl Iterator<Item = u64> + use<'a, S>
+where
+    S: Subscriber + for<'b> LookupSpan<'b>,
+{
+    let span = context.span(&Id::from_u64(id));
+    let outer = span.into_iter().flat_map(ancestors);
+    std::iter::once(id).chain(outer.map(|span| span.id().into_u64()))
 }
 
 /// Where the ids of a record come from.
@@ -237,7 +261,7 @@ impl Core {
         let (out, room) = scratch.parts();
         let mut visitor = LogVisitor::new((out, room), callsite, sink, capture);
         event.record(&mut visitor);
-        let written = visitor.finish(common, sink, capture);
+        let written = visitor.finish(common, sink, capture, plan.span_fields);
         if plan.is_log {
             let dropped = written.dropped;
             sink.push(written.scope, scratch.bytes(), dropped, scratch.left_out());

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use tracing_core::LevelFilter;
 
 use super::callsite::LogCallsite;
-use crate::config::{Events, LogLimits, LogsConfig, SpanLimits};
+use crate::config::{Events, LogLimits, LogsConfig, SpanFields, SpanLimits};
 use crate::pool::preferred_shard;
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
 use crate::sync::{Arc, AtomicU64, CachePadded, Mutex, Ordering, lock};
@@ -19,6 +19,7 @@ pub(crate) struct LogSink {
     pub(super) events: Events,
     /// Of events of spans that are not sampled, those up to this level.
     pub(super) unsampled: LevelFilter,
+    pub(super) span_fields: SpanFields,
     pub(super) value_limit: ValueLimit,
     pub(super) attributes: u32,
     /// Whether an event that also becomes a span event is visited once for both: the same limits hold
@@ -29,7 +30,7 @@ pub(crate) struct LogSink {
     number: u32,
     /// The scope of targets beyond the bound: it has no name.
     common: ScopeId,
-    /// Scopes of targets that are no callsite's own.
+    /// By which scopes are found again.
     by_target: Mutex<HashMap<Box<str>, ScopeId>>,
     schema_url: &'static str,
 }
@@ -72,6 +73,7 @@ impl LogSink {
             processor,
             events: config.events,
             unsampled: config.unsampled.level_filter(),
+            span_fields: config.span_fields.clone(),
             value_limit: ValueLimit {
                 length: length.unwrap_or(usize::MAX),
             },
@@ -91,6 +93,7 @@ impl LogSink {
             processor: self.processor.clone(),
             events: self.events,
             unsampled: self.unsampled,
+            span_fields: self.span_fields.clone(),
             value_limit: self.value_limit,
             attributes: self.attributes,
             is_one_visit: self.is_one_visit,
@@ -111,16 +114,17 @@ impl LogSink {
         }
     }
 
+    /// A callsite that is new here, or that another pipeline has used meanwhile.
     #[cold]
     fn scope_of_new(&self, callsite: &LogCallsite, target: &str) -> (ScopeId, bool) {
-        let (scope, is_named) = self.register(target);
+        let (scope, is_named) = self.scope_of_target(target);
         if is_named {
             callsite.set_scope_in(self.number, scope);
         }
         (scope, is_named)
     }
 
-    /// The same of a target that is told by a field.
+    /// The scope of any target.
     pub(super) fn scope_of_target(&self, target: &str) -> (ScopeId, bool) {
         if let Some(scope) = lock(&self.by_target).get(target) {
             return (*scope, true);

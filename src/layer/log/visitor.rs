@@ -91,13 +91,14 @@ impl<'a> LogVisitor<'a> {
         }
     }
 
-    /// Writes what no field says.
+    /// Writes what no field says; `more` adds what spans around the event say.
     #[inline]
     pub(super) fn finish(
         self,
         common: &'static Callsite,
         sink: &LogSink,
         capture: &CaptureConfig,
+        more: Option<&dyn Fn(&mut Attributes<'_>)>,
     ) -> Written {
         let Self {
             mut attributes,
@@ -131,6 +132,9 @@ impl<'a> LogVisitor<'a> {
         }
         if capture.threads {
             attributes.put_thread(common);
+        }
+        if let Some(more) = more {
+            more(&mut attributes);
         }
         let (scope, has_name) =
             scope.unwrap_or_else(|| sink.scope_of(callsite, common.metadata.target()));
