@@ -1,4 +1,4 @@
-//! A small shop as an axum service whose spans go to an OTLP endpoint.
+//! A small shop as an axum service whose spans and logs go to an OTLP endpoint.
 //!
 //! ```text
 //! cargo run --example quickstart             its own collector; shows the trace of each request
@@ -8,7 +8,8 @@
 //!
 //! Without an endpoint it starts the trace viewer, whose address it prints, and the collector that tests
 //! use, both inside this process. The collector gets real OTLP over gRPC, and each trace that arrives
-//! is drawn in the terminal too. The variable `COLUMNS` sets the width of the drawing (80 without it),
+//! is drawn in the terminal too, and each log record that belongs to none. An endpoint of your own gets logs
+//! with `OTEL_LOGS_EXPORTER=otlp`. The variable `COLUMNS` sets the width of the drawing (80 without it),
 //! `NO_COLOR` turns colours off. Ctrl-C ends it.
 #![allow(clippy::print_stdout, reason = "an example shows what it did")]
 
@@ -29,7 +30,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Instrument as _, Span, error, info, instrument};
 use tracing_otlp::middleware::ServerLayer;
 use tracing_otlp::testing::{Collector, Trace};
-use tracing_otlp::{ExporterConfig, OtlpClient, PipelineHandle, Protocol};
+use tracing_otlp::{Events, ExporterConfig, OtlpClient, PipelineHandle, Protocol};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -57,7 +58,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         endpoint.endpoint = Some(collector.grpc_endpoint());
         endpoint.protocol = Some(Protocol::Grpc);
         let viewer = tracing_otlp::viewer().with_join(false).build()?;
-        builder = builder.with_exporter(viewer.forward_to(OtlpClient::new(endpoint)?));
+        builder = builder
+            .with_exporter(viewer.forward_to(OtlpClient::new(endpoint)?))
+            // Events are log records too. The viewer shows spans and their events.
+            .with_logs(Events::AsBoth)
+            .with_logs_endpoint(collector.grpc_endpoint())
+            .with_protocol(Protocol::Grpc);
     }
     let (layer, guard) = builder.build()?;
     // What the crate itself has to report: an endpoint that does not answer, for example.
@@ -79,6 +85,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(requests);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
+
+    // In no span: as a log record it arrives all the same.
+    info!(%address, "the shop is open");
 
     let display = collector.map(Display::start);
     let stop = graceful.stop_handle();
@@ -155,10 +164,12 @@ impl Display {
         println!("A collector listens at {}.\n", collector.grpc_endpoint());
         let thread = thread::spawn(move || {
             let mut sizes = HashMap::new();
+            let mut logs = 0;
             loop {
                 let tick = stopped.recv_timeout(Duration::from_millis(150));
                 let is_last = tick != Err(mpsc::RecvTimeoutError::Timeout);
                 print_traces(&collector, &mut sizes, is_last);
+                print_logs(&collector, &mut logs);
                 if is_last {
                     break;
                 }
@@ -202,6 +213,15 @@ fn print_traces(collector: &Collector, known: &mut HashMap<[u8; 16], Progress>, 
             progress.is_drawn = true;
         }
     }
+}
+
+/// Prints the log records that are new and belong to no trace; the others are in the drawings.
+fn print_logs(collector: &Collector, known: &mut usize) {
+    let logs = collector.logs();
+    for log in logs.iter().skip(*known).filter(|l| l.trace_id.is_none()) {
+        println!("log record  {}  {}", log.severity_text, log.message());
+    }
+    *known = logs.len();
 }
 
 /// A nested call and an event.

@@ -6,6 +6,7 @@
 mod cure;
 mod episode;
 mod hint;
+mod logs;
 mod voice;
 
 use std::time::{Duration, Instant, SystemTime};
@@ -17,8 +18,10 @@ use self::episode::{Episode, Reach, Say, Word};
 pub(crate) use self::hint::{
     HINTS, Hint, METRIC_FIELDS, PRESUMED_RANDOM, RATIO_BELOW_PARENT, TOO_MANY_SCOPES,
 };
+use self::logs::LogDiagnostics;
 pub use self::voice::Diagnostic;
 pub(crate) use self::voice::{Fields, Handler, Speaker, Topic, Voice};
+use crate::signal::Signal;
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::Arc;
 
@@ -62,6 +65,7 @@ pub(crate) struct Diagnostics {
     reach: Reach,
     restarts: Episode,
     endpoint_warned: Episode,
+    logs: Option<LogDiagnostics>,
 }
 
 impl Diagnostics {
@@ -93,7 +97,14 @@ impl Diagnostics {
             reach: Reach::default(),
             restarts: Episode::default(),
             endpoint_warned: Episode::default(),
+            logs: None,
         }
+    }
+
+    /// Also speaks of log records, by their counters.
+    pub(crate) fn with_logs(mut self, counters: Option<Arc<Counters>>) -> Self {
+        self.logs = counters.map(LogDiagnostics::new);
+        self
     }
 
     /// Looks at the counters, unless it just did, and says what is new. `is_closing`: what a shutdown
@@ -121,6 +132,9 @@ impl Diagnostics {
         if !is_closing {
             self.observe_loss(now, stats);
         }
+        if let Some(logs) = &mut self.logs {
+            logs.observe(now, self.trouble.is_some(), &mut self.speaker);
+        }
     }
 
     /// Whether there is something to say that nobody was there to hear.
@@ -128,8 +142,16 @@ impl Diagnostics {
         !self.warnings.is_empty()
     }
 
-    /// Takes note of why nothing can be sent just now, or that it can.
-    pub(crate) fn hear_of_trouble(&mut self, trouble: Option<String>) {
+    /// Takes note of why nothing of a signal can be sent just now, or that it can.
+    pub(crate) fn hear_of_trouble(&mut self, signal: Signal, trouble: Option<String>) {
+        match (signal, &mut self.logs) {
+            (Signal::Traces, _) => self.hear_of_span_trouble(trouble),
+            (Signal::Logs, Some(logs)) => logs.hear_of_trouble(trouble),
+            (Signal::Logs, None) => {}
+        }
+    }
+
+    fn hear_of_span_trouble(&mut self, trouble: Option<String>) {
         if let Some(error) = &trouble {
             self.note_error(&self.counters.snapshot());
             self.counters.set_last_error(error.clone());
@@ -142,12 +164,17 @@ impl Diagnostics {
 
     /// Why nothing can be sent just now, as was heard last.
     pub(crate) fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
+        let logs = self.logs.as_ref();
+        let of_logs = || logs.and_then(LogDiagnostics::trouble);
+        self.trouble.as_deref().or_else(of_logs)
     }
 
     /// The last words: losses that were not spoken of yet.
     pub(crate) fn finish(&mut self) {
         self.warn_once();
+        if let Some(logs) = &mut self.logs {
+            logs.finish(&mut self.speaker);
+        }
         let stats = self.counters.snapshot();
         let lost = stats.lost().saturating_sub(self.loss.told);
         if lost > 0 {

@@ -43,11 +43,23 @@ pub(crate) struct Attribute {
     pub(crate) is_text: bool,
 }
 
+/// What happened at a moment within a span.
 #[derive(Debug)]
 pub(crate) struct Event {
+    pub(crate) mark: Mark,
     pub(crate) name: String,
     pub(crate) at: u64,
     pub(crate) attributes: Vec<Attribute>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Mark {
+    Event,
+    /// A log record; its severity comes before its attributes.
+    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "for tests"))]
+    Log {
+        severity: String,
+    },
 }
 
 /// One trace.
@@ -180,12 +192,18 @@ fn event_line(
     keys: Option<&[&str]>,
 ) -> Line {
     let at = window.share(event.at);
+    let (mark, mut rest) = match &event.mark {
+        Mark::Event => ("•", Vec::new()),
+        Mark::Log { severity } => ("▪", vec![human::line(severity, MOST_VALUE, false)]),
+    };
+    rest.retain(|severity| !severity.is_empty());
+    rest.extend(attributes(&event.name, &event.attributes, keys));
     let time = match event.at.checked_sub(span.start) {
         Some(after) => format!("+{}", human::duration(after)),
         None => format!("-{}", human::duration(span.start - event.at)),
     };
     Line {
-        before: format!("{margin}• "),
+        before: format!("{margin}{mark} "),
         name: human::line(&event.name, MOST_NAME, false),
         below: format!("{margin}  "),
         kind: String::new(),
@@ -193,7 +211,7 @@ fn event_line(
         part: (at, at),
         is_event: true,
         error: None,
-        rest: attributes(&event.name, &event.attributes, keys),
+        rest,
     }
 }
 

@@ -5,11 +5,13 @@
 
 mod choose;
 mod encode;
+mod log_record;
 mod propagation;
 #[cfg(feature = "tower")]
 mod requests;
 
 pub use encode::encode;
+pub use log_record::log_record;
 pub use propagation::propagation;
 #[cfg(feature = "tower")]
 pub use requests::requests;
@@ -139,6 +141,14 @@ const VARIABLES: &[&str] = &[
     "OTEL_SERVICE_NAME",
     "OTEL_RESOURCE_ATTRIBUTES",
     "OTEL_CONFIG_FILE",
+    "OTEL_LOGS_EXPORTER",
+    "OTEL_RUST_TRACING_EVENTS",
+    "OTEL_BLRP_MAX_QUEUE_SIZE",
+    "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
+    "OTEL_BLRP_SCHEDULE_DELAY",
+    "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
     "OTEL_BSP_SCHEDULE_DELAY",
     "OTEL_BSP_EXPORT_TIMEOUT",
     "OTEL_BSP_MAX_QUEUE_SIZE",
@@ -269,6 +279,11 @@ mod tests {
         #[test]
         fn any_span_is_read_by_others(bytes in vec(any::<u8>(), 0..600)) {
             encode(&bytes);
+        }
+
+        #[test]
+        fn any_log_record_is_read_by_others(bytes in prop_oneof![messages(), vec(any::<u8>(), 0..600)]) {
+            log_record(&bytes);
         }
 
         #[test]

@@ -153,6 +153,7 @@ mod resource;
 #[cfg(not(tracing_otlp_loom))]
 pub mod sampler;
 mod semconv;
+mod signal;
 mod span_data;
 #[cfg(not(tracing_otlp_loom))]
 mod span_ext;
@@ -175,10 +176,11 @@ pub use self::{
     attribute::{KeyValue, Value},
     builder::{OtlpBuilder, builder},
     config::{
-        BatchConfig, CaptureConfig, Compression, ConfigWarning, ExporterConfig, HeaderProvider,
-        MetricsConfig, MetricsTemporality, OtlpConfig, Pem, PropagatorKind, Protocol,
-        ProvidedHeaders, ProxyConfig, ResourceConfig, RetryConfig, SamplerConfig, SpanLimits,
-        TailConfig, TracesExporter, WorkerConfig,
+        BatchConfig, CaptureConfig, Compression, ConfigWarning, Events, ExporterConfig,
+        HeaderProvider, LogBatchConfig, LogLimits, LogsConfig, LogsExporter, MetricsConfig,
+        MetricsTemporality, OtlpConfig, Pem, PropagatorKind, Protocol, ProvidedHeaders,
+        ProxyConfig, ResourceConfig, RetryConfig, SamplerConfig, SpanFields, SpanLimits,
+        TailConfig, TracesExporter, UnsampledLogs, WorkerConfig,
     },
     context::{
         Baggage, IdGenerator, InvalidId, InvalidTraceState, InvalidTraceparent, RandomIds,
@@ -216,4 +218,5 @@ pub use viewer::viewer;
 pub use export::{OtlpFile, OtlpFileExporter};
 
 pub use error::Error;
-pub use stats::{DropReason, Stats};
+pub use signal::Signal;
+pub use stats::{DropReason, LogStats, Stats};

@@ -3,12 +3,16 @@
 //! At any quiet moment `started = open + held + queued + in_flight + delivered + rejected + dropped`
 //! holds exactly; `open`, `held` and `queued` are counted where the spans are, not derived.
 
+mod logs;
+
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
 use crate::human;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
+
+pub use logs::LogStats;
 
 /// Why a sampled span did not reach the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,13 +44,16 @@ pub enum DropReason {
     /// Tail sampling decided against its trace: no loss, but what was asked for
     /// ([`TailConfig`](crate::TailConfig)).
     TailDropped,
+    /// The endpoint does not take the signal: it answered `UNIMPLEMENTED` or, at the signal's path, 404. Of
+    /// log records only.
+    Unsupported,
     /// A defect of the worker or of an exporter.
     Internal,
 }
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::QueueFull,
         Self::MemoryFull,
         Self::AfterShutdown,
@@ -58,6 +65,7 @@ impl DropReason {
         Self::LayerGone,
         Self::Forked,
         Self::TailDropped,
+        Self::Unsupported,
         Self::Internal,
     ];
 
@@ -75,6 +83,7 @@ impl DropReason {
             Self::LayerGone => "layer_gone",
             Self::Forked => "forked",
             Self::TailDropped => "tail_dropped",
+            Self::Unsupported => "unsupported",
             Self::Internal => "internal",
         }
     }
@@ -144,6 +153,8 @@ pub struct Stats {
     pub last_error: Option<(SystemTime, String)>,
     /// What the endpoint said last of spans that it took all the same, and when (OTLP-5).
     pub last_warning: Option<(SystemTime, String)>,
+    /// How it stands with log records, in a pipeline that has some.
+    pub logs: LogStats,
     pub(crate) warnings: u64,
     dropped: [u64; DropReason::ALL.len()],
     /// Of those, the ones that an exporter had been given.
@@ -204,7 +215,7 @@ impl Stats {
 
 impl fmt::Display for Stats {
     /// One line: `started 10, open 0, queued 0, in flight 0, delivered 10, rejected 0, dropped 0`;
-    /// after `open`, with tail sampling, `held 3`.
+    /// after `open`, with tail sampling, `held 3`; at the end, with logs, [`LogStats`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "started {}, open {}", self.started, self.open)?;
         if self.held > 0 {
@@ -219,18 +230,27 @@ impl fmt::Display for Stats {
             self.rejected,
             self.dropped_total()
         )?;
-        let mut sep = " (";
-        for reason in DropReason::ALL {
-            if self.dropped(reason) > 0 {
-                write!(f, "{sep}{reason} {}", self.dropped(reason))?;
-                sep = ", ";
-            }
-        }
-        if sep == ", " {
-            f.write_str(")")?;
+        write_reasons(f, |reason| self.dropped(reason))?;
+        if self.logs.queue_limit > 0 {
+            write!(f, "; logs: {}", self.logs)?;
         }
         Ok(())
     }
+}
+
+/// As ` (queue_full 3, refused 1)`; nothing where nothing was dropped.
+fn write_reasons(f: &mut fmt::Formatter<'_>, count: impl Fn(DropReason) -> u64) -> fmt::Result {
+    let mut sep = " (";
+    for reason in DropReason::ALL {
+        if count(reason) > 0 {
+            write!(f, "{sep}{reason} {}", count(reason))?;
+            sep = ", ";
+        }
+    }
+    if sep == ", " {
+        f.write_str(")")?;
+    }
+    Ok(())
 }
 
 /// Adds what the layer knows to a reading: [`Stats::started`], [`Stats::open`].

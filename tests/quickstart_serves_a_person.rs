@@ -31,6 +31,11 @@ fn each_request_is_shown_as_it_comes_and_ctrl_c_ends_it_well() {
     assert!(output.contains("rejected 0, dropped 0"), "{output}");
     assert!(!output.contains("Not every span"), "{output}");
     assert!(
+        output.contains("log record  INFO  the shop is open"),
+        "{output}"
+    );
+    assert!(output.contains("; logs: emitted "), "{output}");
+    assert!(
         !output.contains('\u{1b}'),
         "no terminal, no colours:\n{output}"
     );

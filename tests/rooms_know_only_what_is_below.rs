@@ -38,6 +38,7 @@ const FLOORS: &[(u8, &[&str])] = &[
             "error",
             "fork",
             "semconv",
+            "signal",
             "span_data",
             "suppress",
             "sync",

@@ -2,36 +2,69 @@
 
 use std::sync::{OnceLock, Weak};
 
-use bytes::Bytes;
-
-use crate::config::{OtlpConfig, SamplerConfig, TracesExporter};
+use crate::config::{BatchConfig, Events, LogsExporter, OtlpConfig, SamplerConfig, TracesExporter};
 use crate::context::IdGenerator;
 use crate::context::bridge::Bridge;
 use crate::diagnostics::{HINTS, Handler, Voice};
 use crate::error::Error;
-use crate::export::{ConsoleExporter, Exporter, OtlpClient};
+use crate::export::{Batch, ConsoleExporter, ErasedExporter, Exporter, OtlpClient, Outcome};
 use crate::fork::Home;
 use crate::guard::{OpenSpans, Release, ShutdownGuard};
-use crate::layer::{Fate, Ids, InProgress, OtlpLayer, Outlet, Settings};
-use crate::live::ConfigStore;
+use crate::layer::{Fate, Ids, InProgress, LogSink, OtlpLayer, Outlet, Settings};
+use crate::live::{ConfigStore, Detail};
 use crate::pool::Memory;
-use crate::processor::{BatchProcessor, Surroundings};
+use crate::processor::{BatchProcessor, Components, LogsRoute, Surroundings};
 use crate::propagation::{self, Propagator};
 use crate::resource::Resource;
 use crate::sampler::{AlwaysOff, AlwaysOn, ParentBased, Sampler, TraceIdRatio};
 use crate::semconv;
+use crate::signal::Signal;
 use crate::stats::StatsSource;
 use crate::sync::{Arc, Mutex, lock};
 use crate::tail::TailSampler;
 
-/// Starts a processor on an exporter whose type is no longer known.
-pub(super) type Start =
-    Box<dyn FnOnce(&OtlpConfig, Bytes, Surroundings) -> Result<BatchProcessor, Error> + Send>;
+/// An exporter whose type is no longer known, and what there is to know of it.
+pub(super) struct Target {
+    exporter: ErasedExporter,
+    components: Components,
+    /// The same for logs, if it takes them.
+    of_logs: Option<Components>,
+    max_schedule_delay: Option<std::time::Duration>,
+}
+
+impl Target {
+    pub(super) fn new(exporter: impl Exporter) -> Self {
+        Self {
+            components: Components::of(Signal::Traces, &exporter),
+            of_logs: exporter
+                .supports(Signal::Logs)
+                .then(|| Components::of(Signal::Logs, &exporter)),
+            max_schedule_delay: exporter.max_schedule_delay(),
+            exporter: ErasedExporter::new(exporter),
+        }
+    }
+}
+
+/// Takes what a pipeline of logs alone never has.
+struct Nothing;
+
+impl Exporter for Nothing {
+    type Permit = ();
+
+    async fn ready(&self) {}
+
+    fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
+        let spans = batch.span_count() as u64;
+        async move { Outcome::delivered(spans) }
+    }
+}
 
 /// What code gives beside settings.
 #[derive(Default)]
 pub(super) struct Parts {
-    pub(super) exporter: Option<Start>,
+    pub(super) exporter: Option<Target>,
+    pub(super) logs_exporter: Option<Target>,
+    pub(super) log_filter: Option<Detail>,
     pub(super) sampler: Option<Box<dyn Sampler>>,
     pub(super) store: Option<ConfigStore>,
     /// Whether `opentelemetry::Context` follows the spans entered.
@@ -41,17 +74,6 @@ pub(super) struct Parts {
     pub(super) diagnostics: Option<Handler>,
     /// Resolved already, because others speak for it too.
     pub(super) resource: Option<Resource>,
-}
-
-/// Starts a processor on `exporter`.
-pub(super) fn start_on(exporter: impl Exporter) -> Start {
-    Box::new(move |config, resource, surroundings| {
-        let mut batch = config.batch.clone();
-        if let Some(delay) = exporter.max_schedule_delay() {
-            batch.schedule_delay = batch.schedule_delay.min(delay);
-        }
-        BatchProcessor::start_within(exporter, &batch, &config.worker, resource, surroundings)
-    })
 }
 
 pub(super) fn assemble(
@@ -75,6 +97,9 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         (None, Some(sampler)) => ConfigStore::new(sampler),
         (None, None) => store_of(config.sampler),
     };
+    if let Some(filter) = parts.log_filter {
+        store.set_log_filter(filter);
+    }
     let ids = match parts.ids {
         Some(ids) => Ids::Generator(ids.into()),
         None => Ids::Random,
@@ -83,28 +108,46 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
     let settings = |fate| Settings::new(config.capture.clone(), &config.limits, fate, bridge);
     // An exporter given in code is meant; only the variable for all of OpenTelemetry is above it.
     let home = Home::here()?;
-    let start = match (config.disabled, parts.exporter, config.traces_exporter) {
+    let mut client = None;
+    let is_given = parts.exporter.is_some();
+    let target = match (config.disabled, parts.exporter, config.traces_exporter) {
         (true, _, _) => Err(Fate::Disabled),
-        (false, Some(start), _) => Ok(start),
+        (false, Some(target), _) => Ok(target),
         (false, None, TracesExporter::None) => Err(Fate::Unseen),
-        (false, None, TracesExporter::Otlp) => Ok(otlp(config)?),
-        (false, None, TracesExporter::Console) => Ok(start_on(ConsoleExporter::new())),
+        (false, None, TracesExporter::Otlp) => Ok(Target::new(otlp(config, &mut client)?)),
+        (false, None, TracesExporter::Console) => Ok(Target::new(ConsoleExporter::new())),
         #[cfg(feature = "file")]
         (false, None, TracesExporter::OtlpStdout) => {
-            Ok(start_on(crate::export::OtlpFileExporter::stdout()))
+            Ok(Target::new(crate::export::OtlpFileExporter::stdout()))
         }
         #[cfg(feature = "viewer")]
-        (false, None, TracesExporter::Viewer) => Ok(start_on(crate::viewer::viewer().build()?)),
+        (false, None, TracesExporter::Viewer) => Ok(Target::new(crate::viewer::viewer().build()?)),
     };
-    let start = match start {
-        Ok(start) => start,
+    let logs = match &target {
+        Err(Fate::Disabled) => None,
+        target => logs_route(
+            config,
+            parts.logs_exporter,
+            target.as_ref().ok().filter(|_| is_given),
+            client.as_ref(),
+        )?,
+    };
+    let has_logs = logs.is_some();
+    let (target, fate) = match target {
+        Ok(target) => (target, Fate::Exported),
+        // Logs alone.
+        Err(fate) if has_logs => (Target::new(Nothing), fate),
         Err(fate) => {
             let memory = Memory::new(config.batch.max_memory);
-            let layer = OtlpLayer::new(home, settings(fate), store, ids, memory, None);
+            let layer = OtlpLayer::new(home, settings(fate), store, ids, memory, None, None);
             return Ok((layer, ShutdownGuard::disabled()));
         }
     };
     let mut surroundings = Surroundings::new(&config.batch);
+    if has_logs {
+        surroundings.memory = Memory::with_logs(config.batch.max_memory);
+    }
+    surroundings.logs = logs;
     surroundings.hints = HINTS;
     surroundings.voice = Voice::new(parts.diagnostics, config.stderr_level);
     surroundings.warnings = config.warnings.iter().map(ToString::to_string).collect();
@@ -132,7 +175,21 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
                 .unwrap_or_default()
         }));
     }
-    let processor = start(config, resource.encode(), surroundings)?;
+    let mut batch = config.batch.clone();
+    if let Some(delay) = target.max_schedule_delay {
+        batch.schedule_delay = batch.schedule_delay.min(delay);
+    }
+    let processor = BatchProcessor::start_erased(
+        (target.exporter, target.components),
+        &batch,
+        &config.worker,
+        resource.encode(),
+        surroundings,
+    )?;
+    let logs = has_logs.then(|| {
+        let processor = processor.clone();
+        LogSink::new(processor, &config.logs, &config.limits, semconv::SCHEMA_URL)
+    });
     let tail = config.tail.as_ref().map(|config| {
         let tail = TailSampler::new(config, processor.clone(), Arc::clone(&memory));
         let tail = Arc::new(tail);
@@ -150,11 +207,12 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
     .behind(tail.clone());
     let layer = OtlpLayer::new(
         home.clone(),
-        settings(Fate::Exported),
+        settings(fate),
         store,
         ids,
         memory,
-        Some(outlet),
+        (fate == Fate::Exported).then_some(outlet),
+        logs,
     );
     if let Some(after) = config.capture.show_open_after {
         *lock(&in_progress) = Some(layer.in_progress(after));
@@ -205,8 +263,67 @@ fn store_of(config: SamplerConfig) -> ConfigStore {
     }
 }
 
-/// The client that the settings describe.
-fn otlp(config: &OtlpConfig) -> Result<Start, Error> {
+/// The client that the settings describe; `known` keeps a handle of it.
+fn otlp(config: &OtlpConfig, known: &mut Option<OtlpClient>) -> Result<OtlpClient, Error> {
     let client = OtlpClient::with_cap(config.exporter.clone(), config.batch.export_timeout)?;
-    Ok(start_on(client))
+    *known = Some(client.clone());
+    Ok(client)
+}
+
+/// Where logs go, if there are any: to the exporter that code gave for them, to that of the spans if
+/// code gave that and it takes logs, or where the settings say.
+fn logs_route(
+    config: &OtlpConfig,
+    given: Option<Target>,
+    spans: Option<&Target>,
+    client: Option<&OtlpClient>,
+) -> Result<Option<LogsRoute>, Error> {
+    let logs = &config.logs;
+    // What would be in both signals otherwise is a span event already.
+    if logs.events == Events::AsSpanEvents {
+        return Ok(None);
+    }
+    let exporter = match logs.exporter {
+        None | Some(LogsExporter::None) => return Ok(None),
+        Some(exporter) => exporter,
+    };
+    let batch = BatchConfig {
+        schedule_delay: logs.batch.schedule_delay,
+        export_timeout: logs.batch.export_timeout,
+        max_queue_size: logs.batch.max_queue_size,
+        max_export_batch_size: logs.batch.max_export_batch_size,
+        ..config.batch.clone()
+    };
+    if let Some(Target {
+        exporter,
+        of_logs: Some(components),
+        ..
+    }) = given
+    {
+        return Ok(Some(LogsRoute {
+            exporter,
+            components,
+            batch,
+        }));
+    }
+    if let Some(Target {
+        exporter,
+        of_logs: Some(components),
+        ..
+    }) = spans
+    {
+        return Ok(Some(LogsRoute {
+            components: components.clone(),
+            exporter: exporter.clone(),
+            batch,
+        }));
+    }
+    Ok(Some(match exporter {
+        LogsExporter::Console => LogsRoute::new(ConsoleExporter::new(), batch),
+        _ => {
+            let connection = config.logs_connection().clone();
+            let client = OtlpClient::for_logs(connection, batch.export_timeout, client)?;
+            LogsRoute::new(client, batch)
+        }
+    }))
 }

@@ -11,7 +11,7 @@ mod tests;
 use std::fmt;
 
 use self::assemble::Parts;
-use crate::config::{BatchConfig, ConfigWarning, OtlpConfig};
+use crate::config::{BatchConfig, ConfigWarning, Events, LogsExporter, OtlpConfig};
 use crate::context::IdGenerator;
 use crate::diagnostics::Diagnostic;
 use crate::error::Error;
@@ -19,9 +19,10 @@ use crate::export::Exporter;
 use crate::export::endpoint::port_doubt;
 use crate::guard::ShutdownGuard;
 use crate::layer::OtlpLayer;
-use crate::live::ConfigStore;
+use crate::live::{ConfigStore, Detail};
 use crate::propagation::Propagator;
 use crate::sampler::Sampler;
+use crate::signal::Signal;
 
 /// Starts a pipeline: the `OTEL_*` variables, changed by what the `with_*` methods say.
 pub fn builder() -> OtlpBuilder {
@@ -101,7 +102,58 @@ impl OtlpBuilder {
     /// The settings of the connection then say nothing; those of queue, worker and shutdown do.
     /// `OTEL_SDK_DISABLED=true` still disables the pipeline.
     pub fn with_exporter(mut self, exporter: impl Exporter) -> Self {
-        self.parts.exporter = Some(assemble::start_on(exporter));
+        self.parts.exporter = Some(assemble::Target::new(exporter));
+        self
+    }
+
+    /// `tracing` events also become log records, or become nothing else, as `events` says. They go where the
+    /// spans go: to the same endpoint, by the same connection, unless settings of logs say otherwise.
+    ///
+    /// Without this, and without `OTEL_LOGS_EXPORTER`, there are no logs. The variable decides where they go:
+    /// `none` there switches them off for an endpoint that takes none, and then events stay events of
+    /// their span.
+    ///
+    /// ```no_run
+    /// use tracing_otlp::Events;
+    ///
+    /// let builder = tracing_otlp::builder().with_logs(Events::AsLogs);
+    /// ```
+    pub fn with_logs(self, events: Events) -> Self {
+        self.configure(move |config| {
+            config.logs.events = events;
+            config.logs.exporter.get_or_insert(LogsExporter::Otlp);
+        })
+    }
+
+    /// Log records go to `exporter`, which must [support](Exporter::supports) them; spans go their own way.
+    /// Default: to the exporter of the spans, if that was given in code and takes logs, else where
+    /// [`LogsConfig::exporter`](crate::LogsConfig::exporter) says.
+    pub fn with_logs_exporter(mut self, exporter: impl Exporter) -> Self {
+        if !exporter.supports(Signal::Logs) {
+            let name = std::any::type_name_of_val(&exporter);
+            self.error.get_or_insert_with(|| {
+                let cure = "give an exporter whose `supports` says yes to logs";
+                Error::config("logs.exporter", name, cure)
+            });
+        }
+        self.parts.logs_exporter = Some(assemble::Target::new(exporter));
+        self.configure(|config| {
+            config.logs.exporter.get_or_insert(LogsExporter::Otlp);
+        })
+    }
+
+    /// Which events become log records, by target and level; spans and their events are not touched.
+    /// Default all of them. It can be changed while the pipeline runs:
+    /// [`ConfigStore::set_log_filter`].
+    ///
+    /// ```
+    /// let builder = tracing_otlp::builder()
+    ///     .with_logs(tracing_otlp::Events::AsBoth)
+    ///     .with_log_filter("warn,shop=info".parse()?);
+    /// # Ok::<(), tracing_otlp::Error>(())
+    /// ```
+    pub fn with_log_filter(mut self, filter: Detail) -> Self {
+        self.parts.log_filter = Some(filter);
         self
     }
 
@@ -232,13 +284,19 @@ impl OtlpBuilder {
         if self.endpoint_is_set {
             config.exporter.traces_endpoint = None;
             config.exporter.metrics_endpoint = None;
+            config.exporter.logs_endpoint = None;
+            if let Some(connection) = &mut config.logs.connection {
+                connection.logs_endpoint = None;
+            }
             if let Some(exporter) = &mut config.metrics.exporter {
                 exporter.metrics_endpoint = None;
             }
         }
         let before = config.batch.clone();
-        let connection = config.exporter.clone();
+        let connection_before = config.exporter.clone();
+        let logs_batch_size = config.logs.batch.max_export_batch_size;
         let metrics = config.metrics.exporter.clone();
+        let logs = config.logs.connection.clone();
         for edit in self.edits {
             edit(&mut config);
         }
@@ -246,7 +304,17 @@ impl OtlpBuilder {
         if let Some(exporter) = &mut config.metrics.exporter
             && metrics.as_ref() == Some(exporter)
         {
-            exporter.follow(&connection, &config.exporter);
+            exporter.follow(&connection_before, &config.exporter);
+        }
+        if let Some(connection) = &mut config.logs.connection
+            && logs.as_ref() == Some(connection)
+        {
+            connection.follow(&connection_before, &config.exporter);
+        }
+        let logs_queue = config.logs.batch.max_queue_size;
+        let logs_size = &mut config.logs.batch.max_export_batch_size;
+        if *logs_size == logs_batch_size {
+            *logs_size = logs_batch_size.min(logs_queue);
         }
         if !self.batch_size_is_set {
             follow_queue(&mut config, &before);

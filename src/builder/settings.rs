@@ -163,6 +163,18 @@ impl OtlpBuilder {
         self.configure(move |c| c.exporter.traces_endpoint = Some(url))
     }
 
+    /// The URL of logs, used as it is; wins over [`with_endpoint`](Self::with_endpoint). Default none;
+    /// `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT`.
+    pub fn with_logs_endpoint(self, url: impl Into<String>) -> Self {
+        let url = url.into();
+        self.configure(move |c| {
+            if let Some(connection) = &mut c.logs.connection {
+                connection.logs_endpoint = Some(url.clone());
+            }
+            c.exporter.logs_endpoint = Some(url);
+        })
+    }
+
     /// gRPC or HTTP. Default: gRPC if the endpoint's port is 4317, else HTTP with protobuf;
     /// `OTEL_EXPORTER_OTLP_PROTOCOL`.
     pub fn with_protocol(self, protocol: Protocol) -> Self {
@@ -370,11 +382,15 @@ impl OtlpBuilder {
         self.configure(move |c| c.limits = limits)
     }
 
-    /// Characters of a string, bytes of a byte array; `None`: no limit, the default.
-    /// `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT`, `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT` (LIM-2).
+    /// Characters of a string, bytes of a byte array, of spans and of log records; `None`: no limit, the
+    /// default. `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`; of one signal alone,
+    /// `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` and `OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT` (LIM-2).
     pub fn with_max_attribute_value_length(self, length: impl Into<Option<usize>>) -> Self {
         let length = length.into();
-        self.configure(move |c| c.limits.attribute_value_length_limit = length)
+        self.configure(move |c| {
+            c.limits.attribute_value_length_limit = length;
+            c.logs.limits.attribute_value_length_limit = length;
+        })
     }
 
     /// Attributes of a span. Default 128; `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::attribute::KeyValue;
 use crate::config::spelling::misspelled;
 use crate::config::{
-    BatchConfig, ConfigWarning, ExporterConfig, OtlpConfig, Pem, PropagatorKind, ProxyConfig,
-    ResourceConfig, SamplerConfig, SpanLimits, TracesExporter, parse,
+    BatchConfig, ConfigWarning, ExporterConfig, LogBatchConfig, OtlpConfig, Pem, PropagatorKind,
+    ProxyConfig, ResourceConfig, SamplerConfig, SpanLimits, TracesExporter, parse,
 };
 use crate::semconv;
 
@@ -52,6 +52,7 @@ impl OtlpConfig {
         if cfg!(feature = "metrics") {
             env.metrics(&mut config);
         }
+        env.logs(&mut config);
         env.batch(&mut config.batch);
         env.limits(&mut config.limits);
         env.resource(&mut config.resource);
@@ -85,60 +86,71 @@ impl BatchConfig {
 enum Signal {
     Traces,
     Metrics,
+    Logs,
 }
 
 impl Signal {
-    const ENDPOINT: [&str; 3] = [
+    const ENDPOINT: [&str; 4] = [
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     ];
-    const PROTOCOL: [&str; 3] = [
+    const PROTOCOL: [&str; 4] = [
         "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
         "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
         "OTEL_EXPORTER_OTLP_PROTOCOL",
     ];
-    const INSECURE: [&str; 3] = [
+    const INSECURE: [&str; 4] = [
         "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
         "OTEL_EXPORTER_OTLP_METRICS_INSECURE",
+        "OTEL_EXPORTER_OTLP_LOGS_INSECURE",
         "OTEL_EXPORTER_OTLP_INSECURE",
     ];
-    const CERTIFICATE: [&str; 3] = [
+    const CERTIFICATE: [&str; 4] = [
         "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
         "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE",
         "OTEL_EXPORTER_OTLP_CERTIFICATE",
     ];
-    const CLIENT_KEY: [&str; 3] = [
+    const CLIENT_KEY: [&str; 4] = [
         "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
         "OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY",
+        "OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY",
         "OTEL_EXPORTER_OTLP_CLIENT_KEY",
     ];
-    const CLIENT_CERTIFICATE: [&str; 3] = [
+    const CLIENT_CERTIFICATE: [&str; 4] = [
         "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
         "OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE",
         "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
     ];
-    const HEADERS: [&str; 3] = [
+    const HEADERS: [&str; 4] = [
         "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
         "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+        "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
         "OTEL_EXPORTER_OTLP_HEADERS",
     ];
-    const COMPRESSION: [&str; 3] = [
+    const COMPRESSION: [&str; 4] = [
         "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
         "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
+        "OTEL_EXPORTER_OTLP_LOGS_COMPRESSION",
         "OTEL_EXPORTER_OTLP_COMPRESSION",
     ];
-    const TIMEOUT: [&str; 3] = [
+    const TIMEOUT: [&str; 4] = [
         "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
         "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT",
         "OTEL_EXPORTER_OTLP_TIMEOUT",
     ];
 
     /// Its own variable, then the general one.
-    fn of(self, [traces, metrics, general]: [&'static str; 3]) -> [&'static str; 2] {
+    fn of(self, [traces, metrics, logs, general]: [&'static str; 4]) -> [&'static str; 2] {
         match self {
             Self::Traces => [traces, general],
             Self::Metrics => [metrics, general],
+            Self::Logs => [logs, general],
         }
     }
 }
@@ -159,6 +171,7 @@ impl Env<'_> {
         match signal {
             Signal::Traces => exporter.traces_endpoint = own,
             Signal::Metrics => exporter.metrics_endpoint = own,
+            Signal::Logs => exporter.logs_endpoint = own,
         }
         exporter.protocol = self.read(&signal.of(Signal::PROTOCOL), parse::protocol);
         set(
@@ -219,6 +232,67 @@ impl Env<'_> {
             .traces_endpoint
             .clone_from(&config.exporter.traces_endpoint);
         metrics.exporter = (exporter != config.exporter).then_some(exporter);
+    }
+
+    /// The signal exists only where its variable, or code, asks for it: never by a default (LOG-16).
+    fn logs(&mut self, config: &mut OtlpConfig) {
+        let logs = &mut config.logs;
+        logs.exporter = self.read(&["OTEL_LOGS_EXPORTER"], parse::logs_exporter);
+        let events = self.read(&["OTEL_RUST_TRACING_EVENTS"], parse::events);
+        set(&mut logs.events, events);
+        self.log_batch(&mut logs.batch);
+        let limits = &mut logs.limits;
+        let length = self.read(
+            &[
+                "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+                "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+            ],
+            parse::integer,
+        );
+        limits.attribute_value_length_limit = length.or(limits.attribute_value_length_limit);
+        let count = self.read(
+            &[
+                "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
+                "OTEL_ATTRIBUTE_COUNT_LIMIT",
+            ],
+            parse::integer,
+        );
+        set(&mut limits.attribute_count_limit, count);
+        let mut connection = self.exporter(Signal::Logs);
+        // They say nothing of logs.
+        connection
+            .traces_endpoint
+            .clone_from(&config.exporter.traces_endpoint);
+        let logs_endpoint = connection.logs_endpoint.clone();
+        connection.logs_endpoint = None;
+        if connection == config.exporter {
+            // Both on one connection: it is only another path of it, unless it says otherwise.
+            config.exporter.logs_endpoint = logs_endpoint;
+        } else {
+            connection.logs_endpoint = logs_endpoint;
+            logs.connection = Some(connection);
+        }
+    }
+
+    fn log_batch(&mut self, batch: &mut LogBatchConfig) {
+        let delay = self.read(&["OTEL_BLRP_SCHEDULE_DELAY"], parse::duration);
+        set(&mut batch.schedule_delay, delay);
+        let timeout = self.read(&["OTEL_BLRP_EXPORT_TIMEOUT"], parse::timeout);
+        set(&mut batch.export_timeout, timeout);
+        let queue = self.read(&["OTEL_BLRP_MAX_QUEUE_SIZE"], parse::positive);
+        set(&mut batch.max_queue_size, queue);
+        let queue = batch.max_queue_size;
+        batch.max_export_batch_size = batch.max_export_batch_size.min(queue);
+        let size = self.read(
+            &["OTEL_BLRP_MAX_EXPORT_BATCH_SIZE"],
+            |text| match parse::positive(text)? {
+                size if size <= queue => Ok(size),
+                _ => Err(format!(
+                    "a batch can't exceed the queue, which holds {queue}"
+                )),
+            },
+        );
+        set(&mut batch.max_export_batch_size, size);
     }
 
     fn batch(&mut self, batch: &mut BatchConfig) {

@@ -79,6 +79,7 @@ impl ExporterConfig {
             protocol,
             endpoint,
             metrics_endpoint,
+            logs_endpoint,
             insecure,
             certificate,
             client_key,

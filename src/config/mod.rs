@@ -5,6 +5,7 @@
 
 mod env;
 mod headers;
+mod logs;
 mod metrics;
 pub(crate) mod parse;
 mod proxy;
@@ -21,6 +22,9 @@ pub(crate) use env::known_http_methods;
 pub(crate) use env::wants_no_color;
 pub(crate) use headers::read as read_headers;
 pub use headers::{HeaderProvider, ProvidedHeaders};
+pub use logs::{
+    Events, LogBatchConfig, LogLimits, LogsConfig, LogsExporter, SpanFields, UnsampledLogs,
+};
 pub use metrics::{MetricsConfig, MetricsTemporality};
 pub use proxy::ProxyConfig;
 pub use tail::TailConfig;
@@ -56,6 +60,8 @@ pub struct OtlpConfig {
     pub exporter: ExporterConfig,
     /// How metrics leave, of a pipeline that has some.
     pub metrics: MetricsConfig,
+    /// Whether there are logs, and how they leave.
+    pub logs: LogsConfig,
     /// The queue and its batches.
     pub batch: BatchConfig,
     /// The worker's thread and runtime.
@@ -88,6 +94,7 @@ impl Default for OtlpConfig {
             propagators: None,
             exporter: ExporterConfig::default(),
             metrics: MetricsConfig::default(),
+            logs: LogsConfig::default(),
             batch: BatchConfig::default(),
             worker: WorkerConfig::default(),
             limits: SpanLimits::default(),
@@ -232,6 +239,9 @@ pub struct ExporterConfig {
     /// The same of metrics, of a pipeline that has some; what is appended otherwise is
     /// `v1/metrics`. `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`.
     pub metrics_endpoint: Option<String>,
+    /// The same of logs, of a pipeline that has some: `v1/logs`.
+    /// `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT`.
+    pub logs_endpoint: Option<String>,
     /// Plaintext for a gRPC endpoint given without a scheme. Default false;
     /// `OTEL_EXPORTER_OTLP_INSECURE`.
     pub insecure: bool,
@@ -277,6 +287,7 @@ impl Default for ExporterConfig {
             endpoint: None,
             traces_endpoint: None,
             metrics_endpoint: None,
+            logs_endpoint: None,
             insecure: false,
             proxy: ProxyConfig::none(),
             certificate: None,
@@ -323,6 +334,7 @@ impl std::fmt::Debug for ExporterConfig {
             .field("traces_endpoint", &shown(&self.traces_endpoint))
             .field("metrics_endpoint", &shown(&self.metrics_endpoint))
             .field("proxy", &self.proxy)
+            .field("logs_endpoint", &shown(&self.logs_endpoint))
             .field("headers", &names)
             .field("compression", &self.compression)
             .field("timeout", &self.timeout)

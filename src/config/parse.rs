@@ -11,7 +11,8 @@ use tracing_core::LevelFilter;
 
 use crate::attribute::KeyValue;
 use crate::config::{
-    Compression, MetricsTemporality, PropagatorKind, Protocol, SamplerConfig, TracesExporter,
+    Compression, Events, LogsExporter, MetricsTemporality, PropagatorKind, Protocol, SamplerConfig,
+    TracesExporter,
 };
 
 /// Why a text cannot be used and what would do; completes the sentence "… is ignored: ".
@@ -210,6 +211,27 @@ pub(crate) fn metrics_exporter(text: &str) -> Result<bool, Cure> {
     let known = [("otlp", true), ("none", false)];
     let chosen = entries.find_map(|entry| one_of(entry, &known));
     chosen.ok_or_else(|| "metrics go to an OTLP endpoint: use `otlp` or `none`".into())
+}
+
+/// The first known exporter of logs in a comma-separated list.
+pub(crate) fn logs_exporter(text: &str) -> Result<LogsExporter, Cure> {
+    let known = [
+        ("otlp", LogsExporter::Otlp),
+        ("console", LogsExporter::Console),
+        ("none", LogsExporter::None),
+    ];
+    let chosen = list(text).find_map(|entry| one_of(entry, &known));
+    chosen.ok_or_else(|| "not a known exporter; use `otlp`, `console` or `none`".into())
+}
+
+/// What becomes of events, in any case.
+pub(crate) fn events(text: &str) -> Result<Events, Cure> {
+    let known = [
+        ("span_events", Events::AsSpanEvents),
+        ("logs", Events::AsLogs),
+        ("both", Events::AsBoth),
+    ];
+    one_of(text, &known).ok_or_else(|| "use `span_events`, `logs` or `both`".into())
 }
 
 /// A temporality of metrics, in any case.

@@ -8,6 +8,11 @@ use super::ConfigWarning;
 const OURS: &[&str] = &[
     "OTEL_ATTRIBUTE_COUNT_LIMIT",
     "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_BLRP_EXPORT_TIMEOUT",
+    "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
+    "OTEL_BLRP_MAX_QUEUE_SIZE",
+    "OTEL_BLRP_SCHEDULE_DELAY",
+    "OTEL_BLRP_SCHEDULE_DELAYS",
     "OTEL_BSP_EXPORT_TIMEOUT",
     "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
     "OTEL_BSP_MAX_QUEUE_SIZE",
@@ -16,6 +21,9 @@ const OURS: &[&str] = &[
     "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
     "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS",
     "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_LOGS_EXPORTER",
     "OTEL_LOG_LEVEL",
     "OTEL_METRICS_EXPORTER",
     "OTEL_METRIC_EXPORT_INTERVAL",
@@ -49,10 +57,6 @@ const OTLP: &[&str] = &[
 
 /// Names of the specification that this crate does not read, and are right all the same.
 const OTHERS: &[&str] = &[
-    "OTEL_BLRP_EXPORT_TIMEOUT",
-    "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
-    "OTEL_BLRP_MAX_QUEUE_SIZE",
-    "OTEL_BLRP_SCHEDULE_DELAY",
     "OTEL_ENTITIES",
     "OTEL_EXPERIMENTAL_CONFIG_FILE",
     "OTEL_EXPORTER_JAEGER_AGENT_HOST",
@@ -70,9 +74,6 @@ const OTHERS: &[&str] = &[
     "OTEL_EXPORTER_PROMETHEUS_PORT",
     "OTEL_EXPORTER_ZIPKIN_ENDPOINT",
     "OTEL_EXPORTER_ZIPKIN_TIMEOUT",
-    "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
-    "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
-    "OTEL_LOGS_EXPORTER",
     "OTEL_METRICS_EXEMPLAR_FILTER",
     "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN",
     "OTEL_SEMCONV_STABILITY_OPT_IN",
@@ -111,12 +112,11 @@ impl Known {
         let owned = |names: &[&str]| -> Vec<String> {
             names.iter().map(|name| (*name).to_owned()).collect()
         };
-        let (mut ours, mut others) = (owned(OURS), owned(OTHERS));
+        let (mut ours, others) = (owned(OURS), owned(OTHERS));
         for option in OTLP {
-            for signal in ["", "TRACES_", "METRICS_"] {
+            for signal in ["", "TRACES_", "METRICS_", "LOGS_"] {
                 ours.push(format!("OTEL_EXPORTER_OTLP_{signal}{option}"));
             }
-            others.push(format!("OTEL_EXPORTER_OTLP_LOGS_{option}"));
         }
         Self { ours, others }
     }
@@ -197,6 +197,11 @@ mod tests {
             ("OTEL_TRACES_SAMPLER_ARGS", "OTEL_TRACES_SAMPLER_ARG"),
             ("OTEL_TRACES_EXPORTERS", "OTEL_TRACES_EXPORTER"),
             ("OTEL_PROPAGATOR", "OTEL_PROPAGATORS"),
+            ("OTEL_BLRP_SCHEDULE_DELAYS", "OTEL_BLRP_SCHEDULE_DELAY"),
+            (
+                "OTEL_EXPORTER_OTLP_LOGS_ENDPONT",
+                "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+            ),
         ] {
             assert_eq!(meant(name).as_deref(), Some(expected), "{name}");
         }
@@ -209,8 +214,6 @@ mod tests {
             assert_eq!(meant(name), None, "{name}");
         }
         for name in [
-            "OTEL_EXPORTER_OTLP_LOGS_ENDPONT",
-            "OTEL_BLRP_SCHEDULE_DELAYS",
             "OTEL_PYTHON_LOG_CORRELATION",
             "OTEL_NODE_RESOURCE_DETECTORS",
             "OTEL_GO_X_EXEMPLAR",

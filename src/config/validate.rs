@@ -7,8 +7,8 @@ use http::HeaderValue;
 
 use crate::config::parse::{self, MAX_DURATION, MAX_INTEGER};
 use crate::config::{
-    BatchConfig, ExporterConfig, OtlpConfig, ResourceConfig, RetryConfig, SamplerConfig,
-    TailConfig, WorkerConfig,
+    BatchConfig, ExporterConfig, LogBatchConfig, LogsExporter, OtlpConfig, ResourceConfig,
+    RetryConfig, SamplerConfig, TailConfig, WorkerConfig,
 };
 use crate::error::Error;
 use crate::human;
@@ -37,6 +37,11 @@ impl OtlpConfig {
             tail.validate(self.batch.max_memory)?;
         }
         self.exporter.validate()?;
+        let has_logs = self.logs.exporter == Some(LogsExporter::Otlp);
+        if let Some(connection) = self.logs.connection.as_ref().filter(|_| has_logs) {
+            connection.validate()?;
+        }
+        self.logs.batch.validate()?;
         positive("metrics.interval", self.metrics.interval)?;
         limit("metrics.export_timeout", self.metrics.export_timeout)?;
         self.worker.validate()?;
@@ -73,6 +78,17 @@ impl BatchConfig {
         duration("batch.schedule_delay", self.schedule_delay)?;
         limit("batch.export_timeout", self.export_timeout)?;
         duration("batch.shutdown_timeout", self.shutdown_timeout)
+    }
+}
+
+impl LogBatchConfig {
+    fn validate(&self) -> Result<(), Error> {
+        let queue = self.max_queue_size;
+        count("logs.batch.max_queue_size", queue, MAX_INTEGER)?;
+        let size = self.max_export_batch_size;
+        count("logs.batch.max_export_batch_size", size, queue)?;
+        duration("logs.batch.schedule_delay", self.schedule_delay)?;
+        limit("logs.batch.export_timeout", self.export_timeout)
     }
 }
 

@@ -196,6 +196,13 @@ pub(crate) fn scope_context() -> TraceContext {
     last.ok().flatten().unwrap_or_default()
 }
 
+/// Trace id, span id and W3C flags of that context; `None` where it is of no trace.
+#[cold]
+pub(crate) fn scope_ids() -> Option<([u8; 16], [u8; 8], u8)> {
+    let ids = STACK.try_with(|s| s.borrow().scopes.last().and_then(TraceContext::ids));
+    ids.ok().flatten()
+}
+
 fn scope(stack: &Stack, entry: Entry) -> Option<TraceContext> {
     let at = usize::try_from(entry.span).ok()?;
     stack.scopes.get(at).cloned()

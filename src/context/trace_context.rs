@@ -42,6 +42,18 @@ impl PartialEq for Origin {
 impl Eq for Origin {}
 
 impl TraceContext {
+    /// Trace id, span id and W3C flags; `None` where it is of no trace.
+    pub(crate) fn ids(&self) -> Option<([u8; 16], [u8; 8], u8)> {
+        let ids = || {
+            (
+                self.trace_id.to_bytes(),
+                self.span_id.to_bytes(),
+                self.flags.bits(),
+            )
+        };
+        self.is_valid().then(ids)
+    }
+
     /// Of a span in this process; see [`with_remote`](Self::with_remote).
     pub const fn new(trace_id: TraceId, span_id: SpanId, flags: TraceFlags) -> Self {
         Self {

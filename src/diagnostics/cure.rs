@@ -49,6 +49,7 @@ pub(super) fn of(reason: DropReason, state: State) -> &'static str {
             "the endpoint took no spans until the shutdown's deadline: see the error"
         }
         (DropReason::TailDropped, _) => "they were dropped as tail sampling is set",
+        (DropReason::Unsupported, _) => "the endpoint does not take this signal: see the error",
         (DropReason::Forked, _) => {
             "this process is a fork: build a pipeline of its own after the fork"
         }

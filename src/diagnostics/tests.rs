@@ -247,7 +247,7 @@ fn losses_are_told_with_their_own_cause() {
     assert!(!said[0].contains("HTTP 400"), "{said:?}");
     assert!(said[0].contains("slower than the spans come"), "{said:?}");
     rig.diagnostics
-        .hear_of_trouble(Some("HTTP 503; overloaded".into()));
+        .hear_of_trouble(Signal::Traces, Some("HTTP 503; overloaded".into()));
     rig.counters.drop_spans(DropReason::QueueFull, 1);
     let said = rig.at(123);
     let loss = said.iter().find(|line| line.contains("queue_full 1"));
@@ -266,7 +266,7 @@ fn an_endpoint_that_cannot_be_reached_is_told_once_a_minute() {
     let trouble = || Some("cannot connect to 127.0.0.1:9: refused".to_owned());
     let mut said = Vec::new();
     for second in 0..150 {
-        rig.diagnostics.hear_of_trouble(trouble());
+        rig.diagnostics.hear_of_trouble(Signal::Traces, trouble());
         said.extend(rig.at(second));
     }
     assert_eq!(said.len(), 3, "{said:#?}");
@@ -275,10 +275,10 @@ fn an_endpoint_that_cannot_be_reached_is_told_once_a_minute() {
     assert!(said[1].contains("still") && said[2].contains("still"));
     let (_, error) = rig.counters.snapshot().last_error.unwrap();
     assert!(error.contains("127.0.0.1:9"));
-    rig.diagnostics.hear_of_trouble(None);
+    rig.diagnostics.hear_of_trouble(Signal::Traces, None);
     assert_eq!(rig.at(150), ["INFO the endpoint takes spans again"]);
     assert!(rig.at(151).is_empty());
-    rig.diagnostics.hear_of_trouble(trouble());
+    rig.diagnostics.hear_of_trouble(Signal::Traces, trouble());
     assert_eq!(rig.at(300).len(), 1);
     assert!(rig.at(400).is_empty(), "nobody asked");
 }
@@ -291,7 +291,7 @@ fn an_endpoint_that_flaps_makes_two_lines_a_minute() {
     for second in 0..180 {
         let lost = second % 2 == 0;
         rig.diagnostics
-            .hear_of_trouble(lost.then(|| "refused".to_owned()));
+            .hear_of_trouble(Signal::Traces, lost.then(|| "refused".to_owned()));
         said.extend(rig.at(second));
     }
     assert_eq!(said.len(), 6, "{said:#?}");
@@ -302,7 +302,8 @@ fn an_endpoint_that_flaps_makes_two_lines_a_minute() {
 fn trouble_does_not_hide_a_failed_request() {
     let mut rig = Rig::listening(&[]);
     rig.counters.set_last_error("status 400".into());
-    rig.diagnostics.hear_of_trouble(Some("refused".into()));
+    rig.diagnostics
+        .hear_of_trouble(Signal::Traces, Some("refused".into()));
     let said = rig.at(0);
     assert_eq!(said.len(), 2, "{said:#?}");
     assert!(said[0].contains("takes no spans now"), "{said:#?}");

@@ -57,6 +57,7 @@ impl fmt::Display for Diagnostic<'_> {
         let Fields {
             spans,
             reasons,
+            records,
             times,
             left_out,
             failed,
@@ -66,6 +67,7 @@ impl fmt::Display for Diagnostic<'_> {
         f.write_str(self.message)?;
         let counts = [
             ("spans", spans),
+            ("records", records),
             ("times", times),
             ("left_out", left_out),
             ("failed", failed),
@@ -95,6 +97,7 @@ impl fmt::Display for Diagnostic<'_> {
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Fields<'a> {
     pub(super) spans: Option<u64>,
+    pub(super) records: Option<u64>,
     /// Why they were lost, as `queue_full 3, refused 1`.
     pub(super) reasons: Option<&'a str>,
     pub(super) times: Option<u64>,
@@ -117,6 +120,11 @@ pub(crate) enum Topic {
     EndpointWarning,
     Memory,
     Loss,
+    LogSupport,
+    LogReach,
+    LogRejection,
+    LogWarning,
+    LogLoss,
     #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "of metrics"))]
     Metrics,
 }
@@ -217,6 +225,7 @@ fn event(level: Level, message: &Read<'_>, fields: &Fields<'_>) {
             $event!(
                 target: TARGET,
                 spans = fields.spans,
+                records = fields.records,
                 reasons = fields.reasons.map(display),
                 times = fields.times,
                 warning = fields.warning,

@@ -2,13 +2,19 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::signal::Signal;
 use crate::wire::request::{self, ScopeGroup};
 
-/// Encoded spans of one resource, for one request.
+/// Encoded spans, or log records, of one resource, for one request.
+///
+/// It holds one [signal](Self::signal). What is said of spans below holds for log records too: their
+/// requests differ in the messages that they are made of, and in nothing else. An exporter gets logs
+/// only if it [`supports`](crate::Exporter::supports) them.
 ///
 /// A clone shares the bytes. When the last clone is gone they return to the pipeline's pool.
 #[derive(Debug, Clone)]
 pub struct Batch {
+    signal: Signal,
     resource: Bytes,
     groups: Vec<ScopeGroup>,
     spans: usize,
@@ -16,12 +22,23 @@ pub struct Batch {
 
 impl Batch {
     /// `resource`: encoded fields of `ResourceSpans` other than `scope_spans`.
-    pub(crate) fn new(resource: Bytes, groups: Vec<ScopeGroup>, spans: usize) -> Self {
+    pub(crate) fn new(
+        signal: Signal,
+        resource: Bytes,
+        groups: Vec<ScopeGroup>,
+        spans: usize,
+    ) -> Self {
         Self {
+            signal,
             resource,
             groups,
             spans,
         }
+    }
+
+    /// What it holds.
+    pub fn signal(&self) -> Signal {
+        self.signal
     }
 
     /// The encoded fields of `ResourceSpans` other than `scope_spans`.
@@ -29,12 +46,12 @@ impl Batch {
         &self.resource
     }
 
-    /// How many spans it holds.
+    /// How many spans, or log records, it holds.
     pub fn span_count(&self) -> usize {
         self.spans
     }
 
-    /// The length of the encoded `ExportTraceServiceRequest`, in bytes.
+    /// The length of the encoded `ExportTraceServiceRequest`, or `ExportLogsServiceRequest`, in bytes.
     pub fn encoded_len(&self) -> usize {
         request::framed_len(&self.resource, &self.groups)
     }
@@ -59,7 +76,8 @@ impl Batch {
     }
 
     /// Its spans, in order, for exporters that want each of them: the encoded fields of `ScopeSpans`
-    /// other than `spans` (that is `scope` and `schema_url`), and the encoded `Span` message.
+    /// other than `spans` (that is `scope` and `schema_url`), and the encoded `Span` message; of logs
+    /// those of `ScopeLogs`, and the `LogRecord`.
     pub fn spans(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.groups.iter().flat_map(|group| {
             let runs = group.spans.iter();
@@ -100,8 +118,8 @@ impl Batch {
         }
         let rest = self.spans - taken;
         Ok((
-            Self::new(self.resource.clone(), first, taken),
-            Self::new(self.resource, self.groups, rest),
+            Self::new(self.signal, self.resource.clone(), first, taken),
+            Self::new(self.signal, self.resource, self.groups, rest),
         ))
     }
 }

@@ -73,6 +73,8 @@ pub(super) enum Cause {
     HttpOverGrpc(u16),
     /// This gRPC code.
     Grpc(u32),
+    /// It does not take logs (LOG-32).
+    NoLogs,
     /// The request is larger than the endpoint takes.
     TooLarge,
     /// An answer that is too long to be read.
@@ -176,6 +178,7 @@ impl Cause {
                  port of gRPC (4317) in OTEL_EXPORTER_OTLP_ENDPOINT"
             }
             Self::Grpc(code) => of_code(code),
+            Self::NoLogs => "it takes no logs there",
             Self::TooLarge => {
                 "raise the largest message that it takes, or set OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT"
             }

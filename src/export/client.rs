@@ -63,23 +63,37 @@ impl OtlpClient {
     pub fn new(config: ExporterConfig) -> Result<Self, Error> {
         // Nobody else keeps a deadline here.
         let cap = Cap::Always(config.timeout);
-        Self::of(config, cap, Signal::Traces)
+        Self::of(config, cap, Signal::Traces, None)
     }
 
     /// A client for the end of a pipeline. `cap`: the longest a send may take in all, without the
     /// time in which the endpoint is down.
     pub(crate) fn with_cap(config: ExporterConfig, cap: Option<Duration>) -> Result<Self, Error> {
-        Self::of(config, Cap::WhileUp(cap), Signal::Traces)
+        Self::of(config, Cap::WhileUp(cap), Signal::Traces, None)
+    }
+
+    /// The same for logs: on the connections of `traces`, where both are connected alike.
+    pub(crate) fn for_logs(
+        config: ExporterConfig,
+        cap: Option<Duration>,
+        traces: Option<&Self>,
+    ) -> Result<Self, Error> {
+        Self::of(config, Cap::WhileUp(cap), Signal::Logs, traces)
     }
 
     /// A client for metrics, by [`post`](Self::post).
     #[cfg(feature = "metrics")]
     pub(crate) fn for_metrics(config: ExporterConfig) -> Result<Self, Error> {
         let cap = Cap::Always(config.timeout);
-        Self::of(config, cap, Signal::Metrics)
+        Self::of(config, cap, Signal::Metrics, None)
     }
 
-    fn of(config: ExporterConfig, cap: Cap, signal: Signal) -> Result<Self, Error> {
+    fn of(
+        config: ExporterConfig,
+        cap: Cap,
+        signal: Signal,
+        other: Option<&Self>,
+    ) -> Result<Self, Error> {
         config.validate()?;
         let endpoint = Endpoint::resolve(&config, signal)?;
         compress::check(config.compression)?;
@@ -89,6 +103,29 @@ impl OtlpClient {
         if let Some(path) = config.header_provider.as_ref().and_then(|p| p.path()) {
             read_headers(path)?;
         }
+        let shared = other.filter(|other| {
+            let known = &other.inner;
+            let is_same = endpoint.shares_connection(&known.endpoint);
+            is_same && config.connects_as(&known.link.config)
+        });
+        let transport = match shared {
+            Some(other) => Arc::clone(&other.inner.link.transport),
+            None => Arc::new(Self::transport(&config, &endpoint)?),
+        };
+        let target = transport.target_of(&endpoint);
+        let limiter = ConcurrencyLimiter::new(config.max_concurrent_exports);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                link: Link::new(transport, (signal, target), config, cap),
+                endpoint,
+                limiter,
+                under_way: Mutex::new(0),
+                idle: Condvar::new(),
+            }),
+        })
+    }
+
+    fn transport(config: &ExporterConfig, endpoint: &Endpoint) -> Result<Transport, Error> {
         let dialer = Dialer::new(
             Arc::new(config.clone()),
             endpoint.clone(),
@@ -113,17 +150,7 @@ impl OtlpClient {
         }
         let user_agent = user_agent(config.user_agent_prefix.as_deref())?;
         let limit = config.max_response_size;
-        let transport = Transport::new(dialer, headers, user_agent, limit)?;
-        let limiter = ConcurrencyLimiter::new(config.max_concurrent_exports);
-        Ok(Self {
-            inner: Arc::new(Inner {
-                endpoint,
-                link: Link::new(transport, config, cap, signal),
-                limiter,
-                under_way: Mutex::new(0),
-                idle: Condvar::new(),
-            }),
-        })
+        Transport::new(dialer, headers, user_agent, limit)
     }
 
     /// Connects, encrypts and shakes hands, so that a wrong endpoint shows at the start. Sends
@@ -244,6 +271,10 @@ impl Exporter for OtlpClient {
     fn trouble(&self) -> Option<String> {
         // What went wrong with a request is no trouble as long as others get through.
         self.inner.link.health.trouble()
+    }
+
+    fn supports(&self, signal: crate::signal::Signal) -> bool {
+        self.inner.link.signal == signal.into()
     }
 
     fn show_open(&self, batch: Batch) -> impl Future<Output = ()> + Send + 'static {

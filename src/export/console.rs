@@ -1,6 +1,7 @@
 //! [`ConsoleExporter`]: spans as text, for a look without a collector.
 
 mod block;
+mod logs;
 mod tree;
 
 use std::future::Future;
@@ -11,11 +12,13 @@ use self::tree::LiveTree;
 use super::{Batch, Exporter, Outcome};
 use crate::config::wants_no_color;
 use crate::drawing::Layout;
+use crate::signal::Signal;
 use crate::stats::DropReason;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
-use crate::wire::decode::{Scope, Span};
+use crate::wire::decode::{LogRecord, Scope, Span};
 
-/// Prints spans as text, `OTEL_TRACES_EXPORTER=console`.
+/// Prints spans as text, `OTEL_TRACES_EXPORTER=console`, and each log record as a line and its ids,
+/// `OTEL_LOGS_EXPORTER=console`.
 ///
 /// On a terminal each trace is a tree, as soon as its local root has ended, within the terminal's width
 /// and with colours unless `NO_COLOR` is set:
@@ -35,6 +38,8 @@ use crate::wire::decode::{Scope, Span};
 ///   trace 0af7651916cd43dd8448eb211c80319c  span b7ad6b7169203331  parent 00f067aa0ba902b7  scope shop 1.2.3
 ///   http.route=/users/{id}  http.response.status_code=500
 ///   +1.20 ms  cache miss  key=user:1
+/// 2026-11-23T08:15:00.124656Z  WARN  shop::stock  only one left  key=42
+///   trace 0af7651916cd43dd8448eb211c80319c  span b7ad6b7169203331
 /// ```
 ///
 /// For people: the format is not standardized and may change in any version (LOG-76). What spans say is
@@ -168,6 +173,10 @@ impl<W: Write + Send + 'static> Exporter for ConsoleExporter<W> {
         }
     }
 
+    fn supports(&self, _: Signal) -> bool {
+        true
+    }
+
     fn shutdown(&self) {
         self.closed.store(true, Ordering::Relaxed);
         if let Some(tree) = &self.tree {
@@ -184,11 +193,17 @@ impl<W: Write + Send + 'static> Exporter for ConsoleExporter<W> {
 fn print(batch: &Batch, out: &mut impl Write) -> Outcome {
     let mut text = String::new();
     let mut printed = 0;
-    for (scope, span) in batch.spans() {
-        if let (Some(scope), Some(span)) = (Scope::decode(scope), Span::decode(span)) {
-            block::block(&mut text, &scope, &span);
-            printed += 1;
-        }
+    for (scope, item) in batch.spans() {
+        let Some(scope) = Scope::decode(scope) else {
+            continue;
+        };
+        let is_printed = match batch.signal() {
+            Signal::Traces => Span::decode(item).map(|span| block::block(&mut text, &scope, &span)),
+            Signal::Logs => {
+                LogRecord::decode(item).map(|record| logs::block(&mut text, &scope, &record))
+            }
+        };
+        printed += u64::from(is_printed.is_some());
     }
     let unreadable = (batch.span_count() as u64).saturating_sub(printed);
     let outcome = match put(out, &text) {
@@ -247,7 +262,7 @@ mod tests {
             scope: scope.encode_to_vec().into(),
             spans: spans.chunks(2).map(run).collect(),
         };
-        Batch::new(Bytes::new(), vec![group], spans.len())
+        Batch::new(Signal::Traces, Bytes::new(), vec![group], spans.len())
     }
 
     fn attribute(key: &str, value: common::any_value::Value) -> common::KeyValue {
@@ -364,7 +379,7 @@ mod tests {
             spans: vec![run.into()],
         };
         let exporter = ConsoleExporter::to(Vec::new());
-        let batch = Batch::new(Bytes::new(), vec![group], 2);
+        let batch = Batch::new(Signal::Traces, Bytes::new(), vec![group], 2);
         let outcome = tokio_test::block_on(exporter.send((), batch));
         assert_eq!((outcome.delivered, outcome.spans()), (1, 2));
         assert_eq!(outcome.dropped, [(DropReason::Internal, 1)]);

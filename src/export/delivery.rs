@@ -13,6 +13,7 @@ use super::batch::Batch;
 use super::cause::{Cause, tell};
 use super::credentials::Credentials;
 use super::deadline::{Cap, Deadline};
+use super::endpoint::Signal;
 use super::exchange::{Answer, Lost, Request, Sent, clean, no_answer};
 use super::health::Probe;
 use super::link::Link;
@@ -92,6 +93,11 @@ impl<'a> Delivery<'a> {
     }
 
     pub(super) async fn deliver(mut self, batch: Batch) -> Outcome {
+        if self.link.signal != batch.signal().into() {
+            let why = format!("this client does not send {}", batch.signal());
+            return Outcome::dropped(DropReason::Internal, batch.span_count() as u64, why);
+        }
+        let items = batch.signal().items();
         let mut outcome = Outcome::default();
         // In order: the first half is on top.
         let mut todo = vec![Part {
@@ -108,8 +114,12 @@ impl<'a> Delivery<'a> {
             let end = if let Some(message) = &hopeless {
                 lost(maybe, DropReason::Refused, message.clone())
             } else if len > limit || (spans > 1 && self.is_larger_than_it_takes(len)) {
-                let message =
-                    format!("a span of {len} bytes is more than a request may have, {limit}");
+                let message = match self.link.signal {
+                    Signal::Logs => {
+                        format!("{len} bytes are more than a request may have, {limit}")
+                    }
+                    _ => format!("a span of {len} bytes is more than a request may have, {limit}"),
+                };
                 End::TooLarge {
                     message,
                     maybe,
@@ -128,7 +138,7 @@ impl<'a> Delivery<'a> {
                     self.link.size.taken(len);
                     Outcome {
                         possible_duplicates: if maybe_twice { spans } else { 0 },
-                        ..taken(spans, rejected, message)
+                        ..taken((spans, items), rejected, message)
                     }
                 }
                 End::Lost { reason, message } => Outcome::dropped(reason, spans, message),
@@ -143,9 +153,12 @@ impl<'a> Delivery<'a> {
                         continue;
                     }
                     Err(batch) => {
-                        let message = match name_of(&batch) {
-                            Some(name) => format!("span {name:?} of {len} bytes: {message}"),
-                            None => message,
+                        let message = match (self.link.signal, name_of(&batch)) {
+                            (Signal::Logs, _) => {
+                                format!("a log record of {len} bytes: {message}")
+                            }
+                            (_, Some(name)) => format!("span {name:?} of {len} bytes: {message}"),
+                            (_, None) => message,
                         };
                         in_vain += usize::from(is_said);
                         if is_said && (len <= SMALL || in_vain >= IN_VAIN) {
@@ -250,6 +263,8 @@ impl<'a> Delivery<'a> {
             let (answer, credentials) = match credentials {
                 Ok(Ok(credentials)) => {
                     let request = Request {
+                        signal: link.signal,
+                        target: link.target.clone(),
                         frames: frames.clone(),
                         len,
                         plain_len,
@@ -324,8 +339,14 @@ impl<'a> Delivery<'a> {
                         is_said: true,
                     };
                 }
-                Answer::NotTaken { message, .. } => {
-                    return lost(ambiguous, DropReason::Refused, message);
+                Answer::NotTaken {
+                    message, verdict, ..
+                } => {
+                    let reason = match (verdict, link.signal) {
+                        (Verdict::Unknown, Signal::Logs) => DropReason::Unsupported,
+                        _ => DropReason::Refused,
+                    };
+                    return lost(ambiguous, reason, message);
                 }
                 Answer::None {
                     lost: Lost::NoTime, ..
@@ -517,7 +538,7 @@ fn name_of(batch: &Batch) -> Option<String> {
 }
 
 /// An endpoint may claim to have rejected more than it got.
-fn taken(spans: u64, rejected: u64, message: String) -> Outcome {
+fn taken((spans, items): (u64, &str), rejected: u64, message: String) -> Outcome {
     let rejected = rejected.min(spans);
     let mut outcome = Outcome {
         delivered: spans - rejected,
@@ -525,7 +546,7 @@ fn taken(spans: u64, rejected: u64, message: String) -> Outcome {
         ..Outcome::default()
     };
     if rejected > 0 {
-        let error = format!("the endpoint rejected {rejected} of {spans} spans: {message}");
+        let error = format!("the endpoint rejected {rejected} of {spans} {items}: {message}");
         outcome.error = Some(error);
     } else if !message.is_empty() {
         outcome.warning = Some(message);

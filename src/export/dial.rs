@@ -8,6 +8,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+#[cfg(feature = "http")]
+use http::Uri;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -98,6 +100,24 @@ impl Dialer {
     pub(crate) fn elsewhere(&self, endpoint: Endpoint) -> Result<Self, Error> {
         let config = Arc::new(self.config.without_identity());
         Self::new(config, endpoint, self.resolver.clone())
+    }
+
+    /// The proxy that is given whole URLs.
+    #[cfg(feature = "http")]
+    pub(crate) fn forward_proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|proxy| !proxy.is_tunnel())
+    }
+
+    /// What a request of HTTP/1 to `endpoint` names: a path, or for a proxy the whole URL.
+    #[cfg(feature = "http")]
+    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Uri {
+        match self.forward_proxy() {
+            Some(_) => endpoint.uri.clone(),
+            None => {
+                let path = endpoint.uri.path_and_query().cloned();
+                path.map(Uri::from).unwrap_or_default()
+            }
+        }
     }
 
     /// A new connection. Whoever fails here has sent nothing.

@@ -28,6 +28,16 @@ pub(crate) enum Signal {
         expect(dead_code, reason = "nothing else makes them")
     )]
     Metrics,
+    Logs,
+}
+
+impl From<crate::signal::Signal> for Signal {
+    fn from(signal: crate::signal::Signal) -> Self {
+        match signal {
+            crate::signal::Signal::Traces => Self::Traces,
+            crate::signal::Signal::Logs => Self::Logs,
+        }
+    }
 }
 
 impl Signal {
@@ -36,6 +46,7 @@ impl Signal {
         match self {
             Self::Traces => ("traces_endpoint", config.traces_endpoint.as_deref()),
             Self::Metrics => ("metrics_endpoint", config.metrics_endpoint.as_deref()),
+            Self::Logs => ("logs_endpoint", config.logs_endpoint.as_deref()),
         }
     }
 
@@ -43,6 +54,7 @@ impl Signal {
         match self {
             Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
             Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
         }
     }
 
@@ -51,6 +63,7 @@ impl Signal {
         match self {
             Self::Traces => "v1/traces",
             Self::Metrics => "v1/metrics",
+            Self::Logs => "v1/logs",
         }
     }
 }
@@ -169,7 +182,9 @@ impl Endpoint {
     fn at_socket(path: PathBuf, protocol: Protocol, signal: Signal) -> Result<Self, Error> {
         let uri = match protocol {
             Protocol::Grpc => format!("http://localhost{}", signal.grpc_method()),
-            Protocol::HttpProtobuf => format!("http://localhost/{}", signal.http_path()),
+            Protocol::HttpProtobuf | Protocol::HttpJson => {
+                format!("http://localhost/{}", signal.http_path())
+            }
         };
         let uri = uri.parse().map_err(|e| {
             let cure = "give a socket's path";
@@ -184,6 +199,14 @@ impl Endpoint {
             uri,
             authorization: None,
         })
+    }
+
+    /// Whether a connection to the one, with the same credentials, is a connection to the other.
+    pub(crate) fn shares_connection(&self, other: &Self) -> bool {
+        let address = |e: &Self| (e.protocol, e.tls, e.host.clone(), e.port, e.socket.clone());
+        address(self) == address(other)
+            && self.authority() == other.authority()
+            && self.authorization == other.authorization
     }
 
     /// A place that speaks HTTP/1.1: a proxy, or where an answer leads.

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::LOCATION;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Uri};
 use http_body::{Body, Frame, SizeHint};
 
 use super::cause::{Cause, tell};
 use super::credentials::Credentials;
+use super::endpoint::Signal;
 use super::size::Said;
 use super::status::Verdict;
 use crate::human;
@@ -21,6 +22,9 @@ use crate::human;
 /// A request's bytes, as often as they are needed.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
+    pub(crate) signal: Signal,
+    /// What it is sent to: with HTTP a path.
+    pub(crate) target: Uri,
     pub(crate) frames: Vec<Bytes>,
     pub(crate) len: usize,
     /// The same before compression.
@@ -145,8 +149,9 @@ impl Answer {
 impl Request {
     /// The same for another place.
     #[cfg(feature = "http")]
-    pub(crate) fn for_next_place(&self) -> Self {
+    pub(crate) fn for_next_place(&self, target: Uri) -> Self {
         Self {
+            target,
             sent: self.sent.next_place(),
             ..self.clone()
         }

@@ -19,6 +19,7 @@ use tower_service::Service;
 use self::fate::{Fate, fate, is_silent, is_timeout, read_status};
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
+use super::endpoint::{Endpoint, Signal};
 use super::exchange::{Answer, Lost, Request, clean, explain, leads_to, no_answer};
 use super::greeting::{First, Listening};
 use super::retry;
@@ -80,6 +81,12 @@ impl Grpc {
 
     fn channel(&self) -> (u64, Option<Channel>) {
         lock(&self.channel).clone()
+    }
+
+    /// What a request to `endpoint` names.
+    #[expect(clippy::unused_self, reason = "as with HTTP/1.1")]
+    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Uri {
+        endpoint.uri.clone()
     }
 
     pub(crate) fn has_new_tls(&self) -> bool {
@@ -233,7 +240,7 @@ impl Grpc {
             });
         }
         match channel.call(self.request(request, timeout)).await {
-            Ok(response) => Ok(self.read(response, request.plain_len).await),
+            Ok(response) => Ok(self.read(response, request).await),
             Err(e) => {
                 let broken = format!("{address}: {}", explain(&e));
                 match (fate(&e, request), timeout) {
@@ -278,7 +285,7 @@ impl Grpc {
         head.put_u32(u32::try_from(request.len).unwrap_or(u32::MAX));
         let mut out = http::Request::new(Body::new(request.body(head.freeze())));
         *out.method_mut() = Method::POST;
-        *out.uri_mut() = self.dialer.endpoint.uri.clone();
+        *out.uri_mut() = request.target.clone();
         *out.version_mut() = http::Version::HTTP_2;
         let headers = out.headers_mut();
         *headers = self.headers.clone();
@@ -294,7 +301,7 @@ impl Grpc {
         out
     }
 
-    async fn read(&self, response: Response<Body>, size: usize) -> Answer {
+    async fn read(&self, response: Response<Body>, request: &Request) -> Answer {
         let address = self.dialer.endpoint.address();
         let (head, body) = response.into_parts();
         let refused = |verdict, what: &str, cause| Answer::NotTaken {
@@ -310,12 +317,16 @@ impl Grpc {
         if !head.status.is_success() {
             // Not gRPC: a proxy in between.
             let code = head.status.as_u16();
-            let verdict = status::of_http(code, false);
+            // A path that it does not know says nothing of a signal: it knows no gRPC.
+            let verdict = match status::of_http(code, false) {
+                Verdict::Unknown => Verdict::Refused,
+                verdict => verdict,
+            };
             let to = leads_to(&head.headers);
             let what = format!("{address} answered HTTP {}{to}", head.status);
             return refused(verdict, &what, Cause::HttpOverGrpc(code));
         }
-        if let Some(answer) = self.status(&head.headers, &[], size) {
+        if let Some(answer) = self.status(&head.headers, &[], request) {
             return answer;
         }
         let body = match Limited::new(body, self.max_response).collect().await {
@@ -336,14 +347,15 @@ impl Grpc {
         };
         let trailers = body.trailers().cloned().unwrap_or_default();
         let message = body.to_bytes();
-        self.status(&trailers, &message, size).unwrap_or_else(|| {
-            let what = format!("{address} answered without a grpc-status");
-            refused(Verdict::Refused, &what, Cause::HttpOverGrpc(200))
-        })
+        self.status(&trailers, &message, request)
+            .unwrap_or_else(|| {
+                let what = format!("{address} answered without a grpc-status");
+                refused(Verdict::Refused, &what, Cause::HttpOverGrpc(200))
+            })
     }
 
-    /// The answer that headers or trailers with a `grpc-status` give to a request of `size` bytes.
-    fn status(&self, headers: &HeaderMap, message: &[u8], size: usize) -> Option<Answer> {
+    /// The answer that headers or trailers with a `grpc-status` give to a request.
+    fn status(&self, headers: &HeaderMap, message: &[u8], request: &Request) -> Option<Answer> {
         let (code, text, details) = read_status(headers)?;
         if code == 0 {
             return Some(taken(message));
@@ -352,10 +364,13 @@ impl Grpc {
         let wait = details.retry_delay;
         let verdict = status::of_grpc(code, wait.is_some());
         let said = match verdict {
-            Verdict::Split => Said::of(&text, size),
+            Verdict::Split => Said::of(&text, request.plain_len),
             _ => Said::Nothing,
         };
         let cause = match said {
+            Said::Nothing if verdict == Verdict::Unknown && request.signal == Signal::Logs => {
+                Cause::NoLogs
+            }
             Said::Nothing => Cause::Grpc(code),
             _ => Cause::TooLarge,
         };

@@ -23,9 +23,10 @@ use tokio::time::timeout;
 
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Signal};
 use super::exchange::{Answer, Frames, Lost, Request, clean, explain, leads_to};
 use super::greeting::{First, Listening, says_https};
+use super::proxy::Proxy;
 use super::size::Said;
 use super::status::Verdict;
 use super::tls::{Tls, wants_a_certificate};
@@ -45,8 +46,6 @@ const WORDS_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) struct Http {
     dialer: Dialer,
     headers: HeaderMap,
-    /// What a request names: a path, or for a proxy the whole URL.
-    target: Uri,
     max_response: usize,
     idle: Mutex<Vec<Connection>>,
     /// How often the connections were given up: one that is busy meanwhile is not kept afterwards.
@@ -111,21 +110,10 @@ impl Http {
                 _ => "application/x-protobuf",
             }),
         );
-        let uri = &dialer.endpoint.uri;
-        let target = match dialer.proxy.as_ref().filter(|proxy| !proxy.is_tunnel()) {
-            Some(proxy) => {
-                if let Some(authorization) = proxy.authorization() {
-                    headers.insert(PROXY_AUTHORIZATION, authorization.clone());
-                }
-                uri.clone()
-            }
-            None => {
-                let path = uri.path_and_query().cloned();
-                path.map(Uri::from).unwrap_or_default()
-            }
-        };
+        if let Some(authorization) = dialer.forward_proxy().and_then(Proxy::authorization) {
+            headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
         Self {
-            target,
             dialer,
             headers,
             max_response,
@@ -148,6 +136,11 @@ impl Http {
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.dialer.endpoint
+    }
+
+    /// What a request to the endpoint names.
+    pub(crate) fn target(&self) -> Uri {
+        self.dialer.target_of(&self.dialer.endpoint)
     }
 
     pub(crate) fn has_new_tls(&self) -> bool {
@@ -343,7 +336,7 @@ impl Http {
     fn request(&self, request: &Request) -> http::Request<Frames> {
         let mut out = http::Request::new(request.body(Bytes::new()));
         *out.method_mut() = Method::POST;
-        *out.uri_mut() = self.target.clone();
+        *out.uri_mut() = request.target.clone();
         *out.headers_mut() = self.headers.clone();
         request.credentials.write_to(out.headers_mut());
         if let Some(encoding) = request.encoding {
@@ -356,7 +349,6 @@ impl Http {
     async fn read(&self, response: Response<Incoming>, request: &Request) -> Answer {
         let address = self.dialer.endpoint.address();
         let (head, body) = response.into_parts();
-        let size = request.plain_len;
         if head.status.is_success() {
             // OTLP says so of a request that it took in part as well, and neither may be sent again
             // (OTLP-5). The body tells what was rejected, and nothing else.
@@ -367,7 +359,7 @@ impl Http {
         let Ok(body) = timeout(WORDS_WITHIN, body).await else {
             return match head.status.is_success() {
                 true => Answer::taken_without_words(&address),
-                false => self.not_taken(&head, "", None, size),
+                false => self.not_taken(&head, "", None, request),
             };
         };
         let body = match body {
@@ -402,7 +394,7 @@ impl Http {
                 ..RpcStatus::default()
             },
         };
-        self.not_taken(&head, &details.message, details.retry_delay, size)
+        self.not_taken(&head, &details.message, details.retry_delay, request)
     }
 
     fn not_taken(
@@ -410,27 +402,28 @@ impl Http {
         head: &response::Parts,
         words: &str,
         wait: Option<Duration>,
-        size: usize,
+        request: &Request,
     ) -> Answer {
         let status = head.status;
         let wait = retry::asked_by(&head.headers).or(wait);
         let address = self.dialer.endpoint.address();
         let code = status.as_u16();
-        let said = Said::of(words, size);
+        let said = Said::of(words, request.plain_len);
         let verdict = status::of_http(code, said != Said::Nothing);
         let cause = match verdict {
             Verdict::Split => Cause::TooLarge,
             _ if says_https(words.as_bytes()) => Cause::SpeaksTls,
+            Verdict::Unknown if request.signal == Signal::Logs => Cause::NoLogs,
             _ => Cause::Http(code),
         };
         // Where it went is the question. A query may hold a secret.
         let to = match code {
             413 | 429 => String::new(),
             300..400 => {
-                let path = self.target.path();
+                let path = request.target.path();
                 format!(" to POST {path}{}", leads_to(&head.headers))
             }
-            400..500 => format!(" to POST {}", self.target.path()),
+            400..500 => format!(" to POST {}", request.target.path()),
             _ => String::new(),
         };
         let asks = wait.filter(|wait| wait.as_secs() > 0);

@@ -4,6 +4,7 @@
 //! the same: ids in hexadecimal, integers of 64 bits as texts.
 
 use bytes::{Bytes, BytesMut};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use serde_json::Value;
@@ -23,6 +24,7 @@ pub(super) fn encode(signal: Signal, frames: &[Bytes]) -> Result<Bytes, String> 
     frames.iter().for_each(|frame| all.extend_from_slice(frame));
     match signal {
         Signal::Traces => rewrite::<ExportTraceServiceRequest>(all.freeze()),
+        Signal::Logs => rewrite::<ExportLogsServiceRequest>(all.freeze()),
         #[cfg(feature = "metrics")]
         Signal::Metrics => {
             use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -44,7 +46,9 @@ pub(super) fn partial(body: &[u8]) -> PartialSuccess {
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let partial = answer.get("partialSuccess");
     let field = |name| partial.and_then(|partial| partial.get(name));
-    let rejected = field("rejectedSpans").or_else(|| field("rejectedDataPoints"));
+    let rejected = field("rejectedSpans")
+        .or_else(|| field("rejectedLogRecords"))
+        .or_else(|| field("rejectedDataPoints"));
     let number = match rejected {
         Some(Value::String(text)) => text.parse().ok(),
         Some(number) => number.as_i64(),

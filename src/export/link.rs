@@ -1,5 +1,6 @@
 //! What a client and its deliveries share: the way to the endpoint, and how it has fared.
 
+use http::Uri;
 use tokio_util::sync::CancellationToken;
 
 use super::credentials::CredentialSource;
@@ -9,13 +10,17 @@ use super::health::{Health, Probe};
 use super::size::SizeLimit;
 use super::transport::Transport;
 use crate::config::ExporterConfig;
+use crate::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) transport: Transport,
+    /// Connections may be shared with the client of another signal; how the endpoint fares is each
+    /// signal's own.
+    pub(super) transport: Arc<Transport>,
+    pub(super) signal: Signal,
+    pub(super) target: Uri,
     pub(super) config: ExporterConfig,
     pub(super) cap: Cap,
-    pub(super) signal: Signal,
     pub(super) credentials: CredentialSource,
     /// Cuts short what is under way.
     pub(super) cancel: CancellationToken,
@@ -26,15 +31,16 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(
-        transport: Transport,
+        transport: Arc<Transport>,
+        (signal, target): (Signal, Uri),
         config: ExporterConfig,
         cap: Cap,
-        signal: Signal,
     ) -> Self {
         Self {
             transport,
-            cap,
             signal,
+            target,
+            cap,
             credentials: CredentialSource::new(
                 config.header_provider.clone(),
                 config.retry.clone(),

@@ -26,6 +26,7 @@ mod deadline;
 mod delivery;
 mod dial;
 pub(crate) mod endpoint;
+mod erased;
 mod exchange;
 #[cfg(feature = "file")]
 mod file;
@@ -57,6 +58,7 @@ mod transport;
 pub use batch::Batch;
 pub use client::OtlpClient;
 pub use console::ConsoleExporter;
+pub(crate) use erased::{ErasedExporter, Readiness, SendPermit};
 #[cfg(feature = "file")]
 pub use file::{OtlpFile, OtlpFileExporter};
 pub use limiter::{ConcurrencyLimiter, ConcurrencyPermit};
@@ -64,6 +66,7 @@ pub use limiter::{ConcurrencyLimiter, ConcurrencyPermit};
 use std::future::Future;
 use std::time::Duration;
 
+use crate::signal::Signal;
 use crate::stats::DropReason;
 
 /// Takes encoded batches to where they go.
@@ -101,6 +104,12 @@ pub trait Exporter: Send + Sync + 'static {
     /// once a second.
     fn trouble(&self) -> Option<String> {
         None
+    }
+
+    /// Whether it takes batches of `signal`, told by [`Batch::signal`]. Default: of traces alone, so that an
+    /// exporter that knows only spans is never given anything else.
+    fn supports(&self, signal: Signal) -> bool {
+        signal == Signal::Traces
     }
 
     /// Whether [`send`](Self::send) ends within the export timeout by itself. Then the processor

@@ -63,6 +63,10 @@ impl Redirecting {
         self.endpoint.is_connected()
     }
 
+    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Uri {
+        self.dialer.target_of(endpoint)
+    }
+
     pub(crate) fn has_new_tls(&self) -> bool {
         self.endpoint.has_new_tls()
     }
@@ -79,7 +83,7 @@ impl Redirecting {
     /// One attempt, to wherever the endpoint leads.
     pub(crate) async fn exchange(&self, request: &Request, timeout: Option<Duration>) -> Answer {
         let mut answer = self.endpoint.exchange(request, timeout).await;
-        let mut from = self.dialer.endpoint.uri.clone();
+        let mut from = self.uri_of(&request.target);
         for _ in 0..MOST {
             let Answer::NotTaken {
                 location: Some(location),
@@ -93,7 +97,7 @@ impl Redirecting {
                 Err(why) => return not_followed(answer, &why),
             };
             from = next.endpoint().uri.clone();
-            let mut request = request.for_next_place();
+            let mut request = request.for_next_place(next.target());
             if !next.endpoint().has_origin_of(&self.dialer.endpoint) {
                 request = request.without_credentials();
             }
@@ -105,6 +109,13 @@ impl Redirecting {
             } => not_followed(answer, &format!("it is one of more than {MOST}")),
             _ => answer,
         }
+    }
+
+    /// The whole URL of what is a path, or a URL already.
+    fn uri_of(&self, target: &Uri) -> Uri {
+        let mut parts = self.dialer.endpoint.uri.clone().into_parts();
+        parts.path_and_query = target.path_and_query().cloned();
+        Uri::from_parts(parts).unwrap_or_else(|_| self.dialer.endpoint.uri.clone())
     }
 
     /// HTTP with the place to which an answer leads.

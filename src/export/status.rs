@@ -13,9 +13,12 @@ pub(crate) enum Verdict {
     Unauthenticated,
     /// Never try again.
     Refused,
+    /// The endpoint does not know the method or the path: it may not take the signal (LOG-32).
+    Unknown,
 }
 
 const RESOURCE_EXHAUSTED: u32 = 8;
+const UNIMPLEMENTED: u32 = 12;
 const UNAUTHENTICATED: u32 = 16;
 
 /// The name of a gRPC code.
@@ -37,6 +40,7 @@ pub(crate) fn of_grpc(code: u32, has_retry_info: bool) -> Verdict {
         1 | 4 | 10 | 11 | 14 | 15 => Verdict::Retry,
         RESOURCE_EXHAUSTED if has_retry_info => Verdict::Retry,
         RESOURCE_EXHAUSTED => Verdict::Split,
+        UNIMPLEMENTED => Verdict::Unknown,
         UNAUTHENTICATED => Verdict::Unauthenticated,
         _ => Verdict::Refused,
     }
@@ -51,6 +55,7 @@ pub(crate) fn of_http(status: u16, is_about_size: bool) -> Verdict {
         401 => Verdict::Unauthenticated,
         413 => Verdict::Split,
         400 if is_about_size => Verdict::Split,
+        404 => Verdict::Unknown,
         _ => Verdict::Refused,
     }
 }
@@ -65,6 +70,7 @@ mod tests {
         for code in 1..=17 {
             let expected = match code {
                 8 => Verdict::Split,
+                12 => Verdict::Unknown,
                 16 => Verdict::Unauthenticated,
                 c if retryable.contains(&c) => Verdict::Retry,
                 _ => Verdict::Refused,
@@ -84,6 +90,7 @@ mod tests {
                 429 | 502 | 503 | 504 => Verdict::Retry,
                 401 => Verdict::Unauthenticated,
                 413 => Verdict::Split,
+                404 => Verdict::Unknown,
                 _ => Verdict::Refused,
             };
             assert_eq!(of_http(status, false), expected, "{status}");

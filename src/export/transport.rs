@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Uri};
 
 use super::dial::Dialer;
+use super::endpoint::Endpoint;
 use super::exchange::{Answer, Lost, Request};
 #[cfg(feature = "grpc")]
 use super::grpc::Grpc;
@@ -75,6 +76,15 @@ impl Transport {
             wire,
             up: AtomicBool::new(false),
         })
+    }
+
+    /// What a request to `endpoint` names, on connections of this transport.
+    #[cfg_attr(
+        not(any(feature = "grpc", feature = "http")),
+        expect(unused_variables, reason = "nothing can be sent")
+    )]
+    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Uri {
+        either!(self, wire => wire.target_of(endpoint))
     }
 
     /// Whether a connection is there.

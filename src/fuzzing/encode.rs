@@ -97,7 +97,7 @@ pub fn encode(bytes: &[u8]) {
 }
 
 /// Writes one attribute, and gives what must be read.
-fn attribute(choose: &mut Choose<'_>, tag: u8, out: &mut Vec<u8>) -> common::KeyValue {
+pub(super) fn attribute(choose: &mut Choose<'_>, tag: u8, out: &mut Vec<u8>) -> common::KeyValue {
     use any_value::Value;
     const LIMIT: ValueLimit = ValueLimit::NONE;
     let key = choose.text();

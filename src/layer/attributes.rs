@@ -17,7 +17,7 @@ pub(crate) struct Attributes<'a> {
     pub(crate) out: &'a mut Vec<u8>,
     /// Where this visitor's attributes begin in `out`.
     base: usize,
-    tag: u8,
+    pub(super) tag: u8,
     pub(super) limit: &'a ValueLimit,
     /// Who pays for what `out` takes.
     pub(super) room: &'a mut dyn Room,
@@ -67,7 +67,7 @@ impl<'a> Attributes<'a> {
         self.admit_rare(bit, key.key())
     }
 
-    fn set_dynamic(&mut self) {
+    pub(super) fn set_dynamic(&mut self) {
         self.dynamic = true;
         self.quick_limit = 0;
     }
@@ -209,6 +209,26 @@ impl<'a> Attributes<'a> {
                 self.dropped += 1;
             }
         }
+    }
+
+    /// Adds an attribute that is encoded already, under a tag of the same length, and whose key is not
+    /// there.
+    pub(super) fn put_copy(&mut self, attribute: &[u8]) {
+        if self.count >= self.count_limit {
+            self.dropped += 1;
+            return;
+        }
+        let more = attribute.len();
+        if self.out.capacity() - self.out.len() < more && !self.room.make_room(self.out, more) {
+            self.dropped += 1;
+            return self.room.leave_out();
+        }
+        let at = self.out.len();
+        self.out.extend_from_slice(attribute);
+        if let Some(tag) = self.out.get_mut(at) {
+            *tag = self.tag;
+        }
+        self.count += 1;
     }
 
     /// What was written so far, but for the bytes.

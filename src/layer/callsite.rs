@@ -16,6 +16,7 @@ use tracing_core::Metadata;
 
 use super::attributes::Visited;
 use super::fields::{Meaning, is_log_line};
+use super::log::LogCallsite;
 use crate::attribute::Value;
 use crate::diagnostics::METRIC_FIELDS;
 use crate::fork::Home;
@@ -37,6 +38,8 @@ pub(crate) struct Callsite {
     pub(super) is_log_line: bool,
     /// Two threads may encode them, and nobody waits for one that a fork has left behind.
     extras: [OnceBox<StaticAttributes>; 16],
+    /// What its log records need; made when the first comes.
+    log: OnceBox<LogCallsite>,
     /// Roots that a sampler dropped since a span of this callsite last got a parent late.
     dropped_roots: AtomicU32,
 }
@@ -136,6 +139,7 @@ impl Callsite {
             fields,
             is_log_line,
             extras: Default::default(),
+            log: OnceBox::new(),
             dropped_roots: AtomicU32::new(0),
         }
     }
@@ -161,6 +165,12 @@ impl Callsite {
     pub(crate) fn extras(&self, wanted: Extras) -> &StaticAttributes {
         let slot = &self.extras[usize::from(wanted.0 & 15)];
         slot.get_or_init(|| Box::new(self.encode_extras(wanted)))
+    }
+
+    /// What log records of the callsite have in common.
+    #[inline]
+    pub(super) fn log(&self) -> &LogCallsite {
+        self.log.get_or_init(|| Box::new(LogCallsite::new(self)))
     }
 
     #[cold]
@@ -204,7 +214,7 @@ impl Callsite {
 }
 
 /// Whether the middleware makes it: where that stands says nothing of the application.
-fn is_ours(metadata: &Metadata<'_>) -> bool {
+pub(super) fn is_ours(metadata: &Metadata<'_>) -> bool {
     let module = metadata.module_path();
     module
         .is_some_and(|module| module.starts_with(concat!(env!("CARGO_CRATE_NAME"), "::middleware")))

@@ -13,6 +13,7 @@ use super::attributes::{Attributes as Row, Visited};
 use super::callsite::{self, Callsite, StaticAttributes};
 use super::heir::Heir;
 use super::identity::Identity;
+use super::log::LogSink;
 use super::open_spans::OpenSpans;
 use super::outlet::Outlet;
 use super::parent::Lineage;
@@ -57,6 +58,8 @@ pub(super) struct Core {
     pub(super) ids: Ids,
     /// `None`: no span is recorded.
     pub(super) outlet: Option<Outlet>,
+    /// `None`: there are no logs.
+    pub(super) logs: Option<Arc<LogSink>>,
 }
 
 /// What a sampler is told of a span beside its parent and fields.
@@ -97,6 +100,7 @@ impl Core {
         ids: Ids,
         memory: Arc<Memory>,
         outlet: Option<Outlet>,
+        logs: Option<Arc<LogSink>>,
     ) -> Self {
         clock::prepare();
         Self {
@@ -115,6 +119,7 @@ impl Core {
             config,
             ids,
             outlet,
+            logs,
         }
     }
 
@@ -137,8 +142,10 @@ impl Core {
 
     pub(super) fn set_dispatch(&self, dispatch: WeakDispatch) {
         let _ = self.dispatch.set(Box::new(dispatch.clone()));
-        if let Some(outlet) = &self.outlet {
-            outlet.processor.set_dispatch(dispatch);
+        let spans = self.outlet.as_ref().map(|outlet| &outlet.processor);
+        let logs = self.logs.as_ref().map(|logs| &logs.processor);
+        if let Some(processor) = spans.or(logs) {
+            processor.set_dispatch(dispatch);
         }
     }
 
@@ -419,9 +426,9 @@ impl Core {
 }
 
 /// Whether the `log.target` of an event is one that the first says yes to.
-struct LogTargetIs<F>(F, bool);
+pub(super) struct LogTargetIs<F>(pub(super) F, pub(super) bool);
 
-impl<F: Fn(&str) -> bool> Visit for LogTargetIs<F> {
+impl<F: FnMut(&str) -> bool> Visit for LogTargetIs<F> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "log.target" {
             self.1 = (self.0)(value);

@@ -180,7 +180,7 @@ impl Core {
 
     /// What an event with errors means for its span.
     #[cold]
-    fn tell_span(&self, span: &mut OpenSpan, errors: &Errors) {
+    pub(super) fn tell_span(&self, span: &mut OpenSpan, errors: &Errors) {
         if let Some(text) = &errors.text {
             span.set_status(StatusCode::Error, Some(text));
         }
@@ -200,9 +200,9 @@ impl Core {
 impl Attributes<'_> {
     /// The attribute `error` becomes `exception.message` (EVT-4).
     #[cold]
-    fn rename_error(&mut self, text: &str) {
+    pub(super) fn rename_error(&mut self, text: &str) {
         let limit = self.limit;
-        if let Some(at) = find_attribute(self.mine(), EVENT_ATTRIBUTE, b"error") {
+        if let Some(at) = find_attribute(self.mine(), self.tag, b"error") {
             self.cut(at);
         }
         self.put_dynamic(semconv::EXCEPTION_MESSAGE, |key, out, room| {

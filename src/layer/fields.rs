@@ -29,6 +29,8 @@ pub(crate) enum Meaning {
     LogLocation,
     /// `log.module_path` of such a line: its target says it as a rule.
     LogModule,
+    /// `otel.event.name` of a log record, or the older `event.name`: the name of its event (LOG-54).
+    EventName,
 }
 
 impl Meaning {
@@ -41,6 +43,14 @@ impl Meaning {
             (false, "message") => Self::Message,
             (false, "error") => Self::Error,
             _ => Self::Attribute,
+        }
+    }
+
+    /// The same for a field of an event that becomes a log record.
+    pub(crate) fn of_log_field(name: &str) -> Self {
+        match name {
+            "otel.event.name" | "event.name" => Self::EventName,
+            name => Self::of(name, false),
         }
     }
 

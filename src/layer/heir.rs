@@ -58,6 +58,7 @@ impl Core {
             self.ids.clone(),
             Memory::new(MEMORY),
             self.outlet.as_ref().map(Outlet::in_a_fork),
+            self.logs.as_ref().map(|logs| Arc::new(logs.in_a_fork())),
         );
         if let Some(dispatch) = self.weak_dispatch() {
             heir.set_dispatch(dispatch.clone());
@@ -90,6 +91,7 @@ impl Heir {
         if let Some(core) = self.0.get() {
             let core = core.here();
             Core::count(stats, &core.spans, &core.free, &core.after_end);
+            stats.logs.emitted = core.logs.as_ref().map_or(0, |logs| logs.emitted.sum());
         }
     }
 }

@@ -19,6 +19,7 @@ mod in_progress;
 mod keys;
 mod last_words;
 mod late;
+mod log;
 mod open_spans;
 mod outlet;
 mod parent;
@@ -47,6 +48,7 @@ pub(crate) use self::free::{FreeSpans, NewSpan};
 use self::identity::Identity;
 pub(crate) use self::in_progress::InProgress;
 pub(crate) use self::last_words::LastWords;
+pub(crate) use self::log::LogSink;
 pub(crate) use self::outlet::Outlet;
 use self::parent::Lineage;
 use self::scratch::Scratch;
@@ -86,9 +88,19 @@ impl OtlpLayer {
         ids: Ids,
         memory: Arc<Memory>,
         outlet: Option<Outlet>,
+        logs: Option<Arc<LogSink>>,
     ) -> Self {
         let door = Door::new();
-        let core = Core::new(door.layer(), home, settings, config, ids, memory, outlet);
+        let core = Core::new(
+            door.layer(),
+            home,
+            settings,
+            config,
+            ids,
+            memory,
+            outlet,
+            logs,
+        );
         let core = Arc::new(core);
         door.open(Arc::clone(&core) as _);
         Self {
@@ -114,9 +126,13 @@ impl OtlpLayer {
         let free = Arc::clone(&self.core.free);
         let after_end = Arc::clone(&self.core.after_end);
         let (home, heir) = (self.core.home.clone(), Arc::clone(&self.core.heir));
+        let logs = self.core.logs.clone();
         Arc::new(move |stats| match home.is_left() {
             true => heir.count(stats),
-            false => Core::count(stats, &spans, &free, &after_end),
+            false => {
+                Core::count(stats, &spans, &free, &after_end);
+                stats.logs.emitted = logs.as_ref().map_or(0, |logs| logs.emitted.sum());
+            }
         })
     }
 }
@@ -348,10 +364,16 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        if is_suppressed() || event.is_root() {
+        if is_suppressed() {
             return;
         }
         let core = self.core.here();
+        if let Some(logs) = &core.logs {
+            return self.on_event_with_logs(core, logs, event, &context);
+        }
+        if event.is_root() {
+            return;
+        }
         let watch = core.config.watch();
         if core.is_event_hushed(watch, event) {
             return;

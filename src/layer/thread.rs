@@ -7,11 +7,13 @@ use super::attributes::Attributes;
 use super::callsite::{Callsite, StaticAttributes};
 use crate::attribute::Value;
 use crate::semconv;
+use crate::wire::log_record::LOG_ATTRIBUTE;
 use crate::wire::span::SPAN_ATTRIBUTE;
 use crate::wire::value::{ValueRef, put_key_value};
 
 thread_local! {
     static THREAD: OnceCell<StaticAttributes> = const { OnceCell::new() };
+    static OF_LOGS: OnceCell<StaticAttributes> = const { OnceCell::new() };
 }
 
 impl Attributes<'_> {
@@ -19,13 +21,20 @@ impl Attributes<'_> {
     pub(super) fn put_thread(&mut self, callsite: &Callsite) {
         let fields = callsite.metadata.fields();
         let is_field = |key: &[u8]| fields.iter().any(|f| f.name().as_bytes() == key);
-        let _ = THREAD.try_with(|attributes| {
-            self.put_where_absent(attributes.get_or_init(encode), is_field);
+        let is_log = self.tag == LOG_ATTRIBUTE;
+        let thread = if is_log { &OF_LOGS } else { &THREAD };
+        let tag = if is_log {
+            LOG_ATTRIBUTE
+        } else {
+            SPAN_ATTRIBUTE
+        };
+        let _ = thread.try_with(|attributes| {
+            self.put_where_absent(attributes.get_or_init(|| encode(tag)), is_field);
         });
     }
 }
 
-fn encode() -> StaticAttributes {
+fn encode(tag: u8) -> StaticAttributes {
     let thread = thread::current();
     let mut bytes = Vec::new();
     let mut count = 0;
@@ -33,17 +42,12 @@ fn encode() -> StaticAttributes {
     let id = format!("{:?}", thread.id());
     let digits: String = id.chars().filter(char::is_ascii_digit).collect();
     if let Ok(id) = digits.parse::<u64>() {
-        put_key_value(
-            &mut bytes,
-            SPAN_ATTRIBUTE,
-            semconv::THREAD_ID,
-            &Value::from(id),
-        );
+        put_key_value(&mut bytes, tag, semconv::THREAD_ID, &Value::from(id));
         count += 1;
     }
     if let Some(name) = thread.name() {
         let name = ValueRef::String(name);
-        put_key_value(&mut bytes, SPAN_ATTRIBUTE, semconv::THREAD_NAME, name);
+        put_key_value(&mut bytes, tag, semconv::THREAD_NAME, name);
         count += 1;
     }
     StaticAttributes {

@@ -225,20 +225,20 @@ impl EventVisitor<'_> {
 
 impl Attributes<'_> {
     #[inline(always)]
-    fn put_str(&mut self, key: &EncodedKey, value: &str) {
+    pub(super) fn put_str(&mut self, key: &EncodedKey, value: &str) {
         if !key.put_str(self.out, self.limit, self.room, value) {
             self.give_back(Unwritten::NoRoom);
         }
     }
 
-    fn put_bytes(&mut self, key: &EncodedKey, value: &[u8]) {
+    pub(super) fn put_bytes(&mut self, key: &EncodedKey, value: &[u8]) {
         if !key.put_bytes(self.out, self.limit, self.room, value) {
             self.give_back(Unwritten::NoRoom);
         }
     }
 
     #[inline(always)]
-    fn put_fmt(&mut self, key: &EncodedKey, value: std::fmt::Arguments<'_>) {
+    pub(super) fn put_fmt(&mut self, key: &EncodedKey, value: std::fmt::Arguments<'_>) {
         if let Err(why) = key.put_fmt(self.out, self.limit, self.room, value) {
             self.give_back(why);
         }
@@ -248,10 +248,16 @@ impl Attributes<'_> {
     /// room the beginning is written.
     #[inline]
     fn put_name(&mut self, value: std::fmt::Arguments<'_>) -> bool {
-        use crate::wire::{span::EVENT_NAME_TAG, varint};
+        self.put_text(crate::wire::span::EVENT_NAME_TAG, value)
+    }
+
+    /// The same as any field of text.
+    #[inline(always)]
+    pub(super) fn put_text(&mut self, tag: u8, value: std::fmt::Arguments<'_>) -> bool {
+        use crate::wire::varint;
         let out = &mut *self.out;
         let start = out.len();
-        out.extend_from_slice(&[EVENT_NAME_TAG, 0]);
+        out.extend_from_slice(&[tag, 0]);
         match format_into(out, &ValueLimit::NONE, self.room, value) {
             Ok(()) => {}
             Err(why) => {

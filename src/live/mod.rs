@@ -12,8 +12,8 @@ pub use self::detail::Detail;
 use crate::sampler::{ParentBased, Sampler};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
 
-/// Settings that can change while the pipeline runs: the sampler, and the level of detail of each
-/// target.
+/// Settings that can change while the pipeline runs: the sampler, the level of detail of each target,
+/// and which events become log records.
 ///
 /// A change takes effect for the spans that are made after it, on every thread, and loses none: a
 /// trace that has begun goes on as it was decided where the new sampler follows local parents, as
@@ -50,12 +50,13 @@ impl Watch {
     const SAMPLER: usize = 1;
     const CHILDREN: usize = 2;
     const DETAIL: usize = 4;
+    const LOGS: usize = 8;
 
-    fn of<S: Sampler>(sampler: &S, has_detail: bool) -> Self {
+    fn of<S: Sampler>(sampler: &S) -> Self {
         let bit = |is_set, bit| if is_set { bit } else { 0 };
         let asks = bit(!is_default(sampler), Self::SAMPLER);
         let for_children = bit(!sampler.follows_local_parent(), Self::CHILDREN);
-        Self(asks | for_children | bit(has_detail, Self::DETAIL))
+        Self(asks | for_children)
     }
 
     /// Whether the sampler has to be asked for roots and below remote parents. Else it is the
@@ -76,12 +77,20 @@ impl Watch {
     pub(crate) fn has_detail(self) -> bool {
         self.0 & Self::DETAIL != 0
     }
+
+    /// The same of an event that may become a log record, and
+    /// [`ConfigStore::admits_log`].
+    #[inline]
+    pub(crate) fn has_log_filter(self) -> bool {
+        self.0 & Self::LOGS != 0
+    }
 }
 
 /// The settings at one moment.
 pub(crate) struct Live {
     sampler: Arc<dyn Sampler>,
     detail: Detail,
+    log_filter: Detail,
 }
 
 impl Live {
@@ -94,10 +103,11 @@ impl ConfigStore {
     /// With this sampler, and every level of detail.
     pub fn new(sampler: impl Sampler) -> Self {
         Self(Arc::new(Shared {
-            watch: AtomicUsize::new(Watch::of(&sampler, false).0),
+            watch: AtomicUsize::new(Watch::of(&sampler).0),
             live: ArcSwap::from_pointee(Live {
                 sampler: Arc::new(sampler),
                 detail: Detail::default(),
+                log_filter: Detail::default(),
             }),
             changing: Mutex::new(()),
         }))
@@ -105,14 +115,15 @@ impl ConfigStore {
 
     /// Has another sampler decide from now on. Spans that are open stay as they were decided.
     pub fn set_sampler<S: Sampler>(&self, sampler: S) {
-        let asks = Watch::of(&sampler, false).0;
+        let asks = Watch::of(&sampler).0;
         let sampler: Arc<dyn Sampler> = Arc::new(sampler);
         self.change(|live| {
-            let detail = self.watch().0 & Watch::DETAIL;
-            self.0.watch.store(asks | detail, Ordering::Relaxed);
+            let filters = self.watch().0 & (Watch::DETAIL | Watch::LOGS);
+            self.0.watch.store(asks | filters, Ordering::Relaxed);
             Live {
                 sampler,
                 detail: live.detail.clone(),
+                log_filter: live.log_filter.clone(),
             }
         });
     }
@@ -127,6 +138,30 @@ impl ConfigStore {
             Live {
                 sampler: Arc::clone(&live.sampler),
                 detail,
+                log_filter: live.log_filter.clone(),
+            }
+        });
+    }
+
+    /// Makes log records of those events only that this lets through, from now on. Default: all.
+    ///
+    /// It says nothing of spans and their events, nor does [`set_detail`](Self::set_detail) say anything of
+    /// log records; [`OtlpBuilder::with_logs`](crate::OtlpBuilder::with_logs) says whether there are any.
+    ///
+    /// ```
+    /// # let store = tracing_otlp::ConfigStore::default();
+    /// store.set_log_filter("warn,shop=info".parse()?);
+    /// # Ok::<(), tracing_otlp::Error>(())
+    /// ```
+    pub fn set_log_filter(&self, filter: Detail) {
+        self.change(|live| {
+            let others = self.watch().0 & !Watch::LOGS;
+            let bit = usize::from(!filter.is_everything()) * Watch::LOGS;
+            self.0.watch.store(others | bit, Ordering::Relaxed);
+            Live {
+                sampler: Arc::clone(&live.sampler),
+                detail: live.detail.clone(),
+                log_filter: filter,
             }
         });
     }
@@ -134,6 +169,11 @@ impl ConfigStore {
     /// What the sampler is and does.
     pub fn sampler_description(&self) -> String {
         self.load().sampler.description()
+    }
+
+    /// Which events become log records.
+    pub fn log_filter(&self) -> Detail {
+        self.load().log_filter.clone()
     }
 
     /// The level of detail of each target.
@@ -150,6 +190,11 @@ impl ConfigStore {
     /// Whether spans and events of a target and level are recorded.
     pub(crate) fn admits(&self, target: &str, level: Level) -> bool {
         !self.watch().has_detail() || self.load().detail.admits(target, level)
+    }
+
+    /// Whether events of a target and level become log records.
+    pub(crate) fn admits_log(&self, target: &str, level: Level) -> bool {
+        !self.watch().has_log_filter() || self.load().log_filter.admits(target, level)
     }
 
     /// The settings as they are now, also while they change.
@@ -179,6 +224,7 @@ impl fmt::Debug for ConfigStore {
         f.debug_struct("ConfigStore")
             .field("sampler", &self.sampler_description())
             .field("detail", &self.detail())
+            .field("log_filter", &self.log_filter())
             .finish()
     }
 }

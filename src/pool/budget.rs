@@ -288,8 +288,10 @@ pub(crate) struct Memory {
     pub(crate) spans: Arc<Budget>,
     /// What open spans take beyond that, and what is held until a trace is over.
     pub(crate) growth: Arc<Budget>,
-    /// The queue, and what is in flight.
+    /// The queue of spans, and what is in flight.
     pub(crate) queue: Arc<Budget>,
+    /// The same of log records.
+    pub(crate) logs: Arc<Budget>,
     common: Arc<Common>,
     limit: usize,
 }
@@ -298,13 +300,23 @@ impl Memory {
     /// A quarter for open spans, an eighth for their growth, a quarter for the queue; the rest is
     /// common.
     pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Self::of(limit, 0)
+    }
+
+    /// The same, with an eighth for log records that is common otherwise.
+    pub(crate) fn with_logs(limit: usize) -> Arc<Self> {
+        Self::of(limit, limit / 8)
+    }
+
+    fn of(limit: usize, logs: usize) -> Arc<Self> {
         let (quarter, eighth) = (limit / 4, limit / 8);
-        let common = Common::new(limit - 2 * quarter - eighth);
+        let common = Common::new(limit - 2 * quarter - eighth - logs);
         let class = |share| Arc::new(Budget::of(share, &common));
         Arc::new(Self {
             spans: class(quarter),
             growth: class(eighth),
             queue: class(quarter),
+            logs: class(logs),
             common,
             limit,
         })
@@ -317,7 +329,7 @@ impl Memory {
     }
 
     pub(crate) fn used(&self) -> usize {
-        self.spans.used() + self.growth.used() + self.queue.used()
+        self.spans.used() + self.growth.used() + self.queue.used() + self.logs.used()
     }
 
     pub(crate) fn limit(&self) -> usize {

@@ -10,6 +10,7 @@ use super::credits::Credits;
 use super::record::TelemetryData;
 use super::wake::Wake;
 use crate::pool::{Budget, Grade, Pool};
+use crate::signal::Signal;
 use crate::stats::{Counters, DropReason};
 use crate::sync::{Arc, CachePadded, Mutex, MutexGuard, Ordering, lock, try_lock};
 use crate::wire::shed::slimmed;
@@ -30,6 +31,7 @@ pub(crate) struct TelemetryBuffer {
     /// A power of two of them.
     shards: Box<[CachePadded<Mutex<Shard>>]>,
     layout: Layout,
+    signal: Signal,
     credits: Credits,
     pool: Arc<ChunkPool>,
     wake: Arc<Wake>,
@@ -82,6 +84,7 @@ const SEARCHES: usize = 4;
 impl TelemetryBuffer {
     /// `parallelism`: how many threads may push at the same moment.
     pub(crate) fn new(
+        signal: Signal,
         bounds: Bounds,
         parallelism: usize,
         budget: &Arc<Budget>,
@@ -105,6 +108,7 @@ impl TelemetryBuffer {
         Self {
             shards: (0..shards).map(|_| CachePadded::default()).collect(),
             layout,
+            signal,
             credits: Credits::new(bounds.spans),
             pool: Self::pool_of(budget, cost),
             wake,
@@ -225,7 +229,12 @@ impl TelemetryBuffer {
         /// What stands before a span in a chunk, at most.
         const HEAD: usize = 11;
         let goal = self.layout.chunk / 2 - HEAD;
-        let Some((span, shed)) = slimmed(data.span, goal) else {
+        let slim = match self.signal {
+            Signal::Traces => slimmed(data.span, goal),
+            // What makes a record large is what it says.
+            Signal::Logs => None,
+        };
+        let Some((span, shed)) = slim else {
             return Err(reason);
         };
         let span = &span[..];

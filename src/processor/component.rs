@@ -4,10 +4,11 @@ use std::any::{Any, type_name};
 
 use crate::config::Protocol;
 use crate::export::{Exporter, OtlpClient};
+use crate::signal::Signal;
 use crate::sync::{AtomicU64, Ordering};
 
 /// The names of a pipeline's parts, and where its spans go.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Components {
     /// Among the pipelines of this process, from 0.
     number: u64,
@@ -18,20 +19,33 @@ pub(crate) struct Components {
 }
 
 impl Components {
-    /// The `otel.component.type` of a processor.
+    /// The `otel.component.type` of a processor of spans, and of one of logs.
     pub(crate) const PROCESSOR: &'static str = "batching_span_processor";
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "only metrics tell it")
+    )]
+    pub(crate) const LOG_PROCESSOR: &'static str = "batching_log_processor";
 
-    pub(super) fn of<E: Exporter>(exporter: &E) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
+    pub(crate) fn of<E: Exporter>(signal: Signal, exporter: &E) -> Self {
+        static NEXT: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+        let [spans, logs] = &NEXT;
+        let next = match signal {
+            Signal::Traces => spans,
+            Signal::Logs => logs,
+        };
         let client = (exporter as &dyn Any).downcast_ref::<OtlpClient>();
         let endpoint = client.map(OtlpClient::endpoint);
         Self {
-            number: NEXT.fetch_add(1, Ordering::Relaxed),
-            exporter: match endpoint.map(|endpoint| endpoint.protocol) {
-                Some(Protocol::Grpc) => "otlp_grpc_span_exporter",
-                Some(Protocol::HttpProtobuf) => "otlp_http_span_exporter",
-                Some(Protocol::HttpJson) => "otlp_http_json_span_exporter",
-                None => type_name::<E>(),
+            number: next.fetch_add(1, Ordering::Relaxed),
+            exporter: match (endpoint.map(|endpoint| endpoint.protocol), signal) {
+                (Some(Protocol::Grpc), Signal::Traces) => "otlp_grpc_span_exporter",
+                (Some(Protocol::HttpProtobuf), Signal::Traces) => "otlp_http_span_exporter",
+                (Some(Protocol::HttpJson), Signal::Traces) => "otlp_http_json_span_exporter",
+                (Some(Protocol::Grpc), Signal::Logs) => "otlp_grpc_log_exporter",
+                (Some(Protocol::HttpProtobuf), Signal::Logs) => "otlp_http_log_exporter",
+                (Some(Protocol::HttpJson), Signal::Logs) => "otlp_http_json_log_exporter",
+                (None, _) => type_name::<E>(),
             },
             server: endpoint.map(|endpoint| (endpoint.host.clone(), endpoint.port)),
         }

@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::export::Outcome;
+use crate::signal::Signal;
 use crate::stats::{Counters, DropReason, REJECTED};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
-/// The spans of one batch, until it is known what became of them.
+/// The spans or records of one batch, until it is known what became of them.
 #[derive(Debug)]
 struct Claim {
     spans: u64,
@@ -21,14 +23,21 @@ struct Claim {
 }
 
 /// What a settled batch means to those who wait for a flush.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Settled {
+    pub(crate) signal: Signal,
     /// The number of its first span.
     pub(crate) start: u64,
     /// Spans that did not arrive, or were rejected.
     pub(crate) lost: u64,
     pub(crate) error: Option<String>,
+    /// Whether the endpoint took it, or said that it does not take the signal; `None` where it said
+    /// neither.
+    pub(crate) is_supported: Option<bool>,
 }
+
+/// How a task ended: what was lost, why, and [`Settled::is_supported`].
+type Ended = (u64, Option<String>, Option<bool>);
 
 impl Claim {
     fn new(spans: u64, counters: &Arc<Counters>) -> Arc<Self> {
@@ -122,16 +131,18 @@ const CANCELLED: &str = "the export was cancelled before an answer came";
 /// The batches that are being sent.
 #[derive(Debug)]
 pub(crate) struct Flights {
-    tasks: JoinSet<(u64, Option<String>)>,
+    tasks: JoinSet<Ended>,
     under_way: HashMap<Id, (u64, Arc<Claim>)>,
+    signal: Signal,
     counters: Arc<Counters>,
 }
 
 impl Flights {
-    pub(crate) fn new(counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(signal: Signal, counters: Arc<Counters>) -> Self {
         Self {
             tasks: JoinSet::new(),
             under_way: HashMap::new(),
+            signal,
             counters,
         }
     }
@@ -162,18 +173,33 @@ impl Flights {
         let held = Held(Arc::clone(&claim));
         let task = async move {
             let outcome = send.await;
-            (held.0.settle(&outcome), outcome.error)
+            let lost = held.0.settle(&outcome);
+            let is_refused = outcome
+                .dropped
+                .iter()
+                .any(|(reason, _)| *reason == DropReason::Unsupported);
+            let is_supported = match is_refused {
+                true => Some(false),
+                false => (outcome.delivered > 0).then_some(true),
+            };
+            (lost, outcome.error, is_supported)
         };
         let id = self.tasks.spawn_on(task, runtime).id();
         self.under_way.insert(id, (start, claim));
     }
 
-    /// The next batch to be settled; pending while none is under way. Cancel safe.
-    pub(crate) async fn landed(&mut self) -> Settled {
-        match self.tasks.join_next_with_id().await {
-            Some(joined) => self.account(joined),
-            None => std::future::pending().await,
+    /// The next batch to be settled; pending while none is under way.
+    pub(crate) fn poll_landed(&mut self, cx: &mut Context<'_>) -> Poll<Settled> {
+        match self.tasks.poll_join_next_with_id(cx) {
+            Poll::Ready(Some(joined)) => Poll::Ready(self.account(joined)),
+            // Whoever waits is woken by something else: a batch is launched by the same task.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// The same, in a future. Cancel safe.
+    pub(crate) async fn landed(&mut self) -> Settled {
+        std::future::poll_fn(|cx| self.poll_landed(cx)).await
     }
 
     /// As [`landed`](Self::landed), if one is settled already.
@@ -182,15 +208,15 @@ impl Flights {
         Some(self.account(joined))
     }
 
-    fn account(&mut self, joined: Result<(Id, (u64, Option<String>)), JoinError>) -> Settled {
+    fn account(&mut self, joined: Result<(Id, Ended), JoinError>) -> Settled {
         let (id, ended) = match joined {
             Ok((id, ended)) => (id, Ok(ended)),
             Err(error) => (error.id(), Err(error)),
         };
         let Some((start, claim)) = self.under_way.remove(&id) else {
-            return Settled::default();
+            return self.settled(0, (0, None, None));
         };
-        let (lost, error) = ended.unwrap_or_else(|error| {
+        let ended = ended.unwrap_or_else(|error| {
             let error = match error.try_into_panic() {
                 Ok(panic) => format!("the exporter panicked: {}", message_of(&*panic)),
                 Err(_) => CANCELLED.to_owned(),
@@ -198,9 +224,19 @@ impl Flights {
             // `Held` has counted them; the message now is the better one.
             claim.give_up(DropReason::Internal, &error);
             self.counters.set_last_error(error.clone());
-            (claim.spans, Some(error))
+            (claim.spans, Some(error), None)
         });
-        Settled { start, lost, error }
+        self.settled(start, ended)
+    }
+
+    fn settled(&self, start: u64, (lost, error, is_supported): Ended) -> Settled {
+        Settled {
+            signal: self.signal,
+            start,
+            lost,
+            error,
+            is_supported,
+        }
     }
 
     /// Cancels what is under way and settles it, though a task may hold its thread for ever.
@@ -208,14 +244,12 @@ impl Flights {
         self.tasks.abort_all();
         // Tasks that no longer matter end with the runtime.
         self.tasks.detach_all();
-        self.under_way
-            .drain()
-            .map(|(_, (start, claim))| Settled {
-                start,
-                lost: claim.give_up(DropReason::Unconfirmed, CANCELLED),
-                error: Some(CANCELLED.to_owned()),
-            })
-            .collect()
+        let under_way: Vec<_> = self.under_way.drain().collect();
+        let cancelled = |(_, (start, claim)): (Id, (u64, Arc<Claim>))| {
+            let lost = claim.give_up(DropReason::Unconfirmed, CANCELLED);
+            self.settled(start, (lost, Some(CANCELLED.to_owned()), None))
+        };
+        under_way.into_iter().map(cancelled).collect()
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) struct Forked {
     /// The process that has the worker.
     origin: u32,
     counters: Arc<Counters>,
+    log_counters: Arc<Counters>,
     has_spoken: AtomicBool,
     /// In a fork of this one.
     next: Place,
@@ -60,6 +61,7 @@ impl Place {
                 home: Home::here().unwrap_or_else(|_| parent.clone()),
                 origin,
                 counters,
+                log_counters: Counters::new(),
                 has_spoken: AtomicBool::new(false),
                 next: Place::default(),
             })
@@ -72,12 +74,22 @@ impl Forked {
         &self.counters
     }
 
+    pub(super) fn log_counters(&self) -> &Arc<Counters> {
+        &self.log_counters
+    }
+
     pub(super) fn push(&self) {
         self.counters.drop_spans(DropReason::Forked, 1);
     }
 
+    pub(super) fn push_log(&self) {
+        self.log_counters.drop_spans(DropReason::Forked, 1);
+    }
+
     pub(super) fn stats(&self) -> Stats {
-        self.counters.snapshot()
+        let mut stats = self.counters.snapshot();
+        stats.logs = self.log_counters.snapshot().into();
+        stats
     }
 
     /// An answer at once, which says why nothing is sent; once as an event too, because the drop of a

@@ -10,21 +10,24 @@ use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tracing::dispatcher::WeakDispatch;
 
-use super::buffer::{Bounds, TelemetryBuffer};
+use super::buffer::Bounds;
 use super::component::Components;
 use super::flight::message_of;
 use super::forked::{Forked, Place};
+use super::lane::{Lane, Settings};
+use super::queue::Queue;
 use super::record::{ScopeId, TelemetryData};
 use super::scopes::Scopes;
 use super::ticket::{Desk, Resolution, Ticket, Wish};
 use super::wake::Wake;
-use super::worker::{EverySecond, OpenSpanSource, Settings, Worker};
+use super::worker::{EverySecond, OpenSpanSource, Worker};
 use crate::config::{BatchConfig, WorkerConfig};
 use crate::diagnostics::{Diagnostics, Hint, Voice};
 use crate::error::Error;
-use crate::export::Exporter;
+use crate::export::{ErasedExporter, Exporter};
 use crate::fork::Home;
-use crate::pool::{Memory, preferred_shard};
+use crate::pool::{Budget, Memory};
+use crate::signal::Signal;
 use crate::stats::{Counters, DropReason, Stats};
 use crate::suppress;
 use crate::sync::{Arc, Mutex, lock};
@@ -69,17 +72,23 @@ pub struct BatchProcessor {
 
 /// What handles and worker share.
 pub(crate) struct Shared {
-    pub(crate) buffer: TelemetryBuffer,
+    pub(crate) spans: Arc<Queue>,
+    /// `None`: there are no logs.
+    pub(crate) logs: Option<Arc<Queue>>,
     pub(crate) desk: Desk,
-    pub(crate) wake: Arc<Wake>,
+    /// Of spans and of logs: both are framed alike.
     pub(crate) scopes: Scopes,
-    pub(crate) counters: Arc<Counters>,
     pub(crate) voice: Arc<Voice>,
     #[cfg_attr(
         not(feature = "metrics"),
         allow(dead_code, reason = "only metrics tell them")
     )]
     components: Components,
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "only metrics tell them")
+    )]
+    log_components: Option<Components>,
     pub(super) memory: Arc<Memory>,
     home: Home,
     forked: Place,
@@ -99,6 +108,26 @@ pub(crate) struct Surroundings {
     pub(crate) every_second: Option<EverySecond>,
     /// Asked by the worker about once a second.
     pub(crate) open_spans: Option<OpenSpanSource>,
+    /// Where logs go, if there are some.
+    pub(crate) logs: Option<LogsRoute>,
+}
+
+/// Where the logs of a pipeline go.
+pub(crate) struct LogsRoute {
+    pub(crate) exporter: ErasedExporter,
+    pub(crate) components: Components,
+    /// Of the queue and its batches; what is said of the whole pipeline is not read.
+    pub(crate) batch: BatchConfig,
+}
+
+impl LogsRoute {
+    pub(crate) fn new(exporter: impl Exporter, batch: BatchConfig) -> Self {
+        Self {
+            components: Components::of(Signal::Logs, &exporter),
+            exporter: ErasedExporter::new(exporter),
+            batch,
+        }
+    }
 }
 
 impl Surroundings {
@@ -111,6 +140,7 @@ impl Surroundings {
             hints: &[],
             every_second: None,
             open_spans: None,
+            logs: None,
         }
     }
 }
@@ -134,8 +164,27 @@ impl BatchProcessor {
     }
 
     /// As [`start`](Self::start), as part of a pipeline.
-    pub(crate) fn start_within<E: Exporter>(
-        exporter: E,
+    pub(crate) fn start_within(
+        exporter: impl Exporter,
+        batch: &BatchConfig,
+        worker: &WorkerConfig,
+        resource: Bytes,
+        surroundings: Surroundings,
+    ) -> Result<Self, Error> {
+        let components = Components::of(Signal::Traces, &exporter);
+        let exporter = ErasedExporter::new(exporter);
+        Self::start_erased(
+            (exporter, components),
+            batch,
+            worker,
+            resource,
+            surroundings,
+        )
+    }
+
+    /// The same on an exporter that others may have a handle of.
+    pub(crate) fn start_erased(
+        (exporter, components): (ErasedExporter, Components),
         batch: &BatchConfig,
         worker: &WorkerConfig,
         resource: Bytes,
@@ -149,46 +198,35 @@ impl BatchProcessor {
             hints,
             every_second,
             open_spans,
+            logs,
         } = surroundings;
         let home = Home::here()?;
-        let queue = batch.max_queue_size.max(1);
-        let max_spans = batch.max_export_batch_size.clamp(1, queue);
         let max_bytes = BATCH_BYTES.min(memory.limit() / 4).max(1);
-        let at_once = batch.schedule_delay.is_zero();
-        // No delay: the first span completes a batch, and the clock has little to add.
-        let due = if at_once { 1 } else { max_spans };
-        let settings = Settings {
-            max_spans,
-            max_bytes,
-            due,
-            delay: if at_once {
-                Duration::from_secs(1)
-            } else {
-                batch.schedule_delay
-            },
-            export_timeout: batch.export_timeout,
-        };
-        let bounds = Bounds {
-            spans: queue,
-            batch: due,
-            batch_bytes: max_bytes,
-        };
-        let wake = Arc::new(Wake::new());
-        let parallelism = thread::available_parallelism().map_or(1, usize::from);
+        let wake = Wake::new();
+        let logs = logs.map(|route| {
+            let counters = Counters::new();
+            let wake = wake.with_same_bell();
+            let plan = Plan::new(&route.batch, max_bytes);
+            let queue = plan.queue(Signal::Logs, &memory.logs, wake, counters);
+            (queue, route, plan.settings)
+        });
+        let plan = Plan::new(batch, max_bytes);
+        let spans = plan.queue(Signal::Traces, &memory.queue, wake, counters);
+        let mut lanes = vec![Lane::new(Arc::clone(&spans), exporter, plan.settings)];
+        let mut log_components = None;
+        let logs = logs.map(|(queue, route, settings)| {
+            log_components = Some(route.components);
+            lanes.push(Lane::new(Arc::clone(&queue), route.exporter, settings));
+            queue
+        });
         let shared = Arc::new(Shared {
-            buffer: TelemetryBuffer::new(
-                bounds,
-                parallelism,
-                &memory.queue,
-                Arc::clone(&wake),
-                Arc::clone(&counters),
-            ),
+            spans,
+            logs,
             desk: Desk::default(),
-            wake,
             scopes: Scopes::new(Arc::clone(&memory.queue)),
-            counters,
             voice: Arc::new(voice),
-            components: Components::of(&exporter),
+            components,
+            log_components,
             memory,
             home,
             forked: Place::default(),
@@ -196,15 +234,15 @@ impl BatchProcessor {
         let runtime = build_runtime(worker)?;
         let diagnostics = Diagnostics::new(
             Arc::clone(&shared.voice),
-            Arc::clone(&shared.counters),
+            Arc::clone(&shared.spans.counters),
             warnings,
             hints,
-        );
+        )
+        .with_logs(shared.logs.as_ref().map(|q| Arc::clone(&q.counters)));
         let life = Worker::new(
             Arc::clone(&shared),
-            exporter,
+            lanes,
             resource,
-            settings,
             runtime.handle().clone(),
             diagnostics,
             every_second,
@@ -246,14 +284,57 @@ impl BatchProcessor {
         if self.shared.home.is_left() {
             return self.push_in_a_fork();
         }
-        self.shared.buffer.push(preferred_shard(), data);
+        self.shared.spans.push(data);
+    }
+
+    /// The same for a log record: an encoded `opentelemetry.proto.logs.v1.LogRecord`.
+    #[inline]
+    pub(crate) fn push_log(&self, data: TelemetryData<'_>) {
+        if self.shared.home.is_left() {
+            return self.push_log_in_a_fork();
+        }
+        if let Some(logs) = &self.shared.logs {
+            logs.push(data);
+        }
+    }
+
+    #[cold]
+    fn push_log_in_a_fork(&self) {
+        if let Some(forked) = self.shared.forked() {
+            forked.push_log();
+        }
+    }
+
+    /// Whether log records need not be made, because the endpoint does not take them; one that is not
+    /// made is counted here.
+    #[inline]
+    pub(crate) fn refuses_logs(&self) -> bool {
+        let logs = self.shared.logs.as_ref();
+        logs.is_some_and(|logs| logs.is_unsupported()) && self.count_refused_log()
+    }
+
+    #[cold]
+    fn count_refused_log(&self) -> bool {
+        let is_refused = !self.shared.home.is_left();
+        if is_refused && let Some(logs) = &self.shared.logs {
+            logs.counters.drop_spans(DropReason::Unsupported, 1);
+        }
+        is_refused
+    }
+
+    /// The counters of logs, where there are some.
+    pub(crate) fn log_counters(&self) -> Option<&Arc<Counters>> {
+        match self.shared.home.is_left() {
+            true => Some(self.shared.forked.of(&self.shared.home).log_counters()),
+            false => self.shared.logs.as_ref().map(|logs| &logs.counters),
+        }
     }
 
     /// The same for who knows that this process is the one that has the worker, and which shard to
     /// prefer.
     #[inline(always)]
     pub(crate) fn push_at_home(&self, shard: usize, data: TelemetryData<'_>) {
-        self.shared.buffer.push(shard, data);
+        self.shared.spans.push_to(shard, data);
     }
 
     /// Counts a span of a fork.
@@ -309,12 +390,18 @@ impl BatchProcessor {
         let mut stats = match shared.forked() {
             Some(forked) => forked.stats(),
             None => {
-                let mut stats = shared.counters.snapshot();
-                stats.queued = shared.buffer.queued() as u64;
+                let mut stats = shared.spans.counters.snapshot();
+                stats.queued = shared.spans.buffer.queued() as u64;
+                if let Some(logs) = &shared.logs {
+                    stats.logs = logs.counters.snapshot().into();
+                    stats.logs.queued = logs.buffer.queued() as u64;
+                }
                 stats
             }
         };
-        stats.queue_limit = shared.buffer.bounds().spans as u64;
+        stats.queue_limit = shared.spans.buffer.bounds().spans as u64;
+        let log_bounds = shared.logs.as_ref().map(|logs| logs.buffer.bounds().spans);
+        stats.logs.queue_limit = log_bounds.unwrap_or(0) as u64;
         stats.memory_used = shared.memory.used() as u64;
         stats.memory_limit = shared.memory.limit() as u64;
         stats
@@ -327,7 +414,12 @@ impl BatchProcessor {
         }
         self.shared.voice.set_dispatch(dispatch);
         // So that warnings of the start are not spoken seconds later.
-        self.shared.wake.ring();
+        self.shared.spans.wake.ring();
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn log_components(&self) -> Option<&Components> {
+        self.shared.log_components.as_ref()
     }
 
     #[cfg(feature = "metrics")]
@@ -339,7 +431,7 @@ impl BatchProcessor {
         // Also called for spans that leave something out: no system call.
         match self.shared.home.is_left() {
             true => self.shared.forked.of(&self.shared.home).counters(),
-            false => &self.shared.counters,
+            false => &self.shared.spans.counters,
         }
     }
 
@@ -358,7 +450,10 @@ impl BatchProcessor {
     fn submit(&self, wish: Wish, timeout: Duration) -> Arc<Ticket> {
         match self.shared.forked() {
             Some(forked) => Arc::new(forked.answer(wish, timeout)),
-            None => self.shared.desk.submit(wish, timeout, &self.shared.wake),
+            None => {
+                let wake = &self.shared.spans.wake;
+                self.shared.desk.submit(wish, timeout, wake)
+            }
         }
     }
 
@@ -381,7 +476,7 @@ impl BatchProcessor {
         if wish == Wish::Shutdown {
             self.shared.close_queue(DropReason::ShutdownTimeout);
             self.shared.desk.close(ticket.timed_out(why()));
-            self.shared.wake.ring();
+            self.shared.spans.wake.ring();
         }
         ticket.timed_out(why()).map_err(Error::from)
     }
@@ -394,16 +489,57 @@ impl Shared {
         is_forked.then(|| self.forked.of(&self.home))
     }
 
-    /// Refuses further spans and counts as lost what the worker has not drained.
+    /// Refuses further spans and records, and counts as lost what the worker has not drained.
     pub(crate) fn close_queue(&self, reason: DropReason) {
-        let mut rest = Vec::new();
-        self.buffer.drain(true, &mut rest);
-        for chunk in rest {
-            let spans = chunk.spans();
-            self.counters.drop_spans(reason, u64::from(spans));
-            self.buffer.release(spans as usize);
-            chunk.recycle(self.buffer.pool());
+        self.spans.close(reason);
+        if let Some(logs) = &self.logs {
+            logs.close(reason);
         }
+    }
+}
+
+/// The numbers of one signal, from its settings.
+struct Plan {
+    settings: Settings,
+    bounds: Bounds,
+}
+
+impl Plan {
+    fn new(batch: &BatchConfig, max_bytes: usize) -> Self {
+        let queue = batch.max_queue_size.max(1);
+        let max_spans = batch.max_export_batch_size.clamp(1, queue);
+        let at_once = batch.schedule_delay.is_zero();
+        // No delay: the first span completes a batch, and the clock has little to add.
+        let due = if at_once { 1 } else { max_spans };
+        let delay = match at_once {
+            true => Duration::from_secs(1),
+            false => batch.schedule_delay,
+        };
+        Self {
+            settings: Settings {
+                max_spans,
+                max_bytes,
+                due,
+                delay,
+                export_timeout: batch.export_timeout,
+            },
+            bounds: Bounds {
+                spans: queue,
+                batch: due,
+                batch_bytes: max_bytes,
+            },
+        }
+    }
+
+    fn queue(
+        &self,
+        signal: Signal,
+        budget: &Arc<Budget>,
+        wake: Wake,
+        counters: Arc<Counters>,
+    ) -> Arc<Queue> {
+        let parallelism = thread::available_parallelism().map_or(1, usize::from);
+        Queue::new(signal, self.bounds, parallelism, budget, wake, counters)
     }
 }
 
@@ -427,8 +563,8 @@ impl Drop for LastHandle {
         if self.shared.forked().is_some() {
             return;
         }
-        let Shared { desk, wake, .. } = &*self.shared;
-        desk.submit(Wish::Shutdown, self.timeout, wake);
+        let Shared { desk, spans, .. } = &*self.shared;
+        desk.submit(Wish::Shutdown, self.timeout, &spans.wake);
     }
 }
 
@@ -459,11 +595,7 @@ pub(crate) fn build_runtime(config: &WorkerConfig) -> Result<Runtime, Error> {
     }
 }
 
-fn start_thread<E: Exporter>(
-    config: &WorkerConfig,
-    runtime: Runtime,
-    worker: Worker<E>,
-) -> Result<(), Error> {
+fn start_thread(config: &WorkerConfig, runtime: Runtime, worker: Worker) -> Result<(), Error> {
     let mut builder = thread::Builder::new().name(config.thread_name.clone());
     if let Some(size) = config.stack_size {
         builder = builder.stack_size(size);

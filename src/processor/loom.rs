@@ -14,6 +14,7 @@ use super::record::{ScopeId, TelemetryData};
 use super::ticket::{Desk, Wish};
 use super::wake::Wake;
 use crate::pool::Budget;
+use crate::signal::Signal;
 use crate::stats::{Counters, DropReason};
 use crate::sync::Arc;
 
@@ -33,6 +34,7 @@ fn rig(spans: usize, batch: usize, shards: usize) -> Arc<Rig> {
     };
     let budget = Budget::new(64 << 10);
     let buffer = TelemetryBuffer::new(
+        Signal::Traces,
         bounds,
         shards,
         &budget,

@@ -38,7 +38,11 @@ mod forked;
 #[cfg(not(tracing_otlp_loom))]
 mod handle;
 #[cfg(not(tracing_otlp_loom))]
+mod lane;
+#[cfg(not(tracing_otlp_loom))]
 mod promise;
+#[cfg(not(tracing_otlp_loom))]
+mod queue;
 #[cfg(not(tracing_otlp_loom))]
 mod worker;
 
@@ -47,13 +51,13 @@ mod loom;
 #[cfg(all(test, not(tracing_otlp_loom)))]
 pub(crate) mod tests;
 
-#[cfg(all(feature = "metrics", not(tracing_otlp_loom)))]
+#[cfg(not(tracing_otlp_loom))]
 pub(crate) use component::Components;
 #[cfg(not(tracing_otlp_loom))]
 pub use handle::BatchProcessor;
-#[cfg(not(tracing_otlp_loom))]
-pub(crate) use handle::Surroundings;
 #[cfg(all(feature = "metrics", not(tracing_otlp_loom)))]
 pub(crate) use handle::build_runtime;
+#[cfg(not(tracing_otlp_loom))]
+pub(crate) use handle::{LogsRoute, Surroundings};
 #[cfg(not(tracing_otlp_loom))]
 pub use record::{ScopeId, TelemetryData};

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::flight::Settled;
-use super::ticket::{Desk, Fault, Ticket, Verdict, Wish};
+use super::ticket::{Desk, Fault, Lost, Ticket, Verdict, Wish};
+use crate::signal::Signal;
 use crate::stats::{DropReason, Stats};
 use crate::sync::Arc;
 
@@ -22,8 +23,8 @@ pub(crate) struct Promises {
 #[derive(Debug)]
 struct Promise {
     ticket: Arc<Ticket>,
-    /// It covers the spans below this number.
-    upto: u64,
+    /// It covers the spans and records below these numbers.
+    upto: Marks,
     /// What was lost before it was made and is told by it, and of the spans that it covers.
     lost: Loss,
     /// All that will have been told then.
@@ -31,15 +32,59 @@ struct Promise {
     why: Option<String>,
 }
 
+/// A number of each signal, in the order in which its items were drained.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Marks {
+    pub(crate) spans: u64,
+    pub(crate) logs: u64,
+}
+
+impl Marks {
+    fn of(&self, signal: Signal) -> u64 {
+        match signal {
+            Signal::Traces => self.spans,
+            Signal::Logs => self.logs,
+        }
+    }
+
+    fn reaches(&self, other: &Self) -> bool {
+        self.spans >= other.spans && self.logs >= other.logs
+    }
+}
+
 /// What was lost that was not asked for.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Loss {
-    /// Before they came to an exporter, by reason.
-    early: [u64; EARLY.len()],
-    /// Spans that an exporter had been given, or that were given up.
-    late: u64,
+    spans: LossOfSignal,
+    logs: LossOfSignal,
     /// What spans left out for want of memory.
     left_out: u64,
+}
+
+/// The same of one signal.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct LossOfSignal {
+    /// Before they came to an exporter, by reason.
+    early: [u64; EARLY.len()],
+    /// Those that an exporter had been given, or that were given up.
+    late: u64,
+}
+
+/// How many were dropped early of each signal, by reason.
+pub(crate) struct EarlyLoss {
+    spans: [u64; EARLY.len()],
+    logs: [u64; EARLY.len()],
+    left_out: u64,
+}
+
+impl EarlyLoss {
+    pub(crate) fn new(spans: &Stats, logs: Option<&Stats>) -> Self {
+        Self {
+            spans: EARLY.map(|reason| spans.dropped_early(reason)),
+            logs: EARLY.map(|reason| logs.map_or(0, |logs| logs.dropped_early(reason))),
+            left_out: spans.truncated_for_memory,
+        }
+    }
 }
 
 /// Why spans are lost before they come to an exporter, other than by the shutdown.
@@ -53,9 +98,49 @@ const EARLY: [DropReason; 4] = [
 impl Loss {
     fn since(self, told: Self) -> Self {
         Self {
+            spans: self.spans.since(told.spans),
+            logs: self.logs.since(told.logs),
+            left_out: self.left_out.saturating_sub(told.left_out),
+        }
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self {
+            spans: self.spans.max(other.spans),
+            logs: self.logs.max(other.logs),
+            left_out: self.left_out.max(other.left_out),
+        }
+    }
+
+    fn of(&mut self, signal: Signal) -> &mut LossOfSignal {
+        match signal {
+            Signal::Traces => &mut self.spans,
+            Signal::Logs => &mut self.logs,
+        }
+    }
+
+    fn late(&self) -> u64 {
+        self.spans.late + self.logs.late
+    }
+
+    /// As `memory_full 3, queue_full 1`.
+    fn reasons(&self) -> Option<String> {
+        let early = |i: usize| self.spans.early[i] + self.logs.early[i];
+        let counts = EARLY
+            .iter()
+            .enumerate()
+            .map(|(i, reason)| (reason, early(i)));
+        let counts = counts.filter(|(_, count)| *count > 0);
+        let told: Vec<_> = counts.map(|(reason, n)| format!("{reason} {n}")).collect();
+        (!told.is_empty()).then(|| told.join(", "))
+    }
+}
+
+impl LossOfSignal {
+    fn since(self, told: Self) -> Self {
+        Self {
             early: std::array::from_fn(|i| self.early[i].saturating_sub(told.early[i])),
             late: self.late.saturating_sub(told.late),
-            left_out: self.left_out.saturating_sub(told.left_out),
         }
     }
 
@@ -63,19 +148,11 @@ impl Loss {
         Self {
             early: std::array::from_fn(|i| self.early[i].max(other.early[i])),
             late: self.late.max(other.late),
-            left_out: self.left_out.max(other.left_out),
         }
     }
 
-    fn spans(&self) -> u64 {
+    fn items(&self) -> u64 {
         self.early.iter().sum::<u64>() + self.late
-    }
-
-    /// As `memory_full 3, queue_full 1`.
-    fn reasons(&self) -> Option<String> {
-        let counts = EARLY.iter().zip(self.early).filter(|(_, count)| *count > 0);
-        let told: Vec<_> = counts.map(|(reason, n)| format!("{reason} {n}")).collect();
-        (!told.is_empty()).then(|| told.join(", "))
     }
 }
 
@@ -85,11 +162,12 @@ impl Promises {
         ticket.wish == Wish::Shutdown && self.closing.is_none()
     }
 
-    /// Takes on a ticket that covers the spans numbered below `upto`, and what has been lost since
-    /// one was last answered.
-    pub(crate) fn make(&mut self, ticket: Arc<Ticket>, upto: u64, stats: &Stats) {
-        self.lost.early = EARLY.map(|reason| stats.dropped_early(reason));
-        self.lost.left_out = stats.truncated_for_memory;
+    /// Takes on a ticket that covers what is numbered below `upto`, and what has been lost since one
+    /// was last answered.
+    pub(crate) fn make(&mut self, ticket: Arc<Ticket>, upto: Marks, early: &EarlyLoss) {
+        self.lost.spans.early = early.spans;
+        self.lost.logs.early = early.logs;
+        self.lost.left_out = early.left_out;
         if self.begins_shutdown(&ticket) {
             self.closing = Some(Arc::clone(&ticket));
         }
@@ -117,14 +195,15 @@ impl Promises {
         if settled.lost == 0 {
             return;
         }
-        self.lost.late += settled.lost;
+        self.lost.of(settled.signal).late += settled.lost;
         self.why = settled.error.clone().or(self.why.take());
         for promise in &mut self.pending {
-            let covered = promise.upto.saturating_sub(settled.start);
+            let upto = promise.upto.of(settled.signal);
+            let covered = upto.saturating_sub(settled.start);
             if covered > 0 {
                 let lost = settled.lost.min(covered);
-                promise.lost.late += lost;
-                promise.told.late += lost;
+                promise.lost.of(settled.signal).late += lost;
+                promise.told.of(settled.signal).late += lost;
                 promise.why = settled.error.clone().or(promise.why.take());
             }
         }
@@ -137,7 +216,7 @@ impl Promises {
 
     /// Answers those whose spans are all below `settled`, and those whose patience is over: `why` is
     /// what stands in the way.
-    pub(crate) fn keep(&mut self, settled: u64, now: Instant, why: Option<&str>) {
+    pub(crate) fn keep(&mut self, settled: &Marks, now: Instant, why: Option<&str>) {
         let closing = self.closing.as_ref();
         let told = &mut self.told;
         let before = *told;
@@ -146,7 +225,7 @@ impl Promises {
             if closing.is_some_and(|closing| Arc::ptr_eq(closing, ticket)) {
                 return true;
             }
-            let verdict = if ticket.wish == Wish::Flush && promise.upto <= settled {
+            let verdict = if ticket.wish == Wish::Flush && settled.reaches(&promise.upto) {
                 *told = told.max(promise.told);
                 promise.verdict()
             } else if ticket.is_overdue(now) {
@@ -158,7 +237,7 @@ impl Promises {
             ticket.resolve(verdict);
             false
         });
-        if *told != before && told.late >= self.lost.late {
+        if *told != before && told.late() >= self.lost.late() {
             self.why = None;
         }
     }
@@ -188,15 +267,18 @@ impl Promises {
 
 impl Promise {
     fn verdict(&self) -> Verdict {
-        let (spans, left_out) = (self.lost.spans(), self.lost.left_out);
-        if spans == 0 && left_out == 0 {
+        let lost = Lost {
+            spans: self.lost.spans.items(),
+            logs: self.lost.logs.items(),
+            left_out: self.lost.left_out,
+        };
+        if lost == Lost::default() {
             return Ok(());
         }
-        let late = self.why.clone().filter(|_| self.lost.late > 0);
+        let late = self.why.clone().filter(|_| self.lost.late() > 0);
         let why: Vec<_> = self.lost.reasons().into_iter().chain(late).collect();
         Err(Fault::Lost {
-            spans,
-            left_out,
+            lost,
             why: (!why.is_empty()).then(|| why.join("; ")),
         })
     }

@@ -42,9 +42,7 @@ pub(crate) enum Fault {
         why: Option<String>,
     },
     Lost {
-        spans: u64,
-        /// What spans left out for want of memory.
-        left_out: u64,
+        lost: Lost,
         why: Option<String>,
     },
     Worker(&'static str),
@@ -55,36 +53,52 @@ pub(crate) enum Fault {
     },
 }
 
+/// What could not be delivered.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub(crate) spans: u64,
+    pub(crate) logs: u64,
+    /// What spans left out for want of memory.
+    pub(crate) left_out: u64,
+}
+
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Timeout { wish, after, why } => Error::timeout(wish.step(), after, why),
-            Fault::Lost {
-                spans,
-                left_out,
-                why,
-            } => Error::export(lost(spans, left_out, why.as_deref())),
+            Fault::Lost { lost, why } => Error::export(lost.in_words(why.as_deref())),
             Fault::Worker(message) => Error::worker(message),
             Fault::Forked { origin, spans } => Error::worker(forked(origin, spans)),
         }
     }
 }
 
-/// What was lost, in words.
-fn lost(spans: u64, left_out: u64, why: Option<&str>) -> String {
-    let mut text = match (spans, why) {
-        (0, _) => String::new(),
-        (_, Some(why)) => format!("{spans} spans could not be delivered: {why}"),
-        (_, None) => format!("{spans} spans could not be delivered"),
-    };
-    if left_out > 0 {
-        let sep = if text.is_empty() { "" } else { "; " };
-        text.push_str(&format!(
-            "{sep}spans left out {left_out} attributes, events, links or texts for want of memory: \
-             raise max_memory (with_max_memory)"
-        ));
+impl Lost {
+    fn in_words(self, why: Option<&str>) -> String {
+        let Self {
+            spans,
+            logs,
+            left_out,
+        } = self;
+        let mut text = match (spans, logs) {
+            (0, 0) => String::new(),
+            (_, 0) => format!("{spans} spans could not be delivered"),
+            (0, _) => format!("{logs} log records could not be delivered"),
+            _ => format!("{spans} spans and {logs} log records could not be delivered"),
+        };
+        if let Some(why) = why.filter(|_| !text.is_empty()) {
+            text.push_str(": ");
+            text.push_str(why);
+        }
+        if left_out > 0 {
+            let sep = if text.is_empty() { "" } else { "; " };
+            text.push_str(&format!(
+                "{sep}spans left out {left_out} attributes, events, links or texts for want of \
+                 memory: raise max_memory (with_max_memory)"
+            ));
+        }
+        text
     }
-    text
 }
 
 /// Why a fork of `origin` sends nothing.
@@ -310,8 +324,10 @@ mod tests {
         let (desk, wake) = (Desk::default(), Wake::new());
         let early = desk.submit(Wish::Shutdown, LONG, &wake);
         let lost = Err(Fault::Lost {
-            spans: 3,
-            left_out: 0,
+            lost: Lost {
+                spans: 3,
+                ..Lost::default()
+            },
             why: Some("no route".into()),
         });
         desk.close(lost.clone());

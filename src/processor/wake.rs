@@ -2,15 +2,15 @@
 //!
 //! A wake-up is a system call, so the worker says how much must have come together before it wants
 //! to hear of it, and only the thread that completes that amount rings. Whoever hands in a ticket
-//! rings always.
+//! rings always. Each signal's queue has amounts of its own, and all ring the same bell.
 
-use crate::sync::{AtomicUsize, CachePadded, Ordering};
+use crate::sync::{Arc, AtomicUsize, CachePadded, Ordering};
 
 /// What lies in the shards, as far as published, and the amount at which to ring.
 #[derive(Debug)]
 pub(crate) struct Wake {
     state: CachePadded<State>,
-    bell: Bell,
+    bell: Arc<Bell>,
 }
 
 #[derive(Debug)]
@@ -26,12 +26,22 @@ const NEVER: usize = usize::MAX;
 
 impl Wake {
     pub(crate) fn new() -> Self {
+        Self::ringing(Arc::new(Bell::new()))
+    }
+
+    /// One for another queue, that wakes the same worker.
+    #[cfg(not(tracing_otlp_loom))]
+    pub(crate) fn with_same_bell(&self) -> Self {
+        Self::ringing(Arc::clone(&self.bell))
+    }
+
+    fn ringing(bell: Arc<Bell>) -> Self {
         Self {
             state: CachePadded(State {
                 load: AtomicUsize::new(0),
                 threshold: AtomicUsize::new(NEVER),
             }),
-            bell: Bell::new(),
+            bell,
         }
     }
 

@@ -74,6 +74,7 @@ impl Collector {
             max_message_size: 4 << 20,
             count_only: false,
             http_path: "/v1/traces".to_owned(),
+            takes_logs: true,
             patience: Duration::from_secs(5),
             tls: None,
         }
@@ -236,6 +237,7 @@ pub struct CollectorBuilder {
     max_message_size: usize,
     count_only: bool,
     http_path: String,
+    takes_logs: bool,
     patience: Duration,
     tls: Option<tls::Acceptor>,
 }
@@ -256,10 +258,17 @@ impl CollectorBuilder {
         self
     }
 
-    /// The path at which OTLP/HTTP is served; any other is answered with 404. Default
-    /// `/v1/traces`.
+    /// The path at which OTLP/HTTP takes traces; any other but that of logs, `/v1/logs`, is answered
+    /// with 404. Default `/v1/traces`.
     pub fn http_path(mut self, path: impl Into<String>) -> Self {
         self.http_path = path.into();
+        self
+    }
+
+    /// Takes no logs, as a backend of traces alone: they are answered with `UNIMPLEMENTED`, or 404 at
+    /// `/v1/logs`.
+    pub fn without_logs(mut self) -> Self {
+        self.takes_logs = false;
         self
     }
 
@@ -301,6 +310,7 @@ impl CollectorBuilder {
             let port = Port {
                 protocol,
                 http_path: self.http_path.clone(),
+                takes_logs: self.takes_logs,
                 max_message_size: self.max_message_size,
                 count_only: self.count_only,
                 store: store.clone(),
@@ -335,6 +345,7 @@ impl fmt::Debug for CollectorBuilder {
             .field("max_message_size", &self.max_message_size)
             .field("count_only", &self.count_only)
             .field("http_path", &self.http_path)
+            .field("takes_logs", &self.takes_logs)
             .field("patience", &self.patience)
             .field("tls", &self.tls.is_some())
             .finish()

@@ -6,16 +6,22 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost::{DecodeError, Message};
 
+use super::log::{LogData, ReceivedLog};
 use super::received::{
     ReceivedEvent, ReceivedKind, ReceivedLink, ReceivedResource, ReceivedScope, ReceivedSpan,
     ReceivedStatus, ReceivedStatusCode, SpanData,
 };
-use super::value;
+use super::value::{self, ReceivedValue};
+use crate::signal::Signal;
 
 /// The parts of a decoded request that a [`ReceivedRequest`](super::ReceivedRequest) shows.
 #[derive(Debug, Default)]
@@ -24,19 +30,24 @@ pub(super) struct Decoded {
     pub(super) scope_spans: usize,
     pub(super) span_count: usize,
     pub(super) spans: Vec<ReceivedSpan>,
+    pub(super) log_count: usize,
+    pub(super) logs: Vec<ReceivedLog>,
 }
 
 impl Decoded {
     /// All of it.
-    pub(super) fn all(bytes: Bytes) -> Result<Self, DecodeError> {
-        Ok(Self::new(ExportTraceServiceRequest::decode(bytes)?))
+    pub(super) fn all(signal: Signal, bytes: Bytes) -> Result<Self, DecodeError> {
+        Ok(match signal {
+            Signal::Traces => Self::new(ExportTraceServiceRequest::decode(bytes)?),
+            Signal::Logs => Self::of_logs(ExportLogsServiceRequest::decode(bytes)?),
+        })
     }
 
     /// Its numbers alone; what lies within a span is not looked at.
-    pub(super) fn count(bytes: &[u8]) -> Result<Self, DecodeError> {
+    pub(super) fn count(signal: Signal, bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut out = Self::default();
         // `ExportTraceServiceRequest.resource_spans`, `ResourceSpans.scope_spans` and
-        // `ScopeSpans.spans`, by their field numbers.
+        // `ScopeSpans.spans`, by their field numbers; those of logs have the same.
         each(bytes, 1, |resource_spans| {
             out.resource_spans += 1;
             each(resource_spans, 2, |scope_spans| {
@@ -47,7 +58,29 @@ impl Decoded {
                 })
             })
         })?;
+        if signal == Signal::Logs {
+            out.log_count = std::mem::take(&mut out.span_count);
+        }
         Ok(out)
+    }
+
+    fn of_logs(request: ExportLogsServiceRequest) -> Self {
+        let mut out = Self {
+            resource_spans: request.resource_logs.len(),
+            ..Self::default()
+        };
+        for rl in request.resource_logs {
+            let resource = resource(rl.resource, rl.schema_url);
+            out.scope_spans += rl.scope_logs.len();
+            for sl in rl.scope_logs {
+                let scope = scope(sl.scope, sl.schema_url);
+                let logs = sl.log_records.into_iter();
+                out.logs
+                    .extend(logs.map(|l| log(l, scope.clone(), resource.clone())));
+            }
+        }
+        out.log_count = out.logs.len();
+        out
     }
 
     pub(super) fn new(request: ExportTraceServiceRequest) -> Self {
@@ -56,22 +89,10 @@ impl Decoded {
             ..Self::default()
         };
         for rs in request.resource_spans {
-            let resource = rs.resource.unwrap_or_default();
-            let resource = Arc::new(ReceivedResource {
-                attributes: value::pairs(resource.attributes),
-                dropped_attributes: resource.dropped_attributes_count,
-                schema_url: rs.schema_url,
-            });
+            let resource = resource(rs.resource, rs.schema_url);
             out.scope_spans += rs.scope_spans.len();
             for ss in rs.scope_spans {
-                let scope = ss.scope.unwrap_or_default();
-                let scope = Arc::new(ReceivedScope {
-                    name: scope.name,
-                    version: scope.version,
-                    attributes: value::pairs(scope.attributes),
-                    dropped_attributes: scope.dropped_attributes_count,
-                    schema_url: ss.schema_url,
-                });
+                let scope = scope(ss.scope, ss.schema_url);
                 let spans = ss.spans.into_iter();
                 out.spans
                     .extend(spans.map(|s| span(s, scope.clone(), resource.clone())));
@@ -80,6 +101,44 @@ impl Decoded {
         out.span_count = out.spans.len();
         out
     }
+}
+
+fn resource(resource: Option<Resource>, schema_url: String) -> Arc<ReceivedResource> {
+    let resource = resource.unwrap_or_default();
+    Arc::new(ReceivedResource {
+        attributes: value::pairs(resource.attributes),
+        dropped_attributes: resource.dropped_attributes_count,
+        schema_url,
+    })
+}
+
+fn scope(scope: Option<InstrumentationScope>, schema_url: String) -> Arc<ReceivedScope> {
+    let scope = scope.unwrap_or_default();
+    Arc::new(ReceivedScope {
+        name: scope.name,
+        version: scope.version,
+        attributes: value::pairs(scope.attributes),
+        dropped_attributes: scope.dropped_attributes_count,
+        schema_url,
+    })
+}
+
+fn log(l: LogRecord, scope: Arc<ReceivedScope>, resource: Arc<ReceivedResource>) -> ReceivedLog {
+    ReceivedLog(Arc::new(LogData {
+        unix_nanos: l.time_unix_nano,
+        observed_unix_nanos: l.observed_time_unix_nano,
+        severity_number: l.severity_number,
+        severity_text: l.severity_text,
+        body: l.body.map(|body| ReceivedValue::from_proto(Some(body))),
+        attributes: value::pairs(l.attributes),
+        dropped_attributes: l.dropped_attributes_count,
+        flags: l.flags,
+        trace_id: (!l.trace_id.is_empty()).then(|| id(&l.trace_id)),
+        span_id: (!l.span_id.is_empty()).then(|| id(&l.span_id)),
+        event_name: l.event_name,
+        scope,
+        resource,
+    }))
 }
 
 /// Calls `f` with each length-delimited field of that number.

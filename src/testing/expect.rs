@@ -81,7 +81,8 @@ impl Collector {
         }
     }
 
-    /// Waits for `n` spans of one trace and returns it.
+    /// Waits for `n` spans of one trace and returns it, with those of its log records that have arrived
+    /// by then.
     ///
     /// # Panics
     ///
@@ -91,7 +92,7 @@ impl Collector {
         let spans = self.expect_spans(n);
         let mut traces = Trace::all(&spans);
         match (traces.pop(), traces.is_empty()) {
-            (Some(trace), true) => trace,
+            (Some(trace), true) => trace.with_logs(&self.logs()),
             _ => panic!(
                 "expected one trace of {n} {}, they belong to {}:\n{}",
                 plural(n as u64, "span"),

@@ -43,16 +43,20 @@
 //!   [`wait_for_async`](Collector::wait_for_async), which return an error. All keep a deadline.
 //! - **Look** at a [`ReceivedSpan`] by field or index, at a [`ReceivedRequest`] with its headers and
 //!   raw bytes, at a [`Trace`] as a tree.
+//! - **Logs** arrive beside the spans: [`expect_logs`](Collector::expect_logs) and
+//!   [`expect_log`](Collector::expect_log) give each [`ReceivedLog`], and a [`Trace`] of
+//!   [`expect_trace`](Collector::expect_trace) draws them under their spans.
 //! - **Break** things with [`Collector::script`]: an [`Answer`] refuses, delays, closes, freezes, or
 //!   answers nonsense; [`go_offline`](Collector::go_offline) closes the ports.
 //!
 //! It keeps all that it receives until [`clear`](Collector::clear): made for tests, not for load
-//! without end. It takes traces in protobuf only; JSON, metrics and logs are turned away.
+//! without end. It takes traces and logs in protobuf only; JSON and metrics are turned away.
 
 mod answer;
 mod collector;
 mod convert;
 mod expect;
+mod log;
 mod received;
 mod render;
 mod reply;
@@ -67,6 +71,7 @@ mod wait;
 
 pub use answer::Answer;
 pub use collector::{Collector, CollectorBuilder};
+pub use log::{LogData, ReceivedLog};
 pub use received::{
     ReceivedEvent, ReceivedKind, ReceivedLink, ReceivedRequest, ReceivedResource, ReceivedScope,
     ReceivedSpan, ReceivedStatus, ReceivedStatusCode, SpanData,

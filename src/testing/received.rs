@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Version};
 
+use super::log::ReceivedLog;
 use super::value::{self, ReceivedValue};
 use crate::config::Protocol;
 use crate::human::hex;
+use crate::signal::Signal;
 
 /// A span as it arrived. Cheap to clone; its fields are those of [`SpanData`].
 ///
@@ -214,18 +216,24 @@ pub struct ReceivedRequest {
     pub wire_len: usize,
     /// Whether it was compressed.
     pub compressed: bool,
-    /// The encoded `ExportTraceServiceRequest`, decompressed, for tests that decode it themselves;
+    /// What it brought.
+    pub signal: Signal,
+    /// The encoded `ExportTraceServiceRequest`, or `ExportLogsServiceRequest`, decompressed, for tests that decode it themselves;
     /// empty if the collector [only counts](super::CollectorBuilder::count_only).
     pub message: Bytes,
-    /// `ResourceSpans` in it.
+    /// `ResourceSpans`, or `ResourceLogs`, in it.
     pub resource_spans: usize,
-    /// `ScopeSpans` in it, over all resources.
+    /// `ScopeSpans`, or `ScopeLogs`, in it, over all resources.
     pub scope_spans: usize,
     /// How many spans are in it.
     pub span_count: usize,
     /// All its spans, in order of arrival; none if the collector
     /// [only counts](super::CollectorBuilder::count_only).
     pub spans: Vec<ReceivedSpan>,
+    /// How many log records are in it.
+    pub log_count: usize,
+    /// All its log records, as [`spans`](Self::spans).
+    pub logs: Vec<ReceivedLog>,
     /// Whether the collector took the spans. False for one it refused by script, or has not
     /// answered (yet): those spans are not in [`Collector::spans`](super::Collector::spans).
     pub accepted: bool,
@@ -369,7 +377,12 @@ impl fmt::Debug for ReceivedRequest {
 }
 
 #[track_caller]
-fn missing(what: &str, name: &str, key: &str, attributes: &[(String, ReceivedValue)]) -> ! {
+pub(super) fn missing(
+    what: &str,
+    name: &str,
+    key: &str,
+    attributes: &[(String, ReceivedValue)],
+) -> ! {
     let keys: Vec<_> = attributes.iter().map(|(k, _)| k.as_str()).collect();
     panic!("{what} {name:?} has no attribute {key:?}, it has {keys:?}")
 }

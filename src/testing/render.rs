@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use super::received::{ReceivedEvent, ReceivedKind, ReceivedSpan, ReceivedStatusCode};
-use super::trace::Trace;
+use super::log::ReceivedLog;
+use super::received::{ReceivedEvent, ReceivedKind, ReceivedStatusCode};
+use super::trace::{Node, Trace};
 use super::value::ReceivedValue;
-use crate::drawing::{Attribute, Drawing, Event, Layout, Span, Status};
+use crate::drawing::{Attribute, Drawing, Event, Layout, Mark, Span, Status};
 
 /// A [`Trace`] as text, from [`Trace::drawing`].
 ///
@@ -55,7 +56,7 @@ impl fmt::Display for TraceDrawing<'_> {
         let nodes = self.trace.nodes().iter();
         let drawing = Drawing {
             id: self.trace.id(),
-            spans: nodes.map(|n| (n.place, drawn(&n.span))).collect(),
+            spans: nodes.map(|n| (n.place, drawn(n))).collect(),
             keys: self.keys.as_deref(),
             layout: &self.layout,
             is_airy: true,
@@ -64,7 +65,10 @@ impl fmt::Display for TraceDrawing<'_> {
     }
 }
 
-fn drawn(span: &ReceivedSpan) -> Span {
+fn drawn(node: &Node) -> Span {
+    let span = &node.span;
+    let events = span.events.iter().map(event);
+    let logs = node.logs.iter().map(log);
     let service = span.resource.attr("service.name");
     Span {
         name: span.name.clone(),
@@ -82,16 +86,28 @@ fn drawn(span: &ReceivedSpan) -> Span {
         },
         links: span.links.len(),
         attributes: attributes(&span.attributes),
-        events: span.events.iter().map(event).collect(),
+        events: events.chain(logs).collect(),
         service: service.and_then(|s| s.as_str().map(str::to_owned)),
     }
 }
 
 fn event(event: &ReceivedEvent) -> Event {
     Event {
+        mark: Mark::Event,
         name: event.name.clone(),
         at: event.unix_nanos,
         attributes: attributes(&event.attributes),
+    }
+}
+
+fn log(log: &ReceivedLog) -> Event {
+    Event {
+        mark: Mark::Log {
+            severity: log.severity_text.clone(),
+        },
+        name: log.message().to_owned(),
+        at: log.unix_nanos,
+        attributes: attributes(&log.attributes),
     }
 }
 

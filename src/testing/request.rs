@@ -19,12 +19,15 @@ use super::reply::{
 };
 use super::store::{Malformed, Store};
 use crate::config::Protocol;
+use crate::signal::Signal;
 
 /// What holds for all requests at one of the collector's two ports.
 #[derive(Debug)]
 pub(super) struct Port {
     pub(super) protocol: Protocol,
     pub(super) http_path: String,
+    /// Whether logs are taken.
+    pub(super) takes_logs: bool,
     pub(super) max_message_size: usize,
     pub(super) count_only: bool,
     pub(super) store: Arc<Store>,
@@ -55,11 +58,14 @@ impl Connection {
         let store = &self.port.store;
         let attempt = store.add_attempt();
         let (head, body) = request.into_parts();
-        if let Some(refused) = self.port.turn_away(&head) {
-            // Read to its end, so that no client fails in the middle of writing.
-            let _ = read(body, 0).await?;
-            return Ok(refused);
-        }
+        let signal = match self.port.route(&head) {
+            Ok(signal) => signal,
+            Err(refused) => {
+                // Read to its end, so that no client fails in the middle of writing.
+                let _ = read(body, 0).await?;
+                return Ok(*refused);
+            }
+        };
         let answer = store.next_answer();
         match answer.what {
             What::Close => return self.command(Command::Close, answer.delay).await,
@@ -77,7 +83,7 @@ impl Connection {
         let outcome = self
             .port
             .open(&head.headers, &body)
-            .and_then(|opened| self.port.decode(opened));
+            .and_then(|opened| self.port.decode(signal, opened));
         let recorded = match outcome {
             Ok((message, decoded)) => Some(store.add_request(ReceivedRequest {
                 attempt,
@@ -90,8 +96,11 @@ impl Connection {
                 message: message.bytes,
                 resource_spans: decoded.resource_spans,
                 scope_spans: decoded.scope_spans,
+                signal,
                 span_count: decoded.span_count,
                 spans: decoded.spans,
+                log_count: decoded.log_count,
+                logs: decoded.logs,
                 accepted: false,
                 headers: head.headers,
             })),
@@ -141,8 +150,33 @@ struct Opened {
 }
 
 impl Port {
-    /// The answer to what is no export request, by its line and headers.
-    fn turn_away(&self, head: &http::request::Parts) -> Option<Response<Body>> {
+    /// What an export request brings, by its line and headers, or the answer to what is none.
+    fn route(&self, head: &http::request::Parts) -> Result<Signal, Box<Response<Body>>> {
+        let signal = self.signal(head.uri.path());
+        match self.turn_away(head, signal) {
+            Some(refused) => Err(Box::new(refused)),
+            None => Ok(signal.unwrap_or(Signal::Traces)),
+        }
+    }
+
+    /// What is sent to this path, if anything.
+    fn signal(&self, path: &str) -> Option<Signal> {
+        let (traces, logs) = match self.protocol {
+            Protocol::Grpc => (GRPC_PATH, GRPC_LOGS_PATH),
+            Protocol::HttpProtobuf | Protocol::HttpJson => (&*self.http_path, "/v1/logs"),
+        };
+        match path {
+            path if path == traces => Some(Signal::Traces),
+            path if path == logs && self.takes_logs => Some(Signal::Logs),
+            _ => None,
+        }
+    }
+
+    fn turn_away(
+        &self,
+        head: &http::request::Parts,
+        signal: Option<Signal>,
+    ) -> Option<Response<Body>> {
         let content_type = content_type(&head.headers);
         let path = head.uri.path();
         let (status, message) = match self.protocol {
@@ -154,13 +188,13 @@ impl Port {
                         "this port speaks gRPC: content-type must be application/grpc\n",
                     ));
                 }
-                if head.method == Method::POST && path == GRPC_PATH {
+                if head.method == Method::POST && signal.is_some() {
                     return None;
                 }
                 let message = format!("unknown method {} {path}", head.method);
                 (StatusCode::NOT_FOUND, message)
             }
-            Protocol::HttpProtobuf | Protocol::HttpJson if path != self.http_path => {
+            Protocol::HttpProtobuf | Protocol::HttpJson if signal.is_none() => {
                 (StatusCode::NOT_FOUND, format!("nothing at {path}"))
             }
             Protocol::HttpProtobuf | Protocol::HttpJson if head.method != Method::POST => {
@@ -262,11 +296,11 @@ impl Port {
     }
 
     /// The message's content, and what is to be kept of the message itself.
-    fn decode(&self, mut opened: Opened) -> Result<(Opened, Decoded), Refusal> {
+    fn decode(&self, signal: Signal, mut opened: Opened) -> Result<(Opened, Decoded), Refusal> {
         let decoded = if self.count_only {
-            Decoded::count(&std::mem::take(&mut opened.bytes))
+            Decoded::count(signal, &std::mem::take(&mut opened.bytes))
         } else {
-            Decoded::all(opened.bytes.clone())
+            Decoded::all(signal, opened.bytes.clone())
         };
         match decoded {
             Ok(decoded) => Ok((opened, decoded)),
@@ -344,3 +378,4 @@ fn content_type(headers: &HeaderMap) -> &str {
 const HEAD: usize = 5;
 
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const GRPC_LOGS_PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";

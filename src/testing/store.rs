@@ -8,6 +8,7 @@ use http::HeaderMap;
 use tokio::sync::watch;
 
 use super::answer::Answer;
+use super::log::ReceivedLog;
 use super::received::{ReceivedRequest, ReceivedSpan};
 use crate::config::Protocol;
 use crate::sync::{Condvar, Mutex, lock, wait_timeout};
@@ -52,6 +53,9 @@ struct State {
     spans: Vec<ReceivedSpan>,
     /// May exceed what `spans` holds, if the collector only counts.
     span_count: usize,
+    logs: Vec<ReceivedLog>,
+    /// As `span_count`.
+    log_count: usize,
     malformed: Vec<Malformed>,
 }
 
@@ -126,6 +130,8 @@ impl Store {
                 request.accepted = true;
                 s.span_count += request.span_count;
                 s.spans.extend(request.spans.iter().cloned());
+                s.log_count += request.log_count;
+                s.logs.extend(request.logs.iter().cloned());
             }
         });
     }
@@ -151,6 +157,8 @@ impl Store {
             s.requests.clear();
             s.spans.clear();
             s.span_count = 0;
+            s.logs.clear();
+            s.log_count = 0;
             s.malformed.clear();
         });
     }
@@ -161,6 +169,14 @@ impl Store {
 
     pub(super) fn span_count(&self) -> usize {
         lock(&self.state).span_count
+    }
+
+    pub(super) fn logs(&self) -> Vec<ReceivedLog> {
+        lock(&self.state).logs.clone()
+    }
+
+    pub(super) fn log_count(&self) -> usize {
+        lock(&self.state).log_count
     }
 
     pub(super) fn requests(&self) -> Vec<ReceivedRequest> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::log::ReceivedLog;
 use super::received::ReceivedSpan;
 use super::render::TraceDrawing;
 use crate::drawing::{Key, Place, arrange};
@@ -33,6 +34,8 @@ pub struct Trace {
 pub(super) struct Node {
     pub(super) span: ReceivedSpan,
     pub(super) place: Place,
+    /// What was logged in it, by time.
+    pub(super) logs: Vec<ReceivedLog>,
 }
 
 impl Trace {
@@ -51,6 +54,31 @@ impl Trace {
             .collect();
         traces.sort_by_key(Self::start);
         traces
+    }
+
+    /// With the log records of its trace, which are drawn under their spans; those of none of them, under
+    /// the first root. One that is an event of its span too is drawn once.
+    #[must_use]
+    pub fn with_logs(mut self, logs: &[ReceivedLog]) -> Self {
+        let of_trace = logs.iter().filter(|log| log.trace_id == Some(self.id));
+        for log in of_trace {
+            let at = self.nodes.iter().position(|node| log.is_of(&node.span));
+            let Some(node) = self.nodes.get_mut(at.unwrap_or(0)) else {
+                continue;
+            };
+            let is_event = |log: &ReceivedLog| {
+                let name = log.message();
+                let mut events = node.span.events.iter();
+                events.any(|e| e.unix_nanos == log.unix_nanos && e.name == name)
+            };
+            if !is_event(log) {
+                node.logs.push(log.clone());
+            }
+        }
+        for node in &mut self.nodes {
+            node.logs.sort_by_key(|log| log.unix_nanos);
+        }
+        self
     }
 
     /// The trace id.
@@ -154,6 +182,7 @@ fn nodes(spans: &[&ReceivedSpan]) -> Vec<Node> {
     let node = |place: Place| Node {
         span: spans[place.span].clone(),
         place,
+        logs: Vec::new(),
     };
     arrange(&keys).into_iter().map(node).collect()
 }

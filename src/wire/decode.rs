@@ -389,6 +389,9 @@ const MAX_DEPTH: usize = 80;
 
 #[cfg(feature = "viewer")]
 pub(crate) mod export_request;
+mod log_record;
+
+pub(crate) use log_record::LogRecord;
 
 #[cfg(all(test, not(tracing_otlp_loom)))]
 mod tests;

@@ -1,4 +1,4 @@
-//! OTLP's protobuf as bytes: writing spans and requests, reading answers.
+//! OTLP's protobuf as bytes: writing spans, log records and requests, reading answers.
 //!
 //! Knows bytes and attributes only; no tracing type, context, clock or setting comes in here.
 //! Every number below is a field number of opentelemetry-proto v1.11.0 (SPEC §3).
@@ -7,6 +7,7 @@ pub(crate) mod decode;
 pub(crate) mod field;
 #[cfg(any(feature = "file", feature = "viewer"))]
 pub(crate) mod json;
+pub(crate) mod log_record;
 pub(crate) mod request;
 #[cfg_attr(
     not(any(feature = "grpc", feature = "http")),

@@ -61,7 +61,7 @@ pub(crate) fn put_key_value<'a>(
 
 /// Appends the fields of an `AnyValue` that lies `depth` deep.
 #[inline]
-fn put_any_value(out: &mut Vec<u8>, value: ValueRef<'_>, depth: usize) {
+pub(super) fn put_any_value(out: &mut Vec<u8>, value: ValueRef<'_>, depth: usize) {
     match value {
         ValueRef::String(v) => varint::put_bytes(out, STRING, v.as_bytes()),
         ValueRef::Bool(v) => out.extend_from_slice(&[BOOL, u8::from(v)]),
@@ -93,7 +93,7 @@ fn put_array(out: &mut Vec<u8>, values: &[Value], depth: usize) {
 
 /// Bytes that [`put_any_value`] appends.
 #[inline]
-fn any_value_len(value: ValueRef<'_>, depth: usize) -> usize {
+pub(super) fn any_value_len(value: ValueRef<'_>, depth: usize) -> usize {
     match value {
         ValueRef::String(v) => field_len(v.len()),
         ValueRef::Bool(_) => 2,

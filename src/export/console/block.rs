@@ -72,14 +72,14 @@ fn event_line(event: &Event<'_>, start: u64) -> Vec<String> {
 }
 
 /// A line of parts; none if there are no parts.
-fn put(out: &mut String, indent: &str, parts: &[String]) {
+pub(super) fn put(out: &mut String, indent: &str, parts: &[String]) {
     if !parts.is_empty() {
         // Writing to a String does not fail.
         let _ = writeln!(out, "{indent}{}", parts.join("  "));
     }
 }
 
-fn pairs(attributes: &Attributes<'_>) -> Vec<String> {
+pub(super) fn pairs(attributes: &Attributes<'_>) -> Vec<String> {
     attributes
         .iter()
         .map(|(key, value)| format!("{}={}", human::line(key, MOST, true), text(value)))
@@ -111,6 +111,6 @@ pub(super) fn kind(number: i32) -> Option<&'static str> {
 }
 
 /// Characters of one text; stack traces and SQL do not belong on a console whole.
-const MOST: usize = 200;
+pub(super) const MOST: usize = 200;
 
-const INDENT: &str = "  ";
+pub(super) const INDENT: &str = "  ";

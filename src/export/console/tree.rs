@@ -230,6 +230,7 @@ fn drawn(span: &Span<'_>, service: Option<&str>) -> drawing::Span {
             .events
             .iter()
             .map(|event| drawing::Event {
+                mark: drawing::Mark::Event,
                 name: event.name.to_owned(),
                 at: event.unix_nanos,
                 attributes: attributes(&event.attributes),

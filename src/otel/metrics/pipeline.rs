@@ -3,6 +3,8 @@
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider};
 
+mod logs;
+
 use crate::guard::PipelineHandle;
 use crate::processor::Components;
 use crate::stats::{DropReason, REJECTED, Stats};
@@ -40,13 +42,11 @@ pub fn observe_pipeline(pipeline: &PipelineHandle, provider: &impl MeterProvider
         pipeline,
     };
     observed.spans();
-    observed.processor(component(components, Components::PROCESSOR));
-    let exporter = component(components, components.exporter);
-    let mut attributes = exporter;
-    if let Some((host, port)) = &components.server {
-        attributes.push(KeyValue::new("server.address", host.clone()));
-        attributes.push(KeyValue::new("server.port", i64::from(*port)));
+    if let Some(components) = processor.log_components() {
+        observed.logs(components);
     }
+    observed.processor(component(components, Components::PROCESSOR));
+    let attributes = exporter_of(components);
     observed.exporter(&attributes);
     let duration = observed
         .meter
@@ -58,6 +58,15 @@ pub fn observe_pipeline(pipeline: &PipelineHandle, provider: &impl MeterProvider
     processor.counters().on_export(Arc::new(move |took, error| {
         attributes.with(error, |all| duration.record(took.as_secs_f64(), all));
     }));
+}
+
+fn exporter_of(components: &Components) -> Vec<KeyValue> {
+    let mut attributes = component(components, components.exporter);
+    if let Some((host, port)) = &components.server {
+        attributes.push(KeyValue::new("server.address", host.clone()));
+        attributes.push(KeyValue::new("server.port", i64::from(*port)));
+    }
+    attributes
 }
 
 fn component(components: &Components, component_type: &'static str) -> Vec<KeyValue> {
@@ -174,7 +183,7 @@ impl Observed<'_> {
         let pipeline = self.pipeline.clone();
         self.meter
             .u64_observable_counter(name)
-            .with_unit("{span}")
+            .with_unit(unit_of(name))
             .with_description(description)
             .with_callback(move |out| observe(&pipeline.stats(), out))
             .build();
@@ -189,10 +198,17 @@ impl Observed<'_> {
         let pipeline = self.pipeline.clone();
         self.meter
             .i64_observable_up_down_counter(name)
-            .with_unit("{span}")
+            .with_unit(unit_of(name))
             .with_description(description)
             .with_callback(move |out| observe(&pipeline.stats(), out))
             .build();
+    }
+}
+
+fn unit_of(name: &str) -> &'static str {
+    match name.contains(".log.") {
+        true => "{log_record}",
+        false => "{span}",
     }
 }
 

@@ -25,6 +25,7 @@ fn rig(spans: usize, batch: usize, memory: usize, shards: usize) -> Rig {
     };
     Rig {
         buffer: TelemetryBuffer::new(
+            crate::signal::Signal::Traces,
             bounds,
             shards,
             &budget,

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::{BatchConfig, WorkerConfig};
 use crate::export::{Batch, Exporter, Outcome};
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
+use crate::signal::Signal;
 use crate::stats::{DropReason, Stats};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, lock};
 
@@ -18,6 +19,8 @@ use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, lock};
 pub(crate) enum Answer {
     Deliver,
     Refuse,
+    /// Does not take the signal.
+    Unsupported,
     /// Delivers when [`Fake::open_gate`] lets it.
     AtGate,
     Never,
@@ -146,6 +149,9 @@ impl Exporter for Fake {
                 Answer::Refuse => {
                     return Outcome::dropped(DropReason::Refused, spans as u64, "not wanted");
                 }
+                Answer::Unsupported => {
+                    return Outcome::dropped(DropReason::Unsupported, spans as u64, "no such path");
+                }
                 Answer::AtGate => state.gate.acquire().await.unwrap().forget(),
                 Answer::Never => pending().await,
                 Answer::UntilShutdown => {
@@ -174,6 +180,10 @@ impl Exporter for Fake {
 
     fn trouble(&self) -> Option<String> {
         lock(&self.0.trouble).clone()
+    }
+
+    fn supports(&self, _: Signal) -> bool {
+        true
     }
 
     fn keeps_export_timeout(&self) -> bool {

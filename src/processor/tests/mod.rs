@@ -3,6 +3,7 @@
 pub(crate) mod fake;
 
 mod ending;
+mod lanes;
 mod sending;
 
 use std::time::Duration;

@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use super::super::flight::Settled;
 use super::super::handle::Shared;
 use super::super::ticket::Fault;
-use super::{Worker, later};
-use crate::export::Exporter;
+use super::{Lane, Worker, later};
+use crate::signal::Signal;
 use crate::stats::DropReason;
 use crate::sync::{Arc, Ordering};
 
@@ -18,10 +18,13 @@ const MAX_BACKOFF: Duration = Duration::from_secs(10);
 /// How long sends that the exporter was told to cut short may take to say what became of them.
 const LAST_WORDS: Duration = Duration::from_millis(30);
 
-impl<E: Exporter> Worker<E> {
+impl Worker {
     /// After a panic: what was staged or in flight still is.
     pub(super) fn recover(&mut self, message: &str) {
-        let counters = &self.shared.counters;
+        for lane in &mut self.lanes {
+            lane.forget_permit();
+        }
+        let counters = &self.shared.spans.counters;
         counters.worker_restarts.fetch_add(1, Ordering::Relaxed);
         counters.set_last_error(format!("the worker panicked: {message}"));
         self.backoff = (self.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
@@ -34,45 +37,61 @@ impl<E: Exporter> Worker<E> {
     /// The end: whatever is not settled by now is settled here (BSP-7).
     pub(super) async fn finish(&mut self) {
         self.finishing = true;
-        let in_time = self.staging.spans() == 0 && self.flights.is_empty();
+        let in_time = self.lanes.iter().all(Lane::is_empty);
         let obstacle = match in_time {
             true => None,
             false => self.obstacle(),
         };
-        // A foreign method: may panic, may say nothing.
-        let exporter = Arc::clone(&self.exporter);
-        let _ = catch_unwind(AssertUnwindSafe(|| exporter.shutdown()));
+        for (index, lane) in self.lanes.iter().enumerate() {
+            let before = self.lanes.iter().take(index);
+            let is_shut = before.into_iter().any(|b| b.exporter.is(&lane.exporter));
+            if !is_shut {
+                // A foreign method: may panic, may say nothing.
+                let _ = catch_unwind(AssertUnwindSafe(|| lane.exporter.shutdown()));
+            }
+        }
         let _ = timeout(LAST_WORDS, async {
-            while !self.flights.is_empty() {
-                let settled = self.flights.landed().await;
-                self.settle(&settled);
+            for index in 0..self.lanes.len() {
+                while !self.lanes[index].flights.is_empty() {
+                    let settled = self.lanes[index].flights.landed().await;
+                    self.settle(&settled);
+                }
             }
         })
         .await;
-        for settled in self.flights.cancel() {
-            self.settle(&settled);
+        for index in 0..self.lanes.len() {
+            for settled in self.lanes[index].flights.cancel() {
+                self.settle(&settled);
+            }
         }
         let abandoned = "the shutdown's deadline passed before they were sent".to_owned();
         let why = match &obstacle {
             Some(obstacle) => format!("{abandoned}: {obstacle}"),
             None => abandoned,
         };
-        self.abandon(DropReason::ShutdownTimeout, &why);
+        for signal in [Signal::Traces, Signal::Logs] {
+            self.abandon(signal, DropReason::ShutdownTimeout, &why);
+        }
         self.diagnostics.finish();
         self.promises.conclude(in_time, obstacle, &self.shared.desk);
     }
 
-    /// Counts what is staged as lost.
-    pub(super) fn abandon(&mut self, reason: DropReason, why: &str) {
-        let start = self.staging.start();
-        let spans = self.staging.abandon();
-        if spans > 0 {
-            self.shared.counters.drop_spans(reason, spans as u64);
-            self.shared.buffer.release(spans);
+    /// Counts what is staged of a signal as lost.
+    pub(super) fn abandon(&mut self, signal: Signal, reason: DropReason, why: &str) {
+        let Some(lane) = self.lanes.iter_mut().find(|l| l.signal() == signal) else {
+            return;
+        };
+        let start = lane.staging.start();
+        let items = lane.staging.abandon();
+        if items > 0 {
+            lane.queue.counters.drop_spans(reason, items as u64);
+            lane.queue.buffer.release(items);
             self.settle(&Settled {
+                signal,
                 start,
-                lost: spans as u64,
+                lost: items as u64,
                 error: Some(why.to_owned()),
+                is_supported: None,
             });
         }
     }

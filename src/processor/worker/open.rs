@@ -4,8 +4,9 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::Worker;
-use crate::export::{Batch, Exporter};
+use crate::export::Batch;
 use crate::processor::ScopeId;
+use crate::signal::Signal;
 use crate::wire::request::{ScopeGroup, span_field};
 
 /// Gives the spans that are to be shown: the scope of each, and the encoded span.
@@ -26,7 +27,7 @@ impl Showing {
     }
 }
 
-impl<E: Exporter> Worker<E> {
+impl Worker {
     /// Shows them, unless the exporter is not done with those before. A panic of the exporter's is its
     /// task's alone.
     pub(super) fn show_open(&mut self) {
@@ -56,8 +57,11 @@ impl<E: Exporter> Worker<E> {
             }
         }
         let groups = groups.into_iter().map(|(_, group)| group).collect();
-        let batch = Batch::new(self.resource.clone(), groups, count);
-        let exporter = std::sync::Arc::clone(&self.exporter);
+        let batch = Batch::new(Signal::Traces, self.resource.clone(), groups, count);
+        let lane = self.lanes.iter().find(|l| l.signal() == Signal::Traces);
+        let Some(exporter) = lane.map(|lane| lane.exporter.clone()) else {
+            return;
+        };
         let show = async move { exporter.show_open(batch).await };
         showing.under_way = Some(self.runtime.spawn(show));
     }

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::testing::convert::Decoded;
+use crate::testing::received::ReceivedSpan;
 
 const MS: u64 = 1_000_000;
 const START: u64 = 1_795_421_700_000_000_000;

@@ -26,6 +26,7 @@ use crate::count::Counts;
 
 static COUNTS: Mutex<Counts> = Mutex::new(Counts::ZERO);
 
+const GRPC_LOGS_PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 /// A frame that is not compressed and holds an empty message: complete success.
 const GRPC_SUCCESS: &[u8] = &[0; 5];
@@ -92,6 +93,8 @@ async fn answer(request: Request<Incoming>, detail: bool) -> Result<Response<Bod
             Some(()) => grpc(GRPC_SUCCESS, OK),
             None => grpc(&[], INVALID_ARGUMENT),
         },
+        // Logs are taken and not looked at.
+        (Method::POST, GRPC_LOGS_PATH) => grpc(GRPC_SUCCESS, OK),
         (Method::POST, "/v1/traces") => match note(&body, detail) {
             Some(()) => plain(StatusCode::OK, "application/x-protobuf", Bytes::new()),
             None => plain(

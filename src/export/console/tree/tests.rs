@@ -48,7 +48,12 @@ fn batch(spans: &[proto::Span]) -> Batch {
         scope: Bytes::new(),
         spans: vec![run.encode_to_vec().into()],
     };
-    Batch::new(resource.encode_to_vec().into(), vec![group], spans.len())
+    Batch::new(
+        crate::signal::Signal::Traces,
+        resource.encode_to_vec().into(),
+        vec![group],
+        spans.len(),
+    )
 }
 
 /// What an exporter has written, for a test to look at while it writes.
@@ -184,7 +189,12 @@ async fn foreign_text_moves_no_cursor_and_lines_keep_to_the_width() {
                 .map(|(_, s)| crate::wire::request::span_field(s))
                 .collect(),
         };
-        batch = Batch::new(resource.encode_to_vec().into(), vec![group], 1);
+        batch = Batch::new(
+            crate::signal::Signal::Traces,
+            resource.encode_to_vec().into(),
+            vec![group],
+            1,
+        );
         exporter.send((), batch).await;
         let mut text = paper.text();
         if color {

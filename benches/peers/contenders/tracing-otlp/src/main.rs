@@ -1,13 +1,15 @@
 //! This crate, over gRPC.
 //!
 //! Variants: `lean` leaves out the attributes that the layer adds by itself (target, place in the
-//! source); `unsampled` keeps the layer and turns all sampling off.
+//! source); `unsampled` keeps the layer and turns all sampling off; `logs` is `lean` with its events as log
+//! records instead of span events, and `eventless` is `lean` without them: their difference is the price of
+//! the records.
 
 use std::time::Duration;
 
 use harness::{Contender, Ledger, Setup, Traced};
 use tracing_otlp::sampler::AlwaysOff;
-use tracing_otlp::{DropReason, Protocol, ShutdownGuard, Stats};
+use tracing_otlp::{DropReason, Events, Protocol, ShutdownGuard, Stats};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -36,6 +38,14 @@ impl Contender for TracingOtlp {
         builder = match setup.variant.as_str() {
             "" => builder,
             "lean" => builder.with_target(false).with_location(false),
+            "logs" => builder
+                .with_target(false)
+                .with_location(false)
+                .with_logs(Events::AsLogs),
+            "eventless" => builder
+                .with_target(false)
+                .with_location(false)
+                .with_max_events_per_span(0),
             "unsampled" => builder.with_sampler(AlwaysOff),
             other => panic!("tracing-otlp has no variant `{other}`"),
         };

@@ -1,0 +1,176 @@
+//! Settings of logs.
+
+use std::time::Duration;
+
+use tracing_core::LevelFilter;
+
+use super::{ExporterConfig, OtlpConfig};
+
+/// Whether `tracing` events are exported as log records, and how.
+///
+/// There are logs where [`exporter`](Self::exporter) says where they go: by
+/// [`OtlpBuilder::with_logs`](crate::OtlpBuilder::with_logs), or by `OTEL_LOGS_EXPORTER` alone. Which events
+/// become records is besides a matter of the log filter
+/// ([`ConfigStore::set_log_filter`](crate::ConfigStore::set_log_filter)).
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct LogsConfig {
+    /// Where log records go. `None`: nobody said, so there are none, the default;
+    /// `OTEL_LOGS_EXPORTER`.
+    pub exporter: Option<LogsExporter>,
+    /// What becomes of an event where there are logs. Default [`Events::AsBoth`];
+    /// `OTEL_RUST_TRACING_EVENTS`.
+    pub events: Events,
+    /// The connection of logs. `None`: that of traces, the default; `OTEL_EXPORTER_OTLP_LOGS_*`.
+    pub connection: Option<ExporterConfig>,
+    /// The queue of log records and the batches made of it.
+    pub batch: LogBatchConfig,
+    /// How much one record may hold.
+    pub limits: LogLimits,
+    /// Which events of spans that are not sampled become records: those of this level and above.
+    /// Default all of them: a log is kept whatever became of the trace (LOG-63).
+    pub unsampled: UnsampledLogs,
+    /// Which fields of the spans around an event its record has too. Default none. They are copied as they
+    /// were recorded until then, of sampled spans; an inner span wins over an outer one, and the event
+    /// over both. They count against the limit of attributes, after the event's own.
+    pub span_fields: SpanFields,
+}
+
+/// Fields of spans on the log records of events in them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SpanFields {
+    /// None: a record names its span, which has them.
+    #[default]
+    None,
+    /// Those of these names.
+    Named(Vec<String>),
+    /// All of them.
+    All,
+}
+
+/// What becomes of the events of `tracing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Events {
+    /// Events of their span, as without logs.
+    AsSpanEvents,
+    /// Log records with the ids of their span. How the span fared is told by its status as ever.
+    AsLogs,
+    /// Both: what is visited once is written twice.
+    #[default]
+    AsBoth,
+}
+
+/// Where log records go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogsExporter {
+    /// To an OTLP endpoint.
+    Otlp,
+    /// To standard output.
+    Console,
+    /// Nowhere: there are none, whatever code says.
+    None,
+}
+
+/// Which events of spans that are not sampled become log records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnsampledLogs(LevelFilter);
+
+impl UnsampledLogs {
+    /// All of them.
+    pub const ALL: Self = Self(LevelFilter::TRACE);
+    /// None of them: logs are sampled as the traces are.
+    pub const NONE: Self = Self(LevelFilter::OFF);
+
+    /// Those of this level and above.
+    pub fn from_level(level: tracing_core::Level) -> Self {
+        Self(LevelFilter::from_level(level))
+    }
+
+    pub(crate) fn level_filter(self) -> LevelFilter {
+        self.0
+    }
+}
+
+impl Default for UnsampledLogs {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+/// The queue of log records and the batches made of it (`OTEL_BLRP_*`). Memory and shutdown are the
+/// pipeline's: [`BatchConfig`](crate::BatchConfig).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogBatchConfig {
+    /// The longest a record waits for its batch to fill. Default 1 s; `OTEL_BLRP_SCHEDULE_DELAY`.
+    pub schedule_delay: Duration,
+    /// The longest one export may take before it is cancelled, without the time in which the endpoint
+    /// is down; `None`: no limit. Default 30 s; `OTEL_BLRP_EXPORT_TIMEOUT`.
+    pub export_timeout: Option<Duration>,
+    /// Records that may wait to be sent. Default 65,536; `OTEL_BLRP_MAX_QUEUE_SIZE`.
+    pub max_queue_size: usize,
+    /// Records in one request, and how many waiting records start one; at most
+    /// [`max_queue_size`](Self::max_queue_size). Default the lesser of that and 2,048;
+    /// `OTEL_BLRP_MAX_EXPORT_BATCH_SIZE`.
+    pub max_export_batch_size: usize,
+}
+
+impl Default for LogBatchConfig {
+    fn default() -> Self {
+        Self {
+            schedule_delay: Duration::from_secs(1),
+            export_timeout: Some(Duration::from_secs(30)),
+            max_queue_size: 65_536,
+            max_export_batch_size: 2048,
+        }
+    }
+}
+
+/// How much one log record may hold (LOG-10); what exceeds it is dropped and counted on the wire. Its
+/// body has no limit but memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogLimits {
+    /// Characters of a string value, bytes of a byte array; `None`: no limit (the default).
+    /// `OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT`, `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`.
+    pub attribute_value_length_limit: Option<usize>,
+    /// Attributes of a record. Default 128; `OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT`,
+    /// `OTEL_ATTRIBUTE_COUNT_LIMIT`.
+    pub attribute_count_limit: usize,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self {
+            attribute_value_length_limit: None,
+            attribute_count_limit: 128,
+        }
+    }
+}
+
+impl OtlpConfig {
+    /// The connection of logs, whichever settings say it.
+    pub(crate) fn logs_connection(&self) -> &ExporterConfig {
+        self.logs.connection.as_ref().unwrap_or(&self.exporter)
+    }
+}
+
+impl ExporterConfig {
+    /// Whether connections made by the one serve the other: all is equal but where requests go and what
+    /// is in them.
+    pub(crate) fn connects_as(&self, other: &Self) -> bool {
+        self.insecure == other.insecure
+            && self.certificate == other.certificate
+            && self.client_key == other.client_key
+            && self.client_certificate == other.client_certificate
+            && self.headers == other.headers
+            && self.proxy == other.proxy
+            && self.timeout == other.timeout
+            && self.connect_timeout == other.connect_timeout
+            && self.max_response_size == other.max_response_size
+            && self.user_agent_prefix == other.user_agent_prefix
+    }
+}

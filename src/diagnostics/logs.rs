@@ -1,0 +1,198 @@
+//! [`LogDiagnostics`]: what the worker says of log records.
+//!
+//! An endpoint that takes no logs is told of once and for all: it is no outage, and whoever set the
+//! pipeline up knows then.
+
+use std::time::Instant;
+
+use tracing::Level;
+
+use super::cure::{self, State};
+use super::episode::{Episode, Reach, Say, Word};
+use super::voice::{Fields, Speaker, Topic};
+use crate::stats::{Counters, DropReason, Stats};
+use crate::sync::Arc;
+
+#[derive(Debug)]
+pub(super) struct LogDiagnostics {
+    counters: Arc<Counters>,
+    loss: Episode,
+    rejection: Episode,
+    warned: Episode,
+    /// What was lost, by reason, when last spoken of.
+    told: Stats,
+    /// Whether it was said that the endpoint takes none.
+    has_told_unsupported: bool,
+    /// Why nothing can be sent just now.
+    trouble: Option<String>,
+    /// Whether it was heard of since it was last looked at.
+    is_news: bool,
+    reach: Reach,
+}
+
+impl LogDiagnostics {
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
+        Self {
+            counters,
+            loss: Episode::default(),
+            rejection: Episode::default(),
+            warned: Episode::default(),
+            told: Stats::default(),
+            has_told_unsupported: false,
+            trouble: None,
+            is_news: false,
+            reach: Reach::default(),
+        }
+    }
+
+    pub(super) fn hear_of_trouble(&mut self, trouble: Option<String>) {
+        if let Some(error) = &trouble {
+            self.counters.set_last_error(error.clone());
+        }
+        self.trouble = trouble;
+        self.is_news = true;
+    }
+
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// `is_said`: the spans have trouble too, which is told already.
+    pub(super) fn observe(&mut self, now: Instant, is_said: bool, speaker: &mut Speaker) {
+        let stats = self.counters.snapshot();
+        self.tell_unsupported(&stats, speaker);
+        if std::mem::take(&mut self.is_news) && !is_said {
+            self.observe_reach(now, speaker);
+        }
+        let rejected = self.rejection.observe(now, stats.rejected, true);
+        if let Some(Say::Begins(records) | Say::GoesOn(records)) = rejected {
+            let fields = Fields {
+                records: Some(records),
+                error: error_of(&stats),
+                ..Fields::default()
+            };
+            let message = "the endpoint rejects log records";
+            speaker.say(Topic::LogRejection, Level::WARN, message, fields);
+        }
+        let warned = self.warned.observe(now, stats.warnings, true);
+        if let Some(Say::Begins(times) | Say::GoesOn(times)) = warned {
+            let fields = Fields {
+                times: Some(times),
+                warning: stats.last_warning.as_ref().map(|(_, text)| text.as_str()),
+                ..Fields::default()
+            };
+            let message = "the endpoint took the log records, and warns";
+            speaker.say(Topic::LogWarning, Level::WARN, message, fields);
+        }
+        match self.loss.observe(now, lost(&stats), true) {
+            None => return,
+            Some(Say::Begins(records) | Say::GoesOn(records)) => {
+                self.say_lost(records, &stats, "log records are being lost", speaker);
+            }
+            Some(Say::Ends(records)) => {
+                let fields = Fields {
+                    records: Some(records),
+                    ..Fields::default()
+                };
+                let message = "no more log records are being lost";
+                speaker.say(Topic::LogLoss, Level::INFO, message, fields);
+            }
+        }
+        self.told = stats;
+    }
+
+    fn say_lost(&self, records: u64, stats: &Stats, what: &str, speaker: &mut Speaker) {
+        let (reasons, cure) = self.reasons(stats);
+        let fields = Fields {
+            records: Some(records),
+            reasons: Some(&reasons),
+            error: error_of(stats),
+            ..Fields::default()
+        };
+        let message = format!("{what}; {cure}");
+        speaker.say(Topic::LogLoss, Level::WARN, &message, fields);
+    }
+
+    fn observe_reach(&mut self, now: Instant, speaker: &mut Speaker) {
+        let (level, message) = match self.reach.observe(now, self.trouble.is_some()) {
+            None => return,
+            Some(Word::Lost) => (
+                Level::WARN,
+                "the endpoint takes no log records now, they wait in the queue",
+            ),
+            Some(Word::StillLost) => (Level::WARN, "the endpoint still takes no log records"),
+            Some(Word::Found) => (Level::INFO, "the endpoint takes log records again"),
+        };
+        let fields = Fields {
+            error: self.trouble.as_deref(),
+            ..Fields::default()
+        };
+        speaker.say(Topic::LogReach, level, message, fields);
+    }
+
+    /// The last words.
+    pub(super) fn finish(&mut self, speaker: &mut Speaker) {
+        let stats = self.counters.snapshot();
+        self.tell_unsupported(&stats, speaker);
+        let records = lost(&stats).saturating_sub(self.loss.told);
+        if records > 0 {
+            let what = "log records were lost by the time of shutdown";
+            self.say_lost(records, &stats, what, speaker);
+            self.loss.told += records;
+        }
+    }
+
+    fn tell_unsupported(&mut self, stats: &Stats, speaker: &mut Speaker) {
+        if stats.dropped(DropReason::Unsupported) == 0 || self.has_told_unsupported {
+            return;
+        }
+        self.has_told_unsupported = true;
+        let fields = Fields {
+            error: error_of(stats),
+            ..Fields::default()
+        };
+        speaker.say(Topic::LogSupport, Level::WARN, UNSUPPORTED, fields);
+    }
+
+    /// What was lost since it was last spoken of, and what helps against the most of it.
+    fn reasons(&self, stats: &Stats) -> (String, &'static str) {
+        let new = |reason| stats.dropped(reason) - self.told.dropped(reason);
+        let counts = DropReason::ALL.map(|reason| (new(reason), reason));
+        let counts = counts
+            .iter()
+            .filter(|(n, reason)| *n > 0 && is_loss(*reason));
+        let text: Vec<_> = counts
+            .clone()
+            .map(|(n, reason)| format!("{reason} {n}"))
+            .collect();
+        let most = counts.max_by_key(|(n, _)| *n);
+        let reason = most.map_or(DropReason::Internal, |(_, reason)| *reason);
+        let cure = match reason {
+            DropReason::QueueFull => {
+                "they come faster than they are sent: filter them, or raise OTEL_BLRP_MAX_QUEUE_SIZE and \
+                 max_memory (with_max_memory)"
+            }
+            DropReason::TooLarge => {
+                "a single record is too large: set OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT"
+            }
+            reason => cure::of(reason, State::Works),
+        };
+        (text.join(", "), cure)
+    }
+}
+
+const UNSUPPORTED: &str = "the endpoint takes no logs: they are dropped and counted, and spans are not touched. Add \
+     a logs pipeline there, send logs elsewhere (OTEL_EXPORTER_OTLP_LOGS_ENDPOINT), or switch them off \
+     (OTEL_LOGS_EXPORTER=none)";
+
+fn is_loss(reason: DropReason) -> bool {
+    reason != DropReason::Unsupported
+}
+
+fn lost(stats: &Stats) -> u64 {
+    stats.lost() - stats.dropped(DropReason::Unsupported)
+}
+
+fn error_of(stats: &Stats) -> Option<&str> {
+    stats.last_error.as_ref().map(|(_, error)| error.as_str())
+}

@@ -1,0 +1,104 @@
+//! [`ErasedExporter`]: an [`Exporter`] whose type is no longer known.
+//!
+//! The signals of a pipeline may have exporters of different types, and the worker is one. What is
+//! boxed is boxed once a batch of thousands.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use super::{Batch, Exporter, Outcome};
+use crate::sync::Arc;
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The right to send one batch, and the way to do it.
+pub(crate) type SendPermit = Box<dyn FnOnce(Batch) -> BoxFuture<Outcome> + Send>;
+
+/// Resolves when one more batch may be sent.
+pub(crate) type Readiness = BoxFuture<SendPermit>;
+
+/// A handle of an exporter; a clone is another.
+#[derive(Clone)]
+pub(crate) struct ErasedExporter(Arc<dyn Erased>);
+
+trait Erased: Send + Sync {
+    fn ready(self: Arc<Self>) -> Readiness;
+    fn begin_shutdown(&self);
+    fn shutdown(&self);
+    fn show_open(&self, batch: Batch) -> BoxFuture<()>;
+    fn trouble(&self) -> Option<String>;
+    fn keeps_export_timeout(&self) -> bool;
+}
+
+struct Exporting<E>(E);
+
+impl<E: Exporter> Erased for Exporting<E> {
+    fn ready(self: Arc<Self>) -> Readiness {
+        Box::pin(async move {
+            let permit = self.0.ready().await;
+            Box::new(move |batch| Box::pin(self.0.send(permit, batch)) as BoxFuture<Outcome>)
+                as SendPermit
+        })
+    }
+
+    fn begin_shutdown(&self) {
+        self.0.begin_shutdown();
+    }
+
+    fn shutdown(&self) {
+        self.0.shutdown();
+    }
+
+    fn show_open(&self, batch: Batch) -> BoxFuture<()> {
+        Box::pin(self.0.show_open(batch))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.0.trouble()
+    }
+
+    fn keeps_export_timeout(&self) -> bool {
+        self.0.keeps_export_timeout()
+    }
+}
+
+impl ErasedExporter {
+    pub(crate) fn new(exporter: impl Exporter) -> Self {
+        Self(std::sync::Arc::new(Exporting(exporter)))
+    }
+
+    /// As [`Exporter::ready`].
+    pub(crate) fn ready(&self) -> Readiness {
+        Arc::clone(&self.0).ready()
+    }
+
+    /// As [`Exporter::begin_shutdown`].
+    pub(crate) fn begin_shutdown(&self) {
+        self.0.begin_shutdown();
+    }
+
+    /// As [`Exporter::show_open`].
+    pub(crate) fn show_open(&self, batch: Batch) -> impl Future<Output = ()> + Send + 'static {
+        self.0.show_open(batch)
+    }
+
+    /// As [`Exporter::shutdown`].
+    pub(crate) fn shutdown(&self) {
+        self.0.shutdown();
+    }
+
+    /// As [`Exporter::trouble`].
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.0.trouble()
+    }
+
+    /// As [`Exporter::keeps_export_timeout`].
+    pub(crate) fn keeps_export_timeout(&self) -> bool {
+        self.0.keeps_export_timeout()
+    }
+
+    /// Whether both are handles of one exporter.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}

@@ -1,0 +1,309 @@
+//! Events become log records (SPEC §7e), span events, or both of one visit.
+//!
+//! A record is written front to back into the thread's buffer while its event is visited, and pushed as
+//! it is. Where the event becomes a span event too, that is made of the record's bytes: attributes of
+//! both differ in their tags alone (LOG-5).
+
+mod callsite;
+mod sink;
+mod span_event;
+mod span_fields;
+mod visitor;
+
+use std::sync::atomic::Ordering;
+
+use tracing_core::span::Id;
+use tracing_core::{Event, Level, Subscriber};
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+pub(super) use self::callsite::LogCallsite;
+pub(crate) use self::sink::LogSink;
+use self::span_event::Source;
+use self::visitor::LogVisitor;
+use super::OtlpLayer;
+use super::attributes::Attributes;
+use super::callsite as callsites;
+use super::core::{Core, LogTargetIs};
+use super::event::Times;
+use super::scratch::Scratch;
+use super::visitor::Errors;
+use crate::clock::{self, Anchor};
+use crate::config::{Events, SpanFields};
+use crate::context::ancestry::ancestors;
+use crate::context::bridge::Bridge;
+use crate::context::stack::{self, Innermost};
+use crate::sync::Arc;
+use crate::wire::log_record;
+use crate::wire::span::StatusCode;
+
+/// Trace id, span id and W3C flags of what an event happened in.
+type Ids = ([u8; 16], [u8; 8], u8);
+
+/// What an event becomes, and of which span.
+struct Plan<'a> {
+    sink: &'a LogSink,
+    is_log: bool,
+    is_span_event: bool,
+    is_error: bool,
+    /// In which it happened, if that is open here.
+    span: Option<u64>,
+    ids: Option<Ids>,
+    /// Of that span.
+    times: Option<Times>,
+    /// Adds fields of the spans around it to the record.
+    span_fields: Option<&'a dyn Fn(&mut Attributes<'_>)>,
+}
+
+/// What is seen of a span by an event in it.
+struct Seen {
+    ids: Ids,
+    times: Times,
+    /// Whether it keeps events, or how it fared.
+    is_recording: bool,
+    has_room: bool,
+}
+
+impl OtlpLayer {
+    /// An event of a pipeline that has logs.
+    #[inline(never)]
+    pub(super) fn on_event_with_logs<S>(
+        &self,
+        core: &Core,
+        sink: &Arc<LogSink>,
+        event: &Event<'_>,
+        context: &Context<'_, S>,
+    ) where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let watch = core.config.watch();
+        let metadata = event.metadata();
+        let level = *metadata.level();
+        let is_error = level == Level::ERROR;
+        let mut is_log = !watch.has_log_filter() || core.admits_log(event);
+        let is_of_span = !event.is_root() && !core.is_event_hushed(watch, event);
+        let is_span_event = is_of_span && sink.events == Events::AsBoth;
+        let tells_span =
+            is_span_event || is_of_span && (is_error || callsites::of(metadata).has_error_field);
+        if !is_log && !tells_span {
+            return;
+        }
+        // The innermost span is what both are about, unless a scope lies within.
+        let (span, ids) = self.origin_of(core, event, context);
+        let mut seen = None;
+        let mut nearest = span;
+        if let Some(id) = span {
+            seen = core.see(id);
+            if seen.is_none() {
+                nearest = self.nearest_recorded(id, event, context);
+                seen = nearest.and_then(|id| core.see(id));
+            }
+        }
+        let ids = match ids {
+            Origin::Span => seen.as_ref().map(|seen| seen.ids),
+            Origin::Context(ids) => ids,
+        };
+        if let Some((_, _, flags)) = ids
+            && flags & 1 == 0
+        {
+            is_log &= level <= sink.unsampled;
+        }
+        if is_log {
+            sink.emitted.count();
+            is_log = !sink.processor.refuses_logs();
+        }
+        let is_wanted = seen.as_ref().is_some_and(|seen| seen.is_recording);
+        let has_room = seen.as_ref().is_some_and(|seen| seen.has_room);
+        if is_span_event && !is_wanted && seen.is_some() {
+            nearest.and_then(|id| core.spans.with(id, |span| core.count_if_ended(span)));
+        }
+        let tells_span = tells_span && is_wanted;
+        if !is_log && !tells_span {
+            return;
+        }
+        if !is_log && !has_room && !is_error && !callsites::of(metadata).has_error_field {
+            let span = nearest.filter(|_| is_span_event);
+            span.and_then(|id| core.spans.with(id, |span| span.state.dropped_events += 1));
+            return;
+        }
+        let add_fields = |attributes: &mut Attributes<'_>| {
+            for span in nearest.into_iter().flat_map(|id| spans_from(id, context)) {
+                let copy = |span: &mut _| span_fields::copy(&sink.span_fields, span, attributes);
+                core.spans.with(span, copy);
+            }
+        };
+        let has_fields = is_log && sink.span_fields != SpanFields::None;
+        core.write_log(
+            event,
+            &Plan {
+                sink,
+                is_log,
+                is_span_event: is_span_event && is_wanted,
+                is_error,
+                span: nearest.filter(|_| tells_span),
+                ids,
+                times: seen.map(|seen| seen.times),
+                span_fields: has_fields.then_some(&add_fields),
+            },
+        );
+    }
+
+    /// Which span an event belongs to, and whether its context is that span's: the context that a span
+    /// made in its place would have as its parent (LOG-51).
+    #[inline]
+    fn origin_of<S>(
+        &self,
+        core: &Core,
+        event: &Event<'_>,
+        context: &Context<'_, S>,
+    ) -> (Option<u64>, Origin)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        if let Some(span) = event.parent() {
+            return (Some(span.into_u64()), Origin::Span);
+        }
+        if event.is_root() {
+            return (None, Origin::Context(None));
+        }
+        let elsewhere = core.settings.bridge.and_then(Bridge::current);
+        let innermost = match elsewhere {
+            Some(elsewhere) if elsewhere.is_valid() => Some(elsewhere.ids()),
+            _ => match stack::innermost(self.layer, |_| true) {
+                Innermost::Scope => Some(stack::scope_ids()),
+                _ => None,
+            },
+        };
+        let entered = || stack::innermost_span(self.layer, |_| true);
+        let is_certain =
+            !core.config.watch().has_detail() && !core.may_be_filtered.load(Ordering::Relaxed);
+        let span = match is_certain {
+            true => entered(),
+            false => {
+                let registered = context.current_span().id().map(|id| id.into_u64());
+                registered.or_else(entered)
+            }
+        };
+        let origin = match innermost {
+            Some(ids) => Origin::Context(ids),
+            None => Origin::Span,
+        };
+        (span, origin)
+    }
+}
+
+/// A span and those around it, innermost first.
+fn spans_from<'a, S>(id: u64, context: &'a Context<'_, S>) -> impl Iterator<Item = u64> + use<'a, S>
+where
+    S: Subscriber + for<'b> LookupSpan<'b>,
+{
+    let span = context.span(&Id::from_u64(id));
+    let outer = span.into_iter().flat_map(ancestors);
+    std::iter::once(id).chain(outer.map(|span| span.id().into_u64()))
+}
+
+/// Where the ids of a record come from.
+enum Origin {
+    /// The span that the event belongs to.
+    Span,
+    /// A scope, or a span of the other API; `None`: nothing that has ids.
+    Context(Option<Ids>),
+}
+
+impl Core {
+    #[inline]
+    fn see(&self, span: u64) -> Option<Seen> {
+        let limit = self.settings.limits.events;
+        self.spans.with(span, |span| Seen {
+            ids: (
+                span.identity.trace_id,
+                span.identity.span_id,
+                span.identity.trace_flags().bits(),
+            ),
+            times: Times::of(span),
+            is_recording: span.identity.takes_events(),
+            has_room: span.state.events < limit,
+        })
+    }
+
+    /// Whether the log filter lets an event through; a line of the `log` crate counts by its own target.
+    #[cold]
+    fn admits_log(&self, event: &Event<'_>) -> bool {
+        let metadata = event.metadata();
+        let level = *metadata.level();
+        if !callsites::of(metadata).is_log_line {
+            return self.config.admits_log(metadata.target(), level);
+        }
+        let mut admits = LogTargetIs(|target: &str| self.config.admits_log(target, level), true);
+        event.record(&mut admits);
+        admits.1
+    }
+
+    /// Visits an event once and writes what it becomes. Foreign code runs in here: no lock is held.
+    fn write_log(&self, event: &Event<'_>, plan: &Plan<'_>) {
+        let (now, unix) = match plan.times {
+            Some(times) => times.now(),
+            None => {
+                let now = clock::now();
+                (now, Anchor::current().unix_nanos(now))
+            }
+        };
+        let (sink, capture) = (plan.sink, &self.settings.capture);
+        let common = callsites::of(event.metadata());
+        let callsite = common.log();
+        let mut scratch = Scratch::take(&self.memory);
+        let out = scratch.buffer();
+        log_record::put_times(out, unix);
+        out.extend_from_slice(&callsite.head);
+        if let Some((trace_id, span_id, flags)) = plan.ids {
+            log_record::put_context(out, trace_id, span_id, flags);
+        }
+        let (out, room) = scratch.parts();
+        let mut visitor = LogVisitor::new((out, room), callsite, sink, capture);
+        event.record(&mut visitor);
+        let written = visitor.finish(common, sink, capture, plan.span_fields);
+        if plan.is_log {
+            let dropped = written.dropped;
+            sink.push(written.scope, scratch.bytes(), dropped, scratch.left_out());
+        }
+        let Some(span) = plan.span else {
+            return;
+        };
+        if plan.is_span_event && sink.is_one_visit {
+            let source = Source {
+                event,
+                callsite: common,
+                written: &written,
+                times: (now, unix),
+            };
+            self.add_as_span_event(span, &mut scratch, &source);
+        }
+        let has_message = written.has_message;
+        let errors = written.errors.map(|mut errors| {
+            // A field `error` beside a message is an attribute and nothing more (EVT-4).
+            let is_status = !has_message && capture.error_events_to_status;
+            errors.text.take_if(|_| !is_status);
+            errors
+        });
+        if plan.is_error || errors.is_some() {
+            self.note_errors(span, plan.is_error, errors.as_deref());
+        }
+        drop(scratch);
+        if plan.is_span_event && !sink.is_one_visit {
+            self.record_event(span, event, || None);
+        }
+    }
+
+    /// What an event means for how its span fared, whatever it became itself.
+    #[cold]
+    fn note_errors(&self, span: u64, is_error: bool, errors: Option<&Errors>) {
+        self.spans.with(span, |span| {
+            if is_error {
+                span.set_status(StatusCode::Error, None);
+            }
+            if let Some(errors) = errors {
+                self.tell_span(span, errors);
+            }
+        });
+    }
+}

@@ -1,0 +1,175 @@
+//! [`LogSink`]: where log records go.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU32;
+
+use tracing_core::LevelFilter;
+
+use super::callsite::LogCallsite;
+use crate::config::{Events, LogLimits, LogsConfig, SpanFields, SpanLimits};
+use crate::pool::preferred_shard;
+use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
+use crate::sync::{Arc, AtomicU64, CachePadded, Mutex, Ordering, lock};
+use crate::wire::field::ValueLimit;
+use crate::wire::request::Scope;
+
+/// Where log records go: a processor, under the scopes of their targets (LOG-56).
+pub(crate) struct LogSink {
+    pub(in crate::layer) processor: BatchProcessor,
+    pub(super) events: Events,
+    /// Of events of spans that are not sampled, those up to this level.
+    pub(super) unsampled: LevelFilter,
+    pub(super) span_fields: SpanFields,
+    pub(super) value_limit: ValueLimit,
+    pub(super) attributes: u32,
+    /// Whether an event that also becomes a span event is visited once for both: the same limits hold
+    /// for both then.
+    pub(super) is_one_visit: bool,
+    pub(in crate::layer) emitted: Emitted,
+    /// Tells its scopes from those of another pipeline.
+    number: u32,
+    /// The scope of targets beyond the bound: it has no name.
+    common: ScopeId,
+    /// By which scopes are found again.
+    by_target: Mutex<HashMap<Box<str>, ScopeId>>,
+    schema_url: &'static str,
+}
+
+/// Counts records as they are emitted: one counter to a shard, so that threads share none as a rule.
+#[derive(Debug, Default)]
+pub(in crate::layer) struct Emitted([CachePadded<AtomicU64>; 16]);
+
+impl Emitted {
+    #[inline]
+    pub(super) fn count(&self) {
+        if let Some(counter) = self.0.get(preferred_shard() & 15) {
+            counter.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(in crate::layer) fn sum(&self) -> u64 {
+        self.0.iter().map(|c| c.0.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl LogSink {
+    pub(crate) fn new(
+        processor: BatchProcessor,
+        config: &LogsConfig,
+        spans: &SpanLimits,
+        schema_url: &'static str,
+    ) -> Arc<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let LogLimits {
+            attribute_value_length_limit: length,
+            attribute_count_limit: count,
+        } = config.limits;
+        let unnamed = Scope {
+            schema_url,
+            ..Scope::default()
+        };
+        Arc::new(Self {
+            common: processor.register_scope(unnamed.encode()),
+            processor,
+            events: config.events,
+            unsampled: config.unsampled.level_filter(),
+            span_fields: config.span_fields.clone(),
+            value_limit: ValueLimit {
+                length: length.unwrap_or(usize::MAX),
+            },
+            attributes: u32::try_from(count).unwrap_or(u32::MAX),
+            is_one_visit: length == spans.attribute_value_length_limit
+                && count == spans.attributes_per_event_limit,
+            emitted: Emitted::default(),
+            number: NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            by_target: Mutex::default(),
+            schema_url,
+        })
+    }
+
+    /// For a fork of the process: records go nowhere, and take no lock on their way.
+    pub(in crate::layer) fn in_a_fork(&self) -> Self {
+        Self {
+            processor: self.processor.clone(),
+            events: self.events,
+            unsampled: self.unsampled,
+            span_fields: self.span_fields.clone(),
+            value_limit: self.value_limit,
+            attributes: self.attributes,
+            is_one_visit: self.is_one_visit,
+            emitted: Emitted::default(),
+            number: u32::MAX,
+            common: self.common,
+            by_target: Mutex::default(),
+            schema_url: self.schema_url,
+        }
+    }
+
+    /// The scope of a callsite's target; `false`: there are too many, and it goes without a name.
+    #[inline]
+    pub(super) fn scope_of(&self, callsite: &LogCallsite, target: &str) -> (ScopeId, bool) {
+        match callsite.scope_in(self.number) {
+            Some(scope) => (scope, true),
+            None => self.scope_of_new(callsite, target),
+        }
+    }
+
+    /// A callsite that is new here, or that another pipeline has used meanwhile.
+    #[cold]
+    fn scope_of_new(&self, callsite: &LogCallsite, target: &str) -> (ScopeId, bool) {
+        let (scope, is_named) = self.scope_of_target(target);
+        if is_named {
+            callsite.set_scope_in(self.number, scope);
+        }
+        (scope, is_named)
+    }
+
+    /// The scope of any target.
+    pub(super) fn scope_of_target(&self, target: &str) -> (ScopeId, bool) {
+        if let Some(scope) = lock(&self.by_target).get(target) {
+            return (*scope, true);
+        }
+        let (scope, is_named) = self.register(target);
+        if is_named {
+            lock(&self.by_target).insert(target.into(), scope);
+        }
+        (scope, is_named)
+    }
+
+    fn register(&self, target: &str) -> (ScopeId, bool) {
+        if self.processor.is_forked() || self.processor.has_all_scopes() {
+            return (self.common, false);
+        }
+        let scope = Scope {
+            name: target,
+            schema_url: self.schema_url,
+            ..Scope::default()
+        };
+        match self.processor.try_register_scope(scope.encode()) {
+            Some(scope) => (scope, true),
+            None => (self.common, false),
+        }
+    }
+
+    /// Hands a record to the processor, and counts what it left out.
+    #[inline]
+    pub(super) fn push(&self, scope: ScopeId, record: &[u8], dropped: u32, for_memory: u32) {
+        if dropped | for_memory != 0 {
+            self.count_truncated(dropped, for_memory);
+        }
+        let span = record;
+        self.processor.push_log(TelemetryData { scope, span });
+    }
+
+    #[cold]
+    fn count_truncated(&self, dropped: u32, for_memory: u32) {
+        if let Some(counters) = self.processor.log_counters() {
+            counters
+                .truncated
+                .fetch_add(u64::from(dropped), Ordering::Relaxed);
+            counters
+                .shed
+                .fetch_add(u64::from(for_memory), Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A log record's bytes become a span event: the same attributes under another tag.
+
+use tracing_core::Event;
+
+use super::super::attributes::Attributes;
+use super::super::callsite::Callsite;
+use super::super::core::{Core, LogTargetIs};
+use super::super::scratch::Scratch;
+use super::visitor::{NamedBy, Written};
+use crate::semconv;
+use crate::wire::decode::{LogRecord, Value};
+use crate::wire::field::Room as _;
+use crate::wire::log_record::{EVENT_NAME, LOG_ATTRIBUTE, LOG_BODY};
+use crate::wire::span::{
+    EVENT_ATTRIBUTE, SPAN_EVENT, fields, put_event_dropped, put_event_name, put_event_time,
+};
+use crate::wire::varint;
+
+/// What a span event is made of.
+pub(super) struct Source<'a> {
+    pub(super) event: &'a Event<'a>,
+    pub(super) callsite: &'static Callsite,
+    pub(super) written: &'a Written,
+    /// When it happened, by the timeline, and in Unix nanoseconds.
+    pub(super) times: (u64, u64),
+}
+
+impl Core {
+    /// Adds an event to a span that `scratch` holds as a log record.
+    pub(super) fn add_as_span_event(
+        &self,
+        span: u64,
+        scratch: &mut Scratch<'_>,
+        source: &Source<'_>,
+    ) {
+        let start = scratch.bytes().len();
+        let is_written = self.write_span_event(scratch, source);
+        let limit = self.settings.limits.events;
+        self.spans.with(span, |span| {
+            span.state.last_event = span.state.last_event.max(source.times.0);
+            span.note_left_out(scratch);
+            let event = scratch.bytes().get(start..).unwrap_or_default();
+            let has_room = is_written && span.state.events < limit;
+            if has_room && span.add_field(SPAN_EVENT, event) {
+                span.state.events += 1;
+            } else {
+                span.state.dropped_events += 1;
+            }
+        });
+    }
+
+    /// Appends it to the buffer; false if there is no room.
+    fn write_span_event(&self, scratch: &mut Scratch<'_>, source: &Source<'_>) -> bool {
+        let (limits, capture) = (&self.settings.limits, &self.settings.capture);
+        let Source {
+            written, callsite, ..
+        } = source;
+        let (out, room) = scratch.parts();
+        let visited = written.visited.clone();
+        let extras = callsite.extras(self.settings.event_extras);
+        let more = visited.len() + extras.bytes.len() + callsite.metadata.name().len() + 64;
+        if out.capacity() - out.len() < more && !room.make_room(out, more) {
+            room.leave_out();
+            return false;
+        }
+        put_event_time(out, source.times.1);
+        if written.is_exception {
+            put_event_name(out, semconv::EXCEPTION_EVENT);
+        } else if !written.has_message || !put_name_of_body(out, visited.clone()) {
+            put_event_name(out, callsite.metadata.name());
+        }
+        let mut attributes = Attributes::new(
+            (out, room),
+            EVENT_ATTRIBUTE,
+            &limits.value,
+            limits.event_attributes,
+        );
+        copy_attributes(attributes.out, visited.clone());
+        attributes.count = written.count;
+        attributes.dropped = written.dropped_of_visited;
+        if written.is_dynamic {
+            attributes.set_dynamic();
+        }
+        if written.named_by != NamedBy::Nothing {
+            put_event_name_field(&mut attributes, visited, written.named_by);
+        }
+        if callsite.is_log_line && capture.target {
+            // Fields of `log`'s lines are plain texts: no foreign code runs in here.
+            let mut visit = LogTargetIs(
+                |target: &str| {
+                    target_of(&mut attributes, target);
+                    true
+                },
+                true,
+            );
+            source.event.record(&mut visit);
+        }
+        attributes.put_static(extras);
+        let dropped = attributes.dropped;
+        put_event_dropped(out_of(attributes), dropped);
+        true
+    }
+}
+
+fn out_of(attributes: Attributes<'_>) -> &mut Vec<u8> {
+    attributes.out
+}
+
+fn target_of(attributes: &mut Attributes<'_>, target: &str) {
+    let limit = attributes.limit;
+    attributes.put_dynamic("target", |key, out, room| {
+        key.put_str(out, limit, room, target)
+    });
+}
+
+/// Copies the attributes of a record that stand at `from` to the end, as those of an event.
+fn copy_attributes(out: &mut Vec<u8>, from: std::ops::Range<usize>) {
+    let mut at = from.start;
+    while at < from.end {
+        let Some((tag, _, whole)) = out.get(at..from.end).and_then(|row| fields(row).next()) else {
+            return;
+        };
+        let (is_attribute, len) = (tag == LOG_ATTRIBUTE, whole.len());
+        if is_attribute {
+            let copy = out.len();
+            out.extend_from_within(at..at + len);
+            if let Some(tag) = out.get_mut(copy) {
+                *tag = EVENT_ATTRIBUTE;
+            }
+        }
+        at += len;
+    }
+}
+
+/// Writes the body of a record as an event's name.
+fn put_name_of_body(out: &mut Vec<u8>, visited: std::ops::Range<usize>) -> bool {
+    const NAME: u8 = crate::wire::span::EVENT_NAME_TAG;
+    let Some((at, any)) = find(out, visited, LOG_BODY) else {
+        return false;
+    };
+    // A text is the rule: tag, length, text.
+    let mut rest = any.get(1..).unwrap_or_default();
+    if any.first() == Some(&0x0a) && varint::take(&mut rest) == Some(rest.len() as u64) {
+        let end = at + any.len();
+        let text = end - rest.len()..end;
+        out.push(NAME);
+        varint::put(out, text.len() as u64);
+        out.extend_from_within(text);
+        return true;
+    }
+    let mut body = Vec::new();
+    varint::put_bytes(&mut body, LOG_BODY, any);
+    let name = match LogRecord::decode(&body).and_then(|record| record.body) {
+        Some(Value::Bool(v)) => v.to_string(),
+        Some(Value::Int(v)) => v.to_string(),
+        Some(Value::Double(v)) => v.to_string(),
+        _ => return false,
+    };
+    put_event_name(out, &name);
+    true
+}
+
+/// Where the content of the last field with this tag begins, and the content.
+fn find(out: &[u8], visited: std::ops::Range<usize>, tag: u8) -> Option<(usize, &[u8])> {
+    let mut at = visited.start;
+    let mut found = None;
+    for (known, content, whole) in fields(out.get(visited)?) {
+        if known == tag {
+            found = Some((at + whole.len() - content.len(), content));
+        }
+        at += whole.len();
+    }
+    found
+}
+
+/// What names a record is an attribute of the span event.
+#[cold]
+fn put_event_name_field(
+    attributes: &mut Attributes<'_>,
+    visited: std::ops::Range<usize>,
+    by: NamedBy,
+) {
+    let key = match by {
+        NamedBy::OtelEventName => "otel.event.name",
+        _ => "event.name",
+    };
+    let Some((_, name)) = find(attributes.out, visited, EVENT_NAME) else {
+        return;
+    };
+    let name = String::from_utf8_lossy(name).into_owned();
+    let limit = attributes.limit;
+    attributes.put_dynamic(key, |key, out, room| key.put_str(out, limit, room, &name));
+}

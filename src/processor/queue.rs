@@ -1,0 +1,83 @@
+//! [`Queue`]: what waits of one signal, and what became of the rest.
+
+use super::buffer::{Bounds, TelemetryBuffer};
+use super::record::TelemetryData;
+use super::wake::Wake;
+use crate::pool::{Budget, preferred_shard};
+use crate::signal::Signal;
+use crate::stats::{Counters, DropReason};
+use crate::sync::{Arc, AtomicBool, Ordering};
+
+/// The queue of one signal. The queues of a pipeline lie side by side: each has a bound, a share of
+/// the memory and counters of its own, so that a flood of one signal pushes nothing of the other
+/// out. They share the worker, and the bell that wakes it.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) signal: Signal,
+    pub(crate) buffer: TelemetryBuffer,
+    pub(crate) wake: Arc<Wake>,
+    pub(crate) counters: Arc<Counters>,
+    /// The endpoint has said that it does not take the signal.
+    is_unsupported: AtomicBool,
+}
+
+impl Queue {
+    pub(super) fn new(
+        signal: Signal,
+        bounds: Bounds,
+        parallelism: usize,
+        budget: &Arc<Budget>,
+        wake: Wake,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
+        let wake = Arc::new(wake);
+        Arc::new(Self {
+            signal,
+            buffer: TelemetryBuffer::new(
+                signal,
+                bounds,
+                parallelism,
+                budget,
+                Arc::clone(&wake),
+                Arc::clone(&counters),
+            ),
+            wake,
+            counters,
+            is_unsupported: AtomicBool::new(false),
+        })
+    }
+
+    #[inline]
+    pub(super) fn push(&self, data: TelemetryData<'_>) {
+        self.push_to(preferred_shard(), data);
+    }
+
+    /// The same for who knows which shard to prefer.
+    #[inline(always)]
+    pub(super) fn push_to(&self, shard: usize, data: TelemetryData<'_>) {
+        self.buffer.push(shard, data);
+    }
+
+    /// Whether the endpoint does not take the signal, as far as is known: what would be sent need
+    /// not be made.
+    #[inline]
+    pub(super) fn is_unsupported(&self) -> bool {
+        self.is_unsupported.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_unsupported(&self, is_unsupported: bool) {
+        self.is_unsupported.store(is_unsupported, Ordering::Relaxed);
+    }
+
+    /// Refuses what comes from now on, and counts as lost what the worker has not drained.
+    pub(super) fn close(&self, reason: DropReason) {
+        let mut rest = Vec::new();
+        self.buffer.drain(true, &mut rest);
+        for chunk in rest {
+            let items = chunk.spans();
+            self.counters.drop_spans(reason, u64::from(items));
+            self.buffer.release(items as usize);
+            chunk.recycle(self.buffer.pool());
+        }
+    }
+}

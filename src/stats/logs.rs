@@ -1,0 +1,128 @@
+//! [`LogStats`]: every log record under one named outcome.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use super::{DropReason, Stats};
+
+/// How it stands with the log records of a pipeline: [`Stats::logs`](super::Stats::logs). All zero where
+/// there are none.
+///
+/// At any quiet moment `emitted = queued + in_flight + delivered + rejected + dropped` holds exactly.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct LogStats {
+    /// Log records that were emitted: events that the log filter let through.
+    pub emitted: u64,
+    /// Those that wait to be sent.
+    pub queued: u64,
+    /// The bound of [`queued`](Self::queued), in records.
+    pub queue_limit: u64,
+    /// Those in a request that is being sent, retried or awaited.
+    pub in_flight: u64,
+    /// Those whose arrival the endpoint acknowledged.
+    pub delivered: u64,
+    /// Those that the endpoint received and rejected in a partial success (OTLP-5).
+    pub rejected: u64,
+    /// Attributes that records left out because of a limit or for want of memory.
+    pub truncated: u64,
+    /// Of these, and of bodies that were cut, those for want of memory.
+    pub truncated_for_memory: u64,
+    /// Requests that ended well, partial successes included.
+    pub requests_ok: u64,
+    /// Requests that ended badly, after all their attempts.
+    pub requests_failed: u64,
+    /// Attempts beyond each request's first.
+    pub retries: u64,
+    /// Of the records delivered or rejected, those that the endpoint may have twice (OTLP-10).
+    pub possible_duplicates: u64,
+    /// The last thing that went wrong with a request of log records with what helps, and when.
+    pub last_error: Option<(SystemTime, String)>,
+    /// What the endpoint said last of records that it took all the same, and when (OTLP-5).
+    pub last_warning: Option<(SystemTime, String)>,
+    pub(super) dropped: [u64; DropReason::ALL.len()],
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "only metrics tell them")
+    )]
+    pub(super) dropped_by_exporter: [u64; DropReason::ALL.len()],
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "only metrics tell them")
+    )]
+    pub(crate) handed_over: u64,
+}
+
+impl LogStats {
+    /// Log records dropped for `reason`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize]
+    }
+
+    /// Of them, those that an exporter had been given.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn dropped_by_exporter(&self, reason: DropReason) -> u64 {
+        self.dropped_by_exporter[reason as usize]
+    }
+
+    /// Of them, those that no exporter had been given.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn dropped_early(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize] - self.dropped_by_exporter[reason as usize]
+    }
+
+    /// Log records dropped, for whatever reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    /// The records that are neither counted as delivered, rejected or dropped, nor queued or in flight:
+    /// zero at any quiet moment.
+    pub fn unaccounted(&self) -> i64 {
+        let known =
+            self.queued + self.in_flight + self.delivered + self.rejected + self.dropped_total();
+        self.emitted as i64 - known as i64
+    }
+}
+
+impl From<Stats> for LogStats {
+    /// The reading of counters that count log records.
+    fn from(counted: Stats) -> Self {
+        Self {
+            emitted: 0,
+            queued: counted.queued,
+            queue_limit: counted.queue_limit,
+            in_flight: counted.in_flight,
+            delivered: counted.delivered,
+            rejected: counted.rejected,
+            truncated: counted.truncated,
+            truncated_for_memory: counted.truncated_for_memory,
+            requests_ok: counted.requests_ok,
+            requests_failed: counted.requests_failed,
+            retries: counted.retries,
+            possible_duplicates: counted.possible_duplicates,
+            last_error: counted.last_error,
+            last_warning: counted.last_warning,
+            dropped: counted.dropped,
+            dropped_by_exporter: counted.dropped_by_exporter,
+            handed_over: counted.handed_over,
+        }
+    }
+}
+
+impl fmt::Display for LogStats {
+    /// One line: `emitted 10, queued 0, in flight 0, delivered 10, rejected 0, dropped 0`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "emitted {}, queued {}, in flight {}, delivered {}, rejected {}, dropped {}",
+            self.emitted,
+            self.queued,
+            self.in_flight,
+            self.delivered,
+            self.rejected,
+            self.dropped_total()
+        )?;
+        super::write_reasons(f, |reason| self.dropped(reason))
+    }
+}
