@@ -208,7 +208,7 @@ fn over_a_socket(test: &str, protocol: &str) {
     let counted = Arc::clone(&connections);
     thread::spawn(move || {
         for mut client in listener.incoming().map_while(Result::ok) {
-            if counted.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+            if counted.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
                 // Of HTTP/2, settings, so that a request is sent.
                 let _ = client.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
                 let _ = client.read(&mut [0; 64]);

@@ -25,9 +25,9 @@ pub(crate) struct Transport {
 #[derive(Debug)]
 enum Wire {
     #[cfg(feature = "grpc")]
-    Grpc(Grpc),
+    Grpc(Box<Grpc>),
     #[cfg(feature = "http")]
-    Http(Redirecting),
+    Http(Box<Redirecting>),
     /// In a build without either.
     #[cfg(not(any(feature = "grpc", feature = "http")))]
     Neither(std::convert::Infallible),
@@ -60,11 +60,19 @@ impl Transport {
     ) -> Result<Self, Error> {
         let wire = match dialer.endpoint.protocol {
             #[cfg(feature = "grpc")]
-            Protocol::Grpc => Wire::Grpc(Grpc::new(dialer, headers, user_agent, max_response)),
+            Protocol::Grpc => Wire::Grpc(Box::new(Grpc::new(
+                dialer,
+                headers,
+                user_agent,
+                max_response,
+            ))),
             #[cfg(feature = "http")]
-            Protocol::HttpProtobuf | Protocol::HttpJson => {
-                Wire::Http(Redirecting::new(dialer, headers, user_agent, max_response))
-            }
+            Protocol::HttpProtobuf | Protocol::HttpJson => Wire::Http(Box::new(Redirecting::new(
+                dialer,
+                headers,
+                user_agent,
+                max_response,
+            ))),
             #[cfg(not(feature = "grpc"))]
             Protocol::Grpc => return Err(absent("grpc", "grpc")),
             #[cfg(not(feature = "http"))]
