@@ -28,8 +28,8 @@ use webpki::ring as verify;
 
 /// The suites, groups and signatures that `rustls::crypto::ring` has too, in the same order.
 pub(super) fn provider() -> CryptoProvider {
-    let tls13 = tls13::SUITES.iter().map(|s| SupportedCipherSuite::Tls13(s));
-    let tls12 = tls12::SUITES.iter().map(|s| SupportedCipherSuite::Tls12(s));
+    let tls13 = tls13::SUITES.iter().map(SupportedCipherSuite::Tls13);
+    let tls12 = tls12::SUITES.iter().map(SupportedCipherSuite::Tls12);
     CryptoProvider {
         cipher_suites: tls13.chain(tls12).collect(),
         kx_groups: exchange::GROUPS.to_vec(),
