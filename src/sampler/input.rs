@@ -90,7 +90,7 @@ impl<'a> SamplingInput<'a> {
 
 impl SamplingInput<'_> {
     /// The value that the span is created with under this key. Only this field is visited, and a
-    /// `Debug` or `Display` value is formatted for that.
+    /// `Debug` or `Display` value is formatted for that. Of a text or of bytes the first 64 KiB.
     pub fn attribute(&self, key: &str) -> Option<Value> {
         self.fields.value(key)
     }
