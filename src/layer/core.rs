@@ -322,27 +322,15 @@ impl Core {
     }
 
     /// Hands a span that ended to the processor.
-    #[inline(always)]
+    #[inline]
     pub(super) fn finish(&self, mut span: Box<OpenSpan>) {
-        if span.identity.is_exported() {
-            return self.finish_exported(span);
-        }
-        span.charge.left_out = 0;
-        self.spares.give(span, preferred_shard());
-    }
-
-    /// The same for one whose id another span has now.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn finish_lost(&self, span: Box<OpenSpan>) {
-        self.finish(span);
-    }
-
-    #[inline(never)]
-    fn finish_exported(&self, mut span: Box<OpenSpan>) {
         let shard = preferred_shard();
-        let end = span.end(clock::now, self.settings.capture.end_on_close);
-        self.deliver(&mut span, end, shard);
+        if span.identity.is_exported() {
+            let end = span.end(clock::now, self.settings.capture.end_on_close);
+            self.deliver(&mut span, end, shard);
+        } else {
+            span.charge.left_out = 0;
+        }
         self.spares.give(span, shard);
     }
 

@@ -110,7 +110,7 @@ impl FreeSpans {
         if is_recording {
             let lost = self.table().insert(key(&context), span);
             // Two random ids that are equal: the older span is gone.
-            lost.into_iter().for_each(|span| core.finish_lost(span));
+            lost.into_iter().for_each(|span| core.finish(span));
         } else {
             self.table().count_unsampled(key(&context));
         }

@@ -309,7 +309,7 @@ where
         }
         span.pay_for_context();
         if let Some(lost) = core.spans.insert(id.into_u64(), span) {
-            core.finish_lost(lost);
+            core.finish(lost);
         }
         // Who was told no registry was not told of filters either.
         if core.may_be_filtered.load(Ordering::Relaxed) && !self.door.is_known() {
