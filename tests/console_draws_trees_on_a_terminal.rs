@@ -73,7 +73,7 @@ fn a_terminal_gets_trees_and_a_pipe_blocks() {
     let Some(tree) = on_a_terminal(&[]) else {
         return;
     };
-    assert!(tree.contains("· 2 spans · 1 error"), "{tree}");
+    assert!(tree.contains("· 2 spans"), "{tree}");
     assert!(tree.contains("└─"), "{tree}");
     assert!(
         tree.contains("\u{1b}[31m") && !tree.contains("[2Jevil\u{1b}"),
