@@ -58,8 +58,10 @@ pub(crate) struct OpenSpans {
     pub(crate) end_all: Arc<dyn Fn() -> usize + Send + Sync>,
     /// Records a panic of the calling thread, by its message and the attributes of an event, on the
     /// current span.
-    pub(crate) note_panic: Arc<dyn Fn(&str, &[KeyValue]) + Send + Sync>,
+    pub(crate) note_panic: Arc<NotePanic>,
 }
+
+type NotePanic = dyn Fn(&str, &[KeyValue]) + Send + Sync;
 
 /// Flushes a pipeline and reads its counters, from anywhere; cannot shut it down.
 #[derive(Clone)]

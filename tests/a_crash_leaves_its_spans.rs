@@ -1,5 +1,10 @@
 //! What a panic, a signal or an exit leaves of spans that are open; each in a process of its own.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test may panic"
+)]
 
 #[path = "support/child.rs"]
 mod child;

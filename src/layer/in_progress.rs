@@ -124,7 +124,7 @@ impl InProgress {
             let copy = spans.with(id, |span| {
                 let from = out.len();
                 let is_copied = !span.identity.is_held() && span.copy_open(out, LARGEST);
-                is_copied.then(|| Copy {
+                is_copied.then_some(Copy {
                     span_id: span.identity.span_id,
                     scope: span.scope,
                     range: from..out.len(),

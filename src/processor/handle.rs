@@ -246,8 +246,8 @@ impl BatchProcessor {
             runtime.handle().clone(),
             diagnostics,
             every_second,
-            open_spans,
-        );
+        )
+        .showing(open_spans);
         start_thread(worker, runtime, life)?;
         let last = Arc::new(LastHandle {
             shared: Arc::clone(&shared),

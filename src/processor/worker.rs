@@ -75,7 +75,6 @@ impl Worker {
         runtime: Handle,
         diagnostics: Diagnostics,
         every_second: Option<EverySecond>,
-        open_spans: Option<OpenSpanSource>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -86,7 +85,7 @@ impl Worker {
             runtime,
             diagnostics,
             every_second,
-            open_spans: open_spans.map(Showing::new),
+            open_spans: None,
             next_second: now,
             drained: Vec::new(),
             promises: Promises::default(),
@@ -96,6 +95,12 @@ impl Worker {
             backoff: Duration::ZERO,
             resume_at: now,
         }
+    }
+
+    /// Shows the exporter what `source` gives, about once a second.
+    pub(super) fn showing(mut self, source: Option<OpenSpanSource>) -> Self {
+        self.open_spans = source.map(Showing::new);
+        self
     }
 
     /// The life of the thread.
