@@ -19,6 +19,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::cause::{Cause, tell_long};
 use super::endpoint::Endpoint;
+#[cfg(feature = "http")]
+use super::endpoint::Target;
 use super::happy_eyeballs::{self, Failures};
 use super::proxy::Proxy;
 use super::resolve::Resolver;
@@ -110,14 +112,14 @@ impl Dialer {
 
     /// What a request of HTTP/1 to `endpoint` names: a path, or for a proxy the whole URL.
     #[cfg(feature = "http")]
-    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Uri {
-        match self.forward_proxy() {
+    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Target {
+        Target(match self.forward_proxy() {
             Some(_) => endpoint.uri.clone(),
             None => {
                 let path = endpoint.uri.path_and_query().cloned();
                 path.map(Uri::from).unwrap_or_default()
             }
-        }
+        })
     }
 
     /// A new connection. Whoever fails here has sent nothing.

@@ -84,6 +84,17 @@ pub(crate) struct Endpoint {
     pub(crate) authorization: Option<HeaderValue>,
 }
 
+/// What a request is addressed to.
+#[derive(Clone)]
+pub(crate) struct Target(pub(crate) Uri);
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A query may hold a secret.
+        f.write_str(self.0.path())
+    }
+}
+
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::LOCATION;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
 use super::cause::{Cause, tell};
 use super::credentials::Credentials;
-use super::endpoint::Signal;
+use super::endpoint::{Signal, Target};
 use super::size::Said;
 use super::status::Verdict;
 use crate::human;
@@ -24,7 +24,7 @@ use crate::human;
 pub(crate) struct Request {
     pub(crate) signal: Signal,
     /// What it is sent to: with HTTP a path.
-    pub(crate) target: Uri,
+    pub(crate) target: Target,
     pub(crate) frames: Vec<Bytes>,
     pub(crate) len: usize,
     /// The same before compression.
@@ -149,7 +149,7 @@ impl Answer {
 impl Request {
     /// The same for another place.
     #[cfg(feature = "http")]
-    pub(crate) fn for_next_place(&self, target: Uri) -> Self {
+    pub(crate) fn for_next_place(&self, target: Target) -> Self {
         Self {
             target,
             sent: self.sent.next_place(),

@@ -19,7 +19,7 @@ use tower_service::Service;
 use self::fate::{Fate, fate, is_silent, is_timeout, read_status};
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
-use super::endpoint::{Endpoint, Signal};
+use super::endpoint::{Endpoint, Signal, Target};
 use super::exchange::{Answer, Lost, Request, clean, explain, leads_to, no_answer};
 use super::greeting::{First, Listening};
 use super::retry;
@@ -85,8 +85,8 @@ impl Grpc {
 
     /// What a request to `endpoint` names.
     #[expect(clippy::unused_self, reason = "as with HTTP/1.1")]
-    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Uri {
-        endpoint.uri.clone()
+    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Target {
+        Target(endpoint.uri.clone())
     }
 
     pub(crate) fn has_new_tls(&self) -> bool {
@@ -285,7 +285,7 @@ impl Grpc {
         head.put_u32(u32::try_from(request.len).unwrap_or(u32::MAX));
         let mut out = http::Request::new(Body::new(request.body(head.freeze())));
         *out.method_mut() = Method::POST;
-        *out.uri_mut() = request.target.clone();
+        *out.uri_mut() = request.target.0.clone();
         *out.version_mut() = http::Version::HTTP_2;
         let headers = out.headers_mut();
         *headers = self.headers.clone();

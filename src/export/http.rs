@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT,
 };
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, response};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
-use super::endpoint::{Endpoint, Signal};
+use super::endpoint::{Endpoint, Signal, Target};
 use super::exchange::{Answer, Frames, Lost, Request, clean, explain, leads_to};
 use super::greeting::{First, Listening, says_https};
 use super::proxy::Proxy;
@@ -139,7 +139,7 @@ impl Http {
     }
 
     /// What a request to the endpoint names.
-    pub(crate) fn target(&self) -> Uri {
+    pub(crate) fn target(&self) -> Target {
         self.dialer.target_of(&self.dialer.endpoint)
     }
 
@@ -336,7 +336,7 @@ impl Http {
     fn request(&self, request: &Request) -> http::Request<Frames> {
         let mut out = http::Request::new(request.body(Bytes::new()));
         *out.method_mut() = Method::POST;
-        *out.uri_mut() = request.target.clone();
+        *out.uri_mut() = request.target.0.clone();
         *out.headers_mut() = self.headers.clone();
         request.credentials.write_to(out.headers_mut());
         if let Some(encoding) = request.encoding {
@@ -420,10 +420,10 @@ impl Http {
         let to = match code {
             413 | 429 => String::new(),
             300..400 => {
-                let path = request.target.path();
+                let path = request.target.0.path();
                 format!(" to POST {path}{}", leads_to(&head.headers))
             }
-            400..500 => format!(" to POST {}", request.target.path()),
+            400..500 => format!(" to POST {}", request.target.0.path()),
             _ => String::new(),
         };
         let asks = wait.filter(|wait| wait.as_secs() > 0);

@@ -1,11 +1,10 @@
 //! What a client and its deliveries share: the way to the endpoint, and how it has fared.
 
-use http::Uri;
 use tokio_util::sync::CancellationToken;
 
 use super::credentials::CredentialSource;
 use super::deadline::Cap;
-use super::endpoint::Signal;
+use super::endpoint::{Signal, Target};
 use super::health::{Health, Probe};
 use super::size::SizeLimit;
 use super::transport::Transport;
@@ -18,7 +17,7 @@ pub(super) struct Link {
     /// signal's own.
     pub(super) transport: Arc<Transport>,
     pub(super) signal: Signal,
-    pub(super) target: Uri,
+    pub(super) target: Target,
     pub(super) config: ExporterConfig,
     pub(super) cap: Cap,
     pub(super) credentials: CredentialSource,
@@ -32,7 +31,7 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(
         transport: Arc<Transport>,
-        (signal, target): (Signal, Uri),
+        (signal, target): (Signal, Target),
         config: ExporterConfig,
         cap: Cap,
     ) -> Self {

@@ -11,7 +11,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri};
 
 use super::dial::Dialer;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Target};
 use super::exchange::{Answer, Request};
 use super::http::Http;
 use super::size::Said;
@@ -63,7 +63,7 @@ impl Redirecting {
         self.endpoint.is_connected()
     }
 
-    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Uri {
+    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Target {
         self.dialer.target_of(endpoint)
     }
 
@@ -83,7 +83,7 @@ impl Redirecting {
     /// One attempt, to wherever the endpoint leads.
     pub(crate) async fn exchange(&self, request: &Request, timeout: Option<Duration>) -> Answer {
         let mut answer = self.endpoint.exchange(request, timeout).await;
-        let mut from = self.uri_of(&request.target);
+        let mut from = self.uri_of(&request.target.0);
         for _ in 0..MOST {
             let Answer::NotTaken {
                 location: Some(location),

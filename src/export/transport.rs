@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue};
 
 use super::dial::Dialer;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Target};
 use super::exchange::{Answer, Lost, Request};
 #[cfg(feature = "grpc")]
 use super::grpc::Grpc;
@@ -58,28 +58,26 @@ impl Transport {
         user_agent: HeaderValue,
         max_response: usize,
     ) -> Result<Self, Error> {
-        let wire = match dialer.endpoint.protocol {
-            #[cfg(feature = "grpc")]
-            Protocol::Grpc => Wire::Grpc(Box::new(Grpc::new(
-                dialer,
-                headers,
-                user_agent,
-                max_response,
-            ))),
-            #[cfg(feature = "http")]
-            Protocol::HttpProtobuf | Protocol::HttpJson => Wire::Http(Box::new(Redirecting::new(
-                dialer,
-                headers,
-                user_agent,
-                max_response,
-            ))),
-            #[cfg(not(feature = "grpc"))]
-            Protocol::Grpc => return Err(absent("grpc", "grpc")),
-            #[cfg(not(feature = "http"))]
-            Protocol::HttpProtobuf | Protocol::HttpJson => {
-                return Err(absent("http/protobuf", "http"));
-            }
-        };
+        let wire =
+            match dialer.endpoint.protocol {
+                #[cfg(feature = "grpc")]
+                Protocol::Grpc => Wire::Grpc(Box::new(Grpc::new(
+                    dialer,
+                    headers,
+                    user_agent,
+                    max_response,
+                ))),
+                #[cfg(feature = "http")]
+                Protocol::HttpProtobuf | Protocol::HttpJson => Wire::Http(Box::new(
+                    Redirecting::new(dialer, headers, user_agent, max_response),
+                )),
+                #[cfg(not(feature = "grpc"))]
+                Protocol::Grpc => return Err(absent("grpc", "grpc")),
+                #[cfg(not(feature = "http"))]
+                Protocol::HttpProtobuf | Protocol::HttpJson => {
+                    return Err(absent("http/protobuf", "http"));
+                }
+            };
         Ok(Self {
             wire,
             up: AtomicBool::new(false),
@@ -91,7 +89,7 @@ impl Transport {
         not(any(feature = "grpc", feature = "http")),
         expect(unused_variables, reason = "nothing can be sent")
     )]
-    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Uri {
+    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Target {
         either!(self, wire => wire.target_of(endpoint))
     }
 

@@ -14,9 +14,11 @@ pub fn log_record(bytes: &[u8]) {
     read(bytes);
     let mut choose = Choose(bytes);
     let mut ours = Vec::new();
-    let mut theirs = proto::LogRecord::default();
-    theirs.time_unix_nano = choose.number();
-    theirs.observed_time_unix_nano = choose.number();
+    let mut theirs = proto::LogRecord {
+        time_unix_nano: choose.number(),
+        observed_time_unix_nano: choose.number(),
+        ..Default::default()
+    };
     wire::put_time_and_observed(
         &mut ours,
         theirs.time_unix_nano,

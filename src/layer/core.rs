@@ -99,8 +99,7 @@ impl Core {
         config: ConfigStore,
         ids: Ids,
         memory: Arc<Memory>,
-        outlet: Option<Outlet>,
-        logs: Option<Arc<LogSink>>,
+        (outlet, logs): (Option<Outlet>, Option<Arc<LogSink>>),
     ) -> Self {
         clock::prepare();
         Self {

@@ -57,8 +57,10 @@ impl Core {
             self.config.clone(),
             self.ids.clone(),
             Memory::new(MEMORY),
-            self.outlet.as_ref().map(Outlet::in_a_fork),
-            self.logs.as_ref().map(|logs| Arc::new(logs.in_a_fork())),
+            (
+                self.outlet.as_ref().map(Outlet::in_a_fork),
+                self.logs.as_ref().map(|logs| Arc::new(logs.in_a_fork())),
+            ),
         );
         if let Some(dispatch) = self.weak_dispatch() {
             heir.set_dispatch(dispatch.clone());

@@ -98,8 +98,7 @@ impl OtlpLayer {
             config,
             ids,
             memory,
-            outlet,
-            logs,
+            (outlet, logs),
         );
         let core = Arc::new(core);
         door.open(Arc::clone(&core) as _);

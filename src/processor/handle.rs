@@ -1,5 +1,7 @@
 //! [`BatchProcessor`]: the handle that layer and guard hold.
 
+mod logs;
+
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,23 +12,23 @@ use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tracing::dispatcher::WeakDispatch;
 
-use super::buffer::Bounds;
 use super::component::Components;
 use super::flight::message_of;
 use super::forked::{Forked, Place};
-use super::lane::{Lane, Settings};
+use super::lane::Lane;
+use super::plan::{Plan, Surroundings};
 use super::queue::Queue;
 use super::record::{ScopeId, TelemetryData};
 use super::scopes::Scopes;
 use super::ticket::{Desk, Resolution, Ticket, Wish};
 use super::wake::Wake;
-use super::worker::{EverySecond, OpenSpanSource, Worker};
+use super::worker::Worker;
 use crate::config::{BatchConfig, WorkerConfig};
-use crate::diagnostics::{Diagnostics, Hint, Voice};
+use crate::diagnostics::{Diagnostics, Voice};
 use crate::error::Error;
 use crate::export::{ErasedExporter, Exporter};
 use crate::fork::Home;
-use crate::pool::{Budget, Memory};
+use crate::pool::Memory;
 use crate::signal::Signal;
 use crate::stats::{Counters, DropReason, Stats};
 use crate::suppress;
@@ -92,57 +94,6 @@ pub(crate) struct Shared {
     pub(super) memory: Arc<Memory>,
     home: Home,
     forked: Place,
-}
-
-/// What a pipeline shares with its processor.
-pub(crate) struct Surroundings {
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) memory: Arc<Memory>,
-    /// Whom the worker tells how it fares.
-    pub(crate) voice: Voice,
-    /// Spoken once, as soon as somebody listens.
-    pub(crate) warnings: Vec<String>,
-    /// Spoken once there is a reason to.
-    pub(crate) hints: &'static [&'static Hint],
-    /// Called by the worker about once a second.
-    pub(crate) every_second: Option<EverySecond>,
-    /// Asked by the worker about once a second.
-    pub(crate) open_spans: Option<OpenSpanSource>,
-    /// Where logs go, if there are some.
-    pub(crate) logs: Option<LogsRoute>,
-}
-
-/// Where the logs of a pipeline go.
-pub(crate) struct LogsRoute {
-    pub(crate) exporter: ErasedExporter,
-    pub(crate) components: Components,
-    /// Of the queue and its batches; what is said of the whole pipeline is not read.
-    pub(crate) batch: BatchConfig,
-}
-
-impl LogsRoute {
-    pub(crate) fn new(exporter: impl Exporter, batch: BatchConfig) -> Self {
-        Self {
-            components: Components::of(Signal::Logs, &exporter),
-            exporter: ErasedExporter::new(exporter),
-            batch,
-        }
-    }
-}
-
-impl Surroundings {
-    pub(crate) fn new(batch: &BatchConfig) -> Self {
-        Self {
-            counters: Counters::new(),
-            memory: Memory::new(batch.max_memory),
-            voice: Voice::default(),
-            warnings: Vec::new(),
-            hints: &[],
-            every_second: None,
-            open_spans: None,
-            logs: None,
-        }
-    }
 }
 
 /// The largest request that is formed of several spans. Well below the 4 MiB that gRPC servers take
@@ -287,49 +238,6 @@ impl BatchProcessor {
         self.shared.spans.push(data);
     }
 
-    /// The same for a log record: an encoded `opentelemetry.proto.logs.v1.LogRecord`.
-    #[inline]
-    pub(crate) fn push_log(&self, data: TelemetryData<'_>) {
-        if self.shared.home.is_left() {
-            return self.push_log_in_a_fork();
-        }
-        if let Some(logs) = &self.shared.logs {
-            logs.push(data);
-        }
-    }
-
-    #[cold]
-    fn push_log_in_a_fork(&self) {
-        if let Some(forked) = self.shared.forked() {
-            forked.push_log();
-        }
-    }
-
-    /// Whether log records need not be made, because the endpoint does not take them; one that is not
-    /// made is counted here.
-    #[inline]
-    pub(crate) fn refuses_logs(&self) -> bool {
-        let logs = self.shared.logs.as_ref();
-        logs.is_some_and(|logs| logs.is_unsupported()) && self.count_refused_log()
-    }
-
-    #[cold]
-    fn count_refused_log(&self) -> bool {
-        let is_refused = !self.shared.home.is_left();
-        if is_refused && let Some(logs) = &self.shared.logs {
-            logs.counters.drop_spans(DropReason::Unsupported, 1);
-        }
-        is_refused
-    }
-
-    /// The counters of logs, where there are some.
-    pub(crate) fn log_counters(&self) -> Option<&Arc<Counters>> {
-        match self.shared.home.is_left() {
-            true => Some(self.shared.forked.of(&self.shared.home).log_counters()),
-            false => self.shared.logs.as_ref().map(|logs| &logs.counters),
-        }
-    }
-
     /// The same for who knows that this process is the one that has the worker, and which shard to
     /// prefer.
     #[inline(always)]
@@ -418,11 +326,6 @@ impl BatchProcessor {
     }
 
     #[cfg(feature = "metrics")]
-    pub(crate) fn log_components(&self) -> Option<&Components> {
-        self.shared.log_components.as_ref()
-    }
-
-    #[cfg(feature = "metrics")]
     pub(crate) fn components(&self) -> &Components {
         &self.shared.components
     }
@@ -495,51 +398,6 @@ impl Shared {
         if let Some(logs) = &self.logs {
             logs.close(reason);
         }
-    }
-}
-
-/// The numbers of one signal, from its settings.
-struct Plan {
-    settings: Settings,
-    bounds: Bounds,
-}
-
-impl Plan {
-    fn new(batch: &BatchConfig, max_bytes: usize) -> Self {
-        let queue = batch.max_queue_size.max(1);
-        let max_spans = batch.max_export_batch_size.clamp(1, queue);
-        let at_once = batch.schedule_delay.is_zero();
-        // No delay: the first span completes a batch, and the clock has little to add.
-        let due = if at_once { 1 } else { max_spans };
-        let delay = match at_once {
-            true => Duration::from_secs(1),
-            false => batch.schedule_delay,
-        };
-        Self {
-            settings: Settings {
-                max_spans,
-                max_bytes,
-                due,
-                delay,
-                export_timeout: batch.export_timeout,
-            },
-            bounds: Bounds {
-                spans: queue,
-                batch: due,
-                batch_bytes: max_bytes,
-            },
-        }
-    }
-
-    fn queue(
-        &self,
-        signal: Signal,
-        budget: &Arc<Budget>,
-        wake: Wake,
-        counters: Arc<Counters>,
-    ) -> Arc<Queue> {
-        let parallelism = thread::available_parallelism().map_or(1, usize::from);
-        Queue::new(signal, self.bounds, parallelism, budget, wake, counters)
     }
 }
 

@@ -40,6 +40,8 @@ mod handle;
 #[cfg(not(tracing_otlp_loom))]
 mod lane;
 #[cfg(not(tracing_otlp_loom))]
+mod plan;
+#[cfg(not(tracing_otlp_loom))]
 mod promise;
 #[cfg(not(tracing_otlp_loom))]
 mod queue;
@@ -58,6 +60,6 @@ pub use handle::BatchProcessor;
 #[cfg(all(feature = "metrics", not(tracing_otlp_loom)))]
 pub(crate) use handle::build_runtime;
 #[cfg(not(tracing_otlp_loom))]
-pub(crate) use handle::{LogsRoute, Surroundings};
+pub(crate) use plan::{LogsRoute, Surroundings};
 #[cfg(not(tracing_otlp_loom))]
 pub use record::{ScopeId, TelemetryData};

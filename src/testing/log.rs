@@ -164,10 +164,10 @@ impl Collector {
             .take(MOST)
             .map(|log| format!("{:?}", log.message()));
         let arrived = human::join(shown, ", ");
-        let more = logs.len().saturating_sub(MOST);
-        let more = (more > 0)
-            .then(|| format!(" and {more} more"))
-            .unwrap_or_default();
+        let more = match logs.len().saturating_sub(MOST) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
         let attempts = self.received_attempts();
         panic!(
             "{expected} within {:?}\n  arrived: {}{arrived}{more}\n  {attempts} {} came, {} could not be read",

@@ -1,0 +1,58 @@
+//! What a handle does for log records.
+
+use super::BatchProcessor;
+#[cfg(feature = "metrics")]
+use crate::processor::component::Components;
+use crate::processor::record::TelemetryData;
+use crate::stats::{Counters, DropReason};
+use crate::sync::Arc;
+
+impl BatchProcessor {
+    /// The same for a log record: an encoded `opentelemetry.proto.logs.v1.LogRecord`.
+    #[inline]
+    pub(crate) fn push_log(&self, data: TelemetryData<'_>) {
+        if self.shared.home.is_left() {
+            return self.push_log_in_a_fork();
+        }
+        if let Some(logs) = &self.shared.logs {
+            logs.push(data);
+        }
+    }
+
+    #[cold]
+    fn push_log_in_a_fork(&self) {
+        if let Some(forked) = self.shared.forked() {
+            forked.push_log();
+        }
+    }
+
+    /// Whether log records need not be made, because the endpoint does not take them; one that is not
+    /// made is counted here.
+    #[inline]
+    pub(crate) fn refuses_logs(&self) -> bool {
+        let logs = self.shared.logs.as_ref();
+        logs.is_some_and(|logs| logs.is_unsupported()) && self.count_refused_log()
+    }
+
+    #[cold]
+    fn count_refused_log(&self) -> bool {
+        let is_refused = !self.shared.home.is_left();
+        if is_refused && let Some(logs) = &self.shared.logs {
+            logs.counters.drop_spans(DropReason::Unsupported, 1);
+        }
+        is_refused
+    }
+
+    /// The counters of logs, where there are some.
+    pub(crate) fn log_counters(&self) -> Option<&Arc<Counters>> {
+        match self.shared.home.is_left() {
+            true => Some(self.shared.forked.of(&self.shared.home).log_counters()),
+            false => self.shared.logs.as_ref().map(|logs| &logs.counters),
+        }
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn log_components(&self) -> Option<&Components> {
+        self.shared.log_components.as_ref()
+    }
+}

@@ -1,0 +1,114 @@
+//! What a processor is started with: settings in the form in which queue and worker need them.
+
+use std::thread;
+use std::time::Duration;
+
+use super::buffer::Bounds;
+use super::component::Components;
+use super::lane::Settings;
+use super::queue::Queue;
+use super::wake::Wake;
+use super::worker::{EverySecond, OpenSpanSource};
+use crate::config::BatchConfig;
+use crate::diagnostics::{Hint, Voice};
+use crate::export::{ErasedExporter, Exporter};
+use crate::pool::{Budget, Memory};
+use crate::signal::Signal;
+use crate::stats::Counters;
+use crate::sync::Arc;
+
+/// What a pipeline shares with its processor.
+pub(crate) struct Surroundings {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) memory: Arc<Memory>,
+    /// Whom the worker tells how it fares.
+    pub(crate) voice: Voice,
+    /// Spoken once, as soon as somebody listens.
+    pub(crate) warnings: Vec<String>,
+    /// Spoken once there is a reason to.
+    pub(crate) hints: &'static [&'static Hint],
+    /// Called by the worker about once a second.
+    pub(crate) every_second: Option<EverySecond>,
+    /// Asked by the worker about once a second.
+    pub(crate) open_spans: Option<OpenSpanSource>,
+    /// Where logs go, if there are some.
+    pub(crate) logs: Option<LogsRoute>,
+}
+
+/// Where the logs of a pipeline go.
+pub(crate) struct LogsRoute {
+    pub(crate) exporter: ErasedExporter,
+    pub(crate) components: Components,
+    /// Of the queue and its batches; what is said of the whole pipeline is not read.
+    pub(crate) batch: BatchConfig,
+}
+
+impl LogsRoute {
+    pub(crate) fn new(exporter: impl Exporter, batch: BatchConfig) -> Self {
+        Self {
+            components: Components::of(Signal::Logs, &exporter),
+            exporter: ErasedExporter::new(exporter),
+            batch,
+        }
+    }
+}
+
+impl Surroundings {
+    pub(crate) fn new(batch: &BatchConfig) -> Self {
+        Self {
+            counters: Counters::new(),
+            memory: Memory::new(batch.max_memory),
+            voice: Voice::default(),
+            warnings: Vec::new(),
+            hints: &[],
+            every_second: None,
+            open_spans: None,
+            logs: None,
+        }
+    }
+}
+
+/// The numbers of one signal, from its settings.
+pub(super) struct Plan {
+    pub(super) settings: Settings,
+    bounds: Bounds,
+}
+
+impl Plan {
+    pub(super) fn new(batch: &BatchConfig, max_bytes: usize) -> Self {
+        let queue = batch.max_queue_size.max(1);
+        let max_spans = batch.max_export_batch_size.clamp(1, queue);
+        let at_once = batch.schedule_delay.is_zero();
+        // No delay: the first span completes a batch, and the clock has little to add.
+        let due = if at_once { 1 } else { max_spans };
+        let delay = match at_once {
+            true => Duration::from_secs(1),
+            false => batch.schedule_delay,
+        };
+        Self {
+            settings: Settings {
+                max_spans,
+                max_bytes,
+                due,
+                delay,
+                export_timeout: batch.export_timeout,
+            },
+            bounds: Bounds {
+                spans: queue,
+                batch: due,
+                batch_bytes: max_bytes,
+            },
+        }
+    }
+
+    pub(super) fn queue(
+        &self,
+        signal: Signal,
+        budget: &Arc<Budget>,
+        wake: Wake,
+        counters: Arc<Counters>,
+    ) -> Arc<Queue> {
+        let parallelism = thread::available_parallelism().map_or(1, usize::from);
+        Queue::new(signal, self.bounds, parallelism, budget, wake, counters)
+    }
+}
