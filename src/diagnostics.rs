@@ -4,23 +4,23 @@
 //! something begins, at most once a minute that it goes on, and when it is over (EH-2, PAIN 30).
 
 mod cure;
-mod episode;
+mod event_sink;
 mod hint;
 mod logs;
-mod voice;
+mod throttle;
 
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::Level;
 
 use self::cure::State;
-use self::episode::{Episode, Reach, Say, Word};
+pub use self::event_sink::Diagnostic;
+pub(crate) use self::event_sink::{EventSink, Fields, Handler, Speaker, Topic};
 pub(crate) use self::hint::{
     HINTS, Hint, METRIC_FIELDS, PRESUMED_RANDOM, RATIO_BELOW_PARENT, TOO_MANY_SCOPES,
 };
 use self::logs::LogDiagnostics;
-pub use self::voice::Diagnostic;
-pub(crate) use self::voice::{Fields, Handler, Speaker, Topic, Voice};
+use self::throttle::{Reach, Reachability, Throttle, Transition};
 use crate::signal::Signal;
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::Arc;
@@ -29,7 +29,7 @@ use crate::sync::Arc;
 pub(crate) const TARGET: &str = "tracing_otlp";
 
 /// How often the counters are looked at.
-const GLANCE: Duration = Duration::from_millis(250);
+const POLL: Duration = Duration::from_millis(250);
 
 /// So long a subscriber may come after the pipeline; what there is to say waits for it.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -44,11 +44,11 @@ pub(crate) struct Diagnostics {
     next_glance: Option<Instant>,
     /// Until when a subscriber is waited for.
     patient_until: Instant,
-    loss: Episode,
+    loss: Throttle,
     /// What was lost, by reason, when last spoken of.
     told: Stats,
-    shed: Episode,
-    outage: Episode,
+    shed: Throttle,
+    outage: Throttle,
     errors: u64,
     last_error: Option<(SystemTime, String)>,
     /// Requests that had ended well when the last error came.
@@ -63,29 +63,29 @@ pub(crate) struct Diagnostics {
     /// Whether it was heard of since it was last looked at.
     is_news: bool,
     reach: Reach,
-    restarts: Episode,
-    endpoint_warned: Episode,
+    restarts: Throttle,
+    endpoint_warned: Throttle,
     logs: Option<LogDiagnostics>,
 }
 
 impl Diagnostics {
     pub(crate) fn new(
-        voice: Arc<Voice>,
+        event_sink: Arc<EventSink>,
         counters: Arc<Counters>,
         warnings: Vec<String>,
         hints: &'static [&'static Hint],
     ) -> Self {
         Self {
-            speaker: Speaker::new(voice),
+            speaker: Speaker::new(event_sink),
             counters,
             warnings,
             hints,
             next_glance: None,
             patient_until: Instant::now() + PATIENCE,
-            loss: Episode::default(),
+            loss: Throttle::default(),
             told: Stats::default(),
-            shed: Episode::default(),
-            outage: Episode::default(),
+            shed: Throttle::default(),
+            outage: Throttle::default(),
             errors: 0,
             last_error: None,
             ok_before: 0,
@@ -95,8 +95,8 @@ impl Diagnostics {
             trouble: None,
             is_news: false,
             reach: Reach::default(),
-            restarts: Episode::default(),
-            endpoint_warned: Episode::default(),
+            restarts: Throttle::default(),
+            endpoint_warned: Throttle::default(),
             logs: None,
         }
     }
@@ -116,7 +116,7 @@ impl Diagnostics {
         if now < self.patient_until && !self.speaker.is_heard() {
             return;
         }
-        self.next_glance = now.checked_add(GLANCE);
+        self.next_glance = now.checked_add(POLL);
         let stats = self.counters.snapshot();
         self.warn_once();
         self.observe_restarts(now, &stats);
@@ -143,10 +143,10 @@ impl Diagnostics {
     }
 
     /// Takes note of why nothing of a signal can be sent just now, or that it can.
-    pub(crate) fn hear_of_trouble(&mut self, signal: Signal, trouble: Option<String>) {
+    pub(crate) fn note_health(&mut self, signal: Signal, trouble: Option<String>) {
         match (signal, &mut self.logs) {
             (Signal::Traces, _) => self.hear_of_span_trouble(trouble),
-            (Signal::Logs, Some(logs)) => logs.hear_of_trouble(trouble),
+            (Signal::Logs, Some(logs)) => logs.note_health(trouble),
             (Signal::Logs, None) => {}
         }
     }
@@ -163,9 +163,9 @@ impl Diagnostics {
     }
 
     /// Why nothing can be sent just now, as was heard last.
-    pub(crate) fn trouble(&self) -> Option<&str> {
+    pub(crate) fn last_error(&self) -> Option<&str> {
         let logs = self.logs.as_ref();
-        let of_logs = || logs.and_then(LogDiagnostics::trouble);
+        let of_logs = || logs.and_then(LogDiagnostics::last_error);
         self.trouble.as_deref().or_else(of_logs)
     }
 
@@ -212,7 +212,7 @@ impl Diagnostics {
 
     fn observe_restarts(&mut self, now: Instant, stats: &Stats) {
         let said = self.restarts.observe(now, stats.worker_restarts, true);
-        if let Some(Say::Begins(times) | Say::GoesOn(times)) = said {
+        if let Some(Transition::Begins(times) | Transition::GoesOn(times)) = said {
             let error = stats.last_error.as_ref().map(|(_, error)| error.as_str());
             let fields = Fields {
                 times: Some(times),
@@ -233,12 +233,12 @@ impl Diagnostics {
         let said = self.reach.observe(now, self.trouble.is_some());
         let (level, message) = match said {
             None => return,
-            Some(Word::Lost) => (
+            Some(Reachability::Lost) => (
                 Level::WARN,
                 "the endpoint takes no spans now, they wait in the queue",
             ),
-            Some(Word::StillLost) => (Level::WARN, "the endpoint still takes no spans"),
-            Some(Word::Found) => (Level::INFO, "the endpoint takes spans again"),
+            Some(Reachability::StillLost) => (Level::WARN, "the endpoint still takes no spans"),
+            Some(Reachability::Found) => (Level::INFO, "the endpoint takes spans again"),
         };
         let fields = Fields {
             error: self.trouble.as_deref(),
@@ -264,24 +264,26 @@ impl Diagnostics {
         let said = self.outage.observe(now, self.errors, works);
         let (topic, level, message) = match (said, self.is_rejection) {
             (None, _) => return,
-            (Some(Say::Begins(_)), true) => {
+            (Some(Transition::Begins(_)), true) => {
                 (Topic::Rejection, Level::WARN, "the endpoint rejects spans")
             }
-            (Some(Say::GoesOn(_)), true) => (
+            (Some(Transition::GoesOn(_)), true) => (
                 Topic::Rejection,
                 Level::WARN,
                 "the endpoint still rejects spans",
             ),
-            (Some(Say::Ends(_)), true) => (
+            (Some(Transition::Ends(_)), true) => (
                 Topic::Rejection,
                 Level::INFO,
                 "the endpoint rejects no more spans",
             ),
-            (Some(Say::Begins(_)), false) => (Topic::Export, Level::WARN, "exporting spans fails"),
-            (Some(Say::GoesOn(_)), false) => {
+            (Some(Transition::Begins(_)), false) => {
+                (Topic::Export, Level::WARN, "exporting spans fails")
+            }
+            (Some(Transition::GoesOn(_)), false) => {
                 (Topic::Export, Level::WARN, "exporting spans still fails")
             }
-            (Some(Say::Ends(_)), false) => {
+            (Some(Transition::Ends(_)), false) => {
                 (Topic::Export, Level::INFO, "exporting spans works again")
             }
         };
@@ -300,7 +302,7 @@ impl Diagnostics {
     fn observe_warnings(&mut self, now: Instant, stats: &Stats) {
         let said = self.endpoint_warned.observe(now, stats.warnings, true);
         let warning = stats.last_warning.as_ref().map(|(_, text)| text.as_str());
-        if let Some(Say::Begins(times) | Say::GoesOn(times)) = said {
+        if let Some(Transition::Begins(times) | Transition::GoesOn(times)) = said {
             let fields = Fields {
                 times: Some(times),
                 warning,
@@ -314,7 +316,7 @@ impl Diagnostics {
 
     fn observe_shed(&mut self, now: Instant, stats: &Stats) {
         let said = self.shed.observe(now, stats.truncated_for_memory, true);
-        if let Some(Say::Begins(left_out) | Say::GoesOn(left_out)) = said {
+        if let Some(Transition::Begins(left_out) | Transition::GoesOn(left_out)) = said {
             self.say_left_out("spans leave out data", left_out);
         }
     }
@@ -339,9 +341,9 @@ impl Diagnostics {
         });
         let (spans, words) = match said {
             None => return,
-            Some(Say::Begins(spans)) => (spans, "spans are being lost"),
-            Some(Say::GoesOn(spans)) => (spans, "spans are still being lost"),
-            Some(Say::Ends(spans)) => {
+            Some(Transition::Begins(spans)) => (spans, "spans are being lost"),
+            Some(Transition::GoesOn(spans)) => (spans, "spans are still being lost"),
+            Some(Transition::Ends(spans)) => {
                 let fields = Fields {
                     spans: Some(spans),
                     ..Fields::default()

@@ -9,7 +9,7 @@ use std::fmt;
 pub(crate) use self::layout::Layout;
 use self::layout::Line;
 pub(crate) use self::tree::{Key, Origin, Place, arrange};
-use crate::human;
+use crate::text;
 
 /// A span as it is drawn. Its texts are foreign; what is drawn of them is harmless.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl Window {
 
 impl Drawing<'_> {
     fn title(&self, window: &Window) -> String {
-        let mut parts = vec![format!("trace {}", human::hex(&self.id))];
+        let mut parts = vec![format!("trace {}", text::hex(&self.id))];
         let mut services: Vec<&str> = Vec::new();
         let names = self.spans.iter().filter_map(|(_, s)| s.service.as_deref());
         for name in names {
@@ -126,7 +126,7 @@ impl Drawing<'_> {
             }
         }
         if !services.is_empty() {
-            parts.push(human::line(&services.join(", "), 60, false));
+            parts.push(text::line(&services.join(", "), 60, false));
         }
         let n = self.spans.len();
         parts.push(format!("{n} {}", if n == 1 { "span" } else { "spans" }));
@@ -138,7 +138,7 @@ impl Drawing<'_> {
                 if errors == 1 { "error" } else { "errors" }
             ));
         }
-        parts.push(human::duration(window.end - window.start));
+        parts.push(text::duration(window.end - window.start));
         parts.join(" · ")
     }
 }
@@ -166,10 +166,10 @@ fn lines(nodes: &[(Place, Span)], window: &Window, keys: Option<&[&str]>) -> Vec
         let stem = if has_child && !deep { "│  " } else { "   " };
         lines.push(Line {
             before: format!("{above}{branch}"),
-            name: human::line(&span.name, MOST_NAME, false),
+            name: text::line(&span.name, MOST_NAME, false),
             below: format!("{margin}{stem}"),
             kind: span.kind.clone(),
-            time: human::duration(span.end.saturating_sub(span.start)),
+            time: text::duration(span.end.saturating_sub(span.start)),
             part: window.part(span),
             is_event: false,
             error: error(span),
@@ -194,17 +194,17 @@ fn event_line(
     let at = window.share(event.at);
     let (mark, mut rest) = match &event.mark {
         Mark::Event => ("•", Vec::new()),
-        Mark::Log { severity } => ("▪", vec![human::line(severity, MOST_VALUE, false)]),
+        Mark::Log { severity } => ("▪", vec![text::line(severity, MOST_VALUE, false)]),
     };
     rest.retain(|severity| !severity.is_empty());
     rest.extend(attributes(&event.name, &event.attributes, keys));
     let time = match event.at.checked_sub(span.start) {
-        Some(after) => format!("+{}", human::duration(after)),
-        None => format!("-{}", human::duration(span.start - event.at)),
+        Some(after) => format!("+{}", text::duration(after)),
+        None => format!("-{}", text::duration(span.start - event.at)),
     };
     Line {
         before: format!("{margin}{mark} "),
-        name: human::line(&event.name, MOST_NAME, false),
+        name: text::line(&event.name, MOST_NAME, false),
         below: format!("{margin}  "),
         kind: String::new(),
         time,
@@ -220,7 +220,7 @@ fn error(span: &Span) -> Option<String> {
     let Status::Error(message) = &span.status else {
         return None;
     };
-    let message = human::line(message, MOST_VALUE * 2, false);
+    let message = text::line(message, MOST_VALUE * 2, false);
     Some(format!("ERROR {message}").trim_end().to_owned())
 }
 
@@ -247,8 +247,8 @@ fn rest(origin: Origin, span: &Span, keys: Option<&[&str]>) -> Vec<String> {
 /// The chosen attributes, or a few that are not noise and not in the name already.
 fn attributes(name: &str, attributes: &[Attribute], keys: Option<&[&str]>) -> Vec<String> {
     let pair = |a: &Attribute| {
-        let value = human::line(&a.value, MOST_VALUE, true);
-        format!("{}={value}", human::line(&a.key, MOST_VALUE, true))
+        let value = text::line(&a.value, MOST_VALUE, true);
+        format!("{}={value}", text::line(&a.key, MOST_VALUE, true))
     };
     if let Some(keys) = keys {
         let chosen = keys.iter().flat_map(|key| {

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use crate::human;
+use crate::text;
 
 /// What went wrong, with the setting or step, the value (secrets masked) and the cure.
 ///
@@ -121,11 +121,11 @@ impl fmt::Display for Error {
             Kind::Timeout { step, after, why } => {
                 write!(f, "{step} did not finish within {after:?}")?;
                 why.iter()
-                    .try_for_each(|why| write!(f, ": {}", human::shown(why)))
+                    .try_for_each(|why| write!(f, ": {}", text::shown(why)))
             }
             // It may be what an endpoint or foreign code says.
             Kind::Export { message } | Kind::Worker { message } => {
-                f.write_str(&human::shown(message))
+                f.write_str(&text::shown(message))
             }
         }
     }

@@ -24,7 +24,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::context::{self, TraceContext, doors};
+use crate::context::{self, TraceContext, layer_registry};
 
 /// Puts the ids of the trace onto what `format` prints: for
 /// [`map_event_format`](tracing_subscriber::fmt::Layer::map_event_format), on any of the formats
@@ -158,7 +158,7 @@ where
         // thread's alone is not found, but the registry's spans are.
     }
     let own = |span: tracing_subscriber::registry::SpanRef<'_, S>| {
-        doors::context_anywhere(span.id().into_u64(), span.metadata())
+        layer_registry::context_anywhere(span.id().into_u64(), span.metadata())
     };
     let mut scope = ctx.event_scope().into_iter().flatten();
     scope.find_map(own).unwrap_or_default()

@@ -131,13 +131,10 @@ pub mod fuzzing;
 mod graceful;
 #[cfg(not(tracing_otlp_loom))]
 mod guard;
-mod human;
 #[cfg(all(feature = "init", not(tracing_otlp_loom)))]
 mod init;
 #[cfg(not(tracing_otlp_loom))]
 mod layer;
-#[cfg(not(tracing_otlp_loom))]
-mod live;
 #[cfg(all(feature = "tower", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub mod middleware;
@@ -150,6 +147,8 @@ mod processor;
 pub mod propagation;
 #[cfg(not(tracing_otlp_loom))]
 mod resource;
+#[cfg(not(tracing_otlp_loom))]
+mod runtime_config;
 #[cfg(not(tracing_otlp_loom))]
 pub mod sampler;
 mod semconv;
@@ -166,6 +165,7 @@ mod tail;
 #[cfg(all(feature = "testing", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
+mod text;
 #[cfg(all(feature = "viewer", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "viewer")))]
 pub mod viewer;
@@ -194,9 +194,9 @@ pub use self::{
     },
     guard::{PanicHook, PipelineHandle, ShutdownGuard},
     layer::OtlpLayer,
-    live::{ConfigStore, Detail},
     processor::{BatchProcessor, ScopeId, TelemetryData},
     resource::Resource,
+    runtime_config::{ConfigStore, Detail},
     span_data::{SpanKind, Status},
     span_ext::SpanExt,
 };

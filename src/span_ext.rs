@@ -7,8 +7,8 @@ use tracing::Span;
 use tracing_core::Metadata;
 
 use crate::attribute::{KeyValue, Value};
-use crate::context::ancestry::{self, registry_of};
-use crate::context::doors::{self, Change, Spans};
+use crate::context::layer_registry::{self, Change, Spans};
+use crate::context::registry_lookup::{self, registry_of};
 use crate::context::{self, SetParentError, TraceContext};
 use crate::span_data::Status;
 
@@ -116,8 +116,9 @@ pub trait SpanExt: sealed::Sealed {
 
 impl SpanExt for Span {
     fn trace_context(&self) -> TraceContext {
-        let found = self
-            .with_subscriber(|(id, dispatch)| ancestry::context(dispatch, id, self.metadata()?));
+        let found = self.with_subscriber(|(id, dispatch)| {
+            registry_lookup::context(dispatch, id, self.metadata()?)
+        });
         match found {
             Some(found) => found.unwrap_or_default(),
             None => context::current(),
@@ -216,9 +217,9 @@ fn each(span: &Span, mut f: impl FnMut(&dyn Spans, u64, &'static Metadata<'stati
             return Found::NotRecorded;
         };
         let id = id.into_u64();
-        if doors::each(dispatch, id, metadata, |spans| f(spans, id, metadata)) {
+        if layer_registry::each(dispatch, id, metadata, |spans| f(spans, id, metadata)) {
             Found::Here
-        } else if doors::any(registry_of(dispatch)) {
+        } else if layer_registry::any(registry_of(dispatch)) {
             Found::NotRecorded
         } else {
             Found::NoLayer

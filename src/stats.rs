@@ -9,8 +9,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
-use crate::human;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
+use crate::text;
 
 pub use logs::LogStats;
 
@@ -340,13 +340,13 @@ impl Counters {
     /// Keeps what went wrong last, for [`Stats::last_error`].
     pub(crate) fn set_last_error(&self, message: String) {
         // It may be what an endpoint or foreign code says.
-        let message = human::shown(&message).into_owned();
+        let message = text::shown(&message).into_owned();
         *lock(&self.last_error) = Some((SystemTime::now(), message));
     }
 
     /// Keeps what the endpoint had to say of spans that it took.
     pub(crate) fn set_last_warning(&self, message: String) {
-        let message = human::shown(&message).into_owned();
+        let message = text::shown(&message).into_owned();
         *lock(&self.last_warning) = Some((SystemTime::now(), message));
         self.warnings.fetch_add(1, Ordering::Relaxed);
     }

@@ -30,7 +30,7 @@ use tracing::{Instrument as _, info_span};
 use tracing_otlp::TraceContext;
 use tracing_otlp::context::{self, FutureExt as _};
 use tracing_otlp::middleware::{
-    Client, ClientLayer, Resends, ResendsLayer, ServerLayer, UrlTemplate,
+    ClientLayer, ClientService, Resends, ResendsLayer, ServerLayer, UrlTemplate,
 };
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -47,7 +47,7 @@ fn hyper() -> Hyper {
     HyperClient::builder(TokioExecutor::new()).build_http()
 }
 
-fn client(layer: ClientLayer) -> Client<Hyper> {
+fn client(layer: ClientLayer) -> ClientService<Hyper> {
     ServiceBuilder::new().layer(layer).service(hyper())
 }
 

@@ -76,7 +76,7 @@ impl Exporter for Bomb {
         }
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn last_error(&self) -> Option<String> {
         self.go_off(Bad::Trouble);
         None
     }

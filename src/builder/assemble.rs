@@ -4,18 +4,18 @@ use std::sync::{OnceLock, Weak};
 
 use crate::config::{BatchConfig, Events, LogsExporter, OtlpConfig, SamplerConfig, TracesExporter};
 use crate::context::IdGenerator;
-use crate::context::bridge::Bridge;
-use crate::diagnostics::{HINTS, Handler, Voice};
+use crate::context::otel_context::ContextObserver;
+use crate::diagnostics::{EventSink, HINTS, Handler};
 use crate::error::Error;
 use crate::export::{Batch, ConsoleExporter, ErasedExporter, Exporter, OtlpClient, Outcome};
 use crate::fork::Home;
 use crate::guard::{OpenSpans, Release, ShutdownGuard};
-use crate::layer::{Fate, Ids, InProgress, LogSink, OtlpLayer, Outlet, Settings};
-use crate::live::{ConfigStore, Detail};
+use crate::layer::{ExportMode, Ids, InProgress, LogSink, OtlpLayer, Settings, SpanSink};
 use crate::pool::Memory;
-use crate::processor::{BatchProcessor, Components, LogsRoute, Surroundings};
+use crate::processor::{BatchProcessor, Components, LogsRoute, PipelineParts};
 use crate::propagation::{self, Propagator};
 use crate::resource::Resource;
+use crate::runtime_config::{ConfigStore, Detail};
 use crate::sampler::{AlwaysOff, AlwaysOn, ParentBased, Sampler, TraceIdRatio};
 use crate::semconv;
 use crate::signal::Signal;
@@ -61,7 +61,7 @@ impl Exporter for Nothing {
 
 /// What code gives beside settings.
 #[derive(Default)]
-pub(super) struct Parts {
+pub(super) struct CodeOverrides {
     pub(super) exporter: Option<Target>,
     pub(super) logs_exporter: Option<Target>,
     pub(super) log_filter: Option<Detail>,
@@ -78,7 +78,7 @@ pub(super) struct Parts {
 
 pub(super) fn assemble(
     config: &OtlpConfig,
-    mut parts: Parts,
+    mut parts: CodeOverrides,
 ) -> Result<(OtlpLayer, ShutdownGuard), Error> {
     let propagator = parts.propagator.take();
     let pipeline = pipeline(config, parts)?;
@@ -87,7 +87,10 @@ pub(super) fn assemble(
     Ok(pipeline)
 }
 
-fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGuard), Error> {
+fn pipeline(
+    config: &OtlpConfig,
+    parts: CodeOverrides,
+) -> Result<(OtlpLayer, ShutdownGuard), Error> {
     let store = match (parts.store, parts.sampler) {
         (Some(store), None) => store,
         (Some(store), Some(sampler)) => {
@@ -105,15 +108,16 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         None => Ids::Random,
     };
     let bridge = parts.activates.then(bridge).flatten();
-    let settings = |fate| Settings::new(config.capture.clone(), &config.limits, fate, bridge);
+    let settings =
+        |export_mode| Settings::new(config.capture.clone(), &config.limits, export_mode, bridge);
     // An exporter given in code is meant; only the variable for all of OpenTelemetry is above it.
     let home = Home::here()?;
     let mut client = None;
     let is_given = parts.exporter.is_some();
     let target = match (config.disabled, parts.exporter, config.traces_exporter) {
-        (true, _, _) => Err(Fate::Disabled),
+        (true, _, _) => Err(ExportMode::Disabled),
         (false, Some(target), _) => Ok(target),
-        (false, None, TracesExporter::None) => Err(Fate::Unseen),
+        (false, None, TracesExporter::None) => Err(ExportMode::Unseen),
         (false, None, TracesExporter::Otlp) => Ok(Target::new(otlp(config, &mut client)?)),
         (false, None, TracesExporter::Console) => Ok(Target::new(ConsoleExporter::new())),
         #[cfg(feature = "file")]
@@ -124,7 +128,7 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         (false, None, TracesExporter::Viewer) => Ok(Target::new(crate::viewer::viewer().build()?)),
     };
     let logs = match &target {
-        Err(Fate::Disabled) => None,
+        Err(ExportMode::Disabled) => None,
         target => logs_route(
             config,
             parts.logs_exporter,
@@ -133,32 +137,32 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         )?,
     };
     let has_logs = logs.is_some();
-    let (target, fate) = match target {
-        Ok(target) => (target, Fate::Exported),
+    let (target, export_mode) = match target {
+        Ok(target) => (target, ExportMode::Exported),
         // Logs alone.
-        Err(fate) if has_logs => (Target::new(Nothing), fate),
-        Err(fate) => {
+        Err(export_mode) if has_logs => (Target::new(Nothing), export_mode),
+        Err(export_mode) => {
             let memory = Memory::new(config.batch.max_memory);
-            let layer = OtlpLayer::new(home, settings(fate), store, ids, memory, None, None);
+            let layer = OtlpLayer::new(home, settings(export_mode), store, ids, memory, None, None);
             return Ok((layer, ShutdownGuard::disabled()));
         }
     };
-    let mut surroundings = Surroundings::new(&config.batch);
+    let mut pipeline = PipelineParts::new(&config.batch);
     if has_logs {
-        surroundings.memory = Memory::with_logs(config.batch.max_memory);
+        pipeline.memory = Memory::with_logs(config.batch.max_memory);
     }
-    surroundings.logs = logs;
-    surroundings.hints = HINTS;
-    surroundings.voice = Voice::new(parts.diagnostics, config.stderr_level);
-    surroundings.warnings = config.warnings.iter().map(ToString::to_string).collect();
-    let memory = Arc::clone(&surroundings.memory);
+    pipeline.logs = logs;
+    pipeline.hints = HINTS;
+    pipeline.event_sink = EventSink::new(parts.diagnostics, config.stderr_level);
+    pipeline.warnings = config.warnings.iter().map(ToString::to_string).collect();
+    let memory = Arc::clone(&pipeline.memory);
     let resource = parts.resource;
     let resource = resource.unwrap_or_else(|| Resource::resolve(&config.resource));
     let sweeper = Arc::new(OnceLock::<Weak<TailSampler>>::new());
     if config.tail.is_some() {
         let sweeper = Arc::clone(&sweeper);
         // Weak: the worker must not keep the processor alive that it works for.
-        surroundings.every_second = Some(Box::new(move || {
+        pipeline.every_second = Some(Box::new(move || {
             if let Some(tail) = sweeper.get().and_then(Weak::upgrade) {
                 tail.sweep();
             }
@@ -168,7 +172,7 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
     let in_progress = Arc::new(Mutex::new(None::<InProgress>));
     if config.capture.show_open_after.is_some() {
         let in_progress = Arc::clone(&in_progress);
-        surroundings.open_spans = Some(Box::new(move || {
+        pipeline.open_spans = Some(Box::new(move || {
             lock(&in_progress)
                 .as_mut()
                 .map(InProgress::look)
@@ -184,7 +188,7 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         &batch,
         &config.worker,
         resource.encode(),
-        surroundings,
+        pipeline,
     )?;
     let logs = has_logs.then(|| {
         let processor = processor.clone();
@@ -197,7 +201,7 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
         let _ = sweeper.set(Arc::downgrade(&tail));
         tail
     });
-    let outlet = Outlet::new(
+    let sink = SpanSink::new(
         processor.clone(),
         &config.capture.scope_name,
         config.capture.scope_version.as_deref().unwrap_or_default(),
@@ -207,11 +211,11 @@ fn pipeline(config: &OtlpConfig, parts: Parts) -> Result<(OtlpLayer, ShutdownGua
     .behind(tail.clone());
     let layer = OtlpLayer::new(
         home.clone(),
-        settings(fate),
+        settings(export_mode),
         store,
         ids,
         memory,
-        (fate == Fate::Exported).then_some(outlet),
+        (export_mode == ExportMode::Exported).then_some(sink),
         logs,
     );
     if let Some(after) = config.capture.show_open_after {
@@ -242,7 +246,7 @@ fn with_held(stats: StatsSource, tail: Option<&TailSampler>, home: Home) -> Stat
 }
 
 /// The other API whose context follows ours.
-fn bridge() -> Option<&'static dyn Bridge> {
+fn bridge() -> Option<&'static dyn ContextObserver> {
     #[cfg(feature = "opentelemetry")]
     return Some(crate::otel::activation());
     #[cfg(not(feature = "opentelemetry"))]

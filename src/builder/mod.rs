@@ -10,7 +10,7 @@ mod tests;
 
 use std::fmt;
 
-use self::assemble::Parts;
+use self::assemble::CodeOverrides;
 use crate::config::{BatchConfig, ConfigWarning, Events, LogsExporter, OtlpConfig};
 use crate::context::IdGenerator;
 use crate::diagnostics::Diagnostic;
@@ -19,8 +19,8 @@ use crate::export::Exporter;
 use crate::export::endpoint::port_doubt;
 use crate::guard::ShutdownGuard;
 use crate::layer::OtlpLayer;
-use crate::live::{ConfigStore, Detail};
 use crate::propagation::Propagator;
+use crate::runtime_config::{ConfigStore, Detail};
 use crate::sampler::Sampler;
 use crate::signal::Signal;
 
@@ -32,7 +32,7 @@ pub fn builder() -> OtlpBuilder {
         batch_size_is_set: false,
         endpoint_is_set: false,
         error: None,
-        parts: Parts::default(),
+        parts: CodeOverrides::default(),
     }
 }
 
@@ -54,7 +54,7 @@ pub struct OtlpBuilder {
     /// The first value that could not even be kept until the build.
     error: Option<Error>,
     /// What is no setting: exporter, sampler, propagator, ids.
-    parts: Parts,
+    parts: CodeOverrides,
 }
 
 type Edit = Box<dyn FnOnce(&mut OtlpConfig) + Send>;

@@ -37,7 +37,7 @@ use http::{HeaderName, HeaderValue};
 use tracing_core::LevelFilter;
 
 use crate::attribute::KeyValue;
-use crate::human;
+use crate::text;
 
 /// All settings of one pipeline.
 #[derive(Debug, Clone, PartialEq)]
@@ -327,7 +327,7 @@ impl ExporterConfig {
 impl std::fmt::Debug for ExporterConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
-        let shown = |url: &Option<String>| url.as_deref().map(human::url);
+        let shown = |url: &Option<String>| url.as_deref().map(text::url);
         f.debug_struct("ExporterConfig")
             .field("protocol", &self.protocol)
             .field("endpoint", &shown(&self.endpoint))
@@ -517,7 +517,7 @@ impl std::fmt::Debug for ResourceConfig {
         let keys: Vec<_> = self.attributes.iter().map(|a| &a.key).collect();
         f.debug_struct("ResourceConfig")
             .field("attributes", &keys)
-            .field("schema_url", &human::url(&self.schema_url))
+            .field("schema_url", &text::url(&self.schema_url))
             .field("instance_id", &self.instance_id)
             .field("process", &self.process)
             .field("executable_path", &self.executable_path)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::human;
+use crate::text;
 
 /// HTTP proxies on the way to the endpoint, by its scheme. Default: none.
 ///
@@ -59,7 +59,7 @@ impl From<String> for ProxyConfig {
 
 impl fmt::Debug for ProxyConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |url: &Option<String>| url.as_deref().map(human::url);
+        let shown = |url: &Option<String>| url.as_deref().map(text::url);
         f.debug_struct("ProxyConfig")
             .field("http", &shown(&self.http))
             .field("https", &shown(&self.https))

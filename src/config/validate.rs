@@ -11,7 +11,7 @@ use crate::config::{
     RetryConfig, SamplerConfig, TailConfig, WorkerConfig,
 };
 use crate::error::Error;
-use crate::human;
+use crate::text;
 
 /// Below this the budget could not hold a batch and the spans that fill the next one.
 const LEAST_MEMORY: usize = 256 << 10;
@@ -146,7 +146,7 @@ impl ExporterConfig {
             ("exporter.proxy.https", &self.proxy.https),
         ] {
             if let Some(url) = url {
-                parse::proxy(url).map_err(|why| bad(setting, human::url(url), why))?;
+                parse::proxy(url).map_err(|why| bad(setting, text::url(url), why))?;
             }
         }
         for (name, value) in &self.headers {

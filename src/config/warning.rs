@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::human;
+use crate::text;
 
 /// A setting that was ignored or changed, and why (ENV-3…6).
 ///
@@ -23,7 +23,7 @@ impl ConfigWarning {
     pub(crate) fn new(setting: &str, value: &str, message: impl Into<String>) -> Self {
         Self {
             setting: setting.to_owned(),
-            value: shorten(&human::url(value)),
+            value: shorten(&text::url(value)),
             message: message.into(),
         }
     }

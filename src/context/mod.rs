@@ -4,13 +4,13 @@
 //! the trace that the context names; [`FutureExt::in_current_trace_context`] and
 //! [`in_current_trace_context`] take what is current along to spawned work.
 
-pub(crate) mod ancestry;
 mod baggage;
-pub(crate) mod bridge;
-pub(crate) mod doors;
 mod error;
 pub(crate) mod hex;
 mod id;
+pub(crate) mod layer_registry;
+pub(crate) mod otel_context;
+pub(crate) mod registry_lookup;
 mod scope;
 pub(crate) mod stack;
 mod trace_context;

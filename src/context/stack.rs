@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 
-use super::{TraceContext, ancestry, bridge, doors};
+use super::{TraceContext, layer_registry, otel_context, registry_lookup};
 
 /// What is current for a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,8 +84,8 @@ pub(crate) struct OpenScope {
 /// Opens a scope on this thread.
 #[inline]
 pub(crate) fn open(context: TraceContext) -> OpenScope {
-    let bridge = bridge::get();
-    let shown = bridge.map(|_| context.clone());
+    let observer = otel_context::get();
+    let shown = observer.map(|_| context.clone());
     let at = STACK.try_with(|s| {
         let mut stack = s.borrow_mut();
         let at = stack.scopes.len();
@@ -94,8 +94,8 @@ pub(crate) fn open(context: TraceContext) -> OpenScope {
         stack.entries.push(Entry { layer: SCOPE, span });
         at
     });
-    if let (Some(bridge), Some(context), Ok(at)) = (bridge, shown, at) {
-        bridge.entered(SCOPE, at as u64, &context, [0; 8]);
+    if let (Some(observer), Some(context), Ok(at)) = (observer, shown, at) {
+        observer.entered(SCOPE, at as u64, &context, [0; 8]);
     }
     OpenScope {
         at: at.unwrap_or(usize::MAX),
@@ -106,8 +106,8 @@ pub(crate) fn open(context: TraceContext) -> OpenScope {
 impl Drop for OpenScope {
     #[inline]
     fn drop(&mut self) {
-        if let Some(bridge) = bridge::get() {
-            bridge.left(SCOPE, self.at as u64);
+        if let Some(observer) = otel_context::get() {
+            observer.left(SCOPE, self.at as u64);
         }
         let _ = STACK.try_with(|s| {
             let mut stack = s.borrow_mut();
@@ -212,17 +212,16 @@ fn scope(stack: &Stack, entry: Entry) -> Option<TraceContext> {
 /// nothing is.
 pub(super) fn context() -> TraceContext {
     // It is told of all that is entered and opened, so it knows the innermost.
-    let elsewhere = bridge::get().and_then(bridge::Bridge::current);
+    let elsewhere = otel_context::get().and_then(otel_context::ContextObserver::current);
     if let Some(context) = elsewhere.as_ref().filter(|context| context.is_valid()) {
         return context.clone();
     }
     // What a filter or its detail hides is not entered here, and yet may be current.
     let current = match top() {
-        Top::Span(Entry { layer, span }) => {
-            doors::certain_context(layer, span).or_else(|| ancestry::current(Some(layer)))
-        }
-        Top::Again(layer) => ancestry::current(Some(layer)),
-        Top::Nothing if doors::may_hide() => ancestry::current(None),
+        Top::Span(Entry { layer, span }) => layer_registry::certain_context(layer, span)
+            .or_else(|| registry_lookup::current(Some(layer))),
+        Top::Again(layer) => registry_lookup::current(Some(layer)),
+        Top::Nothing if layer_registry::may_hide() => registry_lookup::current(None),
         Top::Nothing | Top::Scope => None,
     };
     if let Some(context) = current {
@@ -237,7 +236,7 @@ pub(super) fn context() -> TraceContext {
             } else if is_entered(below, last) {
                 None
             } else {
-                doors::context(last.layer, last.span)
+                layer_registry::context(last.layer, last.span)
             };
             if let Some(context) = context {
                 return context;

@@ -8,17 +8,17 @@ use std::time::Instant;
 use tracing::Level;
 
 use super::cure::{self, State};
-use super::episode::{Episode, Reach, Say, Word};
-use super::voice::{Fields, Speaker, Topic};
+use super::event_sink::{Fields, Speaker, Topic};
+use super::throttle::{Reach, Reachability, Throttle, Transition};
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct LogDiagnostics {
     counters: Arc<Counters>,
-    loss: Episode,
-    rejection: Episode,
-    warned: Episode,
+    loss: Throttle,
+    rejection: Throttle,
+    warned: Throttle,
     /// What was lost, by reason, when last spoken of.
     told: Stats,
     /// Whether it was said that the endpoint takes none.
@@ -34,9 +34,9 @@ impl LogDiagnostics {
     pub(super) fn new(counters: Arc<Counters>) -> Self {
         Self {
             counters,
-            loss: Episode::default(),
-            rejection: Episode::default(),
-            warned: Episode::default(),
+            loss: Throttle::default(),
+            rejection: Throttle::default(),
+            warned: Throttle::default(),
             told: Stats::default(),
             has_told_unsupported: false,
             trouble: None,
@@ -45,7 +45,7 @@ impl LogDiagnostics {
         }
     }
 
-    pub(super) fn hear_of_trouble(&mut self, trouble: Option<String>) {
+    pub(super) fn note_health(&mut self, trouble: Option<String>) {
         if let Some(error) = &trouble {
             self.counters.set_last_error(error.clone());
         }
@@ -53,7 +53,7 @@ impl LogDiagnostics {
         self.is_news = true;
     }
 
-    pub(super) fn trouble(&self) -> Option<&str> {
+    pub(super) fn last_error(&self) -> Option<&str> {
         self.trouble.as_deref()
     }
 
@@ -65,7 +65,7 @@ impl LogDiagnostics {
             self.observe_reach(now, speaker);
         }
         let rejected = self.rejection.observe(now, stats.rejected, true);
-        if let Some(Say::Begins(records) | Say::GoesOn(records)) = rejected {
+        if let Some(Transition::Begins(records) | Transition::GoesOn(records)) = rejected {
             let fields = Fields {
                 records: Some(records),
                 error: error_of(&stats),
@@ -75,7 +75,7 @@ impl LogDiagnostics {
             speaker.say(Topic::LogRejection, Level::WARN, message, fields);
         }
         let warned = self.warned.observe(now, stats.warnings, true);
-        if let Some(Say::Begins(times) | Say::GoesOn(times)) = warned {
+        if let Some(Transition::Begins(times) | Transition::GoesOn(times)) = warned {
             let fields = Fields {
                 times: Some(times),
                 warning: stats.last_warning.as_ref().map(|(_, text)| text.as_str()),
@@ -86,10 +86,10 @@ impl LogDiagnostics {
         }
         match self.loss.observe(now, lost(&stats), true) {
             None => return,
-            Some(Say::Begins(records) | Say::GoesOn(records)) => {
+            Some(Transition::Begins(records) | Transition::GoesOn(records)) => {
                 self.say_lost(records, &stats, "log records are being lost", speaker);
             }
-            Some(Say::Ends(records)) => {
+            Some(Transition::Ends(records)) => {
                 let fields = Fields {
                     records: Some(records),
                     ..Fields::default()
@@ -116,12 +116,14 @@ impl LogDiagnostics {
     fn observe_reach(&mut self, now: Instant, speaker: &mut Speaker) {
         let (level, message) = match self.reach.observe(now, self.trouble.is_some()) {
             None => return,
-            Some(Word::Lost) => (
+            Some(Reachability::Lost) => (
                 Level::WARN,
                 "the endpoint takes no log records now, they wait in the queue",
             ),
-            Some(Word::StillLost) => (Level::WARN, "the endpoint still takes no log records"),
-            Some(Word::Found) => (Level::INFO, "the endpoint takes log records again"),
+            Some(Reachability::StillLost) => {
+                (Level::WARN, "the endpoint still takes no log records")
+            }
+            Some(Reachability::Found) => (Level::INFO, "the endpoint takes log records again"),
         };
         let fields = Fields {
             error: self.trouble.as_deref(),

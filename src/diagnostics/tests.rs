@@ -37,7 +37,7 @@ impl<S: Subscriber> Layer<S> for Ear {
 struct Rig {
     diagnostics: Diagnostics,
     counters: Arc<Counters>,
-    voice: Arc<Voice>,
+    event_sink: Arc<EventSink>,
     ear: Ear,
     dispatch: Dispatch,
     begun: Instant,
@@ -45,13 +45,22 @@ struct Rig {
 
 impl Rig {
     fn new(warnings: &[&str]) -> Self {
-        let (ear, voice, counters) = (Ear::default(), Arc::new(Voice::default()), Counters::new());
+        let (ear, event_sink, counters) = (
+            Ear::default(),
+            Arc::new(EventSink::default()),
+            Counters::new(),
+        );
         let dispatch = Dispatch::new(tracing_subscriber::registry().with(ear.clone()));
         let warnings = warnings.iter().map(|w| (*w).to_owned()).collect();
         Self {
-            diagnostics: Diagnostics::new(Arc::clone(&voice), Arc::clone(&counters), warnings, &[]),
+            diagnostics: Diagnostics::new(
+                Arc::clone(&event_sink),
+                Arc::clone(&counters),
+                warnings,
+                &[],
+            ),
             counters,
-            voice,
+            event_sink,
             ear,
             dispatch,
             begun: Instant::now(),
@@ -60,7 +69,7 @@ impl Rig {
 
     fn listening(warnings: &[&str]) -> Self {
         let rig = Self::new(warnings);
-        rig.voice.set_dispatch(rig.dispatch.downgrade());
+        rig.event_sink.set_dispatch(rig.dispatch.downgrade());
         rig
     }
 
@@ -247,7 +256,7 @@ fn losses_are_told_with_their_own_cause() {
     assert!(!said[0].contains("HTTP 400"), "{said:?}");
     assert!(said[0].contains("slower than the spans come"), "{said:?}");
     rig.diagnostics
-        .hear_of_trouble(Signal::Traces, Some("HTTP 503; overloaded".into()));
+        .note_health(Signal::Traces, Some("HTTP 503; overloaded".into()));
     rig.counters.drop_spans(DropReason::QueueFull, 1);
     let said = rig.at(123);
     let loss = said.iter().find(|line| line.contains("queue_full 1"));
@@ -266,7 +275,7 @@ fn an_endpoint_that_cannot_be_reached_is_told_once_a_minute() {
     let trouble = || Some("cannot connect to 127.0.0.1:9: refused".to_owned());
     let mut said = Vec::new();
     for second in 0..150 {
-        rig.diagnostics.hear_of_trouble(Signal::Traces, trouble());
+        rig.diagnostics.note_health(Signal::Traces, trouble());
         said.extend(rig.at(second));
     }
     assert_eq!(said.len(), 3, "{said:#?}");
@@ -275,10 +284,10 @@ fn an_endpoint_that_cannot_be_reached_is_told_once_a_minute() {
     assert!(said[1].contains("still") && said[2].contains("still"));
     let (_, error) = rig.counters.snapshot().last_error.unwrap();
     assert!(error.contains("127.0.0.1:9"));
-    rig.diagnostics.hear_of_trouble(Signal::Traces, None);
+    rig.diagnostics.note_health(Signal::Traces, None);
     assert_eq!(rig.at(150), ["INFO the endpoint takes spans again"]);
     assert!(rig.at(151).is_empty());
-    rig.diagnostics.hear_of_trouble(Signal::Traces, trouble());
+    rig.diagnostics.note_health(Signal::Traces, trouble());
     assert_eq!(rig.at(300).len(), 1);
     assert!(rig.at(400).is_empty(), "nobody asked");
 }
@@ -291,7 +300,7 @@ fn an_endpoint_that_flaps_makes_two_lines_a_minute() {
     for second in 0..180 {
         let lost = second % 2 == 0;
         rig.diagnostics
-            .hear_of_trouble(Signal::Traces, lost.then(|| "refused".to_owned()));
+            .note_health(Signal::Traces, lost.then(|| "refused".to_owned()));
         said.extend(rig.at(second));
     }
     assert_eq!(said.len(), 6, "{said:#?}");
@@ -303,7 +312,7 @@ fn trouble_does_not_hide_a_failed_request() {
     let mut rig = Rig::listening(&[]);
     rig.counters.set_last_error("status 400".into());
     rig.diagnostics
-        .hear_of_trouble(Signal::Traces, Some("refused".into()));
+        .note_health(Signal::Traces, Some("refused".into()));
     let said = rig.at(0);
     assert_eq!(said.len(), 2, "{said:#?}");
     assert!(said[0].contains("takes no spans now"), "{said:#?}");
@@ -316,7 +325,7 @@ fn what_there_is_to_say_waits_for_a_listener() {
     let mut rig = Rig::new(&["OTEL_X is odd", "OTEL_Y too"]);
     rig.counters.drop_spans(DropReason::Internal, 7);
     assert!(rig.at(0).is_empty());
-    rig.voice.set_dispatch(rig.dispatch.downgrade());
+    rig.event_sink.set_dispatch(rig.dispatch.downgrade());
     let said = rig.at(0);
     assert_eq!(said[..2], ["WARN OTEL_X is odd", "WARN OTEL_Y too"]);
     assert!(said[2].contains("spans=7"), "{said:?}");
@@ -350,7 +359,7 @@ fn a_subscriber_that_panics_is_survived() {
     }
     let mut rig = Rig::new(&["a warning"]);
     let dispatch = Dispatch::new(tracing_subscriber::registry().with(Bomb));
-    rig.voice.set_dispatch(dispatch.downgrade());
+    rig.event_sink.set_dispatch(dispatch.downgrade());
     rig.counters.drop_spans(DropReason::Internal, 1);
     rig.at(0);
     assert!(

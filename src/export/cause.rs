@@ -7,8 +7,8 @@
 
 use std::io;
 
-use super::exchange::clean;
-use crate::human;
+use super::attempt::clean;
+use crate::text;
 
 /// A cause as far as it can be known from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub(super) fn tell(what: &str, cause: Cause) -> String {
 pub(super) fn tell_long(what: &str, cause: Cause) -> String {
     format!(
         "{}; {}",
-        human::line(what.trim_end(), 1000, false),
+        text::line(what.trim_end(), 1000, false),
         cause.cure()
     )
 }

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
+use super::client_state::ClientState;
 use super::deadline::Cap;
 use super::delivery::Delivery;
 use super::delivery::Rejected;
@@ -11,7 +12,6 @@ use super::dial::Dialer;
 use super::endpoint::{Endpoint, Signal};
 use super::health::Probe;
 use super::limiter::{ConcurrencyLimiter, ConcurrencyPermit};
-use super::link::Link;
 use super::resolve::Resolver;
 use super::transport::Transport;
 use super::{Exporter, Outcome, compress, json};
@@ -47,7 +47,7 @@ pub struct OtlpClient {
 #[derive(Debug)]
 struct Inner {
     endpoint: Endpoint,
-    link: Link,
+    link: ClientState,
     limiter: ConcurrencyLimiter,
     under_way: Mutex<usize>,
     /// Told when nothing is under way any more.
@@ -116,7 +116,7 @@ impl OtlpClient {
         let limiter = ConcurrencyLimiter::new(config.max_concurrent_exports);
         Ok(Self {
             inner: Arc::new(Inner {
-                link: Link::new(transport, (signal, target), config, cap),
+                link: ClientState::new(transport, (signal, target), config, cap),
                 endpoint,
                 limiter,
                 under_way: Mutex::new(0),
@@ -216,7 +216,7 @@ impl OtlpClient {
         match all_done {
             true => Ok(()),
             false => {
-                let why = self.inner.link.health.trouble();
+                let why = self.inner.link.health.last_error();
                 let step = "the client's shutdown";
                 Err(Error::timeout(step, timeout, why))
             }
@@ -268,9 +268,9 @@ impl Exporter for OtlpClient {
         self.inner.link.cancel.cancel();
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn last_error(&self) -> Option<String> {
         // What went wrong with a request is no trouble as long as others get through.
-        self.inner.link.health.trouble()
+        self.inner.link.health.last_error()
     }
 
     fn supports(&self, signal: crate::signal::Signal) -> bool {
@@ -281,7 +281,7 @@ impl Exporter for OtlpClient {
         let client = self.clone();
         async move {
             // An outage is found by what matters.
-            if client.inner.link.health.trouble().is_none() {
+            if client.inner.link.health.last_error().is_none() {
                 // Who does not take it loses nothing: the spans come when they end.
                 let _ = client.post(batch.to_open_request()).await;
             }

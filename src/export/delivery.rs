@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
+use super::attempt::{Answer, Request, SendFailure, Sent, clean, no_answer};
 use super::batch::Batch;
 use super::cause::{Cause, tell};
+use super::client_state::ClientState;
 use super::credentials::Credentials;
 use super::deadline::{Cap, Deadline};
 use super::endpoint::Signal;
-use super::exchange::{Answer, Lost, Request, Sent, clean, no_answer};
 use super::health::Probe;
-use super::link::Link;
 use super::retry::{Backoff, jitter};
 use super::size::Said;
-use super::status::Verdict;
+use super::status::Retryability;
 use super::{Outcome, compress, json};
 use crate::config::Protocol;
 use crate::stats::DropReason;
@@ -36,7 +36,7 @@ const IN_VAIN: usize = 8;
 const CUTS: u32 = 2;
 
 pub(super) struct Delivery<'a> {
-    link: &'a Link,
+    link: &'a ClientState,
     deadline: Deadline,
     /// The next attempt is a probe.
     probe: Option<Probe>,
@@ -58,7 +58,7 @@ enum End {
         /// Whether the endpoint has said so.
         is_said: bool,
     },
-    Lost {
+    SendFailure {
         reason: DropReason,
         message: String,
     },
@@ -83,7 +83,7 @@ struct Part {
 }
 
 impl<'a> Delivery<'a> {
-    pub(super) fn new(link: &'a Link, cap: Cap, probe: Option<Probe>) -> Self {
+    pub(super) fn new(link: &'a ClientState, cap: Cap, probe: Option<Probe>) -> Self {
         Self {
             link,
             deadline: Deadline::new(link.config.timeout, cap),
@@ -141,7 +141,7 @@ impl<'a> Delivery<'a> {
                         ..taken((spans, items), rejected, message)
                     }
                 }
-                End::Lost { reason, message } => Outcome::dropped(reason, spans, message),
+                End::SendFailure { reason, message } => Outcome::dropped(reason, spans, message),
                 End::TooLarge {
                     message,
                     maybe,
@@ -204,7 +204,7 @@ impl<'a> Delivery<'a> {
                 message,
                 ..
             } => Ok(Some(Rejected { count, message })),
-            End::TooLarge { message, .. } | End::Lost { message, .. } => Err(message),
+            End::TooLarge { message, .. } | End::SendFailure { message, .. } => Err(message),
         }
     }
 
@@ -229,7 +229,7 @@ impl<'a> Delivery<'a> {
             }
             Err(e) => {
                 let message = format!("the compression failed: {e}");
-                return End::Lost {
+                return End::SendFailure {
                     reason: DropReason::Internal,
                     message,
                 };
@@ -245,12 +245,12 @@ impl<'a> Delivery<'a> {
             let probe = match self.admission().await {
                 Ok(probe) => probe,
                 Err(over) => {
-                    let last = last.or_else(|| link.health.trouble());
+                    let last = last.or_else(|| link.health.last_error());
                     return unsent(ambiguous, over.because(last));
                 }
             };
             if link.health.is_given_up() {
-                let last = last.or_else(|| link.health.trouble());
+                let last = last.or_else(|| link.health.last_error());
                 return unsent(ambiguous, Over::Unreached.because(last));
             }
             if self.deadline.is_over() {
@@ -280,7 +280,7 @@ impl<'a> Delivery<'a> {
                 }
                 // Without them it is as if the endpoint were down.
                 Ok(Err(message)) => {
-                    let lost = Lost::Unreached;
+                    let lost = SendFailure::Unreached;
                     (Answer::None { message, lost }, Credentials::default())
                 }
                 Err(over) => return unsent(ambiguous, over.because(last)),
@@ -290,7 +290,7 @@ impl<'a> Delivery<'a> {
             // The parts that follow have what is left.
             let is_over = |answer: &Answer| match answer {
                 Answer::Taken { .. } | Answer::TooLong { .. } => true,
-                Answer::NotTaken { verdict, .. } => *verdict != Verdict::Retry,
+                Answer::NotTaken { retryability, .. } => *retryability != Retryability::Retry,
                 Answer::None { .. } => false,
             };
             if is_over(&answer) {
@@ -308,7 +308,7 @@ impl<'a> Delivery<'a> {
                 }
                 Answer::TooLong { message } => return unsent(true, message),
                 Answer::NotTaken {
-                    verdict: Verdict::Retry,
+                    retryability: Retryability::Retry,
                     message,
                     wait,
                     ..
@@ -317,7 +317,7 @@ impl<'a> Delivery<'a> {
                     (message, false, backoff.wait(None, jitter()))
                 }
                 Answer::NotTaken {
-                    verdict: Verdict::Unauthenticated,
+                    retryability: Retryability::Unauthenticated,
                     message,
                     ..
                 } if !asked_again && link.credentials.refuse(&credentials) => {
@@ -327,7 +327,7 @@ impl<'a> Delivery<'a> {
                     continue;
                 }
                 Answer::NotTaken {
-                    verdict: Verdict::Split,
+                    retryability: Retryability::Split,
                     message,
                     size,
                     ..
@@ -340,31 +340,34 @@ impl<'a> Delivery<'a> {
                     };
                 }
                 Answer::NotTaken {
-                    message, verdict, ..
+                    message,
+                    retryability,
+                    ..
                 } => {
-                    let reason = match (verdict, link.signal) {
-                        (Verdict::Unknown, Signal::Logs) => DropReason::Unsupported,
+                    let reason = match (retryability, link.signal) {
+                        (Retryability::Unknown, Signal::Logs) => DropReason::Unsupported,
                         _ => DropReason::Refused,
                     };
                     return lost(ambiguous, reason, message);
                 }
                 Answer::None {
-                    lost: Lost::NoTime, ..
+                    lost: SendFailure::NoTime,
+                    ..
                 } => {
                     self.deadline.spend(took);
                     return unsent(ambiguous, Over::Time.because(last));
                 }
                 Answer::None { message, lost } => {
                     match lost {
-                        Lost::NoTime => {}
-                        Lost::Unreached => link.health.unreached(&message, is_probe),
-                        Lost::Unread => link.health.later(&message, None, is_probe),
-                        Lost::Unknown | Lost::Cut => {
+                        SendFailure::NoTime => {}
+                        SendFailure::Unreached => link.health.unreached(&message, is_probe),
+                        SendFailure::Unread => link.health.later(&message, None, is_probe),
+                        SendFailure::Unknown | SendFailure::Cut => {
                             link.health.unanswered(&message, is_probe);
                             ambiguous = true;
                         }
                     }
-                    cuts += u32::from(lost == Lost::Cut);
+                    cuts += u32::from(lost == SendFailure::Cut);
                     if cuts >= CUTS && plain_len > SMALL {
                         link.size.refused(plain_len, Said::TooLarge, Instant::now());
                         return End::TooLarge {
@@ -373,7 +376,7 @@ impl<'a> Delivery<'a> {
                             is_said: false,
                         };
                     }
-                    let is_blank = matches!(lost, Lost::Unreached | Lost::Unread);
+                    let is_blank = matches!(lost, SendFailure::Unreached | SendFailure::Unread);
                     (message, is_blank, backoff.wait(None, jitter()))
                 }
             };
@@ -468,7 +471,7 @@ impl<'a> Delivery<'a> {
                 // The parts before took the time: that says nothing about the endpoint.
                 Err(_) if !request.sent.maybe() && !self.deadline.is_fair(connect) => {
                     let message = format!("{left:.1?} were left for it");
-                    let lost = Lost::NoTime;
+                    let lost = SendFailure::NoTime;
                     Answer::None { message, lost }
                 }
                 Err(_) => {
@@ -476,11 +479,11 @@ impl<'a> Delivery<'a> {
                     self.link.transport.disconnect();
                     let address = self.link.transport.address();
                     let (lost, message) = match request.sent.maybe() {
-                        true => (Lost::Unknown, no_answer(&address, left)),
+                        true => (SendFailure::Unknown, no_answer(&address, left)),
                         false => {
                             self.link.transport.mark_down();
                             let what = format!("no connection from {address} within {left:.1?}");
-                            (Lost::Unreached, tell(&what, Cause::ConnectTimeout))
+                            (SendFailure::Unreached, tell(&what, Cause::ConnectTimeout))
                         }
                     };
                     Answer::None { message, lost }
@@ -524,7 +527,7 @@ fn lost(ambiguous: bool, reason: DropReason, message: String) -> End {
         true => DropReason::Unconfirmed,
         false => reason,
     };
-    End::Lost { reason, message }
+    End::SendFailure { reason, message }
 }
 
 fn unsent(ambiguous: bool, message: String) -> End {

@@ -28,8 +28,8 @@ use super::socket::Socket;
 use super::tls::Tls;
 use crate::config::ExporterConfig;
 use crate::error::Error;
-use crate::human;
 use crate::sync::Arc;
+use crate::text;
 
 /// So often a connection that is idle says that it is there: load balancers and gateways forget those
 /// that say nothing for some minutes, and tell nobody.
@@ -231,7 +231,7 @@ impl Dialer {
             [] => ": nothing was tried".to_owned(),
             [(_, e)] if is_literal && is_silent(e) => within,
             [(_, e)] if is_literal => format!("{within}: {e}"),
-            _ => format!("{within}: {}", human::join(each, ", ")),
+            _ => format!("{within}: {}", text::join(each, ", ")),
         };
         let mut causes = failures.iter().map(|(_, e)| Cause::of_connecting(e));
         let first = causes.next().unwrap_or(Cause::Unconnected);

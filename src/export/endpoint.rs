@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::config::{ConfigWarning, ExporterConfig, Protocol};
 use crate::error::Error;
-use crate::human;
+use crate::text;
 
 const GRPC_PORT: u16 = 4317;
 const HTTP_PORT: u16 = 4318;
@@ -99,7 +99,7 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
             .field("protocol", &self.protocol)
-            .field("url", &human::url(&self.uri.to_string()))
+            .field("url", &text::url(&self.uri.to_string()))
             .finish_non_exhaustive()
     }
 }
@@ -119,7 +119,7 @@ impl Endpoint {
             Protocol::Grpc => DEFAULT_GRPC,
             Protocol::HttpProtobuf | Protocol::HttpJson => DEFAULT_HTTP,
         });
-        let fail = |cure: &str| Error::config(setting, human::url(url), cure);
+        let fail = |cure: &str| Error::config(setting, text::url(url), cure);
         if let Some(path) = socket_of(url) {
             return Self::at_socket(path.map_err(|cure| fail(&cure))?, protocol, signal);
         }

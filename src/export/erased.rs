@@ -26,7 +26,7 @@ trait Erased: Send + Sync {
     fn begin_shutdown(&self);
     fn shutdown(&self);
     fn show_open(&self, batch: Batch) -> BoxFuture<()>;
-    fn trouble(&self) -> Option<String>;
+    fn last_error(&self) -> Option<String>;
     fn keeps_export_timeout(&self) -> bool;
 }
 
@@ -53,8 +53,8 @@ impl<E: Exporter> Erased for Exporting<E> {
         Box::pin(self.0.show_open(batch))
     }
 
-    fn trouble(&self) -> Option<String> {
-        self.0.trouble()
+    fn last_error(&self) -> Option<String> {
+        self.0.last_error()
     }
 
     fn keeps_export_timeout(&self) -> bool {
@@ -87,9 +87,9 @@ impl ErasedExporter {
         self.0.shutdown();
     }
 
-    /// As [`Exporter::trouble`].
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.0.trouble()
+    /// As [`Exporter::last_error`].
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.0.last_error()
     }
 
     /// As [`Exporter::keeps_export_timeout`].

@@ -1,6 +1,6 @@
 //! OTLP over gRPC: tonic's channel, with bodies that are encoded already.
 
-mod fate;
+mod outcome;
 
 use std::future::{Ready, ready};
 use std::io;
@@ -16,15 +16,15 @@ use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint as Transport};
 use tower_service::Service;
 
-use self::fate::{Fate, fate, is_silent, is_timeout, read_status};
+use self::outcome::{CallOutcome, is_silent, is_timeout, outcome_of, read_status};
+use super::attempt::{Answer, Request, SendFailure, clean, explain, leads_to, no_answer};
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
 use super::endpoint::{Endpoint, Signal, Target};
-use super::exchange::{Answer, Lost, Request, clean, explain, leads_to, no_answer};
-use super::greeting::{First, Listening};
+use super::http2_preface::{Preface, SettingsProbe};
 use super::retry;
 use super::size::Said;
-use super::status::{self, Verdict};
+use super::status::{self, Retryability};
 use super::tls::Tls;
 use crate::sync::{Mutex, lock};
 use crate::wire::response::PartialSuccess;
@@ -132,7 +132,7 @@ impl Grpc {
     /// Dials, and shakes hands over HTTP/2.
     async fn dial(&self) -> Result<Current, String> {
         let io = self.dialer.dial().await?;
-        let (io, first) = Listening::new(io);
+        let (io, first) = SettingsProbe::new(io);
         let address = self.dialer.endpoint.address();
         let no_http2 = |why: &str, cause| tell(&format!("no HTTP/2 with {address}: {why}"), cause);
         // The connector hands over a connection that is encrypted already where it should be, so
@@ -167,13 +167,13 @@ impl Grpc {
                 return Err(no_http2(&silent, Cause::Mute));
             }
         };
-        if let Some(cause) = first.cause(&First::Http2) {
+        if let Some(cause) = first.cause(&Preface::Http2) {
             return Err(match &first {
-                First::Failed { why, .. } if cause == Cause::ClosedAtOnce => {
+                Preface::Failed { why, .. } if cause == Cause::ClosedAtOnce => {
                     let why = format!("it closed the connection at once ({why})");
                     no_http2(&why, cause)
                 }
-                First::Failed { why, .. } => no_http2(why, cause),
+                Preface::Failed { why, .. } => no_http2(why, cause),
                 _ => no_http2("it answers in another protocol", cause),
             });
         }
@@ -205,7 +205,7 @@ impl Grpc {
             let mut current = match self.current().await {
                 Ok(current) => current,
                 Err(message) => {
-                    let lost = Lost::Unreached;
+                    let lost = SendFailure::Unreached;
                     return Answer::None { message, lost };
                 }
             };
@@ -214,7 +214,8 @@ impl Grpc {
                     self.disconnect(current.number);
                     // That an old connection ended meanwhile says nothing of the endpoint. The
                     // next one is new, at the latest when all those at hand are used up.
-                    let is_unsent = matches!(gone.lost, Lost::Unreached | Lost::Unread);
+                    let is_unsent =
+                        matches!(gone.lost, SendFailure::Unreached | SendFailure::Unread);
                     let again = !current.is_new && is_unsent;
                     if !again {
                         return gone.answer();
@@ -236,40 +237,42 @@ impl Grpc {
             let what = format!("{address}: {}", explain(&e));
             return Err(Gone {
                 message: tell(&what, Cause::Broken),
-                lost: Lost::Unreached,
+                lost: SendFailure::Unreached,
             });
         }
         match channel.call(self.request(request, timeout)).await {
             Ok(response) => Ok(self.read(response, request).await),
             Err(e) => {
                 let broken = format!("{address}: {}", explain(&e));
-                match (fate(&e, request), timeout) {
+                match (outcome_of(&e, request), timeout) {
                     // The stream alone was refused; the connection lives on.
-                    (Fate::Refused, _) => Ok(Answer::None {
+                    (CallOutcome::Refused, _) => Ok(Answer::None {
                         message: tell(&broken, Cause::TurnedAway),
-                        lost: Lost::Unread,
+                        lost: SendFailure::Unread,
                     }),
-                    (Fate::Gone(Lost::Unknown), Some(timeout)) if is_timeout(&e) => Err(Gone {
-                        message: no_answer(&address, timeout),
-                        lost: Lost::Unknown,
-                    }),
-                    (Fate::Gone(Lost::Unknown), _) if is_silent(&e) => {
+                    (CallOutcome::Gone(SendFailure::Unknown), Some(timeout)) if is_timeout(&e) => {
+                        Err(Gone {
+                            message: no_answer(&address, timeout),
+                            lost: SendFailure::Unknown,
+                        })
+                    }
+                    (CallOutcome::Gone(SendFailure::Unknown), _) if is_silent(&e) => {
                         let what = format!("the connection to {address} fell silent");
                         Err(Gone {
                             message: tell(&what, Cause::Silent),
-                            lost: Lost::Unknown,
+                            lost: SendFailure::Unknown,
                         })
                     }
-                    (Fate::Gone(lost), _) => Err(Gone {
+                    (CallOutcome::Gone(lost), _) => Err(Gone {
                         message: tell(
                             &broken,
                             match lost {
-                                Lost::Unread => Cause::TurnedAway,
+                                SendFailure::Unread => Cause::TurnedAway,
                                 _ => Cause::Broken,
                             },
                         ),
                         lost: match lost {
-                            Lost::Unknown => Lost::Cut,
+                            SendFailure::Unknown => SendFailure::Cut,
                             lost => lost,
                         },
                     }),
@@ -304,12 +307,12 @@ impl Grpc {
     async fn read(&self, response: Response<Body>, request: &Request) -> Answer {
         let address = self.dialer.endpoint.address();
         let (head, body) = response.into_parts();
-        let refused = |verdict, what: &str, cause| Answer::NotTaken {
-            verdict,
+        let refused = |retryability, what: &str, cause| Answer::NotTaken {
+            retryability,
             message: tell(what, cause),
             wait: retry::asked_by(&head.headers),
-            size: match verdict {
-                Verdict::Split => Said::TooLarge,
+            size: match retryability {
+                Retryability::Split => Said::TooLarge,
                 _ => Said::Nothing,
             },
             location: None,
@@ -318,13 +321,13 @@ impl Grpc {
             // Not gRPC: a proxy in between.
             let code = head.status.as_u16();
             // A path that it does not know says nothing of a signal: it knows no gRPC.
-            let verdict = match status::of_http(code, false) {
-                Verdict::Unknown => Verdict::Refused,
-                verdict => verdict,
+            let retryability = match status::of_http(code, false) {
+                Retryability::Unknown => Retryability::Refused,
+                retryability => retryability,
             };
             let to = leads_to(&head.headers);
             let what = format!("{address} answered HTTP {}{to}", head.status);
-            return refused(verdict, &what, Cause::HttpOverGrpc(code));
+            return refused(retryability, &what, Cause::HttpOverGrpc(code));
         }
         if let Some(answer) = self.status(&head.headers, &[], request) {
             return answer;
@@ -341,7 +344,7 @@ impl Grpc {
                 let what = format!("{address}: {}", explain(e.as_ref()));
                 return Answer::None {
                     message: tell(&what, Cause::Broken),
-                    lost: Lost::Cut,
+                    lost: SendFailure::Cut,
                 };
             }
         };
@@ -350,7 +353,7 @@ impl Grpc {
         self.status(&trailers, &message, request)
             .unwrap_or_else(|| {
                 let what = format!("{address} answered without a grpc-status");
-                refused(Verdict::Refused, &what, Cause::HttpOverGrpc(200))
+                refused(Retryability::Refused, &what, Cause::HttpOverGrpc(200))
             })
     }
 
@@ -362,13 +365,15 @@ impl Grpc {
         }
         let address = self.dialer.endpoint.address();
         let wait = details.retry_delay;
-        let verdict = status::of_grpc(code, wait.is_some());
-        let said = match verdict {
-            Verdict::Split => Said::of(&text, request.plain_len),
+        let retryability = status::of_grpc(code, wait.is_some());
+        let said = match retryability {
+            Retryability::Split => Said::of(&text, request.plain_len),
             _ => Said::Nothing,
         };
         let cause = match said {
-            Said::Nothing if verdict == Verdict::Unknown && request.signal == Signal::Logs => {
+            Said::Nothing
+                if retryability == Retryability::Unknown && request.signal == Signal::Logs =>
+            {
                 Cause::NoLogs
             }
             Said::Nothing => Cause::Grpc(code),
@@ -378,7 +383,7 @@ impl Grpc {
         let asks = asks.map_or_else(String::new, |wait| format!(" (later, in {wait:?})"));
         let name = status::grpc_name(code);
         Some(Answer::NotTaken {
-            verdict,
+            retryability,
             message: tell(&format!("{address} answered {name}{asks}: {text}"), cause),
             wait,
             size: said,
@@ -390,7 +395,7 @@ impl Grpc {
 /// A connection that can't be used any more, and what became of the request on it.
 struct Gone {
     message: String,
-    lost: Lost,
+    lost: SendFailure,
 }
 
 impl Gone {
@@ -426,12 +431,12 @@ fn timeout_header(timeout: Duration) -> Option<HeaderValue> {
 
 /// A connector that has one connection to give: tonic must not dial by itself, because then nobody
 /// could tell a request that was never sent.
-struct Once(Option<Listening>);
+struct Once(Option<SettingsProbe>);
 
 impl Service<Uri> for Once {
-    type Response = TokioIo<Listening>;
+    type Response = TokioIo<SettingsProbe>;
     type Error = io::Error;
-    type Future = Ready<io::Result<TokioIo<Listening>>>;
+    type Future = Ready<io::Result<TokioIo<SettingsProbe>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))

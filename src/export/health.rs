@@ -201,7 +201,7 @@ impl Health {
     }
 
     /// Why nothing was taken lately, or can be sent just now, if so.
-    pub(super) fn trouble(&self) -> Option<String> {
+    pub(super) fn last_error(&self) -> Option<String> {
         let state = lock(&self.state);
         let pause = state.pause.as_ref().filter(|(at, _)| Instant::now() < *at);
         let words = pause.map(|(_, words)| words);
@@ -287,15 +287,15 @@ mod tests {
             health.later("503", None, false);
             health.handled();
         }
-        assert!(!health.is_down() && health.trouble().is_none());
+        assert!(!health.is_down() && health.last_error().is_none());
         let health = fallen();
-        assert_eq!(health.trouble().as_deref(), Some("503"));
+        assert_eq!(health.last_error().as_deref(), Some("503"));
         health.handled();
-        assert!(health.trouble().is_none());
+        assert!(health.last_error().is_none());
         health.later("503", None, false);
         assert!(!health.is_down(), "the row begins anew");
         health.unreached("refused", false);
-        assert_eq!(health.trouble().as_deref(), Some("refused"));
+        assert_eq!(health.last_error().as_deref(), Some("refused"));
     }
 
     #[tokio::test]
@@ -379,7 +379,7 @@ mod tests {
         health.later("429", Some(Duration::from_secs(30)), false);
         health.handled();
         assert!(health.wait_until().is_some() && !health.is_down());
-        assert_eq!(health.trouble().as_deref(), Some("429"));
+        assert_eq!(health.last_error().as_deref(), Some("429"));
         let health = self::health();
         health.later("429", Some(Duration::from_secs(u64::MAX >> 2)), false);
         assert!(health.wait_until().is_none() && !health.is_down());

@@ -21,14 +21,14 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
+use super::attempt::{Answer, Frames, Request, SendFailure, clean, explain, leads_to};
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
 use super::endpoint::{Endpoint, Signal, Target};
-use super::exchange::{Answer, Frames, Lost, Request, clean, explain, leads_to};
-use super::greeting::{First, Listening, says_https};
+use super::http2_preface::{Preface, SettingsProbe, says_https};
 use super::proxy::Proxy;
 use super::size::Said;
-use super::status::Verdict;
+use super::status::Retryability;
 use super::tls::{Tls, wants_a_certificate};
 use super::{json, retry, status};
 use crate::config::Protocol;
@@ -64,7 +64,7 @@ struct Connection {
     /// [`Http::given_up`] when it was dialled.
     since: u64,
     /// The first word of the endpoint, until it was looked at.
-    first: Option<oneshot::Receiver<First>>,
+    first: Option<oneshot::Receiver<Preface>>,
 }
 
 impl fmt::Debug for Http {
@@ -88,7 +88,7 @@ impl Connection {
     /// What is spoken there instead of HTTP/1, if the first word shows it.
     fn misfit(&mut self) -> Option<Cause> {
         let first = self.first.take()?.try_recv().ok()?;
-        first.cause(&First::Http1)
+        first.cause(&Preface::Http1)
     }
 }
 
@@ -182,7 +182,7 @@ impl Http {
 
     async fn dial(&self) -> Result<Connection, String> {
         let since = self.given_up.load(Ordering::Relaxed);
-        let (io, first) = Listening::new(self.dialer.dial().await?);
+        let (io, first) = SettingsProbe::new(self.dialer.dial().await?);
         let (sender, connection) = http1::handshake(TokioIo::new(io))
             .await
             .map_err(|e| format!("no HTTP: {}", explain(&e)))?;
@@ -296,7 +296,7 @@ impl Http {
         let what = format!("the connection to {address} fell silent");
         Ended::With(Answer::None {
             message: tell(&what, Cause::Silent),
-            lost: Lost::Unknown,
+            lost: SendFailure::Unknown,
         })
     }
 
@@ -322,7 +322,7 @@ impl Http {
                 let what = format!("{}: {}", self.dialer.endpoint.address(), explain(&e));
                 return Ended::With(Answer::None {
                     message: tell(&what, Cause::Broken),
-                    lost: Lost::Cut,
+                    lost: SendFailure::Cut,
                 });
             }
         };
@@ -409,11 +409,11 @@ impl Http {
         let address = self.dialer.endpoint.address();
         let code = status.as_u16();
         let said = Said::of(words, request.plain_len);
-        let verdict = status::of_http(code, said != Said::Nothing);
-        let cause = match verdict {
-            Verdict::Split => Cause::TooLarge,
+        let retryability = status::of_http(code, said != Said::Nothing);
+        let cause = match retryability {
+            Retryability::Split => Cause::TooLarge,
             _ if says_https(words.as_bytes()) => Cause::SpeaksTls,
-            Verdict::Unknown if request.signal == Signal::Logs => Cause::NoLogs,
+            Retryability::Unknown if request.signal == Signal::Logs => Cause::NoLogs,
             _ => Cause::Http(code),
         };
         // Where it went is the question. A query may hold a secret.
@@ -429,14 +429,14 @@ impl Http {
         let asks = wait.filter(|wait| wait.as_secs() > 0);
         let asks = asks.map_or_else(String::new, |wait| format!(" (later, in {wait:?})"));
         Answer::NotTaken {
-            verdict,
+            retryability,
             message: tell(
                 &format!("{address} answered HTTP {status}{to}{asks} {words}"),
                 cause,
             ),
             wait,
-            size: match verdict {
-                Verdict::Split => said.at_least_too_large(),
+            size: match retryability {
+                Retryability::Split => said.at_least_too_large(),
                 _ => Said::Nothing,
             },
             location: match status {
@@ -451,6 +451,6 @@ impl Http {
 }
 
 fn unreached(message: String) -> Answer {
-    let lost = Lost::Unreached;
+    let lost = SendFailure::Unreached;
     Answer::None { message, lost }
 }

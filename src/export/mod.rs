@@ -16,9 +16,11 @@
     )
 )]
 
+mod attempt;
 mod batch;
 mod cause;
 mod client;
+mod client_state;
 mod compress;
 mod console;
 mod credentials;
@@ -27,20 +29,18 @@ mod delivery;
 mod dial;
 pub(crate) mod endpoint;
 mod erased;
-mod exchange;
 #[cfg(feature = "file")]
 mod file;
-mod greeting;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod happy_eyeballs;
 mod health;
 #[cfg(feature = "http")]
 mod http;
+mod http2_preface;
 #[cfg_attr(not(feature = "http-json"), path = "no_json.rs")]
 mod json;
 mod limiter;
-mod link;
 mod no_sigpipe;
 #[cfg_attr(not(any(feature = "grpc", feature = "http")), path = "no_proxy.rs")]
 mod proxy;
@@ -102,7 +102,7 @@ pub trait Exporter: Send + Sync + 'static {
     /// Why nothing can be sent just now, if so, and what helps; for logs,
     /// [`Stats::last_error`](crate::Stats::last_error), and whoever waits for a flush. Asked about
     /// once a second.
-    fn trouble(&self) -> Option<String> {
+    fn last_error(&self) -> Option<String> {
         None
     }
 

@@ -10,12 +10,12 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri};
 
+use super::attempt::{Answer, Request};
 use super::dial::Dialer;
 use super::endpoint::{Endpoint, Target};
-use super::exchange::{Answer, Request};
 use super::http::Http;
 use super::size::Said;
-use super::status::Verdict;
+use super::status::Retryability;
 use crate::sync::{Arc, Mutex, lock};
 
 /// So many are followed for one request.
@@ -152,7 +152,7 @@ fn not_followed(answer: Answer, why: &str) -> Answer {
         _ => String::new(),
     };
     Answer::NotTaken {
-        verdict: Verdict::Refused,
+        retryability: Retryability::Refused,
         message: format!("{message} (not followed: {why})"),
         wait: None,
         size: Said::Nothing,

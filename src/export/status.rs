@@ -4,7 +4,7 @@ use crate::semconv::GRPC_CODES;
 
 /// What to do after an answer that was no success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Retryability {
     /// Try again later.
     Retry,
     /// The request is too large: halve it.
@@ -35,28 +35,28 @@ pub(crate) fn grpc_name(code: u32) -> &'static str {
 /// `RESOURCE_EXHAUSTED` is retried where the endpoint says when. Without that it must not be: it is
 /// taken for a request that is too large, which is what servers mean by it that limit messages, and
 /// halved; a batch of one span is dropped then.
-pub(crate) fn of_grpc(code: u32, has_retry_info: bool) -> Verdict {
+pub(crate) fn of_grpc(code: u32, has_retry_info: bool) -> Retryability {
     match code {
-        1 | 4 | 10 | 11 | 14 | 15 => Verdict::Retry,
-        RESOURCE_EXHAUSTED if has_retry_info => Verdict::Retry,
-        RESOURCE_EXHAUSTED => Verdict::Split,
-        UNIMPLEMENTED => Verdict::Unknown,
-        UNAUTHENTICATED => Verdict::Unauthenticated,
-        _ => Verdict::Refused,
+        1 | 4 | 10 | 11 | 14 | 15 => Retryability::Retry,
+        RESOURCE_EXHAUSTED if has_retry_info => Retryability::Retry,
+        RESOURCE_EXHAUSTED => Retryability::Split,
+        UNIMPLEMENTED => Retryability::Unknown,
+        UNAUTHENTICATED => Retryability::Unauthenticated,
+        _ => Retryability::Refused,
     }
 }
 
 /// The verdict on an HTTP status that is not 2xx (OTLP-7).
 ///
 /// `is_about_size`: its text says that the request is too large. The Collector answers 400 then.
-pub(crate) fn of_http(status: u16, is_about_size: bool) -> Verdict {
+pub(crate) fn of_http(status: u16, is_about_size: bool) -> Retryability {
     match status {
-        429 | 502 | 503 | 504 => Verdict::Retry,
-        401 => Verdict::Unauthenticated,
-        413 => Verdict::Split,
-        400 if is_about_size => Verdict::Split,
-        404 => Verdict::Unknown,
-        _ => Verdict::Refused,
+        429 | 502 | 503 | 504 => Retryability::Retry,
+        401 => Retryability::Unauthenticated,
+        413 => Retryability::Split,
+        400 if is_about_size => Retryability::Split,
+        404 => Retryability::Unknown,
+        _ => Retryability::Refused,
     }
 }
 
@@ -69,16 +69,16 @@ mod tests {
         let retryable = [1, 4, 10, 11, 14, 15];
         for code in 1..=17 {
             let expected = match code {
-                8 => Verdict::Split,
-                12 => Verdict::Unknown,
-                16 => Verdict::Unauthenticated,
-                c if retryable.contains(&c) => Verdict::Retry,
-                _ => Verdict::Refused,
+                8 => Retryability::Split,
+                12 => Retryability::Unknown,
+                16 => Retryability::Unauthenticated,
+                c if retryable.contains(&c) => Retryability::Retry,
+                _ => Retryability::Refused,
             };
             assert_eq!(of_grpc(code, false), expected, "{}", grpc_name(code));
         }
-        assert_eq!(of_grpc(8, true), Verdict::Retry);
-        assert_eq!(of_grpc(3, true), Verdict::Refused);
+        assert_eq!(of_grpc(8, true), Retryability::Retry);
+        assert_eq!(of_grpc(3, true), Retryability::Refused);
         assert_eq!(grpc_name(14), "UNAVAILABLE");
         assert_eq!(grpc_name(u32::MAX), "an unknown code");
     }
@@ -87,15 +87,15 @@ mod tests {
     fn every_http_status_otlp_7() {
         for status in (100..200).chain(300..600) {
             let expected = match status {
-                429 | 502 | 503 | 504 => Verdict::Retry,
-                401 => Verdict::Unauthenticated,
-                413 => Verdict::Split,
-                404 => Verdict::Unknown,
-                _ => Verdict::Refused,
+                429 | 502 | 503 | 504 => Retryability::Retry,
+                401 => Retryability::Unauthenticated,
+                413 => Retryability::Split,
+                404 => Retryability::Unknown,
+                _ => Retryability::Refused,
             };
             assert_eq!(of_http(status, false), expected, "{status}");
         }
-        assert_eq!(of_http(400, true), Verdict::Split);
-        assert_eq!(of_http(500, true), Verdict::Refused);
+        assert_eq!(of_http(400, true), Retryability::Split);
+        assert_eq!(of_http(500, true), Retryability::Refused);
     }
 }

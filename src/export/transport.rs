@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
+use super::attempt::{Answer, Request, SendFailure};
 use super::dial::Dialer;
 use super::endpoint::{Endpoint, Target};
-use super::exchange::{Answer, Lost, Request};
 #[cfg(feature = "grpc")]
 use super::grpc::Grpc;
 #[cfg(feature = "http")]
@@ -117,7 +117,7 @@ impl Transport {
             self.disconnect();
         }
         let answer: Answer = either!(self, wire => wire.exchange(request, timeout).await);
-        let lost = matches!(&answer, Answer::None { lost, .. } if *lost == Lost::Unreached);
+        let lost = matches!(&answer, Answer::None { lost, .. } if *lost == SendFailure::Unreached);
         self.up.store(!lost, Ordering::Relaxed);
         answer
     }

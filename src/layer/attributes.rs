@@ -1,4 +1,4 @@
-//! [`Attributes`]: a row of encoded attributes in the making, each key once.
+//! [`AttributeWriter`]: a row of encoded attributes in the making, each key once.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -13,7 +13,7 @@ use crate::wire::value::{ValueRef, put_key_value};
 
 /// Writes attributes to the end of a buffer, each key once.
 #[derive(Debug)]
-pub(crate) struct Attributes<'a> {
+pub(crate) struct AttributeWriter<'a> {
     pub(crate) out: &'a mut Vec<u8>,
     /// Where this visitor's attributes begin in `out`.
     base: usize,
@@ -33,7 +33,7 @@ pub(crate) struct Attributes<'a> {
     pub(crate) dropped: u32,
 }
 
-impl<'a> Attributes<'a> {
+impl<'a> AttributeWriter<'a> {
     #[inline]
     pub(crate) fn new(
         (out, room): (&'a mut Vec<u8>, &'a mut dyn Room),
@@ -233,8 +233,8 @@ impl<'a> Attributes<'a> {
 
     /// What was written so far, but for the bytes.
     #[inline]
-    pub(crate) fn written(&self) -> Visited<'static> {
-        Visited {
+    pub(crate) fn written(&self) -> EncodedAttributes<'static> {
+        EncodedAttributes {
             bytes: &[],
             recorded: self.recorded,
             dynamic: self.dynamic,
@@ -325,7 +325,7 @@ fn truncated(value: &Value, length: usize) -> Value {
 
 /// Attributes that were visited into a buffer of their own.
 #[derive(Debug)]
-pub(crate) struct Visited<'a> {
+pub(crate) struct EncodedAttributes<'a> {
     /// Encoded as `Span.attributes`.
     pub(crate) bytes: &'a [u8],
     pub(crate) recorded: u64,

@@ -14,8 +14,8 @@ use arc_swap::ArcSwapOption;
 use once_cell::race::OnceBox;
 use tracing_core::Metadata;
 
-use super::attributes::Visited;
-use super::fields::{Meaning, is_log_line};
+use super::attributes::EncodedAttributes;
+use super::fields::{FieldRole, is_log_line};
 use super::log::LogCallsite;
 use crate::attribute::Value;
 use crate::diagnostics::METRIC_FIELDS;
@@ -73,7 +73,7 @@ impl Extras {
 #[derive(Debug)]
 pub(crate) struct Field {
     pub(crate) key: EncodedKey,
-    pub(crate) meaning: Meaning,
+    pub(crate) role: FieldRole,
     /// The field's bit among those recorded. Fields of one name share a bit, and so do the 64th
     /// and all after it: a bit that is set says that the key may have been written.
     pub(crate) bit: u64,
@@ -88,8 +88,8 @@ pub(crate) struct StaticAttributes {
 }
 
 impl StaticAttributes {
-    pub(super) fn visited(&self) -> Visited<'_> {
-        Visited {
+    pub(super) fn encoded(&self) -> EncodedAttributes<'_> {
+        EncodedAttributes {
             bytes: &self.bytes,
             recorded: 0,
             dynamic: false,
@@ -122,13 +122,13 @@ impl Callsite {
             .enumerate()
             .map(|(i, name)| {
                 let first = names.iter().position(|n| n == name).unwrap_or(i);
-                let (meaning, key) = match is_log_line {
-                    true => Meaning::of_log_line(name),
-                    false => (Meaning::of(name, metadata.is_span()), *name),
+                let (role, key) = match is_log_line {
+                    true => FieldRole::of_log_line(name),
+                    false => (FieldRole::of(name, metadata.is_span()), *name),
                 };
                 Field {
                     key: EncodedKey::new(tag, key),
-                    meaning,
+                    role,
                     bit: 1 << first.min(63),
                 }
             })

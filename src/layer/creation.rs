@@ -7,7 +7,7 @@ use tracing_core::field::Visit;
 use tracing_core::span::Attributes;
 
 use crate::attribute::Value;
-use crate::human::text_of;
+use crate::text::text_of;
 use crate::wire::field::beginning;
 
 /// Bytes of a text that a sampler is told.

@@ -2,9 +2,9 @@
 
 use tracing_core::{Event, Level};
 
-use super::attributes::{Attributes, Visited};
+use super::attributes::{AttributeWriter, EncodedAttributes};
 use super::callsite;
-use super::core::Core;
+use super::recorder::Recorder;
 use super::scratch::Scratch;
 use super::span::OpenSpan;
 use super::visitor::{Errors, EventVisitor};
@@ -54,7 +54,7 @@ enum Admission {
     Elsewhere,
 }
 
-impl Core {
+impl Recorder {
     /// Adds an event to a span; where that is not here, to the one that `nearest` names.
     #[inline]
     pub(super) fn record_event(
@@ -132,7 +132,7 @@ impl Core {
         let callsite = callsite::of(event.metadata());
         let (out, room) = scratch.parts();
         let mut visitor = EventVisitor {
-            attributes: Attributes::new(
+            attributes: AttributeWriter::new(
                 (out, room),
                 EVENT_ATTRIBUTE,
                 &limits.value,
@@ -185,7 +185,7 @@ impl Core {
             span.set_status(StatusCode::Error, Some(text));
         }
         if !errors.for_span.is_empty() {
-            let exception = Visited {
+            let exception = EncodedAttributes {
                 bytes: &errors.for_span,
                 recorded: 0,
                 dynamic: true,
@@ -197,7 +197,7 @@ impl Core {
     }
 }
 
-impl Attributes<'_> {
+impl AttributeWriter<'_> {
     /// The attribute `error` becomes `exception.message` (EVT-4).
     #[cold]
     pub(super) fn rename_error(&mut self, text: &str) {

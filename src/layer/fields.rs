@@ -8,7 +8,7 @@ use crate::wire::span::{Kind, StatusCode};
 
 /// What a field means to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Meaning {
+pub(crate) enum FieldRole {
     /// An attribute like any other.
     Attribute,
     /// `otel.name`: the span's name.
@@ -33,7 +33,7 @@ pub(crate) enum Meaning {
     EventName,
 }
 
-impl Meaning {
+impl FieldRole {
     pub(crate) fn of(name: &str, is_span: bool) -> Self {
         match (is_span, name) {
             (true, "otel.name") => Self::SpanName,
@@ -93,7 +93,7 @@ pub(crate) fn status(value: &str) -> StatusCode {
 
 /// What the `otel.*` fields of one visit said; kept in the open span, where its strings are reused.
 #[derive(Debug, Default)]
-pub(crate) struct Special {
+pub(crate) struct OtelFields {
     /// Whether `name` was given.
     pub(crate) has_name: bool,
     pub(crate) name: String,
@@ -122,16 +122,16 @@ fn keep(text: &mut String, value: &str, room: &mut dyn Room) {
     text.push_str(value);
 }
 
-impl Special {
-    pub(crate) fn set(&mut self, meaning: Meaning, value: &str, room: &mut dyn Room) {
-        match meaning {
-            Meaning::SpanName => {
+impl OtelFields {
+    pub(crate) fn set(&mut self, role: FieldRole, value: &str, room: &mut dyn Room) {
+        match role {
+            FieldRole::SpanName => {
                 self.has_name = true;
                 keep(&mut self.name, value, room);
             }
-            Meaning::SpanKind => self.kind = Some(Kind::from_name(value)),
-            Meaning::StatusCode => self.set_status(status(value)),
-            Meaning::StatusDescription => {
+            FieldRole::SpanKind => self.kind = Some(Kind::from_name(value)),
+            FieldRole::StatusCode => self.set_status(status(value)),
+            FieldRole::StatusDescription => {
                 self.set_status(StatusCode::Error);
                 self.describe(value, room);
             }
@@ -159,12 +159,12 @@ impl Special {
     /// Adds what a later visit said.
     pub(crate) fn merge(&mut self, later: &Self, room: &mut dyn Room) {
         if later.has_name {
-            self.set(Meaning::SpanName, &later.name, room);
+            self.set(FieldRole::SpanName, &later.name, room);
         }
         self.kind = later.kind.or(self.kind);
         self.set_status(later.status);
         if later.has_description {
-            self.set(Meaning::StatusDescription, &later.description, room);
+            self.set(FieldRole::StatusDescription, &later.description, room);
         }
     }
 
@@ -197,12 +197,12 @@ mod tests {
 
     #[test]
     fn ok_is_final_and_an_error_outlives_unset_tr_7() {
-        let (mut special, room) = (Special::default(), &mut Unbounded);
-        special.set(Meaning::StatusDescription, "broken", room);
-        special.set(Meaning::StatusCode, "unset", room);
-        assert_eq!(special.status, StatusCode::Error);
-        special.set(Meaning::StatusCode, "ok", room);
-        special.set(Meaning::StatusCode, "error", room);
-        assert_eq!(special.status, StatusCode::Ok);
+        let (mut otel_fields, room) = (OtelFields::default(), &mut Unbounded);
+        otel_fields.set(FieldRole::StatusDescription, "broken", room);
+        otel_fields.set(FieldRole::StatusCode, "unset", room);
+        assert_eq!(otel_fields.status, StatusCode::Error);
+        otel_fields.set(FieldRole::StatusCode, "ok", room);
+        otel_fields.set(FieldRole::StatusCode, "error", room);
+        assert_eq!(otel_fields.status, StatusCode::Ok);
     }
 }

@@ -1,12 +1,12 @@
 //! [`Identity`]: who a span is, what was decided for it, and what its children inherit.
 
-use super::charge::Paid;
+use super::memory::Paid;
 use crate::clock::Anchor;
 use crate::context::{Baggage, SpanId, TraceContext, TraceFlags, TraceId, TraceState};
 use crate::pool::Memory;
 use crate::sampler::without_contradiction;
 use crate::sync::Arc;
-use crate::tail::Membership;
+use crate::tail::TraceRef;
 
 /// Who a span is, and what its children inherit.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +30,7 @@ struct Extra {
     trace_state: TraceState,
     baggage: Baggage,
     /// The local trace, if such are held until they are over; of a child.
-    local: Membership,
+    local: TraceRef,
     /// For trace state and baggage.
     paid: Paid,
 }
@@ -230,7 +230,7 @@ impl Identity {
     }
 
     /// Begins a local trace.
-    pub(super) fn begin_local(&mut self, root: &Membership) {
+    pub(super) fn begin_local(&mut self, root: &TraceRef) {
         if !root.is_none() {
             self.flags |= LOCAL_ROOT;
             self.extra_mut().local = root.child();
@@ -238,12 +238,12 @@ impl Identity {
     }
 
     /// Its place in its local trace.
-    pub(super) fn local(&self) -> Membership {
+    pub(super) fn local(&self) -> TraceRef {
         let local = self.extra.as_ref().map(|e| &e.local);
         match local {
             Some(local) if self.flags & LOCAL_ROOT != 0 => local.as_root(),
             Some(local) => local.child(),
-            None => Membership::default(),
+            None => TraceRef::default(),
         }
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::core::Core;
 use super::open_spans::{BUCKETS, OpenSpans};
+use super::recorder::Recorder;
 use super::span::OpenSpan;
 use crate::clock;
 use crate::processor::ScopeId;
@@ -27,7 +27,7 @@ const LARGEST: usize = 64 << 10;
 const SIGN_OF_LIFE: u64 = 5;
 
 pub(crate) struct InProgress {
-    core: Weak<Core>,
+    recorder: Weak<Recorder>,
     after: u64,
     ids: Vec<u64>,
     copies: Vec<u8>,
@@ -55,9 +55,9 @@ struct Copy {
 
 impl InProgress {
     /// Of spans that are open for longer than `after`.
-    pub(super) fn new(core: Weak<Core>, after: Duration) -> Self {
+    pub(super) fn new(recorder: Weak<Recorder>, after: Duration) -> Self {
         Self {
-            core,
+            recorder,
             after: u64::try_from(after.as_nanos()).unwrap_or(u64::MAX),
             ids: Vec::new(),
             copies: Vec::new(),
@@ -70,7 +70,7 @@ impl InProgress {
 
     /// Those that are to be shown now: their scopes, and each as an encoded `Span` without an end.
     pub(crate) fn look(&mut self) -> Vec<(ScopeId, Bytes)> {
-        let Some(core) = self.core.upgrade() else {
+        let Some(recorder) = self.recorder.upgrade() else {
             return Vec::new();
         };
         // A fork has no worker that would ask; the tables are those of this process.
@@ -78,8 +78,8 @@ impl InProgress {
         self.look += 1;
         self.copies.clear();
         let mut copies = Vec::new();
-        self.of_table(&core.spans, before, &mut copies);
-        if let Some(free) = core.free.get() {
+        self.of_table(&recorder.spans, before, &mut copies);
+        if let Some(free) = recorder.free.get() {
             self.of_table(free, before, &mut copies);
         }
         let mut out = Vec::new();

@@ -2,12 +2,12 @@
 
 use std::sync::Weak;
 
-use super::core::Core;
-use super::late::Desk;
+use super::edit::SpanEditor;
 use super::open_spans::{BUCKETS, OpenSpans};
+use super::recorder::Recorder;
 use crate::attribute::KeyValue;
 use crate::clock;
-use crate::context::doors::Change;
+use crate::context::layer_registry::Change;
 use crate::context::stack;
 use crate::semconv;
 use crate::span_data::Status;
@@ -17,11 +17,11 @@ const UNFINISHED: &str = "tracing_otlp.unfinished";
 
 /// Ends a layer's open spans, for as long as the layer is there.
 #[derive(Clone)]
-pub(crate) struct LastWords(Weak<Core>);
+pub(crate) struct LastWords(Weak<Recorder>);
 
 impl LastWords {
-    pub(super) fn new(core: Weak<Core>) -> Self {
-        Self(core)
+    pub(super) fn new(recorder: Weak<Recorder>) -> Self {
+        Self(recorder)
     }
 
     /// Records a panic of this thread on the span that is current here: an event with these attributes, and
@@ -29,15 +29,15 @@ impl LastWords {
     pub(crate) fn note_panic(&self, message: &str, attributes: &[KeyValue]) {
         /// Spans that a filter hides may lie before the one that is meant.
         const MOST: usize = 64;
-        let Some(core) = self.0.upgrade() else {
+        let Some(recorder) = self.0.upgrade() else {
             return;
         };
-        let core = core.here();
-        let spans = stack::spans_at_panic(core.layer, MOST);
-        let Some(span) = spans.into_iter().find(|span| is_here(core, *span)) else {
+        let recorder = recorder.here();
+        let spans = stack::spans_at_panic(recorder.layer, MOST);
+        let Some(span) = spans.into_iter().find(|span| is_here(recorder, *span)) else {
             return;
         };
-        core.desk().change(
+        recorder.editor().change(
             span,
             &Change::Event {
                 name: semconv::EXCEPTION_EVENT,
@@ -47,18 +47,18 @@ impl LastWords {
         );
         let description = message.to_owned().into();
         let status = Status::Error { description };
-        core.desk().change(span, &Change::Status(&status));
+        recorder.editor().change(span, &Change::Status(&status));
     }
 
     /// Ends all spans that are open and exported, marked as unfinished; how many.
     pub(crate) fn end_all(&self) -> usize {
-        let Some(core) = self.0.upgrade() else {
+        let Some(recorder) = self.0.upgrade() else {
             return 0;
         };
-        let core = core.here();
-        let mut ended = end_table(core, &core.spans);
-        if let Some(free) = core.free.get() {
-            ended += end_table(core, free);
+        let recorder = recorder.here();
+        let mut ended = end_table(recorder, &recorder.spans);
+        if let Some(free) = recorder.free.get() {
+            ended += end_table(recorder, free);
         }
         ended
     }
@@ -66,10 +66,10 @@ impl LastWords {
 
 /// Whether a span is open here. No code of ours panics under a lock; if it did, this would not wait for
 /// that lock, which nobody would ever give back.
-fn is_here(core: &Core, span: u64) -> bool {
+fn is_here(recorder: &Recorder, span: u64) -> bool {
     const LOOKS: u32 = 1_000;
     let look = |_| {
-        let has = core.spans.try_has(span);
+        let has = recorder.spans.try_has(span);
         if has.is_none() {
             std::thread::yield_now();
         }
@@ -79,9 +79,9 @@ fn is_here(core: &Core, span: u64) -> bool {
 }
 
 /// Children end before their parents as a rule, but nothing depends on it.
-fn end_table(core: &Core, spans: &OpenSpans) -> usize {
+fn end_table(recorder: &Recorder, spans: &OpenSpans) -> usize {
     let now = clock::now();
-    let desk = Desk { core, spans };
+    let desk = SpanEditor { recorder, spans };
     let mut ended = 0;
     let mut ids = Vec::with_capacity(64);
     for bucket in 0..BUCKETS {
@@ -100,14 +100,14 @@ fn end_table(core: &Core, spans: &OpenSpans) -> usize {
     ended
 }
 
-impl Desk<'_> {
+impl SpanEditor<'_> {
     fn end_unfinished(self, span: u64, now: u64) -> bool {
         let Some(mut span) = self.take_to_end(span) else {
             return false;
         };
-        self.core
+        self.recorder
             .add_key_values(&mut span, &[KeyValue::new(UNFINISHED, true)]);
-        self.core.finish_early(span, now);
+        self.recorder.finish_early(span, now);
         true
     }
 }

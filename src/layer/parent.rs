@@ -8,19 +8,19 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::OtlpLayer;
-use super::core::Core;
 use super::identity::Identity;
 use super::open_spans::OpenSpans;
+use super::recorder::Recorder;
 use super::span::OpenSpan;
 use crate::context::TraceContext;
-use crate::context::ancestry::ancestors;
-use crate::context::bridge::Bridge;
+use crate::context::otel_context::ContextObserver;
+use crate::context::registry_lookup::ancestors;
 use crate::context::stack::{self, Innermost};
-use crate::live::Watch;
+use crate::runtime_config::SamplingFlags;
 
 /// Where a new span comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lineage {
+pub(super) enum ParentKind {
     /// Nobody's child.
     Root,
     /// A child of an open span.
@@ -29,13 +29,13 @@ pub(super) enum Lineage {
     Context,
 }
 
-impl Lineage {
+impl ParentKind {
     /// Whether the sampler has to be asked for such a span.
     #[inline]
-    pub(super) fn asks(self, watch: Watch) -> bool {
+    pub(super) fn asks(self, sampling_flags: SamplingFlags) -> bool {
         match self {
-            Self::Local => watch.asks_for_children(),
-            Self::Root | Self::Context => watch.asks_sampler(),
+            Self::Local => sampling_flags.asks_for_children(),
+            Self::Root | Self::Context => sampling_flags.asks_sampler(),
         }
     }
 
@@ -50,24 +50,24 @@ impl OtlpLayer {
     #[inline(always)]
     pub(super) fn inherit<S>(
         &self,
-        (core, watch): (&Core, Watch),
+        (recorder, sampling_flags): (&Recorder, SamplingFlags),
         child: &mut Identity,
         attributes: &Attributes<'_>,
         id: &Id,
         context: &Context<'_, S>,
-    ) -> Lineage
+    ) -> ParentKind
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let spans = &core.spans;
+        let spans = &recorder.spans;
         let parent = if attributes.is_contextual() {
-            if let Some(elsewhere) = core.settings.bridge.and_then(Bridge::current) {
+            if let Some(elsewhere) = recorder.settings.bridge.and_then(ContextObserver::current) {
                 if elsewhere.is_valid() {
-                    return core.inherit_context(child, &elsewhere);
+                    return recorder.inherit_context(child, &elsewhere);
                 }
                 child.set_baggage(elsewhere.baggage());
             }
-            let has_detail = watch.has_detail();
+            let has_detail = sampling_flags.has_detail();
             // One that was too detailed is entered, but not there.
             let is_there = |span| !has_detail || spans.has(span);
             let innermost = match stack::innermost(self.layer, is_there) {
@@ -75,15 +75,15 @@ impl OtlpLayer {
                 Innermost::Nothing => None,
                 // Wins over whatever was entered before it was opened.
                 Innermost::Scope => {
-                    return core.inherit_context(child, &stack::scope_context());
+                    return recorder.inherit_context(child, &stack::scope_context());
                 }
             };
-            if core.may_be_filtered.load(Ordering::Relaxed) || has_detail {
+            if recorder.may_be_filtered.load(Ordering::Relaxed) || has_detail {
                 // What the registry takes for the parent may be hidden from us.
                 let registered = context.current_span().id().map(Id::into_u64);
                 if registered != innermost {
                     let found = registered.is_some() && inherit_nearest(child, spans, id, context);
-                    return Lineage::local_if(found);
+                    return ParentKind::local_if(found);
                 }
             }
             innermost
@@ -91,18 +91,18 @@ impl OtlpLayer {
             attributes.parent().map(Id::into_u64)
         };
         let Some(parent) = parent else {
-            return Lineage::Root;
+            return ParentKind::Root;
         };
-        let found = spans.with(parent, |parent| parent.bear(child));
+        let found = spans.with(parent, |parent| parent.adopt_child(child));
         if found.is_some()
-            || core.inherit_from_before(parent, child)
+            || recorder.inherit_from_before(parent, child)
             || inherit_nearest(child, spans, id, context)
         {
-            return Lineage::Local;
+            return ParentKind::Local;
         }
         match attributes.is_contextual() {
-            true => self.inherit_around(core, child),
-            false => Lineage::Root,
+            true => self.inherit_around(recorder, child),
+            false => ParentKind::Root,
         }
     }
 }
@@ -111,23 +111,29 @@ impl OtlpLayer {
     /// Makes `child` a child of what is current around spans that are not here, as those are that
     /// there was no memory for.
     #[cold]
-    fn inherit_around(&self, core: &Core, child: &mut Identity) -> Lineage {
-        let spans = &core.spans;
+    fn inherit_around(&self, recorder: &Recorder, child: &mut Identity) -> ParentKind {
+        let spans = &recorder.spans;
         match stack::innermost(self.layer, |span| spans.has(span)) {
-            Innermost::Span(span) => {
-                Lineage::local_if(spans.with(span, |parent| parent.bear(child)).is_some())
-            }
-            Innermost::Scope => core.inherit_context(child, &stack::scope_context()),
-            Innermost::Nothing => Lineage::Root,
+            Innermost::Span(span) => ParentKind::local_if(
+                spans
+                    .with(span, |parent| parent.adopt_child(child))
+                    .is_some(),
+            ),
+            Innermost::Scope => recorder.inherit_context(child, &stack::scope_context()),
+            Innermost::Nothing => ParentKind::Root,
         }
     }
 }
 
-impl Core {
+impl Recorder {
     /// Goes on where a context comes from: at a span that is open here, elsewhere, or nowhere. What
     /// travels is the context's.
     #[cold]
-    pub(super) fn inherit_context(&self, child: &mut Identity, parent: &TraceContext) -> Lineage {
+    pub(super) fn inherit_context(
+        &self,
+        child: &mut Identity,
+        parent: &TraceContext,
+    ) -> ParentKind {
         if self.inherit_open(child, parent) {
             child.set_baggage(parent.baggage());
             // One that came by the other API may have lost its state.
@@ -135,12 +141,12 @@ impl Core {
             if child.is_of(parent.trace_id()) && (is_whole || !parent.trace_state().is_empty()) {
                 child.set_trace_state(parent.trace_state().clone());
             }
-            Lineage::Local
+            ParentKind::Local
         } else if child.continues(parent) {
             child.check_threshold();
-            Lineage::Context
+            ParentKind::Context
         } else {
-            Lineage::Root
+            ParentKind::Root
         }
     }
 
@@ -161,7 +167,7 @@ impl Core {
             };
             let is_it = own.span_id == span_id && (is_same || !own.is_of(parent.trace_id()));
             if is_it {
-                span.bear(child);
+                span.adopt_child(child);
             }
             is_it
         };
@@ -188,7 +194,11 @@ fn inherit_nearest<S>(
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let mut bear = |parent: u64| spans.with(parent, |parent| parent.bear(child)).is_some();
+    let mut bear = |parent: u64| {
+        spans
+            .with(parent, |parent| parent.adopt_child(child))
+            .is_some()
+    };
     let span = context.span(id);
     span.is_some_and(|span| ancestors(span).any(|span| bear(span.id().into_u64())))
 }

@@ -19,7 +19,7 @@ thread_local! {
 #[derive(Debug)]
 pub(super) struct Scratch<'a> {
     buffer: Vec<u8>,
-    charge: ScratchCharge<'a>,
+    reservation: ScratchCharge<'a>,
 }
 
 /// What a large buffer takes of the memory of open spans.
@@ -36,7 +36,7 @@ impl<'a> Scratch<'a> {
     pub(super) fn take(memory: &'a Memory) -> Self {
         Self {
             buffer: SCRATCH.try_with(Cell::take).unwrap_or_default(),
-            charge: ScratchCharge {
+            reservation: ScratchCharge {
                 memory,
                 bytes: 0,
                 left_out: 0,
@@ -52,10 +52,10 @@ impl<'a> Scratch<'a> {
     /// So much of a text as there is memory for: all, or its beginning.
     pub(super) fn fitting<'t>(&mut self, text: &'t str) -> &'t str {
         const CUT: usize = 64;
-        match self.charge.make_room(&mut self.buffer, text.len()) {
+        match self.reservation.make_room(&mut self.buffer, text.len()) {
             true => text,
             false => {
-                self.charge.leave_out();
+                self.reservation.leave_out();
                 beginning(text, CUT)
             }
         }
@@ -64,7 +64,7 @@ impl<'a> Scratch<'a> {
     /// The buffer, and who pays for it.
     #[inline]
     pub(super) fn parts(&mut self) -> (&mut Vec<u8>, &mut ScratchCharge<'a>) {
-        (&mut self.buffer, &mut self.charge)
+        (&mut self.buffer, &mut self.reservation)
     }
 
     #[inline]
@@ -75,7 +75,7 @@ impl<'a> Scratch<'a> {
     /// How much was left out for want of memory.
     #[inline]
     pub(super) fn left_out(&self) -> u32 {
-        self.charge.left_out
+        self.reservation.left_out
     }
 }
 
@@ -124,9 +124,9 @@ impl Drop for Scratch<'_> {
     fn drop(&mut self) {
         let mut buffer = std::mem::take(&mut self.buffer);
         // Also what was paid for a buffer beside this one, as that of an error for the span.
-        if self.charge.bytes > 0 {
-            let bytes = self.charge.bytes as usize;
-            self.charge.memory.growth.release(bytes);
+        if self.reservation.bytes > 0 {
+            let bytes = self.reservation.bytes as usize;
+            self.reservation.memory.growth.release(bytes);
         }
         if (1..=LARGEST_KEPT).contains(&buffer.capacity()) {
             buffer.clear();

@@ -3,7 +3,7 @@
 use super::callsite::Extras;
 use crate::config::{CaptureConfig, SpanLimits};
 use crate::context::IdGenerator;
-use crate::context::bridge::Bridge;
+use crate::context::otel_context::ContextObserver;
 use crate::sync::Arc;
 use crate::wire::field::ValueLimit;
 
@@ -22,15 +22,15 @@ pub(crate) struct Settings {
     pub(super) extras: Extras,
     pub(super) event_extras: Extras,
     pub(super) limits: Limits,
-    pub(super) fate: Fate,
-    pub(super) bridge: Option<&'static dyn Bridge>,
+    pub(super) export_mode: ExportMode,
+    pub(super) bridge: Option<&'static dyn ContextObserver>,
     /// Whether anybody wants to know when a span is entered and left.
     pub(super) is_watched: bool,
 }
 
 /// What becomes of spans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum ExportMode {
     /// They are recorded and exported as they are sampled.
     Exported,
     /// They have an identity and a decision, and that is all.
@@ -53,8 +53,8 @@ impl Settings {
     pub(crate) fn new(
         capture: CaptureConfig,
         limits: &SpanLimits,
-        fate: Fate,
-        bridge: Option<&'static dyn Bridge>,
+        export_mode: ExportMode,
+        bridge: Option<&'static dyn ContextObserver>,
     ) -> Self {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let is_watched = capture.tracked_inactivity || bridge.is_some();
@@ -64,7 +64,7 @@ impl Settings {
             event_extras: Extras::new(capture.target, capture.location, capture.event_level)
                 .with_own_target(capture.middleware_target),
             capture,
-            fate,
+            export_mode,
             bridge,
             is_watched,
             limits: Limits {

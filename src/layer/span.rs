@@ -5,11 +5,11 @@ mod state;
 
 pub(crate) use self::state::State;
 use self::state::given_times;
-use super::attributes::Visited;
-use super::charge::{Charge, FIRST, ITSELF};
-use super::fields::{Meaning, Special};
+use super::attributes::EncodedAttributes;
+use super::fields::{FieldRole, OtelFields};
 use super::identity::Identity;
 use super::keys::{Keys, MANY};
+use super::memory::{FIRST, ITSELF, Reservation};
 use crate::attribute::{KeyValue, Value};
 use crate::processor::ScopeId;
 use crate::wire::decode::attribute_value;
@@ -22,7 +22,7 @@ use crate::wire::span::{
 pub(crate) struct OpenSpan {
     pub(crate) identity: Identity,
     pub(crate) name: &'static str,
-    pub(crate) special: Special,
+    pub(crate) otel_fields: OtelFields,
     pub(crate) scope: ScopeId,
     pub(crate) state: State,
     /// What hardly any span has.
@@ -30,7 +30,7 @@ pub(crate) struct OpenSpan {
     /// Attributes, events and links, encoded as fields of `Span`.
     pub(crate) body: Vec<u8>,
     /// What `body` and the span itself take of the budget.
-    pub(crate) charge: Charge,
+    pub(crate) reservation: Reservation,
 }
 
 /// What hardly any span has.
@@ -50,45 +50,45 @@ const _: () = assert!(size_of::<OpenSpan>() + 64 <= ITSELF, "more than is counte
 impl OpenSpan {
     /// Makes `child` a child of this span.
     #[inline]
-    pub(crate) fn bear(&mut self, child: &mut Identity) {
+    pub(crate) fn adopt_child(&mut self, child: &mut Identity) {
         child.inherit(&self.identity);
         self.state.has_children = true;
         if self.identity.is_provisional() {
-            self.forgo();
+            self.discard();
         }
     }
 
     /// The decision against a root is final: what it kept is let go.
     #[cold]
-    fn forgo(&mut self) {
+    fn discard(&mut self) {
         self.identity.set_fate(false, false);
         self.tidy();
         self.body.clear();
     }
 
     /// Adds attributes; one whose key is there already replaces it (TR-8).
-    pub(crate) fn add_attributes(&mut self, visited: &Visited<'_>, count_limit: u32) {
-        let len = visited.bytes.len();
-        let has_room =
-            self.charge.has_room(&self.body, len) || self.charge.grow(&mut self.body, len);
+    pub(crate) fn add_attributes(&mut self, encoded: &EncodedAttributes<'_>, count_limit: u32) {
+        let len = encoded.bytes.len();
+        let has_room = self.reservation.has_room(&self.body, len)
+            || self.reservation.grow(&mut self.body, len);
         let state = &mut self.state;
-        state.dropped_attributes += visited.dropped;
-        let fresh = state.recorded & visited.recorded == 0 && !state.dynamic && !visited.dynamic;
-        if has_room && fresh && state.attributes + visited.count <= count_limit {
-            self.body.extend_from_slice(visited.bytes);
-            state.attributes += visited.count;
+        state.dropped_attributes += encoded.dropped;
+        let fresh = state.recorded & encoded.recorded == 0 && !state.dynamic && !encoded.dynamic;
+        if has_room && fresh && state.attributes + encoded.count <= count_limit {
+            self.body.extend_from_slice(encoded.bytes);
+            state.attributes += encoded.count;
         } else {
-            self.replace_attributes(visited.bytes, count_limit);
+            self.replace_attributes(encoded.bytes, count_limit);
         }
-        self.state.recorded |= visited.recorded;
-        self.state.dynamic |= visited.dynamic;
+        self.state.recorded |= encoded.recorded;
+        self.state.dynamic |= encoded.dynamic;
     }
 
     /// A cleared span with its first room, which is paid for.
-    pub(super) fn new(charge: Charge) -> Self {
+    pub(super) fn new(reservation: Reservation) -> Self {
         Self {
             body: Vec::with_capacity(FIRST),
-            charge,
+            reservation,
             ..Self::default()
         }
     }
@@ -117,7 +117,7 @@ impl OpenSpan {
             .map(|(new, old)| new.heap_size() + old.as_ref().map_or(0, Value::heap_size));
         let keys = rare.keys.as_ref().map_or(0, Keys::size);
         let bytes = size_of::<Rare>() + items + values.sum::<usize>() + keys;
-        let granted = self.charge.keep(rare.bytes, bytes);
+        let granted = self.reservation.keep(rare.bytes, bytes);
         if granted {
             rare.bytes = bytes;
         }
@@ -128,9 +128,9 @@ impl OpenSpan {
     #[inline]
     pub(super) fn pay_for_context(&mut self) {
         if self.identity.has_extra()
-            && let Some(memory) = &self.charge.memory
+            && let Some(memory) = &self.reservation.memory
         {
-            self.charge.left_out += self.identity.pay(memory);
+            self.reservation.left_out += self.identity.pay(memory);
         }
     }
 
@@ -139,7 +139,7 @@ impl OpenSpan {
     #[inline(never)]
     pub(super) fn forget_rare(&mut self) {
         let bytes = self.rare.take().map_or(0, |rare| rare.bytes);
-        let _ = self.charge.keep(bytes, 0);
+        let _ = self.reservation.keep(bytes, 0);
     }
 
     /// What its sampler added, each with what that replaced.
@@ -256,7 +256,7 @@ impl OpenSpan {
                 self.note_key(key, at);
             } else {
                 self.state.dropped_attributes += 1;
-                self.charge.left_out += 1;
+                self.reservation.left_out += 1;
             }
         }
     }
@@ -274,21 +274,22 @@ impl OpenSpan {
 
     /// Sets the status by the order `Ok > Error > Unset` (TR-7).
     pub(crate) fn set_status(&mut self, status: StatusCode, description: Option<&str>) {
-        let was = self.special.status;
-        self.special.set_status(status);
+        let was = self.otel_fields.status;
+        self.otel_fields.set_status(status);
         if let Some(text) = description.filter(|_| was != StatusCode::Ok) {
-            self.special.describe(text, &mut self.charge);
+            self.otel_fields.describe(text, &mut self.reservation);
         }
     }
 
     /// Sets the name.
     pub(crate) fn set_name(&mut self, name: &str) {
-        self.special.set(Meaning::SpanName, name, &mut self.charge);
+        self.otel_fields
+            .set(FieldRole::SpanName, name, &mut self.reservation);
     }
 
     /// Adds what a later visit said of name, kind and status.
-    pub(crate) fn merge(&mut self, later: &Special) {
-        self.special.merge(later, &mut self.charge);
+    pub(crate) fn merge(&mut self, later: &OtelFields) {
+        self.otel_fields.merge(later, &mut self.reservation);
     }
 
     /// When it ends, if it ends now: at its last exit where it was ever entered (MIG-7).
@@ -308,7 +309,7 @@ impl OpenSpan {
     pub(crate) fn seal(&mut self, end: u64) {
         let Self {
             identity,
-            special,
+            otel_fields,
             state,
             ..
         } = self;
@@ -327,8 +328,8 @@ impl OpenSpan {
             parent_id: identity.parent_id,
             parent_is_remote: identity.parent_is_remote,
             flags: identity.trace_flags().bits(),
-            name: special.name_or(self.name),
-            kind: special.kind.unwrap_or(Kind::Internal),
+            name: otel_fields.name_or(self.name),
+            kind: otel_fields.kind.unwrap_or(Kind::Internal),
             start,
             end,
             // Appended below, for most spans have none of it.
@@ -340,7 +341,7 @@ impl OpenSpan {
             dropped_links: 0,
         };
         put_head(&mut self.body, &head);
-        let has_rest = identity.has_extra() || special.status != StatusCode::Unset;
+        let has_rest = identity.has_extra() || otel_fields.status != StatusCode::Unset;
         if has_rest || state.has_dropped() {
             self.seal_rest();
         }
@@ -349,7 +350,7 @@ impl OpenSpan {
     #[cold]
     #[inline(never)]
     fn seal_rest(&mut self) {
-        let (state, special) = (&self.state, &self.special);
+        let (state, otel_fields) = (&self.state, &self.otel_fields);
         let dropped = [
             state.dropped_attributes,
             state.dropped_events,
@@ -359,14 +360,14 @@ impl OpenSpan {
             &mut self.body,
             self.identity.trace_state().as_str(),
             dropped,
-            (special.status, &special.description),
+            (otel_fields.status, &otel_fields.description),
         );
     }
 
     /// Bytes of the texts that [`put_open_head`](Self::put_open_head) writes.
     pub(super) fn texts_of_head(&self) -> usize {
         let trace_state = self.identity.trace_state().as_str();
-        trace_state.len() + self.name().len() + self.special.description.len()
+        trace_state.len() + self.name().len() + self.otel_fields.description.len()
     }
 
     /// Appends what is known while it is open: all but an end.
@@ -384,11 +385,11 @@ impl OpenSpan {
                 flags: identity.trace_flags().bits(),
                 trace_state: identity.trace_state().as_str(),
                 name: self.name(),
-                kind: self.special.kind.unwrap_or(Kind::Internal),
+                kind: self.otel_fields.kind.unwrap_or(Kind::Internal),
                 start: given_times(state, start, start).0,
                 end: 0,
-                status: self.special.status,
-                status_message: &self.special.description,
+                status: self.otel_fields.status,
+                status_message: &self.otel_fields.description,
                 dropped_attributes: state.dropped_attributes,
                 dropped_events: state.dropped_events,
                 dropped_links: state.dropped_links,
@@ -398,7 +399,7 @@ impl OpenSpan {
 
     /// The name that it has by now.
     pub(super) fn name(&self) -> &str {
-        self.special.name_or(self.name)
+        self.otel_fields.name_or(self.name)
     }
 
     /// As new, but for the memory of its buffers. Identity, name and scope are set for
@@ -406,7 +407,7 @@ impl OpenSpan {
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.identity.clear();
-        self.special.clear();
+        self.otel_fields.clear();
         self.state = State::default();
         self.body.clear();
     }

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::thread;
 
-use super::attributes::Attributes;
+use super::attributes::AttributeWriter;
 use super::callsite::{Callsite, StaticAttributes};
 use crate::attribute::Value;
 use crate::semconv;
@@ -16,7 +16,7 @@ thread_local! {
     static OF_LOGS: OnceCell<StaticAttributes> = const { OnceCell::new() };
 }
 
-impl Attributes<'_> {
+impl AttributeWriter<'_> {
     /// Adds the attributes of the calling thread.
     pub(super) fn put_thread(&mut self, callsite: &Callsite) {
         let fields = callsite.metadata.fields();

@@ -6,9 +6,9 @@ use std::fmt::Debug;
 use tracing_core::Field;
 use tracing_core::field::Visit;
 
-use super::attributes::Attributes;
+use super::attributes::AttributeWriter;
 use super::callsite::Callsite;
-use super::fields::{CUT, Meaning, Special};
+use super::fields::{CUT, FieldRole, OtelFields};
 use crate::config::CaptureConfig;
 use crate::wire::field::{EncodedKey, Unwritten, ValueLimit, beginning, format_into, text_within};
 use crate::wire::span::SPAN_ATTRIBUTE;
@@ -16,8 +16,8 @@ use crate::wire::span::SPAN_ATTRIBUTE;
 /// Visits the fields of a span.
 #[derive(Debug)]
 pub(crate) struct SpanVisitor<'a> {
-    pub(crate) attributes: Attributes<'a>,
-    pub(crate) special: &'a mut Special,
+    pub(crate) attributes: AttributeWriter<'a>,
+    pub(crate) otel_fields: &'a mut OtelFields,
     pub(crate) callsite: &'static Callsite,
     pub(crate) exceptions: bool,
 }
@@ -25,7 +25,7 @@ pub(crate) struct SpanVisitor<'a> {
 /// Visits the fields of an event.
 #[derive(Debug)]
 pub(crate) struct EventVisitor<'a> {
-    pub(crate) attributes: Attributes<'a>,
+    pub(crate) attributes: AttributeWriter<'a>,
     pub(crate) callsite: &'static Callsite,
     /// Whether the event's name was written.
     pub(crate) named: bool,
@@ -82,17 +82,17 @@ impl SpanVisitor<'_> {
     /// Gives the meaning of a field that is no plain attribute its text.
     #[cold]
     #[inline(never)]
-    fn special(&mut self, meaning: Meaning, value: std::fmt::Arguments<'_>) {
-        let Attributes { out, room, .. } = &mut self.attributes;
+    fn otel_fields(&mut self, role: FieldRole, value: std::fmt::Arguments<'_>) {
+        let AttributeWriter { out, room, .. } = &mut self.attributes;
         let at = out.len();
         // The limit of lengths is for attributes (LIM-2).
         let formatted = format_into(out, &ValueLimit::NONE, *room, value);
         let text = std::str::from_utf8(&out[at..]).unwrap_or_default();
         match formatted {
-            Ok(()) => self.special.set(meaning, text, *room),
+            Ok(()) => self.otel_fields.set(role, text, *room),
             Err(Unwritten::NoRoom) => {
                 room.leave_out();
-                self.special.set(meaning, beginning(text, CUT), *room);
+                self.otel_fields.set(role, beginning(text, CUT), *room);
             }
             Err(Unwritten::Failed) => {}
         }
@@ -110,8 +110,8 @@ impl SpanVisitor<'_> {
 macro_rules! span_value {
     ($self:ident, $field:ident, $value:expr, $put:expr) => {{
         let field = field_of!($self, $field);
-        if field.meaning != Meaning::Attribute {
-            return $self.special(field.meaning, format_args!("{}", $value));
+        if field.role != FieldRole::Attribute {
+            return $self.otel_fields(field.role, format_args!("{}", $value));
         }
         if $self.attributes.admit(field.bit, &field.key) {
             #[allow(
@@ -141,8 +141,9 @@ impl Visit for SpanVisitor<'_> {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         let field = field_of!(self, field);
-        if field.meaning != Meaning::Attribute {
-            self.special.set(field.meaning, value, self.attributes.room);
+        if field.role != FieldRole::Attribute {
+            self.otel_fields
+                .set(field.role, value, self.attributes.room);
         } else if self.attributes.admit(field.bit, &field.key) {
             self.attributes.put_str(&field.key, value);
         }
@@ -158,8 +159,8 @@ impl Visit for SpanVisitor<'_> {
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         let name = field.name();
         let field = field_of!(self, field);
-        if field.meaning != Meaning::Attribute {
-            return self.special(field.meaning, format_args!("{value}"));
+        if field.role != FieldRole::Attribute {
+            return self.otel_fields(field.role, format_args!("{value}"));
         }
         if self.attributes.admit(field.bit, &field.key) {
             self.attributes.put_error(name, &field.key, value);
@@ -171,8 +172,8 @@ impl Visit for SpanVisitor<'_> {
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let field = field_of!(self, field);
-        if field.meaning != Meaning::Attribute {
-            return self.special(field.meaning, format_args!("{value:?}"));
+        if field.role != FieldRole::Attribute {
+            return self.otel_fields(field.role, format_args!("{value:?}"));
         }
         if self.attributes.admit(field.bit, &field.key) {
             self.attributes
@@ -186,35 +187,35 @@ impl Visit for SpanVisitor<'_> {
 impl EventVisitor<'_> {
     /// Handles a field that may be no plain attribute; says whether it is one after all.
     #[inline]
-    fn is_attribute(&mut self, meaning: Meaning, value: std::fmt::Arguments<'_>) -> bool {
-        match meaning {
-            Meaning::Message => {
+    fn is_attribute(&mut self, role: FieldRole, value: std::fmt::Arguments<'_>) -> bool {
+        match role {
+            FieldRole::Message => {
                 self.named = self.named || self.attributes.put_name(value);
                 false
             }
-            Meaning::LogTarget => self.capture.target,
-            Meaning::LogLocation => self.capture.location,
-            Meaning::LogModule => false,
+            FieldRole::LogTarget => self.capture.target,
+            FieldRole::LogLocation => self.capture.location,
+            FieldRole::LogModule => false,
             _ => true,
         }
     }
 
     /// The same of what an error is told by: a text, or the error itself (EVT-4).
     #[inline]
-    fn is_attribute_of_text(&mut self, meaning: Meaning, value: std::fmt::Arguments<'_>) -> bool {
-        if meaning == Meaning::Error {
+    fn is_attribute_of_text(&mut self, role: FieldRole, value: std::fmt::Arguments<'_>) -> bool {
+        if role == FieldRole::Error {
             let text = text_within(self.attributes.room, value);
             self.errors.get_or_insert_default().text = Some(text);
             return true;
         }
-        self.is_attribute(meaning, value)
+        self.is_attribute(role, value)
     }
 
     /// A number that OTLP has no kind for.
     #[cold]
     fn put_digits(&mut self, field: &Field, value: std::fmt::Arguments<'_>) {
         let field = field_of!(self, field);
-        if field.meaning != Meaning::Attribute && !self.is_attribute(field.meaning, value) {
+        if field.role != FieldRole::Attribute && !self.is_attribute(field.role, value) {
             return;
         }
         if self.attributes.admit(field.bit, &field.key) {
@@ -223,7 +224,7 @@ impl EventVisitor<'_> {
     }
 }
 
-impl Attributes<'_> {
+impl AttributeWriter<'_> {
     #[inline(always)]
     pub(super) fn put_str(&mut self, key: &EncodedKey, value: &str) {
         if !key.put_str(self.out, self.limit, self.room, value) {
@@ -286,8 +287,8 @@ impl Attributes<'_> {
 macro_rules! event_value {
     ($self:ident, $field:ident, $value:expr, $put:expr) => {{
         let field = field_of!($self, $field);
-        if field.meaning != Meaning::Attribute
-            && !$self.is_attribute(field.meaning, format_args!("{}", $value))
+        if field.role != FieldRole::Attribute
+            && !$self.is_attribute(field.role, format_args!("{}", $value))
         {
             return;
         }
@@ -319,8 +320,8 @@ impl Visit for EventVisitor<'_> {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         let field = field_of!(self, field);
-        if field.meaning != Meaning::Attribute
-            && !self.is_attribute_of_text(field.meaning, format_args!("{value}"))
+        if field.role != FieldRole::Attribute
+            && !self.is_attribute_of_text(field.role, format_args!("{value}"))
         {
             return;
         }
@@ -339,7 +340,7 @@ impl Visit for EventVisitor<'_> {
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         let name = field.name();
         let field = field_of!(self, field);
-        if !self.is_attribute_of_text(field.meaning, format_args!("{value}")) {
+        if !self.is_attribute_of_text(field.role, format_args!("{value}")) {
             return;
         }
         if self.attributes.admit(field.bit, &field.key) {
@@ -349,17 +350,18 @@ impl Visit for EventVisitor<'_> {
             self.attributes.put_exception(value);
         }
         if self.capture.error_records_to_exceptions {
-            let Attributes { room, limit, .. } = &mut self.attributes;
+            let AttributeWriter { room, limit, .. } = &mut self.attributes;
             let out = &mut self.errors.get_or_insert_default().for_span;
             out.clear();
-            Attributes::new((out, *room), SPAN_ATTRIBUTE, limit, u32::MAX).put_exception(value);
+            AttributeWriter::new((out, *room), SPAN_ATTRIBUTE, limit, u32::MAX)
+                .put_exception(value);
         }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let field = field_of!(self, field);
-        if field.meaning != Meaning::Attribute
-            && !self.is_attribute_of_text(field.meaning, format_args!("{value:?}"))
+        if field.role != FieldRole::Attribute
+            && !self.is_attribute_of_text(field.role, format_args!("{value:?}"))
         {
             return;
         }

@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::call::Call;
-use super::verdict::Ending;
+use super::call_status::Ending;
 
 pin_project! {
     /// The body of a response: the inner one, which runs in the request's span.

@@ -13,6 +13,7 @@ use http_body::Body;
 use tracing::Span;
 use tracing::field::{Field, Value};
 
+use super::call_status::{CallFacts, Ending, Protocol, Role, call_status, kind_of};
 use super::end::CallEnd;
 use super::from_tonic;
 use super::grpc::{self, Code};
@@ -21,7 +22,6 @@ use super::in_flight::{InFlight, InFlightToken};
 use super::meter::{Labels, Measured};
 use super::options::CallOptions;
 use super::text::Causes;
-use super::verdict::{Ending, Known, Protocol, Role, kind_of, verdict};
 use crate::attribute::KeyValue;
 use crate::context::{TraceContext, stack};
 use crate::semconv;
@@ -147,7 +147,8 @@ impl Call {
 
     /// The headers of the response have come. Says whether that was all, or all that is waited for.
     pub(super) fn responded<B: Body>(&mut self, response: &mut Response<B>) -> bool {
-        self.options.greet(&self.span, response.headers_mut());
+        self.options
+            .write_response_headers(&self.span, response.headers_mut());
         if self.answered(&ResponseHead::of(response), None) || response.body().is_end_stream() {
             return true;
         }
@@ -204,12 +205,12 @@ impl Call {
 
     /// A method that may not be there may be called anything (RPC-2).
     #[cold]
-    fn disown_method(&mut self) {
+    fn mark_unknown_method(&mut self) {
         if let Some(labels) = &mut self.labels {
             labels.rpc_method = None;
         }
         let path = self.path.as_ref().map_or("", PathAndQuery::path);
-        self.options.disown_method(&self.span, path);
+        self.options.mark_unknown_method(&self.span, path);
     }
 
     /// Some of the body has passed.
@@ -247,7 +248,7 @@ impl Call {
         };
         let message = super::text::cut(message);
         let exception = [
-            KeyValue::new(semconv::EXCEPTION_TYPE, super::verdict::PANIC),
+            KeyValue::new(semconv::EXCEPTION_TYPE, super::call_status::PANIC),
             KeyValue::new(semconv::EXCEPTION_MESSAGE, message.to_owned()),
         ];
         self.span.add_event(semconv::EXCEPTION_EVENT, &exception);
@@ -286,23 +287,23 @@ impl Call {
             return;
         }
         let duration = self.began.map_or(Duration::ZERO, |began| began.elapsed());
-        let known = Known {
+        let known = CallFacts {
             role: self.role,
             protocol: self.protocol,
             status: self.status,
             code: self.code,
             is_late: self.timeout.is_some_and(|timeout| duration >= timeout),
         };
-        let verdict = verdict(&known, ending);
-        let error_type = verdict.error_type.as_deref();
+        let call_status = call_status(&known, ending);
+        let error_type = call_status.error_type.as_deref();
         if self.protocol == Protocol::Grpc && !self.is_method_known() {
-            self.disown_method();
+            self.mark_unknown_method();
         }
         if let (Some(labels), Some(meter)) = (self.labels.take(), &self.options.meter) {
             let measured = Measured {
                 duration,
                 status: self.status.map(|s| s.as_u16()),
-                code: verdict.code,
+                code: call_status.code,
                 error_type,
                 version: self.version,
                 response_size: self.response_size(),
@@ -310,7 +311,7 @@ impl Call {
             meter.ended(*labels, &measured);
         }
         if self.has_span() {
-            self.record(ending, error_type, verdict.code);
+            self.record(ending, error_type, call_status.code);
             if let Some(hook) = &self.options.on_end {
                 let end = CallEnd {
                     duration,

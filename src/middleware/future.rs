@@ -12,10 +12,10 @@ use pin_project_lite::pin_project;
 
 use super::body::ResponseBody;
 use super::call::Call;
-use super::verdict::Ending;
+use super::call_status::Ending;
 
 pin_project! {
-    /// The future of [`Server`](super::Server) and [`Client`](super::Client).
+    /// The future of [`ServerService`](super::Server) and [`ClientService`](super::Client).
     ///
     /// It runs the inner future in the request's span, or in its caller's context where there is no
     /// span; so does dropping it. A panic is recorded and goes on.
@@ -36,7 +36,7 @@ impl<F> ResponseFuture<F> {
     }
 
     /// The future of a request that nothing is told of.
-    pub(super) fn untold(inner: F) -> Self {
+    pub(super) fn untraced(inner: F) -> Self {
         Self {
             inner: InCall {
                 inner: Some(inner),

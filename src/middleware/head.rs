@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 
-use crate::human;
+use crate::text;
 
 /// A request without its body, as hooks see it.
 #[derive(Clone, Copy)]
@@ -108,7 +108,7 @@ impl fmt::Debug for RequestHead<'_> {
         let headers: Vec<_> = self.headers.keys().collect();
         f.debug_struct("RequestHead")
             .field("method", self.method)
-            .field("uri", &human::url(&self.uri.to_string()))
+            .field("uri", &text::url(&self.uri.to_string()))
             .field("version", &self.version)
             .field("headers", &headers)
             .field("peer", &self.peer)

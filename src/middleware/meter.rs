@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::call_status::{Protocol, Role};
 use super::grpc::Code;
-use super::verdict::{Protocol, Role};
 
 /// Told of each call, sampled or not. A call that began has ended once it is told of that: also one
 /// that panicked or was given up.

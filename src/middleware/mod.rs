@@ -81,6 +81,7 @@
 mod address;
 mod body;
 mod call;
+mod call_status;
 mod client;
 mod end;
 #[cfg(feature = "axum")]
@@ -105,20 +106,19 @@ mod redact;
 mod server;
 mod spans;
 mod text;
-mod verdict;
 
 pub use body::ResponseBody;
-pub use client::{Client, ClientLayer, CountResends, Resends, ResendsLayer, UrlTemplate};
+pub use client::{ClientLayer, ClientService, CountResends, Resends, ResendsLayer, UrlTemplate};
 pub use end::CallEnd;
 pub use future::ResponseFuture;
 pub use head::{RequestHead, ResponseHead};
 pub use in_flight::{InFlight, InFlightToken};
-pub use server::{Server, ServerLayer};
+pub use server::{ServerLayer, ServerService};
 
 #[cfg(feature = "metrics")]
 pub(crate) use self::{
+    call_status::{Protocol, Role},
     grpc::SYSTEM,
     meter::{Labels, Measured, Meter},
     method::OTHER,
-    verdict::{Protocol, Role},
 };

@@ -8,6 +8,7 @@ use http::{Extensions, HeaderMap, HeaderName};
 use tracing::Span;
 
 use super::address::IpText;
+use super::call_status::Protocol;
 use super::end::CallEnd;
 use super::grpc;
 use super::head::ResponseHead;
@@ -16,7 +17,6 @@ use super::known::KnownNames;
 use super::meter::Meter;
 use super::method::OTHER;
 use super::text;
-use super::verdict::Protocol;
 use crate::attribute::{KeyValue, Value};
 use crate::span_ext::SpanExt as _;
 
@@ -58,7 +58,7 @@ impl CallOptions {
     }
 
     /// Tells the client which trace this was.
-    pub(super) fn greet(&self, span: &Span, headers: &mut HeaderMap) {
+    pub(super) fn write_response_headers(&self, span: &Span, headers: &mut HeaderMap) {
         if self.trace_header.is_none() && !self.server_timing {
             return;
         }
@@ -104,7 +104,7 @@ impl CallOptions {
     }
 
     /// Renames the span of a gRPC method that may not exist (RPC-1, RPC-2).
-    pub(super) fn disown_method(&self, span: &Span, path: &str) {
+    pub(super) fn mark_unknown_method(&self, span: &Span, path: &str) {
         span.record("otel.name", grpc::SYSTEM);
         span.record("rpc.method", OTHER);
         // A path that is no method's was told as it is when the span was made.

@@ -29,7 +29,7 @@ impl fmt::Display for Name<'_> {
 }
 
 /// What all of our spans know of the connection.
-pub(super) struct Ends<'a> {
+pub(super) struct Endpoints<'a> {
     pub(super) server: Option<&'a str>,
     pub(super) server_port: Option<u16>,
     pub(super) peer: Option<&'a str>,
@@ -45,7 +45,7 @@ pub(super) struct HttpServer<'a> {
     pub(super) scheme: &'a str,
     pub(super) path: &'a str,
     pub(super) query: Option<&'a str>,
-    pub(super) ends: Ends<'a>,
+    pub(super) ends: Endpoints<'a>,
     pub(super) client: Option<&'a str>,
     pub(super) user_agent: Option<&'a str>,
     pub(super) version: Option<&'a str>,
@@ -59,7 +59,7 @@ pub(super) struct HttpClient<'a> {
     pub(super) method_original: Option<&'a str>,
     pub(super) url: &'a str,
     pub(super) template: Option<&'a str>,
-    pub(super) ends: Ends<'a>,
+    pub(super) ends: Endpoints<'a>,
     pub(super) resend_count: Option<u32>,
     pub(super) request_size: Option<u64>,
 }
@@ -70,7 +70,7 @@ pub(super) struct Grpc<'a> {
     /// None: the path is no method's.
     pub(super) method: Option<&'a str>,
     pub(super) method_original: Option<&'a str>,
-    pub(super) ends: Ends<'a>,
+    pub(super) ends: Endpoints<'a>,
     pub(super) client: Option<&'a str>,
     pub(super) version: Option<&'a str>,
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use http::HeaderValue;
 
-use crate::human::text_of;
+use crate::text::text_of;
 
 /// Bytes that are kept of a path, a query or a header.
 const LONGEST: usize = 4096;

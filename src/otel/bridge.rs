@@ -9,14 +9,14 @@ use opentelemetry::trace::{self as otel, SpanContext, TraceContextExt as _};
 use opentelemetry::{Context, ContextGuard, KeyValue};
 
 use super::convert::{from_context, key_values, with_baggage};
-use crate::context::bridge::{self, Bridge};
-use crate::context::doors::{self, Change, Spans};
+use crate::context::layer_registry::{self, Change, Spans};
+use crate::context::otel_context::{self, ContextObserver};
 use crate::context::stack;
 use crate::context::{Baggage, SpanId, TraceContext};
 
 /// The bridge, from now on also told of scopes.
-pub(crate) fn activation() -> &'static dyn Bridge {
-    bridge::set(&Activation);
+pub(crate) fn activation() -> &'static dyn ContextObserver {
+    otel_context::set(&Activation);
     &Activation
 }
 
@@ -91,7 +91,7 @@ fn whose(context: &Context) -> Whose {
             false => Whose::Beside(mark.context.clone()),
         };
     }
-    if active.is_remote() || doors::has_free(active.span_id().to_bytes()) {
+    if active.is_remote() || layer_registry::has_free(active.span_id().to_bytes()) {
         return Whose::Newer;
     }
     let judged = ATTACHED.try_with(|all| {
@@ -119,7 +119,7 @@ fn is_other_layers(parent: [u8; 8]) -> bool {
         match whose(context) {
             Whose::Nobody | Whose::Ours | Whose::Beside(_) => false,
             Whose::Newer if context.span().span_context().is_remote() => false,
-            Whose::Newer | Whose::Other => active != parent && !doors::has_free(active),
+            Whose::Newer | Whose::Other => active != parent && !layer_registry::has_free(active),
         }
     })
 }
@@ -128,7 +128,7 @@ thread_local! {
     static ATTACHED: RefCell<Vec<Attached>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Bridge for Activation {
+impl ContextObserver for Activation {
     fn entered(&self, layer: u32, span: u64, context: &TraceContext, parent: [u8; 8]) {
         if is_live() {
             let is_beside = layer != stack::SCOPE && is_other_layers(parent);
@@ -274,7 +274,7 @@ struct ActiveSpan {
 
 impl ActiveSpan {
     fn change(&self, change: &Change<'_>) {
-        doors::with(self.layer, |spans| {
+        layer_registry::with(self.layer, |spans| {
             if self.is_open(spans) {
                 spans.change(self.span, change);
             }
@@ -306,7 +306,7 @@ impl otel::Span for ActiveSpan {
 
     fn is_recording(&self) -> bool {
         let mut recording = false;
-        doors::with(self.layer, |spans| {
+        layer_registry::with(self.layer, |spans| {
             recording = self.is_open(spans) && spans.is_recording(self.span);
         });
         recording
@@ -332,7 +332,7 @@ impl otel::Span for ActiveSpan {
     }
 
     fn end_with_timestamp(&mut self, at: SystemTime) {
-        doors::with(self.layer, |spans| {
+        layer_registry::with(self.layer, |spans| {
             if self.is_open(spans) {
                 spans.end(self.span, Some(at));
             }

@@ -9,7 +9,7 @@ use tracing::{Dispatch, Span, span};
 
 use super::bridge;
 use super::convert::{Origin, from_context, key_values};
-use crate::context::{SetParentError, doors};
+use crate::context::{SetParentError, layer_registry};
 use crate::span_ext::SpanExt;
 
 /// What `tracing-opentelemetry` calls by the same name: a migration is a change of imports. It works
@@ -114,7 +114,7 @@ impl OpenTelemetrySpanExt for Span {
 /// The OpenTelemetry context of a span, for other layers: `None` where the span is not recorded in this
 /// subscriber.
 pub fn get_otel_context(id: &span::Id, dispatch: &Dispatch) -> Option<Context> {
-    let (layer, context) = doors::find(dispatch, id.into_u64())?;
+    let (layer, context) = layer_registry::find(dispatch, id.into_u64())?;
     let span = id.into_u64();
     let active = bridge::active(layer, span, &context);
     // So that what is made below it, wherever that is, is known for a child.

@@ -9,9 +9,9 @@ use opentelemetry::{Context, InstrumentationScope, KeyValue};
 
 use super::bridge::parent_in;
 use super::convert::key_values;
-use crate::context::doors::Change;
+use crate::context::layer_registry::Change;
 use crate::context::{self, TraceContext};
-use crate::layer::{FreeSpans, NewSpan, OtlpLayer};
+use crate::layer::{ManualSpans, NewSpan, OtlpLayer};
 use crate::processor::ScopeId;
 use crate::semconv;
 use crate::wire::request::Scope;
@@ -25,7 +25,7 @@ use crate::wire::request::Scope;
 /// `tracing` span. It goes on working after the layer was dropped, until the pipeline is shut down.
 #[derive(Clone)]
 pub struct TracerProvider {
-    spans: FreeSpans,
+    spans: ManualSpans,
 }
 
 impl TracerProvider {
@@ -68,7 +68,7 @@ impl otel::TracerProvider for TracerProvider {
 /// Starts spans; from [`TracerProvider`].
 #[derive(Clone)]
 pub struct Tracer {
-    spans: FreeSpans,
+    spans: ManualSpans,
     scope: ScopeId,
     /// Whether the scope is this tracer's, and not the common one.
     is_own: bool,
@@ -131,7 +131,7 @@ impl otel::Tracer for Tracer {
 
 /// A span of the OpenTelemetry API in this pipeline; ends when it is dropped, if not before.
 pub struct TracerSpan {
-    spans: FreeSpans,
+    spans: ManualSpans,
     context: TraceContext,
     span_context: SpanContext,
     is_recording: bool,

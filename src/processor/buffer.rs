@@ -156,7 +156,7 @@ impl TelemetryBuffer {
         let ring = shard.count(&self.layout, &self.wake, 0);
         drop(shard);
         if ring {
-            self.wake.ring();
+            self.wake.notify();
         }
         true
     }
@@ -264,7 +264,7 @@ impl TelemetryBuffer {
             match attempt {
                 Attempt::Done { ring } => {
                     if ring {
-                        self.wake.ring();
+                        self.wake.notify();
                     }
                     return Ok(());
                 }
@@ -292,7 +292,7 @@ impl TelemetryBuffer {
                 match self.attempt(lock(&shard.0), chunk, put) {
                     Attempt::Done { ring } => {
                         if ring {
-                            self.wake.ring();
+                            self.wake.notify();
                         }
                         return Ok(());
                     }

@@ -12,19 +12,19 @@ use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tracing::dispatcher::WeakDispatch;
 
+use super::after_fork::{Forked, Place};
 use super::component::Components;
-use super::flight::message_of;
-use super::forked::{Forked, Place};
+use super::flush::{Command, FlushRequest, RequestQueue, Resolution};
+use super::in_flight::message_of;
 use super::lane::Lane;
-use super::plan::{Plan, Surroundings};
+use super::plan::{PipelineParts, Plan};
 use super::queue::Queue;
 use super::record::{ScopeId, TelemetryData};
 use super::scopes::Scopes;
-use super::ticket::{Desk, Resolution, Ticket, Wish};
 use super::wake::Wake;
 use super::worker::Worker;
 use crate::config::{BatchConfig, WorkerConfig};
-use crate::diagnostics::{Diagnostics, Voice};
+use crate::diagnostics::{Diagnostics, EventSink};
 use crate::error::Error;
 use crate::export::{ErasedExporter, Exporter};
 use crate::fork::Home;
@@ -77,10 +77,10 @@ pub(crate) struct Shared {
     pub(crate) spans: Arc<Queue>,
     /// `None`: there are no logs.
     pub(crate) logs: Option<Arc<Queue>>,
-    pub(crate) desk: Desk,
+    pub(crate) requests: RequestQueue,
     /// Of spans and of logs: both are framed alike.
     pub(crate) scopes: Scopes,
-    pub(crate) voice: Arc<Voice>,
+    pub(crate) event_sink: Arc<EventSink>,
     #[cfg_attr(
         not(feature = "metrics"),
         allow(dead_code, reason = "only metrics tell them")
@@ -111,7 +111,7 @@ impl BatchProcessor {
         worker: &WorkerConfig,
         resource: Bytes,
     ) -> Result<Self, Error> {
-        Self::start_within(exporter, batch, worker, resource, Surroundings::new(batch))
+        Self::start_within(exporter, batch, worker, resource, PipelineParts::new(batch))
     }
 
     /// As [`start`](Self::start), as part of a pipeline.
@@ -120,17 +120,11 @@ impl BatchProcessor {
         batch: &BatchConfig,
         worker: &WorkerConfig,
         resource: Bytes,
-        surroundings: Surroundings,
+        pipeline: PipelineParts,
     ) -> Result<Self, Error> {
         let components = Components::of(Signal::Traces, &exporter);
         let exporter = ErasedExporter::new(exporter);
-        Self::start_erased(
-            (exporter, components),
-            batch,
-            worker,
-            resource,
-            surroundings,
-        )
+        Self::start_erased((exporter, components), batch, worker, resource, pipeline)
     }
 
     /// The same on an exporter that others may have a handle of.
@@ -139,18 +133,18 @@ impl BatchProcessor {
         batch: &BatchConfig,
         worker: &WorkerConfig,
         resource: Bytes,
-        surroundings: Surroundings,
+        pipeline: PipelineParts,
     ) -> Result<Self, Error> {
-        let Surroundings {
+        let PipelineParts {
             counters,
             memory,
-            voice,
+            event_sink,
             warnings,
             hints,
             every_second,
             open_spans,
             logs,
-        } = surroundings;
+        } = pipeline;
         let home = Home::here()?;
         let max_bytes = BATCH_BYTES.min(memory.limit() / 4).max(1);
         let wake = Wake::new();
@@ -173,9 +167,9 @@ impl BatchProcessor {
         let shared = Arc::new(Shared {
             spans,
             logs,
-            desk: Desk::default(),
+            requests: RequestQueue::default(),
             scopes: Scopes::new(Arc::clone(&memory.queue)),
-            voice: Arc::new(voice),
+            event_sink: Arc::new(event_sink),
             components,
             log_components,
             memory,
@@ -184,7 +178,7 @@ impl BatchProcessor {
         });
         let runtime = build_runtime(worker)?;
         let diagnostics = Diagnostics::new(
-            Arc::clone(&shared.voice),
+            Arc::clone(&shared.event_sink),
             Arc::clone(&shared.spans.counters),
             warnings,
             hints,
@@ -266,13 +260,13 @@ impl BatchProcessor {
         &self,
         timeout: Duration,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        Resolution(self.submit(Wish::Flush, timeout))
+        Resolution(self.submit(Command::Flush, timeout))
     }
 
     /// [`force_flush`](Self::force_flush) for code that is not async; it may be called on a
     /// runtime's thread too, which it blocks.
     pub fn force_flush_blocking(&self, timeout: Duration) -> Result<(), Error> {
-        self.block(Wish::Flush, timeout)
+        self.block(Command::Flush, timeout)
     }
 
     /// Refuses further spans, sends what is queued, and ends the worker; at the deadline, whatever
@@ -283,13 +277,13 @@ impl BatchProcessor {
         &self,
         timeout: Duration,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        Resolution(self.submit(Wish::Shutdown, timeout))
+        Resolution(self.submit(Command::Shutdown, timeout))
     }
 
     /// [`shutdown`](Self::shutdown) for code that is not async; it may be called on a runtime's
     /// thread too, which it blocks.
     pub fn shutdown_blocking(&self, timeout: Duration) -> Result<(), Error> {
-        self.block(Wish::Shutdown, timeout)
+        self.block(Command::Shutdown, timeout)
     }
 
     /// How it stands with the spans that were pushed. `started` and `open` are the layer's to tell.
@@ -320,9 +314,9 @@ impl BatchProcessor {
         if self.is_forked() {
             return;
         }
-        self.shared.voice.set_dispatch(dispatch);
+        self.shared.event_sink.set_dispatch(dispatch);
         // So that warnings of the start are not spoken seconds later.
-        self.shared.spans.wake.ring();
+        self.shared.spans.wake.notify();
     }
 
     #[cfg(feature = "metrics")]
@@ -347,41 +341,41 @@ impl BatchProcessor {
     /// Whether a shutdown has come to its end.
     #[cfg(test)]
     pub(crate) fn is_shut_down(&self) -> bool {
-        self.shared.desk.is_closed()
+        self.shared.requests.is_closed()
     }
 
-    fn submit(&self, wish: Wish, timeout: Duration) -> Arc<Ticket> {
+    fn submit(&self, command: Command, timeout: Duration) -> Arc<FlushRequest> {
         match self.shared.forked() {
-            Some(forked) => Arc::new(forked.answer(wish, timeout)),
+            Some(forked) => Arc::new(forked.answer(command, timeout)),
             None => {
                 let wake = &self.shared.spans.wake;
-                self.shared.desk.submit(wish, timeout, wake)
+                self.shared.requests.submit(command, timeout, wake)
             }
         }
     }
 
-    fn block(&self, wish: Wish, timeout: Duration) -> Result<(), Error> {
+    fn block(&self, command: Command, timeout: Duration) -> Result<(), Error> {
         if suppress::is_suppressed() {
             return Err(Error::worker(
                 "a blocking flush or shutdown on the worker's own thread would wait for itself; \
                  await the async one there",
             ));
         }
-        let ticket = self.submit(wish, timeout);
-        if let Some(verdict) = ticket.wait() {
-            return verdict.map_err(Error::from);
+        let request = self.submit(command, timeout);
+        if let Some(outcome) = request.wait() {
+            return outcome.map_err(Error::from);
         }
         // The worker does not come to it: its deadline is kept here.
         let why = || {
             let why = "an exporter holds the worker's thread, or the machine has no time for it";
             Some(why.to_owned())
         };
-        if wish == Wish::Shutdown {
+        if command == Command::Shutdown {
             self.shared.close_queue(DropReason::ShutdownTimeout);
-            self.shared.desk.close(ticket.timed_out(why()));
-            self.shared.spans.wake.ring();
+            self.shared.requests.close(request.timed_out(why()));
+            self.shared.spans.wake.notify();
         }
-        ticket.timed_out(why()).map_err(Error::from)
+        request.timed_out(why()).map_err(Error::from)
     }
 }
 
@@ -421,8 +415,10 @@ impl Drop for LastHandle {
         if self.shared.forked().is_some() {
             return;
         }
-        let Shared { desk, spans, .. } = &*self.shared;
-        desk.submit(Wish::Shutdown, self.timeout, &spans.wake);
+        let Shared {
+            requests, spans, ..
+        } = &*self.shared;
+        requests.submit(Command::Shutdown, self.timeout, &spans.wake);
     }
 }
 

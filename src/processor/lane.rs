@@ -14,7 +14,7 @@ use tokio::time::{sleep_until, timeout};
 
 use super::batch::{Cut, Staging};
 use super::chunk::Chunk;
-use super::flight::{Flights, Settled};
+use super::in_flight::{InFlight, Settled};
 use super::queue::Queue;
 use super::worker::later;
 use crate::export::{Batch, ErasedExporter, Outcome, Readiness, SendPermit};
@@ -41,7 +41,7 @@ pub(super) struct Lane {
     settings: Settings,
     /// What has been drained; it keeps its credits until it is sent.
     pub(super) staging: Staging,
-    pub(super) flights: Flights,
+    pub(super) in_flight: InFlight,
     /// Staged items below this number go out, be the batch full or not.
     pub(super) send_upto: u64,
     /// When the schedule delay is over.
@@ -66,7 +66,7 @@ impl Lane {
     pub(super) fn new(queue: Arc<Queue>, exporter: ErasedExporter, settings: Settings) -> Self {
         Self {
             staging: Staging::new(Arc::clone(queue.buffer.pool())),
-            flights: Flights::new(queue.signal, Arc::clone(&queue.counters)),
+            in_flight: InFlight::new(queue.signal, Arc::clone(&queue.counters)),
             send_upto: 0,
             next_tick: later(Instant::now(), settings.delay),
             ready: None,
@@ -83,12 +83,12 @@ impl Lane {
 
     /// Whether nothing waits here, nor is under way.
     pub(super) fn is_empty(&self) -> bool {
-        self.staging.spans() == 0 && self.flights.is_empty()
+        self.staging.spans() == 0 && self.in_flight.is_empty()
     }
 
     /// Whether the exporter is waited for.
     pub(super) fn waits(&self) -> bool {
-        self.ready.is_some() || !self.flights.is_empty()
+        self.ready.is_some() || !self.in_flight.is_empty()
     }
 
     /// Moves what waits into the staging; `drained` is lent for its memory.
@@ -211,13 +211,13 @@ impl Lane {
                     .unwrap_or_else(|_| timed_out(signal, spans as u64, limit)),
             }
         };
-        self.flights.launch(start, spans as u64, send, on);
+        self.in_flight.launch(start, spans as u64, send, on);
         self.queue.buffer.release(spans);
     }
 
     /// The number below which everything is settled.
     pub(super) fn settled_upto(&self) -> u64 {
-        let earliest = self.flights.earliest().unwrap_or(u64::MAX);
+        let earliest = self.in_flight.earliest().unwrap_or(u64::MAX);
         self.staging.start().min(earliest)
     }
 
@@ -247,7 +247,7 @@ pub(super) async fn next_of(lanes: &mut [Lane], turn: usize) -> Happened {
             }
         }
         for lane in lanes.iter_mut() {
-            if let Poll::Ready(settled) = lane.flights.poll_landed(cx) {
+            if let Poll::Ready(settled) = lane.in_flight.poll_landed(cx) {
                 return Poll::Ready(Happened::Landed(settled));
             }
         }

@@ -10,8 +10,8 @@
 use loom::thread;
 
 use super::buffer::{Bounds, TelemetryBuffer};
+use super::flush::{Command, RequestQueue};
 use super::record::{ScopeId, TelemetryData};
-use super::ticket::{Desk, Wish};
 use super::wake::Wake;
 use crate::pool::Budget;
 use crate::signal::Signal;
@@ -22,7 +22,7 @@ struct Rig {
     buffer: TelemetryBuffer,
     counters: Arc<Counters>,
     wake: Arc<Wake>,
-    desk: Desk,
+    requests: RequestQueue,
 }
 
 fn rig(spans: usize, batch: usize, shards: usize) -> Arc<Rig> {
@@ -45,7 +45,7 @@ fn rig(spans: usize, batch: usize, shards: usize) -> Arc<Rig> {
         buffer,
         counters,
         wake,
-        desk: Desk::default(),
+        requests: RequestQueue::default(),
     })
 }
 
@@ -150,7 +150,7 @@ fn a_wake_up_is_never_lost() {
         let first = spawn(&rig, |rig| rig.push(0));
         let second = spawn(&rig, |rig| rig.push(1));
         if rig.wake.arm(2) {
-            rig.wake.heard_blocking();
+            rig.wake.wait_blocking();
         }
         assert_eq!(rig.take(false), 2);
         first.join().unwrap();
@@ -165,22 +165,24 @@ fn a_flush_covers_what_was_pushed_before() {
         let rig = rig(8, 8, 2);
         let caller = spawn(&rig, |rig| {
             rig.push(0);
-            let ticket = rig
-                .desk
-                .submit(Wish::Flush, std::time::Duration::MAX, &rig.wake);
-            assert_eq!(ticket.wait(), Some(Ok(())));
+            let request = rig
+                .requests
+                .submit(Command::Flush, std::time::Duration::MAX, &rig.wake);
+            assert_eq!(request.wait(), Some(Ok(())));
         });
         let mut sent = 0;
-        let tickets = loop {
-            let tickets = rig.desk.collect();
+        let flush_requests = loop {
+            let flush_requests = rig.requests.collect();
             sent += rig.take(false);
-            if !tickets.is_empty() {
-                break tickets;
+            if !flush_requests.is_empty() {
+                break flush_requests;
             }
-            rig.wake.heard_blocking();
+            rig.wake.wait_blocking();
         };
         assert_eq!(sent, 1);
-        tickets.iter().for_each(|ticket| ticket.resolve(Ok(())));
+        flush_requests
+            .iter()
+            .for_each(|request| request.resolve(Ok(())));
         caller.join().unwrap();
     });
 }
@@ -206,11 +208,11 @@ fn a_ticket_against_the_closing_desk() {
     model(3, || {
         let rig = rig(1, 1, 1);
         let caller = spawn(&rig, |rig| {
-            rig.desk
-                .submit(Wish::Shutdown, std::time::Duration::MAX, &rig.wake)
+            rig.requests
+                .submit(Command::Shutdown, std::time::Duration::MAX, &rig.wake)
                 .wait()
         });
-        rig.desk.close(Ok(()));
+        rig.requests.close(Ok(()));
         assert_eq!(caller.join().unwrap(), Some(Ok(())));
     });
 }

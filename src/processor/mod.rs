@@ -10,19 +10,21 @@
 //! - `buffer` holds what waits, bounded by `credits` (spans) and the budget (bytes); `chunk` is the
 //!   memory, `wake` says who rings for the worker.
 //! - `worker` waits, takes, sends and settles; `batch` forms requests, `flight` makes each of them
-//!   settle exactly once; `ticket` is how others wait for that, `promise` what the worker owes them.
+//!   settle exactly once; `request` is how others wait for that, `pending_flush` what the worker owes them.
 //!
 //! No lock is taken while another is held, and none is held over foreign code.
 
 mod buffer;
 mod chunk;
 mod credits;
+mod flush;
 mod record;
 #[cfg(not(tracing_otlp_loom))]
 mod scopes;
-mod ticket;
 mod wake;
 
+#[cfg(not(tracing_otlp_loom))]
+mod after_fork;
 #[cfg(not(tracing_otlp_loom))]
 mod batch;
 #[cfg(not(tracing_otlp_loom))]
@@ -32,17 +34,15 @@ mod batch;
 )]
 mod component;
 #[cfg(not(tracing_otlp_loom))]
-mod flight;
-#[cfg(not(tracing_otlp_loom))]
-mod forked;
-#[cfg(not(tracing_otlp_loom))]
 mod handle;
+#[cfg(not(tracing_otlp_loom))]
+mod in_flight;
 #[cfg(not(tracing_otlp_loom))]
 mod lane;
 #[cfg(not(tracing_otlp_loom))]
-mod plan;
+mod pending_flushes;
 #[cfg(not(tracing_otlp_loom))]
-mod promise;
+mod plan;
 #[cfg(not(tracing_otlp_loom))]
 mod queue;
 #[cfg(not(tracing_otlp_loom))]
@@ -60,6 +60,6 @@ pub use handle::BatchProcessor;
 #[cfg(all(feature = "metrics", not(tracing_otlp_loom)))]
 pub(crate) use handle::build_runtime;
 #[cfg(not(tracing_otlp_loom))]
-pub(crate) use plan::{LogsRoute, Surroundings};
+pub(crate) use plan::{LogsRoute, PipelineParts};
 #[cfg(not(tracing_otlp_loom))]
 pub use record::{ScopeId, TelemetryData};

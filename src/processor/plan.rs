@@ -10,7 +10,7 @@ use super::queue::Queue;
 use super::wake::Wake;
 use super::worker::{EverySecond, OpenSpanSource};
 use crate::config::BatchConfig;
-use crate::diagnostics::{Hint, Voice};
+use crate::diagnostics::{EventSink, Hint};
 use crate::export::{ErasedExporter, Exporter};
 use crate::pool::{Budget, Memory};
 use crate::signal::Signal;
@@ -18,11 +18,11 @@ use crate::stats::Counters;
 use crate::sync::Arc;
 
 /// What a pipeline shares with its processor.
-pub(crate) struct Surroundings {
+pub(crate) struct PipelineParts {
     pub(crate) counters: Arc<Counters>,
     pub(crate) memory: Arc<Memory>,
     /// Whom the worker tells how it fares.
-    pub(crate) voice: Voice,
+    pub(crate) event_sink: EventSink,
     /// Spoken once, as soon as somebody listens.
     pub(crate) warnings: Vec<String>,
     /// Spoken once there is a reason to.
@@ -53,12 +53,12 @@ impl LogsRoute {
     }
 }
 
-impl Surroundings {
+impl PipelineParts {
     pub(crate) fn new(batch: &BatchConfig) -> Self {
         Self {
             counters: Counters::new(),
             memory: Memory::new(batch.max_memory),
-            voice: Voice::default(),
+            event_sink: EventSink::default(),
             warnings: Vec::new(),
             hints: &[],
             every_second: None,

@@ -10,7 +10,7 @@ use crate::sync::{Arc, AtomicUsize, CachePadded, Ordering};
 #[derive(Debug)]
 pub(crate) struct Wake {
     state: CachePadded<State>,
-    bell: Arc<Bell>,
+    signal: Arc<WakeSignal>,
 }
 
 #[derive(Debug)]
@@ -26,26 +26,26 @@ const NEVER: usize = usize::MAX;
 
 impl Wake {
     pub(crate) fn new() -> Self {
-        Self::ringing(Arc::new(Bell::new()))
+        Self::ringing(Arc::new(WakeSignal::new()))
     }
 
     /// One for another queue, that wakes the same worker.
     #[cfg(not(tracing_otlp_loom))]
     pub(crate) fn with_same_bell(&self) -> Self {
-        Self::ringing(Arc::clone(&self.bell))
+        Self::ringing(Arc::clone(&self.signal))
     }
 
-    fn ringing(bell: Arc<Bell>) -> Self {
+    fn ringing(signal: Arc<WakeSignal>) -> Self {
         Self {
             state: CachePadded(State {
                 load: AtomicUsize::new(0),
                 threshold: AtomicUsize::new(NEVER),
             }),
-            bell,
+            signal,
         }
     }
 
-    /// Publishes `load` more; true if the caller must [`ring`](Self::ring), which it does after it
+    /// Publishes `load` more; true if the caller must [`ring`](Self::notify), which it does after it
     /// has let go of its locks.
     #[must_use]
     pub(crate) fn add(&self, load: usize) -> bool {
@@ -92,66 +92,66 @@ impl Wake {
         self.state.0.threshold.store(NEVER, Ordering::Relaxed);
     }
 
-    pub(crate) fn ring(&self) {
-        self.bell.ring();
+    pub(crate) fn notify(&self) {
+        self.signal.notify();
     }
 }
 
 #[cfg(not(tracing_otlp_loom))]
-mod bell {
+mod signal {
     /// Remembers one ring, so none is lost between two waits.
     #[derive(Debug)]
-    pub(crate) struct Bell(tokio::sync::Notify);
+    pub(crate) struct WakeSignal(tokio::sync::Notify);
 
-    impl Bell {
+    impl WakeSignal {
         pub(super) fn new() -> Self {
             Self(tokio::sync::Notify::new())
         }
 
-        pub(super) fn ring(&self) {
+        pub(super) fn notify(&self) {
             self.0.notify_one();
         }
     }
 
     impl super::Wake {
         /// Waits for a ring. Cancel safe: a ring that was not heard is heard by the next call.
-        pub(crate) async fn heard(&self) {
-            self.bell.0.notified().await;
+        pub(crate) async fn notified(&self) {
+            self.signal.0.notified().await;
         }
     }
 }
 
 /// Stands in for tokio's `Notify`, whose own models are tokio's: remembers one ring.
 #[cfg(tracing_otlp_loom)]
-mod bell {
+mod signal {
     use crate::sync::{Condvar, Mutex, lock, wait};
 
     #[derive(Debug)]
-    pub(crate) struct Bell(Mutex<bool>, Condvar);
+    pub(crate) struct WakeSignal(Mutex<bool>, Condvar);
 
-    impl Bell {
+    impl WakeSignal {
         pub(super) fn new() -> Self {
             Self(Mutex::new(false), Condvar::new())
         }
 
-        pub(super) fn ring(&self) {
+        pub(super) fn notify(&self) {
             *lock(&self.0) = true;
             self.1.notify_one();
         }
     }
 
     impl super::Wake {
-        pub(crate) fn heard_blocking(&self) {
-            let mut rung = lock(&self.bell.0);
+        pub(crate) fn wait_blocking(&self) {
+            let mut rung = lock(&self.signal.0);
             while !*rung {
-                rung = wait(&self.bell.1, rung);
+                rung = wait(&self.signal.1, rung);
             }
             *rung = false;
         }
     }
 }
 
-use bell::Bell;
+use signal::WakeSignal;
 
 #[cfg(all(test, not(tracing_otlp_loom)))]
 mod tests {
@@ -177,8 +177,8 @@ mod tests {
     #[test]
     fn a_ring_before_the_wait_is_heard() {
         let wake = Wake::new();
-        wake.ring();
-        assert!(tokio_test::task::spawn(wake.heard()).poll().is_ready());
-        assert!(tokio_test::task::spawn(wake.heard()).poll().is_pending());
+        wake.notify();
+        assert!(tokio_test::task::spawn(wake.notified()).poll().is_ready());
+        assert!(tokio_test::task::spawn(wake.notified()).poll().is_pending());
     }
 }

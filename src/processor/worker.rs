@@ -14,15 +14,15 @@ use bytes::Bytes;
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::sleep_until;
 
-use self::end::Obituary;
+use self::end::CloseOnExit;
 pub(crate) use self::open::OpenSpanSource;
 use self::open::Showing;
 use super::chunk::Chunk;
-use super::flight::{Settled, message_of};
+use super::flush::FlushRequest;
 use super::handle::Shared;
+use super::in_flight::{Settled, message_of};
 use super::lane::{self, Happened, Lane};
-use super::promise::{EarlyLoss, Marks, Promises};
-use super::ticket::Ticket;
+use super::pending_flushes::{EarlyLoss, Marks, PendingFlushes};
 use crate::diagnostics::Diagnostics;
 use crate::export::SendPermit;
 use crate::signal::Signal;
@@ -47,7 +47,7 @@ pub(super) struct Worker {
     next_second: Instant,
     /// Between shards and staging; kept for its memory.
     drained: Vec<Chunk>,
-    promises: Promises,
+    pending_flushes: PendingFlushes,
     /// When to ask the exporter what troubles it; `None`: nothing is wanted of it.
     next_question: Option<Instant>,
     /// When a loss is to be spoken of, at the latest.
@@ -88,7 +88,7 @@ impl Worker {
             open_spans: None,
             next_second: now,
             drained: Vec::new(),
-            promises: Promises::default(),
+            pending_flushes: PendingFlushes::default(),
             next_question: None,
             speak_at: None,
             finishing: false,
@@ -106,7 +106,7 @@ impl Worker {
     /// The life of the thread.
     pub(super) fn live(mut self, runtime: Runtime) {
         suppress::mark_thread();
-        let _obituary = Obituary(Arc::clone(&self.shared));
+        let _obituary = CloseOnExit(Arc::clone(&self.shared));
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))) {
             if self.finishing {
                 break;
@@ -131,7 +131,7 @@ impl Worker {
     /// spans stay in the bounded queue.
     async fn wait(&mut self) -> Option<(usize, SendPermit)> {
         loop {
-            self.attend();
+            self.poll_events();
             if self.is_over() {
                 return None;
             }
@@ -139,9 +139,9 @@ impl Worker {
                 let ready = self.event().await;
                 self.disarm();
                 if ready.is_some() {
-                    if self.diagnostics.trouble().is_some() {
+                    if self.diagnostics.last_error().is_some() {
                         // It may be there for a probe alone.
-                        self.ask_for_trouble();
+                        self.probe_exporter();
                     }
                     return ready;
                 }
@@ -194,7 +194,7 @@ impl Worker {
             let at = later(Instant::now(), WORD);
             self.speak_at.get_or_insert(at);
         }
-        self.promises.note(settled);
+        self.pending_flushes.note(settled);
         // Only logs may be turned off by an endpoint: without spans there is no pipeline.
         if settled.signal == Signal::Logs && settled.is_supported.is_some() {
             self.note_support(settled);
@@ -215,12 +215,12 @@ impl Worker {
     }
 
     /// All that must not wait for an exporter.
-    fn attend(&mut self) {
-        for ticket in self.shared.desk.collect() {
-            self.accept(ticket);
+    fn poll_events(&mut self) {
+        for request in self.shared.requests.collect() {
+            self.accept(request);
         }
         for index in 0..self.lanes.len() {
-            while let Some(settled) = self.lanes[index].flights.try_landed() {
+            while let Some(settled) = self.lanes[index].in_flight.try_landed() {
                 self.settle(&settled);
             }
         }
@@ -233,14 +233,14 @@ impl Worker {
             }
             self.show_open();
         }
-        self.question(now);
-        let why = match self.promises.is_any_overdue(now) {
+        self.maybe_probe(now);
+        let why = match self.pending_flushes.is_any_overdue(now) {
             true => self.obstacle(),
             false => None,
         };
         let settled = self.marks(Lane::settled_upto);
-        self.promises.keep(&settled, now, why.as_deref());
-        let is_closing = self.promises.closing().is_some();
+        self.pending_flushes.keep(&settled, now, why.as_deref());
+        let is_closing = self.pending_flushes.closing().is_some();
         self.diagnostics.observe(now, is_closing);
         self.speak_at = self.speak_at.filter(|at| now < *at);
     }
@@ -255,41 +255,41 @@ impl Worker {
     }
 
     /// Asks now and then while the exporter is waited for, and once when it is not any more.
-    fn question(&mut self, now: Instant) {
+    fn maybe_probe(&mut self, now: Instant) {
         let waits = self.lanes.iter().any(Lane::waits);
         let Some(at) = self.next_question.filter(|at| !waits || now >= *at) else {
             return;
         };
         self.next_question = waits.then(|| later(now, QUESTION_AGAIN));
-        if waits || now >= at || self.diagnostics.trouble().is_some() {
-            self.ask_for_trouble();
+        if waits || now >= at || self.diagnostics.last_error().is_some() {
+            self.probe_exporter();
         }
     }
 
     /// Why nothing can be sent: no outcome tells of an endpoint that is not there.
-    fn ask_for_trouble(&mut self) {
+    fn probe_exporter(&mut self) {
         for lane in &self.lanes {
             // A foreign method: it may panic.
-            let trouble = catch_unwind(AssertUnwindSafe(|| lane.exporter.trouble()));
+            let trouble = catch_unwind(AssertUnwindSafe(|| lane.exporter.last_error()));
             let trouble = trouble.ok().flatten();
-            self.diagnostics.hear_of_trouble(lane.signal(), trouble);
+            self.diagnostics.note_health(lane.signal(), trouble);
         }
     }
 
     /// What keeps spans from being sent or settled just now.
     fn obstacle(&mut self) -> Option<String> {
-        self.ask_for_trouble();
-        let trouble = self.diagnostics.trouble().map(str::to_owned);
+        self.probe_exporter();
+        let trouble = self.diagnostics.last_error().map(str::to_owned);
         let unanswered = || {
-            let requests: usize = self.lanes.iter().map(|lane| lane.flights.len()).sum();
+            let requests: usize = self.lanes.iter().map(|lane| lane.in_flight.len()).sum();
             (requests > 0)
                 .then(|| format!("{requests} requests are under way and not answered yet"))
         };
         trouble.or_else(unanswered)
     }
 
-    fn accept(&mut self, ticket: Arc<Ticket>) {
-        let begins_shutdown = self.promises.begins_shutdown(&ticket);
+    fn accept(&mut self, request: Arc<FlushRequest>) {
+        let begins_shutdown = self.pending_flushes.begins_shutdown(&request);
         for lane in &mut self.lanes {
             lane.drain(begins_shutdown, &mut self.drained);
             if begins_shutdown {
@@ -302,7 +302,7 @@ impl Worker {
         let logs = self.shared.logs.as_ref().map(|q| q.counters.snapshot());
         let early = EarlyLoss::new(&spans, logs.as_ref());
         let upto = self.marks(|lane| lane.staging.end());
-        self.promises.make(ticket, upto, &early);
+        self.pending_flushes.make(request, upto, &early);
     }
 
     /// A schedule delay is over: what waits goes out.
@@ -331,15 +331,15 @@ impl Worker {
 
     fn is_over(&self) -> bool {
         // A caller whose deadline passed while an exporter held this thread has closed the desk.
-        self.shared.desk.is_closed()
-            || self.promises.closing().is_some_and(|ticket| {
-                self.lanes.iter().all(Lane::is_empty) || ticket.is_overdue(Instant::now())
+        self.shared.requests.is_closed()
+            || self.pending_flushes.closing().is_some_and(|request| {
+                self.lanes.iter().all(Lane::is_empty) || request.is_overdue(Instant::now())
             })
     }
 
     /// Sleeps until there is something to attend to, or a lane may send. Cancel safe.
     async fn event(&mut self) -> Option<(usize, SendPermit)> {
-        let ticket = self.promises.deadline();
+        let request = self.pending_flushes.deadline();
         let second = self.has_seconds().then_some(self.next_second);
         // A subscriber that is being installed rings before it listens.
         let look_up = match self.diagnostics.has_unsaid() {
@@ -347,7 +347,7 @@ impl Worker {
             false => LOOK_UP,
         };
         let ticks = self.lanes.iter().map(|lane| Some(lane.next_tick));
-        let until = [ticket, second, self.next_question, self.speak_at]
+        let until = [request, second, self.next_question, self.speak_at]
             .into_iter()
             .chain(ticks)
             .flatten()
@@ -364,7 +364,7 @@ impl Worker {
                 Happened::Ready(lane, permit) => return Some((lane, permit)),
                 Happened::Landed(settled) => self.settle(&settled),
             },
-            () = shared.spans.wake.heard() => {}
+            () = shared.spans.wake.notified() => {}
             () = sleep_until(until.into()) => {}
         }
         None

@@ -16,8 +16,8 @@ use bytes::Bytes;
 
 use crate::attribute::{KeyValue, Value};
 use crate::config::ResourceConfig;
-use crate::human;
 use crate::semconv;
+use crate::text;
 use crate::wire::value::put_key_value;
 use crate::wire::varint::{self, LEN, tag};
 
@@ -54,7 +54,7 @@ impl fmt::Debug for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resource")
             .field("attributes", &self.attributes.keys())
-            .field("schema_url", &human::url(&self.schema_url))
+            .field("schema_url", &text::url(&self.schema_url))
             .finish()
     }
 }

@@ -12,30 +12,30 @@
 //!
 //! - `trace` is what the spans of a local trace share: it lives as long as one of them is open, so
 //!   a late span finds the verdict, and no table of verdicts has to be bounded.
-//! - `store` and `chain` are the memory, `order` says who was held longest, `quantile` what is slow
-//!   for a name, `verdict` decides.
+//! - `store` and `block_list` are the memory, `age_queue` says who was held longest, `quantile` what is slow
+//!   for a name, `decision` decides.
 //!
 //! Everything runs on the thread whose span ended. No lock is taken while another is held, and none
 //! is held over foreign code or a push.
 
-mod chain;
-mod order;
+mod age_queue;
+mod block_list;
+mod decision;
 mod quantile;
 mod store;
 mod trace;
-mod verdict;
 
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-use self::order::{Entry, Order};
+use self::age_queue::{AgeQueue, Entry};
+use self::decision::{Facts, Rules, TailDecision};
 use self::quantile::Quantiles;
 use self::store::Store;
-pub(crate) use self::trace::Membership;
-use self::trace::{Held, Holding, LocalTrace, Room};
-use self::verdict::{Facts, Rules, Verdict};
+pub(crate) use self::trace::TraceRef;
+use self::trace::{Held, Holding, LocalTrace, Slot};
 use crate::clock;
 use crate::config::TailConfig;
 use crate::pool::{Budget, Memory};
@@ -50,7 +50,7 @@ pub(crate) struct TailSampler {
     max_hold: Duration,
     quantiles: Option<Quantiles>,
     store: Store,
-    order: Order,
+    age_queue: AgeQueue,
     processor: BatchProcessor,
     /// The pipeline's.
     memory: Arc<Memory>,
@@ -60,7 +60,7 @@ pub(crate) struct TailSampler {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ended<'a> {
     pub(crate) trace_id: [u8; 16],
-    pub(crate) membership: &'a Membership,
+    pub(crate) trace_ref: &'a TraceRef,
     pub(crate) name: &'a str,
     pub(crate) is_error: bool,
     pub(crate) start: u64,
@@ -79,7 +79,7 @@ impl TailSampler {
             max_hold: config.max_hold,
             quantiles: quantile.map(|q| Quantiles::new(q, Arc::clone(&memory.growth))),
             store: Store::new(config.max_spans, config.max_bytes, &memory.growth),
-            order: Order::default(),
+            age_queue: AgeQueue::default(),
             processor,
             memory,
         }
@@ -87,19 +87,19 @@ impl TailSampler {
 
     /// The local trace that begins with a new local root.
     #[inline]
-    pub(crate) fn begin(&self, trace_id: [u8; 16]) -> Membership {
-        Membership::of_root(LocalTrace::new(trace_id, &self.memory.spans))
+    pub(crate) fn begin(&self, trace_id: [u8; 16]) -> TraceRef {
+        TraceRef::of_root(LocalTrace::new(trace_id, &self.memory.spans))
     }
 
     /// Takes an ended span: holds it, or decides.
     pub(crate) fn ended(&self, span: &Ended<'_>) {
-        match span.membership.trace() {
-            Some(trace) if span.membership.is_root() => self.conclude(trace, span),
+        match span.trace_ref.trace() {
+            Some(trace) if span.trace_ref.is_root() => self.conclude(trace, span),
             Some(trace) => self.hold(trace, span),
             None => {
                 let duration = span.end.saturating_sub(span.start);
-                let verdict = self.verdict_alone(span, duration, None);
-                self.settle(None, verdict, Some(span));
+                let decision = self.verdict_alone(span, duration, None);
+                self.settle(None, decision, Some(span));
             }
         }
     }
@@ -109,15 +109,15 @@ impl TailSampler {
         let duration = span.end.saturating_sub(span.start);
         let usual = self.quantiles.as_ref();
         let usual = usual.and_then(|quantiles| quantiles.observe(span.name, duration));
-        let (held, verdict) = trace.decide(&self.rules, |_, facts| {
+        let (held, decision) = trace.decide(&self.rules, |_, facts| {
             facts.has_error |= span.is_error;
             (facts.duration, facts.usual) = (duration, usual);
         });
         let Some(held) = held else {
-            return self.follow(verdict, span, duration, usual);
+            return self.follow(decision, span, duration, usual);
         };
         self.leave(&held, trace);
-        self.settle(Some(held), verdict, Some(span));
+        self.settle(Some(held), decision, Some(span));
     }
 
     /// Holds a span until its local root ends.
@@ -125,7 +125,7 @@ impl TailSampler {
         if !self.store.has_place_for(span.data.span.len()) {
             return self.decide_early(trace, Some(span));
         }
-        let mut room = Room {
+        let mut room = Slot {
             credit: self.store.take_credit(),
             block: None,
         };
@@ -139,9 +139,9 @@ impl TailSampler {
                     }
                     return;
                 }
-                Holding::Decided(verdict) => {
+                Holding::Decided(decision) => {
                     self.give_room(room);
-                    return self.follow(verdict, span, 0, None);
+                    return self.follow(decision, span, 0, None);
                 }
                 Holding::NeedsCredit => {
                     room.credit = self.store.take_credit();
@@ -155,7 +155,7 @@ impl TailSampler {
             if has_room {
                 continue;
             }
-            match self.order.oldest(Order::shard_of(trace)) {
+            match self.age_queue.oldest(AgeQueue::shard_of(trace)) {
                 // Its own turn: it is decided below, with this span.
                 Some(oldest) if Arc::ptr_eq(&oldest, trace) => break,
                 Some(oldest) => self.decide_early(&oldest, None),
@@ -169,19 +169,19 @@ impl TailSampler {
     /// Gives a trace that begins to hold spans its place among the others.
     fn enter(&self, trace: &Arc<LocalTrace>) {
         let now = clock::now();
-        match self.order.enter(Arc::clone(trace), now) {
+        match self.age_queue.enter(Arc::clone(trace), now) {
             // It may have been decided before it had a place to be taken from.
-            Entry::At(place) if !trace.set_place(place) => self.order.leave(place, trace),
+            Entry::At(place) if !trace.set_place(place) => self.age_queue.leave(place, trace),
             Entry::At(_) => {}
             Entry::Closed => self.decide_early(trace, None),
         }
         // One comes, one goes: so the worker has little to sweep.
-        self.expire(Order::shard_of(trace), now);
+        self.expire(AgeQueue::shard_of(trace), now);
     }
 
     fn leave(&self, held: &Held, trace: &Arc<LocalTrace>) {
         if let Some(place) = held.place {
-            self.order.leave(place, trace);
+            self.age_queue.leave(place, trace);
         }
     }
 
@@ -189,7 +189,7 @@ impl TailSampler {
     fn expire(&self, shard: usize, now: u64) -> bool {
         let max_hold = u64::try_from(self.max_hold.as_nanos()).unwrap_or(u64::MAX);
         let is_over = |since| now.saturating_sub(since) > max_hold;
-        match self.order.expired(shard, is_over) {
+        match self.age_queue.expired(shard, is_over) {
             Some(trace) => {
                 self.decide_early(&trace, None);
                 true
@@ -201,7 +201,7 @@ impl TailSampler {
     /// Decides what was held too long. The worker calls it about once a second.
     pub(crate) fn sweep(&self) {
         let now = clock::now();
-        for shard in Order::shards() {
+        for shard in AgeQueue::shards() {
             while self.expire(shard, now) {}
         }
         if self.held().used() == 0 {
@@ -211,8 +211,8 @@ impl TailSampler {
 
     /// Decides all that is held, and holds nothing from now on.
     pub(crate) fn close(&self) {
-        self.order.close();
-        while let Some(oldest) = self.order.oldest(0) {
+        self.age_queue.close();
+        while let Some(oldest) = self.age_queue.oldest(0) {
             self.decide_early(&oldest, None);
         }
     }
@@ -221,7 +221,7 @@ impl TailSampler {
     #[cold]
     fn decide_early(&self, trace: &Arc<LocalTrace>, last: Option<&Ended<'_>>) {
         let now = clock::now();
-        let (held, verdict) = trace.decide(&self.rules, |held, facts| {
+        let (held, decision) = trace.decide(&self.rules, |held, facts| {
             facts.has_error |= last.is_some_and(|span| span.is_error);
             // The root began no later than what it holds, and goes on.
             let earliest = (held.spans > 0).then_some(held.earliest);
@@ -234,23 +234,23 @@ impl TailSampler {
         match (held, last) {
             (Some(held), last) => {
                 self.leave(&held, trace);
-                self.settle(Some(held), verdict, last);
+                self.settle(Some(held), decision, last);
             }
-            (None, Some(span)) => self.follow(verdict, span, 0, None),
+            (None, Some(span)) => self.follow(decision, span, 0, None),
             (None, None) => {}
         }
     }
 
     /// A span that ends after the verdict. One that would have kept its trace is kept itself.
-    fn follow(&self, verdict: Verdict, span: &Ended<'_>, duration: u64, usual: Option<u64>) {
-        let verdict = match verdict {
-            Verdict::Keep => Verdict::Keep,
-            Verdict::Drop => self.verdict_alone(span, duration, usual),
+    fn follow(&self, decision: TailDecision, span: &Ended<'_>, duration: u64, usual: Option<u64>) {
+        let decision = match decision {
+            TailDecision::Keep => TailDecision::Keep,
+            TailDecision::Drop => self.verdict_alone(span, duration, usual),
         };
-        self.settle(None, verdict, Some(span));
+        self.settle(None, decision, Some(span));
     }
 
-    fn verdict_alone(&self, span: &Ended<'_>, duration: u64, usual: Option<u64>) -> Verdict {
+    fn verdict_alone(&self, span: &Ended<'_>, duration: u64, usual: Option<u64>) -> TailDecision {
         self.rules.decide(&Facts {
             trace_id: span.trace_id,
             has_error: span.is_error,
@@ -260,13 +260,13 @@ impl TailSampler {
     }
 
     /// Does as the verdict says, and gives back what the held spans took.
-    fn settle(&self, held: Option<Held>, verdict: Verdict, last: Option<&Ended<'_>>) {
-        let (chain, spans) = held
-            .map(|held| (held.chain, held.spans))
+    fn settle(&self, held: Option<Held>, decision: TailDecision, last: Option<&Ended<'_>>) {
+        let (block_list, spans) = held
+            .map(|held| (held.block_list, held.spans))
             .unwrap_or_default();
-        match verdict {
-            Verdict::Keep => {
-                for block in chain.into_blocks() {
+        match decision {
+            TailDecision::Keep => {
+                for block in block_list.into_blocks() {
                     block.spans().for_each(|data| self.processor.push(data));
                     self.store.give_block(block);
                 }
@@ -274,8 +274,8 @@ impl TailSampler {
                     self.processor.push(span.data);
                 }
             }
-            Verdict::Drop => {
-                self.store.give_chain(chain);
+            TailDecision::Drop => {
+                self.store.give_chain(block_list);
                 let dropped = spans + usize::from(last.is_some());
                 let counters = self.processor.counters();
                 counters.drop_spans(DropReason::TailDropped, dropped as u64);
@@ -285,7 +285,7 @@ impl TailSampler {
         self.store.give_credits(spans);
     }
 
-    fn give_room(&self, room: Room) {
+    fn give_room(&self, room: Slot) {
         self.store.give_credits(usize::from(room.credit));
         if let Some(block) = room.block {
             self.store.give_block(block);

@@ -1,6 +1,6 @@
 //! [`Store`]: what may be held, in spans and in bytes, and the blocks it is held in.
 
-use super::chain::{BLOCK, Block, Chain};
+use super::block_list::{BLOCK, Block, BlockList};
 use crate::pool::{Budget, Grade, Pool, Reclaim};
 use crate::sync::Arc;
 
@@ -76,8 +76,8 @@ impl Store {
     }
 
     /// Gives back what a trace held, without a look at it.
-    pub(super) fn give_chain(&self, chain: Chain) {
-        for block in chain.into_blocks() {
+    pub(super) fn give_chain(&self, block_list: BlockList) {
+        for block in block_list.into_blocks() {
             self.give_block(block);
         }
     }

@@ -1,7 +1,7 @@
 //! [`LocalTrace`]: what the spans of a local trace share while one of them is open.
 
-use super::chain::{Block, Chain};
-use super::verdict::{Facts, Rules, Verdict};
+use super::block_list::{Block, BlockList};
+use super::decision::{Facts, Rules, TailDecision};
 use crate::pool::Budget;
 use crate::processor::TelemetryData;
 use crate::sync::{Arc, Mutex, lock};
@@ -13,13 +13,13 @@ const _: () = assert!(size_of::<LocalTrace>() + 64 <= COST, "more than is counte
 
 /// To which local trace an open span belongs: its children inherit that.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Membership {
+pub(crate) struct TraceRef {
     /// `None`: nothing is held, or the budget was used up when the trace began.
     trace: Option<Arc<LocalTrace>>,
     is_root: bool,
 }
 
-impl Membership {
+impl TraceRef {
     pub(super) fn of_root(trace: Option<Arc<LocalTrace>>) -> Self {
         Self {
             is_root: trace.is_some(),
@@ -68,13 +68,13 @@ pub(crate) struct LocalTrace {
 #[derive(Debug)]
 enum State {
     Undecided(Held),
-    Decided(Verdict),
+    Decided(TailDecision),
 }
 
 /// The spans that ended before the verdict.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    pub(super) chain: Chain,
+    pub(super) block_list: BlockList,
     pub(super) spans: usize,
     pub(super) has_error: bool,
     /// When the first of them began, by the clock.
@@ -85,7 +85,7 @@ pub(super) struct Held {
 
 /// What holding a span takes.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(super) struct Slot {
     pub(super) credit: bool,
     pub(super) block: Option<Box<Block>>,
 }
@@ -97,7 +97,7 @@ pub(super) enum Holding {
     },
     NeedsCredit,
     NeedsBlock,
-    Decided(Verdict),
+    Decided(TailDecision),
 }
 
 impl LocalTrace {
@@ -122,17 +122,17 @@ impl LocalTrace {
         data: TelemetryData<'_>,
         start: u64,
         is_error: bool,
-        room: &mut Room,
+        room: &mut Slot,
     ) -> Holding {
         let mut state = lock(&self.state);
         let held = match &mut *state {
             State::Undecided(held) => held,
-            State::Decided(verdict) => return Holding::Decided(*verdict),
+            State::Decided(decision) => return Holding::Decided(*decision),
         };
         if !room.credit {
             return Holding::NeedsCredit;
         }
-        if !held.chain.append(data, &mut room.block) {
+        if !held.block_list.append(data, &mut room.block) {
             return Holding::NeedsBlock;
         }
         room.credit = false;
@@ -164,11 +164,11 @@ impl LocalTrace {
         &self,
         rules: &Rules,
         complete: impl FnOnce(&Held, &mut Facts),
-    ) -> (Option<Held>, Verdict) {
+    ) -> (Option<Held>, TailDecision) {
         let mut state = lock(&self.state);
         let held = match &mut *state {
             State::Undecided(held) => std::mem::take(held),
-            State::Decided(verdict) => return (None, *verdict),
+            State::Decided(decision) => return (None, *decision),
         };
         let mut facts = Facts {
             trace_id: self.id,
@@ -177,9 +177,9 @@ impl LocalTrace {
             usual: None,
         };
         complete(&held, &mut facts);
-        let verdict = rules.decide(&facts);
-        *state = State::Decided(verdict);
-        (Some(held), verdict)
+        let decision = rules.decide(&facts);
+        *state = State::Decided(decision);
+        (Some(held), decision)
     }
 }
 

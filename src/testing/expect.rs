@@ -6,7 +6,7 @@ use super::collector::Collector;
 use super::received::ReceivedSpan;
 use super::trace::Trace;
 use super::wait::{Names, plural};
-use crate::human;
+use crate::text;
 
 /// Each waits as long as the collector's [patience](super::CollectorBuilder::patience) allows and
 /// blocks the thread meanwhile. In a task on a current-thread runtime that is right for spans sent
@@ -97,7 +97,7 @@ impl Collector {
                 "expected one trace of {n} {}, they belong to {}:\n{}",
                 plural(n as u64, "span"),
                 traces.len() + 1,
-                human::join(Trace::all(&spans), "\n"),
+                text::join(Trace::all(&spans), "\n"),
             ),
         }
     }
@@ -147,7 +147,7 @@ impl<'a> Picked<'a> {
 }
 
 fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let list = human::join(names.into_iter().map(|n| format!("{n:?}")), ", ");
+    let list = text::join(names.into_iter().map(|n| format!("{n:?}")), ", ");
     if list.is_empty() {
         "none".to_owned()
     } else {

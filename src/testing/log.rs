@@ -8,7 +8,7 @@ use super::collector::Collector;
 use super::received::{ReceivedResource, ReceivedScope, ReceivedSpan, missing};
 use super::value::{self, ReceivedValue};
 use super::wait::plural;
-use crate::human::{self, hex};
+use crate::text::{self, hex};
 
 /// A log record as it arrived. Cheap to clone; its fields are those of [`LogData`].
 ///
@@ -163,7 +163,7 @@ impl Collector {
             .iter()
             .take(MOST)
             .map(|log| format!("{:?}", log.message()));
-        let arrived = human::join(shown, ", ");
+        let arrived = text::join(shown, ", ");
         let more = match logs.len().saturating_sub(MOST) {
             0 => String::new(),
             more => format!(" and {more} more"),

@@ -13,8 +13,8 @@ use http::{HeaderMap, Version};
 use super::log::ReceivedLog;
 use super::value::{self, ReceivedValue};
 use crate::config::Protocol;
-use crate::human::hex;
 use crate::signal::Signal;
+use crate::text::hex;
 
 /// A span as it arrived. Cheap to clone; its fields are those of [`SpanData`].
 ///

@@ -4,7 +4,7 @@ use std::fmt;
 
 use opentelemetry_proto::tonic::common::v1 as proto;
 
-use crate::human;
+use crate::text;
 
 /// The value of an attribute, as it arrived.
 ///
@@ -113,16 +113,16 @@ impl fmt::Display for ReceivedValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("(empty)"),
-            Self::String(v) => f.write_str(&human::shown(v)),
+            Self::String(v) => f.write_str(&text::shown(v)),
             Self::Bool(v) => write!(f, "{v}"),
             Self::Int(v) => write!(f, "{v}"),
             Self::Double(v) => write!(f, "{v}"),
-            Self::Bytes(v) => f.write_str(&human::hex(v)),
-            Self::Array(list) => write!(f, "[{}]", human::join(list, ", ")),
+            Self::Bytes(v) => f.write_str(&text::hex(v)),
+            Self::Array(list) => write!(f, "[{}]", text::join(list, ", ")),
             Self::Map(list) => {
                 let pairs = list.iter();
-                let pairs = pairs.map(|(k, v)| format!("{}={v}", human::shown(k)));
-                write!(f, "{{{}}}", human::join(pairs, ", "))
+                let pairs = pairs.map(|(k, v)| format!("{}={v}", text::shown(k)));
+                write!(f, "{{{}}}", text::join(pairs, ", "))
             }
         }
     }

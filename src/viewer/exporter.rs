@@ -183,10 +183,10 @@ impl Exporter for ViewerExporter {
         }
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn last_error(&self) -> Option<String> {
         match &self.target {
             Target::Local(_) => None,
-            Target::Joined(client) => client.trouble(),
+            Target::Joined(client) => client.last_error(),
         }
     }
 
@@ -288,8 +288,8 @@ impl<E: Exporter> Exporter for ForwardingViewer<E> {
         self.next.shutdown();
     }
 
-    fn trouble(&self) -> Option<String> {
-        self.next.trouble()
+    fn last_error(&self) -> Option<String> {
+        self.next.last_error()
     }
 
     fn show_open(&self, batch: Batch) -> impl Future<Output = ()> + Send + 'static {

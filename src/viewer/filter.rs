@@ -3,7 +3,7 @@
 use percent_encoding::percent_decode_str;
 
 use super::store::Snapshot;
-use crate::human;
+use crate::text;
 use crate::wire::decode::{Attributes, Resource, Span, Value};
 
 /// Traces of one answer where the request does not say.
@@ -118,7 +118,7 @@ pub(super) fn pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ 
 }
 
 fn has_text(trace: &Snapshot, word: &str) -> bool {
-    if human::hex(&trace.summary.id).starts_with(word) {
+    if text::hex(&trace.summary.id).starts_with(word) {
         return true;
     }
     let contains = |text: &str| text.to_lowercase().contains(word);
@@ -190,7 +190,7 @@ fn any_text(value: &Value<'_>, is_it: &impl Fn(&str) -> bool) -> bool {
         Value::Bool(v) => is_it(if *v { "true" } else { "false" }),
         Value::Int(v) => is_it(&v.to_string()),
         Value::Double(v) => is_it(&v.to_string()),
-        Value::Bytes(v) => is_it(&human::hex(v)),
+        Value::Bytes(v) => is_it(&text::hex(v)),
         Value::Array(list) => list.iter().any(|v| any_text(v, is_it)),
         Value::Map(list) => list.iter().any(|(_, v)| any_text(v, is_it)),
     }

@@ -14,7 +14,7 @@ use rand::rngs::SysRng;
 
 use super::filter::pairs;
 use crate::error::Error;
-use crate::human;
+use crate::text;
 
 /// A refusal: its status, and what helps.
 pub(super) type Refused = (StatusCode, &'static str);
@@ -47,7 +47,7 @@ impl Gate {
             Error::worker("the viewer got no random token from the system").with_source(e)
         })?;
         Ok(Self {
-            token: human::hex(&bytes),
+            token: text::hex(&bytes),
             cookie: format!("tracing-otlp-viewer-{port}"),
             is_local,
         })

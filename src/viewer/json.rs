@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::store::Snapshot;
 use super::trace::{Origin, Stored, Summary};
-use crate::human;
+use crate::text;
 use crate::wire::decode::{Attributes, Resource, Scope, Span, Value};
 
 /// A line of the list.
@@ -15,7 +15,7 @@ pub(super) fn summary(number: u64, summary: &Summary) -> Json {
     let services: Vec<&str> = summary.services.iter().map(|s| &**s).collect();
     json!({
         "number": number,
-        "trace_id": human::hex(&summary.id),
+        "trace_id": text::hex(&summary.id),
         "name": &*summary.name,
         "service": &*summary.service,
         "services": services,
@@ -90,14 +90,14 @@ fn span(stored: &Stored, trace_start: u64, origin: usize) -> Json {
     });
     let links = span.links.iter().map(|link| {
         json!({
-            "trace_id": human::hex(&link.trace_id),
-            "span_id": human::hex(&link.span_id),
+            "trace_id": text::hex(&link.trace_id),
+            "span_id": text::hex(&link.span_id),
             "attributes": attributes(&link.attributes),
         })
     });
     json!({
-        "span_id": human::hex(&span.span_id),
-        "parent_span_id": span.parent_span_id.map(|id| human::hex(&id)),
+        "span_id": text::hex(&span.span_id),
+        "parent_span_id": span.parent_span_id.map(|id| text::hex(&id)),
         "name": span.name,
         "kind": kind(span.kind),
         "start_unix_nanos": start.to_string(),
@@ -142,7 +142,7 @@ pub(super) fn value(value: &Value<'_>) -> Json {
         Value::Int(v) => v.to_string().into(),
         Value::Double(v) if v.is_finite() => (*v).into(),
         Value::Double(v) => v.to_string().into(),
-        Value::Bytes(v) => json!({ "bytes": human::hex(v) }),
+        Value::Bytes(v) => json!({ "bytes": text::hex(v) }),
         Value::Array(list) => list.iter().map(self::value).collect(),
         Value::Map(list) => attributes(list),
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::receiver::{MOST_ORIGIN, MOST_SPAN};
 use super::store::Store;
-use crate::human;
+use crate::text;
 use crate::wire::decode::export_request;
 use crate::wire::json::request_of_json;
 
@@ -54,7 +54,7 @@ fn read(store: &Store, mut lines: impl BufRead) -> io::Result<Loaded> {
         };
         if let Err(why) = added {
             loaded.wrong += 1;
-            let first = || format!("line {number}: {}", human::line(&why, 200, false));
+            let first = || format!("line {number}: {}", text::line(&why, 200, false));
             loaded.why.get_or_insert_with(first);
         }
     }
@@ -92,7 +92,7 @@ impl Loaded {
     /// One line for a person.
     pub(super) fn told(&self, path: &Path) -> String {
         let path = path.display().to_string();
-        let mut told = format!("{} spans of {}", self.spans, human::shown(&path));
+        let mut told = format!("{} spans of {}", self.spans, text::shown(&path));
         if self.rejected > 0 {
             told.push_str(&format!("; {} without ids, or too large", self.rejected));
         }

@@ -20,7 +20,7 @@ use super::filter::Filter;
 use super::gate::{self, Gate, Pass, Refused};
 use super::store::Store;
 use super::{json, list};
-use crate::human;
+use crate::text;
 
 /// The product by which another process knows a viewer of ours.
 pub(super) const PRODUCT: &str = "tracing-otlp-viewer";
@@ -188,7 +188,7 @@ fn page() -> Result<Response<Body>, Refused> {
     );
     let mut bytes = [0; 16];
     SysRng.try_fill_bytes(&mut bytes).map_err(|_| NO_NONCE)?;
-    let nonce = human::hex(&bytes);
+    let nonce = text::hex(&bytes);
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \
          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

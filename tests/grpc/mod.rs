@@ -273,7 +273,7 @@ impl Calls {
 }
 
 /// A layered channel is itself a service for generated clients, without a box.
-const _: fn(tracing_otlp::middleware::Client<Channel>) = |client| {
+const _: fn(tracing_otlp::middleware::ClientService<Channel>) = |client| {
     fn generated<S: tonic::client::GrpcService<Body>>(_: S) {}
     generated(client);
 };

@@ -2,20 +2,20 @@
 
 use std::fmt::Write as _;
 
-use crate::human;
+use crate::text;
 use crate::wire::decode::{Attributes, Event, Scope, Span, Value};
 
 /// Appends the lines of one span.
 pub(super) fn block(out: &mut String, scope: &Scope<'_>, span: &Span<'_>) {
     let duration = span.end_unix_nanos.saturating_sub(span.start_unix_nanos);
-    let mut head = vec![human::time(span.start_unix_nanos)];
+    let mut head = vec![text::time(span.start_unix_nanos)];
     head.extend(kind(span.kind).map(str::to_owned));
-    head.push(human::line(span.name, MOST, false));
-    head.push(human::duration(duration));
+    head.push(text::line(span.name, MOST, false));
+    head.push(text::duration(duration));
     match span.status.code {
         1 => head.push("OK".to_owned()),
         2 => {
-            let message = human::line(span.status.message, MOST, false);
+            let message = text::line(span.status.message, MOST, false);
             head.push(format!("ERROR {message}").trim_end().to_owned());
         }
         _ => {}
@@ -23,19 +23,19 @@ pub(super) fn block(out: &mut String, scope: &Scope<'_>, span: &Span<'_>) {
     put(out, "", &head);
 
     let mut ids = vec![
-        format!("trace {}", human::hex(&span.trace_id)),
-        format!("span {}", human::hex(&span.span_id)),
+        format!("trace {}", text::hex(&span.trace_id)),
+        format!("span {}", text::hex(&span.span_id)),
     ];
     if let Some(parent) = span.parent_span_id {
-        ids.push(format!("parent {}", human::hex(&parent)));
+        ids.push(format!("parent {}", text::hex(&parent)));
     }
     if !span.trace_state.is_empty() {
-        let state = human::line(span.trace_state, MOST, false);
+        let state = text::line(span.trace_state, MOST, false);
         ids.push(format!("tracestate {state}"));
     }
     if !scope.name.is_empty() {
         let scope = format!("scope {} {}", scope.name, scope.version);
-        ids.push(human::line(scope.trim_end(), MOST, false));
+        ids.push(text::line(scope.trim_end(), MOST, false));
     }
     put(out, INDENT, &ids);
     put(out, INDENT, &pairs(&span.attributes));
@@ -44,7 +44,7 @@ pub(super) fn block(out: &mut String, scope: &Scope<'_>, span: &Span<'_>) {
         put(out, INDENT, &event_line(event, span.start_unix_nanos));
     }
     for link in &span.links {
-        let (trace, to) = (human::hex(&link.trace_id), human::hex(&link.span_id));
+        let (trace, to) = (text::hex(&link.trace_id), text::hex(&link.span_id));
         let mut line = vec![format!("link to trace {trace} span {to}")];
         line.extend(pairs(&link.attributes));
         put(out, INDENT, &line);
@@ -63,10 +63,10 @@ pub(super) fn block(out: &mut String, scope: &Scope<'_>, span: &Span<'_>) {
 
 fn event_line(event: &Event<'_>, start: u64) -> Vec<String> {
     let after = match event.unix_nanos.checked_sub(start) {
-        Some(after) => format!("+{}", human::duration(after)),
-        None => format!("-{}", human::duration(start - event.unix_nanos)),
+        Some(after) => format!("+{}", text::duration(after)),
+        None => format!("-{}", text::duration(start - event.unix_nanos)),
     };
-    let mut line = vec![after, human::line(event.name, MOST, false)];
+    let mut line = vec![after, text::line(event.name, MOST, false)];
     line.extend(pairs(&event.attributes));
     line
 }
@@ -82,19 +82,19 @@ pub(super) fn put(out: &mut String, indent: &str, parts: &[String]) {
 pub(super) fn pairs(attributes: &Attributes<'_>) -> Vec<String> {
     attributes
         .iter()
-        .map(|(key, value)| format!("{}={}", human::line(key, MOST, true), text(value)))
+        .map(|(key, value)| format!("{}={}", text::line(key, MOST, true), text(value)))
         .collect()
 }
 
 pub(super) fn text(value: &Value<'_>) -> String {
     match value {
         Value::Empty => "(empty)".to_owned(),
-        Value::String(v) => human::line(v, MOST, true),
+        Value::String(v) => text::line(v, MOST, true),
         Value::Bool(v) => v.to_string(),
         Value::Int(v) => v.to_string(),
         Value::Double(v) => v.to_string(),
-        Value::Bytes(v) => human::line(&human::hex(v), MOST, false),
-        Value::Array(list) => format!("[{}]", human::join(list.iter().map(text), ", ")),
+        Value::Bytes(v) => text::line(&text::hex(v), MOST, false),
+        Value::Array(list) => format!("[{}]", text::join(list.iter().map(text), ", ")),
         Value::Map(list) => format!("{{{}}}", pairs(list).join(", ")),
     }
 }

@@ -1,7 +1,7 @@
 //! Log records as lines of text.
 
 use super::block::{INDENT, MOST, pairs, put, text};
-use crate::human;
+use crate::text;
 use crate::wire::decode::{LogRecord, Scope, Value};
 
 /// Appends the lines of one log record:
@@ -15,22 +15,22 @@ pub(super) fn block(out: &mut String, scope: &Scope<'_>, record: &LogRecord<'_>)
         0 => record.observed_unix_nanos,
         time => time,
     };
-    let mut head = vec![human::time(time)];
+    let mut head = vec![text::time(time)];
     if !record.severity_text.is_empty() {
-        head.push(human::line(record.severity_text, MOST, false));
+        head.push(text::line(record.severity_text, MOST, false));
     } else if record.severity_number > 0 {
         head.push(format!("severity {}", record.severity_number));
     }
     if !scope.name.is_empty() {
-        head.push(human::line(scope.name, MOST, false));
+        head.push(text::line(scope.name, MOST, false));
     }
     if !record.event_name.is_empty() {
-        let name = human::line(record.event_name, MOST, false);
+        let name = text::line(record.event_name, MOST, false);
         head.push(format!("[{name}]"));
     }
     match &record.body {
         // The message is for people: no quotes.
-        Some(Value::String(body)) => head.push(human::line(body, MOST, false)),
+        Some(Value::String(body)) => head.push(text::line(body, MOST, false)),
         Some(body) => head.push(text(body)),
         None => {}
     }
@@ -38,10 +38,10 @@ pub(super) fn block(out: &mut String, scope: &Scope<'_>, record: &LogRecord<'_>)
     put(out, "", &head);
     let mut ids = Vec::new();
     if let Some(trace) = record.trace_id {
-        ids.push(format!("trace {}", human::hex(&trace)));
+        ids.push(format!("trace {}", text::hex(&trace)));
     }
     if let Some(span) = record.span_id {
-        ids.push(format!("span {}", human::hex(&span)));
+        ids.push(format!("span {}", text::hex(&span)));
     }
     if record.dropped_attributes > 0 {
         ids.push(format!("{} attributes left out", record.dropped_attributes));
@@ -72,7 +72,7 @@ mod tests {
         block(&mut out, &scope, &record);
         let expected = format!(
             "{}  WARN  shop  [stock.low]  only one\\nleft  key=42\n  trace {}\n",
-            human::time(1_000_000_000),
+            text::time(1_000_000_000),
             "ab".repeat(16)
         );
         assert_eq!(out, expected);

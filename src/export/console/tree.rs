@@ -13,10 +13,10 @@ use super::block::{kind, text};
 use super::no_span;
 use crate::drawing::{self, Drawing, Key, Layout, arrange};
 use crate::export::{Batch, Outcome};
-use crate::human;
 use crate::semconv;
 use crate::stats::DropReason;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
+use crate::text;
 use crate::wire::decode::{Attributes, Resource, Span, Value};
 
 /// How long spans wait for the root of their trace.
@@ -216,7 +216,7 @@ fn drawn(span: &Span<'_>, service: Option<&str>) -> drawing::Span {
     drawing::Span {
         name: span.name.to_owned(),
         kind: kind(span.kind).unwrap_or_default().to_owned(),
-        parent: span.parent_span_id.map(|id| human::hex(&id)),
+        parent: span.parent_span_id.map(|id| text::hex(&id)),
         start: span.start_unix_nanos,
         end: span.end_unix_nanos,
         status: match span.status.code {

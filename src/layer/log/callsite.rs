@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tracing_core::{Level, Metadata};
 
 use super::super::callsite::{Callsite, Field, StaticAttributes, is_ours};
-use super::super::fields::Meaning;
+use super::super::fields::FieldRole;
 use crate::attribute::Value;
 use crate::processor::ScopeId;
 use crate::semconv;
@@ -35,13 +35,13 @@ impl LogCallsite {
         let metadata = callsite.metadata;
         let names: Vec<&str> = metadata.fields().iter().map(|f| f.name()).collect();
         let fields = names.iter().zip(&callsite.fields).map(|(name, field)| {
-            let (meaning, key) = match callsite.is_log_line {
-                true => Meaning::of_log_line(name),
-                false => (Meaning::of_log_field(name), *name),
+            let (role, key) = match callsite.is_log_line {
+                true => FieldRole::of_log_line(name),
+                false => (FieldRole::of_log_field(name), *name),
             };
             Field {
                 key: EncodedKey::new(LOG_ATTRIBUTE, key),
-                meaning,
+                role,
                 bit: field.bit,
             }
         });

@@ -22,16 +22,16 @@ pub(crate) use self::sink::LogSink;
 use self::span_event::Source;
 use self::visitor::LogVisitor;
 use super::OtlpLayer;
-use super::attributes::Attributes;
+use super::attributes::AttributeWriter;
 use super::callsite as callsites;
-use super::core::{Core, LogTargetIs};
 use super::event::Times;
+use super::recorder::{LogTargetIs, Recorder};
 use super::scratch::Scratch;
 use super::visitor::Errors;
 use crate::clock::{self, Anchor};
 use crate::config::{Events, SpanFields};
-use crate::context::ancestry::ancestors;
-use crate::context::bridge::Bridge;
+use crate::context::otel_context::ContextObserver;
+use crate::context::registry_lookup::ancestors;
 use crate::context::stack::{self, Innermost};
 use crate::sync::Arc;
 use crate::wire::log_record;
@@ -52,7 +52,7 @@ struct Plan<'a> {
     /// Of that span.
     times: Option<Times>,
     /// Adds fields of the spans around it to the record.
-    span_fields: Option<&'a dyn Fn(&mut Attributes<'_>)>,
+    span_fields: Option<&'a dyn Fn(&mut AttributeWriter<'_>)>,
 }
 
 /// What is seen of a span by an event in it.
@@ -69,19 +69,19 @@ impl OtlpLayer {
     #[inline(never)]
     pub(super) fn on_event_with_logs<S>(
         &self,
-        core: &Core,
+        recorder: &Recorder,
         sink: &Arc<LogSink>,
         event: &Event<'_>,
         context: &Context<'_, S>,
     ) where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let watch = core.config.watch();
+        let sampling_flags = recorder.config.sampling_flags();
         let metadata = event.metadata();
         let level = *metadata.level();
         let is_error = level == Level::ERROR;
-        let mut is_log = !watch.has_log_filter() || core.admits_log(event);
-        let is_of_span = !event.is_root() && !core.is_event_hushed(watch, event);
+        let mut is_log = !sampling_flags.has_log_filter() || recorder.admits_log(event);
+        let is_of_span = !event.is_root() && !recorder.is_event_hushed(sampling_flags, event);
         let is_span_event = is_of_span && sink.events == Events::AsBoth;
         let tells_span =
             is_span_event || is_of_span && (is_error || callsites::of(metadata).has_error_field);
@@ -89,14 +89,14 @@ impl OtlpLayer {
             return;
         }
         // The innermost span is what both are about, unless a scope lies within.
-        let (span, ids) = self.origin_of(core, event, context);
+        let (span, ids) = self.origin_of(recorder, event, context);
         let mut seen = None;
         let mut nearest = span;
         if let Some(id) = span {
-            seen = core.see(id);
+            seen = recorder.see(id);
             if seen.is_none() {
                 nearest = self.nearest_recorded(id, event, context);
-                seen = nearest.and_then(|id| core.see(id));
+                seen = nearest.and_then(|id| recorder.see(id));
             }
         }
         let ids = match ids {
@@ -115,7 +115,11 @@ impl OtlpLayer {
         let is_wanted = seen.as_ref().is_some_and(|seen| seen.is_recording);
         let has_room = seen.as_ref().is_some_and(|seen| seen.has_room);
         if is_span_event && !is_wanted && seen.is_some() {
-            nearest.and_then(|id| core.spans.with(id, |span| core.count_if_ended(span)));
+            nearest.and_then(|id| {
+                recorder
+                    .spans
+                    .with(id, |span| recorder.count_if_ended(span))
+            });
         }
         let tells_span = tells_span && is_wanted;
         if !is_log && !tells_span {
@@ -123,17 +127,21 @@ impl OtlpLayer {
         }
         if !is_log && !has_room && !is_error && !callsites::of(metadata).has_error_field {
             let span = nearest.filter(|_| is_span_event);
-            span.and_then(|id| core.spans.with(id, |span| span.state.dropped_events += 1));
+            span.and_then(|id| {
+                recorder
+                    .spans
+                    .with(id, |span| span.state.dropped_events += 1)
+            });
             return;
         }
-        let add_fields = |attributes: &mut Attributes<'_>| {
+        let add_fields = |attributes: &mut AttributeWriter<'_>| {
             for span in nearest.into_iter().flat_map(|id| spans_from(id, context)) {
                 let copy = |span: &mut _| span_fields::copy(&sink.span_fields, span, attributes);
-                core.spans.with(span, copy);
+                recorder.spans.with(span, copy);
             }
         };
         let has_fields = is_log && sink.span_fields != SpanFields::None;
-        core.write_log(
+        recorder.write_log(
             event,
             &Plan {
                 sink,
@@ -153,7 +161,7 @@ impl OtlpLayer {
     #[inline]
     fn origin_of<S>(
         &self,
-        core: &Core,
+        recorder: &Recorder,
         event: &Event<'_>,
         context: &Context<'_, S>,
     ) -> (Option<u64>, Origin)
@@ -166,7 +174,7 @@ impl OtlpLayer {
         if event.is_root() {
             return (None, Origin::Context(None));
         }
-        let elsewhere = core.settings.bridge.and_then(Bridge::current);
+        let elsewhere = recorder.settings.bridge.and_then(ContextObserver::current);
         let innermost = match elsewhere {
             Some(elsewhere) if elsewhere.is_valid() => Some(elsewhere.ids()),
             _ => match stack::innermost(self.layer, |_| true) {
@@ -175,8 +183,8 @@ impl OtlpLayer {
             },
         };
         let entered = || stack::innermost_span(self.layer, |_| true);
-        let is_certain =
-            !core.config.watch().has_detail() && !core.may_be_filtered.load(Ordering::Relaxed);
+        let is_certain = !recorder.config.sampling_flags().has_detail()
+            && !recorder.may_be_filtered.load(Ordering::Relaxed);
         let span = match is_certain {
             true => entered(),
             false => {
@@ -210,7 +218,7 @@ enum Origin {
     Context(Option<Ids>),
 }
 
-impl Core {
+impl Recorder {
     #[inline]
     fn see(&self, span: u64) -> Option<Seen> {
         let limit = self.settings.limits.events;

@@ -2,9 +2,9 @@
 
 use tracing_core::Event;
 
-use super::super::attributes::Attributes;
+use super::super::attributes::AttributeWriter;
 use super::super::callsite::Callsite;
-use super::super::core::{Core, LogTargetIs};
+use super::super::recorder::{LogTargetIs, Recorder};
 use super::super::scratch::Scratch;
 use super::visitor::{NamedBy, Written};
 use crate::semconv;
@@ -25,7 +25,7 @@ pub(super) struct Source<'a> {
     pub(super) times: (u64, u64),
 }
 
-impl Core {
+impl Recorder {
     /// Adds an event to a span that `scratch` holds as a log record.
     pub(super) fn add_as_span_event(
         &self,
@@ -56,9 +56,9 @@ impl Core {
             written, callsite, ..
         } = source;
         let (out, room) = scratch.parts();
-        let visited = written.visited.clone();
+        let encoded = written.encoded.clone();
         let extras = callsite.extras(self.settings.event_extras);
-        let more = visited.len() + extras.bytes.len() + callsite.metadata.name().len() + 64;
+        let more = encoded.len() + extras.bytes.len() + callsite.metadata.name().len() + 64;
         if out.capacity() - out.len() < more && !room.make_room(out, more) {
             room.leave_out();
             return false;
@@ -66,23 +66,23 @@ impl Core {
         put_event_time(out, source.times.1);
         if written.is_exception {
             put_event_name(out, semconv::EXCEPTION_EVENT);
-        } else if !written.has_message || !put_name_of_body(out, visited.clone()) {
+        } else if !written.has_message || !put_name_of_body(out, encoded.clone()) {
             put_event_name(out, callsite.metadata.name());
         }
-        let mut attributes = Attributes::new(
+        let mut attributes = AttributeWriter::new(
             (out, room),
             EVENT_ATTRIBUTE,
             &limits.value,
             limits.event_attributes,
         );
-        copy_attributes(attributes.out, visited.clone());
+        copy_attributes(attributes.out, encoded.clone());
         attributes.count = written.count;
         attributes.dropped = written.dropped_of_visited;
         if written.is_dynamic {
             attributes.set_dynamic();
         }
         if written.named_by != NamedBy::Nothing {
-            put_event_name_field(&mut attributes, visited, written.named_by);
+            put_event_name_field(&mut attributes, encoded, written.named_by);
         }
         if callsite.is_log_line && capture.target {
             // Fields of `log`'s lines are plain texts: no foreign code runs in here.
@@ -102,11 +102,11 @@ impl Core {
     }
 }
 
-fn out_of(attributes: Attributes<'_>) -> &mut Vec<u8> {
+fn out_of(attributes: AttributeWriter<'_>) -> &mut Vec<u8> {
     attributes.out
 }
 
-fn target_of(attributes: &mut Attributes<'_>, target: &str) {
+fn target_of(attributes: &mut AttributeWriter<'_>, target: &str) {
     let limit = attributes.limit;
     attributes.put_dynamic("target", |key, out, room| {
         key.put_str(out, limit, room, target)
@@ -133,9 +133,9 @@ fn copy_attributes(out: &mut Vec<u8>, from: std::ops::Range<usize>) {
 }
 
 /// Writes the body of a record as an event's name.
-fn put_name_of_body(out: &mut Vec<u8>, visited: std::ops::Range<usize>) -> bool {
+fn put_name_of_body(out: &mut Vec<u8>, encoded: std::ops::Range<usize>) -> bool {
     const NAME: u8 = crate::wire::span::EVENT_NAME_TAG;
-    let Some((at, any)) = find(out, visited, LOG_BODY) else {
+    let Some((at, any)) = find(out, encoded, LOG_BODY) else {
         return false;
     };
     // A text is the rule: tag, length, text.
@@ -161,10 +161,10 @@ fn put_name_of_body(out: &mut Vec<u8>, visited: std::ops::Range<usize>) -> bool 
 }
 
 /// Where the content of the last field with this tag begins, and the content.
-fn find(out: &[u8], visited: std::ops::Range<usize>, tag: u8) -> Option<(usize, &[u8])> {
-    let mut at = visited.start;
+fn find(out: &[u8], encoded: std::ops::Range<usize>, tag: u8) -> Option<(usize, &[u8])> {
+    let mut at = encoded.start;
     let mut found = None;
-    for (known, content, whole) in fields(out.get(visited)?) {
+    for (known, content, whole) in fields(out.get(encoded)?) {
         if known == tag {
             found = Some((at + whole.len() - content.len(), content));
         }
@@ -176,15 +176,15 @@ fn find(out: &[u8], visited: std::ops::Range<usize>, tag: u8) -> Option<(usize, 
 /// What names a record is an attribute of the span event.
 #[cold]
 fn put_event_name_field(
-    attributes: &mut Attributes<'_>,
-    visited: std::ops::Range<usize>,
+    attributes: &mut AttributeWriter<'_>,
+    encoded: std::ops::Range<usize>,
     by: NamedBy,
 ) {
     let key = match by {
         NamedBy::OtelEventName => "otel.event.name",
         _ => "event.name",
     };
-    let Some((_, name)) = find(attributes.out, visited, EVENT_NAME) else {
+    let Some((_, name)) = find(attributes.out, encoded, EVENT_NAME) else {
         return;
     };
     let name = String::from_utf8_lossy(name).into_owned();

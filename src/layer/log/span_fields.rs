@@ -3,7 +3,7 @@
 //! They are copied from the spans' buffers, encoded as they are: nothing is formatted again. What an
 //! inner span says wins over an outer one, and what the event says over both.
 
-use super::super::attributes::Attributes;
+use super::super::attributes::AttributeWriter;
 use super::super::span::OpenSpan;
 use crate::config::SpanFields;
 use crate::semconv;
@@ -23,7 +23,7 @@ const ADDED: [&[u8]; 8] = [
 ];
 
 /// Copies the fields of a span that are wanted and not there yet. Called under the span's lock.
-pub(super) fn copy(wanted: &SpanFields, span: &OpenSpan, to: &mut Attributes<'_>) {
+pub(super) fn copy(wanted: &SpanFields, span: &OpenSpan, to: &mut AttributeWriter<'_>) {
     for (tag, content, whole) in fields(&span.body) {
         let Some(key) = key_of(content).filter(|_| tag == SPAN_ATTRIBUTE) else {
             continue;

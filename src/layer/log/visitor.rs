@@ -6,16 +6,16 @@ use std::fmt::Debug;
 use tracing_core::Field;
 use tracing_core::field::Visit;
 
-use super::super::attributes::Attributes;
+use super::super::attributes::AttributeWriter;
 use super::super::callsite::Callsite;
-use super::super::fields::Meaning;
+use super::super::fields::FieldRole;
 use super::super::visitor::Errors;
 use super::callsite::LogCallsite;
 use super::sink::LogSink;
 use crate::config::CaptureConfig;
-use crate::human::text_of;
 use crate::processor::ScopeId;
 use crate::semconv;
+use crate::text::text_of;
 use crate::wire::field::{EncodedKey, Room};
 use crate::wire::log_record::{
     EVENT_NAME, LOG_ATTRIBUTE, put_body, put_body_bytes, put_body_fmt, put_body_str, put_dropped,
@@ -28,7 +28,7 @@ use crate::wire::value::ValueRef;
 const LONGEST_TEXT: usize = 64 << 10;
 
 pub(super) struct LogVisitor<'a> {
-    attributes: Attributes<'a>,
+    attributes: AttributeWriter<'a>,
     callsite: &'a LogCallsite,
     sink: &'a LogSink,
     capture: &'a CaptureConfig,
@@ -52,7 +52,7 @@ pub(super) enum NamedBy {
 /// What was written of a record, and what its span is to learn.
 pub(super) struct Written {
     /// The bytes of the fields that were visited.
-    pub(super) visited: std::ops::Range<usize>,
+    pub(super) encoded: std::ops::Range<usize>,
     /// Attributes among them, and those that found no place.
     pub(super) count: u32,
     pub(super) dropped_of_visited: u32,
@@ -78,7 +78,7 @@ impl<'a> LogVisitor<'a> {
     ) -> Self {
         Self {
             start: out.len(),
-            attributes: Attributes::new(
+            attributes: AttributeWriter::new(
                 (out, room),
                 LOG_ATTRIBUTE,
                 &sink.value_limit,
@@ -101,7 +101,7 @@ impl<'a> LogVisitor<'a> {
         common: &'static Callsite,
         sink: &LogSink,
         capture: &CaptureConfig,
-        more: Option<&dyn Fn(&mut Attributes<'_>)>,
+        more: Option<&dyn Fn(&mut AttributeWriter<'_>)>,
     ) -> Written {
         let Self {
             mut attributes,
@@ -119,7 +119,7 @@ impl<'a> LogVisitor<'a> {
             attributes.rename_error(text);
         }
         let mut written = Written {
-            visited: start..attributes.out.len(),
+            encoded: start..attributes.out.len(),
             count: attributes.count,
             dropped_of_visited: attributes.dropped,
             is_dynamic: attributes.is_dynamic(),
@@ -147,7 +147,7 @@ impl<'a> LogVisitor<'a> {
                 key.put_str(out, &limit, room, common.metadata.target())
             });
         }
-        let Attributes {
+        let AttributeWriter {
             out, room, dropped, ..
         } = attributes;
         put_dropped(out, dropped);
@@ -174,24 +174,24 @@ impl<'a> LogVisitor<'a> {
     fn is_attribute(
         &mut self,
         name: &str,
-        meaning: Meaning,
+        role: FieldRole,
         value: std::fmt::Arguments<'_>,
         body: impl FnOnce(&mut Vec<u8>, &mut dyn Room) -> bool,
     ) -> bool {
-        match meaning {
-            Meaning::Message => {
+        match role {
+            FieldRole::Message => {
                 if !self.has_message {
                     self.has_message = body(self.attributes.out, self.attributes.room);
                 }
                 false
             }
-            Meaning::LogTarget => {
+            FieldRole::LogTarget => {
                 self.scope = Some(self.sink.scope_of_target(&text_of(value, LONGEST_TEXT)));
                 false
             }
-            Meaning::LogLocation => self.capture.location,
-            Meaning::LogModule => false,
-            Meaning::EventName => {
+            FieldRole::LogLocation => self.capture.location,
+            FieldRole::LogModule => false,
+            FieldRole::EventName => {
                 self.set_event_name(name, value);
                 false
             }
@@ -204,14 +204,14 @@ impl<'a> LogVisitor<'a> {
     fn is_attribute_of_text(
         &mut self,
         name: &str,
-        meaning: Meaning,
+        role: FieldRole,
         value: std::fmt::Arguments<'_>,
     ) -> bool {
-        if meaning == Meaning::Error {
+        if role == FieldRole::Error {
             self.errors.get_or_insert_default().text = Some(text_of(value, LONGEST_TEXT));
             return true;
         }
-        self.is_attribute(name, meaning, value, |out, room| {
+        self.is_attribute(name, role, value, |out, room| {
             put_body_fmt(out, room, value)
         })
     }
@@ -248,8 +248,8 @@ macro_rules! log_value {
     ($self:ident, $field:ident, $value:expr, $body:expr, $put:expr) => {{
         let name = $field.name();
         let field = field_of!($self, $field);
-        if field.meaning != Meaning::Attribute
-            && !$self.is_attribute(name, field.meaning, format_args!("{}", $value), |out, _| {
+        if field.role != FieldRole::Attribute
+            && !$self.is_attribute(name, field.role, format_args!("{}", $value), |out, _| {
                 put_body(out, $body);
                 true
             })
@@ -321,21 +321,21 @@ impl Visit for LogVisitor<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         let name = field.name();
         let field = field_of!(self, field);
-        match field.meaning {
-            Meaning::Attribute => {}
-            Meaning::Message => {
+        match field.role {
+            FieldRole::Attribute => {}
+            FieldRole::Message => {
                 if !self.has_message {
                     put_body_str(self.attributes.out, self.attributes.room, value);
                     self.has_message = true;
                 }
                 return;
             }
-            Meaning::LogTarget => {
+            FieldRole::LogTarget => {
                 self.scope = Some(self.sink.scope_of_target(value));
                 return;
             }
-            meaning => {
-                if !self.is_attribute_of_text(name, meaning, format_args!("{value}")) {
+            role => {
+                if !self.is_attribute_of_text(name, role, format_args!("{value}")) {
                     return;
                 }
             }
@@ -347,9 +347,9 @@ impl Visit for LogVisitor<'_> {
 
     fn record_bytes(&mut self, field: &Field, value: &[u8]) {
         let field = field_of!(self, field);
-        if field.meaning == Meaning::Message {
+        if field.role == FieldRole::Message {
             if !self.has_message {
-                let Attributes { out, room, .. } = &mut self.attributes;
+                let AttributeWriter { out, room, .. } = &mut self.attributes;
                 self.has_message = put_body_bytes(out, *room, value);
             }
         } else if self.attributes.admit(field.bit, &field.key) {
@@ -360,8 +360,8 @@ impl Visit for LogVisitor<'_> {
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         let name = field.name();
         let field = field_of!(self, field);
-        if field.meaning != Meaning::Attribute
-            && !self.is_attribute_of_text(name, field.meaning, format_args!("{value}"))
+        if field.role != FieldRole::Attribute
+            && !self.is_attribute_of_text(name, field.role, format_args!("{value}"))
         {
             return;
         }
@@ -373,18 +373,19 @@ impl Visit for LogVisitor<'_> {
             self.attributes.put_exception(value);
         }
         if self.capture.error_records_to_exceptions {
-            let Attributes { room, limit, .. } = &mut self.attributes;
+            let AttributeWriter { room, limit, .. } = &mut self.attributes;
             let out = &mut self.errors.get_or_insert_default().for_span;
             out.clear();
-            Attributes::new((out, *room), SPAN_ATTRIBUTE, limit, u32::MAX).put_exception(value);
+            AttributeWriter::new((out, *room), SPAN_ATTRIBUTE, limit, u32::MAX)
+                .put_exception(value);
         }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let name = field.name();
         let field = field_of!(self, field);
-        if field.meaning != Meaning::Attribute
-            && !self.is_attribute_of_text(name, field.meaning, format_args!("{value:?}"))
+        if field.role != FieldRole::Attribute
+            && !self.is_attribute_of_text(name, field.role, format_args!("{value:?}"))
         {
             return;
         }

@@ -1,7 +1,7 @@
 //! Room for a span's bytes: more memory, else in the place of larger things.
 
 use super::OpenSpan;
-use crate::layer::charge::FIRST;
+use crate::layer::memory::FIRST;
 use crate::layer::scratch::Scratch;
 use crate::wire::shed::{Shed, shed};
 use crate::wire::varint;
@@ -9,10 +9,10 @@ use crate::wire::varint;
 impl OpenSpan {
     /// Room for `more` bytes, if need be in the place of larger things.
     pub(super) fn make_room(&mut self, more: usize) -> bool {
-        if self.charge.has_room(&self.body, more) {
+        if self.reservation.has_room(&self.body, more) {
             return true;
         }
-        if self.charge.grow(&mut self.body, more) {
+        if self.reservation.grow(&mut self.body, more) {
             self.state.largest = 0;
             return true;
         }
@@ -32,7 +32,7 @@ impl OpenSpan {
         let room = if len > LONG { more.max(len / 16) } else { more };
         let goal = self.body.capacity().saturating_sub(room);
         self.let_go(goal.min(len), least - 1);
-        self.charge.has_room(&self.body, more)
+        self.reservation.has_room(&self.body, more)
     }
 
     /// Lets the largest go, until no more than `goal` bytes are left or nothing above `least`.
@@ -51,7 +51,7 @@ impl OpenSpan {
         state.dropped_attributes += attributes;
         state.dropped_events += events;
         state.dropped_links += links;
-        self.charge.left_out += gone.total();
+        self.reservation.left_out += gone.total();
         state.largest = u32::try_from(largest.max(1)).unwrap_or(u32::MAX);
     }
 
@@ -59,7 +59,7 @@ impl OpenSpan {
     #[inline]
     pub(in crate::layer) fn note_left_out(&mut self, scratch: &Scratch<'_>) {
         if scratch.left_out() > 0 {
-            self.charge.left_out += scratch.left_out();
+            self.reservation.left_out += scratch.left_out();
         }
     }
 
@@ -67,7 +67,7 @@ impl OpenSpan {
     #[inline(always)]
     pub(crate) fn add_field(&mut self, tag: u8, content: &[u8]) -> bool {
         let len = content.len() + 11;
-        let room = self.charge.has_room(&self.body, len) || self.make_room_for_field(len);
+        let room = self.reservation.has_room(&self.body, len) || self.make_room_for_field(len);
         if room {
             varint::put_bytes(&mut self.body, tag, content);
         }
@@ -78,7 +78,7 @@ impl OpenSpan {
     #[inline(never)]
     fn make_room_for_field(&mut self, len: usize) -> bool {
         let room = self.make_room(len);
-        self.charge.left_out += u32::from(!room);
+        self.reservation.left_out += u32::from(!room);
         room
     }
 
@@ -86,7 +86,7 @@ impl OpenSpan {
     /// that, the largest attributes are lost.
     #[inline]
     pub(crate) fn settle_growth(&mut self) {
-        if self.body.capacity() > FIRST && !self.charge.covers(&self.body) {
+        if self.body.capacity() > FIRST && !self.reservation.covers(&self.body) {
             self.shrink();
         }
     }
@@ -95,8 +95,9 @@ impl OpenSpan {
     #[inline(never)]
     fn shrink(&mut self) {
         let mut body = std::mem::take(&mut self.body);
-        let mut fitting = Vec::with_capacity(self.charge.covered());
-        if self.charge.has_room(&fitting, body.len()) || self.charge.grow(&mut fitting, body.len())
+        let mut fitting = Vec::with_capacity(self.reservation.covered());
+        if self.reservation.has_room(&fitting, body.len())
+            || self.reservation.grow(&mut fitting, body.len())
         {
             fitting.append(&mut body);
             self.body = fitting;

@@ -8,11 +8,11 @@ use tracing::Span;
 
 use super::super::address::Host;
 use super::super::call::Call;
+use super::super::call_status::{Protocol, Role};
 use super::super::head::{RequestHead, content_length};
 use super::super::meter::Labels;
 use super::super::method::OTHER;
-use super::super::spans::{Ends, Grpc, HttpClient, Name};
-use super::super::verdict::{Protocol, Role};
+use super::super::spans::{Endpoints, Grpc, HttpClient, Name};
 use super::super::{from_tonic, grpc, text};
 use super::{ClientLayer, Resends, UrlTemplate};
 use crate::context;
@@ -93,7 +93,7 @@ impl ClientLayer {
 
     fn span(&self, head: &RequestHead<'_>, protocol: Protocol, server: Server<'_>) -> Span {
         let settings = &*self.settings;
-        let ends = Ends {
+        let ends = Endpoints {
             server: server.address.map(text::cut),
             server_port: server.port,
             peer: None,

@@ -22,10 +22,10 @@ pub use resends::{CountResends, Resends, ResendsLayer};
 pub use settings::{ClientLayer, UrlTemplate};
 
 impl<S> Layer<S> for ClientLayer {
-    type Service = Client<S>;
+    type Service = ClientService<S>;
 
-    fn layer(&self, inner: S) -> Client<S> {
-        Client {
+    fn layer(&self, inner: S) -> ClientService<S> {
+        ClientService {
             inner,
             layer: self.clone(),
         }
@@ -34,12 +34,12 @@ impl<S> Layer<S> for ClientLayer {
 
 /// The service that [`ClientLayer`] makes of another one.
 #[derive(Debug, Clone)]
-pub struct Client<S> {
+pub struct ClientService<S> {
     inner: S,
     layer: ClientLayer,
 }
 
-impl<S, B, R> Service<Request<B>> for Client<S>
+impl<S, B, R> Service<Request<B>> for ClientService<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
     S::Error: fmt::Display + 'static,
@@ -58,7 +58,7 @@ where
         self.layer.inject(call.as_ref(), request.headers_mut());
         match call {
             Some(call) => ResponseFuture::start(call, || self.inner.call(request)),
-            None => ResponseFuture::untold(self.inner.call(request)),
+            None => ResponseFuture::untraced(self.inner.call(request)),
         }
     }
 }

@@ -9,10 +9,10 @@ use reqwest_middleware::reqwest::{Body, Request, Response, ResponseBuilderExt as
 use reqwest_middleware::{Error, Middleware, Next, Result};
 
 use super::super::body::ResponseBody;
+use super::super::call_status::{Ending, OTHER};
 use super::super::future::InCall;
 use super::super::head::{RequestHead, ResponseHead};
 use super::super::text::Causes;
-use super::super::verdict::{Ending, OTHER};
 use super::{ClientLayer, Resends};
 
 /// A span for each request that passes, as with the tower layer.

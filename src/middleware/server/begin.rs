@@ -9,11 +9,11 @@ use tracing::Span;
 
 use super::super::address::{Forwarded, Host, IpText};
 use super::super::call::Call;
+use super::super::call_status::{Protocol, Role};
 use super::super::head::{RequestHead, content_length, version_text};
 use super::super::meter::Labels;
 use super::super::method::OTHER;
-use super::super::spans::{Ends, Grpc, HttpServer, Name};
-use super::super::verdict::{Protocol, Role};
+use super::super::spans::{Endpoints, Grpc, HttpServer, Name};
 use super::super::{from_axum, from_tonic, grpc, text};
 use super::ServerLayer;
 use crate::context::{self, TraceContext, stack};
@@ -154,7 +154,7 @@ impl ServerLayer {
         let head = &asked.head;
         let peer_text = head.peer.map(IpText::of);
         let peer = peer_text.as_ref().and_then(IpText::as_str);
-        let ends = Ends {
+        let ends = Endpoints {
             server: asked.server.map(|host| text::cut(host.address)),
             server_port: asked
                 .server

@@ -16,10 +16,10 @@ use super::future::ResponseFuture;
 pub use settings::ServerLayer;
 
 impl<S> Layer<S> for ServerLayer {
-    type Service = Server<S>;
+    type Service = ServerService<S>;
 
-    fn layer(&self, inner: S) -> Server<S> {
-        Server {
+    fn layer(&self, inner: S) -> ServerService<S> {
+        ServerService {
             inner,
             layer: self.clone(),
         }
@@ -28,12 +28,12 @@ impl<S> Layer<S> for ServerLayer {
 
 /// The service that [`ServerLayer`] makes of another one.
 #[derive(Debug, Clone)]
-pub struct Server<S> {
+pub struct ServerService<S> {
     inner: S,
     layer: ServerLayer,
 }
 
-impl<S, B, R> Service<Request<B>> for Server<S>
+impl<S, B, R> Service<Request<B>> for ServerService<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
     S::Error: fmt::Display + 'static,
@@ -50,7 +50,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.layer.begin(&request) {
             Some(call) => ResponseFuture::start(call, || self.inner.call(request)),
-            None => ResponseFuture::untold(self.inner.call(request)),
+            None => ResponseFuture::untraced(self.inner.call(request)),
         }
     }
 }

@@ -49,7 +49,7 @@ pub struct MetricExporter {
     client: OtlpClient,
     /// `None` after the shutdown.
     runtime: Mutex<Option<Runtime>>,
-    voice: Arc<Mutex<Voice>>,
+    event_sink: Arc<Mutex<EventSink>>,
     temporality: Temporality,
 }
 
@@ -71,7 +71,7 @@ impl MetricExporter {
         Ok(Self {
             client,
             runtime: Mutex::new(Some(runtime)),
-            voice: Arc::default(),
+            event_sink: Arc::default(),
             temporality: Temporality::default(),
         })
     }
@@ -91,12 +91,12 @@ impl MetricExporter {
 impl PushMetricExporter for MetricExporter {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let body = ExportMetricsServiceRequest::from(metrics).encode_to_vec();
-        let (client, voice) = (self.client.clone(), Arc::clone(&self.voice));
+        let (client, event_sink) = (self.client.clone(), Arc::clone(&self.event_sink));
         let send = async move {
             let sent = match client.post(body.into()).await {
                 Ok(None) => Ok(()),
                 Ok(Some(rejected)) if rejected.count == 0 => {
-                    lock(&voice).warn(&rejected.message);
+                    lock(&event_sink).warn(&rejected.message);
                     return Ok(());
                 }
                 Ok(Some(rejected)) => Err(format!(
@@ -105,7 +105,7 @@ impl PushMetricExporter for MetricExporter {
                 )),
                 Err(error) => Err(error),
             };
-            lock(&voice).tell(&sent);
+            lock(&event_sink).tell(&sent);
             sent
         };
         let task = match &*lock(&self.runtime) {
@@ -158,7 +158,7 @@ impl fmt::Debug for MetricExporter {
 
 /// Says that metrics do not arrive, and that they do again.
 #[derive(Debug, Default)]
-struct Voice {
+struct EventSink {
     is_failing: bool,
     spoke: Option<Instant>,
     speaker: Speaker,
@@ -167,7 +167,7 @@ struct Voice {
 /// While something goes on it is said so often.
 const REPEAT: Duration = Duration::from_secs(60);
 
-impl Voice {
+impl EventSink {
     fn tell(&mut self, sent: &Result<(), String>) {
         match sent {
             Ok(()) if std::mem::take(&mut self.is_failing) => {

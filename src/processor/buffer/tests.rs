@@ -176,7 +176,11 @@ fn after_close_spans_are_counted_as_late() {
 fn a_batch_by_spans_rings_once() {
     let rig = rig(1000, 20, 1 << 20, 2);
     assert!(rig.wake.arm(20));
-    let heard = || tokio_test::task::spawn(rig.wake.heard()).poll().is_ready();
+    let heard = || {
+        tokio_test::task::spawn(rig.wake.notified())
+            .poll()
+            .is_ready()
+    };
     (0..18).for_each(|i| rig.push(i, b"x"));
     assert!(!heard(), "published in steps of two");
     (0..2).for_each(|i| rig.push(i, b"x"));
@@ -193,7 +197,11 @@ fn a_batch_by_spans_rings_once() {
 fn a_batch_by_bytes_rings_too() {
     let rig = rig(1000, 500, 16 << 20, 2);
     assert!(rig.wake.arm(500));
-    let heard = || tokio_test::task::spawn(rig.wake.heard()).poll().is_ready();
+    let heard = || {
+        tokio_test::task::spawn(rig.wake.notified())
+            .poll()
+            .is_ready()
+    };
     (0..50).for_each(|_| rig.push(0, &[b'x'; 20_000]));
     assert!(!heard());
     (0..10).for_each(|_| rig.push(0, &[b'x'; 20_000]));

@@ -178,7 +178,7 @@ impl Exporter for Fake {
         self.0.shut.add_permits(1 << 20);
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn last_error(&self) -> Option<String> {
         lock(&self.0.trouble).clone()
     }
 

@@ -8,15 +8,15 @@ use bytes::Bytes;
 use super::fake::{Answer, Fake, push, quiet, until};
 use super::{LONG, SCOPE, ms};
 use crate::config::{BatchConfig, WorkerConfig};
-use crate::processor::{BatchProcessor, LogsRoute, Surroundings, TelemetryData};
+use crate::processor::{BatchProcessor, LogsRoute, PipelineParts, TelemetryData};
 use crate::stats::DropReason;
 
 fn start(spans: &Fake, logs: &Fake, batch: &BatchConfig) -> BatchProcessor {
-    let mut surroundings = Surroundings::new(batch);
-    surroundings.memory = crate::pool::Memory::with_logs(batch.max_memory);
-    surroundings.logs = Some(LogsRoute::new(logs.clone(), batch.clone()));
+    let mut pipeline = PipelineParts::new(batch);
+    pipeline.memory = crate::pool::Memory::with_logs(batch.max_memory);
+    pipeline.logs = Some(LogsRoute::new(logs.clone(), batch.clone()));
     let worker = WorkerConfig::default();
-    BatchProcessor::start_within(spans.clone(), batch, &worker, Bytes::new(), surroundings).unwrap()
+    BatchProcessor::start_within(spans.clone(), batch, &worker, Bytes::new(), pipeline).unwrap()
 }
 
 fn push_logs(processor: &BatchProcessor, records: usize) {
@@ -100,15 +100,15 @@ fn a_signal_that_waits_holds_up_no_other() {
 fn schedules_are_each_signal_s_own() {
     let (spans, logs) = (Fake::new(4, Answer::Deliver), Fake::new(4, Answer::Deliver));
     let batch = quiet(100, 10);
-    let mut surroundings = Surroundings::new(&batch);
+    let mut pipeline = PipelineParts::new(&batch);
     let soon = BatchConfig {
         schedule_delay: Duration::from_millis(20),
         ..batch.clone()
     };
-    surroundings.logs = Some(LogsRoute::new(logs.clone(), soon));
+    pipeline.logs = Some(LogsRoute::new(logs.clone(), soon));
     let worker = WorkerConfig::default();
     let processor =
-        BatchProcessor::start_within(spans.clone(), &batch, &worker, Bytes::new(), surroundings)
+        BatchProcessor::start_within(spans.clone(), &batch, &worker, Bytes::new(), pipeline)
             .unwrap();
     push(&processor, SCOPE, 1);
     push_logs(&processor, 1);

@@ -10,7 +10,7 @@ use super::fake::{Answer, Fake, account, push, quiet, until};
 use super::{LONG, SCOPE, ms};
 use crate::config::{BatchConfig, WorkerConfig};
 use crate::export::{Batch, Exporter, Outcome};
-use crate::processor::{BatchProcessor, Surroundings, TelemetryData};
+use crate::processor::{BatchProcessor, PipelineParts, TelemetryData};
 use crate::stats::DropReason;
 use crate::suppress;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
@@ -276,9 +276,9 @@ fn the_worker_calls_its_housekeeper_and_speaks_where_it_is_told() {
 
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let mut surroundings = Surroundings::new(&BatchConfig::default());
-    surroundings.warnings.push("OTEL_X is odd".into());
-    surroundings.every_second = Some(Box::new(move || {
+    let mut pipeline = PipelineParts::new(&BatchConfig::default());
+    pipeline.warnings.push("OTEL_X is odd".into());
+    pipeline.every_second = Some(Box::new(move || {
         counted.fetch_add(1, Ordering::Relaxed);
     }));
     let processor = BatchProcessor::start_within(
@@ -286,7 +286,7 @@ fn the_worker_calls_its_housekeeper_and_speaks_where_it_is_told() {
         &quiet(1, 1),
         &WorkerConfig::default(),
         Bytes::new(),
-        surroundings,
+        pipeline,
     )
     .unwrap();
     push(&processor, SCOPE, 4);

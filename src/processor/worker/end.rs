@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::super::flight::Settled;
+use super::super::flush::FlushError;
 use super::super::handle::Shared;
-use super::super::ticket::Fault;
+use super::super::in_flight::Settled;
 use super::{Lane, Worker, later};
 use crate::signal::Signal;
 use crate::stats::DropReason;
@@ -52,15 +52,15 @@ impl Worker {
         }
         let _ = timeout(LAST_WORDS, async {
             for index in 0..self.lanes.len() {
-                while !self.lanes[index].flights.is_empty() {
-                    let settled = self.lanes[index].flights.landed().await;
+                while !self.lanes[index].in_flight.is_empty() {
+                    let settled = self.lanes[index].in_flight.join_next().await;
                     self.settle(&settled);
                 }
             }
         })
         .await;
         for index in 0..self.lanes.len() {
-            for settled in self.lanes[index].flights.cancel() {
+            for settled in self.lanes[index].in_flight.cancel() {
                 self.settle(&settled);
             }
         }
@@ -73,7 +73,8 @@ impl Worker {
             self.abandon(signal, DropReason::ShutdownTimeout, &why);
         }
         self.diagnostics.finish();
-        self.promises.conclude(in_time, obstacle, &self.shared.desk);
+        self.pending_flushes
+            .conclude(in_time, obstacle, &self.shared.requests);
     }
 
     /// Counts what is staged of a signal as lost.
@@ -98,13 +99,13 @@ impl Worker {
 }
 
 /// However the thread ends, nobody waits for it and later spans are counted.
-pub(super) struct Obituary(pub(super) Arc<Shared>);
+pub(super) struct CloseOnExit(pub(super) Arc<Shared>);
 
-impl Drop for Obituary {
+impl Drop for CloseOnExit {
     fn drop(&mut self) {
         self.0.close_queue(DropReason::Internal);
         self.0
-            .desk
-            .close(Err(Fault::Worker("the worker has ended")));
+            .requests
+            .close(Err(FlushError::Worker("the worker has ended")));
     }
 }

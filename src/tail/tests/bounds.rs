@@ -54,8 +54,8 @@ proptest! {
                     open.push(index.get(&open).child());
                 }
                 Step::End(index, is_error, millis, len) if !open.is_empty() => {
-                    let membership = open.swap_remove(index.index(open.len()));
-                    house.end(&membership, How { is_error, millis, len });
+                    let trace_ref = open.swap_remove(index.index(open.len()));
+                    house.end(&trace_ref, How { is_error, millis, len });
                     ended += 1;
                 }
                 Step::Sweep => house.tail.sweep(),
@@ -88,8 +88,8 @@ fn many_threads_count_every_span_once() {
         for thread in 0..THREADS {
             let (house, ended, barrier, shared) = (&house, &ended, &barrier, &shared);
             scope.spawn(move || {
-                let end = |membership: &Membership, how| {
-                    house.end(membership, how);
+                let end = |trace_ref: &TraceRef, how| {
+                    house.end(trace_ref, how);
                     ended.fetch_add(1, Ordering::Relaxed);
                     house.is_within_bounds();
                 };

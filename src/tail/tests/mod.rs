@@ -4,11 +4,11 @@ mod bounds;
 
 use std::time::Instant;
 
-use super::chain::{BLOCK, Block};
+use super::block_list::{BLOCK, Block};
 use super::*;
 use crate::config::BatchConfig;
 use crate::processor::tests::fake::{Answer, Fake};
-use crate::processor::{ScopeId, Surroundings};
+use crate::processor::{PipelineParts, ScopeId};
 use crate::stats::Stats;
 
 /// A tail sampler before a queue that nobody takes from.
@@ -37,12 +37,12 @@ fn house_of(config: &TailConfig, max_memory: usize) -> House {
         max_export_batch_size: 65_536,
         ..BatchConfig::default()
     };
-    let surroundings = Surroundings::new(&batch);
-    let memory = Arc::clone(&surroundings.memory);
+    let pipeline = PipelineParts::new(&batch);
+    let memory = Arc::clone(&pipeline.memory);
     let exporter = Fake::new(0, Answer::Deliver);
     let worker = Default::default();
     let processor =
-        BatchProcessor::start_within(exporter, &batch, &worker, Default::default(), surroundings)
+        BatchProcessor::start_within(exporter, &batch, &worker, Default::default(), pipeline)
             .unwrap();
     House {
         tail: TailSampler::new(config, processor.clone(), Arc::clone(&memory)),
@@ -72,18 +72,18 @@ const BADLY: How = How {
 };
 
 impl House {
-    fn begin(&self, number: u8) -> Membership {
+    fn begin(&self, number: u8) -> TraceRef {
         // Of the least ids: in no ratio but 1.
         let mut id = [0; 16];
         id[15] = number;
         self.tail.begin(id)
     }
 
-    fn end(&self, membership: &Membership, how: How) {
+    fn end(&self, trace_ref: &TraceRef, how: How) {
         let end = clock::now();
         self.tail.ended(&Ended {
             trace_id: [0; 16],
-            membership,
+            trace_ref,
             name: "root",
             is_error: how.is_error,
             start: end - how.millis * 1_000_000,

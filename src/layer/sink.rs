@@ -12,7 +12,7 @@ use crate::wire::request::Scope;
 use crate::wire::span::StatusCode;
 
 #[derive(Debug)]
-pub(crate) struct Outlet {
+pub(crate) struct SpanSink {
     pub(super) processor: BatchProcessor,
     way: Way,
     /// The scope of all spans.
@@ -33,7 +33,7 @@ enum Way {
     Nowhere,
 }
 
-impl Outlet {
+impl SpanSink {
     pub(crate) fn new(
         processor: BatchProcessor,
         name: &str,
@@ -107,9 +107,9 @@ impl Outlet {
             Way::Nowhere => self.processor.push_in_a_fork(),
             Way::Tail(tail) => tail.ended(&Ended {
                 trace_id: span.identity.trace_id,
-                membership: &span.identity.local(),
+                trace_ref: &span.identity.local(),
                 name: span.name(),
-                is_error: span.special.status == StatusCode::Error,
+                is_error: span.otel_fields.status == StatusCode::Error,
                 start: span.state.start,
                 end,
                 data,

@@ -1,4 +1,4 @@
-//! [`Ticket`]: somebody waits for a flush or the shutdown; [`Desk`]: where the worker finds them.
+//! [`FlushRequest`]: somebody waits for a flush or the shutdown; [`RequestQueue`]: where the worker finds them.
 //!
 //! Handing in a ticket and the worker's picking it up pass through one lock, so whatever the caller
 //! pushed before is in the shards when the worker, ticket in hand, drains them.
@@ -15,12 +15,12 @@ use crate::sync::{Arc, Condvar, Mutex, lock, wait, wait_timeout};
 
 /// What a ticket asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Command {
     Flush,
     Shutdown,
 }
 
-impl Wish {
+impl Command {
     fn step(self) -> &'static str {
         match self {
             Self::Flush => "flush",
@@ -30,13 +30,13 @@ impl Wish {
 }
 
 /// How it ended, for everybody who asks.
-pub(crate) type Verdict = Result<(), Fault>;
+pub(crate) type FlushResult = Result<(), FlushError>;
 
 /// An [`Error`] that can be told more than once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum FlushError {
     Timeout {
-        wish: Wish,
+        command: Command,
         after: Duration,
         /// What stood in the way, as far as it is known.
         why: Option<String>,
@@ -62,13 +62,17 @@ pub(crate) struct Lost {
     pub(crate) left_out: u64,
 }
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
+impl From<FlushError> for Error {
+    fn from(fault: FlushError) -> Self {
         match fault {
-            Fault::Timeout { wish, after, why } => Error::timeout(wish.step(), after, why),
-            Fault::Lost { lost, why } => Error::export(lost.in_words(why.as_deref())),
-            Fault::Worker(message) => Error::worker(message),
-            Fault::Forked { origin, spans } => Error::worker(forked(origin, spans)),
+            FlushError::Timeout {
+                command,
+                after,
+                why,
+            } => Error::timeout(command.step(), after, why),
+            FlushError::Lost { lost, why } => Error::export(lost.in_words(why.as_deref())),
+            FlushError::Worker(message) => Error::worker(message),
+            FlushError::Forked { origin, spans } => Error::worker(forked(origin, spans)),
         }
     }
 }
@@ -111,8 +115,8 @@ pub(super) fn forked(origin: u32, spans: u64) -> String {
 }
 
 #[derive(Debug)]
-pub(crate) struct Ticket {
-    pub(crate) wish: Wish,
+pub(crate) struct FlushRequest {
+    pub(crate) command: Command,
     pub(crate) timeout: Duration,
     /// `None`: so far away that no clock can say it.
     pub(crate) deadline: Option<Instant>,
@@ -122,7 +126,7 @@ pub(crate) struct Ticket {
 
 #[derive(Debug, Default)]
 struct State {
-    verdict: Option<Verdict>,
+    outcome: Option<FlushResult>,
     waker: Option<Waker>,
 }
 
@@ -130,10 +134,10 @@ struct State {
 /// worker keeps the deadline itself, unless an exporter blocks its thread.
 const GRACE: Duration = Duration::from_millis(90);
 
-impl Ticket {
-    fn new(wish: Wish, timeout: Duration) -> Self {
+impl FlushRequest {
+    fn new(command: Command, timeout: Duration) -> Self {
         Self {
-            wish,
+            command,
             timeout,
             deadline: Instant::now().checked_add(timeout),
             state: Mutex::new(State::default()),
@@ -142,17 +146,17 @@ impl Ticket {
     }
 
     /// One that nobody has to answer.
-    pub(super) fn resolved(wish: Wish, timeout: Duration, verdict: Verdict) -> Self {
-        let ticket = Self::new(wish, timeout);
-        ticket.resolve(verdict);
-        ticket
+    pub(super) fn resolved(command: Command, timeout: Duration, outcome: FlushResult) -> Self {
+        let request = Self::new(command, timeout);
+        request.resolve(outcome);
+        request
     }
 
     /// The first verdict counts.
-    pub(crate) fn resolve(&self, verdict: Verdict) {
+    pub(crate) fn resolve(&self, outcome: FlushResult) {
         let waker = {
             let mut state = lock(&self.state);
-            state.verdict.get_or_insert(verdict);
+            state.outcome.get_or_insert(outcome);
             state.waker.take()
         };
         self.resolved.notify_all();
@@ -163,9 +167,9 @@ impl Ticket {
     }
 
     /// `why`: what stood in the way.
-    pub(crate) fn timed_out(&self, why: Option<String>) -> Verdict {
-        Err(Fault::Timeout {
-            wish: self.wish,
+    pub(crate) fn timed_out(&self, why: Option<String>) -> FlushResult {
+        Err(FlushError::Timeout {
+            command: self.command,
             after: self.timeout,
             why,
         })
@@ -176,12 +180,12 @@ impl Ticket {
     }
 
     /// Blocks until it is resolved, or a little past the deadline if the worker cannot say.
-    pub(crate) fn wait(&self) -> Option<Verdict> {
+    pub(crate) fn wait(&self) -> Option<FlushResult> {
         let limit = self.deadline.and_then(|d| d.checked_add(GRACE));
         let mut state = lock(&self.state);
         loop {
-            if let Some(verdict) = &state.verdict {
-                return Some(verdict.clone());
+            if let Some(outcome) = &state.outcome {
+                return Some(outcome.clone());
             }
             state = match limit {
                 None => wait(&self.resolved, state),
@@ -196,13 +200,13 @@ impl Ticket {
         }
     }
 
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Verdict> {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<FlushResult> {
         // Wakers are foreign code: cloned before the lock is taken, dropped after it is let go.
         let waker = cx.waker().clone();
         let _old = {
             let mut state = lock(&self.state);
-            if let Some(verdict) = &state.verdict {
-                return Poll::Ready(verdict.clone());
+            if let Some(outcome) = &state.outcome {
+                return Poll::Ready(outcome.clone());
             }
             state.waker.replace(waker)
         };
@@ -212,7 +216,7 @@ impl Ticket {
 
 /// Resolves when the worker has resolved the ticket; needs no runtime of its own.
 #[derive(Debug)]
-pub(crate) struct Resolution(pub(crate) Arc<Ticket>);
+pub(crate) struct Resolution(pub(crate) Arc<FlushRequest>);
 
 impl Future for Resolution {
     type Output = Result<(), Error>;
@@ -224,50 +228,55 @@ impl Future for Resolution {
 
 /// Where tickets are handed in.
 #[derive(Debug, Default)]
-pub(crate) struct Desk {
-    state: Mutex<DeskState>,
+pub(crate) struct RequestQueue {
+    state: Mutex<RequestQueueState>,
 }
 
 #[derive(Debug, Default)]
-struct DeskState {
-    waiting: Vec<Arc<Ticket>>,
+struct RequestQueueState {
+    waiting: Vec<Arc<FlushRequest>>,
     /// How the shutdown ended, once the worker is gone.
-    closed: Option<Verdict>,
+    closed: Option<FlushResult>,
 }
 
-impl Desk {
+impl RequestQueue {
     /// Hands in a ticket and wakes the worker; resolved at once if the worker is gone.
-    pub(crate) fn submit(&self, wish: Wish, timeout: Duration, wake: &Wake) -> Arc<Ticket> {
-        let ticket = Arc::new(Ticket::new(wish, timeout));
+    pub(crate) fn submit(
+        &self,
+        command: Command,
+        timeout: Duration,
+        wake: &Wake,
+    ) -> Arc<FlushRequest> {
+        let request = Arc::new(FlushRequest::new(command, timeout));
         let closed = {
             let mut state = lock(&self.state);
             if state.closed.is_none() {
-                state.waiting.push(Arc::clone(&ticket));
+                state.waiting.push(Arc::clone(&request));
             }
             state.closed.clone()
         };
         match closed {
-            None => wake.ring(),
-            Some(verdict) => ticket.resolve(after_close(wish, verdict)),
+            None => wake.notify(),
+            Some(outcome) => request.resolve(after_close(command, outcome)),
         }
-        ticket
+        request
     }
 
     /// What was handed in since.
-    pub(crate) fn collect(&self) -> Vec<Arc<Ticket>> {
+    pub(crate) fn collect(&self) -> Vec<Arc<FlushRequest>> {
         std::mem::take(&mut lock(&self.state).waiting)
     }
 
     /// The worker is gone: answers who waits, and from now on everybody at once. The first verdict
     /// counts (BSP-7).
-    pub(crate) fn close(&self, verdict: Verdict) {
-        let (waiting, verdict) = {
+    pub(crate) fn close(&self, outcome: FlushResult) {
+        let (waiting, outcome) = {
             let mut state = lock(&self.state);
-            let verdict = state.closed.get_or_insert(verdict).clone();
-            (std::mem::take(&mut state.waiting), verdict)
+            let outcome = state.closed.get_or_insert(outcome).clone();
+            (std::mem::take(&mut state.waiting), outcome)
         };
-        for ticket in waiting {
-            ticket.resolve(after_close(ticket.wish, verdict.clone()));
+        for request in waiting {
+            request.resolve(after_close(request.command, outcome.clone()));
         }
     }
 
@@ -277,10 +286,10 @@ impl Desk {
 }
 
 /// After a shutdown there is nothing to flush (BSP-7), whatever became of the shutdown itself.
-fn after_close(wish: Wish, verdict: Verdict) -> Verdict {
-    match (wish, verdict) {
-        (Wish::Flush, Err(Fault::Timeout { .. } | Fault::Lost { .. })) => Ok(()),
-        (_, verdict) => verdict,
+fn after_close(command: Command, outcome: FlushResult) -> FlushResult {
+    match (command, outcome) {
+        (Command::Flush, Err(FlushError::Timeout { .. } | FlushError::Lost { .. })) => Ok(()),
+        (_, outcome) => outcome,
     }
 }
 
@@ -293,17 +302,17 @@ mod tests {
 
     #[test]
     fn a_ticket_resolves_once_for_waiters_of_both_kinds() {
-        let (desk, wake) = (Desk::default(), Wake::new());
-        let ticket = desk.submit(Wish::Flush, LONG, &wake);
-        let mut future = tokio_test::task::spawn(Resolution(Arc::clone(&ticket)));
+        let (requests, wake) = (RequestQueue::default(), Wake::new());
+        let request = requests.submit(Command::Flush, LONG, &wake);
+        let mut future = tokio_test::task::spawn(Resolution(Arc::clone(&request)));
         assert!(future.poll().is_pending());
         let waiter = {
-            let ticket = Arc::clone(&ticket);
-            std::thread::spawn(move || ticket.wait())
+            let request = Arc::clone(&request);
+            std::thread::spawn(move || request.wait())
         };
-        for taken in desk.collect() {
+        for taken in requests.collect() {
             taken.resolve(Ok(()));
-            taken.resolve(Err(Fault::Worker("late")));
+            taken.resolve(Err(FlushError::Worker("late")));
         }
         assert_eq!(waiter.join().unwrap(), Some(Ok(())));
         assert!(future.is_woken());
@@ -312,30 +321,40 @@ mod tests {
 
     #[test]
     fn a_blocking_wait_ends_although_nobody_answers() {
-        let ticket = Desk::default().submit(Wish::Flush, Duration::from_millis(5), &Wake::new());
-        assert_eq!(ticket.wait(), None);
-        let far = Desk::default().submit(Wish::Flush, Duration::MAX, &Wake::new());
+        let request =
+            RequestQueue::default().submit(Command::Flush, Duration::from_millis(5), &Wake::new());
+        assert_eq!(request.wait(), None);
+        let far = RequestQueue::default().submit(Command::Flush, Duration::MAX, &Wake::new());
         assert!(!far.is_overdue(Instant::now() + LONG));
     }
 
     /// BSP-7: later calls get the first outcome, a later flush has nothing to do.
     #[test]
     fn a_closed_desk_answers_at_once_with_the_first_verdict() {
-        let (desk, wake) = (Desk::default(), Wake::new());
-        let early = desk.submit(Wish::Shutdown, LONG, &wake);
-        let lost = Err(Fault::Lost {
+        let (requests, wake) = (RequestQueue::default(), Wake::new());
+        let early = requests.submit(Command::Shutdown, LONG, &wake);
+        let lost = Err(FlushError::Lost {
             lost: Lost {
                 spans: 3,
                 ..Lost::default()
             },
             why: Some("no route".into()),
         });
-        desk.close(lost.clone());
-        desk.close(Ok(()));
+        requests.close(lost.clone());
+        requests.close(Ok(()));
         assert_eq!(early.wait(), Some(lost.clone()));
-        assert_eq!(desk.submit(Wish::Shutdown, LONG, &wake).wait(), Some(lost));
-        assert_eq!(desk.submit(Wish::Flush, LONG, &wake).wait(), Some(Ok(())));
-        let error = desk.submit(Wish::Shutdown, LONG, &wake).wait().unwrap();
+        assert_eq!(
+            requests.submit(Command::Shutdown, LONG, &wake).wait(),
+            Some(lost)
+        );
+        assert_eq!(
+            requests.submit(Command::Flush, LONG, &wake).wait(),
+            Some(Ok(()))
+        );
+        let error = requests
+            .submit(Command::Shutdown, LONG, &wake)
+            .wait()
+            .unwrap();
         assert_eq!(
             Error::from(error.unwrap_err()).to_string(),
             "3 spans could not be delivered: no route"

@@ -12,7 +12,7 @@ use once_cell::race::OnceBox;
 use tracing::dispatcher;
 use tracing::error;
 
-use super::ticket::{Fault, Ticket, Wish, forked as explain};
+use super::flush::{Command, FlushError, FlushRequest, forked as explain};
 use crate::diagnostics::TARGET;
 use crate::fork::Home;
 use crate::stats::{Counters, DropReason, Stats};
@@ -94,13 +94,13 @@ impl Forked {
 
     /// An answer at once, which says why nothing is sent; once as an event too, because the drop of a
     /// guard returns none.
-    pub(super) fn answer(&self, wish: Wish, timeout: Duration) -> Ticket {
+    pub(super) fn answer(&self, command: Command, timeout: Duration) -> FlushRequest {
         let origin = self.origin;
         let spans = self.stats().dropped(DropReason::Forked);
         if !self.has_spoken.swap(true, Ordering::Relaxed) {
             speak(explain(origin, spans));
         }
-        Ticket::resolved(wish, timeout, Err(Fault::Forked { origin, spans }))
+        FlushRequest::resolved(command, timeout, Err(FlushError::Forked { origin, spans }))
     }
 }
 

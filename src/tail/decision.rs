@@ -16,7 +16,7 @@ pub(super) struct Facts {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum TailDecision {
     Keep,
     Drop,
 }
@@ -41,13 +41,17 @@ impl Rules {
     }
 
     /// Any one reason is enough.
-    pub(super) fn decide(&self, facts: &Facts) -> Verdict {
+    pub(super) fn decide(&self, facts: &Facts) -> TailDecision {
         let exceeds = |limit: Option<u64>| limit.is_some_and(|limit| facts.duration > limit);
         let keep = (self.errors && facts.has_error)
             || exceeds(self.slower_than)
             || exceeds(facts.usual)
             || self.ratio.includes(TraceId::from_bytes(facts.trace_id));
-        if keep { Verdict::Keep } else { Verdict::Drop }
+        if keep {
+            TailDecision::Keep
+        } else {
+            TailDecision::Drop
+        }
     }
 }
 
@@ -72,7 +76,7 @@ mod tests {
 
     #[test]
     fn each_reason_is_enough_and_without_one_a_trace_is_dropped() {
-        use Verdict::{Drop, Keep};
+        use TailDecision::{Drop, Keep};
         let all = rules(|c| c.slower_than = Some(Duration::from_nanos(100)));
         let deaf = rules(|c| c.keep_errors = false);
         let error = Facts {
@@ -95,8 +99,8 @@ mod tests {
             (&deaf, lasting(101, Some(100)), Keep),
             (&all, lasting(101, Some(u64::MAX)), Keep),
         ];
-        for (rules, facts, verdict) in cases {
-            assert_eq!(rules.decide(&facts), verdict, "{facts:?} by {rules:?}");
+        for (rules, facts, decision) in cases {
+            assert_eq!(rules.decide(&facts), decision, "{facts:?} by {rules:?}");
         }
     }
 
@@ -109,10 +113,10 @@ mod tests {
             trace_id[9] = byte;
             Facts { trace_id, ..QUIET }
         };
-        assert_eq!(half.decide(&id(0x7f)), Verdict::Drop);
-        assert_eq!(half.decide(&id(0x80)), Verdict::Keep);
+        assert_eq!(half.decide(&id(0x7f)), TailDecision::Drop);
+        assert_eq!(half.decide(&id(0x80)), TailDecision::Keep);
         let (none, all) = (rules(|c| c.ratio = 0.0), rules(|c| c.ratio = 1.0));
-        assert_eq!(none.decide(&id(0xff)), Verdict::Drop);
-        assert_eq!(all.decide(&id(0)), Verdict::Keep);
+        assert_eq!(none.decide(&id(0xff)), TailDecision::Drop);
+        assert_eq!(all.decide(&id(0)), TailDecision::Keep);
     }
 }

@@ -1,4 +1,4 @@
-//! [`Chain`]: the spans of one trace, in blocks of memory that come back.
+//! [`BlockList`]: the spans of one trace, in blocks of memory that come back.
 
 use crate::processor::{ScopeId, TelemetryData};
 
@@ -80,11 +80,11 @@ impl Block {
 
 /// Spans in the order in which they ended. The last block is the one that is filled.
 #[derive(Debug, Default)]
-pub(super) struct Chain {
+pub(super) struct BlockList {
     last: Option<Box<Block>>,
 }
 
-impl Chain {
+impl BlockList {
     /// Copies a span in, into `spare` if what is here has no room; false if there is none either.
     pub(super) fn append(
         &mut self,
@@ -126,7 +126,7 @@ impl Chain {
     }
 }
 
-impl Drop for Chain {
+impl Drop for BlockList {
     /// One after the other: left to themselves, the blocks would recurse as deep as they are many.
     fn drop(&mut self) {
         while self.pop().is_some() {}
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn spans_come_out_as_and_in_the_order_in_which_they_went_in() {
-        let mut chain = Chain::default();
+        let mut block_list = BlockList::default();
         let lens = [0, 1, 1500, 600, BLOCK - FRAME, 9000, 3, 2041];
         let (mut blocks, mut large) = (0, 0);
         for (i, len) in lens.into_iter().enumerate() {
@@ -150,17 +150,17 @@ mod tests {
                 span: &span,
             };
             let mut spare = None;
-            if !chain.append(data, &mut spare) {
+            if !block_list.append(data, &mut spare) {
                 spare = Some(Block::with_size(Block::size_for(len)));
                 blocks += 1;
                 large += usize::from(!spare.as_ref().unwrap().is_ordinary());
-                assert!(chain.append(data, &mut spare));
+                assert!(block_list.append(data, &mut spare));
             }
             assert!(spare.is_none());
         }
         assert_eq!((blocks, large), (6, 2));
         let mut seen = Vec::new();
-        for block in chain.into_blocks() {
+        for block in block_list.into_blocks() {
             assert!(block.bytes.capacity() <= block.size, "counted as it is");
             for data in block.spans() {
                 assert!(data.span.iter().all(|b| u32::from(*b) == data.scope.0));
@@ -177,16 +177,16 @@ mod tests {
             scope: ScopeId(0),
             span: &[0; BLOCK],
         };
-        assert!(!Chain::default().append(data, &mut spare));
+        assert!(!BlockList::default().append(data, &mut spare));
         assert!(spare.is_some());
     }
 
     #[test]
     fn a_chain_of_a_million_blocks_ends_without_deep_recursion() {
-        let mut chain = Chain::default();
+        let mut block_list = BlockList::default();
         for _ in 0..1_000_000 {
-            chain.put(Block::with_size(0));
+            block_list.put(Block::with_size(0));
         }
-        drop(chain);
+        drop(block_list);
     }
 }

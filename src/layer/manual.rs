@@ -8,16 +8,16 @@ use std::time::SystemTime;
 use tracing_core::Level;
 
 use super::OtlpLayer;
-use super::core::{Core, Subject};
+use super::edit::{SpanEditor, unix_nanos};
 use super::identity::Identity;
-use super::late::{Desk, unix_nanos};
 use super::open_spans::OpenSpans;
-use super::parent::Lineage;
-use super::settings::Fate;
+use super::parent::ParentKind;
+use super::recorder::{Recorder, SamplerSubject};
+use super::settings::ExportMode;
 use crate::attribute::{KeyValue, Value};
 use crate::clock;
 use crate::context::TraceContext;
-use crate::context::doors::Change;
+use crate::context::layer_registry::Change;
 use crate::processor::ScopeId;
 use crate::sampler::Fields;
 use crate::span_data::SpanKind;
@@ -30,7 +30,7 @@ const LEVEL: Level = Level::INFO;
 
 /// Makes, changes and ends spans without a registry.
 #[derive(Clone)]
-pub(crate) struct FreeSpans(Arc<Core>);
+pub(crate) struct ManualSpans(Arc<Recorder>);
 
 /// What a free span begins with.
 pub(crate) struct NewSpan<'a> {
@@ -49,17 +49,17 @@ pub(crate) struct NewSpan<'a> {
 
 impl OtlpLayer {
     /// The door for spans without a registry.
-    pub(crate) fn free_spans(&self) -> FreeSpans {
-        FreeSpans(Arc::clone(&self.core))
+    pub(crate) fn free_spans(&self) -> ManualSpans {
+        ManualSpans(Arc::clone(&self.recorder))
     }
 }
 
-impl FreeSpans {
+impl ManualSpans {
     /// An instrumentation scope for their spans; `false` where there are too many, and it is the common
     /// one.
     pub(crate) fn register_scope(&self, scope: Scope<'_>) -> (ScopeId, bool) {
-        let outlet = self.0.here().outlet.as_ref();
-        outlet.map_or_else(|| (ScopeId::default(), true), |o| o.register(scope))
+        let sink = self.0.here().sink.as_ref();
+        sink.map_or_else(|| (ScopeId::default(), true), |o| o.register(scope))
     }
 
     /// Whether the other API's context follows the spans that are entered.
@@ -69,40 +69,40 @@ impl FreeSpans {
 
     /// Begins a span; returns its own context, and `false` if nothing that is said of it is kept.
     pub(crate) fn start(&self, new: &NewSpan<'_>) -> (TraceContext, bool) {
-        let core = self.0.here();
-        let is_unwanted = core.settings.fate == Fate::Disabled
+        let recorder = self.0.here();
+        let is_unwanted = recorder.settings.export_mode == ExportMode::Disabled
             || new.is_suppressed
             || is_suppressed()
-            || !core.config.admits(new.target, LEVEL);
+            || !recorder.config.admits(new.target, LEVEL);
         if is_unwanted {
             return (new.parent.clone(), false);
         }
-        let Some(mut span) = core.spare() else {
+        let Some(mut span) = recorder.spare() else {
             return self.refuse(new);
         };
-        let lineage = core.inherit_context(&mut span.identity, new.parent);
+        let parent_kind = recorder.inherit_context(&mut span.identity, new.parent);
         let now = clock::now();
-        core.identify(&mut span.identity, lineage);
-        let is_root = lineage == Lineage::Root;
+        recorder.identify(&mut span.identity, parent_kind);
+        let is_root = parent_kind == ParentKind::Root;
         let mut added = Vec::new();
-        if lineage.asks(core.config.watch()) {
-            let subject = Subject::new(new.name, new.target, LEVEL);
-            added = core.ask_sampler(&mut span.identity, is_root, &subject, new);
+        if parent_kind.asks(recorder.config.sampling_flags()) {
+            let subject = SamplerSubject::new(new.name, new.target, LEVEL);
+            added = recorder.ask_sampler(&mut span.identity, is_root, &subject, new);
         } else {
-            let is_seen = core.settings.fate == Fate::Exported;
+            let is_seen = recorder.settings.export_mode == ExportMode::Exported;
             span.identity.follow(is_root, is_seen);
         }
         span.state.start = now;
         span.state.start_given = new.start.map_or(0, unix_nanos);
         if span.identity.is_recording() {
             span.set_name(new.name);
-            span.special.kind = Some(new.kind);
+            span.otel_fields.kind = Some(new.kind);
             span.scope = new.scope;
-            if let Some(outlet) = &core.outlet {
-                outlet.begin(&mut span.identity);
+            if let Some(sink) = &recorder.sink {
+                sink.begin(&mut span.identity);
             }
-            core.add_key_values(&mut span, new.attributes);
-            core.add_key_values(&mut span, &added);
+            recorder.add_key_values(&mut span, new.attributes);
+            recorder.add_key_values(&mut span, &added);
         }
         span.pay_for_context();
         let is_recording = span.identity.is_recording();
@@ -110,7 +110,7 @@ impl FreeSpans {
         if is_recording {
             let lost = self.table().insert(key(&context), span);
             // Two random ids that are equal: the older span is gone.
-            lost.into_iter().for_each(|span| core.finish(span));
+            lost.into_iter().for_each(|span| recorder.finish(span));
         } else {
             self.table().count_unsampled(key(&context));
         }
@@ -121,24 +121,27 @@ impl FreeSpans {
     /// of its parent.
     #[cold]
     fn refuse(&self, new: &NewSpan<'_>) -> (TraceContext, bool) {
-        let core = self.0.here();
+        let recorder = self.0.here();
         let mut identity = Identity::default();
-        let lineage = core.inherit_context(&mut identity, new.parent);
-        core.identify(&mut identity, lineage);
-        let is_root = lineage == Lineage::Root;
-        if lineage.asks(core.config.watch()) {
-            let subject = Subject::new(new.name, new.target, LEVEL);
-            core.ask_sampler(&mut identity, is_root, &subject, new);
+        let parent_kind = recorder.inherit_context(&mut identity, new.parent);
+        recorder.identify(&mut identity, parent_kind);
+        let is_root = parent_kind == ParentKind::Root;
+        if parent_kind.asks(recorder.config.sampling_flags()) {
+            let subject = SamplerSubject::new(new.name, new.target, LEVEL);
+            recorder.ask_sampler(&mut identity, is_root, &subject, new);
         } else {
-            identity.follow(is_root, core.settings.fate == Fate::Exported);
+            identity.follow(
+                is_root,
+                recorder.settings.export_mode == ExportMode::Exported,
+            );
         }
         let table = self.table();
-        core.refuse(table, key(&identity.context()), &identity);
+        recorder.refuse(table, key(&identity.context()), &identity);
         (new.parent.clone(), false)
     }
 
     pub(crate) fn change(&self, span: &TraceContext, change: &Change<'_>) {
-        self.desk().change(key(span), change);
+        self.editor().change(key(span), change);
     }
 
     /// Ends a span, and forgets it.
@@ -157,9 +160,9 @@ impl FreeSpans {
             .get_or_init(|| Box::new(OpenSpans::new()))
     }
 
-    fn desk(&self) -> Desk<'_> {
-        Desk {
-            core: self.0.here(),
+    fn editor(&self) -> SpanEditor<'_> {
+        SpanEditor {
+            recorder: self.0.here(),
             spans: self.table(),
         }
     }

@@ -36,17 +36,17 @@ pub struct ConfigStore(Arc<Shared>);
 
 struct Shared {
     live: ArcSwap<Live>,
-    /// What a span has to look at beyond its parent, as [`Watch`] has it.
-    watch: AtomicUsize,
+    /// What a span has to look at beyond its parent, as [`SamplingFlags`] has it.
+    sampling_flags: AtomicUsize,
     /// Held while settings change, so that no change undoes another.
     changing: Mutex<()>,
 }
 
 /// What a new span has to look at beyond its parent; nothing by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Watch(usize);
+pub(crate) struct SamplingFlags(usize);
 
-impl Watch {
+impl SamplingFlags {
     const SAMPLER: usize = 1;
     const CHILDREN: usize = 2;
     const DETAIL: usize = 4;
@@ -103,7 +103,7 @@ impl ConfigStore {
     /// With this sampler, and every level of detail.
     pub fn new(sampler: impl Sampler) -> Self {
         Self(Arc::new(Shared {
-            watch: AtomicUsize::new(Watch::of(&sampler).0),
+            sampling_flags: AtomicUsize::new(SamplingFlags::of(&sampler).0),
             live: ArcSwap::from_pointee(Live {
                 sampler: Arc::new(sampler),
                 detail: Detail::default(),
@@ -115,11 +115,13 @@ impl ConfigStore {
 
     /// Has another sampler decide from now on. Spans that are open stay as they were decided.
     pub fn set_sampler<S: Sampler>(&self, sampler: S) {
-        let asks = Watch::of(&sampler).0;
+        let asks = SamplingFlags::of(&sampler).0;
         let sampler: Arc<dyn Sampler> = Arc::new(sampler);
         self.change(|live| {
-            let filters = self.watch().0 & (Watch::DETAIL | Watch::LOGS);
-            self.0.watch.store(asks | filters, Ordering::Relaxed);
+            let filters = self.sampling_flags().0 & (SamplingFlags::DETAIL | SamplingFlags::LOGS);
+            self.0
+                .sampling_flags
+                .store(asks | filters, Ordering::Relaxed);
             Live {
                 sampler,
                 detail: live.detail.clone(),
@@ -132,9 +134,11 @@ impl ConfigStore {
     /// touched.
     pub fn set_detail(&self, detail: Detail) {
         self.change(|live| {
-            let asks = self.watch().0 & !Watch::DETAIL;
-            let detail_bit = usize::from(!detail.is_everything()) * Watch::DETAIL;
-            self.0.watch.store(asks | detail_bit, Ordering::Relaxed);
+            let asks = self.sampling_flags().0 & !SamplingFlags::DETAIL;
+            let detail_bit = usize::from(!detail.is_everything()) * SamplingFlags::DETAIL;
+            self.0
+                .sampling_flags
+                .store(asks | detail_bit, Ordering::Relaxed);
             Live {
                 sampler: Arc::clone(&live.sampler),
                 detail,
@@ -155,9 +159,9 @@ impl ConfigStore {
     /// ```
     pub fn set_log_filter(&self, filter: Detail) {
         self.change(|live| {
-            let others = self.watch().0 & !Watch::LOGS;
-            let bit = usize::from(!filter.is_everything()) * Watch::LOGS;
-            self.0.watch.store(others | bit, Ordering::Relaxed);
+            let others = self.sampling_flags().0 & !SamplingFlags::LOGS;
+            let bit = usize::from(!filter.is_everything()) * SamplingFlags::LOGS;
+            self.0.sampling_flags.store(others | bit, Ordering::Relaxed);
             Live {
                 sampler: Arc::clone(&live.sampler),
                 detail: live.detail.clone(),
@@ -183,18 +187,18 @@ impl ConfigStore {
 
     /// What a span has to look at, as things stand.
     #[inline]
-    pub(crate) fn watch(&self) -> Watch {
-        Watch(self.0.watch.load(Ordering::Relaxed))
+    pub(crate) fn sampling_flags(&self) -> SamplingFlags {
+        SamplingFlags(self.0.sampling_flags.load(Ordering::Relaxed))
     }
 
     /// Whether spans and events of a target and level are recorded.
     pub(crate) fn admits(&self, target: &str, level: Level) -> bool {
-        !self.watch().has_detail() || self.load().detail.admits(target, level)
+        !self.sampling_flags().has_detail() || self.load().detail.admits(target, level)
     }
 
     /// Whether events of a target and level become log records.
     pub(crate) fn admits_log(&self, target: &str, level: Level) -> bool {
-        !self.watch().has_log_filter() || self.load().log_filter.admits(target, level)
+        !self.sampling_flags().has_log_filter() || self.load().log_filter.admits(target, level)
     }
 
     /// The settings as they are now, also while they change.
@@ -256,12 +260,16 @@ mod tests {
     fn a_change_is_seen_by_every_handle() {
         let store = ConfigStore::default();
         let other = store.clone();
-        assert!(!store.watch().asks_sampler() && !store.watch().has_detail() && keeps(&store));
+        assert!(
+            !store.sampling_flags().asks_sampler()
+                && !store.sampling_flags().has_detail()
+                && keeps(&store)
+        );
         store.set_sampler(AlwaysOff);
-        assert!(other.watch().asks_sampler() && !keeps(&other));
+        assert!(other.sampling_flags().asks_sampler() && !keeps(&other));
         assert_eq!(other.sampler_description(), "AlwaysOffSampler");
         store.set_detail("warn,shop=trace".parse().unwrap());
-        assert!(other.watch().has_detail());
+        assert!(other.sampling_flags().has_detail());
         assert!(!other.admits("hyper", Level::INFO) && other.admits("shop", Level::TRACE));
         assert_eq!(
             other.sampler_description(),
@@ -269,28 +277,36 @@ mod tests {
             "it is as it was"
         );
         other.set_sampler(ParentBased::new(AlwaysOn));
-        assert!(!store.watch().asks_sampler() && keeps(&store));
+        assert!(!store.sampling_flags().asks_sampler() && keeps(&store));
         assert_eq!(store.detail().to_string(), "warn,shop=trace");
         other.set_detail(Detail::default());
-        assert!(!store.watch().has_detail() && store.admits("hyper", Level::TRACE));
+        assert!(!store.sampling_flags().has_detail() && store.admits("hyper", Level::TRACE));
     }
 
     #[test]
     fn only_the_default_sampler_needs_no_call_smp_2() {
         let root = ParentBased::new(TraceIdRatio::new(1.0));
-        assert!(ConfigStore::new(root).watch().asks_sampler());
+        assert!(ConfigStore::new(root).sampling_flags().asks_sampler());
         let boxed: Box<dyn Sampler> = Box::new(ParentBased::default());
-        assert!(ConfigStore::new(boxed).watch().asks_sampler());
-        assert!(!ConfigStore::new(root).watch().asks_for_children());
-        assert!(!ConfigStore::new(AlwaysOn).watch().asks_for_children());
+        assert!(ConfigStore::new(boxed).sampling_flags().asks_sampler());
+        assert!(!ConfigStore::new(root).sampling_flags().asks_for_children());
+        assert!(
+            !ConfigStore::new(AlwaysOn)
+                .sampling_flags()
+                .asks_for_children()
+        );
         let checks = ParentBased::default().with_local_parent_sampled(TraceIdRatio::new(0.5));
-        assert!(ConfigStore::new(checks).watch().asks_for_children());
+        assert!(
+            ConfigStore::new(checks)
+                .sampling_flags()
+                .asks_for_children()
+        );
         let distrusts = ParentBased::default().with_remote_parent_sampled(AlwaysOff);
-        assert!(ConfigStore::new(distrusts).watch().asks_sampler());
-        assert!(ConfigStore::new(AlwaysOn).watch().asks_sampler());
+        assert!(ConfigStore::new(distrusts).sampling_flags().asks_sampler());
+        assert!(ConfigStore::new(AlwaysOn).sampling_flags().asks_sampler());
         assert!(
             !ConfigStore::new(ParentBased::default())
-                .watch()
+                .sampling_flags()
                 .asks_sampler()
         );
     }

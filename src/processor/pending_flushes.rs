@@ -1,28 +1,28 @@
-//! [`Promises`]: the tickets that the worker has picked up, and what it owes for each.
+//! [`PendingFlushes`]: the tickets that the worker has picked up, and what it owes for each.
 
 use std::time::Instant;
 
-use super::flight::Settled;
-use super::ticket::{Desk, Fault, Lost, Ticket, Verdict, Wish};
+use super::flush::{Command, FlushError, FlushRequest, FlushResult, Lost, RequestQueue};
+use super::in_flight::Settled;
 use crate::signal::Signal;
 use crate::stats::{DropReason, Stats};
 use crate::sync::Arc;
 
 #[derive(Debug, Default)]
-pub(crate) struct Promises {
-    pending: Vec<Promise>,
+pub(crate) struct PendingFlushes {
+    pending: Vec<PendingFlush>,
     /// All that was lost so far, and how much of it a flush or the shutdown has told of.
     lost: Loss,
     told: Loss,
     /// Why the last spans were lost that an exporter had been given.
     why: Option<String>,
     /// The shutdown that came first; its deadline is the worker's.
-    closing: Option<Arc<Ticket>>,
+    closing: Option<Arc<FlushRequest>>,
 }
 
 #[derive(Debug)]
-struct Promise {
-    ticket: Arc<Ticket>,
+struct PendingFlush {
+    request: Arc<FlushRequest>,
     /// It covers the spans and records below these numbers.
     upto: Marks,
     /// What was lost before it was made and is told by it, and of the spans that it covers.
@@ -156,23 +156,23 @@ impl LossOfSignal {
     }
 }
 
-impl Promises {
-    /// Whether `ticket` is the one that begins the shutdown.
-    pub(crate) fn begins_shutdown(&self, ticket: &Ticket) -> bool {
-        ticket.wish == Wish::Shutdown && self.closing.is_none()
+impl PendingFlushes {
+    /// Whether `request` is the one that begins the shutdown.
+    pub(crate) fn begins_shutdown(&self, request: &FlushRequest) -> bool {
+        request.command == Command::Shutdown && self.closing.is_none()
     }
 
     /// Takes on a ticket that covers what is numbered below `upto`, and what has been lost since one
     /// was last answered.
-    pub(crate) fn make(&mut self, ticket: Arc<Ticket>, upto: Marks, early: &EarlyLoss) {
+    pub(crate) fn make(&mut self, request: Arc<FlushRequest>, upto: Marks, early: &EarlyLoss) {
         self.lost.spans.early = early.spans;
         self.lost.logs.early = early.logs;
         self.lost.left_out = early.left_out;
-        if self.begins_shutdown(&ticket) {
-            self.closing = Some(Arc::clone(&ticket));
+        if self.begins_shutdown(&request) {
+            self.closing = Some(Arc::clone(&request));
         }
-        self.pending.push(Promise {
-            ticket,
+        self.pending.push(PendingFlush {
+            request,
             upto,
             lost: self.lost.since(self.told),
             told: self.lost,
@@ -181,13 +181,13 @@ impl Promises {
     }
 
     /// The ticket of the shutdown that is under way.
-    pub(crate) fn closing(&self) -> Option<&Arc<Ticket>> {
+    pub(crate) fn closing(&self) -> Option<&Arc<FlushRequest>> {
         self.closing.as_ref()
     }
 
     /// The earliest deadline.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.pending.iter().filter_map(|p| p.ticket.deadline).min()
+        self.pending.iter().filter_map(|p| p.request.deadline).min()
     }
 
     /// Notes a loss for those who wait for the spans it concerns.
@@ -197,21 +197,21 @@ impl Promises {
         }
         self.lost.of(settled.signal).late += settled.lost;
         self.why = settled.error.clone().or(self.why.take());
-        for promise in &mut self.pending {
-            let upto = promise.upto.of(settled.signal);
+        for pending_flush in &mut self.pending {
+            let upto = pending_flush.upto.of(settled.signal);
             let covered = upto.saturating_sub(settled.start);
             if covered > 0 {
                 let lost = settled.lost.min(covered);
-                promise.lost.of(settled.signal).late += lost;
-                promise.told.of(settled.signal).late += lost;
-                promise.why = settled.error.clone().or(promise.why.take());
+                pending_flush.lost.of(settled.signal).late += lost;
+                pending_flush.told.of(settled.signal).late += lost;
+                pending_flush.why = settled.error.clone().or(pending_flush.why.take());
             }
         }
     }
 
     /// Whether somebody's patience is over.
     pub(crate) fn is_any_overdue(&self, now: Instant) -> bool {
-        self.pending.iter().any(|p| p.ticket.is_overdue(now))
+        self.pending.iter().any(|p| p.request.is_overdue(now))
     }
 
     /// Answers those whose spans are all below `settled`, and those whose patience is over: `why` is
@@ -220,21 +220,22 @@ impl Promises {
         let closing = self.closing.as_ref();
         let told = &mut self.told;
         let before = *told;
-        self.pending.retain_mut(|promise| {
-            let ticket = &promise.ticket;
-            if closing.is_some_and(|closing| Arc::ptr_eq(closing, ticket)) {
+        self.pending.retain_mut(|pending_flush| {
+            let request = &pending_flush.request;
+            if closing.is_some_and(|closing| Arc::ptr_eq(closing, request)) {
                 return true;
             }
-            let verdict = if ticket.wish == Wish::Flush && settled.reaches(&promise.upto) {
-                *told = told.max(promise.told);
-                promise.verdict()
-            } else if ticket.is_overdue(now) {
-                let why = why.map(str::to_owned);
-                ticket.timed_out(why.or(promise.why.take()))
-            } else {
-                return true;
-            };
-            ticket.resolve(verdict);
+            let outcome =
+                if request.command == Command::Flush && settled.reaches(&pending_flush.upto) {
+                    *told = told.max(pending_flush.told);
+                    pending_flush.outcome()
+                } else if request.is_overdue(now) {
+                    let why = why.map(str::to_owned);
+                    request.timed_out(why.or(pending_flush.why.take()))
+                } else {
+                    return true;
+                };
+            request.resolve(outcome);
             false
         });
         if *told != before && told.late() >= self.lost.late() {
@@ -244,29 +245,33 @@ impl Promises {
 
     /// Everything is settled: answers everybody, and closes the desk. `why`: what stood in the way, if
     /// it was not settled in time.
-    pub(crate) fn conclude(&mut self, in_time: bool, why: Option<String>, desk: &Desk) {
+    pub(crate) fn conclude(&mut self, in_time: bool, why: Option<String>, requests: &RequestQueue) {
         let closing = self.closing.as_ref();
         let first = self
             .pending
             .iter()
-            .find(|p| closing.is_some_and(|closing| Arc::ptr_eq(closing, &p.ticket)));
-        let verdict = match first {
-            Some(promise) if in_time => promise.verdict(),
-            Some(promise) => promise.ticket.timed_out(why.or(promise.why.clone())),
+            .find(|p| closing.is_some_and(|closing| Arc::ptr_eq(closing, &p.request)));
+        let outcome = match first {
+            Some(pending_flush) if in_time => pending_flush.outcome(),
+            Some(pending_flush) => pending_flush
+                .request
+                .timed_out(why.or(pending_flush.why.clone())),
             None => Ok(()),
         };
-        desk.close(verdict.clone());
-        for promise in self.pending.drain(..) {
-            promise.ticket.resolve(match promise.ticket.wish {
-                Wish::Shutdown => verdict.clone(),
-                Wish::Flush => promise.verdict(),
-            });
+        requests.close(outcome.clone());
+        for pending_flush in self.pending.drain(..) {
+            pending_flush
+                .request
+                .resolve(match pending_flush.request.command {
+                    Command::Shutdown => outcome.clone(),
+                    Command::Flush => pending_flush.outcome(),
+                });
         }
     }
 }
 
-impl Promise {
-    fn verdict(&self) -> Verdict {
+impl PendingFlush {
+    fn outcome(&self) -> FlushResult {
         let lost = Lost {
             spans: self.lost.spans.items(),
             logs: self.lost.logs.items(),
@@ -277,7 +282,7 @@ impl Promise {
         }
         let late = self.why.clone().filter(|_| self.lost.late() > 0);
         let why: Vec<_> = self.lost.reasons().into_iter().chain(late).collect();
-        Err(Fault::Lost {
+        Err(FlushError::Lost {
             lost,
             why: (!why.is_empty()).then(|| why.join("; ")),
         })

@@ -9,7 +9,7 @@ const QUIET: Duration = Duration::from_secs(30);
 
 /// Something that comes and goes, such as an outage, told from a number that only grows.
 #[derive(Debug, Default)]
-pub(super) struct Episode {
+pub(super) struct Throttle {
     /// When it last grew, while it goes on.
     grew: Option<Instant>,
     spoke: Option<Instant>,
@@ -20,15 +20,20 @@ pub(super) struct Episode {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Say {
+pub(super) enum Transition {
     Begins(u64),
     GoesOn(u64),
     Ends(u64),
 }
 
-impl Episode {
+impl Throttle {
     /// What to say of `total`; the episode is not over before `may_end`.
-    pub(super) fn observe(&mut self, now: Instant, total: u64, may_end: bool) -> Option<Say> {
+    pub(super) fn observe(
+        &mut self,
+        now: Instant,
+        total: u64,
+        may_end: bool,
+    ) -> Option<Transition> {
         let new = total - self.told;
         if total > self.seen {
             self.seen = total;
@@ -38,19 +43,19 @@ impl Episode {
                 self.before = self.told;
                 self.spoke = Some(now);
                 self.told = total;
-                return Some(Say::Begins(new));
+                return Some(Transition::Begins(new));
             }
         }
         let (grew, spoke) = (self.grew?, self.spoke?);
         if may_end && now.saturating_duration_since(grew) >= QUIET {
             self.grew = None;
             self.told = total;
-            return Some(Say::Ends(total - self.before));
+            return Some(Transition::Ends(total - self.before));
         }
         if new > 0 && now.saturating_duration_since(spoke) >= REPEAT {
             self.spoke = Some(now);
             self.told = total;
-            return Some(Say::GoesOn(new));
+            return Some(Transition::GoesOn(new));
         }
         None
     }
@@ -65,16 +70,16 @@ pub(super) struct Reach {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum Reachability {
     Lost,
     StillLost,
     Found,
 }
 
 impl Reach {
-    pub(super) fn observe(&mut self, now: Instant, is_lost: bool) -> Option<Word> {
+    pub(super) fn observe(&mut self, now: Instant, is_lost: bool) -> Option<Reachability> {
         if !is_lost {
-            return std::mem::take(&mut self.told_lost).then_some(Word::Found);
+            return std::mem::take(&mut self.told_lost).then_some(Reachability::Found);
         }
         let spoke_lately = |at| now.saturating_duration_since(at) < REPEAT;
         if self.spoke.is_some_and(spoke_lately) {
@@ -82,8 +87,8 @@ impl Reach {
         }
         self.spoke = Some(now);
         match std::mem::replace(&mut self.told_lost, true) {
-            true => Some(Word::StillLost),
-            false => Some(Word::Lost),
+            true => Some(Reachability::StillLost),
+            false => Some(Reachability::Lost),
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) enum Ending<'a> {
 
 /// What is known of a call at its end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Known {
+pub(super) struct CallFacts {
     pub(super) role: Role,
     pub(super) protocol: Protocol,
     pub(super) status: Option<StatusCode>,
@@ -50,7 +50,7 @@ pub(super) struct Known {
 
 /// What the span and the metrics say.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Verdict {
+pub(super) struct CallStatus {
     /// Of few values: a status, a gRPC code, `cancelled`, `panic`, or the name of a type of errors.
     pub(super) error_type: Option<Cow<'static, str>>,
     pub(super) code: Option<Code>,
@@ -61,9 +61,9 @@ pub(super) const CANCELLED: &str = "cancelled";
 /// The `error.type` of a panic.
 pub(super) const PANIC: &str = "panic";
 
-pub(super) fn verdict(known: &Known, ending: Ending<'_>) -> Verdict {
+pub(super) fn call_status(known: &CallFacts, ending: Ending<'_>) -> CallStatus {
     match known.protocol {
-        Protocol::Http => Verdict {
+        Protocol::Http => CallStatus {
             error_type: http_error(known, ending),
             code: None,
         },
@@ -71,7 +71,7 @@ pub(super) fn verdict(known: &Known, ending: Ending<'_>) -> Verdict {
     }
 }
 
-fn http_error(known: &Known, ending: Ending<'_>) -> Option<Cow<'static, str>> {
+fn http_error(known: &CallFacts, ending: Ending<'_>) -> Option<Cow<'static, str>> {
     let first_error = match known.role {
         Role::Server => 500,
         Role::Client => 400,
@@ -88,7 +88,7 @@ fn http_error(known: &Known, ending: Ending<'_>) -> Option<Cow<'static, str>> {
     }
 }
 
-fn grpc(known: &Known, ending: Ending<'_>) -> Verdict {
+fn grpc(known: &CallFacts, ending: Ending<'_>) -> CallStatus {
     let unanswered = match ending {
         // An answer without a status is a proxy's, or was cut.
         Ending::Complete => known.status.map(Code::of_http),
@@ -119,7 +119,7 @@ fn grpc(known: &Known, ending: Ending<'_>) -> Verdict {
         (None, Ending::Failed { kind, .. }) => Some(kind.into()),
         _ => None,
     };
-    Verdict { error_type, code }
+    CallStatus { error_type, code }
 }
 
 /// The name of a type of errors, as `error.type` has it; [`OTHER`] where it would only say that
@@ -137,7 +137,7 @@ pub(super) const OTHER: &str = "_OTHER";
 mod tests {
     use super::*;
 
-    const NONE: Known = Known {
+    const NONE: CallFacts = CallFacts {
         role: Role::Server,
         protocol: Protocol::Http,
         status: None,
@@ -151,16 +151,16 @@ mod tests {
 
     fn http(role: Role, status: u16, ending: Ending<'_>) -> Option<String> {
         let status = StatusCode::from_u16(status).ok();
-        let verdict = verdict(
-            &Known {
+        let call_status = call_status(
+            &CallFacts {
                 role,
                 status,
                 ..NONE
             },
             ending,
         );
-        assert_eq!(verdict.code, None);
-        verdict.error_type.map(Cow::into_owned)
+        assert_eq!(call_status.code, None);
+        call_status.error_type.map(Cow::into_owned)
     }
 
     #[test]
@@ -207,17 +207,17 @@ mod tests {
         if let Some(code) = code {
             headers.insert("grpc-status", code.parse().unwrap());
         }
-        let known = Known {
+        let known = CallFacts {
             role,
             protocol: Protocol::Grpc,
             status: Some(StatusCode::OK),
             code: Code::find(&headers),
             ..NONE
         };
-        let verdict = verdict(&known, ending);
+        let call_status = call_status(&known, ending);
         (
-            verdict.error_type.map(Cow::into_owned),
-            verdict.code.map(Code::name),
+            call_status.error_type.map(Cow::into_owned),
+            call_status.code.map(Code::name),
         )
     }
 
@@ -250,19 +250,19 @@ mod tests {
             grpc(Role::Client, None, FAILED),
             (Some("my::Error".to_owned()), None)
         );
-        let late = Known {
+        let late = CallFacts {
             protocol: Protocol::Grpc,
             is_late: true,
             ..NONE
         };
-        let error_type = |known: Known| verdict(&known, cancelled).error_type;
+        let error_type = |known: CallFacts| call_status(&known, cancelled).error_type;
         assert_eq!(error_type(late).as_deref(), Some("DEADLINE_EXCEEDED"));
         // A client asked for it; a server's own word stays.
         let code = Some(Code::CANCELLED);
         let role = Role::Client;
-        let told = Known { role, code, ..late };
+        let told = CallFacts { role, code, ..late };
         assert_eq!(error_type(told).as_deref(), Some("DEADLINE_EXCEEDED"));
-        assert_eq!(error_type(Known { code, ..late }), None);
+        assert_eq!(error_type(CallFacts { code, ..late }), None);
     }
 
     #[test]

@@ -130,14 +130,14 @@ const CANCELLED: &str = "the export was cancelled before an answer came";
 
 /// The batches that are being sent.
 #[derive(Debug)]
-pub(crate) struct Flights {
+pub(crate) struct InFlight {
     tasks: JoinSet<Ended>,
     under_way: HashMap<Id, (u64, Arc<Claim>)>,
     signal: Signal,
     counters: Arc<Counters>,
 }
 
-impl Flights {
+impl InFlight {
     pub(crate) fn new(signal: Signal, counters: Arc<Counters>) -> Self {
         Self {
             tasks: JoinSet::new(),
@@ -198,11 +198,11 @@ impl Flights {
     }
 
     /// The same, in a future. Cancel safe.
-    pub(crate) async fn landed(&mut self) -> Settled {
+    pub(crate) async fn join_next(&mut self) -> Settled {
         std::future::poll_fn(|cx| self.poll_landed(cx)).await
     }
 
-    /// As [`landed`](Self::landed), if one is settled already.
+    /// As [`landed`](Self::join_next), if one is settled already.
     pub(crate) fn try_landed(&mut self) -> Option<Settled> {
         let joined = self.tasks.try_join_next_with_id()?;
         Some(self.account(joined))

@@ -3,7 +3,7 @@
 //! They lie in a few shards, and a thread prefers one: what is kept is bounded by shards, not by
 //! threads, and whoever needs the memory may take it, whichever thread brought it here.
 
-use super::charge::{Charge, FIRST, SPAN};
+use super::memory::{FIRST, Reservation, SPAN};
 use super::span::OpenSpan;
 use crate::pool::{Memory, Reclaim, preferred_shard};
 use crate::sync::{Arc, CachePadded, Mutex, lock, try_lock};
@@ -20,7 +20,7 @@ const LARGEST_TEXTS: usize = 512;
 type Shard = CachePadded<Mutex<Vec<Box<OpenSpan>>>>;
 
 #[derive(Debug)]
-pub(crate) struct Spares {
+pub(crate) struct SpanPool {
     memory: Arc<Memory>,
     shelves: Arc<Shelves>,
 }
@@ -33,7 +33,7 @@ struct Shelves {
     most: usize,
 }
 
-impl Spares {
+impl SpanPool {
     pub(crate) fn new(memory: Arc<Memory>) -> Self {
         // A small budget is for other things.
         let kept = KEPT.min(memory.spans.share() / 4 / (SPAN + FIRST));
@@ -60,8 +60,8 @@ impl Spares {
     fn take_elsewhere(&self) -> Option<Box<OpenSpan>> {
         let found = (0..SHARDS).find_map(|shard| self.shelves.pop(shard));
         found.or_else(|| {
-            let charge = Charge::first(&self.memory)?;
-            Some(Box::new(OpenSpan::new(charge)))
+            let reservation = Reservation::first(&self.memory)?;
+            Some(Box::new(OpenSpan::new(reservation)))
         })
     }
 
@@ -74,7 +74,7 @@ impl Spares {
     /// Takes a span back; `shard` is the caller's.
     #[inline(always)]
     pub(crate) fn give(&self, mut span: Box<OpenSpan>, shard: usize) {
-        if !span.charge.is_first(&span.body) && !Self::is_worth_keeping(&mut span) {
+        if !span.reservation.is_first(&span.body) && !Self::is_worth_keeping(&mut span) {
             return;
         }
         span.clear();
@@ -89,8 +89,8 @@ impl Spares {
             span.forget_rare();
         }
         (FIRST..=LARGEST_KEPT).contains(&span.body.capacity())
-            && span.charge.beside() <= LARGEST_TEXTS
-            && span.charge.covers(&span.body)
+            && span.reservation.beside() <= LARGEST_TEXTS
+            && span.reservation.covers(&span.body)
     }
 
     #[cold]
@@ -173,44 +173,44 @@ mod tests {
     #[test]
     fn what_threads_leave_behind_is_bounded_shared_and_given_back() {
         let memory = Memory::new(64 << 20);
-        let spares = Spares::new(Arc::clone(&memory));
+        let span_pool = SpanPool::new(Arc::clone(&memory));
         std::thread::scope(|s| {
             for _ in 0..100 {
                 s.spawn(|| {
-                    let open: Vec<_> = (0..40).map(|_| spares.take().unwrap()).collect();
+                    let open: Vec<_> = (0..40).map(|_| span_pool.take().unwrap()).collect();
                     open.into_iter()
-                        .for_each(|span| spares.give(span, preferred_shard()));
+                        .for_each(|span| span_pool.give(span, preferred_shard()));
                 });
             }
         });
-        let kept = spares.len();
+        let kept = span_pool.len();
         assert!((40..=KEPT).contains(&kept), "{kept}");
         assert_eq!(memory.used(), kept * (SPAN + FIRST));
         let before = memory.used();
-        let open: Vec<_> = (0..kept).map(|_| spares.take().unwrap()).collect();
+        let open: Vec<_> = (0..kept).map(|_| span_pool.take().unwrap()).collect();
         assert_eq!(memory.used(), before, "none was made anew");
         open.into_iter()
-            .for_each(|span| spares.give(span, preferred_shard()));
+            .for_each(|span| span_pool.give(span, preferred_shard()));
         assert!(
             memory.spans.reserve(memory.spans.limit()),
             "all of it yields"
         );
-        assert_eq!(spares.len(), 0);
-        assert!(spares.take().is_none());
+        assert_eq!(span_pool.len(), 0);
+        assert!(span_pool.take().is_none());
         memory.spans.release(memory.spans.limit());
-        drop(spares);
+        drop(span_pool);
         assert_eq!(memory.used(), 0);
     }
 
     #[test]
     fn a_trim_leaves_a_few() {
         let memory = Memory::new(64 << 20);
-        let spares = Spares::new(Arc::clone(&memory));
-        let open: Vec<_> = (0..500).map(|_| spares.take().unwrap()).collect();
+        let span_pool = SpanPool::new(Arc::clone(&memory));
+        let open: Vec<_> = (0..500).map(|_| span_pool.take().unwrap()).collect();
         open.into_iter()
-            .for_each(|span| spares.give(span, preferred_shard()));
+            .for_each(|span| span_pool.give(span, preferred_shard()));
         (0..20).for_each(|_| memory.trim());
-        let left = spares.len();
+        let left = span_pool.len();
         assert!((1..=(LEAST_KEPT + 1) * SHARDS).contains(&left), "{left}");
     }
 }

@@ -4,29 +4,29 @@
 use tracing_core::Metadata;
 
 use super::callsite::{self, StaticAttributes};
-use super::core::Subject;
+use super::edit::SpanEditor;
 use super::identity::Identity;
-use super::late::Desk;
-use super::parent::Lineage;
-use super::settings::Fate;
+use super::parent::ParentKind;
+use super::recorder::SamplerSubject;
+use super::settings::ExportMode;
 use super::span::OpenSpan;
 use crate::attribute::{KeyValue, Value};
-use crate::context::doors::Spans as _;
+use crate::context::layer_registry::Spans as _;
 use crate::context::{SetParentError, TraceContext};
 use crate::sampler::Fields;
 use crate::span_data::SpanKind;
 use crate::wire::decode::attribute_value;
 use crate::wire::span::SPAN_ATTRIBUTE;
 
-impl Desk<'_> {
+impl SpanEditor<'_> {
     pub(super) fn set_parent(
         self,
         span: u64,
         metadata: &'static Metadata<'static>,
         parent: &TraceContext,
     ) -> Result<(), SetParentError> {
-        let core = self.core;
-        if core.settings.fate == Fate::Disabled {
+        let recorder = self.recorder;
+        if recorder.settings.export_mode == ExportMode::Disabled {
             return Err(SetParentError::SpanDisabled);
         }
         let callsite = callsite::of(metadata);
@@ -34,11 +34,11 @@ impl Desk<'_> {
         if !parent.is_valid() {
             return self.set_baggage(span, parent);
         }
-        let extras = core.extras(callsite);
-        let asks = Lineage::Context.asks(core.config.watch());
+        let extras = recorder.extras(callsite);
+        let asks = ParentKind::Context.asks(recorder.config.sampling_flags());
         let found = self.spans.with(span, |span| {
             check(span)?;
-            let kept = asks.then(|| Kept::of(span, extras));
+            let kept = asks.then(|| SamplerSnapshot::of(span, extras));
             Ok((span.identity.clone(), kept))
         });
         let (mut identity, kept) = found.ok_or(SetParentError::SpanDisabled)??;
@@ -46,16 +46,16 @@ impl Desk<'_> {
             return Err(SetParentError::OwnContext);
         }
         identity.clear();
-        let lineage = core.inherit_context(&mut identity, parent);
-        let added = self.decide(&mut identity, lineage, metadata, kept);
-        let scope = core.outlet.as_ref().map(|o| o.scope(metadata.target()));
-        let limit = core.settings.limits.attributes;
+        let parent_kind = recorder.inherit_context(&mut identity, parent);
+        let added = self.decide(&mut identity, parent_kind, metadata, kept);
+        let scope = recorder.sink.as_ref().map(|o| o.scope(metadata.target()));
+        let limit = recorder.settings.limits.attributes;
         let adopted = self.spans.decide(span, |span| {
             check(span)?;
             let replaced = span.withdraw_added();
             if span.adopt(identity) {
                 span.scope = scope.unwrap_or_default();
-                span.add_attributes(&extras.visited(), limit);
+                span.add_attributes(&extras.encoded(), limit);
             }
             span.pay_for_context();
             Ok(replaced)
@@ -86,9 +86,9 @@ impl Desk<'_> {
     }
 
     fn tell_bridge(self, span: u64) {
-        let core = self.core;
-        if let (Some(bridge), Some(context)) = (core.settings.bridge, core.context(span)) {
-            bridge.changed(core.layer, span, &context);
+        let recorder = self.recorder;
+        if let (Some(bridge), Some(context)) = (recorder.settings.bridge, recorder.context(span)) {
+            bridge.changed(recorder.layer, span, &context);
         }
     }
 
@@ -97,21 +97,23 @@ impl Desk<'_> {
     fn decide(
         self,
         identity: &mut Identity,
-        lineage: Lineage,
+        parent_kind: ParentKind,
         metadata: &'static Metadata<'static>,
-        kept: Option<Kept>,
+        kept: Option<SamplerSnapshot>,
     ) -> Vec<KeyValue> {
-        let core = self.core;
-        let asks = lineage.asks(core.config.watch());
+        let recorder = self.recorder;
+        let asks = parent_kind.asks(recorder.config.sampling_flags());
         let added = match kept.filter(|_| asks) {
-            Some(kept) => core.ask_sampler(identity, false, &Subject::of(metadata), &kept),
+            Some(kept) => {
+                recorder.ask_sampler(identity, false, &SamplerSubject::of(metadata), &kept)
+            }
             None => {
-                identity.follow(false, core.settings.fate == Fate::Exported);
+                identity.follow(false, recorder.settings.export_mode == ExportMode::Exported);
                 Vec::new()
             }
         };
-        if let Some(outlet) = &core.outlet {
-            outlet.begin(identity);
+        if let Some(sink) = &recorder.sink {
+            sink.begin(identity);
         }
         added
     }
@@ -130,7 +132,7 @@ fn check(span: &OpenSpan) -> Result<(), SetParentError> {
 
 /// What a span was created with and has been told since, for a sampler that decides again: not what
 /// the layer and the sampler themselves have added.
-struct Kept {
+struct SamplerSnapshot {
     attributes: Vec<u8>,
     added: Vec<(KeyValue, Option<Value>)>,
     extras: &'static StaticAttributes,
@@ -138,19 +140,22 @@ struct Kept {
     kind: Option<SpanKind>,
 }
 
-impl Kept {
+impl SamplerSnapshot {
     fn of(span: &OpenSpan, extras: &'static StaticAttributes) -> Self {
         Self {
             attributes: span.body.clone(),
             added: span.added().to_vec(),
             extras,
-            name: span.special.has_name.then(|| span.special.name.clone()),
-            kind: span.special.kind,
+            name: span
+                .otel_fields
+                .has_name
+                .then(|| span.otel_fields.name.clone()),
+            kind: span.otel_fields.kind,
         }
     }
 }
 
-impl Fields for Kept {
+impl Fields for SamplerSnapshot {
     fn value(&self, key: &str) -> Option<Value> {
         match key {
             "otel.name" => return self.name.clone().map(Value::from),

@@ -1,4 +1,4 @@
-//! [`Core`]: a span's way from its creation to the processor, as the callbacks and the late changes
+//! [`Recorder`]: a span's way from its creation to the processor, as the callbacks and the late changes
 //! need it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,32 +9,32 @@ use tracing_core::field::{Field, Visit};
 use tracing_core::span::Attributes;
 use tracing_core::{Event, Level, Metadata};
 
-use super::attributes::{Attributes as Row, Visited};
+use super::after_fork::Heir;
+use super::attributes::{AttributeWriter, EncodedAttributes};
 use super::callsite::{self, Callsite, StaticAttributes};
-use super::heir::Heir;
 use super::identity::Identity;
 use super::log::LogSink;
 use super::open_spans::OpenSpans;
-use super::outlet::Outlet;
-use super::parent::Lineage;
+use super::parent::ParentKind;
 use super::scratch::Scratch;
-use super::settings::{Fate, Ids, Settings};
+use super::settings::{ExportMode, Ids, Settings};
+use super::sink::SpanSink;
 use super::span::OpenSpan;
-use super::spare::Spares;
+use super::span_pool::SpanPool;
 use super::visitor::SpanVisitor;
 use crate::attribute::KeyValue;
 use crate::clock::{self, Anchor};
 use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId};
 use crate::fork::Home;
-use crate::live::{ConfigStore, Watch};
 use crate::pool::{Memory, preferred_shard};
+use crate::runtime_config::{ConfigStore, SamplingFlags};
 use crate::sampler::{Fields, SamplingDecision, SamplingInput};
 use crate::stats::{DropReason, Stats};
 use crate::sync::{Arc, AtomicU64};
 use crate::wire::span::SPAN_ATTRIBUTE;
 
 /// What a layer has, shared with its door.
-pub(super) struct Core {
+pub(super) struct Recorder {
     /// Tells this layer's spans from those of another in the same process.
     pub(super) layer: u32,
     /// The process that these tables are of.
@@ -52,18 +52,18 @@ pub(super) struct Core {
     pub(super) settings: Settings,
     /// Calls for spans that had been ended.
     pub(super) after_end: Arc<AtomicU64>,
-    spares: Spares,
+    span_pool: SpanPool,
     pub(super) memory: Arc<Memory>,
     pub(super) config: ConfigStore,
     pub(super) ids: Ids,
     /// `None`: no span is recorded.
-    pub(super) outlet: Option<Outlet>,
+    pub(super) sink: Option<SpanSink>,
     /// `None`: there are no logs.
     pub(super) logs: Option<Arc<LogSink>>,
 }
 
 /// What a sampler is told of a span beside its parent and fields.
-pub(super) struct Subject<'a> {
+pub(super) struct SamplerSubject<'a> {
     pub(super) name: &'a str,
     pub(super) target: &'a str,
     pub(super) level: Level,
@@ -71,7 +71,7 @@ pub(super) struct Subject<'a> {
     metadata: Option<&'static Metadata<'static>>,
 }
 
-impl Subject<'static> {
+impl SamplerSubject<'static> {
     pub(super) fn of(metadata: &'static Metadata<'static>) -> Self {
         Self {
             metadata: Some(metadata),
@@ -80,7 +80,7 @@ impl Subject<'static> {
     }
 }
 
-impl<'a> Subject<'a> {
+impl<'a> SamplerSubject<'a> {
     pub(super) fn new(name: &'a str, target: &'a str, level: Level) -> Self {
         Self {
             name,
@@ -91,7 +91,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-impl Core {
+impl Recorder {
     pub(super) fn new(
         layer: u32,
         home: Home,
@@ -99,7 +99,7 @@ impl Core {
         config: ConfigStore,
         ids: Ids,
         memory: Arc<Memory>,
-        (outlet, logs): (Option<Outlet>, Option<Arc<LogSink>>),
+        (sink, logs): (Option<SpanSink>, Option<Arc<LogSink>>),
     ) -> Self {
         clock::prepare();
         Self {
@@ -113,11 +113,11 @@ impl Core {
             free: Arc::default(),
             settings,
             after_end: Arc::default(),
-            spares: Spares::new(Arc::clone(&memory)),
+            span_pool: SpanPool::new(Arc::clone(&memory)),
             memory,
             config,
             ids,
-            outlet,
+            sink,
             logs,
         }
     }
@@ -141,7 +141,7 @@ impl Core {
 
     pub(super) fn set_dispatch(&self, dispatch: WeakDispatch) {
         let _ = self.dispatch.set(Box::new(dispatch.clone()));
-        let spans = self.outlet.as_ref().map(|outlet| &outlet.processor);
+        let spans = self.sink.as_ref().map(|sink| &sink.processor);
         let logs = self.logs.as_ref().map(|logs| &logs.processor);
         if let Some(processor) = spans.or(logs) {
             processor.set_dispatch(dispatch);
@@ -159,14 +159,18 @@ impl Core {
 
     /// Whether a span or event is too detailed to be recorded.
     #[inline]
-    pub(super) fn is_hushed(&self, watch: Watch, metadata: &Metadata<'_>) -> bool {
-        watch.has_detail() && !self.config.admits(metadata.target(), *metadata.level())
+    pub(super) fn is_filtered(
+        &self,
+        sampling_flags: SamplingFlags,
+        metadata: &Metadata<'_>,
+    ) -> bool {
+        sampling_flags.has_detail() && !self.config.admits(metadata.target(), *metadata.level())
     }
 
     /// The same of an event; a line of the `log` crate counts by its own target.
     #[inline]
-    pub(super) fn is_event_hushed(&self, watch: Watch, event: &Event<'_>) -> bool {
-        watch.has_detail() && !self.admits_event(event)
+    pub(super) fn is_event_hushed(&self, sampling_flags: SamplingFlags, event: &Event<'_>) -> bool {
+        sampling_flags.has_detail() && !self.admits_event(event)
     }
 
     #[cold]
@@ -184,20 +188,20 @@ impl Core {
     /// A cleared span; `None` if there is no memory for one.
     #[inline]
     pub(super) fn spare(&self) -> Option<Box<OpenSpan>> {
-        self.spares.take()
+        self.span_pool.take()
     }
 
     /// One for the place of a span that is about to be given back.
     pub(super) fn spare_in_exchange(&self) -> Box<OpenSpan> {
-        self.spares.take_anyway()
+        self.span_pool.take_anyway()
     }
 
     /// Counts a span that is not kept, for want of memory.
     #[cold]
     pub(super) fn refuse(&self, spans: &OpenSpans, id: u64, identity: &Identity) {
         spans.count_refused(id, identity.is_exported());
-        if let Some(outlet) = self.outlet.as_ref().filter(|_| identity.is_exported()) {
-            let counters = outlet.processor.counters();
+        if let Some(sink) = self.sink.as_ref().filter(|_| identity.is_exported()) {
+            let counters = sink.processor.counters();
             counters.drop_spans(DropReason::MemoryFull, 1);
         }
     }
@@ -205,14 +209,14 @@ impl Core {
     /// Completes the identity of a new span, whose start was just read: a new id whatever the
     /// decision (TR-1).
     #[inline(always)]
-    pub(super) fn identify(&self, identity: &mut Identity, lineage: Lineage) {
+    pub(super) fn identify(&self, identity: &mut Identity, parent_kind: ParentKind) {
         identity.span_id = self.new_span_id();
-        if lineage == Lineage::Root {
+        if parent_kind == ParentKind::Root {
             let random;
             (identity.trace_id, random) = self.new_trace_id();
             identity.flags = if random { TraceFlags::RANDOM.bits() } else { 0 };
         }
-        if lineage != Lineage::Local {
+        if parent_kind != ParentKind::Local {
             identity.anchor = Anchor::current();
         }
     }
@@ -223,7 +227,7 @@ impl Core {
         &self,
         identity: &mut Identity,
         is_root: bool,
-        subject: &Subject<'_>,
+        subject: &SamplerSubject<'_>,
         fields: &dyn Fields,
     ) -> Vec<KeyValue> {
         let parent = (!is_root).then(|| identity.parent());
@@ -236,7 +240,7 @@ impl Core {
             level: subject.level,
             fields,
         });
-        let is_seen = self.settings.fate == Fate::Exported;
+        let is_seen = self.settings.export_mode == ExportMode::Exported;
         let sampled = result.decision == SamplingDecision::RecordAndSample;
         let recorded = result.decision != SamplingDecision::Drop;
         identity.set_fate(sampled, recorded && is_seen);
@@ -285,18 +289,18 @@ impl Core {
     ) {
         let capture = &self.settings.capture;
         let limits = &self.settings.limits;
-        if let Some(outlet) = &self.outlet {
-            span.scope = outlet.scope(callsite.metadata.target());
-            outlet.begin(&mut span.identity);
+        if let Some(sink) = &self.sink {
+            span.scope = sink.scope(callsite.metadata.target());
+            sink.begin(&mut span.identity);
         }
         let mut visitor = SpanVisitor {
-            attributes: Row::new(
-                (&mut span.body, &mut span.charge),
+            attributes: AttributeWriter::new(
+                (&mut span.body, &mut span.reservation),
                 SPAN_ATTRIBUTE,
                 &limits.value,
                 limits.attributes,
             ),
-            special: &mut span.special,
+            otel_fields: &mut span.otel_fields,
             callsite,
             exceptions: capture.error_fields_to_exceptions,
         };
@@ -328,9 +332,9 @@ impl Core {
             let end = span.end(clock::now, self.settings.capture.end_on_close);
             self.deliver(&mut span, end, shard);
         } else {
-            span.charge.left_out = 0;
+            span.reservation.left_out = 0;
         }
-        self.spares.give(span, shard);
+        self.span_pool.give(span, shard);
     }
 
     /// The same for a span that ended at this time, before its close.
@@ -340,9 +344,9 @@ impl Core {
         if span.identity.is_exported() {
             self.deliver(&mut span, end, shard);
         } else {
-            span.charge.left_out = 0;
+            span.reservation.left_out = 0;
         }
-        self.spares.give(span, shard);
+        self.span_pool.give(span, shard);
     }
 
     #[inline(always)]
@@ -350,12 +354,12 @@ impl Core {
         if self.settings.capture.tracked_inactivity {
             self.put_activity(span, end);
         }
-        if span.state.has_dropped() || span.charge.left_out != 0 || span.has_rare() {
+        if span.state.has_dropped() || span.reservation.left_out != 0 || span.has_rare() {
             self.conclude_rare(span);
         }
         span.seal(end);
-        if let Some(outlet) = &self.outlet {
-            outlet.take(span, end, shard);
+        if let Some(sink) = &self.sink {
+            sink.take(span, end, shard);
         }
     }
 
@@ -364,10 +368,10 @@ impl Core {
     #[inline(never)]
     fn conclude_rare(&self, span: &mut OpenSpan) {
         span.tidy();
-        if let Some(outlet) = &self.outlet {
-            outlet.count_truncated(&span.state, span.charge.left_out);
+        if let Some(sink) = &self.sink {
+            sink.count_truncated(&span.state, span.reservation.left_out);
         }
-        span.charge.left_out = 0;
+        span.reservation.left_out = 0;
     }
 
     #[cold]
@@ -376,7 +380,7 @@ impl Core {
         let limits = &self.settings.limits;
         let mut scratch = Scratch::take(&self.memory);
         let (buffer, room) = scratch.parts();
-        let mut out = Row::new(
+        let mut out = AttributeWriter::new(
             (buffer, room),
             SPAN_ATTRIBUTE,
             &limits.value,
@@ -391,7 +395,7 @@ impl Core {
         }
         let written = out.written();
         span.add_attributes(
-            &Visited {
+            &EncodedAttributes {
                 bytes: scratch.bytes(),
                 ..written
             },
@@ -404,10 +408,10 @@ impl Core {
         let mut open = self.spans.drain();
         open.extend(self.free.get().into_iter().flat_map(OpenSpans::drain));
         let lost = open.iter().filter(|s| s.identity.is_exported()).count();
-        if let Some(outlet) = &self.outlet {
-            let counters = outlet.processor.counters();
+        if let Some(sink) = &self.sink {
+            let counters = sink.processor.counters();
             counters.drop_spans(DropReason::LayerGone, lost as u64);
-            outlet.close();
+            sink.close();
         }
     }
 }

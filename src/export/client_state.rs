@@ -12,7 +12,7 @@ use crate::config::ExporterConfig;
 use crate::sync::Arc;
 
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct ClientState {
     /// Connections may be shared with the client of another signal; how the endpoint fares is each
     /// signal's own.
     pub(super) transport: Arc<Transport>,
@@ -28,7 +28,7 @@ pub(super) struct Link {
     pub(super) size: SizeLimit,
 }
 
-impl Link {
+impl ClientState {
     pub(super) fn new(
         transport: Arc<Transport>,
         (signal, target): (Signal, Target),

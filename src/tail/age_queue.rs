@@ -1,4 +1,4 @@
-//! [`Order`]: the traces that hold spans, by when they began to.
+//! [`AgeQueue`]: the traces that hold spans, by when they began to.
 //!
 //! Who takes a trace out decides it; who decides a trace takes it out. A trace enters once.
 
@@ -15,7 +15,7 @@ const NONE: usize = usize::MAX;
 const KEPT: usize = 64;
 
 #[derive(Debug, Default)]
-pub(super) struct Order {
+pub(super) struct AgeQueue {
     shards: [CachePadded<Mutex<List>>; SHARDS],
 }
 
@@ -48,7 +48,7 @@ struct Place {
     after: usize,
 }
 
-impl Order {
+impl AgeQueue {
     /// The shard of a trace; any spread will do.
     pub(super) fn shard_of(trace: &LocalTrace) -> usize {
         usize::from(trace.id()[15]) % SHARDS
@@ -199,26 +199,26 @@ mod tests {
         fn the_list_is_a_queue_from_which_anyone_may_leave(
             steps in prop::collection::vec((0..4u8, any::<prop::sample::Index>()), 0..400)
         ) {
-            let order = Order::default();
+            let age_queue = AgeQueue::default();
             let mut model = VecDeque::new();
             for (since, (step, index)) in steps.into_iter().enumerate() {
                 match step {
                     0 | 1 => {
                         let trace = trace();
-                        let Entry::At(at) = order.enter(Arc::clone(&trace), since as u64) else {
+                        let Entry::At(at) = age_queue.enter(Arc::clone(&trace), since as u64) else {
                             panic!("closed");
                         };
                         model.push_back((at, trace));
                     }
                     2 if !model.is_empty() => {
                         let (at, trace) = model.remove(index.index(model.len())).unwrap();
-                        order.leave(at, &trace);
+                        age_queue.leave(at, &trace);
                         // Again, when another may be there: no effect.
-                        order.leave(at, &trace);
+                        age_queue.leave(at, &trace);
                         prop_assert_eq!(Arc::strong_count(&trace), 1);
                     }
                     _ => {
-                        let oldest = order.oldest(5);
+                        let oldest = age_queue.oldest(5);
                         let expected = model.pop_front().map(|(_, trace)| trace);
                         prop_assert_eq!(
                             oldest.as_ref().map(Arc::as_ptr),
@@ -226,34 +226,34 @@ mod tests {
                         );
                     }
                 }
-                prop_assert_eq!(lock(order.list(0)).held, model.len());
+                prop_assert_eq!(lock(age_queue.list(0)).held, model.len());
             }
         }
     }
 
     #[test]
     fn only_what_is_over_expires_and_nothing_enters_once_closed() {
-        let order = Order::default();
-        order.enter(trace(), 10);
-        order.enter(trace(), 20);
-        assert!(order.expired(0, |since| since < 10).is_none());
-        assert!(order.expired(0, |since| since < 15).is_some());
-        assert!(order.expired(0, |since| since < 15).is_none());
-        order.close();
-        assert!(matches!(order.enter(trace(), 30), Entry::Closed));
-        assert!(order.oldest(0).is_some());
-        assert!(order.oldest(0).is_none());
+        let age_queue = AgeQueue::default();
+        age_queue.enter(trace(), 10);
+        age_queue.enter(trace(), 20);
+        assert!(age_queue.expired(0, |since| since < 10).is_none());
+        assert!(age_queue.expired(0, |since| since < 15).is_some());
+        assert!(age_queue.expired(0, |since| since < 15).is_none());
+        age_queue.close();
+        assert!(matches!(age_queue.enter(trace(), 30), Entry::Closed));
+        assert!(age_queue.oldest(0).is_some());
+        assert!(age_queue.oldest(0).is_none());
     }
 
     #[test]
     fn a_burst_s_memory_is_given_back() {
-        let order = Order::default();
+        let age_queue = AgeQueue::default();
         let traces: Vec<_> = (0..1000).map(|_| trace()).collect();
         for trace in &traces {
-            order.enter(Arc::clone(trace), 0);
+            age_queue.enter(Arc::clone(trace), 0);
         }
-        while order.oldest(0).is_some() {}
-        assert_eq!(lock(order.list(0)).places.capacity(), 0);
+        while age_queue.oldest(0).is_some() {}
+        assert_eq!(lock(age_queue.list(0)).places.capacity(), 0);
         assert!(traces.iter().all(|trace| Arc::strong_count(trace) == 1));
     }
 }

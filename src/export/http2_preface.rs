@@ -19,7 +19,7 @@ use super::tls::wants_a_certificate;
 
 /// How a connection begins. One that is closed before says nothing.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum First {
+pub(super) enum Preface {
     /// A `SETTINGS` frame, as RFC 9113 has it (3.4), or another with which HTTP/2 may end.
     Http2,
     Http1,
@@ -34,7 +34,7 @@ pub(super) enum First {
     },
 }
 
-impl First {
+impl Preface {
     /// Why nothing can be said to an endpoint that begins so, unless `expected`.
     pub(super) fn cause(&self, expected: &Self) -> Option<Cause> {
         if self == expected {
@@ -56,13 +56,13 @@ impl First {
 }
 
 /// A connection, and who waits for its first word.
-pub(super) struct Listening {
+pub(super) struct SettingsProbe {
     io: Io,
-    waits: Option<oneshot::Sender<First>>,
+    waits: Option<oneshot::Sender<Preface>>,
 }
 
-impl Listening {
-    pub(super) fn new(io: Io) -> (Self, oneshot::Receiver<First>) {
+impl SettingsProbe {
+    pub(super) fn new(io: Io) -> (Self, oneshot::Receiver<Preface>) {
         let (sender, first) = oneshot::channel();
         let waits = Some(sender);
         (Self { io, waits }, first)
@@ -70,16 +70,16 @@ impl Listening {
 }
 
 /// The fourth byte of an HTTP/2 frame is its type. Fewer bytes are no reason for doubt.
-fn first(bytes: &[u8]) -> First {
+fn first(bytes: &[u8]) -> Preface {
     const SETTINGS: u8 = 4;
     const GO_AWAY: u8 = 7;
     match bytes {
-        [b'H', b'T', b'T', b'P', ..] if says_https(bytes) => First::Tls,
-        [b'H', b'T', b'T', b'P', ..] => First::Http1,
+        [b'H', b'T', b'T', b'P', ..] if says_https(bytes) => Preface::Tls,
+        [b'H', b'T', b'T', b'P', ..] => Preface::Http1,
         // An alert or a handshake of any version.
-        [21 | 22, 3, _, ..] => First::Tls,
-        [_, _, _, SETTINGS | GO_AWAY, ..] | [_] | [_, _] | [_, _, _] => First::Http2,
-        _ => First::Other,
+        [21 | 22, 3, _, ..] => Preface::Tls,
+        [_, _, _, SETTINGS | GO_AWAY, ..] | [_] | [_, _] | [_, _, _] => Preface::Http2,
+        _ => Preface::Other,
     }
 }
 
@@ -90,7 +90,7 @@ pub(super) fn says_https(bytes: &[u8]) -> bool {
     holds(b"HTTPS server") || holds(b"HTTPS port")
 }
 
-impl AsyncRead for Listening {
+impl AsyncRead for SettingsProbe {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -100,7 +100,7 @@ impl AsyncRead for Listening {
         let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
         if let Some(waits) = self.waits.take() {
             let word = match (&read, buf.filled().get(before..)) {
-                (Err(e), _) => First::Failed {
+                (Err(e), _) => Preface::Failed {
                     why: e.to_string(),
                     wants_certificate: wants_a_certificate(e),
                 },
@@ -115,7 +115,7 @@ impl AsyncRead for Listening {
     }
 }
 
-impl AsyncWrite for Listening {
+impl AsyncWrite for SettingsProbe {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -152,16 +152,16 @@ mod tests {
     #[test]
     fn protocols_are_told_apart_by_their_first_bytes() {
         for (bytes, expected) in [
-            (&[0, 0, 18, 4, 0, 0, 0, 0, 0][..], First::Http2),
-            (&[0, 0, 8, 7, 0, 0, 0, 0, 0], First::Http2),
-            (&[0, 0], First::Http2),
-            (b"HTTP/1.1 400 Bad Request\r\n", First::Http1),
-            (&[21, 3, 3, 0, 2], First::Tls),
+            (&[0, 0, 18, 4, 0, 0, 0, 0, 0][..], Preface::Http2),
+            (&[0, 0, 8, 7, 0, 0, 0, 0, 0], Preface::Http2),
+            (&[0, 0], Preface::Http2),
+            (b"HTTP/1.1 400 Bad Request\r\n", Preface::Http1),
+            (&[21, 3, 3, 0, 2], Preface::Tls),
             (
                 b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
-                First::Tls,
+                Preface::Tls,
             ),
-            (b"SSH-2.0-OpenSSH", First::Other),
+            (b"SSH-2.0-OpenSSH", Preface::Other),
         ] {
             assert_eq!(first(bytes), expected, "{bytes:?}");
         }

@@ -133,20 +133,20 @@ pub(crate) enum Topic {
 pub(crate) type Handler = Box<dyn Fn(&Diagnostic<'_>) + Send + Sync>;
 
 /// Whom the worker speaks to.
-pub(crate) struct Voice {
+pub(crate) struct EventSink {
     dispatch: Mutex<Option<WeakDispatch>>,
     handler: Option<Handler>,
     /// What nobody has read goes to standard error from this level on.
     stderr: LevelFilter,
 }
 
-impl Default for Voice {
+impl Default for EventSink {
     fn default() -> Self {
         Self::new(None, LevelFilter::INFO)
     }
 }
 
-impl fmt::Debug for Voice {
+impl fmt::Debug for EventSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Voice")
             .field("has_handler", &self.handler.is_some())
@@ -155,7 +155,7 @@ impl fmt::Debug for Voice {
     }
 }
 
-impl Voice {
+impl EventSink {
     pub(crate) fn new(handler: Option<Handler>, stderr: LevelFilter) -> Self {
         Self {
             dispatch: Mutex::default(),
@@ -247,21 +247,21 @@ fn event(level: Level, message: &Read<'_>, fields: &Fields<'_>) {
 /// A voice, and what it has written to standard error.
 #[derive(Debug, Default)]
 pub(crate) struct Speaker {
-    voice: Arc<Voice>,
+    event_sink: Arc<EventSink>,
     /// When a topic was last written about, and whether that goes on.
     written: HashMap<Topic, (Instant, bool)>,
 }
 
 impl Speaker {
-    pub(super) fn new(voice: Arc<Voice>) -> Self {
+    pub(super) fn new(event_sink: Arc<EventSink>) -> Self {
         Self {
-            voice,
+            event_sink,
             written: HashMap::new(),
         }
     }
 
     pub(super) fn is_heard(&self) -> bool {
-        self.voice.is_heard()
+        self.event_sink.is_heard()
     }
 
     pub(crate) fn say(&mut self, topic: Topic, level: Level, message: &str, fields: Fields<'_>) {
@@ -270,13 +270,16 @@ impl Speaker {
             message,
             fields,
         };
-        let is_read = self.voice.emit(&diagnostic);
-        if let Some(handler) = &self.voice.handler {
+        let is_read = self.event_sink.emit(&diagnostic);
+        if let Some(handler) = &self.event_sink.handler {
             // Foreign code, under no lock.
             let _ = catch_unwind(AssertUnwindSafe(|| handler(&diagnostic)));
             return;
         }
-        if is_read || level > self.voice.stderr || !self.may_write(topic, level, Instant::now()) {
+        if is_read
+            || level > self.event_sink.stderr
+            || !self.may_write(topic, level, Instant::now())
+        {
             return;
         }
         let line = format!("tracing-otlp: {level} {diagnostic}\n");

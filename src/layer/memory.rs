@@ -21,7 +21,7 @@ pub(super) const ITSELF: usize = SPAN - TEXTS;
 
 /// Bytes counted for as long as this lives.
 #[derive(Debug, Default)]
-pub(crate) struct Charge {
+pub(crate) struct Reservation {
     /// `None`: a span of no pipeline.
     pub(super) memory: Option<Arc<Memory>>,
     /// Bytes counted beyond the first room.
@@ -32,7 +32,7 @@ pub(crate) struct Charge {
     pub(super) left_out: u32,
 }
 
-impl Charge {
+impl Reservation {
     /// The first room of a span; `None` if there is none.
     pub(super) fn first(memory: &Arc<Memory>) -> Option<Self> {
         memory.spans.reserve(SPAN + FIRST).then(|| Self {
@@ -142,7 +142,7 @@ fn round(bytes: usize) -> usize {
     bytes.saturating_add(63) & !63
 }
 
-impl Room for Charge {
+impl Room for Reservation {
     fn make_room(&mut self, out: &mut Vec<u8>, more: usize) -> bool {
         self.has_room(out, more) || self.grow(out, more)
     }
@@ -156,7 +156,7 @@ impl Room for Charge {
     }
 }
 
-impl Drop for Charge {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some(memory) = &self.memory {
             memory.spans.release(SPAN + FIRST);
@@ -215,11 +215,11 @@ mod tests {
     #[test]
     fn what_a_span_no_longer_keeps_is_given_back_before_it_is_used_again() {
         let memory = Memory::new(1 << 20);
-        let mut charge = Charge::first(&memory).unwrap();
+        let mut reservation = Reservation::first(&memory).unwrap();
         for _ in 0..10 {
-            assert!(charge.keep(0, 1000));
+            assert!(reservation.keep(0, 1000));
             assert_eq!(memory.growth.used(), 1000 - TEXTS);
-            assert!(charge.keep(1000, 0));
+            assert!(reservation.keep(1000, 0));
             assert_eq!(memory.growth.used(), 0);
         }
     }
@@ -227,25 +227,25 @@ mod tests {
     #[test]
     fn a_span_pays_for_all_that_it_takes_and_gets_it_back() {
         let memory = Memory::new(1 << 20);
-        let mut charge = Charge::first(&memory).unwrap();
+        let mut reservation = Reservation::first(&memory).unwrap();
         let mut body = Vec::with_capacity(FIRST);
         assert_eq!(
             (memory.spans.used(), memory.growth.used()),
             (SPAN + FIRST, 0)
         );
-        assert!(charge.grow(&mut body, 1000));
+        assert!(reservation.grow(&mut body, 1000));
         assert_eq!(memory.growth.used(), body.capacity() - FIRST);
-        assert!(charge.keep(0, 50), "short texts are paid for already");
-        assert!(charge.keep(50, 1000));
+        assert!(reservation.keep(0, 50), "short texts are paid for already");
+        assert!(reservation.keep(50, 1000));
         let all = body.capacity() - FIRST + 1000 - TEXTS;
         assert_eq!(memory.growth.used(), all);
         body.reserve_exact(5000);
-        assert!(charge.covers(&body));
+        assert!(reservation.covers(&body));
         assert_eq!(memory.growth.used(), body.capacity() - FIRST + 1000 - TEXTS);
-        assert!(charge.covered() >= body.capacity());
-        assert!(!charge.grow(&mut body, memory.most_of_one_span() + 1));
-        assert!(!charge.keep(0, 1 << 20));
-        drop(charge);
+        assert!(reservation.covered() >= body.capacity());
+        assert!(!reservation.grow(&mut body, memory.most_of_one_span() + 1));
+        assert!(!reservation.keep(0, 1 << 20));
+        drop(reservation);
         assert_eq!(memory.used(), 0);
     }
 }

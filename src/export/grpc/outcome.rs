@@ -7,12 +7,12 @@ use percent_encoding::percent_decode;
 use tonic::Code;
 use tonic::metadata::MetadataMap;
 
-use super::super::exchange::{Lost, Request};
+use super::super::attempt::{Request, SendFailure};
 use crate::wire::response::RpcStatus;
 
-pub(super) enum Fate {
+pub(super) enum CallOutcome {
     Refused,
-    Gone(Lost),
+    Gone(SendFailure),
 }
 
 /// Tonic reads `grpc-timeout` too, and may be a little earlier than we are.
@@ -43,23 +43,23 @@ pub(super) fn is_silent(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// What an error proves of the request it ended.
-pub(super) fn fate(error: &(dyn Error + 'static), request: &Request) -> Fate {
+pub(super) fn outcome_of(error: &(dyn Error + 'static), request: &Request) -> CallOutcome {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<h2::Error>().filter(|e| e.is_remote()) {
             if error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
-                return Fate::Refused;
+                return CallOutcome::Refused;
             }
             // Only streams above the last one that the endpoint looked at end so.
             if error.is_go_away() {
-                return Fate::Gone(Lost::Unread);
+                return CallOutcome::Gone(SendFailure::Unread);
             }
         }
         cause = error.source();
     }
-    Fate::Gone(match request.sent.maybe() {
-        true => Lost::Unknown,
-        false => Lost::Unreached,
+    CallOutcome::Gone(match request.sent.maybe() {
+        true => SendFailure::Unknown,
+        false => SendFailure::Unreached,
     })
 }
 

@@ -8,16 +8,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tracing_core::{Dispatch, Metadata};
 
 use super::OtlpLayer;
-use super::attributes::{Attributes as Row, Visited};
-use super::core::Core;
+use super::attributes::{AttributeWriter, EncodedAttributes};
 use super::event::Times;
 use super::filters;
 use super::open_spans::OpenSpans;
+use super::recorder::Recorder;
 use super::scratch::Scratch;
 use super::span::OpenSpan;
 use crate::attribute::KeyValue;
 use crate::clock;
-use crate::context::doors::{Change, Spans};
+use crate::context::layer_registry::{Change, Spans};
 use crate::context::{SetParentError, TraceContext};
 use crate::semconv;
 use crate::span_data::Status;
@@ -28,12 +28,12 @@ use crate::wire::span::{
 
 /// A table of open spans and what it takes to change them: the registry's spans, or free ones.
 #[derive(Clone, Copy)]
-pub(super) struct Desk<'a> {
-    pub(super) core: &'a Core,
+pub(super) struct SpanEditor<'a> {
+    pub(super) recorder: &'a Recorder,
     pub(super) spans: &'a OpenSpans,
 }
 
-impl Spans for Core {
+impl Spans for Recorder {
     fn is_in(&self, dispatch: &Dispatch) -> Option<bool> {
         let found = dispatch.downcast_ref::<OtlpLayer>()?;
         Some(found.layer == self.layer)
@@ -41,10 +41,11 @@ impl Spans for Core {
 
     fn learn(&self, dispatch: &Dispatch) {
         let may_be_filtered = !filters::are_absent(dispatch);
-        let core = self.here();
-        core.may_be_filtered
+        let recorder = self.here();
+        recorder
+            .may_be_filtered
             .store(may_be_filtered, Ordering::Relaxed);
-        core.set_dispatch(dispatch.downgrade());
+        recorder.set_dispatch(dispatch.downgrade());
     }
 
     fn has(&self, span: u64, metadata: &Metadata<'_>) -> bool {
@@ -53,29 +54,30 @@ impl Spans for Core {
     }
 
     fn may_hide(&self) -> bool {
-        self.here().may_be_filtered.load(Ordering::Relaxed) || self.config.watch().has_detail()
+        self.here().may_be_filtered.load(Ordering::Relaxed)
+            || self.config.sampling_flags().has_detail()
     }
 
     fn context(&self, span: u64) -> Option<TraceContext> {
-        let core = self.here();
-        let context = core.desk().context(span);
-        let context = context.or_else(|| core.context_from_before(span))?;
+        let recorder = self.here();
+        let context = recorder.editor().context(span);
+        let context = context.or_else(|| recorder.context_from_before(span))?;
         Some(context.with_origin(self.layer, span))
     }
 
     fn is_recording(&self, span: u64) -> bool {
-        self.here().desk().is_recording(span)
+        self.here().editor().is_recording(span)
     }
 
     #[cfg(feature = "opentelemetry")]
     fn has_free(&self, span_id: [u8; 8]) -> bool {
         let id = u64::from_be_bytes(span_id);
-        let core = self.here();
-        if core.free.get().is_some_and(|free| free.has(id)) {
+        let recorder = self.here();
+        if recorder.free.get().is_some_and(|free| free.has(id)) {
             return true;
         }
         // In a fork, one that was open before it: no lock is waited for.
-        let before = self.free.get().filter(|_| !std::ptr::eq(core, self));
+        let before = self.free.get().filter(|_| !std::ptr::eq(recorder, self));
         before.is_some_and(|free| free.try_with(id, |_| ()).is_some())
     }
 
@@ -85,19 +87,19 @@ impl Spans for Core {
         metadata: &'static Metadata<'static>,
         parent: &TraceContext,
     ) -> Result<(), SetParentError> {
-        self.here().desk().set_parent(span, metadata, parent)
+        self.here().editor().set_parent(span, metadata, parent)
     }
 
     fn change(&self, span: u64, change: &Change<'_>) {
-        self.here().desk().change(span, change);
+        self.here().editor().change(span, change);
     }
 
     fn end(&self, span: u64, at: Option<SystemTime>) {
-        self.here().desk().end(span, at);
+        self.here().editor().end(span, at);
     }
 }
 
-impl Desk<'_> {
+impl SpanEditor<'_> {
     pub(super) fn context(self, span: u64) -> Option<TraceContext> {
         self.spans.with(span, |span| span.identity.context())
     }
@@ -132,16 +134,16 @@ impl Desk<'_> {
         let end = clock::now();
         if let Some(mut span) = self.take_to_end(span) {
             span.state.end_given = at.map_or(0, unix_nanos);
-            self.core.finish_early(span, end);
+            self.recorder.finish_early(span, end);
         }
     }
 
     /// Takes a span out that is to end before its close: what is left in its place makes children.
     pub(super) fn take_to_end(self, span: u64) -> Option<Box<OpenSpan>> {
-        let mut rest = self.core.spare_in_exchange();
+        let mut rest = self.recorder.spare_in_exchange();
         self.spans.replace(span, |span| {
             if span.identity.is_ended() {
-                self.core.count_if_ended(span);
+                self.recorder.count_if_ended(span);
                 return None;
             }
             rest.identity = span.identity.ended();
@@ -152,12 +154,12 @@ impl Desk<'_> {
     }
 }
 
-impl Core {
+impl Recorder {
     /// The spans of the registry.
     #[inline]
-    pub(super) fn desk(&self) -> Desk<'_> {
-        Desk {
-            core: self,
+    pub(super) fn editor(&self) -> SpanEditor<'_> {
+        SpanEditor {
+            recorder: self,
             spans: &self.spans,
         }
     }
@@ -178,18 +180,22 @@ impl Core {
         }
         let mut scratch = Scratch::take(&self.memory);
         let written = self.write(&mut scratch, attributes);
-        let visited = Visited {
+        let encoded = EncodedAttributes {
             bytes: scratch.bytes(),
             ..written
         };
         span.note_left_out(&scratch);
-        span.add_attributes(&visited, self.settings.limits.attributes);
+        span.add_attributes(&encoded, self.settings.limits.attributes);
     }
 
-    fn write(&self, scratch: &mut Scratch<'_>, attributes: &[KeyValue]) -> Visited<'static> {
+    fn write(
+        &self,
+        scratch: &mut Scratch<'_>,
+        attributes: &[KeyValue],
+    ) -> EncodedAttributes<'static> {
         let limits = &self.settings.limits;
         let (out, room) = scratch.parts();
-        let mut row = Row::new(
+        let mut row = AttributeWriter::new(
             (out, room),
             SPAN_ATTRIBUTE,
             &limits.value,
@@ -200,14 +206,14 @@ impl Core {
     }
 }
 
-impl Desk<'_> {
+impl SpanEditor<'_> {
     /// Whether attributes of a span are kept; `None` if it is not open.
     #[inline]
     pub(super) fn is_listening(self, span: u64) -> Option<bool> {
         self.spans.with(span, |span| {
             let recording = span.identity.is_recording();
             if !recording {
-                self.core.count_if_ended(span);
+                self.recorder.count_if_ended(span);
             }
             recording
         })
@@ -218,7 +224,7 @@ impl Desk<'_> {
             if span.identity.is_recording() {
                 set(span);
             } else {
-                self.core.count_if_ended(span);
+                self.recorder.count_if_ended(span);
             }
         });
     }
@@ -227,16 +233,16 @@ impl Desk<'_> {
         if self.is_listening(span) != Some(true) {
             return;
         }
-        let mut scratch = Scratch::take(&self.core.memory);
-        let written = self.core.write(&mut scratch, attributes);
-        let visited = Visited {
+        let mut scratch = Scratch::take(&self.recorder.memory);
+        let written = self.recorder.write(&mut scratch, attributes);
+        let encoded = EncodedAttributes {
             bytes: scratch.bytes(),
             ..written
         };
-        let limit = self.core.settings.limits.attributes;
+        let limit = self.recorder.settings.limits.attributes;
         self.set(span, |span| {
             span.note_left_out(&scratch);
-            span.add_attributes(&visited, limit);
+            span.add_attributes(&encoded, limit);
         });
     }
 
@@ -245,8 +251,8 @@ impl Desk<'_> {
         if !to.is_valid() && attributes.is_empty() && to.trace_state().is_empty() {
             return;
         }
-        let limits = &self.core.settings.limits;
-        let mut scratch = Scratch::take(&self.core.memory);
+        let limits = &self.recorder.settings.limits;
+        let mut scratch = Scratch::take(&self.recorder.memory);
         put_link(
             scratch.buffer(),
             to.trace_id().to_bytes(),
@@ -256,7 +262,7 @@ impl Desk<'_> {
             to.is_remote(),
         );
         let (out, room) = scratch.parts();
-        let mut row = Row::new(
+        let mut row = AttributeWriter::new(
             (out, room),
             LINK_ATTRIBUTE,
             &limits.value,
@@ -282,28 +288,28 @@ impl Desk<'_> {
         span: u64,
         name: &str,
         at: Option<SystemTime>,
-        put: impl FnOnce(&mut Row<'_>),
+        put: impl FnOnce(&mut AttributeWriter<'_>),
     ) {
         let times = self.spans.with(span, |span| {
             let takes = span.identity.takes_events();
             if !takes {
-                self.core.count_if_ended(span);
+                self.recorder.count_if_ended(span);
             }
             takes.then(|| Times::of(span))
         });
         let Some(Some(times)) = times else { return };
-        let limits = &self.core.settings.limits;
+        let limits = &self.recorder.settings.limits;
         // Where code says when it was, that says nothing about the span's end.
         let (now, unix) = match at {
             Some(at) => (0, unix_nanos(at)),
             None => times.now(),
         };
-        let mut scratch = Scratch::take(&self.core.memory);
+        let mut scratch = Scratch::take(&self.recorder.memory);
         put_event_time(scratch.buffer(), unix);
         let kept = scratch.fitting(name);
         put_event_name(scratch.buffer(), kept);
         let (out, room) = scratch.parts();
-        let mut row = Row::new(
+        let mut row = AttributeWriter::new(
             (out, room),
             EVENT_ATTRIBUTE,
             &limits.value,
@@ -332,7 +338,7 @@ impl Desk<'_> {
     }
 }
 
-fn put_all(row: &mut Row<'_>, attributes: &[KeyValue]) {
+fn put_all(row: &mut AttributeWriter<'_>, attributes: &[KeyValue]) {
     /// More of them are not looked for one by one.
     const MANY: usize = 128;
     if attributes.len() > MANY {

@@ -7,7 +7,7 @@ use tracing_core::span::Id;
 use tracing_subscriber::Registry;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
-use super::{TraceContext, doors};
+use super::{TraceContext, layer_registry};
 
 /// What tells the spans of this subscriber from those of another in the process: where its registry
 /// is, or zero where that is not the usual one.
@@ -30,7 +30,7 @@ pub(crate) fn context(
 #[cold]
 pub(super) fn current(entered: Option<u32>) -> Option<TraceContext> {
     dispatcher::get_default(|dispatch| {
-        if entered.is_some_and(|layer| !doors::is_of(layer, registry_of(dispatch))) {
+        if entered.is_some_and(|layer| !layer_registry::is_of(layer, registry_of(dispatch))) {
             return None;
         }
         let (id, metadata) = dispatch.current_span().into_inner()?;
@@ -41,7 +41,7 @@ pub(super) fn current(entered: Option<u32>) -> Option<TraceContext> {
 fn own_context(dispatch: &Dispatch, id: &Id, metadata: &Metadata<'_>) -> Option<TraceContext> {
     let id = id.into_u64();
     let mut context = None;
-    doors::each(dispatch, id, metadata, |spans| {
+    layer_registry::each(dispatch, id, metadata, |spans| {
         context = context.take().or_else(|| spans.context(id));
     });
     context

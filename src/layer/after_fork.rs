@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering;
 
 use once_cell::race::OnceBox;
 
-use super::core::Core;
 use super::identity::Identity;
-use super::outlet::Outlet;
+use super::recorder::Recorder;
+use super::sink::SpanSink;
 use crate::context::TraceContext;
 use crate::fork::Home;
 use crate::pool::Memory;
@@ -22,12 +22,12 @@ use crate::sync::Arc;
 /// Where the core of a fork is; empty in the process that made the layer. Two threads may make one, and
 /// the first that is there is taken: nobody waits for a thread that a fork has left behind.
 #[derive(Default)]
-pub(super) struct Heir(OnceBox<Core>);
+pub(super) struct Heir(OnceBox<Recorder>);
 
 /// What spans that go nowhere may hold.
 const MEMORY: usize = 1 << 20;
 
-impl Core {
+impl Recorder {
     /// The core to be used in this process.
     #[inline(always)]
     pub(super) fn here(&self) -> &Self {
@@ -40,11 +40,14 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn in_a_fork(&self) -> &Self {
-        let mut core = self;
-        while core.home.is_left() {
-            core = core.heir.0.get_or_init(|| Box::new(core.inherit_all()));
+        let mut recorder = self;
+        while recorder.home.is_left() {
+            recorder = recorder
+                .heir
+                .0
+                .get_or_init(|| Box::new(recorder.inherit_all()));
         }
-        core
+        recorder
     }
 
     fn inherit_all(&self) -> Self {
@@ -58,7 +61,7 @@ impl Core {
             self.ids.clone(),
             Memory::new(MEMORY),
             (
-                self.outlet.as_ref().map(Outlet::in_a_fork),
+                self.sink.as_ref().map(SpanSink::in_a_fork),
                 self.logs.as_ref().map(|logs| Arc::new(logs.in_a_fork())),
             ),
         );
@@ -76,7 +79,11 @@ impl Core {
     #[cold]
     pub(super) fn inherit_from_before(&self, parent: u64, child: &mut Identity) -> bool {
         let before = self.before.as_ref();
-        before.is_some_and(|spans| spans.try_with(parent, |span| span.bear(child)).is_some())
+        before.is_some_and(|spans| {
+            spans
+                .try_with(parent, |span| span.adopt_child(child))
+                .is_some()
+        })
     }
 
     /// The context of a span that was open when the process was forked.
@@ -90,10 +97,10 @@ impl Core {
 impl Heir {
     /// What the layer has counted in this process, if that is a fork.
     pub(super) fn count(&self, stats: &mut Stats) {
-        if let Some(core) = self.0.get() {
-            let core = core.here();
-            Core::count(stats, &core.spans, &core.free, &core.after_end);
-            stats.logs.emitted = core.logs.as_ref().map_or(0, |logs| logs.emitted.sum());
+        if let Some(recorder) = self.0.get() {
+            let recorder = recorder.here();
+            Recorder::count(stats, &recorder.spans, &recorder.free, &recorder.after_end);
+            stats.logs.emitted = recorder.logs.as_ref().map_or(0, |logs| logs.emitted.sum());
         }
     }
 }

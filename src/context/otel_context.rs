@@ -7,7 +7,7 @@ use once_cell::race::OnceBox;
 
 use super::TraceContext;
 
-pub(crate) trait Bridge: Send + Sync {
+pub(crate) trait ContextObserver: Send + Sync {
     /// A layer's span was entered, or a scope opened, on this thread. `parent`: the id of the span's
     /// parent, zero for a root and for a scope.
     fn entered(&self, layer: u32, span: u64, context: &TraceContext, parent: [u8; 8]);
@@ -23,18 +23,18 @@ pub(crate) trait Bridge: Send + Sync {
     fn current(&self) -> Option<TraceContext>;
 }
 
-static BRIDGE: OnceBox<&'static dyn Bridge> = OnceBox::new();
+static OBSERVER: OnceBox<&'static dyn ContextObserver> = OnceBox::new();
 
 /// From here on, also scopes are told of.
 #[cfg_attr(
     not(feature = "opentelemetry"),
     allow(dead_code, reason = "there is no other API")
 )]
-pub(crate) fn set(bridge: &'static dyn Bridge) {
-    let _ = BRIDGE.set(Box::new(bridge));
+pub(crate) fn set(observer: &'static dyn ContextObserver) {
+    let _ = OBSERVER.set(Box::new(observer));
 }
 
 #[inline]
-pub(super) fn get() -> Option<&'static dyn Bridge> {
-    BRIDGE.get().copied()
+pub(super) fn get() -> Option<&'static dyn ContextObserver> {
+    OBSERVER.get().copied()
 }

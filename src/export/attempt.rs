@@ -16,8 +16,8 @@ use super::cause::{Cause, tell};
 use super::credentials::Credentials;
 use super::endpoint::{Signal, Target};
 use super::size::Said;
-use super::status::Verdict;
-use crate::human;
+use super::status::Retryability;
+use crate::text;
 
 /// A request's bytes, as often as they are needed.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ pub(crate) enum Answer {
     Taken { rejected: u64, message: String },
     /// The endpoint answered that it did not take it.
     NotTaken {
-        verdict: Verdict,
+        retryability: Retryability,
         message: String,
         /// What the endpoint asks to wait at least.
         wait: Option<Duration>,
@@ -106,14 +106,14 @@ pub(crate) enum Answer {
         location: Option<String>,
     },
     /// No answer.
-    None { message: String, lost: Lost },
+    None { message: String, lost: SendFailure },
     /// An answer larger than the limit (OTLP-13): unread, so unknown, and not to be tried again.
     TooLong { message: String },
 }
 
 /// How far a request came that got no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lost {
+pub(crate) enum SendFailure {
     /// There was no connection to send it on.
     Unreached,
     /// The time that was left for it was over before it could be known whether there is one.
@@ -219,7 +219,7 @@ pub(crate) fn leads_to(headers: &HeaderMap) -> String {
     let location = headers.get(LOCATION).map(HeaderValue::as_bytes);
     match location.map(String::from_utf8_lossy) {
         Some(location) => {
-            let location = human::line(&human::url(&location), 120, false);
+            let location = text::line(&text::url(&location), 120, false);
             format!(" (Location: {location})")
         }
         None => String::new(),
@@ -234,7 +234,7 @@ pub(crate) fn no_answer(address: &str, within: Duration) -> String {
 
 /// A foreign text, fit for a log line: short, and what cannot be seen in it is escaped.
 pub(crate) fn clean(text: &str) -> String {
-    human::line(text, 200, false)
+    text::line(text, 200, false)
 }
 
 /// An error and its causes in one line.

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwapOption;
 use tracing_core::{Dispatch, Metadata};
 
-use super::ancestry::registry_of;
+use super::registry_lookup::registry_of;
 use super::{SetParentError, TraceContext};
 use crate::attribute::KeyValue;
 use crate::span_data::Status;
@@ -83,15 +83,15 @@ struct Entry {
 }
 
 /// Read on each look at the current context, written when a layer is made or dropped.
-static DOORS: ArcSwapOption<Vec<Entry>> = ArcSwapOption::const_empty();
+static LAYERS: ArcSwapOption<Vec<Entry>> = ArcSwapOption::const_empty();
 
 /// A layer's door, open until this is dropped.
-pub(crate) struct Door {
+pub(crate) struct LayerHandle {
     layer: u32,
     registry: Arc<AtomicUsize>,
 }
 
-impl Door {
+impl LayerHandle {
     /// A number for a layer; its spans are found from [`open`](Self::open) on.
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -107,10 +107,10 @@ impl Door {
             registry: Arc::clone(&self.registry),
             spans,
         };
-        DOORS.rcu(|doors| {
-            let mut doors = doors.as_deref().cloned().unwrap_or_default();
-            doors.push(entry.clone());
-            Some(Arc::new(doors))
+        LAYERS.rcu(|layers| {
+            let mut layers = layers.as_deref().cloned().unwrap_or_default();
+            layers.push(entry.clone());
+            Some(Arc::new(layers))
         });
     }
 
@@ -152,12 +152,12 @@ impl Entry {
     }
 }
 
-impl Drop for Door {
+impl Drop for LayerHandle {
     fn drop(&mut self) {
-        DOORS.rcu(|doors| {
-            let mut doors = doors.as_deref().cloned().unwrap_or_default();
-            doors.retain(|door| door.layer != self.layer);
-            Some(Arc::new(doors))
+        LAYERS.rcu(|layers| {
+            let mut layers = layers.as_deref().cloned().unwrap_or_default();
+            layers.retain(|handle| handle.layer != self.layer);
+            Some(Arc::new(layers))
         });
     }
 }
@@ -165,58 +165,64 @@ impl Drop for Door {
 /// The context of a layer's span.
 #[inline]
 pub(super) fn context(layer: u32, span: u64) -> Option<TraceContext> {
-    let doors = DOORS.load();
-    let door = doors.as_ref()?.iter().find(|door| door.layer == layer)?;
-    door.spans.context(span)
+    let layers = LAYERS.load();
+    let handle = layers
+        .as_ref()?
+        .iter()
+        .find(|handle| handle.layer == layer)?;
+    handle.spans.context(span)
 }
 
 /// The same, unless another span may be current that the layer does not have.
 #[inline]
 pub(super) fn certain_context(layer: u32, span: u64) -> Option<TraceContext> {
-    let doors = DOORS.load();
-    let door = doors.as_ref()?.iter().find(|door| door.layer == layer)?;
-    (!door.spans.may_hide()).then(|| door.spans.context(span))?
+    let layers = LAYERS.load();
+    let handle = layers
+        .as_ref()?
+        .iter()
+        .find(|handle| handle.layer == layer)?;
+    (!handle.spans.may_hide()).then(|| handle.spans.context(span))?
 }
 
 /// Calls `f` with a layer.
 #[cfg(feature = "opentelemetry")]
 pub(crate) fn with(layer: u32, f: impl FnOnce(&dyn Spans)) {
-    let doors = DOORS.load();
-    let mut doors = doors.as_deref().into_iter().flatten();
-    if let Some(door) = doors.find(|door| door.layer == layer) {
-        f(&*door.spans);
+    let layers = LAYERS.load();
+    let mut layers = layers.as_deref().into_iter().flatten();
+    if let Some(handle) = layers.find(|handle| handle.layer == layer) {
+        f(&*handle.spans);
     }
 }
 
 /// Whether a free span of this id is open in any layer.
 #[cfg(feature = "opentelemetry")]
 pub(crate) fn has_free(span_id: [u8; 8]) -> bool {
-    let doors = DOORS.load();
-    let mut doors = doors.as_deref().into_iter().flatten();
-    doors.any(|door| door.spans.has_free(span_id))
+    let layers = LAYERS.load();
+    let mut layers = layers.as_deref().into_iter().flatten();
+    layers.any(|handle| handle.spans.has_free(span_id))
 }
 
 /// The first layer that has this span of a subscriber open, and the span's context.
 #[cfg(feature = "opentelemetry")]
 pub(crate) fn find(dispatch: &Dispatch, span: u64) -> Option<(u32, TraceContext)> {
     let registry = registry_of(dispatch);
-    let doors = DOORS.load();
-    let mut doors = doors.as_deref().into_iter().flatten();
-    doors.find_map(|door| {
-        let context = door.spans.context(span)?;
-        let is_it = door.is_of(dispatch, registry);
-        is_it.then_some((door.layer, context))
+    let layers = LAYERS.load();
+    let mut layers = layers.as_deref().into_iter().flatten();
+    layers.find_map(|handle| {
+        let context = handle.spans.context(span)?;
+        let is_it = handle.is_of(dispatch, registry);
+        is_it.then_some((handle.layer, context))
     })
 }
 
 /// The context of a span of whichever registry, for those who are told none.
 #[cfg(feature = "fmt")]
 pub(crate) fn context_anywhere(span: u64, metadata: &Metadata<'_>) -> Option<TraceContext> {
-    let doors = DOORS.load();
-    let mut doors = doors.as_deref().into_iter().flatten();
-    doors
-        .find(|door| door.spans.has(span, metadata))
-        .and_then(|door| door.spans.context(span))
+    let layers = LAYERS.load();
+    let mut layers = layers.as_deref().into_iter().flatten();
+    layers
+        .find(|handle| handle.spans.has(span, metadata))
+        .and_then(|handle| handle.spans.context(span))
 }
 
 /// Calls `f` with each layer that has this span of a subscriber open; says whether any has. Layers
@@ -228,12 +234,12 @@ pub(crate) fn each(
     mut f: impl FnMut(&dyn Spans),
 ) -> bool {
     let registry = registry_of(dispatch);
-    let doors = DOORS.load();
+    let layers = LAYERS.load();
     let mut found = false;
-    for door in doors.as_deref().into_iter().flatten() {
-        if door.spans.has(span, metadata) && door.is_of(dispatch, registry) {
+    for handle in layers.as_deref().into_iter().flatten() {
+        if handle.spans.has(span, metadata) && handle.is_of(dispatch, registry) {
             found = true;
-            f(&*door.spans);
+            f(&*handle.spans);
         }
     }
     found
@@ -241,24 +247,26 @@ pub(crate) fn each(
 
 /// Whether a span may be current that some layer does not have.
 pub(super) fn may_hide() -> bool {
-    let doors = DOORS.load();
-    let mut doors = doors.as_deref().into_iter().flatten();
-    doors.any(|door| door.spans.may_hide())
+    let layers = LAYERS.load();
+    let mut layers = layers.as_deref().into_iter().flatten();
+    layers.any(|handle| handle.spans.may_hide())
 }
 
 /// Whether a layer's spans are those of this registry, as far as is known.
 pub(super) fn is_of(layer: u32, registry: usize) -> bool {
-    let doors = DOORS.load();
-    let mut doors = doors.as_deref().into_iter().flatten();
-    let told = doors.find(|door| door.layer == layer);
-    told.is_some_and(|door| [registry, UNKNOWN].contains(&door.registry.load(Ordering::Relaxed)))
+    let layers = LAYERS.load();
+    let mut layers = layers.as_deref().into_iter().flatten();
+    let told = layers.find(|handle| handle.layer == layer);
+    told.is_some_and(|handle| {
+        [registry, UNKNOWN].contains(&handle.registry.load(Ordering::Relaxed))
+    })
 }
 
 /// Whether any layer knows this registry, or may know it.
 pub(crate) fn any(registry: usize) -> bool {
-    let doors = DOORS.load();
-    doors.as_ref().is_some_and(|doors| {
-        doors
+    let layers = LAYERS.load();
+    layers.as_ref().is_some_and(|layers| {
+        layers
             .iter()
             .any(|d| [registry, UNKNOWN].contains(&d.registry.load(Ordering::Relaxed)))
     })
