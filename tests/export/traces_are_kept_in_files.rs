@@ -1,0 +1,278 @@
+//! OTLP as lines of JSON: into a file, within a bound, onto standard output, and back into the viewer.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+#[path = "../support/child.rs"]
+mod child;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use tracing_otlp::{DropReason, Exporter, OtlpFileExporter, ShutdownGuard};
+use tracing_subscriber::layer::SubscriberExt as _;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A folder of one test's, gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = format!("tracing-otlp-{name}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(folder);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Records `count` spans, each in a batch of its own.
+fn record(exporter: impl Exporter, count: usize) -> ShutdownGuard {
+    let (layer, guard) = tracing_otlp::builder()
+        .without_env()
+        .with_service_name("shop")
+        .with_exporter(exporter)
+        .build()
+        .unwrap();
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || {
+        for i in 0..count {
+            tracing::info_span!("work", i, text = "line\nbreak").in_scope(|| tracing::info!("e"));
+            let _ = guard.force_flush_blocking(LONG);
+        }
+    });
+    guard
+}
+
+/// By somebody else's reader.
+fn spans(path: &Path) -> Vec<Span> {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.ends_with('\n') && !text.contains("\n\n"), "{text}");
+    let requests = text.lines().map(|line| {
+        let request: ExportTraceServiceRequest = serde_json::from_str(line).unwrap();
+        request
+    });
+    requests
+        .flat_map(|r| r.resource_spans)
+        .flat_map(|r| r.scope_spans)
+        .flat_map(|s| s.spans)
+        .collect()
+}
+
+#[test]
+fn each_batch_is_a_line_and_a_file_is_appended_to() {
+    let folder = Folder::new("append");
+    let path = folder.path("shop.jsonl");
+    for round in 1..=2 {
+        let exporter = OtlpFileExporter::file(&path).open().unwrap();
+        let guard = record(exporter, 3);
+        guard.shutdown_blocking(LONG).unwrap();
+        assert_eq!(guard.stats().delivered, 3);
+        let spans = spans(&path);
+        assert_eq!(spans.len(), 3 * round);
+        assert!(spans.iter().all(|s| s.events.len() == 1));
+    }
+    // A process that died in a line: the next one begins a line of its own.
+    let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(b"{\"resourceSpans\":[{").unwrap();
+    drop(record(OtlpFileExporter::file(&path).open().unwrap(), 1));
+    let text = fs::read_to_string(&path).unwrap();
+    let last = text.lines().last().unwrap();
+    assert!(serde_json::from_str::<ExportTraceServiceRequest>(last).is_ok());
+}
+
+#[test]
+fn files_keep_to_their_size_and_number() {
+    let folder = Folder::new("rotate");
+    let path = folder.path("shop.jsonl");
+    let file = OtlpFileExporter::file(&path).with_max_size(4_000);
+    let guard = record(file.with_max_files(3).open().unwrap(), 40);
+    guard.shutdown_blocking(LONG).unwrap();
+    assert_eq!(guard.stats().delivered, 40);
+    let names = ["shop.1.jsonl", "shop.2.jsonl", "shop.jsonl"];
+    assert_eq!(folder.names(), names);
+    let mut numbers = Vec::new();
+    for name in ["shop.2.jsonl", "shop.1.jsonl", "shop.jsonl"] {
+        assert!(fs::metadata(folder.path(name)).unwrap().len() <= 4_000);
+        for span in spans(&folder.path(name)) {
+            let i = span.attributes.iter().find(|a| a.key == "i").unwrap();
+            numbers.push(format!("{:?}", i.value));
+        }
+    }
+    // The newest, in order.
+    assert!(numbers.len() > 3 && numbers.len() < 40);
+    assert!(numbers.last().unwrap().contains("39"), "{numbers:?}");
+
+    let one = folder.path("one.jsonl");
+    let file = OtlpFileExporter::file(&one)
+        .with_max_size(1)
+        .with_max_files(1);
+    drop(record(file.open().unwrap(), 3));
+    assert_eq!(spans(&one).len(), 1);
+    assert_eq!(folder.names().len(), 4);
+}
+
+/// Takes so many bytes and then none.
+#[derive(Clone)]
+struct Full(Arc<Mutex<(usize, Vec<u8>)>>);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let (room, taken) = &mut *self.0.lock().unwrap();
+        let n = bytes.len().min(*room);
+        if n == 0 {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        *room -= n;
+        taken.extend_from_slice(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_counted_and_spoils_no_later_line() {
+    let full = Full(Arc::new(Mutex::new((100, Vec::new()))));
+    let guard = record(OtlpFileExporter::to(full.clone()), 1);
+    let stats = guard.stats();
+    assert_eq!(stats.dropped(DropReason::Internal), 1, "{stats}");
+    let error = guard.shutdown_blocking(LONG);
+    drop(error);
+
+    let exporter = OtlpFileExporter::to(full.clone());
+    let (layer, guard) = tracing_otlp::builder()
+        .without_env()
+        .with_exporter(exporter)
+        .build()
+        .unwrap();
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || {
+        for room in [50, 1 << 20] {
+            full.0.lock().unwrap().0 = room;
+            tracing::info_span!("work").in_scope(|| {});
+            let _ = guard.force_flush_blocking(LONG);
+        }
+    });
+    let stats = guard.stats();
+    assert_eq!((stats.delivered, stats.dropped_total()), (1, 1), "{stats}");
+    let taken = full.0.lock().unwrap().1.clone();
+    let text = String::from_utf8(taken).unwrap();
+    let last = text.lines().last().unwrap();
+    assert!(
+        serde_json::from_str::<ExportTraceServiceRequest>(last).is_ok(),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_an_error_with_its_name() {
+    let error = OtlpFileExporter::file("/nowhere/at/all.jsonl")
+        .open()
+        .unwrap_err();
+    assert!(error.is_config());
+    assert!(
+        error.to_string().contains("/nowhere/at/all.jsonl"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_variable_names_standard_output() {
+    const TEST: &str = "the_variable_names_standard_output";
+    if child::role().is_some() {
+        let (layer, guard) = tracing_otlp::builder().build().unwrap();
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || drop(tracing::info_span!("work")));
+        guard.shutdown_blocking(LONG).unwrap();
+        return;
+    }
+    let said = child::run_with(TEST, "prints", &[("OTEL_TRACES_EXPORTER", "otlp/stdout")]).well();
+    let line = said
+        .lines()
+        .find_map(|l| l.find(r#"{"resourceSpans""#).map(|at| &l[at..]));
+    let request: ExportTraceServiceRequest = serde_json::from_str(line.unwrap()).unwrap();
+    assert_eq!(
+        request.resource_spans[0].scope_spans[0].spans[0].name,
+        "work"
+    );
+}
+
+#[test]
+fn the_viewer_reads_them_back() {
+    let folder = Folder::new("viewer");
+    let path = folder.path("shop.jsonl");
+    drop(record(OtlpFileExporter::file(&path).open().unwrap(), 2));
+    let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(b"no line of ours\n").unwrap();
+    let mut viewer = Command::new(env!("CARGO_BIN_EXE_tracing-otlp-viewer"))
+        .arg(&path)
+        .args(["--address", "127.0.0.1:0"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(viewer.stderr.take().unwrap()).lines();
+    let told = lines.next().unwrap().unwrap();
+    assert!(
+        told.contains("2 spans of ") && told.contains("1 lines are no OTLP"),
+        "{told}"
+    );
+    let at = lines.next().unwrap().unwrap();
+    let (page, token) = at
+        .split_once("http://")
+        .unwrap()
+        .1
+        .split_once("/?token=")
+        .unwrap();
+    let mut stream = TcpStream::connect(page).unwrap();
+    let request = format!(
+        "GET /api/traces HTTP/1.1\r\nHost: {page}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    viewer.kill().unwrap();
+    viewer.wait().unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let traces = json["traces"].as_array().unwrap();
+    assert_eq!(traces.len(), 2);
+    assert_eq!(
+        (&traces[0]["name"], &traces[0]["service"]),
+        (&"work".into(), &"shop".into())
+    );
+
+    let missing = Command::new(env!("CARGO_BIN_EXE_tracing-otlp-viewer"))
+        .arg(folder.path("missing.jsonl"))
+        .output()
+        .unwrap();
+    assert!(!missing.status.success());
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("missing.jsonl"));
+}

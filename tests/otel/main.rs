@@ -1,0 +1,15 @@
+//! Beside the `opentelemetry` crates.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+#[path = "../support/capture.rs"]
+mod capture;
+#[path = "../support/life.rs"]
+mod life;
+#[path = "../support/meters.rs"]
+mod meters;
+
+mod both_apis_share_a_trace;
+mod metric_fields_are_told_once;
+mod migrants_find_their_trait;
+mod otel_exporters_can_stand_at_the_end;
+mod the_pipeline_measures_itself;

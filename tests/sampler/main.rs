@@ -1,0 +1,10 @@
+//! Sampling, at the head and at the tail.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+#[path = "../support/capture.rs"]
+mod capture;
+#[path = "../support/life.rs"]
+mod life;
+
+mod doubts_about_sampling_are_told_once;
+mod tail_decisions_keep_what_matters;
