@@ -14,7 +14,8 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use opentelemetry::Context;
 use tracing::{Dispatch, Level, Span, dispatcher, info_span};
-use tracing_otlp::{OtlpBuilder, SpanExt as _, SpanId, TraceContext, TraceFlags, TraceId, context};
+use tracing_otlp::context::TraceFlags;
+use tracing_otlp::{OtlpBuilder, SpanExt as _, SpanId, TraceContext, TraceId, context};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 

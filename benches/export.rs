@@ -9,8 +9,10 @@
 #![allow(missing_docs, reason = "nobody imports it")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tracing_otlp::Protocol;
+use tracing_otlp::config::{Compression, ExporterConfig};
+use tracing_otlp::export::OtlpClient;
 use tracing_otlp::testing::Collector;
-use tracing_otlp::{Compression, ExporterConfig, OtlpClient, Protocol};
 
 use self::support::batch_of_512;
 

@@ -19,10 +19,11 @@ use opentelemetry::baggage::BaggageExt as _;
 use opentelemetry::propagation::{self as theirs, TextMapPropagator};
 use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry_sdk::propagation as sdk;
+use tracing_otlp::TraceContext;
+use tracing_otlp::context::Baggage;
 use tracing_otlp::propagation::{
     B3Propagator, BaggagePropagator, Propagator, TraceContextPropagator, global,
 };
-use tracing_otlp::{Baggage, TraceContext};
 
 const TRACEPARENT: (&str, &str) = (
     "traceparent",

@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use crossbeam_queue::ArrayQueue;
-use tracing_otlp::{
-    Batch, BatchConfig, BatchProcessor, Exporter, Outcome, TelemetryData, WorkerConfig,
-};
+use tracing_otlp::config::{BatchConfig, WorkerConfig};
+use tracing_otlp::export::{Batch, Exporter, Outcome};
+use tracing_otlp::processor::{BatchProcessor, TelemetryData};
 
 const SPAN: [u8; 280] = [b'x'; 280];
 const BURST: u64 = 2000;

@@ -19,13 +19,12 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use opentelemetry::trace::{self as otel, TraceContextExt as _};
 use opentelemetry_sdk::trace::{Sampler as Sdk, ShouldSample};
+use tracing_otlp::context::{IdGenerator as _, RandomIds, TraceFlags, TraceState};
 use tracing_otlp::sampler::{
     AlwaysOff, AlwaysOn, AlwaysRecord, Annotating, CompositeSampler, ParentBased, ParentThreshold,
     ProbabilitySampler, RateLimiter, Rules, Sampler, SamplingInput, TraceIdRatio, When,
 };
-use tracing_otlp::{
-    IdGenerator as _, KeyValue, RandomIds, SpanId, TraceContext, TraceFlags, TraceId, TraceState,
-};
+use tracing_otlp::{KeyValue, SpanId, TraceContext, TraceId};
 
 const IDS: usize = 1024;
 

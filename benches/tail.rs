@@ -11,7 +11,7 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tracing::{Dispatch, dispatcher, info_span};
-use tracing_otlp::TailConfig;
+use tracing_otlp::config::TailConfig;
 
 use self::support::{Discard, pipeline, record_span};
 

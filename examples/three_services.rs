@@ -26,9 +26,10 @@ use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 use tower::{Layer as _, Service as _};
 use tracing::{info, instrument};
+use tracing_otlp::Protocol;
+use tracing_otlp::graceful::{Ended, StopHandle};
 use tracing_otlp::middleware::{ClientLayer, ServerLayer, UrlTemplate};
 use tracing_otlp::testing::{Collector, Trace};
-use tracing_otlp::{Ended, Protocol, StopHandle};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 

@@ -28,7 +28,7 @@ use crate::sync::{Arc, Mutex, lock};
 /// # Ok(()) }
 /// ```
 ///
-/// Dropping it blocks for at most [`shutdown_timeout`](crate::BatchConfig::shutdown_timeout) (5 s
+/// Dropping it blocks for at most [`shutdown_timeout`](crate::config::BatchConfig::shutdown_timeout) (5 s
 /// unless set), less what an earlier call of `shutdown` has used of it. That is safe on every kind
 /// of runtime, since the worker has its own; async code may rather await
 /// [`shutdown`](Self::shutdown).
@@ -126,7 +126,7 @@ impl ShutdownGuard {
     ///
     /// An error if `timeout` passed first, or if anything was lost since the last flush that was
     /// answered, or since the start: spans, before or after they came to the queue, or data that they
-    /// left out for want of memory ([`max_memory`](crate::BatchConfig::max_memory)). What limits,
+    /// left out for want of memory ([`max_memory`](crate::config::BatchConfig::max_memory)). What limits,
     /// samplers and tail decisions leave out is no loss. Spans that are still open are not waited for.
     pub fn force_flush(
         &self,

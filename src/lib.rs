@@ -106,17 +106,17 @@ mod builder;
 #[cfg(not(tracing_otlp_loom))]
 mod clock;
 #[cfg(not(tracing_otlp_loom))]
-mod config;
+pub mod config;
 #[cfg(not(tracing_otlp_loom))]
 pub mod context;
 #[cfg(all(feature = "tls", not(tracing_otlp_loom)))]
 mod crypto;
 #[cfg(not(tracing_otlp_loom))]
-mod diagnostics;
+pub mod diagnostics;
 mod drawing;
 mod error;
 #[cfg(not(tracing_otlp_loom))]
-mod export;
+pub mod export;
 #[cfg(all(feature = "fmt", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "fmt")))]
 pub mod fmt;
@@ -128,11 +128,13 @@ mod fork;
 #[cfg_attr(test, allow(unreachable_pub, reason = "reached when fuzzing"))]
 pub mod fuzzing;
 #[cfg(all(feature = "tower", not(tracing_otlp_loom)))]
-mod graceful;
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub mod graceful;
 #[cfg(not(tracing_otlp_loom))]
-mod guard;
+pub mod guard;
 #[cfg(all(feature = "init", not(tracing_otlp_loom)))]
-mod init;
+#[cfg_attr(docsrs, doc(cfg(feature = "init")))]
+pub mod init;
 #[cfg(not(tracing_otlp_loom))]
 mod layer;
 #[cfg(all(feature = "tower", not(tracing_otlp_loom)))]
@@ -142,13 +144,13 @@ pub mod middleware;
 #[cfg_attr(docsrs, doc(cfg(feature = "opentelemetry")))]
 pub mod otel;
 mod pool;
-mod processor;
+pub mod processor;
 #[cfg(not(tracing_otlp_loom))]
 pub mod propagation;
 #[cfg(not(tracing_otlp_loom))]
 mod resource;
 #[cfg(not(tracing_otlp_loom))]
-mod runtime_config;
+pub mod runtime_config;
 #[cfg(not(tracing_otlp_loom))]
 pub mod sampler;
 mod semconv;
@@ -156,7 +158,7 @@ mod signal;
 mod span_data;
 #[cfg(not(tracing_otlp_loom))]
 mod span_ext;
-mod stats;
+pub mod stats;
 #[cfg(not(tracing_otlp_loom))]
 mod suppress;
 mod sync;
@@ -175,48 +177,27 @@ mod wire;
 pub use self::{
     attribute::{KeyValue, Value},
     builder::{OtlpBuilder, builder},
-    config::{
-        BatchConfig, CaptureConfig, Compression, ConfigWarning, Events, ExporterConfig,
-        HeaderProvider, LogBatchConfig, LogLimits, LogsConfig, LogsExporter, MetricsConfig,
-        MetricsTemporality, OtlpConfig, Pem, PropagatorKind, Protocol, ProvidedHeaders,
-        ProxyConfig, ResourceConfig, RetryConfig, SamplerConfig, SpanFields, SpanLimits,
-        TailConfig, TracesExporter, UnsampledLogs, WorkerConfig,
-    },
-    context::{
-        Baggage, IdGenerator, InvalidId, InvalidTraceState, InvalidTraceparent, RandomIds,
-        SetParentError, SpanId, TraceContext, TraceFlags, TraceId, TraceState, Traceparent,
-        XRayIds,
-    },
-    diagnostics::Diagnostic,
-    export::{
-        Batch, ConcurrencyLimiter, ConcurrencyPermit, ConsoleExporter, Exporter, OtlpClient,
-        Outcome,
-    },
-    guard::{PanicHook, PipelineHandle, ShutdownGuard},
+    config::{Events, OtlpConfig, Protocol},
+    context::{SpanId, TraceContext, TraceId},
+    guard::{PipelineHandle, ShutdownGuard},
     layer::OtlpLayer,
-    processor::{BatchProcessor, ScopeId, TelemetryData},
     resource::Resource,
-    runtime_config::{ConfigStore, Detail},
+    runtime_config::ConfigStore,
     span_data::{SpanKind, Status},
     span_ext::SpanExt,
 };
 
 #[cfg(all(feature = "init", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "init")))]
-pub use init::{SubscriberBuilder, init, subscriber};
+pub use init::{init, subscriber};
 
 #[cfg(all(feature = "tower", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
-pub use graceful::{Ended, GracefulShutdown, StopHandle, StopSignal};
+pub use graceful::GracefulShutdown;
 
 #[cfg(all(feature = "viewer", not(tracing_otlp_loom)))]
 #[cfg_attr(docsrs, doc(cfg(feature = "viewer")))]
 pub use viewer::viewer;
 
-#[cfg(all(feature = "file", not(tracing_otlp_loom)))]
-#[cfg_attr(docsrs, doc(cfg(feature = "file")))]
-pub use export::{OtlpFile, OtlpFileExporter};
-
 pub use error::Error;
-pub use signal::Signal;
-pub use stats::{DropReason, LogStats, Stats};
+pub use stats::{DropReason, Stats};

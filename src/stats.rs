@@ -42,7 +42,7 @@ pub enum DropReason {
     /// Build a pipeline of its own after the fork.
     Forked,
     /// Tail sampling decided against its trace: no loss, but what was asked for
-    /// ([`TailConfig`](crate::TailConfig)).
+    /// ([`TailConfig`](crate::config::TailConfig)).
     TailDropped,
     /// The endpoint does not take the signal: it answered `UNIMPLEMENTED` or, at the signal's path, 404. Of
     /// log records only.
@@ -112,7 +112,7 @@ pub struct Stats {
     /// Sampled spans that have not closed yet.
     pub open: u64,
     /// Spans that closed and wait for the verdict on their trace
-    /// ([`TailConfig`](crate::TailConfig)).
+    /// ([`TailConfig`](crate::config::TailConfig)).
     pub held: u64,
     /// Spans that closed and wait to be sent.
     pub queued: u64,
@@ -128,7 +128,7 @@ pub struct Stats {
     /// when a span ends.
     pub truncated: u64,
     /// What spans left out for want of memory
-    /// ([`BatchConfig::max_memory`](crate::BatchConfig::max_memory)): of
+    /// ([`BatchConfig::max_memory`](crate::config::BatchConfig::max_memory)): of
     /// [`truncated`](Self::truncated) so much, attributes of events and links, and names and descriptions
     /// that were cut.
     pub truncated_for_memory: u64,

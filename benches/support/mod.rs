@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tracing::{Dispatch, dispatcher, info, info_span};
-use tracing_otlp::{Batch, Exporter, OtlpBuilder, Outcome, ShutdownGuard};
+use tracing_otlp::export::{Batch, Exporter, Outcome};
+use tracing_otlp::{OtlpBuilder, ShutdownGuard};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 /// Counts and discards, so that no queue fills.

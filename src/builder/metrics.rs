@@ -10,7 +10,7 @@ use crate::resource::Resource;
 impl OtlpBuilder {
     /// As [`build`](Self::build), and with a meter provider whose metrics go to the same endpoint,
     /// by the same protocol, with the same headers, TLS, compression, timeout and retries, every
-    /// [`interval`](crate::MetricsConfig::interval) (60 s). Its resource is that of the spans,
+    /// [`interval`](crate::config::MetricsConfig::interval) (60 s). Its resource is that of the spans,
     /// `service.instance.id` included.
     ///
     /// The `OTEL_EXPORTER_OTLP_METRICS_*` variables say where metrics differ; what these methods say of

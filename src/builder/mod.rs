@@ -127,7 +127,7 @@ impl OtlpBuilder {
 
     /// Log records go to `exporter`, which must [support](Exporter::supports) them; spans go their own way.
     /// Default: to the exporter of the spans, if that was given in code and takes logs, else where
-    /// [`LogsConfig::exporter`](crate::LogsConfig::exporter) says.
+    /// [`LogsConfig::exporter`](crate::config::LogsConfig::exporter) says.
     pub fn with_logs_exporter(mut self, exporter: impl Exporter) -> Self {
         if !exporter.supports(Signal::Logs) {
             let name = std::any::type_name_of_val(&exporter);
@@ -220,7 +220,7 @@ impl OtlpBuilder {
         self
     }
 
-    /// Who makes the ids of traces and spans (TR-4). Default: random ones; [`XRayIds`](crate::XRayIds)
+    /// Who makes the ids of traces and spans (TR-4). Default: random ones; [`XRayIds`](crate::context::XRayIds)
     /// makes those of AWS X-Ray.
     pub fn with_id_generator(mut self, ids: impl IdGenerator) -> Self {
         self.parts.ids = Some(Box::new(ids));

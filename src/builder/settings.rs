@@ -52,7 +52,7 @@ impl OtlpBuilder {
     /// [who decides](crate::propagation#which-formats-and-who-decides).
     ///
     /// ```
-    /// use tracing_otlp::PropagatorKind;
+    /// use tracing_otlp::config::PropagatorKind;
     ///
     /// let builder = tracing_otlp::builder().with_propagators([PropagatorKind::B3Multi]);
     /// ```
@@ -224,7 +224,7 @@ impl OtlpBuilder {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use tracing_otlp::ProvidedHeaders;
+    /// use tracing_otlp::config::ProvidedHeaders;
     /// # async fn fetch_token() -> std::io::Result<String> { Ok("token".to_owned()) }
     ///
     /// let builder = tracing_otlp::builder().with_header_provider(|| async {
@@ -262,7 +262,7 @@ impl OtlpBuilder {
     /// `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, and the same in lower case.
     ///
     /// ```
-    /// # use tracing_otlp::ProxyConfig;
+    /// # use tracing_otlp::config::ProxyConfig;
     /// let builder = tracing_otlp::builder().with_proxy("http://user:password@proxy.corp:3128");
     /// # builder.with_proxy(ProxyConfig::none());
     /// ```
@@ -345,7 +345,7 @@ impl OtlpBuilder {
 
     /// Bytes that open spans, queue, requests in flight and what is kept for reuse may hold together,
     /// at least 256 KiB. Default 64 MiB (EH-2). See
-    /// [`BatchConfig::max_memory`](crate::BatchConfig::max_memory).
+    /// [`BatchConfig::max_memory`](crate::config::BatchConfig::max_memory).
     pub fn with_max_memory(self, bytes: usize) -> Self {
         self.configure(move |c| c.batch.max_memory = bytes)
     }
@@ -492,7 +492,7 @@ impl OtlpBuilder {
     }
 
     /// Spans that are open for longer than this are shown to the exporter before they end. Default:
-    /// never ([`show_open_after`](crate::CaptureConfig::show_open_after)).
+    /// never ([`show_open_after`](crate::config::CaptureConfig::show_open_after)).
     pub fn with_open_spans_after(self, time: Duration) -> Self {
         self.configure(move |c| c.capture.show_open_after = Some(time))
     }

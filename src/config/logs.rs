@@ -101,7 +101,7 @@ impl Default for UnsampledLogs {
 }
 
 /// The queue of log records and the batches made of it (`OTEL_BLRP_*`). Memory and shutdown are the
-/// pipeline's: [`BatchConfig`](crate::BatchConfig).
+/// pipeline's: [`BatchConfig`](crate::config::BatchConfig).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogBatchConfig {

@@ -558,7 +558,7 @@ pub struct CaptureConfig {
     /// A span that was entered ends when it closes, not at its last exit. Default off.
     pub end_on_close: bool,
     /// Spans that are open for longer than this are shown to the exporter about once a second, before
-    /// they end: see [`Exporter::show_open`](crate::Exporter::show_open) for who sees them. `None`
+    /// they end: see [`Exporter::show_open`](crate::export::Exporter::show_open) for who sees them. `None`
     /// (the default): never, and then nothing is looked at.
     pub show_open_after: Option<Duration>,
     /// One instrumentation scope for each target instead of one for all. Default off.

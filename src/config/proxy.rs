@@ -11,7 +11,7 @@ use crate::text;
 /// `http://` or `https://` by which the proxy itself is spoken to, `user:password@` its credentials.
 ///
 /// ```
-/// # use tracing_otlp::ProxyConfig;
+/// # use tracing_otlp::config::ProxyConfig;
 /// let mut proxy = ProxyConfig::all("http://user:password@proxy.corp:3128");
 /// proxy.no_proxy = Some("localhost,127.0.0.1,.corp".into());
 /// ```

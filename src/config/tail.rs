@@ -14,7 +14,7 @@ use std::time::Duration;
 ///
 /// ```
 /// use std::time::Duration;
-/// use tracing_otlp::TailConfig;
+/// use tracing_otlp::config::TailConfig;
 ///
 /// let mut tail = TailConfig::default(); // failed traces
 /// tail.slower_than = Some(Duration::from_millis(500)); // and slow ones
@@ -55,12 +55,12 @@ pub struct TailConfig {
     /// Nothing is slow until enough were seen: 64, and 4 / (1 - quantile). Durations are told apart
     /// to a sixteenth, so rather less than that part is kept. The first 256 names have figures of
     /// their own; further ones share theirs. They take 2 KiB a name of
-    /// [`BatchConfig::max_memory`](crate::BatchConfig::max_memory).
+    /// [`BatchConfig::max_memory`](crate::config::BatchConfig::max_memory).
     pub slower_than_quantile: Option<f64>,
     /// Spans that may be held. Default 16,384.
     pub max_spans: usize,
     /// Bytes that held spans and the memory kept for them may take, a part of
-    /// [`BatchConfig::max_memory`](crate::BatchConfig::max_memory): at least 64 KiB, at most half of
+    /// [`BatchConfig::max_memory`](crate::config::BatchConfig::max_memory): at least 64 KiB, at most half of
     /// that. Default 4 MiB.
     pub max_bytes: usize,
     /// The longest a trace is held, from the end of its first span on, to about a second. Default

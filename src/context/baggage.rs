@@ -12,7 +12,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 /// value; case matters; both may be any text (BAG-2).
 ///
 /// ```
-/// use tracing_otlp::Baggage;
+/// use tracing_otlp::context::Baggage;
 ///
 /// let baggage = Baggage::parse("user=4711;internal, city=K%C3%B6ln").with("shop", "a b");
 /// assert_eq!(baggage.get("city"), Some("Köln"));

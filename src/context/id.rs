@@ -211,7 +211,7 @@ pub struct RandomIds;
 /// 96 bits are random, so the `random` flag may be set (TR-5).
 ///
 /// ```
-/// let builder = tracing_otlp::builder().with_id_generator(tracing_otlp::XRayIds);
+/// let builder = tracing_otlp::builder().with_id_generator(tracing_otlp::context::XRayIds);
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct XRayIds;

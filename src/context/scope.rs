@@ -15,7 +15,8 @@ use super::{TraceContext, stack};
 /// [valid](TraceContext::is_valid). No allocation.
 ///
 /// ```
-/// use tracing_otlp::{SpanId, TraceContext, TraceFlags, TraceId, context};
+/// use tracing_otlp::{SpanId, TraceContext, TraceId, context};
+/// use tracing_otlp::context::TraceFlags;
 ///
 /// let cx = TraceContext::new(
 ///     TraceId::from_bytes([1; 16]),
@@ -38,7 +39,8 @@ pub fn current() -> TraceContext {
 /// separates: what is made in it begins a new trace.
 ///
 /// ```
-/// # use tracing_otlp::{SpanId, TraceContext, TraceFlags, TraceId, context};
+/// # use tracing_otlp::{SpanId, TraceContext, TraceId, context};
+/// # use tracing_otlp::context::TraceFlags;
 /// # async fn handle() {}
 /// # async fn run(remote: TraceContext) {
 /// context::scope(remote, async {

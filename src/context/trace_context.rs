@@ -8,7 +8,8 @@ use super::{Baggage, SpanId, TraceFlags, TraceId, TraceState};
 /// Without trace state and baggage it holds no memory of its own, and a clone is a copy.
 ///
 /// ```
-/// use tracing_otlp::{SpanId, TraceContext, TraceFlags, TraceId};
+/// use tracing_otlp::{SpanId, TraceContext, TraceId};
+/// use tracing_otlp::context::TraceFlags;
 ///
 /// let cx = TraceContext::new(
 ///     TraceId::from_bytes([1; 16]),

@@ -11,13 +11,13 @@ use std::sync::Arc;
 /// alphabet (W3C-6, W3C-8).
 ///
 /// ```
-/// use tracing_otlp::TraceState;
+/// use tracing_otlp::context::TraceState;
 ///
 /// let state: TraceState = "rojo=00f067aa0ba902b7, congo=t61rcWkgMzE".parse()?;
 /// assert_eq!(state.get("congo"), Some("t61rcWkgMzE"));
 /// let state = state.with("congo", "changed")?;
 /// assert_eq!(state.as_str(), "congo=changed,rojo=00f067aa0ba902b7");
-/// # Ok::<(), tracing_otlp::InvalidTraceState>(())
+/// # Ok::<(), tracing_otlp::context::InvalidTraceState>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct TraceState(Option<Arc<str>>);
@@ -40,11 +40,11 @@ impl TraceState {
     /// Reads several headers as one, in their order (W3C-5).
     ///
     /// ```
-    /// use tracing_otlp::TraceState;
+    /// use tracing_otlp::context::TraceState;
     ///
     /// let state = TraceState::join(["foo=1", "", "bar=2,foo=3"])?;
     /// assert_eq!(state.as_str(), "foo=1,bar=2,foo=3");
-    /// # Ok::<(), tracing_otlp::InvalidTraceState>(())
+    /// # Ok::<(), tracing_otlp::context::InvalidTraceState>(())
     /// ```
     ///
     /// # Errors

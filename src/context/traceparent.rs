@@ -14,7 +14,7 @@ use super::{SpanId, TraceContext, TraceFlags, TraceId, hex};
 /// let cx = TraceContext::from_traceparent(text)?;
 /// assert!(cx.is_sampled() && cx.is_remote());
 /// assert_eq!(&*cx.to_traceparent(), text);
-/// # Ok::<(), tracing_otlp::InvalidTraceparent>(())
+/// # Ok::<(), tracing_otlp::context::InvalidTraceparent>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Traceparent([u8; LEN]);

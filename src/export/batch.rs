@@ -9,7 +9,7 @@ use crate::wire::request::{self, ScopeGroup};
 ///
 /// It holds one [signal](Self::signal). What is said of spans below holds for log records too: their
 /// requests differ in the messages that they are made of, and in nothing else. An exporter gets logs
-/// only if it [`supports`](crate::Exporter::supports) them.
+/// only if it [`supports`](crate::export::Exporter::supports) them.
 ///
 /// A clone shares the bytes. When the last clone is gone they return to the pipeline's pool.
 #[derive(Debug, Clone)]

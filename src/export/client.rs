@@ -28,7 +28,8 @@ use http::{HeaderMap, HeaderValue};
 ///
 /// ```no_run
 /// # async fn check() -> Result<(), tracing_otlp::Error> {
-/// use tracing_otlp::{ExporterConfig, OtlpClient};
+/// use tracing_otlp::config::ExporterConfig;
+/// use tracing_otlp::export::OtlpClient;
 ///
 /// let mut config = ExporterConfig::default();
 /// config.endpoint = Some("http://localhost:4317".into());

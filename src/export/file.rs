@@ -27,7 +27,7 @@ const MAX_FILES: usize = 5;
 ///
 /// ```no_run
 /// # fn main() -> Result<(), tracing_otlp::Error> {
-/// use tracing_otlp::OtlpFileExporter;
+/// use tracing_otlp::export::OtlpFileExporter;
 ///
 /// let exporter = OtlpFileExporter::file("traces/shop.jsonl")
 ///     .with_max_size(16 << 20)

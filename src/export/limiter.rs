@@ -10,7 +10,7 @@ use super::health::Probe;
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// use tracing_otlp::ConcurrencyLimiter;
+/// use tracing_otlp::export::ConcurrencyLimiter;
 ///
 /// let limiter = ConcurrencyLimiter::new(2);
 /// let permit = limiter.acquire().await;

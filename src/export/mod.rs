@@ -63,15 +63,16 @@ pub(crate) use erased::{ErasedExporter, Readiness, SendPermit};
 pub use file::{OtlpFile, OtlpFileExporter};
 pub use limiter::{ConcurrencyLimiter, ConcurrencyPermit};
 
+pub use crate::signal::Signal;
+
 use std::future::Future;
 use std::time::Duration;
 
-use crate::signal::Signal;
 use crate::stats::DropReason;
 
 /// Takes encoded batches to where they go.
 ///
-/// [`OtlpClient`](crate::OtlpClient) is the one that the crate is about. The processor polls these
+/// [`OtlpClient`] is the one that the crate is about. The processor polls these
 /// futures on its worker's runtime and never calls [`send`](Self::send) without a permit, so that
 /// an exporter with one permit never sees two batches at once (BSP-3, EXP-1).
 pub trait Exporter: Send + Sync + 'static {
@@ -120,7 +121,7 @@ pub trait Exporter: Send + Sync + 'static {
     }
 
     /// Shows spans that have not ended yet: each is a `Span` without `end_time_unix_nano`, has been open
-    /// for longer than [`show_open_after`](crate::CaptureConfig::show_open_after), and comes again when it
+    /// for longer than [`show_open_after`](crate::config::CaptureConfig::show_open_after), and comes again when it
     /// has changed, and every few seconds as a sign of life. They are no delivery and are counted nowhere:
     /// each span still comes by [`send`](Self::send) when it ends.
     ///
@@ -135,7 +136,7 @@ pub trait Exporter: Send + Sync + 'static {
 
     /// The longest that a span should wait for its batch, where people wait for what it shows. A
     /// pipeline takes the lesser of this and its own setting
-    /// ([`schedule_delay`](crate::BatchConfig::schedule_delay)). Default: the setting alone.
+    /// ([`schedule_delay`](crate::config::BatchConfig::schedule_delay)). Default: the setting alone.
     fn max_schedule_delay(&self) -> Option<Duration> {
         None
     }

@@ -63,7 +63,7 @@ pub struct PanicHook {
 
 impl PanicHook {
     /// The longest that a panic which ends the process may wait for the endpoint. Default
-    /// [`shutdown_timeout`](crate::BatchConfig::shutdown_timeout).
+    /// [`shutdown_timeout`](crate::config::BatchConfig::shutdown_timeout).
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

@@ -141,7 +141,7 @@ impl SubscriberBuilder {
     }
 
     /// Whether panics are recorded on their spans, and open spans exported where a panic ends the process:
-    /// [`PanicHook`](crate::PanicHook). Default false: the process's hook stays as it is.
+    /// [`PanicHook`](crate::guard::PanicHook). Default false: the process's hook stays as it is.
     pub fn with_panic_hook(mut self, panic_hook: bool) -> Self {
         self.panic_hook = panic_hook;
         self

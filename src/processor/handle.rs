@@ -40,9 +40,9 @@ use crate::sync::{Arc, Mutex, lock};
 ///
 /// ```
 /// use std::time::Duration;
-/// use tracing_otlp::{
-///     Batch, BatchConfig, BatchProcessor, Exporter, Outcome, TelemetryData, WorkerConfig,
-/// };
+/// use tracing_otlp::config::{BatchConfig, WorkerConfig};
+/// use tracing_otlp::export::{Batch, Exporter, Outcome};
+/// use tracing_otlp::processor::{BatchProcessor, TelemetryData};
 ///
 /// struct Count;
 ///

@@ -13,7 +13,7 @@ use crate::context::TraceContext;
 /// last one counts. Without any, nothing travels.
 ///
 /// ```
-/// use tracing_otlp::PropagatorKind;
+/// use tracing_otlp::config::PropagatorKind;
 /// use tracing_otlp::propagation::{B3Propagator, CompositePropagator, Propagator as _};
 ///
 /// let both = CompositePropagator::of(&[PropagatorKind::TraceContext, PropagatorKind::Baggage])

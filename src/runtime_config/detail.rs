@@ -21,7 +21,7 @@ use crate::error::Error;
 /// nearest recorded ancestor. Other layers of the subscriber are not touched. Default: everything.
 ///
 /// ```
-/// use tracing_otlp::Detail;
+/// use tracing_otlp::runtime_config::Detail;
 /// use tracing::level_filters::LevelFilter;
 ///
 /// let detail: Detail = "info,hyper=warn".parse()?;

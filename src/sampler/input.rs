@@ -14,7 +14,8 @@ use crate::span_data::SpanKind;
 ///
 /// ```
 /// use tracing_otlp::sampler::{ParentBased, Sampler, SamplingInput};
-/// use tracing_otlp::{KeyValue, SpanId, TraceContext, TraceFlags, TraceId};
+/// use tracing_otlp::{KeyValue, SpanId, TraceContext, TraceId};
+/// use tracing_otlp::context::TraceFlags;
 ///
 /// let trace = TraceId::from_bytes([1; 16]);
 /// let parent = TraceContext::new(trace, SpanId::from_bytes([2; 8]), TraceFlags::SAMPLED);

@@ -109,7 +109,8 @@ impl ViewerExporter {
     ///
     /// ```no_run
     /// # fn main() -> Result<(), tracing_otlp::Error> {
-    /// use tracing_otlp::{ExporterConfig, OtlpClient};
+    /// use tracing_otlp::config::ExporterConfig;
+    /// use tracing_otlp::export::OtlpClient;
     ///
     /// let client = OtlpClient::new(ExporterConfig::default())?;
     /// let exporter = tracing_otlp::viewer().build()?.forward_to(client);

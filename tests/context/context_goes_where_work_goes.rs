@@ -17,8 +17,9 @@ use std::thread;
 use capture::{Capture, Span, layer, named};
 use tokio::task::yield_now;
 use tracing::{Instrument as _, info_span};
+use tracing_otlp::context::TraceFlags;
 use tracing_otlp::context::{self, FutureExt as _};
-use tracing_otlp::{SpanExt as _, SpanId, TraceContext, TraceFlags, TraceId};
+use tracing_otlp::{SpanExt as _, SpanId, TraceContext, TraceId};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 static CAPTURE: OnceLock<Capture> = OnceLock::new();

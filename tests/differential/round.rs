@@ -5,9 +5,8 @@ use std::time::SystemTime;
 
 use tracing::span::Id;
 use tracing::{Span, dispatcher, error, info, info_span};
-use tracing_otlp::{
-    KeyValue, SpanExt as _, SpanId, Status, TraceContext, TraceFlags, TraceId, context,
-};
+use tracing_otlp::context::TraceFlags;
+use tracing_otlp::{KeyValue, SpanExt as _, SpanId, Status, TraceContext, TraceId, context};
 
 use super::Random;
 use super::model::{self, Event, Parent, Stack, When, int, text};

@@ -21,8 +21,9 @@ use std::time::Duration;
 use pace::fit;
 use rcgen::{CertificateParams, KeyPair};
 use socket2::SockRef;
+use tracing_otlp::Protocol;
+use tracing_otlp::config::Pem;
 use tracing_otlp::testing::Collector;
-use tracing_otlp::{Pem, Protocol};
 use tracing_subscriber::prelude::*;
 
 /// How a connection ends.

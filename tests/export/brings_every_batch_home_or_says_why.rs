@@ -314,7 +314,7 @@ fn a_request_says_who_it_is_and_what_it_holds_otlp_2_3() {
                     .with_header("x-tenant", "shop")
                     .with_user_agent_prefix("shop/1.2");
                 match gzip {
-                    true => b.with_compression(tracing_otlp::Compression::Gzip),
+                    true => b.with_compression(tracing_otlp::config::Compression::Gzip),
                     false => b,
                 }
             });

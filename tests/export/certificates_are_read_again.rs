@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::support::pipeline::{BOTH, Pipeline, builder, distinct, last_error, told};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tracing_otlp::Protocol;
+use tracing_otlp::config::Pem;
 use tracing_otlp::testing::Collector;
-use tracing_otlp::{Pem, Protocol};
 
 /// An authority and what it signed, in PEM.
 struct Signed {

@@ -7,8 +7,9 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use crate::support::pipeline::{BOTH, Pipeline, builder, distinct, last_error, told};
+use tracing_otlp::config::ProvidedHeaders;
 use tracing_otlp::testing::{Answer, Collector};
-use tracing_otlp::{DropReason, OtlpBuilder, ProvidedHeaders};
+use tracing_otlp::{DropReason, OtlpBuilder};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 

@@ -249,11 +249,11 @@ fn connecting_has_a_deadline_of_its_own() {
         assert!(held.len() < 64, "the backlog does not fill");
     }
     for protocol in BOTH {
-        let mut config = tracing_otlp::ExporterConfig::default();
+        let mut config = tracing_otlp::config::ExporterConfig::default();
         config.protocol = Some(protocol);
         config.endpoint = Some(format!("http://{address}"));
         config.connect_timeout = 150 * MS;
-        let client = tracing_otlp::OtlpClient::new(config).unwrap();
+        let client = tracing_otlp::export::OtlpClient::new(config).unwrap();
         let began = Instant::now();
         let error = runtime.block_on(client.initialize()).unwrap_err();
         assert!(

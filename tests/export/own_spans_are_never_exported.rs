@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use life::{Ear, LONG, until};
 use tracing::{info, info_span};
+use tracing_otlp::Protocol;
+use tracing_otlp::export::{Batch, Exporter, Outcome};
 use tracing_otlp::testing::{Answer, Collector};
-use tracing_otlp::{Batch, Exporter, Outcome, Protocol};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::pipeline::{BOTH, Pipeline, builder};
+use tracing_otlp::config::{Compression, ProxyConfig};
 use tracing_otlp::testing::Collector;
-use tracing_otlp::{Compression, OtlpConfig, Protocol, ProxyConfig};
+use tracing_otlp::{OtlpConfig, Protocol};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const HTTP: Protocol = Protocol::HttpProtobuf;
@@ -166,7 +167,9 @@ fn https_is_spoken_with_the_endpoint_within_a_tunnel() {
         let target = endpoint.rsplit('/').next().unwrap().parse().unwrap();
         let (proxy, seen) = tunnels(target);
         let builder = builder(protocol, "https://far.test")
-            .with_certificate(tracing_otlp::Pem::Text(certificate.clone().into_bytes()))
+            .with_certificate(tracing_otlp::config::Pem::Text(
+                certificate.clone().into_bytes(),
+            ))
             .with_header("x-key", "secret")
             .with_proxy(proxy.to_string());
         ten_arrive(&Pipeline::start(builder));

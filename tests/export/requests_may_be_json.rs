@@ -10,7 +10,8 @@ use std::thread;
 
 use crate::support::pipeline::{Pipeline, builder, told};
 use serde_json::Value;
-use tracing_otlp::{Compression, OtlpBuilder, Protocol};
+use tracing_otlp::config::Compression;
+use tracing_otlp::{OtlpBuilder, Protocol};
 
 /// What came: the head, in lower case, and the body.
 struct Request {

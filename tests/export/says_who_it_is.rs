@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use crate::support::pace::SLACK;
 use crate::support::pipeline::{BOTH, Pipeline, builder, distinct, told};
+use tracing_otlp::config::{Compression, ExporterConfig};
+use tracing_otlp::export::{Batch, Exporter, OtlpClient, Outcome};
 use tracing_otlp::testing::{Answer, Collector};
-use tracing_otlp::{
-    Batch, Compression, DropReason, Exporter, ExporterConfig, OtlpClient, Outcome, Protocol,
-};
+use tracing_otlp::{DropReason, Protocol};
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request};
 use tracing::{info, info_span};
+use tracing_otlp::export::{Batch, ConsoleExporter, Exporter, OtlpClient, Outcome};
 use tracing_otlp::middleware::ClientLayer;
 use tracing_otlp::propagation::Extractor;
-use tracing_otlp::{
-    Batch, ConsoleExporter, DropReason, Exporter, KeyValue, OtlpClient, OtlpConfig, Outcome,
-    Resource,
-};
+use tracing_otlp::{DropReason, KeyValue, OtlpConfig, Resource};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 const SECRET: &str = "SECRET";

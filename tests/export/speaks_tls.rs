@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::support::pipeline::{BOTH, Pipeline, balanced, builder, distinct, last_error, told};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tracing_otlp::config::{ExporterConfig, Pem};
+use tracing_otlp::export::OtlpClient;
 use tracing_otlp::testing::Collector;
-use tracing_otlp::{DropReason, ExporterConfig, OtlpClient, Pem, Protocol};
+use tracing_otlp::{DropReason, Protocol};
 
 const MS: Duration = Duration::from_millis(1);
 

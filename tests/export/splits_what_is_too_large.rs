@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::support::pace::fit;
 use crate::support::pipeline::{BOTH, Pipeline, builder, distinct, last_error, told};
+use tracing_otlp::config::Compression;
 use tracing_otlp::testing::{Answer, Collector};
-use tracing_otlp::{Compression, DropReason, Protocol};
+use tracing_otlp::{DropReason, Protocol};
 
 /// What an endpoint answers to what is too large.
 fn too_large(protocol: Protocol) -> Answer {

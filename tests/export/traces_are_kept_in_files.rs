@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use tracing_otlp::{DropReason, Exporter, OtlpFileExporter, ShutdownGuard};
+use tracing_otlp::export::{Exporter, OtlpFileExporter};
+use tracing_otlp::{DropReason, ShutdownGuard};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 const LONG: Duration = Duration::from_secs(60);

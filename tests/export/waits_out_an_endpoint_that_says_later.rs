@@ -54,14 +54,14 @@ fn nor_does_a_client_given_as_the_exporter() {
     for protocol in BOTH {
         let collector = Collector::start();
         collector.always(Answer::unavailable());
-        let mut config = tracing_otlp::ExporterConfig::default();
+        let mut config = tracing_otlp::config::ExporterConfig::default();
         config.protocol = Some(protocol);
         config.endpoint = Some(collector.endpoint(protocol));
         let timeout = fit(200 * MS);
         config.timeout = Some(timeout);
         config.retry.initial_backoff = 5 * MS;
         config.retry.max_backoff = 50 * MS;
-        let client = tracing_otlp::OtlpClient::new(config).unwrap();
+        let client = tracing_otlp::export::OtlpClient::new(config).unwrap();
         let pipeline = Pipeline::start(
             tracing_otlp::builder()
                 .without_env()

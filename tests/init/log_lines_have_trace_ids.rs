@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::capture::layer;
 use tracing::{error, info, info_span};
+use tracing_otlp::context::TraceFlags;
 use tracing_otlp::fmt::with_trace_ids;
-use tracing_otlp::{SpanExt as _, SpanId, TraceContext, TraceFlags, TraceId, context};
+use tracing_otlp::{SpanExt as _, SpanId, TraceContext, TraceId, context};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer, Registry};

@@ -6,11 +6,10 @@
 mod allocations;
 
 use tracing::{debug, info, info_span, warn};
+use tracing_otlp::context::TraceFlags;
+use tracing_otlp::export::{Batch, Exporter, Outcome, Signal};
 use tracing_otlp::sampler::AlwaysOff;
-use tracing_otlp::{
-    Batch, Events, Exporter, OtlpBuilder, Outcome, ShutdownGuard, Signal, SpanId, TraceContext,
-    TraceFlags, TraceId, context,
-};
+use tracing_otlp::{Events, OtlpBuilder, ShutdownGuard, SpanId, TraceContext, TraceId, context};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 struct Take;

@@ -8,8 +8,10 @@ mod allocations;
 mod capture;
 
 use tracing::{info, info_span};
+use tracing_otlp::config::TailConfig;
+use tracing_otlp::context::TraceFlags;
 use tracing_otlp::sampler::AlwaysOff;
-use tracing_otlp::{OtlpBuilder, SpanId, TailConfig, TraceContext, TraceFlags, TraceId, context};
+use tracing_otlp::{OtlpBuilder, SpanId, TraceContext, TraceId, context};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 fn one_request(n: u64) {

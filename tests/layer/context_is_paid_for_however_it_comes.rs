@@ -3,11 +3,9 @@
 
 use crate::gate::Gate;
 use tracing::{Span, info_span};
+use tracing_otlp::context::{Baggage, TraceFlags, TraceState};
 use tracing_otlp::sampler::{ParentBased, Sampler, SamplingInput, SamplingResult};
-use tracing_otlp::{
-    Baggage, OtlpBuilder, SpanExt as _, SpanId, TraceContext, TraceFlags, TraceId, TraceState,
-    context,
-};
+use tracing_otlp::{OtlpBuilder, SpanExt as _, SpanId, TraceContext, TraceId, context};
 
 const MIB: usize = 1 << 20;
 

@@ -6,11 +6,12 @@ use std::fmt;
 use crate::support::DEADLINE;
 use crate::support::pipeline::{self, Pipeline};
 use tracing::{debug, error, info, info_span, trace, warn};
+use tracing_otlp::config::{SpanFields, UnsampledLogs};
+use tracing_otlp::context::TraceFlags;
 use tracing_otlp::sampler::AlwaysOff;
 use tracing_otlp::testing::{Collector, ReceivedLog, ReceivedSpan, ReceivedValue};
 use tracing_otlp::{
-    Events, OtlpBuilder, Protocol, SpanExt as _, SpanFields, SpanId, TraceContext, TraceFlags,
-    TraceId, UnsampledLogs, context,
+    Events, OtlpBuilder, Protocol, SpanExt as _, SpanId, TraceContext, TraceId, context,
 };
 
 /// Spans and log records of what `f` does, and that nothing is unaccounted for.
@@ -538,8 +539,9 @@ fn location_and_threads_are_as_for_spans() {
 fn without_being_asked_for_there_are_no_logs() {
     let collector = Collector::start();
     let protocol = Protocol::HttpProtobuf;
-    let none =
-        |b: OtlpBuilder| b.configure(|c| c.logs.exporter = Some(tracing_otlp::LogsExporter::None));
+    let none = |b: OtlpBuilder| {
+        b.configure(|c| c.logs.exporter = Some(tracing_otlp::config::LogsExporter::None))
+    };
     let builder = || pipeline::builder(protocol, &collector.endpoint(protocol));
     for builder in [builder(), none(builder()).with_logs(Events::AsLogs)] {
         let pipeline = Pipeline::start(builder);

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use capture::{named, text, value};
 use tracing::{Span, debug, info, info_span};
+use tracing_otlp::context::{IdGenerator, RandomIds};
 use tracing_otlp::sampler::{Sampler, SamplingInput, SamplingResult};
-use tracing_otlp::{IdGenerator, RandomIds, SpanId, TraceId};
+use tracing_otlp::{SpanId, TraceId};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan as _;

@@ -8,8 +8,9 @@ use std::fmt;
 use crate::gate::{Gate, attribute};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Found;
 use tracing::{error, info, info_span};
+use tracing_otlp::config::SpanLimits;
 use tracing_otlp::sampler::{Sampler, SamplingInput, SamplingResult};
-use tracing_otlp::{OtlpBuilder, SpanExt as _, SpanLimits};
+use tracing_otlp::{OtlpBuilder, SpanExt as _};
 
 const PIECE: usize = 16 << 10;
 

@@ -2,7 +2,7 @@
 
 use crate::capture::{Value, int, layer_with, record_with, text, under, value};
 use tracing::{info, info_span};
-use tracing_otlp::SpanLimits;
+use tracing_otlp::config::SpanLimits;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 fn limits(
@@ -227,8 +227,9 @@ fn a_long_error_beside_an_event_holds_no_memory_afterwards() {
 /// A late parent takes back what the sampler added, also where the span has very many fields.
 #[test]
 fn what_a_sampler_added_goes_from_a_span_of_very_many_fields() {
+    use tracing_otlp::context::TraceFlags;
     use tracing_otlp::sampler::{Sampler, SamplingDecision, SamplingInput, SamplingResult};
-    use tracing_otlp::{KeyValue, SpanExt as _, SpanId, TraceContext, TraceFlags, TraceId};
+    use tracing_otlp::{KeyValue, SpanExt as _, SpanId, TraceContext, TraceId};
 
     #[derive(Debug)]
     struct Adds;

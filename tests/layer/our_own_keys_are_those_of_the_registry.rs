@@ -209,7 +209,7 @@ fn the_middleware_s_spans_can_do_without_a_target() {
 
 #[test]
 fn the_resource_is_in_the_registry() {
-    let mut config = tracing_otlp::ResourceConfig::default();
+    let mut config = tracing_otlp::config::ResourceConfig::default();
     config.command_args = true;
     config.executable_path = true;
     let resource = Resource::resolve(&config);

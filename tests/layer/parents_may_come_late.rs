@@ -2,11 +2,9 @@
 
 use crate::capture::{int, layer, layer_with, named, record, record_with, text, under, value};
 use tracing::info_span;
+use tracing_otlp::context::{SetParentError, TraceFlags};
 use tracing_otlp::sampler::{AlwaysOff, ParentBased, Sampler, SamplingInput, SamplingResult};
-use tracing_otlp::{
-    KeyValue, SetParentError, SpanExt as _, SpanId, TraceContext, TraceFlags, TraceId, Value,
-    context,
-};
+use tracing_otlp::{KeyValue, SpanExt as _, SpanId, TraceContext, TraceId, Value, context};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 fn remote(id: u8, flags: TraceFlags) -> TraceContext {
@@ -389,7 +387,7 @@ fn what_a_decision_had_no_room_for_is_counted_once_lim_1() {
         }
     }
 
-    let mut limits = tracing_otlp::SpanLimits::default();
+    let mut limits = tracing_otlp::config::SpanLimits::default();
     limits.attribute_count_limit = 1;
     let lean = |builder: tracing_otlp::OtlpBuilder| {
         let builder = builder.with_target(false).with_location(false);

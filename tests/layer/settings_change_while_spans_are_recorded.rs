@@ -2,10 +2,11 @@
 
 use crate::capture::{layer, layer_with, named, under};
 use tracing::{Metadata, Subscriber, debug, debug_span, info, info_span, span};
+use tracing_otlp::context::TraceFlags;
 use tracing_otlp::sampler::{
     AlwaysOff, AlwaysOn, AlwaysRecord, ParentBased, Sampler, TraceIdRatio,
 };
-use tracing_otlp::{ConfigStore, SpanExt as _, SpanId, TraceContext, TraceFlags, TraceId, context};
+use tracing_otlp::{ConfigStore, SpanExt as _, SpanId, TraceContext, TraceId, context};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 fn remote(flags: TraceFlags) -> TraceContext {

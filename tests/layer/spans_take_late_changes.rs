@@ -4,10 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::capture::{Span, int, layer, named, record, record_with, text, under, value};
 use tracing::{Level, info, info_span, trace_span};
-use tracing_otlp::{
-    KeyValue, SetParentError, SpanExt as _, SpanId, Status, TraceContext, TraceFlags, TraceId,
-    Value, context,
-};
+use tracing_otlp::context::{SetParentError, TraceFlags};
+use tracing_otlp::{KeyValue, SpanExt as _, SpanId, Status, TraceContext, TraceId, Value, context};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::{Registry, reload};

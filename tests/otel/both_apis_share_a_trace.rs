@@ -12,12 +12,11 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use tracing::{Instrument as _, info_span};
+use tracing_otlp::config::TailConfig;
+use tracing_otlp::context::{Baggage, SetParentError, TraceFlags};
 use tracing_otlp::otel::{OpenTelemetrySpanExt, Tracer, TracerProvider, from_context};
 use tracing_otlp::sampler::{AlwaysOff, ParentBased};
-use tracing_otlp::{
-    Baggage, ConfigStore, OtlpBuilder, SetParentError, SpanExt, SpanId, TailConfig, TraceContext,
-    TraceFlags, TraceId, context,
-};
+use tracing_otlp::{ConfigStore, OtlpBuilder, SpanExt, SpanId, TraceContext, TraceId, context};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 fn record_with(

@@ -23,9 +23,8 @@ use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use receiver::{Instead, Receiver};
 use tracing::{info_span, span};
-use tracing_otlp::{
-    ExporterConfig, MetricsTemporality, OtlpBuilder, OtlpConfig, OtlpLayer, Protocol, ShutdownGuard,
-};
+use tracing_otlp::config::{ExporterConfig, MetricsTemporality};
+use tracing_otlp::{OtlpBuilder, OtlpConfig, OtlpLayer, Protocol, ShutdownGuard};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 

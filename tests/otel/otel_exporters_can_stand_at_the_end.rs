@@ -68,7 +68,7 @@ fn everything_that_was_recorded_is_there() {
         span.set_attribute("list", vec![Value::from(1_i64), Value::from(2_i64)]);
         span.set_attribute("mixed", vec![Value::from(1_i64), Value::from("two")]);
         let remote = TraceContext::default()
-            .with_trace_state(tracing_otlp::TraceState::parse("a=1").unwrap())
+            .with_trace_state(tracing_otlp::context::TraceState::parse("a=1").unwrap())
             .with_remote(true);
         span.add_link_with_attributes(remote, &[KeyValue::new("why", "retry")]);
         span.in_scope(|| {

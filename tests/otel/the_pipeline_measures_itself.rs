@@ -7,13 +7,12 @@ use crate::life::{LONG, PROTOCOLS, until};
 use crate::meters::{Attributes, Meters, are, find, is_monotonic};
 use tokio::sync::Semaphore;
 use tracing::{Dispatch, dispatcher, info_span};
+use tracing_otlp::config::TailConfig;
+use tracing_otlp::export::{Batch, ConcurrencyLimiter, ConcurrencyPermit, Exporter, Outcome};
 use tracing_otlp::otel::metrics::observe_pipeline;
 use tracing_otlp::sampler::{AlwaysOn, AlwaysRecord, ParentBased, Rules, TraceIdRatio, When};
 use tracing_otlp::testing::{Answer, Collector};
-use tracing_otlp::{
-    Batch, ConcurrencyLimiter, ConcurrencyPermit, DropReason, Exporter, OtlpBuilder, Outcome,
-    Protocol, ShutdownGuard, Stats, TailConfig,
-};
+use tracing_otlp::{DropReason, OtlpBuilder, Protocol, ShutdownGuard, Stats};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 const RESULT: &str = "otel.span.sampling_result";

@@ -202,7 +202,7 @@ fn check_fork(guard: &ShutdownGuard, parent: &str) -> String {
 fn what_a_fork_drops_hangs_nowhere() {
     in_a_child_process("what_a_fork_drops_hangs_nowhere", || {
         let collector = Collector::start();
-        let mut tail = tracing_otlp::TailConfig::default();
+        let mut tail = tracing_otlp::config::TailConfig::default();
         tail.keep_errors = true;
         let (dispatch, guard) = pipeline(builder(&collector).with_tail_sampling(tail));
         let (mut dispatch, mut guard) = (Some(dispatch), Some(guard));

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crate::support::DEADLINE;
 use crate::support::pipeline::{self, BOTH, Pipeline, told};
 use tracing::{info, info_span};
+use tracing_otlp::export::Signal;
 use tracing_otlp::testing::{Answer, Collector};
-use tracing_otlp::{DropReason, Events, OtlpBuilder, Protocol, Signal, Stats};
+use tracing_otlp::{DropReason, Events, OtlpBuilder, Protocol, Stats};
 
 fn builder(protocol: Protocol, collector: &Collector) -> OtlpBuilder {
     pipeline::builder(protocol, &collector.endpoint(protocol))
@@ -248,7 +249,7 @@ fn there_may_be_logs_without_spans() {
     let collector = Collector::start();
     let pipeline = Pipeline::start(
         builder(Protocol::Grpc, &collector)
-            .with_traces_exporter(tracing_otlp::TracesExporter::None),
+            .with_traces_exporter(tracing_otlp::config::TracesExporter::None),
     );
     pipeline.within(one_of_each);
     pipeline.flush().unwrap();

@@ -6,9 +6,9 @@ use std::sync::{Arc, Barrier};
 use crate::gate::{Gate, attribute, expect_whole, short_spans};
 use crate::pace::cpu_time;
 use tracing::{Span, info, info_span};
-use tracing_otlp::{
-    DropReason, KeyValue, SpanExt as _, SpanLimits, TraceContext, TraceFlags, context,
-};
+use tracing_otlp::config::SpanLimits;
+use tracing_otlp::context::TraceFlags;
+use tracing_otlp::{DropReason, KeyValue, SpanExt as _, TraceContext, context};
 
 const MIB: usize = 1 << 20;
 

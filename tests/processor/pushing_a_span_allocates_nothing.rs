@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tracing_otlp::{
-    Batch, BatchConfig, BatchProcessor, Exporter, Outcome, ScopeId, TelemetryData, WorkerConfig,
-};
+use tracing_otlp::config::{BatchConfig, WorkerConfig};
+use tracing_otlp::export::{Batch, Exporter, Outcome};
+use tracing_otlp::processor::{BatchProcessor, ScopeId, TelemetryData};
 
 /// Takes nothing before it is opened.
 struct Sink(Arc<Semaphore>);

@@ -10,9 +10,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use serde_json::Value as Json;
 use tracing::Dispatch;
+use tracing_otlp::export::{Batch, Exporter, Outcome};
 use tracing_otlp::testing::Collector;
 use tracing_otlp::viewer::ViewerExporter;
-use tracing_otlp::{Batch, Exporter, OtlpBuilder, Outcome, Protocol, ShutdownGuard};
+use tracing_otlp::{OtlpBuilder, Protocol, ShutdownGuard};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use life::pace::SLACK;
 use life::{LONG, PROTOCOLS, Pipeline, pipeline, quiet, ten_spans};
+use tracing_otlp::export::{Batch, Exporter, Outcome};
 use tracing_otlp::testing::Collector;
-use tracing_otlp::{Batch, DropReason, Exporter, OtlpBuilder, Outcome};
+use tracing_otlp::{DropReason, OtlpBuilder};
 
 /// Where an exporter panics, so many times.
 #[derive(Clone, Copy, Debug, PartialEq)]

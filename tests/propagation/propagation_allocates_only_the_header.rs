@@ -8,8 +8,9 @@ mod allocations;
 use std::hint::black_box;
 
 use http::HeaderMap;
+use tracing_otlp::TraceContext;
+use tracing_otlp::context::Baggage;
 use tracing_otlp::propagation::{self, Propagator, TraceContextPropagator};
-use tracing_otlp::{Baggage, TraceContext};
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 

@@ -2,10 +2,11 @@
 //! where the pipeline is disabled (PROP-2, ENV-7).
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+use tracing_otlp::config::{PropagatorKind, TracesExporter};
 use tracing_otlp::propagation::{
     self, B3Propagator, CompositePropagator, JaegerPropagator, Propagator as _,
 };
-use tracing_otlp::{OtlpBuilder, OtlpConfig, PropagatorKind, TraceContext, TracesExporter};
+use tracing_otlp::{OtlpBuilder, OtlpConfig, TraceContext};
 
 /// As if these were the process's variables, with nothing to send to.
 fn with(variables: &'static [(&str, &str)]) -> OtlpBuilder {

@@ -3,9 +3,10 @@
 
 use crate::life::{LONG, Pipeline, pipeline, quiet};
 use tracing::{dispatcher, info_span};
+use tracing_otlp::context::{TraceFlags, TraceState};
 use tracing_otlp::sampler::{ParentBased, ProbabilitySampler, Sampler, TraceIdRatio};
 use tracing_otlp::testing::Collector;
-use tracing_otlp::{Protocol, SpanId, TraceContext, TraceFlags, TraceId, TraceState, context};
+use tracing_otlp::{Protocol, SpanId, TraceContext, TraceId, context};
 
 fn parent(flags: TraceFlags) -> TraceContext {
     let (trace, span) = (TraceId::from_bytes([7; 16]), SpanId::from_bytes([8; 8]));

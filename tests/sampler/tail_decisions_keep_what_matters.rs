@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::capture::{Capture, layer_with, named};
 use tracing::{Dispatch, Span, dispatcher, error, info_span};
+use tracing_otlp::config::TailConfig;
+use tracing_otlp::context::{IdGenerator, TraceFlags};
 use tracing_otlp::{
-    DropReason, IdGenerator, OtlpBuilder, SpanExt as _, SpanId, Status, TailConfig, TraceContext,
-    TraceFlags, TraceId, context,
+    DropReason, OtlpBuilder, SpanExt as _, SpanId, Status, TraceContext, TraceId, context,
 };
 use tracing_subscriber::layer::SubscriberExt as _;
 

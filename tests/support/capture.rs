@@ -11,7 +11,8 @@ pub use opentelemetry_proto::tonic::trace::v1::ScopeSpans;
 pub use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tracing::Subscriber;
-use tracing_otlp::{Batch, Exporter, OtlpBuilder, OtlpLayer, Outcome, ShutdownGuard, Stats};
+use tracing_otlp::export::{Batch, Exporter, Outcome};
+use tracing_otlp::{OtlpBuilder, OtlpLayer, ShutdownGuard, Stats};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 /// Long enough for a loaded machine; a test that passes never waits for it.

@@ -11,7 +11,8 @@ pub use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use tokio::sync::Semaphore;
 use tracing::{Dispatch, info_span};
-use tracing_otlp::{Batch, Error, Exporter, OtlpBuilder, Outcome, ShutdownGuard, Stats};
+use tracing_otlp::export::{Batch, Exporter, Outcome};
+use tracing_otlp::{Error, OtlpBuilder, ShutdownGuard, Stats};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 /// Reading back large requests takes a loaded machine minutes; a test that passes never waits for it.

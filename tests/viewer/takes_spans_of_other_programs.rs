@@ -5,8 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use tracing_otlp::Protocol;
+use tracing_otlp::config::Compression;
 use tracing_otlp::viewer::ViewerExporter;
-use tracing_otlp::{Compression, Protocol};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 const PATIENCE: Duration = Duration::from_secs(60);

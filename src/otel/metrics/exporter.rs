@@ -35,7 +35,7 @@ use crate::sync::{Arc, Mutex, lock};
 ///
 /// ```
 /// use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
-/// use tracing_otlp::ExporterConfig;
+/// use tracing_otlp::config::ExporterConfig;
 /// use tracing_otlp::otel::metrics::MetricExporter;
 ///
 /// # fn main() -> Result<(), tracing_otlp::Error> {
