@@ -3,7 +3,6 @@
 /// The conventions that the names below belong to.
 pub(crate) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 
-#[cfg(feature = "opentelemetry")]
 pub(crate) const OTEL_SCOPE_NAME: &str = "otel.scope.name";
 pub(crate) const SERVICE_NAME: &str = "service.name";
 pub(crate) const SERVICE_NAMESPACE: &str = "service.namespace";
