@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::pipeline::{BOTH, Pipeline, builder};
-use tracing_otlp::config::{Compression, ProxyConfig};
+use tracing_otlp::config::{Compression, ProvidedHeaders, ProxyConfig};
 use tracing_otlp::testing::Collector;
-use tracing_otlp::{OtlpConfig, Protocol};
+use tracing_otlp::{Events, OtlpConfig, Protocol};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const HTTP: Protocol = Protocol::HttpProtobuf;
@@ -286,7 +286,9 @@ fn a_redirect_keeps_the_body_and_tells_others_no_secret() {
             format!("HTTP/1.1 {status}\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
         });
         let url = format!("http://user:pass@{}", first.address);
-        let builder = builder(HTTP, &url).with_header("x-key", "secret");
+        let builder = builder(HTTP, &url)
+            .with_header("x-key", "secret")
+            .with_header_provider(|| async { ProvidedHeaders::new().with("x-token", "secret") });
         ten_arrive(&Pipeline::start(builder));
         let (seen, far) = (first.seen(), other.seen());
         assert_eq!((seen.len(), far.len()), (2, 1));
@@ -294,6 +296,7 @@ fn a_redirect_keeps_the_body_and_tells_others_no_secret() {
         for (head, _) in &seen {
             let head = head.to_lowercase();
             assert!(head.contains("x-key: secret\n"), "{head}");
+            assert!(head.contains("x-token: secret\n"), "{head}");
             assert!(head.contains("authorization: basic"), "{head}");
         }
         let (head, len) = &far[0];
@@ -306,6 +309,61 @@ fn a_redirect_keeps_the_body_and_tells_others_no_secret() {
             "{head}"
         );
     }
+}
+
+/// Logs share the connection of spans, and have a path of their own there.
+#[test]
+fn logs_go_their_own_way_through_a_proxy_and_a_redirect() {
+    let other = Server::start(|_| OK.to_owned());
+    let to = other.url();
+    let proxy = Server::start(move |head| {
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let path = path.trim_start_matches("http://far.test:4318");
+        format!(
+            "HTTP/1.1 307 Temporary Redirect\r\nlocation: {to}{path}?moved\r\ncontent-length: 0\r\n\r\n"
+        )
+    });
+    let mut by = ProxyConfig::all(format!("http://{}", proxy.address));
+    by.no_proxy = Some("127.0.0.1".to_owned());
+    let builder = builder(HTTP, "http://far.test:4318")
+        .with_proxy(by)
+        .with_logs(Events::AsLogs);
+    let pipeline = Pipeline::start(builder);
+    pipeline.within(|| {
+        let _span = tracing::info_span!("buy").entered();
+        tracing::info!("bought");
+    });
+    pipeline.flush().unwrap();
+    let mut asked: Vec<_> = proxy
+        .seen()
+        .into_iter()
+        .map(|(head, _)| first_line(&head))
+        .collect();
+    asked.sort();
+    assert_eq!(
+        asked,
+        [
+            "POST http://far.test:4318/v1/logs HTTP/1.1",
+            "POST http://far.test:4318/v1/traces HTTP/1.1"
+        ]
+    );
+    let mut moved: Vec<_> = other
+        .seen()
+        .into_iter()
+        .map(|(head, _)| first_line(&head))
+        .collect();
+    moved.sort();
+    assert_eq!(
+        moved,
+        [
+            "POST /v1/logs?moved HTTP/1.1",
+            "POST /v1/traces?moved HTTP/1.1"
+        ]
+    );
+}
+
+fn first_line(head: &str) -> String {
+    head.lines().next().unwrap_or_default().to_owned()
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod capture;
 mod life;
 #[path = "../support/meters.rs"]
 mod meters;
+#[path = "../support/pace.rs"]
+mod pace;
 
 mod both_apis_share_a_trace;
 mod metric_fields_are_told_once;

@@ -8,6 +8,8 @@ mod child;
 mod life;
 #[path = "../support/meters.rs"]
 mod meters;
+#[path = "../support/pace.rs"]
+mod pace;
 #[path = "../support/receiver.rs"]
 mod receiver;
 

@@ -6,6 +6,8 @@
 mod child;
 #[path = "../support/life.rs"]
 mod life;
+#[path = "../support/pace.rs"]
+mod pace;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

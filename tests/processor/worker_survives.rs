@@ -6,6 +6,8 @@
 mod child;
 #[path = "../support/life.rs"]
 mod life;
+#[path = "../support/pace.rs"]
+mod pace;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

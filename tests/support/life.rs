@@ -6,8 +6,7 @@
     reason = "each test binary uses its part, and a test may panic"
 )]
 
-#[path = "pace.rs"]
-pub mod pace;
+pub(crate) use crate::pace;
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};

@@ -26,7 +26,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use tokio::net::TcpStream;
 
-pub mod pace;
+pub(crate) use crate::pace;
 pub mod pipeline;
 
 /// Long enough for a loaded machine; a test that passes never waits for it.

@@ -1,6 +1,8 @@
 //! The collector that tests use.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[path = "../support/pace.rs"]
+mod pace;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,5 +1,10 @@
 //! The trace viewer.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test may panic, and says what it skips"
+)]
 
 #[path = "../support/shop.rs"]
 mod shop;
