@@ -1,6 +1,12 @@
 //! Rules of this repository, and its examples.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod callbacks_of_the_layer_are_short;
+mod every_test_is_compiled;
+mod modules_import_only_lower_tiers;
+mod no_circle_of_files;
+mod one_type_name_stands_for_one_thing;
 mod quickstart_serves_a_person;
-mod rooms_know_only_what_is_below;
 mod rules_are_defined;
+mod sources;
+mod the_root_has_few_names;

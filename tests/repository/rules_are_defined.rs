@@ -30,7 +30,7 @@ fn ids_and_definitions_agree() {
     assert!(unused.is_empty(), "defined, and named nowhere: {unused:?}");
 }
 
-/// What the crate's own people write, but for the definitions.
+/// Code and pages of the crate, without the definitions.
 fn files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders: Vec<_> = ["src", "tests", "benches", "examples", "docs"]
@@ -47,7 +47,14 @@ fn files(root: &Path) -> Vec<PathBuf> {
             }
         }
     }
-    found.extend(["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|name| root.join(name)));
+    let pages = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ];
+    found.extend(pages.map(|name| root.join(name)));
     found
 }
 

@@ -1,15 +1,14 @@
-//! The rules of the house (ARCHITECTURE.md): a span walks downhill, and so do imports.
+//! The rules of ARCHITECTURE.md: a module imports from lower tiers only, and a foreign crate has its place.
 //!
-//! Every path that begins with `crate::` in `src/` is read, in tests too, and so is every foreign
-//! crate that is named. What breaks a rule needs a line in a table below, with its reason; a line
-//! that is not needed any more fails too.
+//! The test reads every path that begins with `crate::` in `src/`, in tests too, and every foreign
+//! crate. An exception is a line in a table below, with its reason; a line without use fails too.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 
-/// A room imports from lower floors only: never from its own, never upward.
-const FLOORS: &[(u8, &[&str])] = &[
+use crate::sources::{assert_none, files, names_after};
+
+/// A module imports from lower tiers only: never from its own, never upward.
+const TIERS: &[(u8, &[&str])] = &[
     (12, &["bin", "fuzzing", "guide", "lib"]),
     (11, &["init"]),
     (10, &["builder"]),
@@ -46,13 +45,13 @@ const FLOORS: &[(u8, &[&str])] = &[
     (0, &["text"]),
 ];
 
-/// Room, what it imports against the rule, why.
+/// Module, import against the rule, reason.
 const AGAINST_THE_RULE: &[(&str, &str, &str)] = &[
-    ("fork", "error", "a handler may be refused"),
+    ("fork", "error", "the registration of a handler may fail"),
     (
         "diagnostics",
         "stats",
-        "it speaks of the counters, which know nothing of it",
+        "it reports losses, which `stats` counts and does not report",
     ),
 ];
 
@@ -164,174 +163,73 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("loom", &["sync.rs"]),
 ];
 
-/// A file of `src/`: its path from there, and its code without comments and texts.
-struct File {
-    path: String,
-    code: String,
-    /// Lines of its `#[cfg(test)]` modules, or all of a file of tests.
-    tests: String,
-}
-
-impl File {
-    fn room(&self) -> &str {
-        self.path.split('/').next().unwrap().trim_end_matches(".rs")
-    }
-
-    fn is_in(&self, place: &str) -> bool {
-        self.path == place || self.path.starts_with(&format!("{place}/"))
-    }
-}
-
-fn files() -> Vec<File> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (mut folders, mut files) = (vec![src.clone()], Vec::new());
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path: PathBuf = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                let name = path.strip_prefix(&src).unwrap().to_str().unwrap();
-                let text = code_of(&fs::read_to_string(&path).unwrap());
-                let is_test = name.ends_with("tests.rs")
-                    || name.contains("/tests/")
-                    || name == "processor/loom.rs";
-                // A module of tests ends its file.
-                let at = match is_test {
-                    true => 0,
-                    false => text.find("\nmod tests {").unwrap_or(text.len()),
-                };
-                files.push(File {
-                    path: name.replace('\\', "/"),
-                    tests: text[at..].to_owned(),
-                    code: text[..at].to_owned(),
-                });
-            }
-        }
-    }
-    assert!(files.len() > 50, "{} files are not the house", files.len());
-    files
-}
-
-/// What is left without comments: words about code are no code.
-fn code_of(text: &str) -> String {
-    let lines = text.lines().map(|line| {
-        let line = line.trim_end();
-        match line.trim_start() {
-            comment if comment.starts_with("//") => "",
-            _ => line.split(" // ").next().unwrap_or_default(),
-        }
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// The names that follow `prefix` in `code`: one, or those in braces.
-fn names_after<'a>(code: &'a str, prefix: &str) -> Vec<&'a str> {
-    let word = |text: &'a str| {
-        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
-        &text[..end.unwrap_or(text.len())]
-    };
-    let mut names = Vec::new();
-    for (at, _) in code.match_indices(prefix) {
-        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
-            continue;
-        }
-        let rest = &code[at + prefix.len()..];
-        match rest.strip_prefix('{') {
-            None => names.push(word(rest)),
-            Some(list) => {
-                // Only the outermost braces: what is inside others belongs to a room.
-                let (mut depth, mut is_start) = (0, true);
-                for (i, c) in list.char_indices() {
-                    match c {
-                        '{' => depth += 1,
-                        '}' if depth == 0 => break,
-                        '}' => depth -= 1,
-                        ',' if depth == 0 => is_start = true,
-                        c if c.is_whitespace() => {}
-                        _ if is_start && depth == 0 => {
-                            names.push(word(&list[i..]));
-                            is_start = false;
-                        }
-                        _ => {}
-                    }
-                }
-            }
-        }
-    }
-    names
-}
-
-fn floor_of(room: &str) -> Option<u8> {
-    let floor = FLOORS.iter().find(|(_, rooms)| rooms.contains(&room))?;
-    Some(floor.0)
-}
-
-fn is_said(broken: &BTreeSet<String>) {
-    let list: Vec<&str> = broken.iter().map(String::as_str).collect();
-    assert!(list.is_empty(), "\n{}\n", list.join("\n"));
+fn tier_of(module: &str) -> Option<u8> {
+    let tier = TIERS
+        .iter()
+        .find(|(_, modules)| modules.contains(&module))?;
+    Some(tier.0)
 }
 
 #[test]
-fn imports_go_downstairs() {
+fn imports_lead_to_lower_tiers() {
     let mut broken = BTreeSet::new();
     let mut used = BTreeSet::new();
     for file in files() {
-        let room = file.room();
-        let Some(floor) = floor_of(room) else {
-            broken.insert(format!("{}: on which floor is `{room}`?", file.path));
+        let module = file.module();
+        let Some(tier) = tier_of(module) else {
+            broken.insert(format!("{}: `{module}` has no tier", file.path));
             continue;
         };
         for target in names_after(&file.code, "crate::") {
-            if target == room {
+            if target == module {
                 continue;
             }
-            // What is on no floor is the next test's business.
-            let Some(above) = floor_of(target).filter(|of| *of >= floor) else {
+            // A target without a tier is the next test's business.
+            let Some(above) = tier_of(target).filter(|of| *of >= tier) else {
                 continue;
             };
             let mut exceptions = AGAINST_THE_RULE.iter();
-            match exceptions.find(|e| e.0 == room && e.1 == target) {
+            match exceptions.find(|e| e.0 == module && e.1 == target) {
                 Some(exception) => {
                     used.insert((exception.0, exception.1));
                 }
                 None => {
                     broken.insert(format!(
-                        "{}: floor {floor} imports `{target}` of floor {above}",
+                        "{}: tier {tier} imports `{target}` of tier {above}",
                         file.path
                     ));
                 }
             }
         }
     }
-    for (room, target, why) in AGAINST_THE_RULE {
-        if !used.contains(&(room, target)) {
-            broken.insert(format!("`{room}` no longer imports `{target}` ({why})"));
+    for (module, target, why) in AGAINST_THE_RULE {
+        if !used.contains(&(module, target)) {
+            broken.insert(format!("`{module}` no longer imports `{target}` ({why})"));
         }
     }
-    is_said(&broken);
+    assert_none(&broken);
 }
 
 #[test]
-fn names_come_from_the_room_that_owns_them_not_through_the_front_door() {
+fn names_come_from_their_own_module_and_not_from_the_root() {
     let mut broken = BTreeSet::new();
     for file in files() {
         for code in [&file.code, &file.tests] {
             for target in names_after(code, "crate::") {
-                if floor_of(target).is_none() {
+                if tier_of(target).is_none() {
                     broken.insert(format!("{}: crate::{target}", file.path));
                 }
             }
         }
     }
-    is_said(&broken);
+    assert_none(&broken);
 }
 
-/// A fork may leave the thread behind that fills one, and whoever asks waits for ever. `once_cell::race` has
-/// the kind that nobody waits for.
+/// After a fork the thread that fills one may be missing, and a reader waits for ever. `once_cell::race` has
+/// a kind without a wait.
 #[test]
-fn what_is_made_once_makes_nobody_wait() {
-    /// File, why nobody there waits in a fork.
+fn once_cells_need_no_wait() {
+    /// File, why it does not wait in a fork.
     const ALLOWED: &[(&str, &str)] = &[
         ("builder/assemble.rs", "set by the thread that made it"),
         ("fuzzing/requests.rs", "no part of the crate"),
@@ -346,11 +244,11 @@ fn what_is_made_once_makes_nobody_wait() {
             }
         }
     }
-    is_said(&broken);
+    assert_none(&broken);
 }
 
 #[test]
-fn foreign_types_stay_in_their_rooms() {
+fn foreign_crates_stay_in_their_modules() {
     let mut broken = BTreeSet::new();
     for file in files() {
         for (krate, places) in FOREIGN {
@@ -363,13 +261,13 @@ fn foreign_types_stay_in_their_rooms() {
             }
         }
     }
-    is_said(&broken);
+    assert_none(&broken);
 }
 
 #[test]
 fn wire_knows_bytes_and_attributes_only() {
     let mut broken = BTreeSet::new();
-    for file in files().iter().filter(|file| file.room() == "wire") {
+    for file in files().iter().filter(|file| file.module() == "wire") {
         for target in names_after(&file.code, "crate::") {
             if !["attribute", "span_data", "wire"].contains(&target) {
                 broken.insert(format!("{}: crate::{target}", file.path));
@@ -386,7 +284,7 @@ fn wire_knows_bytes_and_attributes_only() {
             }
         }
     }
-    is_said(&broken);
+    assert_none(&broken);
 }
 
 #[test]
@@ -395,7 +293,7 @@ fn the_environment_is_read_in_one_place() {
         "config/env.rs",
         "resource/detect.rs",
         "init/mod.rs",
-        // It is what it carries.
+        // The carrier is the environment.
         "propagation/environment.rs",
     ];
     let mut broken = BTreeSet::new();
@@ -404,13 +302,5 @@ fn the_environment_is_read_in_one_place() {
             broken.insert(format!("{} reads the environment", file.path));
         }
     }
-    is_said(&broken);
-}
-
-#[test]
-fn the_reader_of_this_test_can_read() {
-    let code = code_of(
-        "use crate::a::B;\nuse crate::{c::{D, e}, F};\n// crate::g::H\nlet x = crate::i::j();\nmycrate::k",
-    );
-    assert_eq!(names_after(&code, "crate::"), ["a", "c", "F", "i"]);
+    assert_none(&broken);
 }

@@ -1,0 +1,136 @@
+//! A type name of `src/` is defined in one file.
+//!
+//! Types inside of functions and implementations do not count, and neither do the files that replace a
+//! module in another build: `no_*.rs`, `graceful/ctrl_c.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::sources::{assert_none, files};
+
+/// Names that several files define, and the number of these files. The list may shrink and not grow.
+const TWICE: &[(&str, usize)] = &[
+    ("Aead", 2),
+    ("Answer", 2),
+    ("Asked", 2),
+    ("Body", 2),
+    ("Bounds", 2),
+    ("Bucket", 2),
+    ("Change", 2),
+    ("Command", 2),
+    ("Connection", 2),
+    ("End", 2),
+    ("Ended", 4),
+    ("Entry", 4),
+    ("EventSink", 2),
+    ("Event", 2),
+    ("Failure", 2),
+    ("Field", 3),
+    ("Fields", 5),
+    ("Filter", 3),
+    ("Found", 2),
+    ("Grpc", 2),
+    ("Handler", 2),
+    ("Held", 6),
+    ("Ids", 3),
+    ("InFlight", 2),
+    ("Known", 2),
+    ("Layout", 2),
+    ("Live", 2),
+    ("Mark", 2),
+    ("Marks", 2),
+    ("Name", 2),
+    ("Names", 2),
+    ("OnRequest", 2),
+    ("OpenSpans", 2),
+    ("Origin", 5),
+    ("Over", 2),
+    ("Pair", 2),
+    ("Place", 4),
+    ("Plan", 2),
+    ("Protection", 2),
+    ("Protocol", 2),
+    ("Read", 3),
+    ("Refusal", 2),
+    ("Resource", 2),
+    ("Room", 2),
+    ("Rules", 2),
+    ("Running", 2),
+    ("Scope", 2),
+    ("Seen", 2),
+    ("Server", 2),
+    ("Settings", 4),
+    ("Shard", 2),
+    ("Shared", 6),
+    ("Signal", 3),
+    ("Slot", 4),
+    ("Source", 3),
+    ("Span", 2),
+    ("Spans", 2),
+    ("State", 12),
+    ("Status", 3),
+    ("Store", 3),
+    ("Target", 5),
+    ("Trace", 3),
+    ("UnderWay", 2),
+    ("Value", 3),
+    ("Written", 2),
+];
+
+#[test]
+fn no_type_name_is_defined_in_two_files() {
+    let mut places: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files() {
+        let name = file.path.rsplit('/').next().unwrap();
+        let is_other_build = name.starts_with("no_") && name != "no_sigpipe.rs";
+        if is_other_build || file.path == "graceful/ctrl_c.rs" {
+            continue;
+        }
+        for name in file.code.lines().filter_map(type_defined_by) {
+            let files = places.entry(name.to_owned()).or_default();
+            files.insert(file.path.clone());
+        }
+    }
+    let mut new = BTreeSet::new();
+    for (name, files) in &places {
+        let listed = TWICE.iter().find(|(twice, _)| twice == name);
+        if files.len() > listed.map_or(1, |(_, number)| *number) {
+            new.insert(format!("`{name}` is defined in {files:?}"));
+        }
+    }
+    for (name, number) in TWICE {
+        let files = places.get(*name).map_or(0, BTreeSet::len);
+        if files < *number {
+            println!("`{name}` is defined in {files} files, and {number} are listed");
+        }
+    }
+    assert_none(&new);
+}
+
+/// The name of a struct, an enum, a trait, a type or a union that a line at the left margin defines.
+fn type_defined_by(line: &str) -> Option<&str> {
+    let line = match line.strip_prefix("pub") {
+        None => line,
+        Some(rest) => match rest.strip_prefix('(') {
+            None => rest.trim_start(),
+            Some(rest) => rest.split_once(") ")?.1,
+        },
+    };
+    let line = line.strip_prefix("unsafe ").unwrap_or(line);
+    let (kind, rest) = line.split_once(' ')?;
+    let is_type = ["struct", "enum", "trait", "type", "union"].contains(&kind);
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+    is_type.then(|| &rest[..end.unwrap_or(rest.len())])
+}
+
+#[test]
+fn definitions_are_recognised() {
+    for (line, name) in [
+        ("pub(in crate::layer) struct Span<'a> {", Some("Span")),
+        ("enum State {", Some("State")),
+        ("pub trait Exporter: Send {", Some("Exporter")),
+        ("    type Output = ();", None),
+        ("pub fn f() {}", None),
+    ] {
+        assert_eq!(type_defined_by(line), name, "{line}");
+    }
+}
