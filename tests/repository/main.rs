@@ -6,6 +6,7 @@ mod every_test_is_compiled;
 mod modules_import_only_lower_tiers;
 mod no_circle_of_files;
 mod one_type_name_stands_for_one_thing;
+mod pages_name_files_that_exist;
 mod quickstart_serves_a_person;
 mod rules_are_defined;
 mod sources;

@@ -111,7 +111,7 @@ pub(crate) fn assert_none(broken: &BTreeSet<String>) {
 }
 
 #[test]
-fn the_reader_of_this_test_can_read() {
+fn names_after_a_prefix_are_found() {
     let code = code_of(
         "use crate::a::B;\nuse crate::{c::{D, e}, F};\n// crate::g::H\nlet x = crate::i::j();\nmycrate::k",
     );

@@ -1,0 +1,96 @@
+//! A path that a page names in backticks, `layer/span.rs`, `tests/export/speaks_tls` or
+//! `middleware/call`, is a file or a directory: of the repository, of `src/`, or of `tests/`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::sources::assert_none;
+
+/// Paths that are none of ours: values of variables, features of other crates, paths of URLs.
+const OTHERS: &[&str] = &[
+    "http/json",
+    "http/protobuf",
+    "otlp/stdout",
+    "rustls/aws_lc_rs",
+    "rustls/ring",
+    "v1/logs",
+    "v1/metrics",
+    "v1/traces",
+];
+
+#[test]
+fn each_path_of_a_page_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut broken = BTreeSet::new();
+    let mut seen = 0;
+    for page in pages(root) {
+        let text = fs::read_to_string(&page).unwrap();
+        for path in paths(&text) {
+            seen += 1;
+            if !OTHERS.contains(&path) && !exists(root, path) {
+                broken.insert(format!("{} names `{path}`", page.display()));
+            }
+        }
+    }
+    assert!(seen > 100, "{seen} paths are too few");
+    assert_none(&broken);
+}
+
+fn exists(root: &Path, path: &str) -> bool {
+    let places = [root.to_owned(), root.join("src"), root.join("tests")];
+    let mut files = places.iter().flat_map(|place| {
+        let bare = place.join(path);
+        [
+            bare.clone(),
+            PathBuf::from(format!("{}.rs", bare.display())),
+        ]
+    });
+    files.any(|file| file.exists())
+}
+
+/// What stands in backticks and looks like a path: words in small letters with `/` between them. A
+/// function may follow, `layer/spans_end_when_left::at_the_last_exit`.
+fn paths(text: &str) -> Vec<&str> {
+    let quoted = text
+        .lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    let paths = quoted.map(|quoted| quoted.split("::").next().unwrap_or_default());
+    paths.filter(|path| is_path(path)).collect()
+}
+
+fn is_path(text: &str) -> bool {
+    let bare = text.trim_end_matches('/').trim_end_matches(".rs");
+    let mut parts = bare.split('/');
+    let is_word = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_lowercase())
+            && part
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    bare.contains('/') && parts.all(is_word)
+}
+
+fn pages(root: &Path) -> Vec<PathBuf> {
+    let names = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ];
+    let mut pages: Vec<_> = names.iter().map(|name| root.join(name)).collect();
+    for entry in fs::read_dir(root.join("docs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "md") {
+            pages.push(path);
+        }
+    }
+    pages
+}
+
+#[test]
+fn paths_are_recognised() {
+    let text =
+        "`layer/span.rs`, `a/b::c`, `https://x/y`, `Accept: a/b`, `word`, `tests/graphs`, `docs/`";
+    assert_eq!(paths(text), ["layer/span.rs", "a/b", "tests/graphs"]);
+}
