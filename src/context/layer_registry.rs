@@ -1,10 +1,17 @@
-//! The doors to the layers of the process: what an extension of a span, or a context read, needs
-//! from the layer that knows the span.
+//! The layers of the process, each with the operations on its open spans ([`Spans`]).
 //!
-//! A layer cannot always be found by a downcast (`reload::Layer` answers none), so each opens a door
-//! here: a layer's number finds it for what is current on a thread, the address of its registry for
-//! a span. A layer inside an `Option` or a `Vec` is told no registry, but a downcast finds it there. One
-//! that came by a reload neither is told nor found; it is recognised by its spans.
+//! A downcast of the subscriber does not find every layer (`reload::Layer` hides it), so each layer
+//! registers here. How a span finds its layer:
+//!
+//! | Case | Found by | Why |
+//! | --- | --- | --- |
+//! | Span entered on this thread | The layer's number, kept on the thread's [stack](super::stack) | No search on the way of `context::current` |
+//! | `Span`, layer directly in its subscriber | The address of the registry, from `on_register_dispatch` | Span ids are unique in one registry only |
+//! | `Span`, layer inside `Option` or `Vec` | A downcast of the subscriber, whose registry is then noted | These wrappers do not forward `on_register_dispatch` |
+//! | `Span`, layer behind `reload::Layer` | Its open spans: same id, same callsite name | Neither call nor downcast gets through a reload |
+//! | `Span`, downcast finds another layer | Not this layer | A subscriber's spans go to the layers inside it |
+//! | Line of `fmt` in a span, no subscriber at hand | The first layer with that id and callsite name | An event format gets no `Dispatch` |
+//! | Span of the OpenTelemetry API | Its span id, in each layer's table of manual spans | It has no registry |
 
 use std::error::Error;
 use std::sync::Arc;
@@ -19,27 +26,27 @@ use super::{SetParentError, TraceContext};
 use crate::attribute::KeyValue;
 use crate::span_data::Status;
 
-/// What a layer does for spans that it has open. No call runs foreign code under a lock.
+/// A layer's operations on its open spans. No method runs foreign code under a lock.
 pub(crate) trait Spans: Send + Sync {
-    /// Whether it is the layer that a downcast finds in a subscriber; `None`: none is found.
+    /// Whether a downcast of a subscriber finds this layer; `None`: it finds none.
     fn is_in(&self, dispatch: &Dispatch) -> Option<bool>;
 
-    /// This is the subscriber that it is in.
+    /// Notes the subscriber of the layer, and whether a per-layer filter may hide spans in it.
     fn learn(&self, dispatch: &Dispatch);
 
-    /// Whether it has this span, made at this callsite.
+    /// Whether this span is open here and has the callsite's name.
     fn has(&self, span: u64, metadata: &Metadata<'_>) -> bool;
 
-    /// Whether a span may be current that it does not have.
+    /// Whether the current span may be one that a filter hides from this layer.
     fn may_hide(&self) -> bool;
 
     /// The span's own context.
     fn context(&self, span: u64) -> Option<TraceContext>;
 
-    /// Whether what is said of the span is kept.
+    /// Whether the span records attributes and events.
     fn is_recording(&self, span: u64) -> bool;
 
-    /// Whether a free span of this id is open.
+    /// Whether a manual span of this id is open.
     #[cfg(feature = "opentelemetry")]
     fn has_free(&self, span_id: [u8; 8]) -> bool;
 
@@ -53,11 +60,11 @@ pub(crate) trait Spans: Send + Sync {
 
     fn change(&self, span: u64, change: &Change<'_>);
 
-    /// Ends the span, now or then.
+    /// Ends the span, now or at the given time.
     fn end(&self, span: u64, at: Option<SystemTime>);
 }
 
-/// What can be said of a span that is open.
+/// A change of an open span.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Change<'a> {
     Attributes(&'a [KeyValue]),
@@ -72,27 +79,28 @@ pub(crate) enum Change<'a> {
     Name(&'a str),
 }
 
-/// The registry of a door that was told none.
+/// The registry of a layer that has not found its own.
 const UNKNOWN: usize = usize::MAX;
 
 #[derive(Clone)]
-struct Entry {
+struct RegisteredLayer {
     layer: u32,
     registry: Arc<AtomicUsize>,
     spans: Arc<dyn Spans>,
 }
 
-/// Read on each look at the current context, written when a layer is made or dropped.
-static LAYERS: ArcSwapOption<Vec<Entry>> = ArcSwapOption::const_empty();
+/// Read for each current context, written when a layer is made or dropped: readers take no lock, and
+/// a writer replaces the whole list.
+static LAYERS: ArcSwapOption<Vec<RegisteredLayer>> = ArcSwapOption::const_empty();
 
-/// A layer's door, open until this is dropped.
+/// A layer's place in the registry; the layer is removed when this is dropped.
 pub(crate) struct LayerHandle {
     layer: u32,
     registry: Arc<AtomicUsize>,
 }
 
 impl LayerHandle {
-    /// A number for a layer; its spans are found from [`open`](Self::open) on.
+    /// Reserves a number; the layer's spans are found after [`register`](Self::register).
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         Self {
@@ -101,8 +109,8 @@ impl LayerHandle {
         }
     }
 
-    pub(crate) fn open(&self, spans: Arc<dyn Spans>) {
-        let entry = Entry {
+    pub(crate) fn register(&self, spans: Arc<dyn Spans>) {
+        let entry = RegisteredLayer {
             layer: self.layer,
             registry: Arc::clone(&self.registry),
             spans,
@@ -114,14 +122,14 @@ impl LayerHandle {
         });
     }
 
-    /// The number that tells this layer's spans from those of another in the same process.
+    /// The layer's number, unique in the process.
     #[inline]
     pub(crate) fn layer(&self) -> u32 {
         self.layer
     }
 
-    /// Whether the layer was told its registry, or was found in it.
-    pub(crate) fn is_known(&self) -> bool {
+    /// Whether the layer's registry is known.
+    pub(crate) fn has_registry(&self) -> bool {
         self.registry.load(Ordering::Relaxed) != UNKNOWN
     }
 
@@ -131,12 +139,12 @@ impl LayerHandle {
     }
 }
 
-impl Entry {
+impl RegisteredLayer {
     /// Whether a span of a subscriber may be one of the layer's.
     fn is_of(&self, dispatch: &Dispatch, registry: usize) -> bool {
         match self.registry.load(Ordering::Relaxed) {
             UNKNOWN => self.seems_to_be_of(dispatch, registry),
-            told => told == registry,
+            known => known == registry,
         }
     }
 
@@ -147,7 +155,7 @@ impl Entry {
             self.registry.store(registry, Ordering::Relaxed);
             self.spans.learn(dispatch);
         }
-        // Where no layer is found at all, there may be one behind a reload.
+        // No layer found by a downcast: this one may be behind a reload.
         is_in.unwrap_or(true)
     }
 }
@@ -156,7 +164,7 @@ impl Drop for LayerHandle {
     fn drop(&mut self) {
         LAYERS.rcu(|layers| {
             let mut layers = layers.as_deref().cloned().unwrap_or_default();
-            layers.retain(|handle| handle.layer != self.layer);
+            layers.retain(|entry| entry.layer != self.layer);
             Some(Arc::new(layers))
         });
     }
@@ -166,22 +174,16 @@ impl Drop for LayerHandle {
 #[inline]
 pub(super) fn context(layer: u32, span: u64) -> Option<TraceContext> {
     let layers = LAYERS.load();
-    let handle = layers
-        .as_ref()?
-        .iter()
-        .find(|handle| handle.layer == layer)?;
-    handle.spans.context(span)
+    let entry = layers.as_ref()?.iter().find(|entry| entry.layer == layer)?;
+    entry.spans.context(span)
 }
 
-/// The same, unless another span may be current that the layer does not have.
+/// The same, unless a filter may hide the current span from the layer.
 #[inline]
 pub(super) fn certain_context(layer: u32, span: u64) -> Option<TraceContext> {
     let layers = LAYERS.load();
-    let handle = layers
-        .as_ref()?
-        .iter()
-        .find(|handle| handle.layer == layer)?;
-    (!handle.spans.may_hide()).then(|| handle.spans.context(span))?
+    let entry = layers.as_ref()?.iter().find(|entry| entry.layer == layer)?;
+    (!entry.spans.may_hide()).then(|| entry.spans.context(span))?
 }
 
 /// Calls `f` with a layer.
@@ -189,17 +191,17 @@ pub(super) fn certain_context(layer: u32, span: u64) -> Option<TraceContext> {
 pub(crate) fn with(layer: u32, f: impl FnOnce(&dyn Spans)) {
     let layers = LAYERS.load();
     let mut layers = layers.as_deref().into_iter().flatten();
-    if let Some(handle) = layers.find(|handle| handle.layer == layer) {
-        f(&*handle.spans);
+    if let Some(entry) = layers.find(|entry| entry.layer == layer) {
+        f(&*entry.spans);
     }
 }
 
-/// Whether a free span of this id is open in any layer.
+/// Whether a manual span of this id is open in any layer.
 #[cfg(feature = "opentelemetry")]
 pub(crate) fn has_free(span_id: [u8; 8]) -> bool {
     let layers = LAYERS.load();
     let mut layers = layers.as_deref().into_iter().flatten();
-    layers.any(|handle| handle.spans.has_free(span_id))
+    layers.any(|entry| entry.spans.has_free(span_id))
 }
 
 /// The first layer that has this span of a subscriber open, and the span's context.
@@ -208,25 +210,25 @@ pub(crate) fn find(dispatch: &Dispatch, span: u64) -> Option<(u32, TraceContext)
     let registry = registry_of(dispatch);
     let layers = LAYERS.load();
     let mut layers = layers.as_deref().into_iter().flatten();
-    layers.find_map(|handle| {
-        let context = handle.spans.context(span)?;
-        let is_it = handle.is_of(dispatch, registry);
-        is_it.then_some((handle.layer, context))
+    layers.find_map(|entry| {
+        let context = entry.spans.context(span)?;
+        let is_it = entry.is_of(dispatch, registry);
+        is_it.then_some((entry.layer, context))
     })
 }
 
-/// The context of a span of whichever registry, for those who are told none.
+/// The context of a span of any registry, for callers without a subscriber.
 #[cfg(feature = "fmt")]
 pub(crate) fn context_anywhere(span: u64, metadata: &Metadata<'_>) -> Option<TraceContext> {
     let layers = LAYERS.load();
     let mut layers = layers.as_deref().into_iter().flatten();
     layers
-        .find(|handle| handle.spans.has(span, metadata))
-        .and_then(|handle| handle.spans.context(span))
+        .find(|entry| entry.spans.has(span, metadata))
+        .and_then(|entry| entry.spans.context(span))
 }
 
-/// Calls `f` with each layer that has this span of a subscriber open; says whether any has. Layers
-/// are made and dropped meanwhile without waiting.
+/// Calls `f` with each layer that has this span of a subscriber open; false if none has. Holds no lock:
+/// `f` may make or drop layers.
 pub(crate) fn each(
     dispatch: &Dispatch,
     span: u64,
@@ -236,38 +238,36 @@ pub(crate) fn each(
     let registry = registry_of(dispatch);
     let layers = LAYERS.load();
     let mut found = false;
-    for handle in layers.as_deref().into_iter().flatten() {
-        if handle.spans.has(span, metadata) && handle.is_of(dispatch, registry) {
+    for entry in layers.as_deref().into_iter().flatten() {
+        if entry.spans.has(span, metadata) && entry.is_of(dispatch, registry) {
             found = true;
-            f(&*handle.spans);
+            f(&*entry.spans);
         }
     }
     found
 }
 
-/// Whether a span may be current that some layer does not have.
+/// Whether a filter may hide the current span from some layer.
 pub(super) fn may_hide() -> bool {
     let layers = LAYERS.load();
     let mut layers = layers.as_deref().into_iter().flatten();
-    layers.any(|handle| handle.spans.may_hide())
+    layers.any(|entry| entry.spans.may_hide())
 }
 
-/// Whether a layer's spans are those of this registry, as far as is known.
+/// Whether a layer's spans are those of this registry; true while the layer's registry is unknown.
 pub(super) fn is_of(layer: u32, registry: usize) -> bool {
     let layers = LAYERS.load();
     let mut layers = layers.as_deref().into_iter().flatten();
-    let told = layers.find(|handle| handle.layer == layer);
-    told.is_some_and(|handle| {
-        [registry, UNKNOWN].contains(&handle.registry.load(Ordering::Relaxed))
-    })
+    let found = layers.find(|entry| entry.layer == layer);
+    found.is_some_and(|entry| [registry, UNKNOWN].contains(&entry.registry.load(Ordering::Relaxed)))
 }
 
-/// Whether any layer knows this registry, or may know it.
+/// Whether any layer belongs to this registry, or has an unknown one.
 pub(crate) fn any(registry: usize) -> bool {
     let layers = LAYERS.load();
     layers.as_ref().is_some_and(|layers| {
         layers
             .iter()
-            .any(|d| [registry, UNKNOWN].contains(&d.registry.load(Ordering::Relaxed)))
+            .any(|entry| [registry, UNKNOWN].contains(&entry.registry.load(Ordering::Relaxed)))
     })
 }

@@ -1,9 +1,9 @@
-//! [`Heir`]: the core of a layer in a fork of the process that made the layer.
+//! [`ForkedRecorder`]: the recorder of a layer in a fork of the process that made the layer.
 //!
-//! A thread that did not come along may have held any lock of the core when the process was forked,
-//! and what the core has counted is the parent's. So a fork gets a core of its own, with tables of its
-//! own: its spans have new ids, are children of those that were open at the fork, travel in headers
-//! and log lines as ever, and are counted as [`DropReason::Forked`](crate::DropReason::Forked) when they
+//! At the fork, a thread that does not exist in the child may have held any lock of the recorder, and
+//! the counters are the parent's. So the child gets a recorder with tables of its own. Its spans have
+//! new ids, are children of the spans that were open at the fork, appear in headers and log lines as
+//! usual, and are counted as [`DropReason::Forked`](crate::DropReason::Forked) when they
 //! close.
 
 use std::sync::atomic::Ordering;
@@ -19,16 +19,16 @@ use crate::pool::Memory;
 use crate::stats::Stats;
 use crate::sync::Arc;
 
-/// Where the core of a fork is; empty in the process that made the layer. Two threads may make one, and
-/// the first that is there is taken: nobody waits for a thread that a fork has left behind.
+/// The recorder of a fork; empty in the process that made the layer. If two threads make one at once,
+/// the first stored wins: a `OnceBox` never waits, so a thread lost in a second fork blocks no one.
 #[derive(Default)]
-pub(super) struct Heir(OnceBox<Recorder>);
+pub(super) struct ForkedRecorder(OnceBox<Recorder>);
 
-/// What spans that go nowhere may hold.
+/// Bytes for the open spans of a fork, which are never exported.
 const MEMORY: usize = 1 << 20;
 
 impl Recorder {
-    /// The core to be used in this process.
+    /// The recorder of this process.
     #[inline(always)]
     pub(super) fn here(&self) -> &Self {
         if self.home.is_left() {
@@ -43,17 +43,17 @@ impl Recorder {
         let mut recorder = self;
         while recorder.home.is_left() {
             recorder = recorder
-                .heir
+                .forked
                 .0
-                .get_or_init(|| Box::new(recorder.inherit_all()));
+                .get_or_init(|| Box::new(recorder.for_fork()));
         }
         recorder
     }
 
-    fn inherit_all(&self) -> Self {
-        // It has been here before, so it cannot fail; without it the fork goes without new tables.
+    fn for_fork(&self) -> Self {
+        // Cannot fail: the handler is registered since the layer was made.
         let home = Home::here().unwrap_or_else(|_| self.home.clone());
-        let mut heir = Self::new(
+        let mut forked = Self::new(
             self.layer,
             home,
             self.settings.clone(),
@@ -66,13 +66,14 @@ impl Recorder {
             ),
         );
         if let Some(dispatch) = self.weak_dispatch() {
-            heir.set_dispatch(dispatch.clone());
+            forked.set_dispatch(dispatch.clone());
         }
         let may_be_filtered = self.may_be_filtered.load(Ordering::Relaxed);
-        heir.may_be_filtered
+        forked
+            .may_be_filtered
             .store(may_be_filtered, Ordering::Relaxed);
-        heir.before = Some(Arc::clone(&self.spans));
-        heir
+        forked.before = Some(Arc::clone(&self.spans));
+        forked
     }
 
     /// Makes `child` a child of a span that was open when the process was forked.
@@ -94,12 +95,17 @@ impl Recorder {
     }
 }
 
-impl Heir {
-    /// What the layer has counted in this process, if that is a fork.
+impl ForkedRecorder {
+    /// Adds the counters of a fork to `stats`.
     pub(super) fn count(&self, stats: &mut Stats) {
         if let Some(recorder) = self.0.get() {
             let recorder = recorder.here();
-            Recorder::count(stats, &recorder.spans, &recorder.free, &recorder.after_end);
+            Recorder::count(
+                stats,
+                &recorder.spans,
+                &recorder.manual,
+                &recorder.after_end,
+            );
             stats.logs.emitted = recorder.logs.as_ref().map_or(0, |logs| logs.emitted.sum());
         }
     }

@@ -1,20 +1,24 @@
-//! What is said of a span after its creation, other than by `tracing`'s own callbacks: the layer's
-//! side of its door.
+//! [`SpanEditor`]: changes of an open span after its creation, and the layer's side of the
+//! [layer registry](crate::context::layer_registry).
 
 use std::error::Error;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tracing_core::span::Record;
 use tracing_core::{Dispatch, Metadata};
 
 use super::OtlpLayer;
 use super::attributes::{AttributeWriter, EncodedAttributes};
+use super::callsite::Callsite;
 use super::event::Times;
+use super::fields::OtelFields;
 use super::filters;
 use super::open_spans::OpenSpans;
 use super::recorder::Recorder;
 use super::scratch::Scratch;
 use super::span::OpenSpan;
+use super::visitor::SpanVisitor;
 use crate::attribute::KeyValue;
 use crate::clock;
 use crate::context::layer_registry::{Change, Spans};
@@ -26,7 +30,7 @@ use crate::wire::span::{
     put_event_dropped, put_event_name, put_event_time, put_link, put_link_dropped,
 };
 
-/// A table of open spans and what it takes to change them: the registry's spans, or free ones.
+/// Changes the spans of one table: those of the registry, or the manual ones.
 #[derive(Clone, Copy)]
 pub(super) struct SpanEditor<'a> {
     pub(super) recorder: &'a Recorder,
@@ -73,12 +77,13 @@ impl Spans for Recorder {
     fn has_free(&self, span_id: [u8; 8]) -> bool {
         let id = u64::from_be_bytes(span_id);
         let recorder = self.here();
-        if recorder.free.get().is_some_and(|free| free.has(id)) {
+        if recorder.manual.get().is_some_and(|manual| manual.has(id)) {
             return true;
         }
-        // In a fork, one that was open before it: no lock is waited for.
-        let before = self.free.get().filter(|_| !std::ptr::eq(recorder, self));
-        before.is_some_and(|free| free.try_with(id, |_| ()).is_some())
+        // In a fork also the parent's spans: `try_with`, because a thread that does not exist here
+        // may hold the lock.
+        let before = self.manual.get().filter(|_| !std::ptr::eq(recorder, self));
+        before.is_some_and(|manual| manual.try_with(id, |_| ()).is_some())
     }
 
     fn set_parent(
@@ -138,9 +143,10 @@ impl SpanEditor<'_> {
         }
     }
 
-    /// Takes a span out that is to end before its close: what is left in its place makes children.
+    /// Takes out a span that ends before its close. The span left in its place has the identity alone,
+    /// for children.
     pub(super) fn take_to_end(self, span: u64) -> Option<Box<OpenSpan>> {
-        let mut rest = self.recorder.spare_in_exchange();
+        let mut rest = self.recorder.take_for_exchange();
         self.spans.replace(span, |span| {
             if span.identity.is_ended() {
                 self.recorder.count_if_ended(span);
@@ -164,7 +170,7 @@ impl Recorder {
         }
     }
 
-    /// Counts a call that came too late (TR-10).
+    /// Counts a call on a span that has ended (TR-10).
     #[inline]
     pub(super) fn count_if_ended(&self, span: &OpenSpan) {
         if span.identity.is_ended() {
@@ -172,7 +178,7 @@ impl Recorder {
         }
     }
 
-    /// Adds attributes to a span that nobody else sees yet.
+    /// Adds attributes to a span that is in no table.
     #[inline(never)]
     pub(super) fn add_key_values(&self, span: &mut OpenSpan, attributes: &[KeyValue]) {
         if attributes.is_empty() {
@@ -207,9 +213,9 @@ impl Recorder {
 }
 
 impl SpanEditor<'_> {
-    /// Whether attributes of a span are kept; `None` if it is not open.
+    /// Whether a span keeps attributes, `None` if it is not open. A call after the span's end is counted.
     #[inline]
-    pub(super) fn is_listening(self, span: u64) -> Option<bool> {
+    pub(super) fn is_recording_or_count(self, span: u64) -> Option<bool> {
         self.spans.with(span, |span| {
             let recording = span.identity.is_recording();
             if !recording {
@@ -217,6 +223,49 @@ impl SpanEditor<'_> {
             }
             recording
         })
+    }
+
+    /// Adds fields that `Span::record` sets after the span's creation. Foreign code runs before the
+    /// span is locked.
+    #[inline]
+    pub(super) fn record_values(self, span: u64, callsite: &'static Callsite, values: &Record<'_>) {
+        let recorder = self.recorder;
+        let limits = &recorder.settings.limits;
+        let mut scratch = Scratch::take(&recorder.memory);
+        let (out, room) = scratch.parts();
+        let mut otel_fields = OtelFields::default();
+        let mut visitor = SpanVisitor {
+            attributes: AttributeWriter::new(
+                (out, room),
+                SPAN_ATTRIBUTE,
+                &limits.value,
+                limits.attributes,
+            ),
+            otel_fields: &mut otel_fields,
+            callsite,
+            exceptions: recorder.settings.capture.error_fields_to_exceptions,
+        };
+        values.record(&mut visitor);
+        let written = visitor.attributes.written();
+        let encoded = EncodedAttributes {
+            bytes: scratch.bytes(),
+            ..written
+        };
+        self.spans.with(span, |span| {
+            span.add_attributes(&encoded, limits.attributes);
+            span.merge(&otel_fields);
+            span.note_left_out(&scratch);
+        });
+    }
+
+    /// Adds a link to another open span of the table; a closed one leaves no link.
+    #[inline]
+    pub(super) fn add_link_to_open_span(self, span: u64, other: u64) {
+        // Two buckets, locked one after the other: two threads cannot wait for each other.
+        let other = self.spans.with(other, |s| s.identity.clone());
+        if let Some(other) = other {
+            self.add_link(span, &other.context(), &[]);
+        }
     }
 
     fn set(self, span: u64, set: impl FnOnce(&mut OpenSpan)) {
@@ -230,7 +279,7 @@ impl SpanEditor<'_> {
     }
 
     pub(super) fn add_attributes(self, span: u64, attributes: &[KeyValue]) {
-        if self.is_listening(span) != Some(true) {
+        if self.is_recording_or_count(span) != Some(true) {
             return;
         }
         let mut scratch = Scratch::take(&self.recorder.memory);
@@ -247,7 +296,7 @@ impl SpanEditor<'_> {
     }
 
     pub(super) fn add_link(self, span: u64, to: &TraceContext, attributes: &[KeyValue]) {
-        // One to nowhere says something if it has attributes or a trace state (TR-12).
+        // A link without a valid context is kept for its attributes or trace state (TR-12).
         if !to.is_valid() && attributes.is_empty() && to.trace_state().is_empty() {
             return;
         }
@@ -299,7 +348,7 @@ impl SpanEditor<'_> {
         });
         let Some(Some(times)) = times else { return };
         let limits = &self.recorder.settings.limits;
-        // Where code says when it was, that says nothing about the span's end.
+        // A time given by the caller does not move the span's end.
         let (now, unix) = match at {
             Some(at) => (0, unix_nanos(at)),
             None => times.now(),
@@ -330,7 +379,7 @@ impl SpanEditor<'_> {
         });
     }
 
-    /// An event `exception` with the message and its causes (TR-14, ERR-2).
+    /// Adds an `exception` event with the error's message and causes (TR-14, ERR-2).
     fn add_error(self, span: u64, error: &(dyn Error + 'static)) {
         self.add_event(span, semconv::EXCEPTION_EVENT, None, |row| {
             row.put_exception(error);
@@ -339,7 +388,7 @@ impl SpanEditor<'_> {
 }
 
 fn put_all(row: &mut AttributeWriter<'_>, attributes: &[KeyValue]) {
-    /// More of them are not looked for one by one.
+    /// Above this, a map finds repeated keys: a search for each would take quadratic time.
     const MANY: usize = 128;
     if attributes.len() > MANY {
         return row.put_many(attributes);
@@ -350,7 +399,7 @@ fn put_all(row: &mut AttributeWriter<'_>, attributes: &[KeyValue]) {
 }
 
 pub(super) fn unix_nanos(time: SystemTime) -> u64 {
-    // Before 1970 is as good as 1970; after 2554 as good as then.
+    // Saturates: 0 before 1970, the maximum after the year 2554.
     time.duration_since(UNIX_EPOCH)
         .map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -1,7 +1,13 @@
 //! Events become span events; some also say how their span fared (SPEC §6c).
 
-use tracing_core::{Event, Level};
+use std::sync::atomic::Ordering;
 
+use tracing_core::span::Id;
+use tracing_core::{Event, Level, Subscriber};
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use super::OtlpLayer;
 use super::attributes::{AttributeWriter, EncodedAttributes};
 use super::callsite;
 use super::recorder::Recorder;
@@ -9,6 +15,8 @@ use super::scratch::Scratch;
 use super::span::OpenSpan;
 use super::visitor::{Errors, EventVisitor};
 use crate::clock::{self, Anchor};
+use crate::context::registry_lookup::{ancestors, find_ancestor};
+use crate::context::stack;
 use crate::semconv;
 use crate::wire::span::{
     EVENT_ATTRIBUTE, SPAN_EVENT, StatusCode, fields, find_attribute, put_event_dropped,
@@ -52,6 +60,66 @@ enum Admission {
     Unwanted,
     /// There is no such span here.
     Elsewhere,
+}
+
+impl OtlpLayer {
+    /// An event of a pipeline without logs: a span event, or nothing.
+    #[inline(always)]
+    pub(super) fn on_span_event<S>(
+        &self,
+        recorder: &Recorder,
+        event: &Event<'_>,
+        context: &Context<'_, S>,
+    ) where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let sampling_flags = recorder.config.sampling_flags();
+        if event.is_root() || recorder.is_event_filtered(sampling_flags, event) {
+            return;
+        }
+        let entered = || stack::innermost_span(self.layer, |_| true);
+        // Without filters the thread's stack and the registry agree, and the stack is cheaper.
+        let is_certain =
+            !sampling_flags.has_detail() && !recorder.may_be_filtered.load(Ordering::Relaxed);
+        let span = match event.parent() {
+            Some(span) => Some(span.into_u64()),
+            None if is_certain => entered(),
+            None => context
+                .current_span()
+                .id()
+                .map(Id::into_u64)
+                .or_else(entered),
+        };
+        if let Some(span) = span {
+            recorder.record_event(span, event, || self.nearest_recorded(span, event, context));
+        }
+    }
+
+    /// The span of an event whose own span a filter hides from this layer: the nearest open ancestor,
+    /// else the innermost open span that is entered on this thread.
+    #[cold]
+    pub(super) fn nearest_recorded<S>(
+        &self,
+        span: u64,
+        event: &Event<'_>,
+        context: &Context<'_, S>,
+    ) -> Option<u64>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let recorder = self.recorder.here();
+        let id = Id::from_u64(span);
+        let is_open = |span: &u64| recorder.spans.has(*span);
+        let found = match context.span(&id) {
+            Some(span) => ancestors(span).map(|s| s.id().into_u64()).find(is_open),
+            // A filter hides it from the context too; the subscriber itself can look it up.
+            None => recorder
+                .dispatch()
+                .and_then(|d| find_ancestor(&d, &id, is_open)),
+        };
+        let entered = || stack::innermost_span(self.layer, |span| recorder.spans.has(span));
+        found.or_else(|| event.is_contextual().then(entered).flatten())
+    }
 }
 
 impl Recorder {

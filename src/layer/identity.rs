@@ -99,7 +99,7 @@ impl Identity {
 
     /// What was decided. `recording` without `sampled` is not exported.
     #[inline]
-    pub(crate) fn set_fate(&mut self, sampled: bool, recording: bool) {
+    pub(crate) fn set_decision(&mut self, sampled: bool, recording: bool) {
         self.flags &= INHERITED;
         if sampled {
             self.flags |= SAMPLED;

@@ -1,7 +1,7 @@
-//! [`InProgress`]: copies of spans that are open for long, for those who watch.
+//! [`InProgress`]: copies of spans that are open for long, for a viewer.
 //!
-//! Works from the worker's thread, about once a second, and only where it is asked for. A bucket is
-//! locked for a look at its spans, and then once for each copy; nothing is allocated meanwhile.
+//! Runs on the worker's thread about once a second, if the pipeline is configured for it. A bucket is
+//! locked once to list its spans, then once for each copy; nothing is allocated under the lock.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -16,7 +16,7 @@ use super::span::OpenSpan;
 use crate::clock;
 use crate::processor::ScopeId;
 
-/// Spans of one look; the others have their turn at the next.
+/// Spans of one look; the next look begins where this one stopped.
 const MOST_SPANS: usize = 1_000;
 /// Bytes of one look.
 const MOST_BYTES: usize = 1 << 20;
@@ -46,15 +46,15 @@ struct Shown {
     found: u64,
 }
 
-/// Where a copy stands.
-struct Copy {
+/// The place of a copy in [`InProgress::copies`].
+struct SpanCopy {
     span_id: [u8; 8],
     scope: ScopeId,
     range: std::ops::Range<usize>,
 }
 
 impl InProgress {
-    /// Of spans that are open for longer than `after`.
+    /// Copies spans that are open for longer than `after`.
     pub(super) fn new(recorder: Weak<Recorder>, after: Duration) -> Self {
         Self {
             recorder,
@@ -68,19 +68,19 @@ impl InProgress {
         }
     }
 
-    /// Those that are to be shown now: their scopes, and each as an encoded `Span` without an end.
+    /// The spans to show now: the scope of each, and the encoded `Span` without an end.
     pub(crate) fn look(&mut self) -> Vec<(ScopeId, Bytes)> {
         let Some(recorder) = self.recorder.upgrade() else {
             return Vec::new();
         };
-        // A fork has no worker that would ask; the tables are those of this process.
+        // Without `here`: a fork has no worker, so this runs in the recorder's own process.
         let before = clock::now().saturating_sub(self.after);
         self.look += 1;
         self.copies.clear();
         let mut copies = Vec::new();
         self.of_table(&recorder.spans, before, &mut copies);
-        if let Some(free) = recorder.free.get() {
-            self.of_table(free, before, &mut copies);
+        if let Some(manual) = recorder.manual.get() {
+            self.of_table(manual, before, &mut copies);
         }
         let mut out = Vec::new();
         for copy in copies {
@@ -103,7 +103,7 @@ impl InProgress {
         out
     }
 
-    fn of_table(&mut self, spans: &OpenSpans, before: u64, copies: &mut Vec<Copy>) {
+    fn of_table(&mut self, spans: &OpenSpans, before: u64, copies: &mut Vec<SpanCopy>) {
         self.ids.clear();
         self.ids.reserve_exact(MOST_SPANS);
         let first = self.next;
@@ -124,7 +124,7 @@ impl InProgress {
             let copy = spans.with(id, |span| {
                 let from = out.len();
                 let is_copied = !span.identity.is_held() && span.copy_open(out, LARGEST);
-                is_copied.then_some(Copy {
+                is_copied.then_some(SpanCopy {
                     span_id: span.identity.span_id,
                     scope: span.scope,
                     range: from..out.len(),
@@ -136,8 +136,8 @@ impl InProgress {
 }
 
 impl OpenSpan {
-    /// Appends the span as it is by now, if there is room: without an end, and where it is larger than
-    /// `largest`, without what it holds.
+    /// Appends the span without an end, and without attributes, events and links if they take more than
+    /// `largest`; false without room in `out`, which does not grow under the lock.
     fn copy_open(&mut self, out: &mut Vec<u8>, largest: usize) -> bool {
         self.tidy();
         let body: &[u8] = match self.body.len() {

@@ -1,4 +1,4 @@
-//! [`LastWords`]: what is said of spans that will not end any more, because the process does.
+//! [`LastWords`]: panics, and the end of spans that are open at the end of the process.
 
 use std::sync::Weak;
 
@@ -12,10 +12,10 @@ use crate::context::stack;
 use crate::semconv;
 use crate::span_data::Status;
 
-/// The mark of a span that was ended because the process ends.
+/// The attribute of a span that the end of the process ended.
 const UNFINISHED: &str = "tracing_otlp.unfinished";
 
-/// Ends a layer's open spans, for as long as the layer is there.
+/// Ends a layer's open spans, unless the layer is dropped.
 #[derive(Clone)]
 pub(crate) struct LastWords(Weak<Recorder>);
 
@@ -24,10 +24,10 @@ impl LastWords {
         Self(recorder)
     }
 
-    /// Records a panic of this thread on the span that is current here: an event with these attributes, and
-    /// an error's status.
+    /// Records a panic on this thread's current span: an event with these attributes, and the status
+    /// `Error`.
     pub(crate) fn note_panic(&self, message: &str, attributes: &[KeyValue]) {
-        /// Spans that a filter hides may lie before the one that is meant.
+        /// The innermost entered spans may be hidden by a filter: so many are tried.
         const MOST: usize = 64;
         let Some(recorder) = self.0.upgrade() else {
             return;
@@ -50,22 +50,22 @@ impl LastWords {
         recorder.editor().change(span, &Change::Status(&status));
     }
 
-    /// Ends all spans that are open and exported, marked as unfinished; how many.
+    /// Ends all open exported spans, marks them as unfinished, and returns their number.
     pub(crate) fn end_all(&self) -> usize {
         let Some(recorder) = self.0.upgrade() else {
             return 0;
         };
         let recorder = recorder.here();
         let mut ended = end_table(recorder, &recorder.spans);
-        if let Some(free) = recorder.free.get() {
-            ended += end_table(recorder, free);
+        if let Some(manual) = recorder.manual.get() {
+            ended += end_table(recorder, manual);
         }
         ended
     }
 }
 
-/// Whether a span is open here. No code of ours panics under a lock; if it did, this would not wait for
-/// that lock, which nobody would ever give back.
+/// Whether a span is open here. Tries the lock instead of waiting for it: a panic of this thread under
+/// that lock would wait for ever.
 fn is_here(recorder: &Recorder, span: u64) -> bool {
     const LOOKS: u32 = 1_000;
     let look = |_| {
@@ -78,18 +78,18 @@ fn is_here(recorder: &Recorder, span: u64) -> bool {
     (0..LOOKS).find_map(look) == Some(true)
 }
 
-/// Children end before their parents as a rule, but nothing depends on it.
+/// Ends all open spans of a table, in the order of the buckets: a parent may end before its children.
 fn end_table(recorder: &Recorder, spans: &OpenSpans) -> usize {
     let now = clock::now();
-    let desk = SpanEditor { recorder, spans };
+    let editor = SpanEditor { recorder, spans };
     let mut ended = 0;
     let mut ids = Vec::with_capacity(64);
     for bucket in 0..BUCKETS {
         loop {
             ids.clear();
-            // What has ended is not found again; what begins meanwhile is left to whom it belongs.
+            // An ended span is not found again, and spans that begin after `now` are left open.
             spans.open_since(bucket, now, &mut ids);
-            let found = ids.iter().filter(|id| desk.end_unfinished(**id, now));
+            let found = ids.iter().filter(|id| editor.end_unfinished(**id, now));
             let found = found.count();
             ended += found;
             if found == 0 {

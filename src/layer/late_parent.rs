@@ -1,5 +1,19 @@
-//! A parent that comes after its child's creation: the decision is taken again, with the fields that
-//! the span was created with.
+//! A parent that is set after the span's creation. What it changes:
+//!
+//! | What | Changes | Why |
+//! | --- | --- | --- |
+//! | Trace id, parent id, trace state, baggage | To the parent's | The span moves to the parent's trace |
+//! | Span id, name, kind, status, start | No | They do not depend on the parent |
+//! | Sampling decision | Decided again | A sampler may follow the parent; it sees the span's attributes without those that the layer and the sampler added |
+//! | Attributes of the first sampler | Removed, unless set again since | They belong to the first decision; a value that one had replaced returns |
+//! | Attributes of the second sampler | Added | As at a creation |
+//! | Other attributes, events, links | No | The application recorded them; an unrecorded span keeps them for a next parent |
+//! | Scope, attributes of the callsite | Set if the span is recorded only from now on | An unrecorded span has none |
+//! | Clock anchor | To an open parent's, unless the span has an event | An event's Unix time is already encoded |
+//! | Local trace of the tail sampler | To an open parent's, else a new one | Its spans are kept or dropped together |
+//! | Counters of started spans | Moved between sampled and unsampled | Each span is counted once, by its last decision |
+//! | Children | Error `HasChildren` | They carry the old trace, in headers too |
+//! | Parent not valid | Baggage only | It names no trace |
 
 use tracing_core::Metadata;
 
@@ -38,16 +52,18 @@ impl SpanEditor<'_> {
         let asks = ParentKind::Context.asks(recorder.config.sampling_flags());
         let found = self.spans.with(span, |span| {
             check(span)?;
-            let kept = asks.then(|| SamplerSnapshot::of(span, extras));
-            Ok((span.identity.clone(), kept))
+            let snapshot = asks.then(|| SamplerSnapshot::of(span, extras));
+            Ok((span.identity.clone(), snapshot))
         });
-        let (mut identity, kept) = found.ok_or(SetParentError::SpanDisabled)??;
+        let (mut identity, snapshot) = found.ok_or(SetParentError::SpanDisabled)??;
         if parent.span_id().to_bytes() == identity.span_id {
             return Err(SetParentError::OwnContext);
         }
+        // The sampler runs between two locks of the span, so the new identity is made on a copy;
+        // `check` runs again before the copy replaces the old one.
         identity.clear();
         let parent_kind = recorder.inherit_context(&mut identity, parent);
-        let added = self.decide(&mut identity, parent_kind, metadata, kept);
+        let added = self.decide(&mut identity, parent_kind, metadata, snapshot);
         let scope = recorder.sink.as_ref().map(|o| o.scope(metadata.target()));
         let limit = recorder.settings.limits.attributes;
         let adopted = self.spans.decide(span, |span| {
@@ -61,7 +77,7 @@ impl SpanEditor<'_> {
             Ok(replaced)
         });
         let replaced = adopted.ok_or(SetParentError::Ended)??;
-        self.tell_bridge(span);
+        self.notify_observer(span);
         if !replaced.is_empty() {
             self.add_attributes(span, &replaced);
         }
@@ -72,7 +88,7 @@ impl SpanEditor<'_> {
         Ok(())
     }
 
-    /// All that a context without a trace can change.
+    /// Sets the baggage: the only change by a context without a trace.
     fn set_baggage(self, span: u64, parent: &TraceContext) -> Result<(), SetParentError> {
         let set = self.spans.with(span, |span| {
             check(span)?;
@@ -81,31 +97,31 @@ impl SpanEditor<'_> {
             Ok(())
         });
         set.ok_or(SetParentError::SpanDisabled)??;
-        self.tell_bridge(span);
+        self.notify_observer(span);
         Ok(())
     }
 
-    fn tell_bridge(self, span: u64) {
+    fn notify_observer(self, span: u64) {
         let recorder = self.recorder;
         if let (Some(bridge), Some(context)) = (recorder.settings.bridge, recorder.context(span)) {
             bridge.changed(recorder.layer, span, &context);
         }
     }
 
-    /// What becomes of the span under its new parent, and what the sampler adds. Foreign code may run:
-    /// no lock is held.
+    /// Decides about the span under its new parent; returns the sampler's attributes. Foreign code may
+    /// run here: no lock is held.
     fn decide(
         self,
         identity: &mut Identity,
         parent_kind: ParentKind,
         metadata: &'static Metadata<'static>,
-        kept: Option<SamplerSnapshot>,
+        snapshot: Option<SamplerSnapshot>,
     ) -> Vec<KeyValue> {
         let recorder = self.recorder;
         let asks = parent_kind.asks(recorder.config.sampling_flags());
-        let added = match kept.filter(|_| asks) {
-            Some(kept) => {
-                recorder.ask_sampler(identity, false, &SamplerSubject::of(metadata), &kept)
+        let added = match snapshot.filter(|_| asks) {
+            Some(snapshot) => {
+                recorder.ask_sampler(identity, false, &SamplerSubject::of(metadata), &snapshot)
             }
             None => {
                 identity.follow(false, recorder.settings.export_mode == ExportMode::Exported);
@@ -119,7 +135,7 @@ impl SpanEditor<'_> {
     }
 }
 
-/// Whether a span may still get another parent.
+/// Fails if the span's parent is final.
 fn check(span: &OpenSpan) -> Result<(), SetParentError> {
     if span.identity.is_ended() {
         Err(SetParentError::Ended)
@@ -130,8 +146,8 @@ fn check(span: &OpenSpan) -> Result<(), SetParentError> {
     }
 }
 
-/// What a span was created with and has been told since, for a sampler that decides again: not what
-/// the layer and the sampler themselves have added.
+/// The span's fields for a second decision: as created and as set since, without the attributes that
+/// the layer and the first sampler added.
 struct SamplerSnapshot {
     attributes: Vec<u8>,
     added: Vec<(KeyValue, Option<Value>)>,
@@ -173,14 +189,14 @@ impl Fields for SamplerSnapshot {
 }
 
 impl OpenSpan {
-    /// Takes the identity that follows from another parent; says whether it begins to be recorded
-    /// only now. One that no longer is keeps what it has, for a next parent.
+    /// Takes the identity under another parent; returns whether recording begins with it. A span whose
+    /// recording ends keeps its attributes, for a next parent.
     pub(super) fn adopt(&mut self, identity: Identity) -> bool {
         let was_recording = self.identity.is_recording();
         let anchor = self.identity.anchor;
         self.identity = identity;
         if self.state.is_anchored {
-            // Its events are converted already; else it takes the anchor of its new local trace.
+            // The Unix times of its events are encoded already.
             self.identity.anchor = anchor;
         }
         let is_recording = self.identity.is_recording();

@@ -1,7 +1,7 @@
-//! Spans that no registry knows: those that the OpenTelemetry API makes.
+//! [`ManualSpans`]: spans of the OpenTelemetry API, which have no registry.
 //!
-//! They take the same way as others, in a table of their own by span id, so that spans of either kind
-//! can be children of the other and belong to one local trace.
+//! They share the recorder with `tracing`'s spans and have a table of their own, keyed by span id. So
+//! spans of either kind can be parents of the other and belong to one local trace.
 
 use std::time::SystemTime;
 
@@ -25,59 +25,58 @@ use crate::suppress::is_suppressed;
 use crate::sync::Arc;
 use crate::wire::request::Scope;
 
-/// They have none of their own.
+/// The OpenTelemetry API has no levels.
 const LEVEL: Level = Level::INFO;
 
-/// Makes, changes and ends spans without a registry.
+/// Starts, changes and ends spans without a registry.
 #[derive(Clone)]
 pub(crate) struct ManualSpans(Arc<Recorder>);
 
-/// What a free span begins with.
+/// A span of the OpenTelemetry API at its start.
 pub(crate) struct NewSpan<'a> {
-    /// Made where telemetry is not wanted, as while telemetry is exported (EH-3).
+    /// Whether the caller's context suppresses telemetry, as during an export (EH-3).
     pub(crate) is_suppressed: bool,
     pub(crate) name: &'a str,
     pub(crate) kind: SpanKind,
-    /// Whose child it is; nobody's if not valid.
+    /// Not valid for a root.
     pub(crate) parent: &'a TraceContext,
     pub(crate) start: Option<SystemTime>,
     pub(crate) attributes: &'a [KeyValue],
     pub(crate) scope: ScopeId,
-    /// The name of its instrumentation scope, which stands for a target.
+    /// The name of its instrumentation scope, which the filter takes for a target.
     pub(crate) target: &'a str,
 }
 
 impl OtlpLayer {
-    /// The door for spans without a registry.
+    /// A handle for spans without a registry.
     pub(crate) fn free_spans(&self) -> ManualSpans {
         ManualSpans(Arc::clone(&self.recorder))
     }
 }
 
 impl ManualSpans {
-    /// An instrumentation scope for their spans; `false` where there are too many, and it is the common
-    /// one.
+    /// An instrumentation scope for spans; with too many scopes the common one, and `false`.
     pub(crate) fn register_scope(&self, scope: Scope<'_>) -> (ScopeId, bool) {
         let sink = self.0.here().sink.as_ref();
         sink.map_or_else(|| (ScopeId::default(), true), |o| o.register(scope))
     }
 
-    /// Whether the other API's context follows the spans that are entered.
+    /// Whether entering a span changes the OpenTelemetry context.
     pub(crate) fn follows_context(&self) -> bool {
         self.0.settings.bridge.is_some()
     }
 
-    /// Begins a span; returns its own context, and `false` if nothing that is said of it is kept.
+    /// Starts a span; returns its context, and whether the span records.
     pub(crate) fn start(&self, new: &NewSpan<'_>) -> (TraceContext, bool) {
         let recorder = self.0.here();
-        let is_unwanted = recorder.settings.export_mode == ExportMode::Disabled
+        let is_disabled = recorder.settings.export_mode == ExportMode::Disabled
             || new.is_suppressed
             || is_suppressed()
             || !recorder.config.admits(new.target, LEVEL);
-        if is_unwanted {
+        if is_disabled {
             return (new.parent.clone(), false);
         }
-        let Some(mut span) = recorder.spare() else {
+        let Some(mut span) = recorder.take_cleared() else {
             return self.refuse(new);
         };
         let parent_kind = recorder.inherit_context(&mut span.identity, new.parent);
@@ -89,8 +88,8 @@ impl ManualSpans {
             let subject = SamplerSubject::new(new.name, new.target, LEVEL);
             added = recorder.ask_sampler(&mut span.identity, is_root, &subject, new);
         } else {
-            let is_seen = recorder.settings.export_mode == ExportMode::Exported;
-            span.identity.follow(is_root, is_seen);
+            let is_exported = recorder.settings.export_mode == ExportMode::Exported;
+            span.identity.follow(is_root, is_exported);
         }
         span.state.start = now;
         span.state.start_given = new.start.map_or(0, unix_nanos);
@@ -108,16 +107,16 @@ impl ManualSpans {
         let is_recording = span.identity.is_recording();
         let context = span.identity.context();
         if is_recording {
-            let lost = self.table().insert(key(&context), span);
-            // Two random ids that are equal: the older span is gone.
-            lost.into_iter().for_each(|span| recorder.finish(span));
+            let older = self.table().insert(key(&context), span);
+            // Two random ids are equal: the older span ends.
+            older.into_iter().for_each(|span| recorder.finish(span));
         } else {
             self.table().count_unsampled(key(&context));
         }
         (context, is_recording)
     }
 
-    /// Decides on a span that there is no memory for, and counts it. What descends from it is a child
+    /// Decides about a span without memory for it, and counts it. Its descendants become children
     /// of its parent.
     #[cold]
     fn refuse(&self, new: &NewSpan<'_>) -> (TraceContext, bool) {
@@ -156,7 +155,7 @@ impl ManualSpans {
     fn table(&self) -> &OpenSpans {
         self.0
             .here()
-            .free
+            .manual
             .get_or_init(|| Box::new(OpenSpans::new()))
     }
 

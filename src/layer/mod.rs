@@ -1,7 +1,7 @@
-//! [`OtlpLayer`]: the callbacks of a `tracing_subscriber::Layer`, each a few lines.
+//! [`OtlpLayer`]: the callbacks of a `tracing_subscriber::Layer`, each of at most eight lines.
 //!
-//! Nothing here waits, speaks through `tracing`, or runs foreign code under a lock: values are
-//! visited into a buffer of the thread's or of the new span's own and then copied.
+//! A callback does not block, emits no `tracing` events, and runs no foreign code under a lock:
+//! values are visited into a buffer of the thread, or of the new span, and copied from there.
 
 mod after_fork;
 mod attributes;
@@ -28,36 +28,28 @@ mod settings;
 mod sink;
 mod span;
 mod span_pool;
+mod start;
 mod thread;
 mod visitor;
 
-use std::sync::atomic::Ordering;
-
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::subscriber::Interest;
-use tracing_core::{Dispatch, Event, Metadata, Subscriber, dispatcher};
+use tracing_core::{Dispatch, Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use self::attributes::{AttributeWriter, EncodedAttributes};
-use self::fields::OtelFields;
-use self::identity::Identity;
 pub(crate) use self::in_progress::InProgress;
 pub(crate) use self::last_words::LastWords;
 pub(crate) use self::log::LogSink;
 #[cfg(feature = "opentelemetry")]
 pub(crate) use self::manual::{ManualSpans, NewSpan};
-use self::parent::ParentKind;
-use self::recorder::{Recorder, SamplerSubject};
-use self::scratch::Scratch;
+use self::recorder::Recorder;
 pub(crate) use self::settings::{ExportMode, Ids, Settings};
 pub(crate) use self::sink::SpanSink;
-use self::span::OpenSpan;
-use self::visitor::SpanVisitor;
 use crate::clock;
 use crate::context::layer_registry::{LayerHandle, Spans as _};
-use crate::context::registry_lookup::{ancestors, find_ancestor, registry_of};
+use crate::context::registry_lookup::registry_of;
 use crate::context::stack;
 use crate::fork::Home;
 use crate::pool::Memory;
@@ -65,7 +57,6 @@ use crate::runtime_config::ConfigStore;
 use crate::stats::StatsSource;
 use crate::suppress::is_suppressed;
 use crate::sync::Arc;
-use crate::wire::span::SPAN_ATTRIBUTE;
 
 /// Captures spans and hands them, encoded, to the batch processor.
 ///
@@ -74,10 +65,10 @@ use crate::wire::span::SPAN_ATTRIBUTE;
 /// `Box<dyn Layer>` and `reload::Layer`. A layer that is dropped counts its open spans as
 /// [`DropReason::LayerGone`](crate::DropReason::LayerGone).
 pub struct OtlpLayer {
-    /// As the core has it, one step nearer.
+    /// Copy of [`Recorder::layer`], so that `on_enter` reads one pointer less.
     layer: u32,
     recorder: Arc<Recorder>,
-    door: LayerHandle,
+    handle: LayerHandle,
 }
 
 impl OtlpLayer {
@@ -90,9 +81,9 @@ impl OtlpLayer {
         sink: Option<SpanSink>,
         logs: Option<Arc<LogSink>>,
     ) -> Self {
-        let door = LayerHandle::new();
+        let handle = LayerHandle::new();
         let recorder = Recorder::new(
-            door.layer(),
+            handle.layer(),
             home,
             settings,
             config,
@@ -101,134 +92,44 @@ impl OtlpLayer {
             (sink, logs),
         );
         let recorder = Arc::new(recorder);
-        door.open(Arc::clone(&recorder) as _);
+        handle.register(Arc::clone(&recorder) as _);
         Self {
-            layer: door.layer(),
+            layer: handle.layer(),
             recorder,
-            door,
+            handle,
         }
     }
 
-    /// Shows spans that are open for longer than this, for as long as the layer is there.
+    /// Copies of the spans that are open for longer than `after`, until the layer is dropped.
     pub(crate) fn in_progress(&self, after: std::time::Duration) -> InProgress {
         InProgress::new(Arc::downgrade(&self.recorder), after)
     }
 
-    /// Ends its open spans when the process does.
+    /// Ends the layer's open spans at the end of the process.
     pub(crate) fn last_words(&self) -> LastWords {
         LastWords::new(Arc::downgrade(&self.recorder))
     }
 
-    /// What the guard asks for the layer's part of the figures; it outlives the layer.
+    /// The layer's part of [`Stats`](crate::Stats). It outlives the layer.
     pub(crate) fn stats(&self) -> StatsSource {
         let spans = Arc::clone(&self.recorder.spans);
-        let free = Arc::clone(&self.recorder.free);
+        let manual = Arc::clone(&self.recorder.manual);
         let after_end = Arc::clone(&self.recorder.after_end);
-        let (home, heir) = (self.recorder.home.clone(), Arc::clone(&self.recorder.heir));
+        let home = self.recorder.home.clone();
+        let forked = Arc::clone(&self.recorder.forked);
         let logs = self.recorder.logs.clone();
         Arc::new(move |stats| match home.is_left() {
-            true => heir.count(stats),
+            true => forked.count(stats),
             false => {
-                Recorder::count(stats, &spans, &free, &after_end);
+                Recorder::count(stats, &spans, &manual, &after_end);
                 stats.logs.emitted = logs.as_ref().map_or(0, |logs| logs.emitted.sum());
             }
         })
     }
 }
 
-/// What only some pipelines do.
+/// Work on enter and exit that only some pipelines need.
 impl OtlpLayer {
-    /// Fills a new span as its sampler decides, with what that adds.
-    #[inline(never)]
-    fn fill_as_sampled(
-        &self,
-        span: &mut OpenSpan,
-        parent_kind: ParentKind,
-        attributes: &Attributes<'_>,
-    ) {
-        let recorder = self.recorder.here();
-        let metadata = attributes.metadata();
-        let is_root = parent_kind == ParentKind::Root;
-        let subject = SamplerSubject::of(metadata);
-        let added = recorder.ask_sampler(&mut span.identity, is_root, &subject, attributes);
-        if span.identity.is_recording() {
-            recorder.fill(span, callsite::of(metadata), attributes);
-            if !added.is_empty() {
-                span.note_added(&added);
-                recorder.add_key_values(span, &added);
-            }
-        }
-    }
-
-    /// Decides on a span that there is no memory for, and counts it. What descends from it is a child
-    /// of its parent.
-    #[cold]
-    #[inline(never)]
-    fn refuse<S>(&self, attributes: &Attributes<'_>, id: &Id, context: &Context<'_, S>)
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        let recorder = self.recorder.here();
-        let mut identity = Identity::default();
-        let sampling_flags = recorder.config.sampling_flags();
-        let parent_kind = self.inherit(
-            (recorder, sampling_flags),
-            &mut identity,
-            attributes,
-            id,
-            context,
-        );
-        recorder.identify(&mut identity, parent_kind);
-        let is_root = parent_kind == ParentKind::Root;
-        if parent_kind.asks(sampling_flags) {
-            let subject = SamplerSubject::of(attributes.metadata());
-            recorder.ask_sampler(&mut identity, is_root, &subject, attributes);
-        } else {
-            identity.follow(
-                is_root,
-                recorder.settings.export_mode == ExportMode::Exported,
-            );
-        }
-        recorder.refuse(&recorder.spans, id.into_u64(), &identity);
-    }
-
-    /// Whose an event in a span is that is hidden from us: its nearest ancestor's that is not, else
-    /// that of what is entered around it.
-    #[cold]
-    fn nearest_recorded<S>(
-        &self,
-        span: u64,
-        event: &Event<'_>,
-        context: &Context<'_, S>,
-    ) -> Option<u64>
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        let recorder = self.recorder.here();
-        let id = Id::from_u64(span);
-        let is_there = |span: &u64| recorder.spans.has(*span);
-        let found = match context.span(&id) {
-            Some(span) => ancestors(span).map(|s| s.id().into_u64()).find(is_there),
-            // Hidden by a filter, so the context does not know it.
-            None => recorder
-                .dispatch()
-                .and_then(|d| find_ancestor(&d, &id, is_there)),
-        };
-        let entered = || stack::innermost_span(self.layer, |span| recorder.spans.has(span));
-        found.or_else(|| event.is_contextual().then(entered).flatten())
-    }
-
-    /// Learns in which subscriber it is, if that is the one of the process.
-    #[cold]
-    fn look_around(&self) {
-        dispatcher::get_default(|subscriber| {
-            if self.recorder.is_in(subscriber) == Some(true) {
-                self.door.set_registry(registry_of(subscriber));
-                self.recorder.learn(subscriber);
-            }
-        });
-    }
-
     #[cold]
     fn enter_watched(&self, span: u64) {
         let recorder = self.recorder.here();
@@ -245,12 +146,6 @@ impl OtlpLayer {
             let context = context.with_origin(self.layer, span);
             bridge.entered(self.layer, span, &context, parent);
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn exit_elsewhere(&self, span: u64) {
-        self.recorder.here().spans.with(span, note_exit);
     }
 
     #[cold]
@@ -271,120 +166,40 @@ impl OtlpLayer {
     }
 }
 
-#[inline(always)]
-fn note_exit(span: &mut OpenSpan) {
-    if span.identity.is_recording() {
-        span.state.last_exit = clock::now();
-    }
-}
-
 impl<S> Layer<S> for OtlpLayer
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_register_dispatch(&self, subscriber: &Dispatch) {
-        self.door.set_registry(registry_of(subscriber));
+        self.handle.set_registry(registry_of(subscriber));
         self.recorder.learn(subscriber);
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         callsite::of(metadata);
-        // Which callsites are wanted is the filters' business; `never` would blind other layers.
+        // Filters decide about callsites; `never` would disable them for other layers too.
         Interest::always()
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let recorder = self.recorder.here();
-        if is_suppressed() || recorder.settings.export_mode == ExportMode::Disabled {
-            return;
-        }
-        let metadata = attributes.metadata();
-        let sampling_flags = recorder.config.sampling_flags();
-        if recorder.is_filtered(sampling_flags, metadata) {
-            return;
-        }
-        let Some(mut span) = recorder.spare() else {
-            return self.refuse(attributes, id, &context);
-        };
-        let parent_kind = self.inherit(
-            (recorder, sampling_flags),
-            &mut span.identity,
-            attributes,
-            id,
-            &context,
-        );
-        let now = clock::now();
-        recorder.identify(&mut span.identity, parent_kind);
-        span.name = metadata.name();
-        span.state.start = now;
-        if parent_kind.asks(sampling_flags) {
-            self.fill_as_sampled(&mut span, parent_kind, attributes);
-        } else {
-            let is_seen = recorder.settings.export_mode == ExportMode::Exported;
-            span.identity
-                .follow(parent_kind == ParentKind::Root, is_seen);
-            if span.identity.is_recording() {
-                recorder.fill(&mut span, callsite::of(metadata), attributes);
-            }
-        }
-        span.pay_for_context();
-        if let Some(lost) = recorder.spans.insert(id.into_u64(), span) {
-            recorder.finish(lost);
-        }
-        // Who was told no registry was not told of filters either.
-        if recorder.may_be_filtered.load(Ordering::Relaxed) && !self.door.is_known() {
-            self.look_around();
+        if !is_suppressed() && recorder.settings.export_mode != ExportMode::Disabled {
+            self.start_span(recorder, attributes, id, &context);
         }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        let recorder = self.recorder.here();
-        let limits = &recorder.settings.limits;
-        let id = id.into_u64();
-        if recorder.editor().is_listening(id) != Some(true) {
-            return;
+        let editor = self.recorder.here().editor();
+        if editor.is_recording_or_count(id.into_u64()) == Some(true)
+            && let Some(metadata) = context.metadata(id)
+        {
+            editor.record_values(id.into_u64(), callsite::of(metadata), values);
         }
-        let Some(metadata) = context.metadata(&Id::from_u64(id)) else {
-            return;
-        };
-        let mut scratch = Scratch::take(&recorder.memory);
-        let (out, room) = scratch.parts();
-        let mut otel_fields = OtelFields::default();
-        let mut visitor = SpanVisitor {
-            attributes: AttributeWriter::new(
-                (out, room),
-                SPAN_ATTRIBUTE,
-                &limits.value,
-                limits.attributes,
-            ),
-            otel_fields: &mut otel_fields,
-            callsite: callsite::of(metadata),
-            exceptions: recorder.settings.capture.error_fields_to_exceptions,
-        };
-        values.record(&mut visitor);
-        let written = visitor.attributes.written();
-        let encoded = EncodedAttributes {
-            bytes: scratch.bytes(),
-            ..written
-        };
-        recorder.spans.with(id, |span| {
-            span.add_attributes(&encoded, limits.attributes);
-            span.merge(&otel_fields);
-            span.note_left_out(&scratch);
-        });
     }
 
     fn on_follows_from(&self, id: &Id, follows: &Id, _: Context<'_, S>) {
-        let recorder = self.recorder.here();
-        // Two locks one after the other, never together. A span that is gone leaves no link.
-        let other = recorder
-            .spans
-            .with(follows.into_u64(), |s| s.identity.clone());
-        if let Some(other) = other {
-            recorder
-                .editor()
-                .add_link(id.into_u64(), &other.context(), &[]);
-        }
+        let editor = self.recorder.here().editor();
+        editor.add_link_to_open_span(id.into_u64(), follows.into_u64());
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
@@ -392,30 +207,9 @@ where
             return;
         }
         let recorder = self.recorder.here();
-        if let Some(logs) = &recorder.logs {
-            return self.on_event_with_logs(recorder, logs, event, &context);
-        }
-        if event.is_root() {
-            return;
-        }
-        let sampling_flags = recorder.config.sampling_flags();
-        if recorder.is_event_hushed(sampling_flags, event) {
-            return;
-        }
-        let entered = || stack::innermost_span(self.layer, |_| true);
-        let is_certain =
-            !sampling_flags.has_detail() && !recorder.may_be_filtered.load(Ordering::Relaxed);
-        let span = match event.parent() {
-            Some(span) => Some(span.into_u64()),
-            None if is_certain => entered(),
-            None => context
-                .current_span()
-                .id()
-                .map(Id::into_u64)
-                .or_else(entered),
-        };
-        if let Some(span) = span {
-            recorder.record_event(span, event, || self.nearest_recorded(span, event, &context));
+        match &recorder.logs {
+            Some(logs) => self.on_event_with_logs(recorder, logs, event, &context),
+            None => self.on_span_event(recorder, event, &context),
         }
     }
 
@@ -429,13 +223,9 @@ where
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {
         stack::exit(self.layer, id.into_u64());
         if self.recorder.settings.is_watched {
-            return self.exit_watched(id.into_u64());
-        }
-        // Whether this is a fork is asked where the span is not found or its lock is taken: the copy of one
-        // that was open before goes nowhere, whatever is noted in it.
-        let left = self.recorder.spans.try_with(id.into_u64(), note_exit);
-        if left.is_none() {
-            self.exit_elsewhere(id.into_u64());
+            self.exit_watched(id.into_u64());
+        } else {
+            self.recorder.note_exit(id.into_u64());
         }
     }
 
@@ -462,6 +252,6 @@ impl std::fmt::Debug for OtlpLayer {
 }
 
 const _: fn() = || {
-    fn promised<T: Send + Sync + 'static>() {}
-    promised::<OtlpLayer>();
+    fn assert_send_sync<T: Send + Sync + 'static>() {}
+    assert_send_sync::<OtlpLayer>();
 };

@@ -1,4 +1,22 @@
-//! Whose child is a new span: the explicit one's, the current one's, or nobody's.
+//! The parent of a new span.
+//!
+//! The first row that applies decides:
+//!
+//! | Case | Parent | Why |
+//! | --- | --- | --- |
+//! | `parent: None` | None: a root | The caller asks for a new trace |
+//! | `parent: &span`, open here | That span | The caller names it |
+//! | `parent: &span`, open at a fork of the process | The parent process's span | A trace continues in the child process |
+//! | `parent: &span`, hidden by a filter | Its nearest open ancestor, else a root | A hidden span leaves no gap in the trace |
+//! | An OpenTelemetry context attached after the entered spans | That context | The innermost of both APIs is current; without a span it gives its baggage alone |
+//! | A scope attached after the entered spans | The scope's context | Same reason |
+//! | The registry's current span is not the innermost recorded one | The nearest open ancestor, else a root | A filter hides the current span from this layer, or from the registry's context |
+//! | An entered span, open here | That span | The ordinary case |
+//! | An entered span, dropped for want of memory | Its nearest open ancestor, else the open span or scope around it | The trace continues above the gap |
+//! | Nothing is current | None: a root | |
+//!
+//! A context (of a scope or of the OpenTelemetry API) stands for its span if that is open here with the
+//! same flags: then the child is [`Local`](ParentKind::Local) and joins the local trace.
 
 use std::sync::atomic::Ordering;
 use tracing_core::Subscriber;
@@ -18,19 +36,19 @@ use crate::context::registry_lookup::ancestors;
 use crate::context::stack::{self, Innermost};
 use crate::runtime_config::SamplingFlags;
 
-/// Where a new span comes from.
+/// The kind of a new span's parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ParentKind {
-    /// Nobody's child.
+    /// No parent.
     Root,
     /// A child of an open span.
     Local,
-    /// A child of a context: of another process, or of a span that is gone or was decided otherwise.
+    /// A context: of another process, of a closed span, or with another sampling decision.
     Context,
 }
 
 impl ParentKind {
-    /// Whether the sampler has to be asked for such a span.
+    /// Whether the sampler decides about such a span.
     #[inline]
     pub(super) fn asks(self, sampling_flags: SamplingFlags) -> bool {
         match self {
@@ -45,7 +63,7 @@ impl ParentKind {
 }
 
 impl OtlpLayer {
-    /// Makes `child` a child of the nearest recorded ancestor of the new span `id`. Inlined, for nearly
+    /// Makes `child` a child of the parent of the new span `id`, see the table above. Inlined: nearly
     /// all calls come from one place.
     #[inline(always)]
     pub(super) fn inherit<S>(
@@ -61,25 +79,24 @@ impl OtlpLayer {
     {
         let spans = &recorder.spans;
         let parent = if attributes.is_contextual() {
-            if let Some(elsewhere) = recorder.settings.bridge.and_then(ContextObserver::current) {
-                if elsewhere.is_valid() {
-                    return recorder.inherit_context(child, &elsewhere);
+            if let Some(active) = recorder.settings.bridge.and_then(ContextObserver::current) {
+                if active.is_valid() {
+                    return recorder.inherit_context(child, &active);
                 }
-                child.set_baggage(elsewhere.baggage());
+                child.set_baggage(active.baggage());
             }
             let has_detail = sampling_flags.has_detail();
-            // One that was too detailed is entered, but not there.
-            let is_there = |span| !has_detail || spans.has(span);
-            let innermost = match stack::innermost(self.layer, is_there) {
+            // The level filter leaves spans out that are entered all the same.
+            let is_open = |span| !has_detail || spans.has(span);
+            let innermost = match stack::innermost(self.layer, is_open) {
                 Innermost::Span(span) => Some(span),
                 Innermost::Nothing => None,
-                // Wins over whatever was entered before it was opened.
                 Innermost::Scope => {
                     return recorder.inherit_context(child, &stack::scope_context());
                 }
             };
             if recorder.may_be_filtered.load(Ordering::Relaxed) || has_detail {
-                // What the registry takes for the parent may be hidden from us.
+                // The registry's current span may be hidden from this layer.
                 let registered = context.current_span().id().map(Id::into_u64);
                 if registered != innermost {
                     let found = registered.is_some() && inherit_nearest(child, spans, id, context);
@@ -108,8 +125,8 @@ impl OtlpLayer {
 }
 
 impl OtlpLayer {
-    /// Makes `child` a child of what is current around spans that are not here, as those are that
-    /// there was no memory for.
+    /// Makes `child` a child of the innermost open span or scope, past entered spans that are not open
+    /// here, such as spans dropped for want of memory.
     #[cold]
     fn inherit_around(&self, recorder: &Recorder, child: &mut Identity) -> ParentKind {
         let spans = &recorder.spans;
@@ -126,8 +143,8 @@ impl OtlpLayer {
 }
 
 impl Recorder {
-    /// Goes on where a context comes from: at a span that is open here, elsewhere, or nowhere. What
-    /// travels is the context's.
+    /// Makes `child` a child of a context: of its span if that is open here, else of the context itself,
+    /// or a root if that is not valid. Baggage and trace state are the context's.
     #[cold]
     pub(super) fn inherit_context(
         &self,
@@ -136,7 +153,7 @@ impl Recorder {
     ) -> ParentKind {
         if self.inherit_open(child, parent) {
             child.set_baggage(parent.baggage());
-            // One that came by the other API may have lost its state.
+            // A context that passed through the OpenTelemetry API may have lost its trace state.
             let is_whole = parent.origin(self.layer).is_some();
             if child.is_of(parent.trace_id()) && (is_whole || !parent.trace_state().is_empty()) {
                 child.set_trace_state(parent.trace_state().clone());
@@ -150,20 +167,20 @@ impl Recorder {
         }
     }
 
-    /// Makes `child` a child of the span that a context is of, if it is open here. Flags that the
-    /// span has not mean another decision, unless the span has moved to another trace since.
+    /// Makes `child` a child of the context's span, if that is open here. If the context's flags differ
+    /// from the span's, a sampler decided again; not so if the span has moved to another trace since.
     fn inherit_open(&self, child: &mut Identity, parent: &TraceContext) -> bool {
         if parent.is_remote() || !parent.is_valid() {
             return false;
         }
         let span_id = parent.span_id().to_bytes();
-        let mut bear = |span: &mut OpenSpan| {
+        let mut adopt = |span: &mut OpenSpan| {
             let own = &span.identity;
-            let (flags, theirs) = (own.trace_flags(), parent.flags());
+            let (flags, given) = (own.trace_flags(), parent.flags());
             let is_same = match parent.origin(self.layer) {
-                Some(_) => flags == theirs,
-                // The other API does not know them all.
-                None => flags.bits() == theirs.bits(),
+                Some(_) => flags == given,
+                // The OpenTelemetry API keeps W3C's flags alone.
+                None => flags.bits() == given.bits(),
             };
             let is_it = own.span_id == span_id && (is_same || !own.is_of(parent.trace_id()));
             if is_it {
@@ -171,19 +188,20 @@ impl Recorder {
             }
             is_it
         };
-        let mut is_parent = |id| self.spans.with(id, &mut bear) == Some(true);
-        // A context that came by the other API has lost its origin, but as a rule not its thread.
+        let mut is_parent = |id| self.spans.with(id, &mut adopt) == Some(true);
+        // A context that passed through the OpenTelemetry API has lost its origin; its span usually is
+        // entered on the same thread.
         if parent.origin(self.layer).is_some_and(&mut is_parent)
             || stack::innermost_spans(|layer, id| layer == self.layer && is_parent(id))
         {
             return true;
         }
-        let free = self.free.get();
-        free.and_then(|free| free.with(u64::from_be_bytes(span_id), bear)) == Some(true)
+        let manual = self.manual.get();
+        manual.and_then(|spans| spans.with(u64::from_be_bytes(span_id), adopt)) == Some(true)
     }
 }
 
-/// Makes `child` a child of the nearest ancestor that was not hidden from us.
+/// Makes `child` a child of the nearest ancestor that is open here.
 #[cold]
 fn inherit_nearest<S>(
     child: &mut Identity,
@@ -194,11 +212,11 @@ fn inherit_nearest<S>(
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let mut bear = |parent: u64| {
+    let mut adopt = |parent: u64| {
         spans
             .with(parent, |parent| parent.adopt_child(child))
             .is_some()
     };
     let span = context.span(id);
-    span.is_some_and(|span| ancestors(span).any(|span| bear(span.id().into_u64())))
+    span.is_some_and(|span| ancestors(span).any(|span| adopt(span.id().into_u64())))
 }

@@ -1,5 +1,5 @@
-//! [`Recorder`]: a span's way from its creation to the processor, as the callbacks and the late changes
-//! need it.
+//! [`Recorder`]: a span's way from its creation to the processor, shared by the callbacks, the late
+//! changes and the manual spans.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,7 +9,7 @@ use tracing_core::field::{Field, Visit};
 use tracing_core::span::Attributes;
 use tracing_core::{Event, Level, Metadata};
 
-use super::after_fork::Heir;
+use super::after_fork::ForkedRecorder;
 use super::attributes::{AttributeWriter, EncodedAttributes};
 use super::callsite::{self, Callsite, StaticAttributes};
 use super::identity::Identity;
@@ -33,24 +33,24 @@ use crate::stats::{DropReason, Stats};
 use crate::sync::{Arc, AtomicU64};
 use crate::wire::span::SPAN_ATTRIBUTE;
 
-/// What a layer has, shared with its door.
+/// The state of a layer, shared with the layer registry.
 pub(super) struct Recorder {
-    /// Tells this layer's spans from those of another in the same process.
+    /// The layer's number in the process.
     pub(super) layer: u32,
-    /// The process that these tables are of.
+    /// The process that made this recorder.
     pub(super) home: Home,
-    /// The core that stands in for this one in a fork of its process.
-    pub(super) heir: Arc<Heir>,
-    /// In a fork, the registry's spans that were open in the process that it is a fork of.
+    /// The recorder that replaces this one in a fork of the process.
+    pub(super) forked: Arc<ForkedRecorder>,
+    /// In a fork, the registry's spans that were open in the parent process.
     pub(super) before: Option<Arc<OpenSpans>>,
     /// Whether a per-layer filter may hide spans from this layer.
     pub(super) may_be_filtered: AtomicBool,
     dispatch: OnceBox<WeakDispatch>,
     pub(super) spans: Arc<OpenSpans>,
-    /// Spans that no registry knows, by their span ids; made when the first comes.
-    pub(super) free: Arc<OnceBox<OpenSpans>>,
+    /// Spans of the OpenTelemetry API, by their span ids; made with the first such span.
+    pub(super) manual: Arc<OnceBox<OpenSpans>>,
     pub(super) settings: Settings,
-    /// Calls for spans that had been ended.
+    /// Number of calls on spans that had ended.
     pub(super) after_end: Arc<AtomicU64>,
     span_pool: SpanPool,
     pub(super) memory: Arc<Memory>,
@@ -58,16 +58,16 @@ pub(super) struct Recorder {
     pub(super) ids: Ids,
     /// `None`: no span is recorded.
     pub(super) sink: Option<SpanSink>,
-    /// `None`: there are no logs.
+    /// `None`: no event becomes a log record.
     pub(super) logs: Option<Arc<LogSink>>,
 }
 
-/// What a sampler is told of a span beside its parent and fields.
+/// A sampler's input about a span, without its parent and fields.
 pub(super) struct SamplerSubject<'a> {
     pub(super) name: &'a str,
     pub(super) target: &'a str,
     pub(super) level: Level,
-    /// Of a span of `tracing`'s, whose parent may come late.
+    /// Set for spans of `tracing` only: their parent may be set late.
     metadata: Option<&'static Metadata<'static>>,
 }
 
@@ -105,12 +105,12 @@ impl Recorder {
         Self {
             layer,
             home,
-            heir: Arc::default(),
+            forked: Arc::default(),
             before: None,
             may_be_filtered: AtomicBool::new(true),
             dispatch: OnceBox::new(),
             spans: Arc::new(OpenSpans::new()),
-            free: Arc::default(),
+            manual: Arc::default(),
             settings,
             after_end: Arc::default(),
             span_pool: SpanPool::new(Arc::clone(&memory)),
@@ -122,20 +122,20 @@ impl Recorder {
         }
     }
 
-    /// What the layer has counted so far.
+    /// Adds the layer's counters to `stats`.
     pub(super) fn count(
         stats: &mut Stats,
         spans: &OpenSpans,
-        free: &OnceBox<OpenSpans>,
+        manual: &OnceBox<OpenSpans>,
         after_end: &AtomicU64,
     ) {
         let counts = spans.counts();
-        let free = free.get().map(OpenSpans::counts).unwrap_or_default();
-        stats.started = counts.started + free.started;
-        stats.started_unsampled = counts.started_unsampled + free.started_unsampled;
-        stats.open = counts.open + free.open;
-        stats.started_recorded = counts.started_recorded + free.started_recorded;
-        stats.open_recorded = counts.open_recorded + free.open_recorded;
+        let manual = manual.get().map(OpenSpans::counts).unwrap_or_default();
+        stats.started = counts.started + manual.started;
+        stats.started_unsampled = counts.started_unsampled + manual.started_unsampled;
+        stats.open = counts.open + manual.open;
+        stats.started_recorded = counts.started_recorded + manual.started_recorded;
+        stats.open_recorded = counts.open_recorded + manual.open_recorded;
         stats.after_end = after_end.load(Ordering::Relaxed);
     }
 
@@ -152,12 +152,12 @@ impl Recorder {
         self.dispatch.get()
     }
 
-    /// The subscriber that has the layer, as far as is known.
+    /// The subscriber of the layer; `None` until the layer finds it, and once it is dropped.
     pub(super) fn dispatch(&self) -> Option<Dispatch> {
         self.dispatch.get()?.upgrade()
     }
 
-    /// Whether a span or event is too detailed to be recorded.
+    /// Whether the pipeline's level filter leaves out a span or event of this callsite.
     #[inline]
     pub(super) fn is_filtered(
         &self,
@@ -167,9 +167,13 @@ impl Recorder {
         sampling_flags.has_detail() && !self.config.admits(metadata.target(), *metadata.level())
     }
 
-    /// The same of an event; a line of the `log` crate counts by its own target.
+    /// As [`is_filtered`](Self::is_filtered) for an event; a line of the `log` crate has its own target.
     #[inline]
-    pub(super) fn is_event_hushed(&self, sampling_flags: SamplingFlags, event: &Event<'_>) -> bool {
+    pub(super) fn is_event_filtered(
+        &self,
+        sampling_flags: SamplingFlags,
+        event: &Event<'_>,
+    ) -> bool {
         sampling_flags.has_detail() && !self.admits_event(event)
     }
 
@@ -185,18 +189,18 @@ impl Recorder {
         admits.1
     }
 
-    /// A cleared span; `None` if there is no memory for one.
+    /// A cleared span of the pool; `None` without memory for it.
     #[inline]
-    pub(super) fn spare(&self) -> Option<Box<OpenSpan>> {
+    pub(super) fn take_cleared(&self) -> Option<Box<OpenSpan>> {
         self.span_pool.take()
     }
 
-    /// One for the place of a span that is about to be given back.
-    pub(super) fn spare_in_exchange(&self) -> Box<OpenSpan> {
+    /// A span to put in the place of one that goes back to the pool; needs no memory of its own.
+    pub(super) fn take_for_exchange(&self) -> Box<OpenSpan> {
         self.span_pool.take_anyway()
     }
 
-    /// Counts a span that is not kept, for want of memory.
+    /// Counts a span that was dropped because the memory is full.
     #[cold]
     pub(super) fn refuse(&self, spans: &OpenSpans, id: u64, identity: &Identity) {
         spans.count_refused(id, identity.is_exported());
@@ -206,8 +210,8 @@ impl Recorder {
         }
     }
 
-    /// Completes the identity of a new span, whose start was just read: a new id whatever the
-    /// decision (TR-1).
+    /// Completes the identity of a new span: a span id whatever the decision (TR-1), and for a local
+    /// root the anchor. Called right after the clock is read, which keeps the anchor up to date.
     #[inline(always)]
     pub(super) fn identify(&self, identity: &mut Identity, parent_kind: ParentKind) {
         identity.span_id = self.new_span_id();
@@ -221,7 +225,8 @@ impl Recorder {
         }
     }
 
-    /// What the sampler decides, and what it adds. Foreign code runs: no lock is held.
+    /// Sets the sampler's decision and returns the attributes that it adds. Foreign code runs here: no
+    /// lock is held.
     #[inline(never)]
     pub(super) fn ask_sampler(
         &self,
@@ -240,11 +245,11 @@ impl Recorder {
             level: subject.level,
             fields,
         });
-        let is_seen = self.settings.export_mode == ExportMode::Exported;
+        let can_record = self.settings.export_mode == ExportMode::Exported;
         let sampled = result.decision == SamplingDecision::RecordAndSample;
         let recorded = result.decision != SamplingDecision::Drop;
-        identity.set_fate(sampled, recorded && is_seen);
-        let is_dropped_root = is_root && !recorded && is_seen;
+        identity.set_decision(sampled, recorded && can_record);
+        let is_dropped_root = is_root && !recorded && can_record;
         let metadata = subject.metadata.filter(|_| is_dropped_root);
         if metadata.is_some_and(|metadata| callsite::of(metadata).expects_late_parent()) {
             identity.set_provisional();
@@ -267,7 +272,7 @@ impl Recorder {
         RandomIds.new_span_id().to_bytes()
     }
 
-    /// A trace id, and whether it is random enough to say so (TR-5).
+    /// A trace id, and whether the flag `random` applies to it (TR-5).
     #[inline]
     fn new_trace_id(&self) -> ([u8; 16], bool) {
         if let Ids::Generator(ids) = &self.ids {
@@ -279,7 +284,7 @@ impl Recorder {
         (RandomIds.new_trace_id().to_bytes(), true)
     }
 
-    /// Everything that a new span holds from the start, if it is recorded.
+    /// Gives a recorded span its scope, local trace and first attributes.
     #[inline(always)]
     pub(super) fn fill(
         &self,
@@ -318,10 +323,26 @@ impl Recorder {
         span.settle_growth();
     }
 
-    /// The attributes that every span of a callsite has.
+    /// The attributes that all spans of a callsite share.
     #[inline]
     pub(super) fn extras(&self, callsite: &'static Callsite) -> &'static StaticAttributes {
         callsite.extras(self.settings.extras)
+    }
+
+    /// Notes the time at which a span is left: the span ends at its last exit.
+    #[inline(always)]
+    pub(super) fn note_exit(&self, span: u64) {
+        // The check for a fork comes only where the span is not found or its bucket is locked. A span
+        // found in a fork is a copy that is never exported, so its times do not matter.
+        if self.spans.try_with(span, OpenSpan::note_exit).is_none() {
+            self.note_exit_after_wait(span);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_exit_after_wait(&self, span: u64) {
+        self.here().spans.with(span, OpenSpan::note_exit);
     }
 
     /// Hands a span that ended to the processor.
@@ -337,7 +358,7 @@ impl Recorder {
         self.span_pool.give(span, shard);
     }
 
-    /// The same for a span that ended at this time, before its close.
+    /// As [`finish`](Self::finish) for a span that ended at this time, before its close.
     #[inline(never)]
     pub(super) fn finish_early(&self, mut span: Box<OpenSpan>, end: u64) {
         let shard = preferred_shard();
@@ -363,7 +384,7 @@ impl Recorder {
         }
     }
 
-    /// What most spans that end have nothing of.
+    /// The part of an end that few spans need: replaced attributes, and counts of what was left out.
     #[cold]
     #[inline(never)]
     fn conclude_rare(&self, span: &mut OpenSpan) {
@@ -403,10 +424,10 @@ impl Recorder {
         );
     }
 
-    /// Counts the spans that are open when the layer goes.
+    /// Counts the spans that are open when the layer is dropped.
     pub(super) fn abandon(&self) {
         let mut open = self.spans.drain();
-        open.extend(self.free.get().into_iter().flat_map(OpenSpans::drain));
+        open.extend(self.manual.get().into_iter().flat_map(OpenSpans::drain));
         let lost = open.iter().filter(|s| s.identity.is_exported()).count();
         if let Some(sink) = &self.sink {
             let counters = sink.processor.counters();
@@ -416,7 +437,7 @@ impl Recorder {
     }
 }
 
-/// Whether the `log.target` of an event is one that the first says yes to.
+/// Visits the `log.target` of an event: the second field is the first one's result for it.
 pub(super) struct LogTargetIs<F>(pub(super) F, pub(super) bool);
 
 impl<F: FnMut(&str) -> bool> Visit for LogTargetIs<F> {

@@ -19,12 +19,12 @@ thread_local! {
 #[derive(Debug)]
 pub(super) struct Scratch<'a> {
     buffer: Vec<u8>,
-    reservation: ScratchCharge<'a>,
+    reservation: ScratchReservation<'a>,
 }
 
 /// What a large buffer takes of the memory of open spans.
 #[derive(Debug)]
-pub(super) struct ScratchCharge<'a> {
+pub(super) struct ScratchReservation<'a> {
     memory: &'a Memory,
     bytes: u32,
     /// How much was left out for want of memory.
@@ -36,7 +36,7 @@ impl<'a> Scratch<'a> {
     pub(super) fn take(memory: &'a Memory) -> Self {
         Self {
             buffer: SCRATCH.try_with(Cell::take).unwrap_or_default(),
-            reservation: ScratchCharge {
+            reservation: ScratchReservation {
                 memory,
                 bytes: 0,
                 left_out: 0,
@@ -63,7 +63,7 @@ impl<'a> Scratch<'a> {
 
     /// The buffer, and who pays for it.
     #[inline]
-    pub(super) fn parts(&mut self) -> (&mut Vec<u8>, &mut ScratchCharge<'a>) {
+    pub(super) fn parts(&mut self) -> (&mut Vec<u8>, &mut ScratchReservation<'a>) {
         (&mut self.buffer, &mut self.reservation)
     }
 
@@ -79,7 +79,7 @@ impl<'a> Scratch<'a> {
     }
 }
 
-impl ScratchCharge<'_> {
+impl ScratchReservation<'_> {
     #[cold]
     fn reach(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes as usize);
@@ -93,7 +93,7 @@ impl ScratchCharge<'_> {
     }
 }
 
-impl Room for ScratchCharge<'_> {
+impl Room for ScratchReservation<'_> {
     fn make_room(&mut self, out: &mut Vec<u8>, more: usize) -> bool {
         let len = out.len().saturating_add(more);
         if len <= out.capacity().max(LARGEST_KEPT) {

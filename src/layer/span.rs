@@ -11,6 +11,7 @@ use super::identity::Identity;
 use super::keys::{Keys, MANY};
 use super::memory::{FIRST, ITSELF, Reservation};
 use crate::attribute::{KeyValue, Value};
+use crate::clock;
 use crate::processor::ScopeId;
 use crate::wire::decode::attribute_value;
 use crate::wire::span::{
@@ -61,9 +62,17 @@ impl OpenSpan {
     /// The decision against a root is final: what it kept is let go.
     #[cold]
     fn discard(&mut self) {
-        self.identity.set_fate(false, false);
+        self.identity.set_decision(false, false);
         self.tidy();
         self.body.clear();
+    }
+
+    /// Notes the time at which the span is left.
+    #[inline(always)]
+    pub(super) fn note_exit(&mut self) {
+        if self.identity.is_recording() {
+            self.state.last_exit = clock::now();
+        }
     }
 
     /// Adds attributes; one whose key is there already replaces it (TR-8).

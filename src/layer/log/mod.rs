@@ -81,7 +81,7 @@ impl OtlpLayer {
         let level = *metadata.level();
         let is_error = level == Level::ERROR;
         let mut is_log = !sampling_flags.has_log_filter() || recorder.admits_log(event);
-        let is_of_span = !event.is_root() && !recorder.is_event_hushed(sampling_flags, event);
+        let is_of_span = !event.is_root() && !recorder.is_event_filtered(sampling_flags, event);
         let is_span_event = is_of_span && sink.events == Events::AsBoth;
         let tells_span =
             is_span_event || is_of_span && (is_error || callsites::of(metadata).has_error_field);
