@@ -1,8 +1,8 @@
-//! Keys and values as OpenTelemetry has them (TR-8, TR-9), for what is set from code.
+//! Attributes that code sets: OpenTelemetry's keys and values (TR-8, TR-9).
 
 use std::borrow::Cow;
 
-/// A value of an attribute: the kinds that OTLP knows.
+/// The value of an attribute, one of OTLP's kinds.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -10,27 +10,27 @@ pub enum Value {
     String(Cow<'static, str>),
     /// A boolean.
     Bool(bool),
-    /// A signed integer of 64 bits.
+    /// A signed 64-bit integer.
     Int(i64),
-    /// A floating point number.
+    /// A 64-bit floating point number.
     Double(f64),
     /// Bytes.
     Bytes(Vec<u8>),
-    /// A list.
+    /// A list of values.
     Array(Vec<Value>),
 }
 
 /// A key and its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyValue {
-    /// The key; never empty, case matters.
+    /// The key: case-sensitive. An attribute with an empty key is dropped and counted.
     pub key: Cow<'static, str>,
     /// The value.
     pub value: Value,
 }
 
 impl Value {
-    /// Bytes that it takes beside itself.
+    /// Bytes on the heap.
     pub(crate) fn heap_size(&self) -> usize {
         match self {
             Self::String(v) => v.len(),
@@ -45,12 +45,12 @@ impl Value {
 }
 
 impl KeyValue {
-    /// Bytes that it takes beside itself.
+    /// Bytes on the heap.
     pub(crate) fn heap_size(&self) -> usize {
         self.key.len() + self.value.heap_size()
     }
 
-    /// A key with its value.
+    /// An attribute of a key and a value.
     ///
     /// ```
     /// use tracing_otlp::KeyValue;
@@ -101,7 +101,7 @@ impl From<u32> for Value {
 }
 
 impl From<u64> for Value {
-    /// An integer where it fits 64 signed bits, else decimal digits (TR-9).
+    /// An integer if it fits 64 signed bits, else a string of decimal digits.
     fn from(v: u64) -> Self {
         match i64::try_from(v) {
             Ok(v) => Self::Int(v),

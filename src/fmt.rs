@@ -1,4 +1,4 @@
-//! Trace ids on every line of a log, as [`tracing_subscriber::fmt`](mod@tracing_subscriber::fmt) prints it (LOG-4).
+//! Trace ids on the log lines of [`tracing_subscriber::fmt`](mod@tracing_subscriber::fmt).
 //!
 //! ```
 //! use tracing_subscriber::prelude::*;
@@ -11,10 +11,10 @@
 //! # ; Ok(()) }
 //! ```
 //!
-//! A line then ends in `trace_id=4bf92f35… span_id=00f067aa… trace_flags=01`, behind all that a person
-//! reads first; a line of JSON has three more fields at its top. Events outside of any trace stay as they are. The ids are those of
-//! [`context::current`], so they are there under a scope without a span, and
-//! in traces that are not sampled.
+//! A line then ends in `trace_id=4bf92f35… span_id=00f067aa… trace_flags=01`, after the parts that a
+//! person reads first; a line of JSON has three more fields at its top. Lines of events outside any
+//! trace stay unchanged. The ids are those of [`context::current`], so they also appear in a scope
+//! without a span, and in traces that are not sampled.
 
 use std::fmt;
 
@@ -26,8 +26,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::context::{self, TraceContext, layer_registry};
 
-/// Puts the ids of the trace onto what `format` prints: for
-/// [`map_event_format`](tracing_subscriber::fmt::Layer::map_event_format), on any of the formats
+/// Adds the trace ids to the lines of `format`, for
+/// [`map_event_format`](tracing_subscriber::fmt::Layer::map_event_format). Works with the formats
 /// `Full` (the default), `Compact`, `Pretty` and, with the feature `json`, `Json`.
 pub fn with_trace_ids<K, T>(format: Format<K, T>) -> WithTraceIds<Format<K, T>>
 where
@@ -39,17 +39,17 @@ where
     }
 }
 
-/// An event format with the ids of the trace; from [`with_trace_ids`].
+/// An event format with trace ids, made by [`with_trace_ids`].
 #[derive(Debug, Clone, Default)]
 pub struct WithTraceIds<F> {
     plain: F,
-    /// The same with colours. A line is formatted into a buffer, which does not tell a format
-    /// whether it may use them.
+    /// The same with colours. A line is formatted into a buffer first, and the buffer's writer does
+    /// not pass on whether the output takes colours.
     ansi: F,
 }
 
 impl<F> WithTraceIds<F> {
-    /// The line as the format has it.
+    /// The line of the inner format.
     fn line<S, N>(
         &self,
         ctx: &FmtContext<'_, S, N>,
@@ -107,7 +107,7 @@ macro_rules! text {
     )*};
 }
 
-// Pretty prints an event in several lines, and such an addition on a line of its own.
+// Pretty prints an event on several lines; the ids get a line of their own.
 text!(Full: " ", Compact: " ", Pretty: "\n    ");
 
 #[cfg(feature = "json")]
@@ -140,7 +140,7 @@ where
     }
 }
 
-/// The context that an event belongs to: its own parent's, or the current one.
+/// The context of an event: its explicit parent's, or the current one.
 fn context_of<S, N>(ctx: &FmtContext<'_, S, N>, event: &Event<'_>) -> TraceContext
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -154,8 +154,8 @@ where
         if current.is_valid() {
             return current;
         }
-        // In a hidden span of another thread: while an event is under way, a subscriber that is this
-        // thread's alone is not found, but the registry's spans are.
+        // In a span hidden by a filter, the lookup needs the subscriber. During an event tracing does
+        // not give out a thread's own subscriber, but the registry's spans can be searched.
     }
     let own = |span: tracing_subscriber::registry::SpanRef<'_, S>| {
         layer_registry::context_anywhere(span.id().into_u64(), span.metadata())

@@ -1,11 +1,10 @@
-//! [`Home`]: the process in which something was made, told from its forks.
+//! [`Home`]: the process that made a value, distinguished from its forks.
 //!
-//! After a fork the child has a copy of everything but the threads: no worker, locks that nobody will
-//! let go of, and a generator that makes the same ids as its siblings'. So whoever has such things
-//! asks first whether the process is still the one that made them. Asking the system for the id of
-//! the process takes from 50 ns to a microsecond, too long for each span; a counter that only a fork
-//! moves is one load. It is moved by a handler that runs in the child (`pthread_atfork`), adds one,
-//! and does nothing else.
+//! After a fork the child has a copy of all memory and one thread: no worker, locks of threads that do
+//! not exist, and the same state of the id generator as its siblings. So each owner of such things
+//! checks first whether this process made them. `getpid` takes from 50 ns to a microsecond, too long
+//! for each span; a counter that a fork increments is one load. A handler that runs in the child
+//! (`pthread_atfork`) increments it, and does nothing else.
 
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +13,7 @@ use forkguard::Guard;
 
 use crate::error::Error;
 
-/// The process that made the value that has it.
+/// The process that made the value that contains this.
 #[derive(Debug, Clone)]
 pub(crate) struct Home {
     guard: Guard,
@@ -22,7 +21,7 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// This process. Fails where the system has no memory for the handler.
+    /// This process. Fails if the system has no memory for the handler.
     pub(crate) fn here() -> Result<Self, Error> {
         static HANDLER: Handler = Handler(AtomicU32::new(Handler::ABSENT));
         let guard = HANDLER.guard()?;
@@ -35,12 +34,12 @@ impl Home {
     /// Whether this process is a fork of the one that made the value.
     #[inline(always)]
     pub(crate) fn is_left(&self) -> bool {
-        // Only a copy may be asked by reference; it is gone when it is compiled.
+        // `detected_fork` takes `&mut self`, so a copy is asked; the compiler removes it.
         self.guard.clone().detected_fork()
     }
 
-    /// The same, at the price of a system call: it also finds a fork whose handlers did not run, as
-    /// after a bare `clone`.
+    /// The same with a system call: also finds a fork whose handlers did not run, as after a bare
+    /// `clone`.
     pub(crate) fn is_surely_left(&self) -> bool {
         self.is_left() || process::id() != self.pid
     }
@@ -50,14 +49,14 @@ impl Home {
     }
 }
 
-/// How far the handler is that notices forks: [`ABSENT`](Self::ABSENT), [`THERE`](Self::THERE), or the id
-/// of the process that is at it. `forkguard` waits for the thread that registers it, also in a fork that
-/// this thread is not in; so nobody asks it before that is done.
+/// The state of the handler's registration: [`ABSENT`](Self::ABSENT), [`REGISTERED`](Self::REGISTERED), or
+/// the id of the process that registers it now. `forkguard` waits for the registering thread, which in
+/// a fork may not exist; so one thread registers, and others use it afterwards.
 struct Handler(AtomicU32);
 
 impl Handler {
     const ABSENT: u32 = 0;
-    const THERE: u32 = u32::MAX;
+    const REGISTERED: u32 = u32::MAX;
 
     fn guard(&self) -> Result<Guard, Error> {
         let refused = |why: &dyn std::fmt::Display| {
@@ -70,18 +69,18 @@ impl Handler {
         };
         loop {
             match take() {
-                Err(Self::THERE) => return Guard::try_new().map_err(|e| refused(&e)),
+                Err(Self::REGISTERED) => return Guard::try_new().map_err(|e| refused(&e)),
                 Ok(_) => {
                     let guard = Guard::try_new();
                     let state = if guard.is_ok() {
-                        Self::THERE
+                        Self::REGISTERED
                     } else {
                         Self::ABSENT
                     };
                     self.0.store(state, Ordering::Release);
                     return guard.map_err(|e| refused(&e));
                 }
-                // Another thread, and it is done in a moment.
+                // Another thread of this process registers, which takes microseconds.
                 Err(other) if other == own => std::thread::yield_now(),
                 Err(_) => {
                     return Err(refused(&"it was forked while that was prepared"));
@@ -112,8 +111,8 @@ mod tests {
         assert!(!Home::here().unwrap().is_surely_left());
     }
 
-    /// What is made once in a fork, or may be there half made: see the layer's heir, the processor's
-    /// place, the attributes of a callsite.
+    /// Values that are made once (the recorder of a fork, the processor's home, a callsite's attributes)
+    /// may be half made at a fork.
     #[test]
     fn nobody_waits_for_a_thread_that_makes_what_is_made_once() {
         static PLACE: OnceBox<u32> = OnceBox::new();

@@ -1,21 +1,21 @@
-//! What a span says of itself beside attributes: its kind, and how it fared.
+//! The kind and the status of a span.
 
 use std::borrow::Cow;
 
-/// How a span relates to its parent and children (TR-6). Default: internal.
+/// How a span relates to its parent and children. Default: internal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 pub enum SpanKind {
-    /// Within an application.
+    /// Work within an application.
     #[default]
     Internal = 1,
-    /// Serves a request from elsewhere.
+    /// Handles a request of a remote client.
     Server = 2,
-    /// Asks another service and waits for the answer.
+    /// Sends a request to a remote service and waits for the response.
     Client = 3,
-    /// Hands work over without waiting for its result.
+    /// Sends a message without waiting for its result.
     Producer = 4,
-    /// Takes work that a producer handed over.
+    /// Processes a message of a producer.
     Consumer = 5,
 }
 
@@ -44,23 +44,23 @@ impl SpanKind {
     }
 }
 
-/// How a span fared (TR-7): `Ok` is final, `Error` gives way only to `Ok`.
+/// The outcome of a span. `Ok` is final, and `Ok` alone replaces `Error`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Status {
-    /// Nothing was said, which is what success should say.
+    /// No status, the usual one of a successful span.
     #[default]
     Unset,
-    /// Known to be well, whatever is said later.
+    /// Success, declared by the application; later errors do not replace it.
     Ok,
-    /// Something failed.
+    /// The operation failed.
     Error {
-        /// What failed; empty for nothing to say.
+        /// Description of the failure; may be empty.
         description: Cow<'static, str>,
     },
 }
 
 impl Status {
-    /// Something failed, and this is what.
+    /// An error with this description.
     pub fn error(description: impl Into<Cow<'static, str>>) -> Self {
         Self::Error {
             description: description.into(),

@@ -1,4 +1,4 @@
-//! [`SpanExt`]: what a `tracing::Span` gains.
+//! [`SpanExt`]: OpenTelemetry's operations on a `tracing::Span`.
 
 use std::error::Error;
 use std::time::SystemTime;
@@ -12,14 +12,13 @@ use crate::context::registry_lookup::{self, registry_of};
 use crate::context::{self, SetParentError, TraceContext};
 use crate::span_data::Status;
 
-/// What OpenTelemetry knows of spans and `tracing` does not: contexts, parents from elsewhere, links,
-/// attributes that were not declared, status, and an end before the close.
+/// OpenTelemetry's span operations that `tracing` lacks: contexts, remote parents, links, undeclared
+/// attributes, status, and an end before the close.
 ///
-/// It works behind per-layer filters, boxed layers and `reload::Layer`, before and after a span was
-/// entered, on any thread. On a span that is disabled or not recorded, what is said is left out;
-/// what is said after [`end`](Self::end) is ignored and counted
-/// ([`Stats::after_end`](crate::Stats::after_end), TR-10). With two layers of this crate in one
-/// subscriber, it is said to both.
+/// The methods work behind per-layer filters, boxed layers and `reload::Layer`, before and after the
+/// span is entered, on any thread. On a disabled or unrecorded span they do nothing. A call after
+/// [`end`](Self::end) is ignored and counted ([`Stats::after_end`](crate::Stats::after_end)). With two
+/// layers of this crate in one subscriber, a call applies to both.
 ///
 /// ```
 /// use tracing::info_span;
@@ -31,26 +30,26 @@ use crate::span_data::Status;
 /// span.set_status(Status::error("card declined"));
 /// ```
 pub trait SpanExt: sealed::Sealed {
-    /// The context of this span: what to tell those that it calls.
+    /// The context of this span, for the headers of requests that it makes.
     ///
-    /// For a span that a filter hides from the layer it is that of the nearest ancestor that is not
-    /// hidden; for a disabled span, what is current on this thread ([`context::current`]). Without
-    /// either it is not [valid](TraceContext::is_valid).
+    /// If a filter hides the span from the layer, the context is that of the nearest visible ancestor;
+    /// for a disabled span, the current context of this thread ([`context::current`]). Without either
+    /// it is not [valid](TraceContext::is_valid).
     fn trace_context(&self) -> TraceContext;
 
     /// Makes this span a child of `parent`, for instance of the caller in another service.
     ///
-    /// It then belongs to the parent's trace, and whether it is sampled is decided again, by that
-    /// parent; a sampler that is asked sees the attributes as the span keeps them, within its limits. A root that its own sampler had dropped kept what it was created with, unless the last
-    /// 128 such roots of its callsite were all left without a parent. A span that was unsampled because
-    /// of its local parent kept nothing, and is recorded from here on. A `parent` that is not valid
-    /// changes the baggage and nothing else.
+    /// The span then belongs to the parent's trace, and the sampler decides again with that parent. It
+    /// sees the attributes as the span keeps them, within the span's limits. A root that its sampler
+    /// dropped keeps the attributes of its creation for this, unless the last 128 such roots of its
+    /// callsite got no parent. A span that is unsampled because of its local parent keeps nothing, and
+    /// is recorded from this call on. A `parent` that is not valid changes the baggage alone.
     ///
     /// # Errors
     ///
-    /// [`SetParentError::HasChildren`] once a child was made: it carries the trace that the span had
-    /// then. Also where the span is not recorded here, or was ended, and for its own context. The span
-    /// stays as it was.
+    /// [`SetParentError::HasChildren`] if the span has children: they carry its present trace. Also if
+    /// the span is not recorded here, has ended, or is given its own context. After an error the span
+    /// is unchanged.
     ///
     /// ```
     /// use tracing_otlp::{SpanExt as _, TraceContext};
@@ -63,15 +62,15 @@ pub trait SpanExt: sealed::Sealed {
     /// ```
     fn set_parent(&self, parent: TraceContext) -> Result<(), SetParentError>;
 
-    /// Adds a link to another span (TR-12).
+    /// Adds a link to another span.
     fn add_link(&self, to: TraceContext) {
         self.add_link_with_attributes(to, &[]);
     }
 
-    /// Adds a link with attributes of its own.
+    /// Adds a link to another span, with attributes.
     fn add_link_with_attributes(&self, to: TraceContext, attributes: &[KeyValue]);
 
-    /// Sets an attribute, also one that is no field of the span; replaces an earlier value (TR-8).
+    /// Sets an attribute, also without a field of that name; replaces an earlier value.
     fn set_attribute(&self, key: impl Into<std::borrow::Cow<'static, str>>, value: impl Into<Value>)
     where
         Self: Sized,
@@ -79,38 +78,37 @@ pub trait SpanExt: sealed::Sealed {
         self.set_attributes(&[KeyValue::new(key, value)]);
     }
 
-    /// Sets several attributes.
+    /// Sets several attributes, as [`set_attribute`](Self::set_attribute) does.
     fn set_attributes(&self, attributes: &[KeyValue]);
 
-    /// Sets the status: `Ok` is final, an error gives way only to `Ok`, `Unset` changes nothing
-    /// (TR-7).
+    /// Sets the status: `Ok` is final, `Ok` alone replaces `Error`, `Unset` changes nothing.
     fn set_status(&self, status: Status);
 
-    /// Adds an event that happens now.
+    /// Adds an event with the present time.
     fn add_event(&self, name: &str, attributes: &[KeyValue]);
 
-    /// Adds an event that happened at another time.
+    /// Adds an event with the given time.
     fn add_event_with_time(&self, name: &str, time: SystemTime, attributes: &[KeyValue]);
 
-    /// Adds an event `exception` with the error's message and its causes (TR-14). The status is left
-    /// to [`set_status`](Self::set_status): an error that was handled is none of the span.
+    /// Adds an `exception` event with the error's message and causes. The status stays, because a
+    /// handled error is not an error of the span; see [`set_status`](Self::set_status).
     fn record_error(&self, error: &(dyn Error + 'static));
 
-    /// Names the span anew, as `otel.name` does.
+    /// Changes the span's name, as the field `otel.name` does.
     fn update_name(&self, name: &str);
 
-    /// Ends the span now, whatever still holds it: it is sealed and handed on. As a parent it still
-    /// works; what else is said of it later is ignored (TR-10).
+    /// Ends the span now and exports it, even while handles of it exist. It can still be a parent;
+    /// later changes are ignored and counted.
     ///
-    /// Without this a span ends when it was left for the last time, or when it closes if it was never
-    /// entered; and it waits for its last child to be handed on.
+    /// Without this call a span ends at its last exit, or at its close if it is never entered. It is
+    /// exported at its close, which waits for its last child's.
     fn end(&self);
 
-    /// Ends the span at a given time, not before its start.
+    /// Ends the span at the given time, or at its start if that is later.
     fn end_with_time(&self, time: SystemTime);
 
-    /// Whether what is said of the span is kept: it is sampled, or recorded for this process alone,
-    /// and has not ended.
+    /// Whether the span keeps attributes and events: it is recorded, sampled or not, and has not
+    /// ended.
     fn is_recording(&self) -> bool;
 }
 
@@ -131,9 +129,9 @@ impl SpanExt for Span {
             result = result.and(spans.set_parent(id, metadata, &parent));
         });
         match found {
-            Found::Here => result,
-            Found::NotRecorded => Err(SetParentError::SpanDisabled),
-            Found::NoLayer => Err(SetParentError::LayerNotFound),
+            SpanLookup::Open => result,
+            SpanLookup::NotRecorded => Err(SetParentError::SpanDisabled),
+            SpanLookup::NoLayer => Err(SetParentError::LayerNotFound),
         }
     }
 
@@ -192,40 +190,40 @@ impl SpanExt for Span {
     }
 }
 
-/// Whether a layer of this crate has the span, recorded or not: its context then counts as current
-/// within it.
+/// Whether the span is open in a layer of this crate, recorded or not: its context is then current
+/// while it is entered.
 #[cfg(feature = "tower")]
 pub(crate) fn is_known(span: &Span) -> bool {
-    matches!(each(span, |_, _, _| ()), Found::Here)
+    matches!(each(span, |_, _, _| ()), SpanLookup::Open)
 }
 
 fn change(span: &Span, change: &Change<'_>) {
     each(span, |spans, id, _| spans.change(id, change));
 }
 
-/// Who knows a span.
-enum Found {
-    Here,
+/// The layers of a span.
+enum SpanLookup {
+    Open,
     NotRecorded,
     NoLayer,
 }
 
 /// Calls `f` with each layer that has the span open.
-fn each(span: &Span, mut f: impl FnMut(&dyn Spans, u64, &'static Metadata<'static>)) -> Found {
+fn each(span: &Span, mut f: impl FnMut(&dyn Spans, u64, &'static Metadata<'static>)) -> SpanLookup {
     let found = span.with_subscriber(|(id, dispatch)| {
         let Some(metadata) = span.metadata() else {
-            return Found::NotRecorded;
+            return SpanLookup::NotRecorded;
         };
         let id = id.into_u64();
         if layer_registry::each(dispatch, id, metadata, |spans| f(spans, id, metadata)) {
-            Found::Here
+            SpanLookup::Open
         } else if layer_registry::any(registry_of(dispatch)) {
-            Found::NotRecorded
+            SpanLookup::NotRecorded
         } else {
-            Found::NoLayer
+            SpanLookup::NoLayer
         }
     });
-    found.unwrap_or(Found::NotRecorded)
+    found.unwrap_or(SpanLookup::NotRecorded)
 }
 
 mod sealed {

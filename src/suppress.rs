@@ -1,4 +1,4 @@
-//! Which threads are the exporter's own: what they record is never captured (EH-3).
+//! Suppression: spans and events of the exporter's own threads are not recorded (EH-3).
 
 use std::cell::Cell;
 
@@ -6,13 +6,13 @@ thread_local! {
     static SUPPRESSED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Marks the calling thread, for its whole life, as one whose spans are the exporter's own.
+/// Marks the calling thread as the exporter's own, until it ends.
 pub(crate) fn mark_thread() {
     let _ = SUPPRESSED.try_with(|s| s.set(true));
 }
 
-/// Whether spans and events of the calling thread are the exporter's own. A thread whose locals
-/// are already gone answers yes: nothing can be captured there any more.
+/// Whether the calling thread is the exporter's own. Also true once its thread locals are destroyed:
+/// nothing can be recorded there any more.
 #[inline]
 pub(crate) fn is_suppressed() -> bool {
     SUPPRESSED.try_with(Cell::get).unwrap_or(true)

@@ -1,4 +1,4 @@
-//! [`Identity`]: who a span is, what was decided for it, and what its children inherit.
+//! [`Identity`]: a span's ids, its sampling decision, and the data that its children inherit.
 
 use super::memory::Paid;
 use crate::clock::Anchor;
@@ -8,7 +8,7 @@ use crate::sampler::without_contradiction;
 use crate::sync::Arc;
 use crate::tail::TraceRef;
 
-/// Who a span is, and what its children inherit.
+/// A span's ids, decision, and the data that its children inherit.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Identity {
     pub(crate) trace_id: [u8; 16],
@@ -16,45 +16,46 @@ pub(crate) struct Identity {
     /// All zeros for a root.
     pub(crate) parent_id: [u8; 8],
     pub(crate) parent_is_remote: bool,
-    /// The flags of W3C's `traceparent`, and one of our own.
+    /// The flags of W3C's `traceparent` in the low bits; see the constants below.
     pub(crate) flags: u8,
-    /// One for the local trace.
+    /// The same for all spans of a local trace, so that their times stay in order.
     pub(crate) anchor: Anchor,
-    /// What most traces have nothing of.
-    extra: Option<Arc<Extra>>,
+    /// `None` for most traces.
+    extra: Option<Arc<ContextExtra>>,
 }
 
 /// Shared by a span and its children.
 #[derive(Debug, Clone, Default)]
-struct Extra {
+struct ContextExtra {
     trace_state: TraceState,
     baggage: Baggage,
-    /// The local trace, if such are held until they are over; of a child.
+    /// A child's place in the local trace, if a tail sampler holds local traces until they end.
     local: TraceRef,
-    /// For trace state and baggage.
+    /// The bytes counted for trace state and baggage.
     paid: Paid,
 }
 
-/// A trace state of so many bytes is part of what a span itself is counted with.
+/// A trace state up to so many bytes is covered by the fixed size of a span.
 const SHORT: usize = 64;
 
-/// Bits of `flags`. Those above [`W3C`] are ours and never leave the process.
+/// Bits of `flags`. The bits outside [`INHERITED`] never leave the process: every context masks them,
+/// and a child starts without them.
 const SAMPLED: u8 = 1;
 const W3C: u8 = 3;
 /// What children inherit: W3C's flags and the debug flag of B3 and Jaeger.
 const INHERITED: u8 = W3C | TraceFlags::DEBUG.to_inner();
-/// What is said of the span is kept.
+/// The span keeps attributes.
 const RECORDING: u8 = 0x80;
-/// A root that its own sampler dropped: it keeps what it was created with, because a parent that is
-/// set later may decide otherwise.
+/// A root that its own sampler dropped: it keeps the attributes of its creation, because a late parent
+/// may change the decision. Set together with [`RECORDING`], never with [`SAMPLED`].
 const PROVISIONAL: u8 = 0x20;
 /// Sealed before its close (TR-10).
 const ENDED: u8 = 0x10;
-/// Its local trace began with it.
+/// The root of a local trace.
 const LOCAL_ROOT: u8 = 0x08;
 
 impl Identity {
-    /// As new where a new span is not set anew.
+    /// Resets the fields that a new span does not overwrite.
     #[inline]
     pub(super) fn clear(&mut self) {
         self.parent_id = [0; 8];
@@ -78,13 +79,13 @@ impl Identity {
         self.flags & (RECORDING | PROVISIONAL) == RECORDING
     }
 
-    /// Whether it goes to the processor when it ends (TR-2).
+    /// Whether it goes to the processor at its end (TR-2).
     #[inline]
     pub(crate) fn is_exported(&self) -> bool {
         self.flags & (RECORDING | SAMPLED) == RECORDING | SAMPLED
     }
 
-    /// Whether it is recorded, and yet not exported.
+    /// Whether it is recorded and not exported.
     pub(crate) fn is_recorded_only(&self) -> bool {
         self.flags & (RECORDING | SAMPLED | PROVISIONAL) == RECORDING
     }
@@ -97,7 +98,7 @@ impl Identity {
         self.flags & ENDED != 0
     }
 
-    /// What was decided. `recording` without `sampled` is not exported.
+    /// Sets the decision; `recording` without `sampled` is not exported.
     #[inline]
     pub(crate) fn set_decision(&mut self, sampled: bool, recording: bool) {
         self.flags &= INHERITED;
@@ -112,13 +113,13 @@ impl Identity {
         }
     }
 
-    /// Decides as the specification's default sampler does (SMP-2): as the parent, and for a root.
+    /// Decides as the specification's default sampler (SMP-2): like the parent; a root is sampled.
     #[inline]
-    pub(crate) fn follow(&mut self, is_root: bool, is_seen: bool) {
+    pub(crate) fn follow(&mut self, is_root: bool, can_record: bool) {
         if is_root {
             self.flags |= SAMPLED;
         }
-        if is_seen && self.flags & SAMPLED != 0 {
+        if can_record && self.flags & SAMPLED != 0 {
             self.flags |= RECORDING;
         }
     }
@@ -127,7 +128,7 @@ impl Identity {
         self.flags |= RECORDING | PROVISIONAL;
     }
 
-    /// An identity that still makes children, and nothing more (TR-10).
+    /// The identity after an early end: it still makes children and records nothing (TR-10).
     pub(crate) fn ended(&self) -> Self {
         Self {
             flags: self.flags & INHERITED | ENDED,
@@ -135,7 +136,7 @@ impl Identity {
         }
     }
 
-    /// Becomes a child of `parent`; its own id is still to come.
+    /// Becomes a child of `parent`; the span id is set later.
     #[inline]
     pub(crate) fn inherit(&mut self, parent: &Self) {
         self.trace_id = parent.trace_id;
@@ -153,7 +154,7 @@ impl Identity {
         self.extra.as_ref().map_or(NONE, |e| &e.trace_state)
     }
 
-    /// Erases a threshold that contradicts what was decided so far (SMP-9).
+    /// Erases a threshold that contradicts the decision (SMP-9).
     pub(super) fn check_threshold(&mut self) {
         if self.trace_state().is_empty() {
             return;
@@ -183,14 +184,14 @@ impl Identity {
         }
     }
 
-    /// Whether it has what most have nothing of.
+    /// Whether it has trace state, baggage or a held local trace.
     #[inline]
     pub(super) fn has_extra(&self) -> bool {
         self.extra.is_some()
     }
 
-    /// Counts trace state and baggage, unless whom they come from has done so. Where there is no memory
-    /// for them the baggage goes, then the trace state; says how many of the two are gone.
+    /// Counts the bytes of trace state and baggage, unless the parent that shares them has counted them.
+    /// Without memory the baggage is dropped, then the trace state; returns how many were dropped.
     #[cold]
     #[inline(never)]
     pub(super) fn pay(&mut self, memory: &Memory) -> u32 {
@@ -213,23 +214,23 @@ impl Identity {
         }
     }
 
-    /// Bytes of the trace state and the baggage that are to be paid for.
+    /// Bytes of trace state and baggage beyond the fixed size of a span.
     fn texts(&self) -> usize {
         let state = self.trace_state().as_str().len();
         let state = if state > SHORT { state } else { 0 };
         state + self.baggage().heap_size()
     }
 
-    fn extra_mut(&mut self) -> &mut Extra {
+    fn extra_mut(&mut self) -> &mut ContextExtra {
         Arc::make_mut(self.extra.get_or_insert_default())
     }
 
-    /// Whether it belongs to a local trace that is held until it is over.
+    /// Whether a tail sampler holds its local trace.
     pub(super) fn is_held(&self) -> bool {
         self.extra.as_ref().is_some_and(|e| !e.local.is_none())
     }
 
-    /// Begins a local trace.
+    /// Begins a local trace with this span as its root.
     pub(super) fn begin_local(&mut self, root: &TraceRef) {
         if !root.is_none() {
             self.flags |= LOCAL_ROOT;
@@ -237,7 +238,7 @@ impl Identity {
         }
     }
 
-    /// Its place in its local trace.
+    /// Its place in the local trace.
     pub(super) fn local(&self) -> TraceRef {
         let local = self.extra.as_ref().map(|e| &e.local);
         match local {
@@ -247,7 +248,8 @@ impl Identity {
         }
     }
 
-    /// Becomes a child of what is elsewhere, or was; false, and a root, if that is no span.
+    /// Becomes a child of a context whose span is not open here; false, and a root, if the context is not
+    /// valid.
     pub(crate) fn continues(&mut self, parent: &TraceContext) -> bool {
         self.set_baggage(parent.baggage());
         if !parent.is_valid() {

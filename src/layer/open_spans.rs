@@ -1,15 +1,14 @@
-//! The table of open spans, outside of the registry's extensions: those cost a boxed value and a
-//! hash map a span, and their lock is shared with foreign layers.
+//! [`OpenSpans`]: the table of open spans. The registry's extensions would cost a boxed value and a
+//! hash map for each span, and a lock shared with foreign layers.
 
 use super::span::OpenSpan;
 use crate::sync::{Mutex, MutexGuard, lock, try_lock};
 
-/// Small enough to be cheap for a short-lived process, and with ten thousand open spans there are
-/// ten to a bucket.
+/// Cheap enough for a short-lived process; with ten thousand open spans a bucket has ten.
 pub(super) const BUCKETS: usize = 1024;
 
-/// Moves the number of the thread that made a span, which `sharded_slab` under the usual registry
-/// keeps from bit 38 on, to bit 5: threads get buckets 32 apart.
+/// `sharded_slab` under the usual registry keeps the number of the creating thread from bit 38 on. The
+/// shift moves it to bit 5, so that threads use buckets 32 apart.
 const THREAD_SHIFT: u32 = 33;
 
 #[derive(Debug)]
@@ -17,50 +16,50 @@ pub(crate) struct OpenSpans {
     buckets: Box<[Bucket; BUCKETS]>,
 }
 
-/// On a cache line of its own: spans of two threads fall into different buckets as a rule.
+/// On its own cache line: spans of two threads usually are in different buckets.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Bucket(Mutex<Spans>);
+struct Bucket(Mutex<BucketSpans>);
 
 #[derive(Debug, Default)]
-struct Spans {
-    open: Vec<Entry>,
+struct BucketSpans {
+    open: Vec<OpenEntry>,
     started: u64,
     started_unsampled: u64,
-    /// Of the unsampled ones.
+    /// The recorded ones among the unsampled.
     started_recorded: u64,
 }
 
-impl Spans {
+impl BucketSpans {
     #[inline(always)]
-    fn find(&mut self, id: u64) -> Option<&mut Entry> {
-        /// Among those behind the first, which nearly always is the only one.
+    fn find(&mut self, id: u64) -> Option<&mut OpenEntry> {
+        /// Searches the entries after the first; nearly always there are none.
         #[cold]
         #[inline(never)]
-        fn find_behind(rest: &mut [Entry], id: u64) -> Option<&mut Entry> {
+        fn find_in_rest(rest: &mut [OpenEntry], id: u64) -> Option<&mut OpenEntry> {
             rest.iter_mut().find(|entry| entry.id == id)
         }
         let (first, rest) = self.open.split_first_mut()?;
         match first.id == id {
             true => Some(first),
-            false => find_behind(rest, id),
+            false => find_in_rest(rest, id),
         }
     }
 }
 
 #[derive(Debug)]
-struct Entry {
+struct OpenEntry {
     id: u64,
     span: Box<OpenSpan>,
 }
 
-/// How many spans were made, and how many of the sampled ones are open.
+/// Numbers of started and of open spans.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Counts {
+pub(crate) struct SpanCounts {
     pub(crate) started: u64,
     pub(crate) started_unsampled: u64,
     pub(crate) open: u64,
-    /// Of the unsampled ones, those that are recorded; and of these, the open ones.
+    /// The recorded ones among the unsampled, and of these the open ones.
     pub(crate) started_recorded: u64,
     pub(crate) open_recorded: u64,
 }
@@ -72,20 +71,20 @@ impl OpenSpans {
         }
     }
 
-    /// The low bits of a slab's index are dense and used again at once, so the same few buckets
-    /// stay warm; its generation, in the highest bits, is left out for that. Any other registry's
-    /// ids are spread by their low bits too.
+    /// The low bits of a slab's index are dense and soon reused, so the same few buckets stay in the
+    /// cache. The generation, in the highest bits, is left out for that. Ids of other registries are
+    /// spread by their low bits too.
     #[inline(always)]
     fn place(id: u64) -> usize {
         id.wrapping_add(id >> THREAD_SHIFT) as usize % BUCKETS
     }
 
     #[inline(always)]
-    fn bucket(&self, id: u64) -> MutexGuard<'_, Spans> {
+    fn bucket(&self, id: u64) -> MutexGuard<'_, BucketSpans> {
         lock(&self.buckets[Self::place(id)].0)
     }
 
-    /// Adds a span. Should its id be taken, the older span is gone without a close: it comes back.
+    /// Adds a span. An older span with this id was never closed; it is returned.
     #[inline]
     pub(crate) fn insert(&self, id: u64, span: Box<OpenSpan>) -> Option<Box<OpenSpan>> {
         let mut bucket = self.bucket(id);
@@ -98,11 +97,11 @@ impl OpenSpans {
         if let Some(entry) = bucket.find(id) {
             return Some(std::mem::replace(&mut entry.span, span));
         }
-        bucket.open.push(Entry { id, span });
+        bucket.open.push(OpenEntry { id, span });
         None
     }
 
-    /// Works on a span under its bucket's lock: nothing foreign may run in `f`.
+    /// Calls `f` with a span under its bucket's lock: no foreign code may run in `f`.
     #[inline(always)]
     pub(crate) fn with<R>(&self, id: u64, f: impl FnOnce(&mut OpenSpan) -> R) -> Option<R> {
         let mut bucket = self.bucket(id);
@@ -110,7 +109,7 @@ impl OpenSpans {
         Some(f(&mut entry.span))
     }
 
-    /// Counts a span that is not kept here for want of memory.
+    /// Counts a span that was dropped because the memory is full.
     #[cold]
     pub(crate) fn count_refused(&self, id: u64, is_exported: bool) {
         let mut bucket = self.bucket(id);
@@ -120,7 +119,7 @@ impl OpenSpans {
         }
     }
 
-    /// Works on a span, unless another thread has its bucket's lock.
+    /// As [`with`](Self::with); `None` also if the bucket is locked.
     #[inline(always)]
     pub(crate) fn try_with<R>(&self, id: u64, f: impl FnOnce(&mut OpenSpan) -> R) -> Option<R> {
         let mut bucket = try_lock(&self.buckets[Self::place(id)].0)?;
@@ -128,13 +127,13 @@ impl OpenSpans {
         Some(f(&mut entry.span))
     }
 
-    /// Whether a span is here; `None` where another thread, or this one, has its bucket's lock.
+    /// Whether a span is open; `None` if the bucket is locked, by another thread or by this one.
     pub(crate) fn try_has(&self, id: u64) -> Option<bool> {
         let bucket = try_lock(&self.buckets[Self::place(id)].0)?;
         Some(bucket.open.iter().any(|e| e.id == id))
     }
 
-    /// Counts a span that is not kept here.
+    /// Counts an unsampled span that is not in the table.
     #[cfg(feature = "opentelemetry")]
     pub(crate) fn count_unsampled(&self, id: u64) {
         self.bucket(id).started_unsampled += 1;
@@ -144,10 +143,10 @@ impl OpenSpans {
         self.with(id, |_| ()).is_some()
     }
 
-    /// Works on a span, and on its decision, as [`with`](Self::with) does on the rest.
+    /// As [`with`](Self::with) where `f` may change the decision: moves the span between the counters.
     pub(crate) fn decide<R>(&self, id: u64, f: impl FnOnce(&mut OpenSpan) -> R) -> Option<R> {
         let mut bucket = self.bucket(id);
-        let Spans {
+        let BucketSpans {
             open,
             started,
             started_unsampled,
@@ -159,7 +158,7 @@ impl OpenSpans {
         let result = f(span);
         *started_recorded += u64::from(span.identity.is_recorded_only());
         *started_recorded -= u64::from(was_recorded);
-        // Each span is counted once, as what it is.
+        // Each span is counted once, by its last decision.
         match (was, span.identity.is_exported()) {
             (true, false) => {
                 (*started, *started_unsampled) = (*started - 1, *started_unsampled + 1)
@@ -172,7 +171,7 @@ impl OpenSpans {
         Some(result)
     }
 
-    /// Puts `other` in the place of a span, if `f` agrees: the span comes back.
+    /// Replaces a span by the result of `f` and returns it; `None` from `f` leaves it in place.
     pub(crate) fn replace(
         &self,
         id: u64,
@@ -193,21 +192,21 @@ impl OpenSpans {
             false => bucket.open.iter().position(|e| e.id == id)?,
         };
         let span = bucket.open.swap_remove(at).span;
-        // A burst's memory is given back.
+        // Frees the memory of a burst.
         if bucket.open.is_empty() && bucket.open.capacity() > 64 {
             bucket.open = Vec::new();
         }
         Some(span)
     }
 
-    /// Ids of exported spans in a bucket that began by this time, as far as `ids` has room: nothing
-    /// is allocated under the lock.
+    /// Appends the ids of a bucket's exported spans that started by `time`. Stops at the capacity of
+    /// `ids`: nothing is allocated under the lock.
     pub(crate) fn open_since(&self, bucket: usize, time: u64, ids: &mut Vec<u64>) {
         let Some(bucket) = self.buckets.get(bucket) else {
             return;
         };
         let bucket = lock(&bucket.0);
-        let is_meant = |e: &&Entry| e.span.identity.is_exported() && e.span.state.start <= time;
+        let is_meant = |e: &&OpenEntry| e.span.identity.is_exported() && e.span.state.start <= time;
         let room = ids.capacity() - ids.len();
         ids.extend(bucket.open.iter().filter(is_meant).map(|e| e.id).take(room));
     }
@@ -222,8 +221,8 @@ impl OpenSpans {
         all
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
+    pub(crate) fn counts(&self) -> SpanCounts {
+        let mut counts = SpanCounts::default();
         for bucket in self.buckets.iter() {
             let bucket = lock(&bucket.0);
             counts.started += bucket.started;

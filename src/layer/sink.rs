@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::identity::Identity;
-use super::span::{OpenSpan, State};
+use super::span::{OpenSpan, SpanState};
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
 use crate::sync::{Arc, Mutex, Ordering, lock};
 use crate::tail::{Ended, TailSampler};
@@ -119,7 +119,7 @@ impl SpanSink {
 
     /// Counts what a span that ended had to leave out.
     #[cold]
-    pub(super) fn count_truncated(&self, state: &State, for_memory: u32) {
+    pub(super) fn count_truncated(&self, state: &SpanState, for_memory: u32) {
         let dropped = [
             state.dropped_attributes,
             state.dropped_events,

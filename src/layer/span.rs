@@ -1,9 +1,9 @@
-//! [`OpenSpan`]: one open span, its wire bytes growing as things happen.
+//! [`OpenSpan`]: an open span, whose wire bytes grow with each attribute, event and link.
 
 mod room;
 mod state;
 
-pub(crate) use self::state::State;
+pub(crate) use self::state::SpanState;
 use self::state::given_times;
 use super::attributes::EncodedAttributes;
 use super::fields::{FieldRole, OtelFields};
@@ -18,35 +18,38 @@ use crate::wire::span::{
     Kind, SPAN_ATTRIBUTE, SpanHead, StatusCode, fields, find_attribute, key_of, put_head, put_rest,
 };
 
-/// A span between its creation and its close. Times are nanoseconds of the clock.
+/// A span between its creation and its close. Times are nanoseconds of [`clock`].
 #[derive(Debug, Default)]
 pub(crate) struct OpenSpan {
     pub(crate) identity: Identity,
     pub(crate) name: &'static str,
     pub(crate) otel_fields: OtelFields,
     pub(crate) scope: ScopeId,
-    pub(crate) state: State,
-    /// What hardly any span has.
+    pub(crate) state: SpanState,
+    /// `None` for nearly all spans.
     rare: Option<Box<Rare>>,
     /// Attributes, events and links, encoded as fields of `Span`.
     pub(crate) body: Vec<u8>,
-    /// What `body` and the span itself take of the budget.
+    /// The budget's bytes for `body` and the span itself.
     pub(crate) reservation: Reservation,
 }
 
-/// What hardly any span has.
+/// The state that few spans need.
 #[derive(Debug, Default)]
 struct Rare {
-    /// What its sampler added, each with what that replaced.
+    /// The attributes that the sampler added, each with the value that it replaced.
     added: Vec<(KeyValue, Option<Value>)>,
-    /// Where its attributes stand, if there are very many fields.
+    /// Offsets of the attributes by key, for a span with very many fields.
     keys: Option<Keys>,
-    /// What all this is counted with.
+    /// The bytes that are counted for all this.
     bytes: usize,
 }
 
-// Its place in the table, which doubles as it grows, and what the allocator takes, twice.
-const _: () = assert!(size_of::<OpenSpan>() + 64 <= ITSELF, "more than is counted");
+// 64: an entry of the table, which doubles when it grows, and the allocator's overhead, both twice.
+const _: () = assert!(
+    size_of::<OpenSpan>() + 64 <= ITSELF,
+    "a span is larger than its fixed size"
+);
 
 impl OpenSpan {
     /// Makes `child` a child of this span.
@@ -59,7 +62,7 @@ impl OpenSpan {
         }
     }
 
-    /// The decision against a root is final: what it kept is let go.
+    /// Makes the decision against a root final and drops its attributes: the child carries it on.
     #[cold]
     fn discard(&mut self) {
         self.identity.set_decision(false, false);
@@ -75,15 +78,17 @@ impl OpenSpan {
         }
     }
 
-    /// Adds attributes; one whose key is there already replaces it (TR-8).
+    /// Adds attributes; each replaces an earlier one of the same key (TR-8).
     pub(crate) fn add_attributes(&mut self, encoded: &EncodedAttributes<'_>, count_limit: u32) {
         let len = encoded.bytes.len();
         let has_room = self.reservation.has_room(&self.body, len)
             || self.reservation.grow(&mut self.body, len);
         let state = &mut self.state;
         state.dropped_attributes += encoded.dropped;
-        let fresh = state.recorded & encoded.recorded == 0 && !state.dynamic && !encoded.dynamic;
-        if has_room && fresh && state.attributes + encoded.count <= count_limit {
+        // Disjoint bits mean disjoint keys, so the bytes are appended without a search. A key that is no
+        // field's has no bit: with one on either side, each key is looked up.
+        let is_new = state.recorded & encoded.recorded == 0 && !state.dynamic && !encoded.dynamic;
+        if has_room && is_new && state.attributes + encoded.count <= count_limit {
             self.body.extend_from_slice(encoded.bytes);
             state.attributes += encoded.count;
         } else {
@@ -93,7 +98,7 @@ impl OpenSpan {
         self.state.dynamic |= encoded.dynamic;
     }
 
-    /// A cleared span with its first room, which is paid for.
+    /// A cleared span with its first buffer, whose bytes `reservation` covers.
     pub(super) fn new(reservation: Reservation) -> Self {
         Self {
             body: Vec::with_capacity(FIRST),
@@ -102,7 +107,7 @@ impl OpenSpan {
         }
     }
 
-    /// Notes what its sampler is about to add; nothing if there is no memory for it.
+    /// Notes the attributes that the sampler adds next; without memory for that, nothing.
     #[cold]
     pub(super) fn note_added(&mut self, added: &[KeyValue]) {
         let with_old = |added: &KeyValue| (added.clone(), self.attribute(&added.key));
@@ -114,7 +119,7 @@ impl OpenSpan {
         }
     }
 
-    /// Counts what hardly any span has, where that has changed; false if there is no memory for it.
+    /// Counts the bytes of [`Rare`] after a change; false without memory for them.
     fn count_rare(&mut self) -> bool {
         let Some(rare) = &mut self.rare else {
             return true;
@@ -133,7 +138,7 @@ impl OpenSpan {
         granted
     }
 
-    /// Pays for its trace state and its baggage: to be called wherever they may have become others.
+    /// Counts the bytes of trace state and baggage; called after each possible change of them.
     #[inline]
     pub(super) fn pay_for_context(&mut self) {
         if self.identity.has_extra()
@@ -143,7 +148,7 @@ impl OpenSpan {
         }
     }
 
-    /// Lets go of what hardly any span has. One that holds any of it has more than its first room.
+    /// Drops [`Rare`] and its bytes.
     #[cold]
     #[inline(never)]
     pub(super) fn forget_rare(&mut self) {
@@ -151,12 +156,13 @@ impl OpenSpan {
         let _ = self.reservation.keep(bytes, 0);
     }
 
-    /// What its sampler added, each with what that replaced.
+    /// The attributes that the sampler added, each with the value that it replaced.
     pub(super) fn added(&self) -> &[(KeyValue, Option<Value>)] {
         self.rare.as_ref().map_or(&[], |rare| &rare.added)
     }
 
-    /// What its sampler added goes, unless it was said anew since; says what that had replaced.
+    /// Removes the sampler's attributes, unless they were set again since; returns the attributes that
+    /// they had replaced.
     #[cold]
     pub(super) fn withdraw_added(&mut self) -> Vec<KeyValue> {
         let added = self
@@ -172,7 +178,7 @@ impl OpenSpan {
                     replaced.extend(old.map(|old| KeyValue::new(added.key, old)));
                 }
                 Some(_) => {}
-                // There was no room for it, which is counted again if there is none for the next.
+                // Dropped at the attribute limit, and counted there: the second decision counts anew.
                 None => {
                     let dropped = &mut self.state.dropped_attributes;
                     *dropped = dropped.saturating_sub(1);
@@ -187,7 +193,7 @@ impl OpenSpan {
     }
 
     fn remove_attribute(&mut self, key: &[u8]) {
-        let State {
+        let SpanState {
             attributes,
             events,
             links,
@@ -196,7 +202,7 @@ impl OpenSpan {
         if attributes.saturating_add(events).saturating_add(links) >= MANY {
             self.remove_of_many(key);
         } else {
-            // Before its place is looked for: tidying moves it.
+            // First, because it moves the attributes.
             self.tidy();
             if let Some(at) = find_attribute(&self.body, SPAN_ATTRIBUTE, key) {
                 self.body.drain(at);
@@ -211,7 +217,7 @@ impl OpenSpan {
         if self.keys().is_none() {
             let keys = Keys::of(&self.body);
             self.rare.get_or_insert_default().keys = Some(keys);
-            // Without it each attribute takes its time, but then there is no memory for many.
+            // Without the table each attribute costs a search, but memory for many is missing too.
             if !self.count_rare() {
                 self.rare.get_or_insert_default().keys = None;
                 if let Some(at) = find_attribute(&self.body, SPAN_ATTRIBUTE, key) {
@@ -220,7 +226,7 @@ impl OpenSpan {
                 }
                 return;
             }
-            // From now on each is looked up, and noted.
+            // From now on each new attribute is looked up and noted in the table.
             self.state.dynamic = true;
         }
         let keys = self.rare.as_mut().and_then(|rare| rare.keys.as_mut());
@@ -242,7 +248,7 @@ impl OpenSpan {
         self.rare.is_some()
     }
 
-    /// Forgets where attributes stand, and with it those that were replaced.
+    /// Drops the table of attributes, and removes the replaced ones from `body`.
     pub(super) fn tidy(&mut self) {
         let keys = self.rare.as_mut().and_then(|rare| rare.keys.take());
         if let Some(keys) = keys {
@@ -296,12 +302,12 @@ impl OpenSpan {
             .set(FieldRole::SpanName, name, &mut self.reservation);
     }
 
-    /// Adds what a later visit said of name, kind and status.
+    /// Applies name, kind and status of a later visit.
     pub(crate) fn merge(&mut self, later: &OtelFields) {
         self.otel_fields.merge(later, &mut self.reservation);
     }
 
-    /// When it ends, if it ends now: at its last exit where it was ever entered (MIG-7).
+    /// The end of a span that closes now: its last exit, if it was ever entered (MIG-7).
     #[inline]
     pub(crate) fn end(&self, now: impl FnOnce() -> u64, on_close: bool) -> u64 {
         let end = match self.state.last_exit {
@@ -312,8 +318,8 @@ impl OpenSpan {
         end.max(self.state.start)
     }
 
-    /// Appends what is known at the end: `body`, which is [tidy](Self::tidy), then is the encoded span. It
-    /// does not end before its last event.
+    /// Appends the ids, name, kind and times: after it `body`, which must be [tidy](Self::tidy), is the
+    /// encoded span. The end is not before the last event.
     #[inline]
     pub(crate) fn seal(&mut self, end: u64) {
         let Self {
@@ -341,7 +347,7 @@ impl OpenSpan {
             kind: otel_fields.kind.unwrap_or(Kind::Internal),
             start,
             end,
-            // Appended below, for most spans have none of it.
+            // The rest is appended below; most spans have none of it.
             trace_state: "",
             status: StatusCode::Unset,
             status_message: "",
@@ -379,7 +385,7 @@ impl OpenSpan {
         trace_state.len() + self.name().len() + self.otel_fields.description.len()
     }
 
-    /// Appends what is known while it is open: all but an end.
+    /// Appends all fields that an open span has: without an end.
     #[cold]
     pub(super) fn put_open_head(&self, out: &mut Vec<u8>) {
         let (identity, state) = (&self.identity, &self.state);
@@ -406,18 +412,17 @@ impl OpenSpan {
         );
     }
 
-    /// The name that it has by now.
+    /// The present name.
     pub(super) fn name(&self) -> &str {
         self.otel_fields.name_or(self.name)
     }
 
-    /// As new, but for the memory of its buffers. Identity, name and scope are set for
-    /// every span anew.
+    /// Resets the span and keeps its buffers. Ids, name and scope stay: each new span overwrites them.
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.identity.clear();
         self.otel_fields.clear();
-        self.state = State::default();
+        self.state = SpanState::default();
         self.body.clear();
     }
 }

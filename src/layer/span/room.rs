@@ -1,4 +1,4 @@
-//! Room for a span's bytes: more memory, else in the place of larger things.
+//! Room for a span's bytes: more memory, else the place of larger attributes, events and links.
 
 use super::OpenSpan;
 use crate::layer::memory::FIRST;
@@ -7,7 +7,7 @@ use crate::wire::shed::{Shed, shed};
 use crate::wire::varint;
 
 impl OpenSpan {
-    /// Room for `more` bytes, if need be in the place of larger things.
+    /// Makes room for `more` bytes, without memory by dropping larger things; false without either.
     pub(super) fn make_room(&mut self, more: usize) -> bool {
         if self.reservation.has_room(&self.body, more) {
             return true;
@@ -16,14 +16,14 @@ impl OpenSpan {
             self.state.largest = 0;
             return true;
         }
-        self.displace(more)
+        self.drop_larger(more)
     }
 
-    /// Lets go of what is at least twice as large as what is to come.
+    /// Drops attributes, events and links of at least twice the new size.
     #[cold]
     #[inline(never)]
-    fn displace(&mut self, more: usize) -> bool {
-        /// From here on more goes at once, for the search for it takes long.
+    fn drop_larger(&mut self, more: usize) -> bool {
+        /// Above this, a sixteenth of the bytes is dropped at once: the search takes long.
         const LONG: usize = 64 << 10;
         let (len, least) = (self.body.len(), more.saturating_mul(2));
         if least > self.state.largest as usize && self.state.largest > 0 {
@@ -31,19 +31,19 @@ impl OpenSpan {
         }
         let room = if len > LONG { more.max(len / 16) } else { more };
         let goal = self.body.capacity().saturating_sub(room);
-        self.let_go(goal.min(len), least - 1);
+        self.drop_largest(goal.min(len), least - 1);
         self.reservation.has_room(&self.body, more)
     }
 
-    /// Lets the largest go, until no more than `goal` bytes are left or nothing above `least`.
-    fn let_go(&mut self, goal: usize, least: usize) {
+    /// Drops the largest, until at most `goal` bytes are left or nothing above `least`.
+    fn drop_largest(&mut self, goal: usize, least: usize) {
         self.tidy();
-        let (gone, largest) = shed(&mut self.body, goal, least);
+        let (dropped, largest) = shed(&mut self.body, goal, least);
         let Shed {
             attributes,
             events,
             links,
-        } = gone;
+        } = dropped;
         let state = &mut self.state;
         state.attributes = state.attributes.saturating_sub(attributes);
         state.events = state.events.saturating_sub(events);
@@ -51,11 +51,11 @@ impl OpenSpan {
         state.dropped_attributes += attributes;
         state.dropped_events += events;
         state.dropped_links += links;
-        self.reservation.left_out += gone.total();
+        self.reservation.left_out += dropped.total();
         state.largest = u32::try_from(largest.max(1)).unwrap_or(u32::MAX);
     }
 
-    /// Counts what was left out while something for this span was written elsewhere.
+    /// Counts what a scratch buffer for this span left out.
     #[inline]
     pub(in crate::layer) fn note_left_out(&mut self, scratch: &Scratch<'_>) {
         if scratch.left_out() > 0 {
@@ -63,7 +63,7 @@ impl OpenSpan {
         }
     }
 
-    /// Adds an event or a link, a field of `Span` with this tag; false if there is no room.
+    /// Adds an event or a link as the field `tag` of `Span`; false without room.
     #[inline(always)]
     pub(crate) fn add_field(&mut self, tag: u8, content: &[u8]) -> bool {
         let len = content.len() + 11;
@@ -82,8 +82,8 @@ impl OpenSpan {
         room
     }
 
-    /// Counts what `body` grew by while values were written into it. Where there is no memory for
-    /// that, the largest attributes are lost.
+    /// Counts the growth of `body` after values were written straight into it. Without memory for it,
+    /// the largest attributes are dropped.
     #[inline]
     pub(crate) fn settle_growth(&mut self) {
         if self.body.capacity() > FIRST && !self.reservation.covers(&self.body) {
@@ -104,7 +104,7 @@ impl OpenSpan {
             return;
         }
         self.body = body;
-        self.let_go(fitting.capacity(), 0);
+        self.drop_largest(fitting.capacity(), 0);
         fitting.extend_from_slice(&self.body);
         self.body = fitting;
     }

@@ -1,19 +1,19 @@
-//! [`State`]: what changes while a span is open, beside its bytes.
+//! [`SpanState`]: the times, counts and flags of an open span.
 
-/// What changes while a span is open, beside its bytes.
+/// The times, counts and flags of an open span.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct State {
+pub(crate) struct SpanState {
     pub(crate) start: u64,
-    /// In Unix nanoseconds, where code said when it began or ended; else zero.
+    /// Start and end that code gave, in Unix nanoseconds; else zero.
     pub(crate) start_given: u64,
     pub(crate) end_given: u64,
-    /// The last time it was left; zero if it never was.
+    /// The last exit; zero before the first.
     pub(crate) last_exit: u64,
     /// The time of its last event.
     pub(crate) last_event: u64,
-    /// Bits of the fields whose attributes were written.
+    /// The bits of the fields in `body`, see `callsite::Field::bit`.
     pub(crate) recorded: u64,
-    /// Whether a key that is no field's is among the attributes.
+    /// Whether `body` has an attribute whose key is no field's.
     pub(crate) dynamic: bool,
     pub(crate) attributes: u32,
     pub(crate) events: u32,
@@ -21,12 +21,13 @@ pub(crate) struct State {
     pub(crate) dropped_attributes: u32,
     pub(crate) dropped_events: u32,
     pub(crate) dropped_links: u32,
-    /// Where nothing is larger than this, nothing is looked for that could make room.
+    /// An upper bound of the largest attribute, event or link; zero if unknown. Saves a search for things
+    /// to drop where none is large enough.
     pub(super) largest: u32,
     pub(crate) activity: Activity,
-    /// Whether a child carries its trace.
+    /// Whether it has had a child, which carries its trace: the parent is final.
     pub(crate) has_children: bool,
-    /// Whether an event was or is being converted to Unix time: its anchor is final.
+    /// Whether an event's time was converted to Unix time: the anchor is final.
     pub(crate) is_anchored: bool,
 }
 
@@ -35,20 +36,20 @@ pub(crate) struct State {
 pub(crate) struct Activity {
     busy: u64,
     idle: u64,
-    /// When it was last entered or left; zero before.
+    /// The last change between busy and idle; zero before the first.
     since: u64,
-    /// How many threads or nested guards are inside.
+    /// Number of threads and nested guards that are inside the span.
     depth: u32,
 }
 
-impl State {
-    /// Whether anything was left out that is told on the wire.
+impl SpanState {
+    /// Whether a `dropped_*_count` of the encoded span is not zero.
     #[inline]
     pub(crate) fn has_dropped(&self) -> bool {
         self.dropped_attributes | self.dropped_events | self.dropped_links != 0
     }
 
-    /// Notes that it was entered.
+    /// Counts an enter.
     pub(crate) fn enter(&mut self, now: u64) {
         let passed = now.saturating_sub(self.since());
         let activity = &mut self.activity;
@@ -59,7 +60,7 @@ impl State {
         activity.depth += 1;
     }
 
-    /// Notes that it was left.
+    /// Counts an exit.
     pub(crate) fn exit(&mut self, now: u64) {
         let passed = now.saturating_sub(self.since());
         let activity = &mut self.activity;
@@ -88,9 +89,9 @@ impl State {
     }
 }
 
-/// Start and end where code gave at least one of them: the end is not before the start.
+/// Start and end of a span for which code gave one of them; the end is not before the start.
 #[cold]
-pub(super) fn given_times(state: &State, start: u64, end: u64) -> (u64, u64) {
+pub(super) fn given_times(state: &SpanState, start: u64, end: u64) -> (u64, u64) {
     let or = |given, measured| if given == 0 { measured } else { given };
     let start = or(state.start_given, start);
     (start, or(state.end_given, end).max(start))
