@@ -1,4 +1,4 @@
-//! [`AttributeWriter`]: a row of encoded attributes in the making, each key once.
+//! [`AttributeWriter`]: encodes attributes, each key once.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -15,19 +15,19 @@ use crate::wire::value::{ValueRef, put_key_value};
 #[derive(Debug)]
 pub(crate) struct AttributeWriter<'a> {
     pub(crate) out: &'a mut Vec<u8>,
-    /// Where this visitor's attributes begin in `out`.
+    /// The offset of this writer's attributes in `out`.
     base: usize,
     pub(super) tag: u8,
     pub(super) limit: &'a ValueLimit,
-    /// Who pays for what `out` takes.
+    /// Counts the memory of `out`.
     pub(super) room: &'a mut dyn Room,
     count_limit: u32,
-    /// Up to so many a field's attribute is admitted without a look at the others: zero once
-    /// [`dynamic`](Self::dynamic).
+    /// Up to this count, a field whose bit is not set is admitted without a search for its key. Zero once
+    /// [`dynamic`](Self::dynamic): then a key may be present without its bit.
     quick_limit: u32,
-    /// Bits of the fields written.
+    /// The bits of the written fields.
     pub(crate) recorded: u64,
-    /// Whether a key that is no field's was written: then any key may be there already.
+    /// Whether a key was written that is no field's: then any key may be present.
     dynamic: bool,
     pub(crate) count: u32,
     pub(crate) dropped: u32,
@@ -56,7 +56,7 @@ impl<'a> AttributeWriter<'a> {
         }
     }
 
-    /// Makes room for a field's attribute; says whether it may be written.
+    /// Counts a field's attribute and removes an earlier one of its key; false at the limit.
     #[inline]
     pub(super) fn admit(&mut self, bit: u64, key: &EncodedKey) -> bool {
         if self.recorded & bit == 0 && self.count < self.quick_limit {
@@ -95,7 +95,7 @@ impl<'a> AttributeWriter<'a> {
         }
     }
 
-    /// Takes back what [`admit`](Self::admit) gave: the value could not be written.
+    /// Undoes [`admit`](Self::admit) for a value that could not be written.
     #[cold]
     pub(super) fn give_back(&mut self, why: Unwritten) {
         self.count -= 1;
@@ -105,7 +105,7 @@ impl<'a> AttributeWriter<'a> {
         }
     }
 
-    /// Writes an attribute whose key is no field's; `put` says whether there was room for it.
+    /// Writes an attribute whose key is no field's; `put` returns false without room.
     pub(crate) fn put_dynamic(
         &mut self,
         key: &str,
@@ -120,9 +120,9 @@ impl<'a> AttributeWriter<'a> {
         }
     }
 
-    /// Writes an attribute that code gave.
+    /// Writes an attribute that code sets.
     pub(crate) fn put_value(&mut self, key: &str, value: &Value) {
-        // Keys are not empty (TR-8).
+        // An empty key is invalid (TR-8).
         if key.is_empty() {
             self.dropped += 1;
         } else if self.admit_rare(0, key.as_bytes()) {
@@ -131,18 +131,18 @@ impl<'a> AttributeWriter<'a> {
         }
     }
 
-    /// The same for very many, the first of this row.
+    /// As [`put_value`](Self::put_value) for very many attributes, as the first ones of this writer.
     #[cold]
     pub(crate) fn put_many(&mut self, attributes: &[KeyValue]) {
         let mut kept: Vec<Option<&KeyValue>> = Vec::new();
         let mut places = HashMap::new();
         for attribute in attributes.iter().filter(|a| !a.key.is_empty()) {
-            let is_known = places.contains_key(&*attribute.key);
-            if !is_known && self.count >= self.count_limit {
+            let is_repeated = places.contains_key(&*attribute.key);
+            if !is_repeated && self.count >= self.count_limit {
                 self.dropped += 1;
                 continue;
             }
-            // As one by one: who comes again stands at its later place.
+            // As one by one: a repeated key keeps its last value at its last place.
             if let Some(earlier) = places.insert(&*attribute.key, kept.len()) {
                 kept[earlier] = None;
             } else {
@@ -157,10 +157,10 @@ impl<'a> AttributeWriter<'a> {
         }
     }
 
-    /// Writes the value of an attribute that was admitted.
+    /// Writes the value of an admitted attribute.
     fn write_value(&mut self, key: &str, value: &Value) {
         let length = self.limit.length;
-        // What is short needs no permission.
+        // Short values are not counted.
         let more = key.len() + 32 + size_of(value, length);
         if more > 256 && !self.room.make_room(self.out, more) {
             return self.give_back(Unwritten::NoRoom);
@@ -178,7 +178,7 @@ impl<'a> AttributeWriter<'a> {
         }
     }
 
-    /// Adds attributes that are encoded already and whose keys are no field's.
+    /// Adds encoded attributes whose keys are no field's.
     #[inline]
     pub(crate) fn put_static(&mut self, extra: &StaticAttributes) {
         if self.count + extra.count <= self.quick_limit {
@@ -189,7 +189,7 @@ impl<'a> AttributeWriter<'a> {
         }
     }
 
-    /// Adds attributes that are encoded already, save those whose key is there or will be.
+    /// Adds encoded attributes, except those whose key is present or is going to be.
     #[cold]
     pub(crate) fn put_where_absent(
         &mut self,
@@ -197,11 +197,11 @@ impl<'a> AttributeWriter<'a> {
         will_be: impl Fn(&[u8]) -> bool,
     ) {
         for (_, content, whole) in fields(&extra.bytes) {
-            let known = key_of(content).is_some_and(|key| {
+            let is_present = key_of(content).is_some_and(|key| {
                 will_be(key) || find_attribute(self.mine(), self.tag, key).is_some()
             });
-            if known {
-                // What the application recorded wins.
+            if is_present {
+                // The application's value wins.
             } else if self.count < self.count_limit {
                 self.out.extend_from_slice(whole);
                 self.count += 1;
@@ -211,8 +211,7 @@ impl<'a> AttributeWriter<'a> {
         }
     }
 
-    /// Adds an attribute that is encoded already, under a tag of the same length, and whose key is not
-    /// there.
+    /// Adds an encoded attribute under this writer's tag; its key must not be present.
     pub(super) fn put_copy(&mut self, attribute: &[u8]) {
         if self.count >= self.count_limit {
             self.dropped += 1;
@@ -231,7 +230,7 @@ impl<'a> AttributeWriter<'a> {
         self.count += 1;
     }
 
-    /// What was written so far, but for the bytes.
+    /// The counts of this writer, with empty bytes.
     #[inline]
     pub(crate) fn written(&self) -> EncodedAttributes<'static> {
         EncodedAttributes {
@@ -243,12 +242,12 @@ impl<'a> AttributeWriter<'a> {
         }
     }
 
-    /// The bytes that this visitor wrote.
+    /// The bytes of this writer.
     pub(super) fn mine(&self) -> &[u8] {
         self.out.get(self.base..).unwrap_or_default()
     }
 
-    /// Removes an attribute by its place among [`mine`](Self::mine).
+    /// Removes an attribute by its range in [`mine`](Self::mine).
     pub(super) fn cut(&mut self, at: std::ops::Range<usize>) {
         self.out.drain(self.base + at.start..self.base + at.end);
         self.count -= 1;
@@ -280,7 +279,7 @@ impl<'a> AttributeWriter<'a> {
         });
         if error.source().is_some() {
             self.put_dynamic(semconv::EXCEPTION_STACKTRACE, |key, out, room| {
-                let trace = Trace(error);
+                let trace = ErrorChain(error);
                 key.put_fmt(out, limit, room, format_args!("{trace}"))
                     .is_ok()
             });
@@ -288,21 +287,21 @@ impl<'a> AttributeWriter<'a> {
     }
 }
 
-/// An error with its causes.
-struct Trace<'e>(&'e (dyn Error + 'static));
+/// Formats an error with its causes.
+struct ErrorChain<'e>(&'e (dyn Error + 'static));
 
-impl fmt::Display for Trace<'_> {
+impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", AsFarAsItGoes(self.0))?;
         sources(self.0).try_for_each(|cause| {
-            // Fails where nothing more is taken.
+            // Fails once the limit is reached.
             f.write_str("\ncaused by: ")?;
             write!(f, "{}", AsFarAsItGoes(cause))
         })
     }
 }
 
-/// Bytes that a value takes, strings and bytes in it cut to `length`; a little more rather than less.
+/// An upper estimate of a value's encoded size, with strings and bytes cut to `length`.
 fn size_of(value: &Value, length: usize) -> usize {
     match value {
         Value::String(v) => truncate(v, length).len(),
@@ -312,7 +311,7 @@ fn size_of(value: &Value, length: usize) -> usize {
     }
 }
 
-/// With the strings and bytes in it no longer than `length` (LIM-2).
+/// The value with strings and bytes cut to `length` (LIM-2).
 #[cold]
 fn truncated(value: &Value, length: usize) -> Value {
     match value {
@@ -323,7 +322,7 @@ fn truncated(value: &Value, length: usize) -> Value {
     }
 }
 
-/// Attributes that were visited into a buffer of their own.
+/// Encoded attributes in a buffer of their own, with their counts.
 #[derive(Debug)]
 pub(crate) struct EncodedAttributes<'a> {
     /// Encoded as `Span.attributes`.
@@ -334,7 +333,7 @@ pub(crate) struct EncodedAttributes<'a> {
     pub(crate) dropped: u32,
 }
 
-/// The causes of an error, outermost first; bounded, because a foreign chain may be a ring.
+/// The causes of an error, outermost first; bounded, because a chain may be cyclic.
 fn sources<'e>(
     error: &'e (dyn Error + 'static),
 ) -> impl Iterator<Item = &'e (dyn Error + 'static)> {

@@ -1,9 +1,9 @@
-//! What is known once per callsite: encoded keys, the meaning of each field, static attributes.
+//! [`Callsite`]: encoded keys, field roles and static attributes, made once per callsite.
 //!
-//! A callsite is prepared when it registers or when its first span or event comes, whichever is
-//! first (a layer that was reloaded in, or metadata made by hand, sees spans of callsites that
-//! never registered with it). What is prepared depends on the callsite alone, so all layers of the
-//! process share it, and it lives as long as the callsite does: for ever.
+//! A callsite is prepared at its registration or at its first span or event. The second is needed for a
+//! layer that a reload brought in, and for metadata made by hand, which never register. The result
+//! depends on the callsite alone, so all layers of the process share it, and it is never freed, as
+//! callsites are not.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -32,23 +32,25 @@ pub(crate) struct Callsite {
     pub(crate) metadata: &'static Metadata<'static>,
     /// By field index.
     pub(crate) fields: Box<[Field]>,
-    /// Whether an event may say how its span fared, whatever its level.
+    /// Whether it has a field `error`, which may set the span's status at any level.
     pub(super) has_error_field: bool,
-    /// Whether the `log` crate's lines come by it: each has a target and a place of its own.
+    /// Whether it emits lines of the `log` crate, each with its own target and source location.
     pub(super) is_log_line: bool,
-    /// Two threads may encode them, and nobody waits for one that a fork has left behind.
+    /// By the bits of [`Extras`]. Two threads may encode the same; a `OnceBox` never waits, so a thread
+    /// that is lost in a fork blocks no one.
     extras: [OnceBox<StaticAttributes>; 16],
-    /// What its log records need; made when the first comes.
+    /// The part for log records, made with the first.
     log: OnceBox<LogCallsite>,
-    /// Roots that a sampler dropped since a span of this callsite last got a parent late.
+    /// Roots that a sampler dropped since the last late parent of a span of this callsite.
     dropped_roots: AtomicU32,
 }
 
-/// After so many dropped roots of a callsite none of which got a parent late, the next ones keep no
-/// fields for it: that would cost as much as recording them.
-const PATIENCE: u32 = 128;
+/// After so many dropped roots of a callsite without a late parent, the next ones keep no fields for
+/// one: that costs as much as recording them.
+const MAX_ROOTS_WITHOUT_PARENT: u32 = 128;
 
-/// Which attributes beside the fields are wanted, as bits.
+/// The attributes that the layer adds to the fields, as bits: target, location, level, and the target
+/// of the middleware's callsites.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Extras(u8);
 
@@ -57,13 +59,13 @@ impl Extras {
         Self(target as u8 | (location as u8) << 1 | (level as u8) << 2)
     }
 
-    /// Whether none is wanted of any callsite.
+    /// Whether no callsite gets any.
     #[inline]
     pub(super) fn are_none(self) -> bool {
         self.0 & 7 == 0
     }
 
-    /// Whether the target is also wanted of what the middleware makes.
+    /// Whether the middleware's spans and events get the target too.
     pub(crate) const fn with_own_target(self, is_wanted: bool) -> Self {
         Self(self.0 | (is_wanted as u8) << 3)
     }
@@ -74,13 +76,13 @@ impl Extras {
 pub(crate) struct Field {
     pub(crate) key: EncodedKey,
     pub(crate) role: FieldRole,
-    /// The field's bit among those recorded. Fields of one name share a bit, and so do the 64th
-    /// and all after it: a bit that is set says that the key may have been written.
+    /// The field's bit among those written. Fields of one name share a bit, and so do the 64th and all
+    /// later fields. So a clear bit means that the key is absent, a set bit that it may be present.
     pub(crate) bit: u64,
 }
 
-/// Attributes that are the same for every span of a callsite. One whose key is also a field's is
-/// left out: what the application records wins.
+/// Attributes that are the same for every span of a callsite. A key that is also a field's is left out:
+/// the application's value wins.
 #[derive(Debug, Default)]
 pub(crate) struct StaticAttributes {
     pub(crate) bytes: Box<[u8]>,
@@ -99,7 +101,7 @@ impl StaticAttributes {
     }
 }
 
-/// Whether tracing-opentelemetry's `MetricsLayer` takes a field of that name for a metric.
+/// Whether tracing-opentelemetry's `MetricsLayer` reads a field of that name as a metric.
 fn is_metric(name: &str) -> bool {
     const PREFIXES: [&str; 4] = ["counter.", "monotonic_counter.", "histogram.", "gauge."];
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
@@ -144,18 +146,18 @@ impl Callsite {
         }
     }
 
-    /// Whether a root that its sampler drops may still get a parent that decides otherwise.
+    /// Whether a root that its sampler drops keeps its fields for a late parent.
     pub(super) fn expects_late_parent(&self) -> bool {
         let dropped = self.dropped_roots.load(Ordering::Relaxed);
-        if dropped >= PATIENCE {
+        if dropped >= MAX_ROOTS_WITHOUT_PARENT {
             return false;
         }
-        // A count lost between two threads does not matter.
+        // Not one atomic step: two threads may lose a count, which only delays the limit.
         self.dropped_roots.store(dropped + 1, Ordering::Relaxed);
         true
     }
 
-    /// A span of this callsite got its parent late.
+    /// Notes a late parent of a span of this callsite.
     pub(super) fn note_late_parent(&self) {
         self.dropped_roots.store(0, Ordering::Relaxed);
     }
@@ -167,7 +169,7 @@ impl Callsite {
         slot.get_or_init(|| Box::new(self.encode_extras(wanted)))
     }
 
-    /// What log records of the callsite have in common.
+    /// The part for log records.
     #[inline]
     pub(super) fn log(&self) -> &LogCallsite {
         self.log.get_or_init(|| Box::new(LogCallsite::new(self)))
@@ -177,7 +179,7 @@ impl Callsite {
     fn encode_extras(&self, Extras(wanted): Extras) -> StaticAttributes {
         let metadata = self.metadata;
         let mut pairs: Vec<(&str, Value)> = Vec::new();
-        // Of a log line, target and place are what its fields say.
+        // A log line has target and location in its fields.
         let has_target = match is_ours(metadata) {
             true => wanted & 9 == 9,
             false => wanted & 1 != 0 && !self.is_log_line,
@@ -213,7 +215,7 @@ impl Callsite {
     }
 }
 
-/// Whether the middleware makes it: where that stands says nothing of the application.
+/// Whether the callsite is in this crate's middleware: its location says nothing about the application.
 pub(super) fn is_ours(metadata: &Metadata<'_>) -> bool {
     let module = metadata.module_path();
     module
@@ -228,64 +230,64 @@ fn attribute_tag(metadata: &Metadata<'_>) -> u8 {
     }
 }
 
-/// Callsites by the address of their metadata: unlike `Identifier`, it also tells apart metadata
-/// made by hand that share one callsite.
+/// Callsites by the address of their metadata. Unlike `Identifier`, it distinguishes metadata made by
+/// hand that share one callsite.
 #[derive(Default)]
-struct Known {
+struct CallsiteTable {
     callsites: RwLock<HashMap<usize, &'static Callsite>>,
-    /// A fork of this process prepares its callsites anew: the lock may be held by a thread that did
-    /// not come along. `None`: no fork can be noticed.
+    /// A fork of this process makes a new table: the lock may be held by a thread that does not exist
+    /// there. `None`: forks cannot be noticed.
     home: Option<Home>,
 }
 
-static KNOWN: ArcSwapOption<Known> = ArcSwapOption::const_empty();
+static TABLE: ArcSwapOption<CallsiteTable> = ArcSwapOption::const_empty();
 
-fn known() -> Arc<Known> {
-    let is_ours = |known: &Arc<Known>| !known.home.as_ref().is_some_and(Home::is_left);
+fn table() -> Arc<CallsiteTable> {
+    let is_ours = |table: &Arc<CallsiteTable>| !table.home.as_ref().is_some_and(Home::is_left);
     loop {
-        let current = KNOWN.load();
-        if let Some(known) = current.as_ref().filter(|known| is_ours(known)) {
-            return Arc::clone(known);
+        let current = TABLE.load();
+        if let Some(table) = current.as_ref().filter(|table| is_ours(table)) {
+            return Arc::clone(table);
         }
-        let new = Known {
+        let new = CallsiteTable {
             home: Home::here().ok(),
-            ..Known::default()
+            ..CallsiteTable::default()
         };
-        // Whoever comes second takes what the first one made.
-        KNOWN.compare_and_swap(&current, Some(Arc::new(new)));
+        // If another thread is first, the next round takes its table.
+        TABLE.compare_and_swap(&current, Some(Arc::new(new)));
     }
 }
 
-/// Sets of the cache below, and the bits that number them.
+/// Number of sets of the cache below, and of the bits of a set's index.
 const SETS: usize = 1 << SET_BITS;
 const SET_BITS: u32 = 6;
 
-type Slot = Cell<Option<&'static Callsite>>;
+type CachedCallsite = Cell<Option<&'static Callsite>>;
 
 thread_local! {
-    /// Recently used callsites of this thread. Two to a set, or two that fall into the same place
-    /// and take turns would be looked up in the table every time.
-    static RECENT: [[Slot; 2]; SETS] = const { [const { [const { Cell::new(None) }; 2] }; SETS] };
+    /// Recently used callsites of this thread, a cache of two ways: with one, two callsites of the same
+    /// set that take turns would be looked up in the table every time.
+    static RECENT: [[CachedCallsite; 2]; SETS] = const { [const { [const { Cell::new(None) }; 2] }; SETS] };
 }
 
 /// The prepared callsite of `metadata`.
 #[inline]
 pub(crate) fn of(metadata: &'static Metadata<'static>) -> &'static Callsite {
     let address = std::ptr::from_ref(metadata) as u64;
-    // The high bits of a product depend on all bits of the address.
+    // Fibonacci hashing: the high bits of the product depend on all bits of the address.
     let set = address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SET_BITS);
     RECENT.with(|recent| {
         let [first, second] = &recent[set as usize % SETS];
         match first.get() {
-            Some(known) if std::ptr::eq(known.metadata, metadata) => known,
+            Some(cached) if std::ptr::eq(cached.metadata, metadata) => cached,
             other => {
-                let known = match second.get() {
-                    Some(known) if std::ptr::eq(known.metadata, metadata) => known,
+                let callsite = match second.get() {
+                    Some(cached) if std::ptr::eq(cached.metadata, metadata) => cached,
                     _ => prepare(metadata),
                 };
                 second.set(other);
-                first.set(Some(known));
-                known
+                first.set(Some(callsite));
+                callsite
             }
         }
     })
@@ -294,17 +296,17 @@ pub(crate) fn of(metadata: &'static Metadata<'static>) -> &'static Callsite {
 #[cold]
 #[inline(never)]
 fn prepare(metadata: &'static Metadata<'static>) -> &'static Callsite {
-    let known = known();
+    let table = table();
     let address = std::ptr::from_ref(metadata) as usize;
-    let found = known
+    let found = table
         .callsites
         .read()
         .unwrap_or_else(PoisonError::into_inner)
         .get(&address)
         .copied();
-    // Nothing foreign runs under the lock: preparing reads metadata only.
+    // No foreign code runs under the lock: preparing only reads metadata.
     found.unwrap_or_else(|| {
-        known
+        table
             .callsites
             .write()
             .unwrap_or_else(PoisonError::into_inner)

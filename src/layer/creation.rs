@@ -1,4 +1,4 @@
-//! What a span is created with, as a sampler may ask for it: one field at a time.
+//! The fields of a new span as a sampler reads them: one at a time.
 
 use std::fmt::Debug;
 
@@ -7,16 +7,16 @@ use tracing_core::field::Visit;
 use tracing_core::span::Attributes;
 
 use crate::attribute::Value;
+use crate::sampler::Fields;
 use crate::text::text_of;
 use crate::wire::field::beginning;
 
-/// Bytes of a text that a sampler is told.
-const TOLD: usize = 64 << 10;
-use crate::sampler::Fields;
+/// The longest text that a sampler gets, in bytes.
+const LONGEST_TEXT: usize = 64 << 10;
 
 impl Fields for Attributes<'_> {
     fn value(&self, key: &str) -> Option<Value> {
-        // Most spans don't have the field, and then none is visited.
+        // Most spans do not have the field; then no field is visited.
         self.metadata().fields().field(key)?;
         let mut wanted = OneField { key, value: None };
         self.record(&mut wanted);
@@ -70,14 +70,18 @@ impl Visit for OneField<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.take(field, || beginning(value, TOLD).to_owned().into());
+        self.take(field, || beginning(value, LONGEST_TEXT).to_owned().into());
     }
 
     fn record_bytes(&mut self, field: &Field, value: &[u8]) {
-        self.take(field, || value[..value.len().min(TOLD)].to_vec().into());
+        self.take(field, || {
+            value[..value.len().min(LONGEST_TEXT)].to_vec().into()
+        });
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.take(field, || text_of(format_args!("{value:?}"), TOLD).into());
+        self.take(field, || {
+            text_of(format_args!("{value:?}"), LONGEST_TEXT).into()
+        });
     }
 }

@@ -11,7 +11,7 @@ use tracing_core::{Dispatch, Metadata};
 use super::OtlpLayer;
 use super::attributes::{AttributeWriter, EncodedAttributes};
 use super::callsite::Callsite;
-use super::event::Times;
+use super::event::EventClock;
 use super::fields::OtelFields;
 use super::filters;
 use super::open_spans::OpenSpans;
@@ -344,7 +344,7 @@ impl SpanEditor<'_> {
             if !takes {
                 self.recorder.count_if_ended(span);
             }
-            takes.then(|| Times::of(span))
+            takes.then(|| EventClock::of(span))
         });
         let Some(Some(times)) = times else { return };
         let limits = &self.recorder.settings.limits;

@@ -1,4 +1,4 @@
-//! Events become span events; some also say how their span fared (SPEC §6c).
+//! Events become span events; an error also sets the status of the span (SPEC §6c).
 
 use std::sync::atomic::Ordering;
 
@@ -23,17 +23,16 @@ use crate::wire::span::{
     put_event_name, put_event_time,
 };
 
-/// What an event's time depends on.
+/// The clock of an event: the anchor and the start of its span.
 #[derive(Clone, Copy)]
-pub(super) struct Times {
+pub(super) struct EventClock {
     anchor: Anchor,
-    /// Of the span.
     start: u64,
 }
 
-impl Times {
-    /// From now on the span keeps its anchor: a value that takes long, or sets a parent itself, is
-    /// formatted between this and the event's place in the span.
+impl EventClock {
+    /// Fixes the span's anchor. The event's values are formatted between this call and the event's place
+    /// in the span; that may take long, or set a parent, and must not change the anchor meanwhile.
     #[inline]
     pub(super) fn of(span: &mut OpenSpan) -> Self {
         span.state.is_anchored = true;
@@ -43,7 +42,7 @@ impl Times {
         }
     }
 
-    /// The time, and the same in Unix nanoseconds. Not before the span's start, which may be of
+    /// The time, and the same in Unix nanoseconds. Not before the span's start: that may be read on
     /// another core, whose counter is ahead.
     #[inline]
     pub(super) fn now(self) -> (u64, u64) {
@@ -52,14 +51,14 @@ impl Times {
     }
 }
 
-/// What becomes of an event of a span.
+/// Whether a span takes an event.
 enum Admission {
-    Kept(Times),
-    /// There is no room for it.
-    Full(Times),
-    Unwanted,
-    /// There is no such span here.
-    Elsewhere,
+    Kept(EventClock),
+    /// The span is at its limit of events.
+    Full(EventClock),
+    NotRecording,
+    /// The span is not open here.
+    NotOpen,
 }
 
 impl OtlpLayer {
@@ -123,7 +122,7 @@ impl OtlpLayer {
 }
 
 impl Recorder {
-    /// Adds an event to a span; where that is not here, to the one that `nearest` names.
+    /// Adds an event to a span, or to that of `nearest` if it is not open here.
     #[inline]
     pub(super) fn record_event(
         &self,
@@ -131,24 +130,24 @@ impl Recorder {
         event: &Event<'_>,
         nearest: impl FnOnce() -> Option<u64>,
     ) {
-        // Sampled, and room? Only then is a field looked at.
+        // Fields are visited only if the span records and has room.
         let is_error = *event.metadata().level() == Level::ERROR;
         let limit = self.settings.limits.events;
         let mut admission = self.admit(id, limit, is_error);
-        if matches!(admission, Admission::Elsewhere) {
+        if matches!(admission, Admission::NotOpen) {
             let Some(other) = nearest() else { return };
             id = other;
             admission = self.admit_again(id, limit, is_error);
         }
         let times = match admission {
             Admission::Kept(times) => times,
-            // One without room may still say how the span fared.
+            // At the limit, an error field may still set the status.
             Admission::Full(times) if callsite::of(event.metadata()).has_error_field => times,
             Admission::Full(_) => {
                 self.spans.with(id, |span| span.state.dropped_events += 1);
                 return;
             }
-            Admission::Unwanted | Admission::Elsewhere => return,
+            Admission::NotRecording | Admission::NotOpen => return,
         };
         let (now, unix) = times.now();
         let mut scratch = Scratch::take(&self.memory);
@@ -166,7 +165,7 @@ impl Recorder {
                 span.set_status(StatusCode::Error, None);
             }
             if let Some(errors) = &errors {
-                self.tell_span(span, errors);
+                self.apply_errors(span, errors);
             }
         });
     }
@@ -176,14 +175,14 @@ impl Recorder {
         let admit = |span: &mut OpenSpan| {
             if !span.identity.takes_events() {
                 self.count_if_ended(span);
-                Admission::Unwanted
+                Admission::NotRecording
             } else if span.state.events < limit || is_error {
-                Admission::Kept(Times::of(span))
+                Admission::Kept(EventClock::of(span))
             } else {
-                Admission::Full(Times::of(span))
+                Admission::Full(EventClock::of(span))
             }
         };
-        self.spans.with(id, admit).unwrap_or(Admission::Elsewhere)
+        self.spans.with(id, admit).unwrap_or(Admission::NotOpen)
     }
 
     #[cold]
@@ -192,7 +191,7 @@ impl Recorder {
         self.admit(id, limit, is_error)
     }
 
-    /// Writes name and attributes. Foreign code runs in here: no lock is held.
+    /// Writes name and attributes. Foreign code runs here: no lock is held.
     #[inline]
     fn write_event(&self, event: &Event<'_>, scratch: &mut Scratch<'_>) -> Option<Box<Errors>> {
         let capture = &self.settings.capture;
@@ -238,7 +237,7 @@ impl Recorder {
         }
         put_event_dropped(out, dropped);
         errors.map(|mut errors| {
-            // A field `error` beside a message is an attribute and nothing more (EVT-4).
+            // Beside a message, the field `error` is a plain attribute (EVT-4).
             errors
                 .text
                 .take_if(|_| named || !capture.error_events_to_status);
@@ -246,9 +245,9 @@ impl Recorder {
         })
     }
 
-    /// What an event with errors means for its span.
+    /// Applies an event's errors to its span: status and `exception.*` attributes.
     #[cold]
-    pub(super) fn tell_span(&self, span: &mut OpenSpan, errors: &Errors) {
+    pub(super) fn apply_errors(&self, span: &mut OpenSpan, errors: &Errors) {
         if let Some(text) = &errors.text {
             span.set_status(StatusCode::Error, Some(text));
         }
@@ -266,7 +265,7 @@ impl Recorder {
 }
 
 impl AttributeWriter<'_> {
-    /// The attribute `error` becomes `exception.message` (EVT-4).
+    /// Renames the attribute `error` to `exception.message` (EVT-4).
     #[cold]
     pub(super) fn rename_error(&mut self, text: &str) {
         let limit = self.limit;
@@ -284,14 +283,14 @@ mod tests {
     use super::*;
     use crate::layer::identity::Identity;
 
-    /// An event's values may be slow, and the clock of a new local trace another.
+    /// A late parent brings the anchor of another local trace.
     #[test]
     fn a_parent_that_comes_while_an_event_is_formatted_moves_no_time() {
         for is_kept in [true, false] {
             let mut span = OpenSpan::default();
             span.identity.anchor = Anchor::of(5_000);
             span.state.start = 100;
-            let times = is_kept.then(|| Times::of(&mut span));
+            let times = is_kept.then(|| EventClock::of(&mut span));
             let mut parent = Identity::default();
             parent.anchor = Anchor::of(1_000_000);
             span.adopt(parent);

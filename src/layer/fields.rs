@@ -1,4 +1,4 @@
-//! Fields with a meaning of their own: the `otel.*` names (SPEC §6a) and an event's message.
+//! Fields with a role: the `otel.*` names (SPEC §6a), an event's message and error, lines of `log`.
 
 use tracing_core::Metadata;
 
@@ -6,10 +6,10 @@ use crate::semconv;
 use crate::wire::field::{Room, beginning};
 use crate::wire::span::{Kind, StatusCode};
 
-/// What a field means to us.
+/// The role of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FieldRole {
-    /// An attribute like any other.
+    /// A plain attribute.
     Attribute,
     /// `otel.name`: the span's name.
     SpanName,
@@ -17,17 +17,17 @@ pub(crate) enum FieldRole {
     SpanKind,
     /// `otel.status_code`.
     StatusCode,
-    /// `otel.status_description`, once `otel.status_message`.
+    /// `otel.status_description`, or the older `otel.status_message`.
     StatusDescription,
     /// `message` of an event: its name.
     Message,
-    /// `error` of an event: what `#[instrument(err)]` emits.
+    /// `error` of an event, as `#[instrument(err)]` emits it.
     Error,
     /// `log.target` of a line of the `log` crate: the attribute `target` (LOG-58).
     LogTarget,
     /// `log.file` and `log.line` of such a line: `code.file.path` and `code.line.number`.
     LogLocation,
-    /// `log.module_path` of such a line: its target says it as a rule.
+    /// `log.module_path` of such a line: left out, because the target usually is the same.
     LogModule,
     /// `otel.event.name` of a log record, or the older `event.name`: the name of its event (LOG-54).
     EventName,
@@ -46,7 +46,7 @@ impl FieldRole {
         }
     }
 
-    /// The same for a field of an event that becomes a log record.
+    /// The role of a field of a log record.
     pub(crate) fn of_log_field(name: &str) -> Self {
         match name {
             "otel.event.name" | "event.name" => Self::EventName,
@@ -54,7 +54,7 @@ impl FieldRole {
         }
     }
 
-    /// The same for a field of [`tracing-log`'s events](is_log_line), and the key that it becomes.
+    /// The role and the key of a field of [`tracing-log`'s events](is_log_line).
     pub(crate) fn of_log_line(name: &str) -> (Self, &str) {
         match name {
             "log.target" => (Self::LogTarget, "target"),
@@ -66,8 +66,8 @@ impl FieldRole {
     }
 }
 
-/// Whether a callsite is one of those by which the `tracing-log` crate passes on lines of `log`. Told by
-/// its shape (LOG-58): 0.1 and 0.2 differ in their callsites, and each knows only its own.
+/// Whether a callsite of the `tracing-log` crate emits lines of `log`. Recognised by its shape (LOG-58),
+/// because the versions 0.1 and 0.2 have callsites of their own.
 pub(crate) fn is_log_line(metadata: &Metadata<'_>) -> bool {
     const FIELDS: [&str; 5] = [
         "message",
@@ -80,7 +80,7 @@ pub(crate) fn is_log_line(metadata: &Metadata<'_>) -> bool {
     is_named && metadata.is_event() && metadata.fields().iter().map(|f| f.name()).eq(FIELDS)
 }
 
-/// The status that `otel.status_code` names; whatever else it says, unset.
+/// The status of an `otel.status_code`; unset for any other text.
 pub(crate) fn status(value: &str) -> StatusCode {
     if value.eq_ignore_ascii_case("ok") {
         StatusCode::Ok
@@ -91,7 +91,7 @@ pub(crate) fn status(value: &str) -> StatusCode {
     }
 }
 
-/// What the `otel.*` fields of one visit said; kept in the open span, where its strings are reused.
+/// The values of `otel.*` fields. An open span keeps one and reuses its strings.
 #[derive(Debug, Default)]
 pub(crate) struct OtelFields {
     /// Whether `name` was given.
@@ -104,16 +104,16 @@ pub(crate) struct OtelFields {
     pub(crate) description: String,
 }
 
-/// What is kept of a name or a description where there is no memory for all of it.
+/// Bytes of a name or description that are kept without memory for the whole.
 pub(super) const CUT: usize = 64;
 
-/// Makes `text` say `value`, or its beginning where there is no memory for all of it.
-fn keep(text: &mut String, value: &str, room: &mut dyn Room) {
+/// Sets `text` to `value`, or to its beginning without memory for the whole.
+fn set_text(text: &mut String, value: &str, room: &mut dyn Room) {
     text.clear();
     let (was, now) = (text.capacity(), value.len());
     if now > was {
         if !room.keep_text(was, now) {
-            // So little is not counted.
+            // Up to `CUT` bytes are not counted.
             text.push_str(beginning(value, was.max(CUT)));
             return room.leave_out();
         }
@@ -127,7 +127,7 @@ impl OtelFields {
         match role {
             FieldRole::SpanName => {
                 self.has_name = true;
-                keep(&mut self.name, value, room);
+                set_text(&mut self.name, value, room);
             }
             FieldRole::SpanKind => self.kind = Some(Kind::from_name(value)),
             FieldRole::StatusCode => self.set_status(status(value)),
@@ -141,22 +141,22 @@ impl OtelFields {
 
     pub(crate) fn describe(&mut self, text: &str, room: &mut dyn Room) {
         self.has_description = !text.is_empty();
-        keep(&mut self.description, text, room);
+        set_text(&mut self.description, text, room);
     }
 
-    /// The name that was given, or else the callsite's.
+    /// The given name, or the callsite's.
     pub(crate) fn name_or<'a>(&'a self, name: &'a str) -> &'a str {
-        // A span's name is never empty.
+        // OTLP requires a name.
         let is_given = self.has_name && !self.name.is_empty();
         if is_given { &self.name } else { name }
     }
 
-    /// `Ok > Error > Unset`; a lower one does not replace a higher one (TR-7).
+    /// Sets the status unless it is lower: `Ok > Error > Unset` (TR-7).
     pub(crate) fn set_status(&mut self, status: StatusCode) {
         self.status = self.status.max(status);
     }
 
-    /// Adds what a later visit said.
+    /// Applies the fields of a later visit.
     pub(crate) fn merge(&mut self, later: &Self, room: &mut dyn Room) {
         if later.has_name {
             self.set(FieldRole::SpanName, &later.name, room);
@@ -168,7 +168,7 @@ impl OtelFields {
         }
     }
 
-    /// Forgets everything but the strings' memory.
+    /// Resets all but the capacity of the strings.
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.has_name = false;

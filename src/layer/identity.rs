@@ -1,6 +1,6 @@
 //! [`Identity`]: a span's ids, its sampling decision, and the data that its children inherit.
 
-use super::memory::Paid;
+use super::memory::TextReservation;
 use crate::clock::Anchor;
 use crate::context::{Baggage, SpanId, TraceContext, TraceFlags, TraceId, TraceState};
 use crate::pool::Memory;
@@ -32,7 +32,7 @@ struct ContextExtra {
     /// A child's place in the local trace, if a tail sampler holds local traces until they end.
     local: TraceRef,
     /// The bytes counted for trace state and baggage.
-    paid: Paid,
+    texts: TextReservation,
 }
 
 /// A trace state up to so many bytes is covered by the fixed size of a span.
@@ -198,11 +198,11 @@ impl Identity {
         let mut gone = 0;
         loop {
             let texts = self.texts();
-            let Some(extra) = self.extra.as_ref().filter(|e| e.paid.bytes() != texts) else {
+            let Some(extra) = self.extra.as_ref().filter(|e| e.texts.bytes() != texts) else {
                 return gone;
             };
             let has_baggage = !extra.baggage.is_empty();
-            if self.extra_mut().paid.cover(texts, memory) {
+            if self.extra_mut().texts.cover(texts, memory) {
                 return gone;
             }
             gone += 1;

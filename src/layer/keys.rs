@@ -1,5 +1,5 @@
-//! [`Keys`]: where the attributes of a span with very many fields stand, so that one more costs no
-//! look at all of them.
+//! [`AttributeIndex`]: the offsets of attributes by key, for a span with very many of them: a search for
+//! each new attribute would take quadratic time.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -7,26 +7,27 @@ use std::hash::{BuildHasher as _, RandomState};
 use crate::wire::span::{SPAN_ATTRIBUTE, fields, key_of};
 use crate::wire::varint::{LEN, tag};
 
-/// From so many fields on a span has such a table: more than the specification's limits allow.
+/// A span with so many attributes, events and links has an index: the sum of the default limits.
 pub(super) const MANY: u32 = 384;
 
-/// What an entry takes, empty places included.
+/// Bytes of an entry, including its share of empty places.
 const ENTRY: usize = 40;
 
-/// The tag of an attribute that was replaced: of no field of `Span`, and gone before it is sealed.
+/// The tag of a replaced attribute: no field of `Span` has it. Such bytes are removed at once for all,
+/// at the latest before the span is sealed, because each removal moves the bytes behind it.
 const DEAD: u8 = tag(7, LEN);
 
-/// Places of attributes in a body, by their keys' hashes.
+/// Offsets of attributes in a body, by the hashes of their keys.
 #[derive(Debug, Default)]
-pub(super) struct Keys {
+pub(super) struct AttributeIndex {
     places: HashMap<u64, usize>,
     hasher: RandomState,
-    /// Bytes of attributes that were replaced.
+    /// Bytes of replaced attributes.
     dead: usize,
 }
 
-impl Keys {
-    /// The table of a body.
+impl AttributeIndex {
+    /// The index of a body.
     pub(super) fn of(body: &[u8]) -> Self {
         let mut keys = Self::default();
         let mut at = 0;
@@ -39,14 +40,14 @@ impl Keys {
         keys
     }
 
-    /// An attribute with this key begins at `at`.
+    /// Notes that the attribute with this key begins at `at`.
     pub(super) fn note(&mut self, key: &[u8], at: usize) {
         self.places.insert(self.hasher.hash_one(key), at);
     }
 
-    /// Marks the attribute with this key as replaced; false if there is none. Where two keys share
-    /// a hash, which is not to be expected, only the later can be found.
-    pub(super) fn bury(&mut self, key: &[u8], body: &mut [u8]) -> bool {
+    /// Marks the attribute with this key as replaced; false if there is none. If two keys share a 64-bit
+    /// hash, only the later is found.
+    pub(super) fn mark_replaced(&mut self, key: &[u8], body: &mut [u8]) -> bool {
         let hash = self.hasher.hash_one(key);
         let Some(rest) = self.places.get(&hash).and_then(|at| body.get_mut(*at..)) else {
             return false;
@@ -63,12 +64,12 @@ impl Keys {
         true
     }
 
-    /// Whether what was replaced takes more than what is there.
+    /// Whether replaced attributes take more than half of the body.
     pub(super) fn is_wasteful(&self, body: &[u8]) -> bool {
         self.dead > body.len() / 2
     }
 
-    /// Takes what was replaced out of the body; the table does not fit it any more.
+    /// Removes replaced attributes from the body; the offsets become invalid, so the index is consumed.
     pub(super) fn clean(self, body: &mut Vec<u8>) {
         if self.dead == 0 {
             return;
@@ -84,7 +85,7 @@ impl Keys {
         body.truncate(to);
     }
 
-    /// What it takes.
+    /// Bytes of the index.
     pub(super) fn size(&self) -> usize {
         self.places.capacity() * ENTRY
     }

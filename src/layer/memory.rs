@@ -1,39 +1,39 @@
-//! What an open span takes of the pipeline's memory.
+//! [`Reservation`]: the bytes of an open span in the pipeline's memory.
 //!
-//! Its first room, the same for every span, is of one class; what it takes beyond that of another.
-//! So a few spans with much data never take the place of many with little.
+//! The fixed size of a span and its first buffer count in one class, its growth in another. So a few
+//! large spans never take the memory of many small ones.
 
 use crate::pool::{Budget, Grade, Memory};
 use crate::sync::Arc;
 use crate::wire::field::Room;
 
-/// The first capacity of a span's bytes: an ordinary span with its events fits.
+/// The first capacity of a span's buffer, enough for an ordinary span with its events.
 pub(super) const FIRST: usize = 512;
 
-/// What a span is counted with beside its bytes: itself, its place in the table, and short texts.
+/// The fixed size of a span beside its buffer: the struct, its entry in the table, and short texts.
 pub(super) const SPAN: usize = 448;
 
-/// Of that, what a name and a description may take.
+/// The part of [`SPAN`] for a name and a description.
 const TEXTS: usize = 64;
 
-/// What a span itself may take.
+/// The part of [`SPAN`] for the struct and its entry.
 pub(super) const ITSELF: usize = SPAN - TEXTS;
 
 /// Bytes counted for as long as this lives.
 #[derive(Debug, Default)]
 pub(crate) struct Reservation {
-    /// `None`: a span of no pipeline.
+    /// `None`: the span is not counted.
     pub(super) memory: Option<Arc<Memory>>,
-    /// Bytes counted beyond the first room.
+    /// Bytes counted beyond [`SPAN`] and [`FIRST`].
     grown: usize,
-    /// Of the texts and other things beside the span's bytes.
+    /// Bytes of texts and [`Rare`](super::span) data beside the buffer.
     beside: usize,
-    /// How much the span left out for want of memory.
+    /// Number of values that the span left out for want of memory.
     pub(super) left_out: u32,
 }
 
 impl Reservation {
-    /// The first room of a span; `None` if there is none.
+    /// Reserves the fixed size of a span and its first buffer; `None` without memory.
     pub(super) fn first(memory: &Arc<Memory>) -> Option<Self> {
         memory.spans.reserve(SPAN + FIRST).then(|| Self {
             memory: Some(Arc::clone(memory)),
@@ -41,13 +41,13 @@ impl Reservation {
         })
     }
 
-    /// Whether `body` takes `more` bytes without growing.
+    /// Whether `body` has capacity for `more` bytes.
     #[inline]
     pub(crate) fn has_room(&self, body: &Vec<u8>, more: usize) -> bool {
         body.capacity() - body.len() >= more
     }
 
-    /// Lets `body` grow by at least `more` bytes; false if there is no memory for that.
+    /// Grows `body` by at least `more` bytes; false without memory.
     #[cold]
     #[inline(never)]
     pub(crate) fn grow(&mut self, body: &mut Vec<u8>, more: usize) -> bool {
@@ -69,31 +69,31 @@ impl Reservation {
         false
     }
 
-    /// Counts what `body` grew to; false if there is no memory for that.
+    /// Counts the capacity that `body` has grown to; false without memory.
     #[inline]
     pub(crate) fn covers(&mut self, body: &Vec<u8>) -> bool {
         let grown = beyond(body.capacity(), self.beside);
         grown <= self.grown || self.reach(grown, body.capacity())
     }
 
-    /// Whether the span has its first room and nothing more.
+    /// Whether the span has its first buffer and nothing else.
     #[inline]
     pub(super) fn is_first(&self, body: &Vec<u8>) -> bool {
         body.capacity() == FIRST && self.grown == 0
     }
 
-    /// How many bytes `body` may have without being counted with more.
+    /// The capacity of `body` that is counted.
     pub(super) fn covered(&self) -> usize {
         (FIRST + self.grown).saturating_sub(self.beside.saturating_sub(TEXTS))
     }
 
-    /// Counts what is kept beside the span's bytes, which has grown; false if there is no memory for
-    /// that.
+    /// Changes the count of something beside the buffer from `was` to `now` bytes; false without
+    /// memory.
     pub(super) fn keep(&mut self, was: usize, now: usize) -> bool {
         let beside = self.beside.saturating_sub(was).saturating_add(now);
         let (before, after) = (beyond(FIRST, self.beside), beyond(FIRST, beside));
         if beside <= self.beside {
-            // What is not held any more is given back: the span may be used again.
+            // Returned at once: a pooled span keeps its reservation.
             let less = before.saturating_sub(after).min(self.grown);
             self.grown -= less;
             self.beside = beside;
@@ -114,12 +114,12 @@ impl Reservation {
         granted
     }
 
-    /// What is kept beside the span's bytes.
+    /// Bytes beside the buffer.
     pub(super) fn beside(&self) -> usize {
         self.beside
     }
 
-    /// Counts what is missing to `grown`, for something that takes `size` bytes.
+    /// Raises the count to `grown`, for a buffer of `size` bytes.
     fn reach(&mut self, grown: usize, size: usize) -> bool {
         let more = grown.saturating_sub(self.grown);
         let memory = self.memory.as_ref().filter(|_| more > 0);
@@ -131,13 +131,13 @@ impl Reservation {
     }
 }
 
-/// What a capacity, and what is kept beside it, take beyond the first room.
+/// Bytes of a capacity, and of the things beside it, beyond the fixed size.
 #[inline]
 fn beyond(capacity: usize, beside: usize) -> usize {
     capacity.saturating_sub(FIRST) + beside.saturating_sub(TEXTS)
 }
 
-/// Up to what the allocator would give anyway.
+/// Rounds up to a multiple of 64, about the allocator's size classes.
 fn round(bytes: usize) -> usize {
     bytes.saturating_add(63) & !63
 }
@@ -167,20 +167,20 @@ impl Drop for Reservation {
     }
 }
 
-/// What the texts of a context take, counted for as long as any span has them. A copy is not paid for.
+/// The bytes of a context's texts, counted once for all spans that share them. A clone is not counted:
+/// it belongs to another context.
 #[derive(Debug, Default)]
-pub(super) struct Paid {
+pub(super) struct TextReservation {
     class: Option<Arc<Budget>>,
     bytes: usize,
 }
 
-impl Paid {
+impl TextReservation {
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Counts what is missing to `bytes`, and gives back what is too much; false if there is no memory
-    /// for it.
+    /// Changes the count to `bytes`; false without memory.
     pub(super) fn cover(&mut self, bytes: usize, memory: &Memory) -> bool {
         let class = self.class.get_or_insert_with(|| Arc::clone(&memory.growth));
         if bytes < self.bytes {
@@ -193,13 +193,13 @@ impl Paid {
     }
 }
 
-impl Clone for Paid {
+impl Clone for TextReservation {
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-impl Drop for Paid {
+impl Drop for TextReservation {
     fn drop(&mut self) {
         if let Some(class) = self.class.as_ref().filter(|_| self.bytes > 0) {
             class.release(self.bytes);

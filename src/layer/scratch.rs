@@ -1,33 +1,33 @@
-//! A buffer of the thread's for what is visited before it is copied to a span.
+//! [`Scratch`]: a thread's buffer for values that are visited before they are copied to a span.
 //!
-//! Visits nest: a value's `Debug` may record events. The inner visit then finds the place empty
-//! and makes a buffer of its own.
+//! Visits nest, because a value's `Debug` may record events. The inner visit finds no buffer and makes
+//! its own.
 
 use std::cell::Cell;
 
 use crate::pool::{Grade, Memory};
 use crate::wire::field::{Room, beginning};
 
-/// A buffer that grew beyond this is not kept, and is paid for while it is there.
+/// A larger buffer is not kept, and its bytes are counted while it is in use.
 const LARGEST_KEPT: usize = 16 << 10;
 
 thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// An empty buffer, given back when dropped, also by a panic in a foreign `Debug`.
+/// An empty buffer. Returns to the thread when dropped, also after a panic in a foreign `Debug`.
 #[derive(Debug)]
 pub(super) struct Scratch<'a> {
     buffer: Vec<u8>,
     reservation: ScratchReservation<'a>,
 }
 
-/// What a large buffer takes of the memory of open spans.
+/// The bytes of a large buffer in the memory of open spans.
 #[derive(Debug)]
 pub(super) struct ScratchReservation<'a> {
     memory: &'a Memory,
     bytes: u32,
-    /// How much was left out for want of memory.
+    /// Number of values left out for want of memory.
     left_out: u32,
 }
 
@@ -49,7 +49,7 @@ impl<'a> Scratch<'a> {
         &mut self.buffer
     }
 
-    /// So much of a text as there is memory for: all, or its beginning.
+    /// The text, or its beginning without memory for the whole.
     pub(super) fn fitting<'t>(&mut self, text: &'t str) -> &'t str {
         const CUT: usize = 64;
         match self.reservation.make_room(&mut self.buffer, text.len()) {
@@ -61,7 +61,7 @@ impl<'a> Scratch<'a> {
         }
     }
 
-    /// The buffer, and who pays for it.
+    /// The buffer, and the count of its memory.
     #[inline]
     pub(super) fn parts(&mut self) -> (&mut Vec<u8>, &mut ScratchReservation<'a>) {
         (&mut self.buffer, &mut self.reservation)
@@ -72,7 +72,7 @@ impl<'a> Scratch<'a> {
         &self.buffer
     }
 
-    /// How much was left out for want of memory.
+    /// Number of values left out for want of memory.
     #[inline]
     pub(super) fn left_out(&self) -> u32 {
         self.reservation.left_out
@@ -109,7 +109,7 @@ impl Room for ScratchReservation<'_> {
         false
     }
 
-    /// It is there for a moment, and paid for when it comes to a span.
+    /// Not counted here: a text is counted when it is copied to a span.
     fn keep_text(&mut self, _: usize, now: usize) -> bool {
         now <= self.memory.most_of_one_span()
     }
@@ -123,14 +123,14 @@ impl Drop for Scratch<'_> {
     #[inline]
     fn drop(&mut self) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        // Also what was paid for a buffer beside this one, as that of an error for the span.
+        // Includes the bytes of a second buffer, such as that of an error's attributes.
         if self.reservation.bytes > 0 {
             let bytes = self.reservation.bytes as usize;
             self.reservation.memory.growth.release(bytes);
         }
         if (1..=LARGEST_KEPT).contains(&buffer.capacity()) {
             buffer.clear();
-            // Where the thread's locals are gone, the buffer is let go.
+            // After the thread's locals are destroyed, the buffer is dropped.
             let _ = SCRATCH.try_with(|s| s.set(buffer));
         }
     }

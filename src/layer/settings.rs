@@ -1,4 +1,4 @@
-//! Settings in the form in which the callbacks need them.
+//! The layer's configuration, in the form that the callbacks read.
 
 use super::callsite::Extras;
 use crate::config::{CaptureConfig, SpanLimits};
@@ -7,35 +7,36 @@ use crate::context::otel_context::ContextObserver;
 use crate::sync::Arc;
 use crate::wire::field::ValueLimit;
 
-/// Who makes ids; the default needs no dynamic call.
+/// The generator of ids; the default needs no dynamic call.
 #[derive(Clone)]
 pub(crate) enum Ids {
     Random,
     Generator(Arc<dyn IdGenerator>),
 }
 
-/// What to record, how much of it, and whether at all.
+/// What the layer records, and its limits.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(super) capture: CaptureConfig,
-    /// What `capture` says of them.
+    /// The attributes of `capture` that are the same for all spans of a callsite, and for all events.
     pub(super) extras: Extras,
     pub(super) event_extras: Extras,
     pub(super) limits: Limits,
     pub(super) export_mode: ExportMode,
     pub(super) bridge: Option<&'static dyn ContextObserver>,
-    /// Whether anybody wants to know when a span is entered and left.
+    /// Whether enter and exit need more than the thread's stack: busy and idle times, or the OpenTelemetry
+    /// context.
     pub(super) is_watched: bool,
 }
 
-/// What becomes of spans.
+/// Whether spans are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExportMode {
-    /// They are recorded and exported as they are sampled.
+    /// Spans are recorded and exported by their sampling decision.
     Exported,
-    /// They have an identity and a decision, and that is all.
+    /// Spans have an identity and a decision, and are never recorded.
     Unseen,
-    /// There are none: contexts from elsewhere are passed on as they came (TR-16).
+    /// The layer makes no spans; a caller's context is passed on unchanged (TR-16).
     Disabled,
 }
 

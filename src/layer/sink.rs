@@ -1,5 +1,5 @@
-//! Where spans go when they end: a processor, under an instrumentation scope that it knows, and
-//! before it a tail sampler where one is wanted.
+//! [`SpanSink`]: takes ended spans to the processor, under their instrumentation scope, or first to a
+//! tail sampler.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::wire::span::StatusCode;
 #[derive(Debug)]
 pub(crate) struct SpanSink {
     pub(super) processor: BatchProcessor,
-    way: Way,
+    destination: Destination,
     /// The scope of all spans.
     common: ScopeId,
     /// `None`: the common scope for all. Otherwise one for each target.
@@ -22,14 +22,14 @@ pub(crate) struct SpanSink {
     schema_url: &'static str,
 }
 
-/// What comes next on a span's way.
+/// The next station of an ended span.
 #[derive(Debug)]
-enum Way {
+enum Destination {
     /// The processor's queue.
     Queue,
-    /// Its trace is held until it is over.
+    /// The tail sampler, which holds each local trace until its end.
     Tail(Arc<TailSampler>),
-    /// The process is a fork of the one that has the processor.
+    /// None: the process is a fork of the one with the processor.
     Nowhere,
 }
 
@@ -50,13 +50,13 @@ impl SpanSink {
         Self {
             common: processor.register_scope(common.encode()),
             processor,
-            way: Way::Queue,
+            destination: Destination::Queue,
             by_target: per_target.then(Mutex::default),
             schema_url,
         }
     }
 
-    /// An instrumentation scope of this name; where there are too many, the common one, and `false`.
+    /// Registers an instrumentation scope; with too many the common one, and `false`.
     #[cfg(feature = "opentelemetry")]
     pub(super) fn register(&self, scope: Scope<'_>) -> (ScopeId, bool) {
         match self.processor.try_register_scope(scope.encode()) {
@@ -69,25 +69,25 @@ impl SpanSink {
     pub(super) fn in_a_fork(&self) -> Self {
         Self {
             processor: self.processor.clone(),
-            way: Way::Nowhere,
+            destination: Destination::Nowhere,
             common: self.common,
             by_target: None,
             schema_url: self.schema_url,
         }
     }
 
-    /// Spans go to `tail` first.
+    /// Sends spans to `tail` first.
     pub(crate) fn behind(mut self, tail: Option<Arc<TailSampler>>) -> Self {
         if let Some(tail) = tail {
-            self.way = Way::Tail(tail);
+            self.destination = Destination::Tail(tail);
         }
         self
     }
 
-    /// Begins a local trace with a span that inherited none.
+    /// Begins a local trace with an exported span that has none.
     #[inline]
     pub(super) fn begin(&self, identity: &mut Identity) {
-        if let Way::Tail(tail) = &self.way
+        if let Destination::Tail(tail) = &self.destination
             && identity.is_exported()
             && !identity.is_held()
         {
@@ -95,17 +95,17 @@ impl SpanSink {
         }
     }
 
-    /// Takes a sealed span that ended at this time of the clock; `shard` is the caller's.
+    /// Takes a sealed span; `end` is a time of the clock, `shard` the calling thread's.
     #[inline]
     pub(super) fn take(&self, span: &OpenSpan, end: u64, shard: usize) {
         let data = TelemetryData {
             scope: span.scope,
             span: &span.body,
         };
-        match &self.way {
-            Way::Queue => self.processor.push_at_home(shard, data),
-            Way::Nowhere => self.processor.push_in_a_fork(),
-            Way::Tail(tail) => tail.ended(&Ended {
+        match &self.destination {
+            Destination::Queue => self.processor.push_at_home(shard, data),
+            Destination::Nowhere => self.processor.push_in_a_fork(),
+            Destination::Tail(tail) => tail.ended(&Ended {
                 trace_id: span.identity.trace_id,
                 trace_ref: &span.identity.local(),
                 name: span.name(),
@@ -117,7 +117,7 @@ impl SpanSink {
         }
     }
 
-    /// Counts what a span that ended had to leave out.
+    /// Counts what an ended span left out.
     #[cold]
     pub(super) fn count_truncated(&self, state: &SpanState, for_memory: u32) {
         let dropped = [
@@ -133,9 +133,9 @@ impl SpanSink {
             .fetch_add(u64::from(for_memory), Ordering::Relaxed);
     }
 
-    /// No root ends any more: what is held is decided.
+    /// Decides about all held traces: no local root ends any more.
     pub(super) fn close(&self) {
-        if let Way::Tail(tail) = &self.way {
+        if let Destination::Tail(tail) = &self.destination {
             tail.close();
         }
     }
@@ -157,11 +157,11 @@ impl SpanSink {
         if let Some(scope) = lock(known).get(target) {
             return *scope;
         }
-        // Targets that are made while the program runs must not fill the memory.
+        // The number of scopes is bounded: targets made at run time must not fill the memory.
         if self.processor.has_all_scopes() {
             return self.common;
         }
-        // Registered without our lock held; equal scopes are one.
+        // Registered without this lock. Two threads that register one target get the same scope.
         let scope = Scope {
             name: target,
             schema_url: self.schema_url,

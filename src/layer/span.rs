@@ -8,7 +8,7 @@ use self::state::given_times;
 use super::attributes::EncodedAttributes;
 use super::fields::{FieldRole, OtelFields};
 use super::identity::Identity;
-use super::keys::{Keys, MANY};
+use super::keys::{AttributeIndex, MANY};
 use super::memory::{FIRST, ITSELF, Reservation};
 use crate::attribute::{KeyValue, Value};
 use crate::clock;
@@ -40,7 +40,7 @@ struct Rare {
     /// The attributes that the sampler added, each with the value that it replaced.
     added: Vec<(KeyValue, Option<Value>)>,
     /// Offsets of the attributes by key, for a span with very many fields.
-    keys: Option<Keys>,
+    keys: Option<AttributeIndex>,
     /// The bytes that are counted for all this.
     bytes: usize,
 }
@@ -129,7 +129,7 @@ impl OpenSpan {
             .added
             .iter()
             .map(|(new, old)| new.heap_size() + old.as_ref().map_or(0, Value::heap_size));
-        let keys = rare.keys.as_ref().map_or(0, Keys::size);
+        let keys = rare.keys.as_ref().map_or(0, AttributeIndex::size);
         let bytes = size_of::<Rare>() + items + values.sum::<usize>() + keys;
         let granted = self.reservation.keep(rare.bytes, bytes);
         if granted {
@@ -215,7 +215,7 @@ impl OpenSpan {
     #[inline(never)]
     fn remove_of_many(&mut self, key: &[u8]) {
         if self.keys().is_none() {
-            let keys = Keys::of(&self.body);
+            let keys = AttributeIndex::of(&self.body);
             self.rare.get_or_insert_default().keys = Some(keys);
             // Without the table each attribute costs a search, but memory for many is missing too.
             if !self.count_rare() {
@@ -231,7 +231,7 @@ impl OpenSpan {
         }
         let keys = self.rare.as_mut().and_then(|rare| rare.keys.as_mut());
         let Some(keys) = keys else { return };
-        if keys.bury(key, &mut self.body) {
+        if keys.mark_replaced(key, &mut self.body) {
             self.state.attributes -= 1;
         }
         if keys.is_wasteful(&self.body) {
@@ -239,7 +239,7 @@ impl OpenSpan {
         }
     }
 
-    fn keys(&self) -> Option<&Keys> {
+    fn keys(&self) -> Option<&AttributeIndex> {
         self.rare.as_ref()?.keys.as_ref()
     }
 

@@ -1,7 +1,7 @@
-//! Spans that closed, kept for those to come: in the steady state no span allocates.
+//! [`SpanPool`]: closed spans for reuse, so that in the steady state no span allocates.
 //!
-//! They lie in a few shards, and a thread prefers one: what is kept is bounded by shards, not by
-//! threads, and whoever needs the memory may take it, whichever thread brought it here.
+//! The pool has a few shards and each thread prefers one. So its size does not depend on the number of
+//! threads, and a budget can reclaim its memory from any thread.
 
 use super::memory::{FIRST, Reservation, SPAN};
 use super::span::OpenSpan;
@@ -9,11 +9,11 @@ use crate::pool::{Memory, Reclaim, preferred_shard};
 use crate::sync::{Arc, CachePadded, Mutex, lock, try_lock};
 
 const SHARDS: usize = 16;
-/// Spans that may lie in all shards together.
+/// The most spans in all shards together.
 const KEPT: usize = 1024;
-/// Of each shard, what a trim leaves.
+/// Spans that a trim leaves in each shard.
 const LEAST_KEPT: usize = 8;
-/// A buffer that grew beyond this is not kept, nor are texts.
+/// A span with a larger buffer, or larger texts, is not kept.
 const LARGEST_KEPT: usize = 4096;
 const LARGEST_TEXTS: usize = 512;
 
@@ -22,34 +22,34 @@ type Shard = CachePadded<Mutex<Vec<Box<OpenSpan>>>>;
 #[derive(Debug)]
 pub(crate) struct SpanPool {
     memory: Arc<Memory>,
-    shelves: Arc<Shelves>,
+    idle: Arc<IdleSpans>,
 }
 
-/// Cleared spans. Each pays for itself.
+/// Cleared spans; the reservation of each stays counted.
 #[derive(Debug)]
-struct Shelves {
+struct IdleSpans {
     shards: [Shard; SHARDS],
-    /// Spans that may lie in one.
+    /// The most spans in a shard.
     most: usize,
 }
 
 impl SpanPool {
     pub(crate) fn new(memory: Arc<Memory>) -> Self {
-        // A small budget is for other things.
+        // At most a quarter of the share of open spans lies idle.
         let kept = KEPT.min(memory.spans.share() / 4 / (SPAN + FIRST));
-        let shelves = Arc::new(Shelves {
+        let idle = Arc::new(IdleSpans {
             shards: Default::default(),
             most: (kept / SHARDS).max(1),
         });
-        let idle: Arc<dyn Reclaim> = Arc::clone(&shelves) as _;
-        memory.spans.lends(Arc::downgrade(&idle));
-        Self { memory, shelves }
+        let reclaim: Arc<dyn Reclaim> = Arc::clone(&idle) as _;
+        memory.spans.lends(Arc::downgrade(&reclaim));
+        Self { memory, idle }
     }
 
-    /// A cleared span; `None` if there is no memory for one.
+    /// A cleared span; `None` without memory for a new one.
     #[inline]
     pub(crate) fn take(&self) -> Option<Box<OpenSpan>> {
-        match self.shelves.pop(preferred_shard()) {
+        match self.idle.pop(preferred_shard()) {
             None => self.take_elsewhere(),
             some => some,
         }
@@ -58,32 +58,32 @@ impl SpanPool {
     #[cold]
     #[inline(never)]
     fn take_elsewhere(&self) -> Option<Box<OpenSpan>> {
-        let found = (0..SHARDS).find_map(|shard| self.shelves.pop(shard));
+        let found = (0..SHARDS).find_map(|shard| self.idle.pop(shard));
         found.or_else(|| {
             let reservation = Reservation::first(&self.memory)?;
             Some(Box::new(OpenSpan::new(reservation)))
         })
     }
 
-    /// A span that is counted by another, whose place it takes.
+    /// A cleared span, uncounted without memory: it replaces a counted one.
     #[cold]
     pub(crate) fn take_anyway(&self) -> Box<OpenSpan> {
         self.take().unwrap_or_default()
     }
 
-    /// Takes a span back; `shard` is the caller's.
+    /// Takes a span back; `shard` is the calling thread's.
     #[inline(always)]
     pub(crate) fn give(&self, mut span: Box<OpenSpan>, shard: usize) {
         if !span.reservation.is_first(&span.body) && !Self::is_worth_keeping(&mut span) {
             return;
         }
         span.clear();
-        if let Some(span) = self.shelves.push(shard, span) {
+        if let Some(span) = self.idle.push(shard, span) {
             self.give_elsewhere(span);
         }
     }
 
-    /// One without its first room, or with too much, is let go.
+    /// Whether the span has its first buffer and not too much more.
     fn is_worth_keeping(span: &mut OpenSpan) -> bool {
         if span.has_rare() {
             span.forget_rare();
@@ -98,24 +98,24 @@ impl SpanPool {
     fn give_elsewhere(&self, span: Box<OpenSpan>) {
         let mut left = Some(span);
         for shard in 0..SHARDS {
-            left = left.and_then(|span| self.shelves.push(shard, span));
+            left = left.and_then(|span| self.idle.push(shard, span));
         }
     }
 
-    /// Cleared spans that wait.
+    /// Number of idle spans.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.shelves.shards.iter().map(|s| lock(&s.0).len()).sum()
+        self.idle.shards.iter().map(|s| lock(&s.0).len()).sum()
     }
 }
 
-impl Shelves {
+impl IdleSpans {
     #[inline]
     fn pop(&self, shard: usize) -> Option<Box<OpenSpan>> {
         try_lock(&self.shards[shard % SHARDS].0)?.pop()
     }
 
-    /// `None`: it was taken.
+    /// Returns the span if the shard is locked or full.
     #[inline]
     fn push(&self, shard: usize, span: Box<OpenSpan>) -> Option<Box<OpenSpan>> {
         let Some(mut idle) = try_lock(&self.shards[shard % SHARDS].0) else {
@@ -129,7 +129,7 @@ impl Shelves {
     }
 }
 
-impl Reclaim for Shelves {
+impl Reclaim for IdleSpans {
     fn reclaim(&self, bytes: usize) -> usize {
         let wanted = bytes.div_ceil(SPAN + FIRST);
         let mut freed = 0;
@@ -149,7 +149,7 @@ impl Reclaim for Shelves {
         freed * (SPAN + FIRST)
     }
 
-    /// Frees half of what is more than a few.
+    /// Frees half of the spans above [`LEAST_KEPT`].
     fn trim(&self) {
         for shard in &self.shards {
             let _surplus = {

@@ -1,4 +1,4 @@
-//! Field values to bytes: one visitor for spans, one for events.
+//! Visitors that encode field values: one for spans, one for events.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -33,16 +33,16 @@ pub(crate) struct EventVisitor<'a> {
     pub(crate) errors: Option<Box<Errors>>,
 }
 
-/// What an event says of errors.
+/// The errors of an event.
 #[derive(Debug, Default)]
 pub(crate) struct Errors {
-    /// The text of a field `error`.
+    /// The text of the field `error`.
     pub(crate) text: Option<String>,
     /// `exception.*` attributes for the span, as fields of `Span`.
     pub(crate) for_span: Vec<u8>,
 }
 
-/// The two numeric kinds of `tracing` that OTLP lacks: an integer where it fits, else digits (TR-9).
+/// The integers of `tracing` that OTLP lacks: an `i64` if the value fits, else digits (TR-9).
 macro_rules! wide_integers {
     ($digits:ident) => {
         fn record_u64(&mut self, field: &Field, value: u64) {
@@ -68,7 +68,7 @@ macro_rules! wide_integers {
     };
 }
 
-/// A field's callsite data, or nothing for a field that is not this callsite's.
+/// The callsite's data of a field; returns from the method for a field of another callsite.
 macro_rules! field_of {
     ($self:ident, $field:ident) => {
         match $self.callsite.fields.get($field.index()) {
@@ -79,13 +79,13 @@ macro_rules! field_of {
 }
 
 impl SpanVisitor<'_> {
-    /// Gives the meaning of a field that is no plain attribute its text.
+    /// Sets the name, kind or status of the span from a field with that role.
     #[cold]
     #[inline(never)]
     fn otel_fields(&mut self, role: FieldRole, value: std::fmt::Arguments<'_>) {
         let AttributeWriter { out, room, .. } = &mut self.attributes;
         let at = out.len();
-        // The limit of lengths is for attributes (LIM-2).
+        // The length limit applies to attributes alone (LIM-2).
         let formatted = format_into(out, &ValueLimit::NONE, *room, value);
         let text = std::str::from_utf8(&out[at..]).unwrap_or_default();
         match formatted {
@@ -99,14 +99,14 @@ impl SpanVisitor<'_> {
         out.truncate(at);
     }
 
-    /// A number that OTLP has no kind for.
+    /// A number that does not fit OTLP's integer.
     #[cold]
     fn put_digits(&mut self, field: &Field, value: std::fmt::Arguments<'_>) {
         self.record_debug(field, &value);
     }
 }
 
-/// Writes a plain attribute by `put`; a field with another meaning gets the value as text.
+/// Writes a plain attribute by `put`; a field with another role gets the value as text.
 macro_rules! span_value {
     ($self:ident, $field:ident, $value:expr, $put:expr) => {{
         let field = field_of!($self, $field);
@@ -185,7 +185,7 @@ impl Visit for SpanVisitor<'_> {
 }
 
 impl EventVisitor<'_> {
-    /// Handles a field that may be no plain attribute; says whether it is one after all.
+    /// Handles a field with a role; returns whether it becomes an attribute too.
     #[inline]
     fn is_attribute(&mut self, role: FieldRole, value: std::fmt::Arguments<'_>) -> bool {
         match role {
@@ -200,7 +200,8 @@ impl EventVisitor<'_> {
         }
     }
 
-    /// The same of what an error is told by: a text, or the error itself (EVT-4).
+    /// As [`is_attribute`](Self::is_attribute) for values that may describe an error: text or the error
+    /// itself (EVT-4).
     #[inline]
     fn is_attribute_of_text(&mut self, role: FieldRole, value: std::fmt::Arguments<'_>) -> bool {
         if role == FieldRole::Error {
@@ -211,7 +212,7 @@ impl EventVisitor<'_> {
         self.is_attribute(role, value)
     }
 
-    /// A number that OTLP has no kind for.
+    /// A number that does not fit OTLP's integer.
     #[cold]
     fn put_digits(&mut self, field: &Field, value: std::fmt::Arguments<'_>) {
         let field = field_of!(self, field);
@@ -245,19 +246,20 @@ impl AttributeWriter<'_> {
         }
     }
 
-    /// Writes an event's name; false, and nothing written, if it fails to format. Of one without
-    /// room the beginning is written.
+    /// Writes an event's name. Without room it writes the beginning; if formatting fails it writes
+    /// nothing and returns false.
     #[inline]
     fn put_name(&mut self, value: std::fmt::Arguments<'_>) -> bool {
         self.put_text(crate::wire::span::EVENT_NAME_TAG, value)
     }
 
-    /// The same as any field of text.
+    /// As [`put_name`](Self::put_name), as any text field.
     #[inline(always)]
     pub(super) fn put_text(&mut self, tag: u8, value: std::fmt::Arguments<'_>) -> bool {
         use crate::wire::varint;
         let out = &mut *self.out;
         let start = out.len();
+        // One byte for the length, which is enough for nearly all texts; replaced by more if not.
         out.extend_from_slice(&[tag, 0]);
         match format_into(out, &ValueLimit::NONE, self.room, value) {
             Ok(()) => {}

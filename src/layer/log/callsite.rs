@@ -1,4 +1,4 @@
-//! [`LogCallsite`]: what all log records of a callsite have in common.
+//! [`LogCallsite`]: the parts that all log records of a callsite share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,13 +20,14 @@ pub(crate) struct LogCallsite {
     pub(super) head: Box<[u8]>,
     /// By field index.
     pub(super) fields: Box<[Field]>,
-    /// The encoded event name, where a callsite was given one (LOG-54).
+    /// The encoded event name, if code names the event (LOG-54); else empty.
     pub(super) event_name: Box<[u8]>,
-    /// Where it is in the source.
+    /// The source location.
     pub(super) location: StaticAttributes,
-    /// Whether it has fields that say themselves what an error field would (LOG-60).
+    /// Whether it has `exception.*` fields of its own (LOG-60).
     pub(super) has_exception: bool,
-    /// The scope of its target in the sink that used it last: the sink's number, then the scope's.
+    /// The scope of its target in the sink that used it last. Sink number and scope id share one word, so
+    /// that a reader never combines the sink of one write with the scope of another.
     scope: AtomicU64,
 }
 
@@ -89,7 +90,7 @@ fn severity(level: Level) -> (u8, &'static str) {
     (number, level.as_str())
 }
 
-/// Whether code gave the callsite a name: `event src/x.rs:12` is tracing's own.
+/// Whether code names the event: `event src/x.rs:12` is the default name of tracing.
 fn is_named(metadata: &Metadata<'_>) -> bool {
     let Some(place) = metadata.name().strip_prefix("event ") else {
         return true;
@@ -101,7 +102,8 @@ fn is_named(metadata: &Metadata<'_>) -> bool {
     rest.and_then(|rest| rest.parse().ok()) != Some(line)
 }
 
-/// Left out where a field has that key, and of a line of the `log` crate, whose fields tell.
+/// The source location as attributes, without keys that are also fields'; empty for a line of the `log`
+/// crate, which has its location in fields.
 fn location(metadata: &Metadata<'_>, is_log_line: bool) -> StaticAttributes {
     let mut out = StaticAttributes::default();
     if is_log_line || is_ours(metadata) {

@@ -1,8 +1,8 @@
-//! Events become log records (SPEC §7e), span events, or both of one visit.
+//! Events become log records (SPEC §7e), span events, or both with one visit.
 //!
-//! A record is written front to back into the thread's buffer while its event is visited, and pushed as
-//! it is. Where the event becomes a span event too, that is made of the record's bytes: attributes of
-//! both differ in their tags alone (LOG-5).
+//! A record is written into the thread's buffer while its event is visited, and its bytes go to the
+//! processor unchanged. A span event of the same event is copied from the record's bytes: the attributes
+//! of both differ in their tags alone (LOG-5).
 
 mod callsite;
 mod sink;
@@ -19,12 +19,12 @@ use tracing_subscriber::registry::LookupSpan;
 
 pub(super) use self::callsite::LogCallsite;
 pub(crate) use self::sink::LogSink;
-use self::span_event::Source;
+use self::span_event::SpanEventSource;
 use self::visitor::LogVisitor;
 use super::OtlpLayer;
 use super::attributes::AttributeWriter;
 use super::callsite as callsites;
-use super::event::Times;
+use super::event::EventClock;
 use super::recorder::{LogTargetIs, Recorder};
 use super::scratch::Scratch;
 use super::visitor::Errors;
@@ -37,29 +37,29 @@ use crate::sync::Arc;
 use crate::wire::log_record;
 use crate::wire::span::StatusCode;
 
-/// Trace id, span id and W3C flags of what an event happened in.
-type Ids = ([u8; 16], [u8; 8], u8);
+/// Trace id, span id and W3C flags of an event's context.
+type ContextIds = ([u8; 16], [u8; 8], u8);
 
-/// What an event becomes, and of which span.
-struct Plan<'a> {
+/// The outputs of an event.
+struct EventPlan<'a> {
     sink: &'a LogSink,
     is_log: bool,
     is_span_event: bool,
     is_error: bool,
-    /// In which it happened, if that is open here.
+    /// The span that gets the span event, or the error status; `None`: no span.
     span: Option<u64>,
-    ids: Option<Ids>,
-    /// Of that span.
-    times: Option<Times>,
-    /// Adds fields of the spans around it to the record.
+    ids: Option<ContextIds>,
+    /// The clock of the event's span.
+    clock: Option<EventClock>,
+    /// Adds fields of the surrounding spans to the record.
     span_fields: Option<&'a dyn Fn(&mut AttributeWriter<'_>)>,
 }
 
-/// What is seen of a span by an event in it.
-struct Seen {
-    ids: Ids,
-    times: Times,
-    /// Whether it keeps events, or how it fared.
+/// A span's data for an event in it.
+struct SpanView {
+    ids: ContextIds,
+    clock: EventClock,
+    /// Whether it keeps events and a status.
     is_recording: bool,
     has_room: bool,
 }
@@ -83,25 +83,25 @@ impl OtlpLayer {
         let mut is_log = !sampling_flags.has_log_filter() || recorder.admits_log(event);
         let is_of_span = !event.is_root() && !recorder.is_event_filtered(sampling_flags, event);
         let is_span_event = is_of_span && sink.events == Events::AsBoth;
-        let tells_span =
+        let concerns_span =
             is_span_event || is_of_span && (is_error || callsites::of(metadata).has_error_field);
-        if !is_log && !tells_span {
+        if !is_log && !concerns_span {
             return;
         }
-        // The innermost span is what both are about, unless a scope lies within.
+        // The innermost span gives the record's ids, unless a scope is attached inside it.
         let (span, ids) = self.origin_of(recorder, event, context);
         let mut seen = None;
         let mut nearest = span;
         if let Some(id) = span {
-            seen = recorder.see(id);
+            seen = recorder.view(id);
             if seen.is_none() {
                 nearest = self.nearest_recorded(id, event, context);
-                seen = nearest.and_then(|id| recorder.see(id));
+                seen = nearest.and_then(|id| recorder.view(id));
             }
         }
         let ids = match ids {
-            Origin::Span => seen.as_ref().map(|seen| seen.ids),
-            Origin::Context(ids) => ids,
+            IdOrigin::Span => seen.as_ref().map(|seen| seen.ids),
+            IdOrigin::Context(ids) => ids,
         };
         if let Some((_, _, flags)) = ids
             && flags & 1 == 0
@@ -121,8 +121,8 @@ impl OtlpLayer {
                     .with(id, |span| recorder.count_if_ended(span))
             });
         }
-        let tells_span = tells_span && is_wanted;
-        if !is_log && !tells_span {
+        let concerns_span = concerns_span && is_wanted;
+        if !is_log && !concerns_span {
             return;
         }
         if !is_log && !has_room && !is_error && !callsites::of(metadata).has_error_field {
@@ -143,40 +143,40 @@ impl OtlpLayer {
         let has_fields = is_log && sink.span_fields != SpanFields::None;
         recorder.write_log(
             event,
-            &Plan {
+            &EventPlan {
                 sink,
                 is_log,
                 is_span_event: is_span_event && is_wanted,
                 is_error,
-                span: nearest.filter(|_| tells_span),
+                span: nearest.filter(|_| concerns_span),
                 ids,
-                times: seen.map(|seen| seen.times),
+                clock: seen.map(|seen| seen.clock),
                 span_fields: has_fields.then_some(&add_fields),
             },
         );
     }
 
-    /// Which span an event belongs to, and whether its context is that span's: the context that a span
-    /// made in its place would have as its parent (LOG-51).
+    /// The span of an event, and the origin of its ids. The context is the one that a span created in the
+    /// event's place would get as its parent (LOG-51).
     #[inline]
     fn origin_of<S>(
         &self,
         recorder: &Recorder,
         event: &Event<'_>,
         context: &Context<'_, S>,
-    ) -> (Option<u64>, Origin)
+    ) -> (Option<u64>, IdOrigin)
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         if let Some(span) = event.parent() {
-            return (Some(span.into_u64()), Origin::Span);
+            return (Some(span.into_u64()), IdOrigin::Span);
         }
         if event.is_root() {
-            return (None, Origin::Context(None));
+            return (None, IdOrigin::Context(None));
         }
-        let elsewhere = recorder.settings.bridge.and_then(ContextObserver::current);
-        let innermost = match elsewhere {
-            Some(elsewhere) if elsewhere.is_valid() => Some(elsewhere.ids()),
+        let active = recorder.settings.bridge.and_then(ContextObserver::current);
+        let innermost = match active {
+            Some(active) if active.is_valid() => Some(active.ids()),
             _ => match stack::innermost(self.layer, |_| true) {
                 Innermost::Scope => Some(stack::scope_ids()),
                 _ => None,
@@ -193,14 +193,14 @@ impl OtlpLayer {
             }
         };
         let origin = match innermost {
-            Some(ids) => Origin::Context(ids),
-            None => Origin::Span,
+            Some(ids) => IdOrigin::Context(ids),
+            None => IdOrigin::Span,
         };
         (span, origin)
     }
 }
 
-/// A span and those around it, innermost first.
+/// A span and its ancestors, innermost first.
 fn spans_from<'a, S>(id: u64, context: &'a Context<'_, S>) -> impl Iterator<Item = u64> + use<'a, S>
 where
     S: Subscriber + for<'b> LookupSpan<'b>,
@@ -210,31 +210,31 @@ where
     std::iter::once(id).chain(outer.map(|span| span.id().into_u64()))
 }
 
-/// Where the ids of a record come from.
-enum Origin {
+/// The origin of a record's ids.
+enum IdOrigin {
     /// The span that the event belongs to.
     Span,
-    /// A scope, or a span of the other API; `None`: nothing that has ids.
-    Context(Option<Ids>),
+    /// A scope, or a span of the OpenTelemetry API; `None`: no ids.
+    Context(Option<ContextIds>),
 }
 
 impl Recorder {
     #[inline]
-    fn see(&self, span: u64) -> Option<Seen> {
+    fn view(&self, span: u64) -> Option<SpanView> {
         let limit = self.settings.limits.events;
-        self.spans.with(span, |span| Seen {
+        self.spans.with(span, |span| SpanView {
             ids: (
                 span.identity.trace_id,
                 span.identity.span_id,
                 span.identity.trace_flags().bits(),
             ),
-            times: Times::of(span),
+            clock: EventClock::of(span),
             is_recording: span.identity.takes_events(),
             has_room: span.state.events < limit,
         })
     }
 
-    /// Whether the log filter lets an event through; a line of the `log` crate counts by its own target.
+    /// Whether the log filter admits an event; a line of the `log` crate has its own target.
     #[cold]
     fn admits_log(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
@@ -247,10 +247,10 @@ impl Recorder {
         admits.1
     }
 
-    /// Visits an event once and writes what it becomes. Foreign code runs in here: no lock is held.
-    fn write_log(&self, event: &Event<'_>, plan: &Plan<'_>) {
-        let (now, unix) = match plan.times {
-            Some(times) => times.now(),
+    /// Visits an event once and writes its outputs. Foreign code runs here: no lock is held.
+    fn write_log(&self, event: &Event<'_>, plan: &EventPlan<'_>) {
+        let (now, unix) = match plan.clock {
+            Some(clock) => clock.now(),
             None => {
                 let now = clock::now();
                 (now, Anchor::current().unix_nanos(now))
@@ -278,7 +278,7 @@ impl Recorder {
             return;
         };
         if plan.is_span_event && sink.is_one_visit {
-            let source = Source {
+            let source = SpanEventSource {
                 event,
                 callsite: common,
                 written: &written,
@@ -288,7 +288,7 @@ impl Recorder {
         }
         let has_message = written.has_message;
         let errors = written.errors.map(|mut errors| {
-            // A field `error` beside a message is an attribute and nothing more (EVT-4).
+            // Beside a message, the field `error` is a plain attribute (EVT-4).
             let is_status = !has_message && capture.error_events_to_status;
             errors.text.take_if(|_| !is_status);
             errors
@@ -302,7 +302,7 @@ impl Recorder {
         }
     }
 
-    /// What an event means for how its span fared, whatever it became itself.
+    /// Applies an event's level and errors to its span, also if the event becomes no span event.
     #[cold]
     fn note_errors(&self, span: u64, is_error: bool, errors: Option<&Errors>) {
         self.spans.with(span, |span| {
@@ -310,7 +310,7 @@ impl Recorder {
                 span.set_status(StatusCode::Error, None);
             }
             if let Some(errors) = errors {
-                self.tell_span(span, errors);
+                self.apply_errors(span, errors);
             }
         });
     }

@@ -1,4 +1,4 @@
-//! [`LogSink`]: where log records go.
+//! [`LogSink`]: takes log records to their processor.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU32;
@@ -13,33 +13,32 @@ use crate::sync::{Arc, AtomicU64, CachePadded, Mutex, Ordering, lock};
 use crate::wire::field::ValueLimit;
 use crate::wire::request::Scope;
 
-/// Where log records go: a processor, under the scopes of their targets (LOG-56).
+/// Takes log records to a processor, under the scopes of their targets (LOG-56).
 pub(crate) struct LogSink {
     pub(in crate::layer) processor: BatchProcessor,
     pub(super) events: Events,
-    /// Of events of spans that are not sampled, those up to this level.
+    /// Events in unsampled spans become records up to this level.
     pub(super) unsampled: LevelFilter,
     pub(super) span_fields: SpanFields,
     pub(super) value_limit: ValueLimit,
     pub(super) attributes: u32,
-    /// Whether an event that also becomes a span event is visited once for both: the same limits hold
-    /// for both then.
+    /// Whether one visit serves record and span event: both have the same limits.
     pub(super) is_one_visit: bool,
-    pub(in crate::layer) emitted: Emitted,
-    /// Tells its scopes from those of another pipeline.
+    pub(in crate::layer) emitted: ShardedCounter,
+    /// Number in the process, for [`LogCallsite::scope_in`].
     number: u32,
-    /// The scope of targets beyond the bound: it has no name.
+    /// The scope of targets beyond the bound, without a name.
     common: ScopeId,
-    /// By which scopes are found again.
+    /// Registered scopes by target.
     by_target: Mutex<HashMap<Box<str>, ScopeId>>,
     schema_url: &'static str,
 }
 
-/// Counts records as they are emitted: one counter to a shard, so that threads share none as a rule.
+/// Counts emitted records, with a counter per shard so that threads rarely share one.
 #[derive(Debug, Default)]
-pub(in crate::layer) struct Emitted([CachePadded<AtomicU64>; 16]);
+pub(in crate::layer) struct ShardedCounter([CachePadded<AtomicU64>; 16]);
 
-impl Emitted {
+impl ShardedCounter {
     #[inline]
     pub(super) fn count(&self) {
         if let Some(counter) = self.0.get(preferred_shard() & 15) {
@@ -80,14 +79,14 @@ impl LogSink {
             attributes: u32::try_from(count).unwrap_or(u32::MAX),
             is_one_visit: length == spans.attribute_value_length_limit
                 && count == spans.attributes_per_event_limit,
-            emitted: Emitted::default(),
+            emitted: ShardedCounter::default(),
             number: NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             by_target: Mutex::default(),
             schema_url,
         })
     }
 
-    /// For a fork of the process: records go nowhere, and take no lock on their way.
+    /// The sink of a fork of the process: it drops records, and takes no lock of the parent's.
     pub(in crate::layer) fn in_a_fork(&self) -> Self {
         Self {
             processor: self.processor.clone(),
@@ -97,7 +96,7 @@ impl LogSink {
             value_limit: self.value_limit,
             attributes: self.attributes,
             is_one_visit: self.is_one_visit,
-            emitted: Emitted::default(),
+            emitted: ShardedCounter::default(),
             number: u32::MAX,
             common: self.common,
             by_target: Mutex::default(),
@@ -105,7 +104,7 @@ impl LogSink {
         }
     }
 
-    /// The scope of a callsite's target; `false`: there are too many, and it goes without a name.
+    /// The scope of a callsite's target; with too many the common one, and `false`.
     #[inline]
     pub(super) fn scope_of(&self, callsite: &LogCallsite, target: &str) -> (ScopeId, bool) {
         match callsite.scope_in(self.number) {
@@ -114,7 +113,7 @@ impl LogSink {
         }
     }
 
-    /// A callsite that is new here, or that another pipeline has used meanwhile.
+    /// For a callsite that is new to the sink, or that another pipeline used last.
     #[cold]
     fn scope_of_new(&self, callsite: &LogCallsite, target: &str) -> (ScopeId, bool) {
         let (scope, is_named) = self.scope_of_target(target);
@@ -124,7 +123,7 @@ impl LogSink {
         (scope, is_named)
     }
 
-    /// The scope of any target.
+    /// The scope of a target without a callsite's cache.
     pub(super) fn scope_of_target(&self, target: &str) -> (ScopeId, bool) {
         if let Some(scope) = lock(&self.by_target).get(target) {
             return (*scope, true);
@@ -151,7 +150,7 @@ impl LogSink {
         }
     }
 
-    /// Hands a record to the processor, and counts what it left out.
+    /// Hands a record to the processor, and counts the attributes that it left out.
     #[inline]
     pub(super) fn push(&self, scope: ScopeId, record: &[u8], dropped: u32, for_memory: u32) {
         if dropped | for_memory != 0 {

@@ -1,4 +1,4 @@
-//! A log record's bytes become a span event: the same attributes under another tag.
+//! A span event from the bytes of a log record: the same attributes under another tag.
 
 use tracing_core::Event;
 
@@ -16,22 +16,22 @@ use crate::wire::span::{
 };
 use crate::wire::varint;
 
-/// What a span event is made of.
-pub(super) struct Source<'a> {
+/// The input of a span event.
+pub(super) struct SpanEventSource<'a> {
     pub(super) event: &'a Event<'a>,
     pub(super) callsite: &'static Callsite,
     pub(super) written: &'a Written,
-    /// When it happened, by the timeline, and in Unix nanoseconds.
+    /// The time by the clock, and in Unix nanoseconds.
     pub(super) times: (u64, u64),
 }
 
 impl Recorder {
-    /// Adds an event to a span that `scratch` holds as a log record.
+    /// Adds an event to a span; `scratch` has the event as a log record.
     pub(super) fn add_as_span_event(
         &self,
         span: u64,
         scratch: &mut Scratch<'_>,
-        source: &Source<'_>,
+        source: &SpanEventSource<'_>,
     ) {
         let start = scratch.bytes().len();
         let is_written = self.write_span_event(scratch, source);
@@ -49,10 +49,10 @@ impl Recorder {
         });
     }
 
-    /// Appends it to the buffer; false if there is no room.
-    fn write_span_event(&self, scratch: &mut Scratch<'_>, source: &Source<'_>) -> bool {
+    /// Appends the span event to the buffer; false without room.
+    fn write_span_event(&self, scratch: &mut Scratch<'_>, source: &SpanEventSource<'_>) -> bool {
         let (limits, capture) = (&self.settings.limits, &self.settings.capture);
-        let Source {
+        let SpanEventSource {
             written, callsite, ..
         } = source;
         let (out, room) = scratch.parts();
@@ -85,7 +85,7 @@ impl Recorder {
             put_event_name_field(&mut attributes, encoded, written.named_by);
         }
         if callsite.is_log_line && capture.target {
-            // Fields of `log`'s lines are plain texts: no foreign code runs in here.
+            // Fields of `log`'s lines are plain texts: no foreign code runs here.
             let mut visit = LogTargetIs(
                 |target: &str| {
                     target_of(&mut attributes, target);
@@ -113,7 +113,7 @@ fn target_of(attributes: &mut AttributeWriter<'_>, target: &str) {
     });
 }
 
-/// Copies the attributes of a record that stand at `from` to the end, as those of an event.
+/// Copies the attributes of the record at `from` to the end, under the tag of an event's.
 fn copy_attributes(out: &mut Vec<u8>, from: std::ops::Range<usize>) {
     let mut at = from.start;
     while at < from.end {
@@ -138,7 +138,7 @@ fn put_name_of_body(out: &mut Vec<u8>, encoded: std::ops::Range<usize>) -> bool 
     let Some((at, any)) = find(out, encoded, LOG_BODY) else {
         return false;
     };
-    // A text is the rule: tag, length, text.
+    // Usually a text: tag, length, text.
     let mut rest = any.get(1..).unwrap_or_default();
     if any.first() == Some(&0x0a) && varint::take(&mut rest) == Some(rest.len() as u64) {
         let end = at + any.len();
@@ -160,7 +160,7 @@ fn put_name_of_body(out: &mut Vec<u8>, encoded: std::ops::Range<usize>) -> bool 
     true
 }
 
-/// Where the content of the last field with this tag begins, and the content.
+/// The last field with this tag: offset of its content, and the content.
 fn find(out: &[u8], encoded: std::ops::Range<usize>, tag: u8) -> Option<(usize, &[u8])> {
     let mut at = encoded.start;
     let mut found = None;
@@ -173,7 +173,7 @@ fn find(out: &[u8], encoded: std::ops::Range<usize>, tag: u8) -> Option<(usize, 
     found
 }
 
-/// What names a record is an attribute of the span event.
+/// Adds a record's event name as an attribute of the span event.
 #[cold]
 fn put_event_name_field(
     attributes: &mut AttributeWriter<'_>,

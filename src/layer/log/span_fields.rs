@@ -1,7 +1,7 @@
-//! Fields of the spans around an event, on its log record (LOG-62).
+//! Fields of an event's surrounding spans on its log record (LOG-62).
 //!
-//! They are copied from the spans' buffers, encoded as they are: nothing is formatted again. What an
-//! inner span says wins over an outer one, and what the event says over both.
+//! The encoded bytes are copied from the spans' buffers, without formatting. For one key the event's
+//! value wins over a span's, and an inner span's over an outer one's.
 
 use super::super::attributes::AttributeWriter;
 use super::super::span::OpenSpan;
@@ -10,7 +10,7 @@ use crate::semconv;
 use crate::wire::log_record::LOG_ATTRIBUTE;
 use crate::wire::span::{SPAN_ATTRIBUTE, fields, find_attribute, key_of};
 
-/// What the layer adds to spans by itself, and no field.
+/// Attributes that the layer adds to spans; they are no fields.
 const ADDED: [&[u8]; 8] = [
     b"target",
     b"level",
@@ -22,7 +22,7 @@ const ADDED: [&[u8]; 8] = [
     semconv::THREAD_NAME.as_bytes(),
 ];
 
-/// Copies the fields of a span that are wanted and not there yet. Called under the span's lock.
+/// Copies the wanted fields of a span whose keys are absent. Called under the span's lock.
 pub(super) fn copy(wanted: &SpanFields, span: &OpenSpan, to: &mut AttributeWriter<'_>) {
     for (tag, content, whole) in fields(&span.body) {
         let Some(key) = key_of(content).filter(|_| tag == SPAN_ATTRIBUTE) else {
