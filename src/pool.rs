@@ -1,5 +1,5 @@
-//! Memory that comes back: a [`Budget`] in bytes for each class of holders, and a [`Pool`] of things
-//! that are too dear to make for each use.
+//! Bounded memory: a [`Budget`] in bytes for each class of holders, and a [`Pool`] of objects that are too
+//! expensive to make for each use.
 
 mod budget;
 
@@ -8,29 +8,29 @@ use std::cell::Cell;
 pub(crate) use self::budget::{Budget, Grade, Memory, Reclaim};
 use crate::sync::{Arc, Mutex, lock, try_lock};
 
-/// A number for the calling thread, by which it prefers one shard to the others: threads are dealt
-/// out in turn.
+/// The calling thread's number, for the choice of a shard. Threads get numbers in turn, so shards are
+/// used evenly.
 #[inline]
 pub(crate) fn preferred_shard() -> usize {
     thread_local! {
         static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
     }
     #[cold]
-    fn deal(shard: &Cell<usize>) -> usize {
+    fn assign(shard: &Cell<usize>) -> usize {
         static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         shard.set(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) & (usize::MAX >> 1));
         shard.get()
     }
-    // A span may close in a destructor that runs after this thread's locals: any shard will do.
+    // A span may close in a destructor after the thread's locals are gone: any shard is correct.
     SHARD
         .try_with(|shard| match shard.get() {
-            usize::MAX => deal(shard),
-            dealt => dealt,
+            usize::MAX => assign(shard),
+            assigned => assigned,
         })
         .unwrap_or(0)
 }
 
-/// Equal things of `cost` bytes each, kept for the next use.
+/// Objects of `cost` bytes each, kept for reuse.
 #[derive(Debug)]
 pub(crate) struct Pool<T> {
     idle: Mutex<Vec<T>>,
@@ -42,7 +42,7 @@ pub(crate) struct Pool<T> {
 impl<T> Pool<T> {
     pub(crate) fn new(budget: Arc<Budget>, cost: usize, max_idle: usize) -> Self {
         Self {
-            // An absurd budget is no reason to ask for memory at once.
+            // A huge budget must not allocate a huge list at once.
             idle: Mutex::new(Vec::with_capacity(max_idle.min(4096))),
             max_idle,
             cost,
@@ -50,25 +50,25 @@ impl<T> Pool<T> {
         }
     }
 
-    /// An idle thing, else a new one if the budget has room for it.
+    /// An idle object, else a new one if the budget has room for it.
     pub(crate) fn take(&self, make: impl FnOnce() -> T) -> Option<T> {
-        if let Some(thing) = lock(&self.idle).pop() {
-            return Some(thing);
+        if let Some(object) = lock(&self.idle).pop() {
+            return Some(object);
         }
-        // Made outside the lock: the allocator may take its time.
+        // Made outside the lock, because allocation may be slow.
         self.budget.reserve(self.cost).then(make)
     }
 
-    /// Takes a thing back, which must be as good as new.
-    pub(crate) fn give(&self, thing: T) {
+    /// Takes an object back, which must be reset.
+    pub(crate) fn give(&self, object: T) {
         {
             let mut idle = lock(&self.idle);
             if idle.len() < self.max_idle {
-                idle.push(thing);
+                idle.push(object);
                 return;
             }
         }
-        drop(thing);
+        drop(object);
         self.budget.release(self.cost);
     }
 
@@ -96,7 +96,7 @@ impl<T: Send> Reclaim for Pool<T> {
         freed
     }
 
-    /// Frees half of it.
+    /// Frees half of the idle objects.
     fn trim(&self) {
         let surplus = {
             let mut idle = lock(&self.idle);

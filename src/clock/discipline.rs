@@ -1,55 +1,56 @@
-//! [`Discipline`]: what the rate of the counter is, and for how long to rely on it.
+//! [`Discipline`]: estimates the rate of the counter, and how long the estimate holds.
 //!
-//! Pure: readings in, a [`Pace`] out. Nothing here reads a clock.
+//! Pure: takes readings, returns a [`Pace`], and reads no clock.
 
 /// A rate is nanoseconds a tick, times 2^32.
 pub(super) const RATE_BITS: u32 = 32;
 
-/// The first stretch for which a rate is relied on, and the shortest over which one is measured.
+/// The first window of a rate, and the shortest time over which one is measured.
 pub(super) const SHORTEST: u64 = 1_000_000;
 
-/// The longest stretch. It bounds what a counter that changes its rate, and a monotonic clock that is
-/// slewed, can do to a time: 5 us at the 500 ppm of NTP, 3.3 ms at a third.
+/// The longest window. Bounds the error of a time when the counter's rate changes or the monotonic clock
+/// is slewed: 5 us at the 500 ppm of NTP, 3.3 ms if the rate changes by a third.
 pub(super) const LONGEST: u64 = 10_000_000;
 
-/// Over so much, and up to twice that, the rate is measured.
+/// The rate is measured over this time, and up to twice it.
 const BASELINE: u64 = 500_000_000;
 
-/// A deviation by more than this part is a change of the rate: 1,000 ppm, where NTP steers by 500.
+/// A deviation by more than one part in so many is a change of the rate: 1,000 ppm; NTP steers by 500.
 const TOLERANCE: u64 = 1_000;
 
-/// A stretch is measured over if it is so many times as long as its ends are uncertain.
+/// A rate is measured over a time so many times as long as the uncertainty of its ends.
 const CERTAIN: u64 = 256;
 
-/// A change of the rate counts so many good readings. Above the limit the counter is left alone.
+/// A change of the rate adds `STRIKE`, a good reading subtracts one. Above `STRIKES` the counter is not
+/// used for a pause.
 const STRIKE: u64 = 8;
 const STRIKES: u64 = 32;
 const SHORTEST_PAUSE: u64 = 1_000_000_000;
 const LONGEST_PAUSE: u64 = 64_000_000_000;
 
-/// A reading of the counter and of the clock that it follows, at one moment.
+/// A reading of the counter and of the clock that it follows, taken together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) tick: u64,
     /// Nanoseconds.
     pub(super) at: u64,
-    /// How far the two readings may lie apart, in nanoseconds.
+    /// The most time between the two, in nanoseconds.
     pub(super) width: u64,
 }
 
-/// How fast the counter runs, and for how many nanoseconds to believe that.
+/// The rate of the counter, and for how many nanoseconds it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pace {
     pub(super) rate: u64,
     pub(super) window: u64,
 }
 
-/// The state of the estimate: NTP calls the same a clock discipline.
+/// The state of the estimate; NTP calls this a clock discipline.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Discipline {
     /// Zero: unknown.
     rate: u64,
-    /// Measured once, and not confirmed; zero if none.
+    /// A rate measured once and not confirmed; zero if none.
     candidate: u64,
     /// The rate is measured from here.
     first: Reading,
@@ -58,7 +59,7 @@ pub(super) struct Discipline {
     last: Reading,
     window: u64,
     strikes: u64,
-    /// The counter is left alone until then.
+    /// The end of the pause.
     resume_at: u64,
     pause: u64,
 }
@@ -67,7 +68,7 @@ pub(super) struct Discipline {
 pub(super) const WORDS: usize = 15;
 
 impl Discipline {
-    /// Takes a reading. `None`: the counter cannot be relied on now.
+    /// Takes a reading. `None`: the counter is not usable now.
     pub(super) fn observe(&mut self, now: Reading) -> Option<Pace> {
         if now.at < self.resume_at {
             return None;
@@ -83,8 +84,8 @@ impl Discipline {
         })
     }
 
-    /// Learns an unknown rate: two stretches in a row must agree, for a machine may have slept
-    /// through one.
+    /// Measures an unknown rate. Two measurements in a row must agree, because the machine may have slept
+    /// during one.
     fn learn(&mut self, now: Reading) {
         if self.first.at == 0 {
             self.first = now;
@@ -120,8 +121,8 @@ impl Discipline {
         }
     }
 
-    /// The rate has changed, or one of the clocks has jumped: a machine slept or was moved to
-    /// another host, or the counters of two cores differ.
+    /// Handles a change of the rate or a jump of a clock: the machine slept or moved to another host, or
+    /// the counters of two cores differ.
     fn strike(&mut self, last: Reading, now: Reading) {
         self.strikes += STRIKE;
         if self.strikes > STRIKES {
@@ -133,7 +134,8 @@ impl Discipline {
             };
             return;
         }
-        // No machine slept through a short stretch, and no rate doubles: that was a jump.
+        // A changed rate is taken only from a short measurement, without sleep, and within a factor of
+        // two; anything else is a jump.
         let is_short = now.at.saturating_sub(last.at) <= BASELINE;
         let rates = self.rate / 2..=self.rate.saturating_mul(2);
         if let Some(rate) = rate_between(last, now).filter(|rate| is_short && rates.contains(rate))
@@ -143,14 +145,14 @@ impl Discipline {
         self.restart(now);
     }
 
-    /// Measures from here on.
+    /// Restarts the measurement at this reading.
     fn restart(&mut self, now: Reading) {
         (self.first, self.middle, self.last) = (now, now, now);
         self.candidate = 0;
         self.window = SHORTEST;
     }
 
-    /// Whether the counter is left alone.
+    /// Whether the counter is in a pause.
     pub(super) fn is_paused(&self, now: u64) -> bool {
         now < self.resume_at
     }
@@ -208,19 +210,19 @@ impl Discipline {
     }
 }
 
-/// Nanoseconds of a number of ticks.
+/// Converts ticks to nanoseconds.
 #[inline(always)]
 pub(super) fn nanos(ticks: u64, rate: u64) -> u64 {
     ((u128::from(ticks) * u128::from(rate)) >> RATE_BITS) as u64
 }
 
-/// Ticks of a number of nanoseconds.
+/// Converts nanoseconds to ticks.
 pub(super) fn ticks(nanos: u64, rate: u64) -> u64 {
     let ticks = (u128::from(nanos) << RATE_BITS) / u128::from(rate.max(1));
     u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
-/// Whether the counter went on from one reading to the other as this rate has it.
+/// Whether the counter advanced between two readings as this rate predicts.
 fn is_expected(from: Reading, to: Reading, rate: u64) -> bool {
     let passed = to.at.saturating_sub(from.at);
     let (Some(ticks), true) = (to.tick.checked_sub(from.tick), to.at >= from.at) else {
@@ -229,7 +231,7 @@ fn is_expected(from: Reading, to: Reading, rate: u64) -> bool {
     nanos(ticks, rate).abs_diff(passed) <= passed / TOLERANCE + from.width + to.width
 }
 
-/// `None`: one of the two did not go on.
+/// The rate between two readings; `None` if counter or clock did not advance.
 fn rate_between(from: Reading, to: Reading) -> Option<u64> {
     let ticks = to.tick.checked_sub(from.tick).filter(|ticks| *ticks > 0)?;
     let nanos = to.at.checked_sub(from.at)?;

@@ -1,11 +1,10 @@
-//! The time that spans are recorded with, and its way to Unix time.
+//! The clock of spans, and its conversion to Unix time.
 //!
-//! [`now`] is the monotonic clock in nanoseconds, read from the cheapest counter that can be trusted
-//! ([`ticks`]) by a rate that follows that clock all the time ([`timeline`], [`discipline`]). What is
-//! read is final: nothing that the crate learns later moves it, so times that were read one after
-//! the other stay in order. Unix time is that plus an [`Anchor`], which a local root takes for its
-//! whole local trace: a wall clock that is set meanwhile neither tears a trace apart nor ends a span
-//! before it began.
+//! [`now`] is the monotonic clock in nanoseconds, read from the cheapest trusted counter ([`ticks`]) with
+//! a rate that follows that clock continuously ([`timeline`], [`discipline`]). A reading is final:
+//! later corrections do not move it, so successive readings stay in order. Unix time is the reading
+//! plus an [`Anchor`], which a local root takes for its whole local trace. So setting the wall clock
+//! neither separates the spans of a trace nor ends a span before its start.
 
 mod discipline;
 mod ticks;
@@ -16,17 +15,17 @@ mod tests;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use self::timeline::{Clocks, Held, Timeline};
+use self::timeline::{CachedSegment, Clocks, Timeline};
 
-/// Linux slews its two clocks alike, so that a difference between them is a clock that was set.
-/// Elsewhere the wall clock alone is slewed.
+/// The wall clock's slew against the monotonic clock, in ppm. Linux slews both alike, so a difference
+/// between them means that the wall clock was set; elsewhere the wall clock alone is slewed.
 const SLEW: u64 = if cfg!(target_os = "linux") { 0 } else { 1_000 };
 
 static TIMELINE: Timeline = Timeline::new(SLEW);
 
 thread_local! {
-    /// Without `Drop`, so it works as long as its thread does.
-    static HELD: Held = const { Held::new() };
+    /// Without `Drop`, so it works until its thread ends.
+    static CACHED: CachedSegment = const { CachedSegment::new() };
 }
 
 /// The clocks of this machine.
@@ -42,7 +41,7 @@ impl Clocks for System {
         ticks::read_again()
     }
 
-    fn may_be_held(&self) -> bool {
+    fn may_be_cached(&self) -> bool {
         ticks::may_be_read_again()
     }
 
@@ -51,40 +50,40 @@ impl Clocks for System {
     }
 
     fn wall(&self) -> u64 {
-        // A wall clock before 1970 is as good as one at 1970.
+        // A wall clock before 1970 reads as 1970.
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_nanos() as u64)
     }
 }
 
-/// Nanoseconds of the process' timeline. Never zero; their difference is a duration.
+/// Nanoseconds of the process' timeline. Never zero; the difference of two readings is a duration.
 #[inline]
 pub(crate) fn now() -> u64 {
-    match HELD.with(|held| TIMELINE.now_held(held, &System)) {
+    match CACHED.with(|cached| TIMELINE.now_cached(cached, &System)) {
         Some(now) => now,
-        None => beyond(),
+        None => now_uncached(),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn beyond() -> u64 {
-    HELD.with(|held| TIMELINE.now_beyond(held, &System))
+fn now_uncached() -> u64 {
+    CACHED.with(|cached| TIMELINE.now_uncached(cached, &System))
 }
 
-/// What leads from the timeline to Unix time.
+/// The offset from the timeline to Unix time, in nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Anchor(i64);
 
 impl Anchor {
-    /// For a local trace that begins at a time that was read just now.
+    /// For a local trace that starts at a reading taken just now.
     #[inline]
     pub(crate) fn current() -> Self {
         Self(TIMELINE.offset().unwrap_or_default())
     }
 
-    /// Of a clock that shows so much more.
+    /// An anchor of this offset.
     #[cfg(test)]
     pub(crate) fn of(offset: i64) -> Self {
         Self(offset)
@@ -93,17 +92,16 @@ impl Anchor {
     /// Nanoseconds since 1970.
     #[inline]
     pub(crate) fn unix_nanos(self, at: u64) -> u64 {
-        // It does not leave the range: see `Timeline::observe_wall`.
+        // Cannot overflow: `Timeline::observe_wall` bounds the offset.
         at.wrapping_add_signed(self.0)
     }
 }
 
-/// Does before the first span what takes long: asks whether the counter can be trusted, and reads
-/// the wall clock.
+/// Does the slow work before the first span: checks the counter, and reads the wall clock.
 pub(crate) fn prepare() {
     now();
     while TIMELINE.offset().is_none() {
-        // Another thread is at it.
+        // Another thread reads it now.
         std::thread::yield_now();
         now();
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::timeline::{Clocks, Held, Timeline};
+use super::timeline::{CachedSegment, Clocks, Timeline};
 use super::*;
 
 const US: u64 = 1_000;
@@ -93,7 +93,7 @@ impl Clocks for Machine {
         self.tick()
     }
 
-    fn may_be_held(&self) -> bool {
+    fn may_be_cached(&self) -> bool {
         true
     }
 
@@ -110,7 +110,7 @@ impl Clocks for Machine {
 struct Program {
     machine: Machine,
     timeline: Timeline,
-    held: Held,
+    cached: CachedSegment,
     anchor: Option<Anchor>,
     last: u64,
     /// By how much the time may go back.
@@ -134,7 +134,7 @@ impl Program {
         Self {
             machine,
             timeline: Timeline::new(ppm),
-            held: Held::new(),
+            cached: CachedSegment::new(),
             anchor: None,
             last: 0,
             slack: 0,
@@ -145,8 +145,8 @@ impl Program {
     fn now(&mut self) -> u64 {
         let now = self
             .timeline
-            .now_held(&self.held, &self.machine)
-            .unwrap_or_else(|| self.timeline.now_beyond(&self.held, &self.machine));
+            .now_cached(&self.cached, &self.machine)
+            .unwrap_or_else(|| self.timeline.now_uncached(&self.cached, &self.machine));
         let back = self.last.saturating_sub(now);
         assert!(back <= self.slack, "{back} ns back");
         self.last = now;
@@ -241,19 +241,19 @@ fn a_counter_that_changes_its_rate_while_nobody_looks_is_followed() {
 fn a_thread_that_was_idle_takes_the_latest_segment() {
     let mut program = Program::new(Machine::new(18));
     for idle in [3 * MS, 30 * MS, 3 * SECOND, 300 * SECOND] {
-        let mut other = Held::new();
+        let mut other = CachedSegment::new();
         for _ in 0..20 {
             program.is_within(TOLERANCE, idle, idle.div_ceil(30));
-            std::mem::swap(&mut program.held, &mut other);
+            std::mem::swap(&mut program.cached, &mut other);
             program.is_within(TOLERANCE, MS, 100 * US);
         }
         let tick = program.machine.clocks.get().tick;
-        std::mem::swap(&mut program.held, &mut other);
+        std::mem::swap(&mut program.cached, &mut other);
         program.is_within(TOLERANCE, SECOND, MS);
         // The counter comes by again where the copy was made, as after a sleep.
         program.machine.change(|h| h.tick = tick - 1e6);
         program.run(20 * MS, 100 * US);
-        std::mem::swap(&mut program.held, &mut other);
+        std::mem::swap(&mut program.cached, &mut other);
         program.slack = MS;
         program.run(10 * MS, 100 * US);
         program.slack = 0;

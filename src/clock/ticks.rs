@@ -1,18 +1,18 @@
-//! The counters that times are read from: the one module with `unsafe`.
+//! The counters behind the clock: the one module with `unsafe`.
 //!
 //! A span reads the time at least twice. `Instant::now()` takes 28 ns on a virtual machine, the
 //! processor's time stamp counter 11 ns (`benches/README.md`), which is a tenth of what a whole
-//! span costs. The counter is used where the kernel itself keeps time by it, that is, has found
-//! that it runs evenly and alike on all cores; everywhere else, and under Miri, `Instant` is.
+//! span costs. The counter is used if the kernel keeps time by it: then the kernel has checked that it
+//! runs evenly and alike on all cores. Otherwise, and under Miri, `Instant` is used.
 
 use std::time::Instant;
 
 use once_cell::race::OnceBox;
 
-/// What the monotonic clock reads first. No reading is zero, and an hour can be taken from any.
+/// The first reading of the monotonic clock: no reading is zero, and an hour can be subtracted from any.
 const FIRST: u64 = 3_600_000_000_000;
 
-/// Ticks of a counter whose rate and zero are unknown.
+/// Ticks of a counter with unknown rate and origin.
 #[inline]
 pub(super) fn read() -> u64 {
     #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
@@ -22,7 +22,7 @@ pub(super) fn read() -> u64 {
     monotonic()
 }
 
-/// The same where [`may_be_read_again`] has said so: nothing is asked.
+/// As [`read`] without its check; allowed once [`may_be_read_again`] is true.
 #[inline(always)]
 pub(super) fn read_again() -> u64 {
     #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
@@ -31,7 +31,7 @@ pub(super) fn read_again() -> u64 {
     monotonic()
 }
 
-/// Whether [`read_again`] reads what [`read`] does. Once it does it always does.
+/// Whether [`read_again`] reads the counter of [`read`]. Once true, stays true.
 pub(super) fn may_be_read_again() -> bool {
     #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
     return tsc::is_trusted();
@@ -41,9 +41,9 @@ pub(super) fn may_be_read_again() -> bool {
 
 /// Nanoseconds of the monotonic clock, from [`FIRST`] at the first call on.
 pub(super) fn monotonic() -> u64 {
-    // A fork may leave the thread behind that comes first: it is not waited for.
+    // A `OnceBox` never waits: at a fork, the initialising thread may not exist in the child.
     static BEGIN: OnceBox<Instant> = OnceBox::new();
-    // Never more than 2^64 ns: a process does not live for 584 years.
+    // Fits 64 bits for 584 years.
     FIRST
         + BEGIN
             .get_or_init(|| Box::new(Instant::now()))
@@ -61,8 +61,8 @@ mod tsc {
 
     static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
 
-    /// Whether the kernel keeps time by the counter. The process asks once, so that all ticks are
-    /// of one counter; from then on every renewal of a segment checks the counter's rate.
+    /// Whether the kernel keeps time by the counter. Checked once per process, so that all ticks are of
+    /// one counter; afterwards each new segment checks the counter's rate.
     #[inline]
     pub(super) fn is_trusted() -> bool {
         STATE.load(Ordering::Relaxed) == TRUSTED || is_found_trusted()
@@ -77,7 +77,7 @@ mod tsc {
         const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
         let trusted = std::fs::read_to_string(SOURCE).is_ok_and(|s| s.trim() == "tsc");
         let state = if trusted { TRUSTED } else { NOT_TRUSTED };
-        // Two threads that ask at once must not end with different answers.
+        // The first result wins: two threads must not use different counters.
         match STATE.compare_exchange(UNKNOWN, state, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => trusted,
             Err(first) => first == TRUSTED,
@@ -92,7 +92,7 @@ mod tsc {
     pub(super) fn read() -> u64 {
         // SAFETY: RDTSC is an instruction of every x86-64 processor; it reads a register and
         // touches no memory. It faults only where a process forbade it to itself
-        // (`prctl(PR_SET_TSC)`), and then the kernel's own `clock_gettime` faults too.
+        // (`prctl(PR_SET_TSC)`), and then the kernel's `clock_gettime` faults too.
         unsafe { std::arch::x86_64::_rdtsc() }
     }
 }

@@ -1,10 +1,11 @@
-//! [`Timeline`]: the time in nanoseconds, from a counter, by a rate that is renewed every 10 ms.
+//! [`Timeline`]: the time in nanoseconds, from a counter and a rate that is renewed every 10 ms.
 //!
-//! A [`Segment`] converts ticks for a window of 10 ms at most. Whoever reads a tick beyond it takes
-//! readings of all clocks and publishes the next segment, which begins no earlier than the last one
-//! ends: so no error lives longer than a window or two. Each thread has a copy of the latest segment. Time goes back in two cases: by less than
-//! 50 µs from one thread to another that reads the monotonic clock while a segment is renewed, and
-//! once where the counter itself jumps back within a segment.
+//! A [`Segment`] converts ticks in a window of at most 10 ms. A thread that reads a tick beyond it takes
+//! readings of all clocks and publishes the next segment, which starts no earlier than the last one
+//! ends. So an error lasts for two windows at most. Each thread has a copy of the latest segment.
+//!
+//! Time goes back in two cases: by less than 50 µs between two threads, if one reads the monotonic
+//! clock during a renewal, and once if the counter itself jumps back within a segment.
 
 use std::cell::Cell;
 use std::process;
@@ -16,66 +17,66 @@ use super::discipline::{self, Discipline, LONGEST, Pace, Reading, SHORTEST, WORD
 pub(super) trait Clocks {
     /// Ticks of a counter, cheap to read.
     fn tick(&self) -> u64;
-    /// The same, without the question which counter that is. Only for who holds a segment.
+    /// The same without checking the counter; only with a cached segment.
     fn next_tick(&self) -> u64;
-    /// Whether a segment may be held: [`next_tick`](Self::next_tick) reads the counter that it is of.
-    fn may_be_held(&self) -> bool;
+    /// Whether a segment may be cached: [`next_tick`](Self::next_tick) reads the counter that it is of.
+    fn may_be_cached(&self) -> bool;
     /// Nanoseconds, never going back and never zero.
     fn monotonic(&self) -> u64;
-    /// Nanoseconds since 1970, as set by whoever may.
+    /// Nanoseconds since 1970; may be set at any time.
     fn wall(&self) -> u64;
 }
 
-/// Readings that lie further apart are taken again, so many times.
+/// Readings further apart than this are repeated, up to so many attempts.
 const NEAR: u64 = 2_000;
 const ATTEMPTS: usize = 4;
 
-/// Readings that lie further apart say nothing.
+/// Readings further apart than this are not used.
 const COARSE: u64 = 40_000;
 
 /// A time without a segment is earlier by this: the next segment may be wrong by half of [`COARSE`],
 /// and must not be behind.
 const CAUTION: u64 = COARSE / 2;
 
-/// The wall clock may say so much that is not meant.
+/// A deviation of the wall clock up to this is its resolution.
 const RESOLUTION: u64 = 1_000;
 
-/// A wall clock that shows less, or more, shows this: an hour of 1970, and the year 2262 less one.
+/// Bounds of the wall clock's reading: one hour into 1970, and the year 2261.
 const EARLIEST: u64 = 3_600_000_000_000;
 const LATEST: u64 = i64::MAX as u64 - 365 * 86_400_000_000_000;
 
-/// No wall clock was read yet.
+/// The offset before the first reading of the wall clock.
 const UNKNOWN: u64 = i64::MIN as u64;
 
 /// A stretch of time on which the counter has one rate.
 #[derive(Debug, Clone, Copy)]
 struct Segment {
-    /// The tick it begins at, and the time then.
+    /// The first tick, and the time at it.
     tick: u64,
     at: u64,
     rate: u64,
-    /// For how many ticks it holds. Zero: the counter is of no use for now.
+    /// Number of ticks for which it holds. Zero: the counter is not usable now.
     window: u64,
 }
 
 /// A thread's copy of the latest segment. A reading takes the copy while the count is the one that it was
 /// made with: one load of what threads share, where a look at the slots takes seven.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct CachedSegment {
     count: Cell<usize>,
     segment: Cell<Segment>,
 }
 
 #[derive(Debug)]
-struct Slot {
+struct SegmentSlot {
     tick: AtomicU64,
     at: AtomicU64,
     rate: AtomicU64,
     window: AtomicU64,
 }
 
-/// One for the process. A cache line of segments, which all threads read, and one of what only
-/// renewals touch.
+/// The process' timeline. The segments, which all threads read, lie on a cache line of their own, apart
+/// from the state of renewals.
 #[derive(Debug)]
 pub(super) struct Timeline {
     segments: Segments,
@@ -83,30 +84,31 @@ pub(super) struct Timeline {
     offset: AtomicU64,
     /// Timeline less monotonic clock: an `i64`.
     bias: AtomicU64,
-    /// The process whose thread renews; zero: none does.
+    /// The lock of renewals: the id of the process whose thread renews, or zero.
     holder: AtomicU32,
-    /// While no segment holds: when, by the monotonic clock, to try again.
+    /// Without a valid segment: the monotonic time of the next attempt.
     retry_at: AtomicU64,
-    /// When the wall clock was last read, by the monotonic one.
+    /// The monotonic time of the last reading of the wall clock.
     wall_read_at: AtomicU64,
     discipline: [AtomicU64; WORDS],
     /// By how much the wall clock may run faster or slower than the monotonic one, in ppm.
     slew: u64,
 }
 
-/// Readers use one slot while the other is written. The lowest bit of the count says which.
+/// A seqlock of two slots: readers use the slot `count % 2` while a writer fills the other, then
+/// increments the count. A reader repeats if the count changed during its read.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Segments {
     count: AtomicUsize,
-    slots: [Slot; 2],
+    slots: [SegmentSlot; 2],
 }
 
 /// Readings of all clocks.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     tick: u64,
-    /// The monotonic clock at the tick, and how wrong that can be.
+    /// The monotonic clock at the tick, and the uncertainty of that.
     monotonic: u64,
     width: u64,
     wall: Wall,
@@ -127,7 +129,7 @@ impl Segment {
         (ticks < self.window).then(|| self.at + discipline::nanos(ticks, self.rate))
     }
 
-    /// The same for a tick that was read before the segment began, or on a core that lags.
+    /// The same; a tick shortly before the segment, as of a core that lags, gets the segment's start.
     fn at_or_before(&self, tick: u64) -> Option<u64> {
         let is_before = self.tick.wrapping_sub(tick) < self.window;
         self.at(tick).or(is_before.then_some(self.at))
@@ -138,7 +140,7 @@ impl Segment {
         self.at + discipline::nanos(self.window, self.rate)
     }
 
-    /// No segment, after this one.
+    /// An invalid segment that starts at the end of this one.
     fn ended(&self) -> Self {
         Self {
             at: self.end(),
@@ -150,7 +152,7 @@ impl Segment {
     /// The segment after this one.
     fn next(&self, now: Reading, pace: Pace) -> Self {
         let at = now.at.max(self.end());
-        // Where the last one went too far, this one is slower, by half at most.
+        // If the last segment ran ahead, this one is slower, by half at most.
         let ahead = (at - now.at).min(pace.window / 2);
         let rate = u128::from(pace.rate) * u128::from(pace.window - ahead);
         Self {
@@ -162,8 +164,8 @@ impl Segment {
     }
 }
 
-impl Held {
-    /// None yet. So many segments never were.
+impl CachedSegment {
+    /// Empty: the count never gets as high as this one.
     pub(super) const fn new() -> Self {
         Self {
             count: Cell::new(usize::MAX),
@@ -177,7 +179,7 @@ impl Held {
     }
 }
 
-impl Slot {
+impl SegmentSlot {
     const fn new() -> Self {
         Self {
             tick: AtomicU64::new(0),
@@ -201,7 +203,7 @@ impl Segments {
     const fn new() -> Self {
         Self {
             count: AtomicUsize::new(0),
-            slots: [Slot::new(), Slot::new()],
+            slots: [SegmentSlot::new(), SegmentSlot::new()],
         }
     }
 
@@ -210,8 +212,8 @@ impl Segments {
         loop {
             let count = self.count.load(Ordering::Acquire);
             let segment = self.slots[count % 2].load();
-            // What was read above was read before the count is read again: a slot that was written
-            // meanwhile shows in the count, by the writer's fence. Once in 10 ms at most it has changed.
+            // Orders the slot's reads before the second read of the count. With the fence in `publish`,
+            // a reader that sees a value of a newer segment also sees a newer count, and repeats.
             fence(Ordering::Acquire);
             if self.count.load(Ordering::Relaxed) == count {
                 return (count, segment);
@@ -219,11 +221,13 @@ impl Segments {
         }
     }
 
-    /// One thread at a time.
+    /// Publishes a segment; called by one thread at a time, the holder of the renewal lock.
     fn publish(&self, segment: Segment) {
         let count = self.count.load(Ordering::Relaxed).wrapping_add(1);
         let slot = &self.slots[count % 2];
-        // Who sees what is written below sees the count of before.
+        // Orders the store of the previous count before the writes below. A reader that still uses this
+        // slot under an older count and sees one of them also sees the newer count, by the fence in
+        // `latest`.
         fence(Ordering::Release);
         slot.tick.store(segment.tick, Ordering::Relaxed);
         slot.at.store(segment.at, Ordering::Relaxed);
@@ -249,38 +253,38 @@ impl Timeline {
         }
     }
 
-    /// The time by the segment that the thread holds, if it is the latest and holds.
+    /// The time by the thread's segment, if it is the latest and the tick lies in its window.
     #[inline(always)]
-    pub(super) fn now_held(&self, held: &Held, clocks: &impl Clocks) -> Option<u64> {
-        // Relaxed: what the segment says lies with the thread.
-        if held.count.get() != self.segments.count.load(Ordering::Relaxed) {
+    pub(super) fn now_cached(&self, cached: &CachedSegment, clocks: &impl Clocks) -> Option<u64> {
+        // Relaxed is enough: the segment's data is the thread's own copy.
+        if cached.count.get() != self.segments.count.load(Ordering::Relaxed) {
             return None;
         }
         let tick = clocks.next_tick();
-        held.segment.get().at(tick)
+        cached.segment.get().at(tick)
     }
 
-    /// What to add for Unix time, for who read the time just now; `None` if nobody ever did.
+    /// The offset to Unix time; `None` before the first reading of the wall clock.
     #[inline(always)]
     pub(super) fn offset(&self) -> Option<i64> {
         let offset = self.offset.load(Ordering::Relaxed);
         (offset != UNKNOWN).then_some(offset as i64)
     }
 
-    /// The time where the thread holds no segment, or none holds.
-    pub(super) fn now_beyond(&self, held: &Held, clocks: &impl Clocks) -> u64 {
+    /// The time if the thread's copy is old or missing: by the latest segment, or a new one.
+    pub(super) fn now_uncached(&self, cached: &CachedSegment, clocks: &impl Clocks) -> u64 {
         let (count, segment) = self.segments.latest();
-        // Another thread may have been faster.
+        // Another thread may have published it.
         if let Some(now) = segment.at_or_before(clocks.tick()) {
-            if clocks.may_be_held() {
-                held.count.set(count);
-                held.segment.set(segment);
+            if clocks.may_be_cached() {
+                cached.count.set(count);
+                cached.segment.set(segment);
             }
             return now;
         }
-        let is_hopeless =
+        let is_too_early =
             segment.window == 0 && clocks.monotonic() < self.retry_at.load(Ordering::Relaxed);
-        if is_hopeless || !self.take_hold() {
+        if is_too_early || !self.lock_renewal() {
             return self.now_without(&segment, clocks);
         }
         let (_, segment) = self.segments.latest();
@@ -291,15 +295,15 @@ impl Timeline {
         now
     }
 
-    /// The time by the monotonic clock: no thread waits for the one that renews.
+    /// The time by the monotonic clock, while another thread renews or the counter is not usable.
     fn now_without(&self, segment: &Segment, clocks: &impl Clocks) -> u64 {
         let now = self.follow_wall(clocks.monotonic());
         now.saturating_sub(CAUTION).max(segment.end())
     }
 
-    /// Becomes the thread that renews. A process that was forked while another thread renewed has no
-    /// such thread any more; what that left is forgotten.
-    fn take_hold(&self) -> bool {
+    /// Takes the lock of renewals. In a fork the lock may still have the parent's id, whose thread does
+    /// not exist here: the child takes the lock over and discards the state, which may be half written.
+    fn lock_renewal(&self) -> bool {
         let own = process::id();
         let take = |from| {
             self.holder
@@ -315,7 +319,7 @@ impl Timeline {
         }
     }
 
-    /// Takes readings of all clocks, and publishes what follows.
+    /// Takes readings of all clocks and publishes the next segment; returns the time.
     fn renew(&self, last: &Segment, clocks: &impl Clocks) -> u64 {
         let sample = Sample::take(clocks);
         self.observe_wall(&sample.wall);
@@ -370,16 +374,15 @@ impl Timeline {
         }
     }
 
-    /// What a time of the monotonic clock is on the timeline.
+    /// Converts a time of the monotonic clock to the timeline.
     fn follow_wall(&self, monotonic: u64) -> u64 {
         monotonic.saturating_add_signed(self.bias.load(Ordering::Relaxed) as i64)
     }
 
-    /// Compares the wall clock with the timeline. What it may have been slewed by, the timeline
-    /// follows; what it was set by is for local traces that are yet to come.
+    /// Compares the wall clock with the timeline. The timeline follows a difference within the possible
+    /// slew; a larger one means that the clock was set, and changes the offset of later local traces.
     fn observe_wall(&self, wall: &Wall) {
-        // So that no time of the timeline is before 1970 or has more than 64 bits, whatever the wall
-        // clock shows: an anchor adds without a question.
+        // Keeps Unix times in 1970 to 2262 whatever the wall clock reads: an anchor adds without a check.
         let unix = wall.unix.clamp(EARLIEST, LATEST) as i64;
         let Some(offset) = self.offset() else {
             let offset = unix.saturating_sub_unsigned(wall.monotonic);
@@ -411,7 +414,7 @@ impl Timeline {
 }
 
 impl Sample {
-    /// The tightest of several.
+    /// The closest readings of several attempts.
     fn take(clocks: &impl Clocks) -> Self {
         let mut best = Self::read(clocks);
         for _ in 1..ATTEMPTS {
@@ -430,7 +433,7 @@ impl Sample {
         best
     }
 
-    /// Each clock between two readings of the monotonic one.
+    /// Reads each clock between two readings of the monotonic one.
     fn read(clocks: &impl Clocks) -> Self {
         let before = clocks.monotonic();
         let tick = clocks.tick();

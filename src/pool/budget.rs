@@ -1,35 +1,35 @@
-//! [`Budget`]: how many bytes one class of holders has and may have; [`Memory`]: the classes together.
+//! [`Budget`]: used and allowed bytes of one class of holders; [`Memory`]: all classes of a pipeline.
 //!
-//! Each class has a share that the others cannot take. What no share covers is common: whoever needs
-//! it borrows it, and gives it back first. What lies idle is counted in the class that it came from,
-//! and is freed before anybody is refused.
+//! Each class has a share that other classes cannot use. The rest of the memory is common: a class
+//! borrows from it beyond its share, and returns that part first. Idle memory is counted in its class,
+//! and is freed before a request is refused.
 
 use std::fmt;
 
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
-/// How many bytes a class holds, and how many it may (EH-2). Counts capacities, not contents.
+/// The used bytes and the limit of a class (EH-2). Counts capacities, not contents.
 #[derive(Debug)]
 pub(crate) struct Budget {
     used: AtomicUsize,
-    /// What nobody else can take.
+    /// Bytes that no other class can use.
     share: usize,
-    /// The share and all that is common.
+    /// The share and all common bytes.
     limit: usize,
     common: Arc<Common>,
-    /// What this is a part of: pays too, up to this grade.
+    /// The budget that this is a part of, and the grade up to which it grants.
     whole: Option<(Arc<Budget>, Grade)>,
 }
 
-/// How much of a class may be used before a request of this kind is refused, in sixteenths: large
-/// holders stop growing while there is still memory for small ones.
+/// The part of a class, in sixteenths, up to which a kind of request is granted. Large holders have a
+/// lower grade, so that they stop growing while memory is left for small ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Grade(u8);
 
 impl Grade {
-    /// All of it.
+    /// The whole class.
     pub(crate) const ALL: Self = Self(16);
-    /// For what is held back until a trace is over.
+    /// For spans of a trace that a tail sampler holds until its end.
     pub(crate) const HELD: Self = Self(12);
 
     /// For a buffer that grows to `capacity` bytes.
@@ -44,16 +44,16 @@ impl Grade {
     }
 }
 
-/// What no share covers, and what lies idle in any class.
+/// The bytes outside all shares, and the holders of idle memory.
 #[derive(Debug)]
 struct Common {
     used: AtomicUsize,
     limit: usize,
-    idle: Idle,
+    idle: IdleHolders,
 }
 
 impl Budget {
-    /// A budget of its own.
+    /// A budget without classes beside it.
     pub(crate) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self::of(limit, &Common::new(0)))
     }
@@ -68,8 +68,7 @@ impl Budget {
         }
     }
 
-    /// A budget whose bytes are taken out of `whole` too, as long as that is used up to `grade` at
-    /// most.
+    /// A budget whose bytes also count in `whole`, which grants up to `grade`.
     pub(crate) fn part_of(whole: &Arc<Self>, limit: usize, grade: Grade) -> Arc<Self> {
         Arc::new(Self {
             used: AtomicUsize::new(0),
@@ -80,14 +79,13 @@ impl Budget {
         })
     }
 
-    /// Takes `bytes` out of the budget, or nothing if so many are not left when all that lies idle
-    /// has been freed.
+    /// Reserves `bytes`, if need be after idle memory is freed; false, and nothing reserved, at the limit.
     #[must_use]
     pub(crate) fn reserve(&self, bytes: usize) -> bool {
         self.reserve_up_to(bytes, Grade::ALL)
     }
 
-    /// The same, if no more than `grade` of the class is used then.
+    /// The same, up to `grade` of the class.
     #[must_use]
     pub(crate) fn reserve_up_to(&self, bytes: usize, grade: Grade) -> bool {
         self.take(bytes, grade) || self.take_from_idle(bytes, grade)
@@ -108,16 +106,17 @@ impl Budget {
     }
 
     fn take_own(&self, bytes: usize, grade: Grade) -> bool {
-        // Relaxed: the number guards no other memory.
+        // Relaxed: the number protects no other memory.
         let mut used = self.used.load(Ordering::Relaxed);
         loop {
             let Some(sum) = used.checked_add(bytes).filter(|sum| *sum <= self.limit) else {
                 return false;
             };
-            if grade != Grade::ALL && sum > self.reach(used) / 16 * usize::from(grade.0) {
+            if grade != Grade::ALL && sum > self.reachable(used) / 16 * usize::from(grade.0) {
                 return false;
             }
-            // Borrowed first: what is common is never used twice.
+            // Borrows before the exchange, and returns it if that fails: common bytes are never granted
+            // twice.
             let borrowed = self.beyond_share(sum) - self.beyond_share(used);
             if !self.common.borrow(borrowed) {
                 return false;
@@ -135,8 +134,8 @@ impl Budget {
         }
     }
 
-    /// How much this class could use by now.
-    fn reach(&self, used: usize) -> usize {
+    /// The bytes that this class could use at present.
+    fn reachable(&self, used: usize) -> usize {
         let free = self.common.limit - self.common.used.load(Ordering::Relaxed);
         self.share + self.beyond_share(used) + free
     }
@@ -152,10 +151,10 @@ impl Budget {
             && self
                 .common
                 .idle
-                .yields(bytes, &mut || self.take(bytes, grade))
+                .free_until(bytes, &mut || self.take(bytes, grade))
     }
 
-    /// Gives `bytes` back that [`reserve`](Self::reserve) had granted.
+    /// Returns `bytes` that [`reserve`](Self::reserve) granted.
     pub(crate) fn release(&self, bytes: usize) {
         self.release_own(bytes);
         if let Some((whole, _)) = &self.whole {
@@ -184,17 +183,17 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// What nobody else can take.
+    /// Bytes that no other class can use.
     pub(crate) fn share(&self) -> usize {
         self.share
     }
 
-    /// The share and all that is common.
+    /// The share and all common bytes.
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// From now on `idle` is asked before anybody is refused.
+    /// Registers a holder of idle memory, which is asked to free it before a request is refused.
     #[cfg(not(tracing_otlp_loom))]
     pub(crate) fn lends(&self, idle: std::sync::Weak<dyn Reclaim>) {
         self.common.idle.add(idle);
@@ -206,7 +205,7 @@ impl Common {
         Arc::new(Self {
             used: AtomicUsize::new(0),
             limit,
-            idle: Idle::default(),
+            idle: IdleHolders::default(),
         })
     }
 
@@ -227,25 +226,25 @@ impl Common {
     }
 }
 
-/// Keeps things for the next use, and frees them where their memory is needed elsewhere.
+/// A holder of idle objects, which frees them when their memory is needed elsewhere.
 pub(crate) trait Reclaim: Send + Sync {
-    /// Frees idle things of at least `bytes`, or what there is; how many bytes it was. Waits for no
-    /// lock, for it may be called under one.
+    /// Frees idle objects of at least `bytes`, or all; returns the freed bytes. Waits for no lock, because
+    /// the caller may hold one.
     fn reclaim(&self, bytes: usize) -> usize;
 
-    /// Frees a part of what lies idle: called now and then while nothing happens, so that a burst is
-    /// not paid for until the process ends.
+    /// Frees a part of the idle objects. Called at intervals while the pipeline is idle, so that the memory
+    /// of a burst does not stay for the life of the process.
     fn trim(&self);
 }
 
-/// All that keeps things for the next use.
+/// All holders of idle memory.
 #[derive(Default)]
-struct Idle {
+struct IdleHolders {
     #[cfg(not(tracing_otlp_loom))]
     all: arc_swap::ArcSwap<Vec<std::sync::Weak<dyn Reclaim>>>,
 }
 
-impl Idle {
+impl IdleHolders {
     #[cfg(not(tracing_otlp_loom))]
     fn add(&self, idle: std::sync::Weak<dyn Reclaim>) {
         self.all.rcu(|all| {
@@ -255,8 +254,8 @@ impl Idle {
         });
     }
 
-    /// Frees idle memory until `is_enough` says so; false if it never does.
-    fn yields(&self, bytes: usize, is_enough: &mut dyn FnMut() -> bool) -> bool {
+    /// Frees idle memory until `is_enough` returns true; false if it never does.
+    fn free_until(&self, bytes: usize, is_enough: &mut dyn FnMut() -> bool) -> bool {
         #[cfg(not(tracing_otlp_loom))]
         for idle in self.all.load().iter().filter_map(std::sync::Weak::upgrade) {
             if idle.reclaim(bytes) > 0 && is_enough() {
@@ -275,35 +274,35 @@ impl Idle {
     }
 }
 
-impl fmt::Debug for Idle {
+impl fmt::Debug for IdleHolders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Idle")
+        f.write_str("IdleHolders")
     }
 }
 
 /// A pipeline's memory, by classes of holders.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    /// Open spans, as far as each of them takes as much as any.
+    /// The fixed size of open spans.
     pub(crate) spans: Arc<Budget>,
-    /// What open spans take beyond that, and what is held until a trace is over.
+    /// The growth of open spans, and the spans that a tail sampler holds.
     pub(crate) growth: Arc<Budget>,
-    /// The queue of spans, and what is in flight.
+    /// The queue of spans, and the batches in flight.
     pub(crate) queue: Arc<Budget>,
-    /// The same of log records.
+    /// The same for log records.
     pub(crate) logs: Arc<Budget>,
     common: Arc<Common>,
     limit: usize,
 }
 
 impl Memory {
-    /// A quarter for open spans, an eighth for their growth, a quarter for the queue; the rest is
+    /// Shares: a quarter for open spans, an eighth for their growth, a quarter for the queue; the rest is
     /// common.
     pub(crate) fn new(limit: usize) -> Arc<Self> {
         Self::of(limit, 0)
     }
 
-    /// The same, with an eighth for log records that is common otherwise.
+    /// The same, with an eighth of the common part for log records.
     pub(crate) fn with_logs(limit: usize) -> Arc<Self> {
         Self::of(limit, limit / 8)
     }
@@ -322,8 +321,8 @@ impl Memory {
         })
     }
 
-    /// Bytes that one span may hold: with the default memory a little less than the 4 MiB that gRPC
-    /// servers take in one message.
+    /// The most bytes of one span: with the default memory a little less than 4 MiB, the largest message
+    /// that gRPC servers accept by default.
     pub(crate) fn most_of_one_span(&self) -> usize {
         (self.limit / 16 - self.limit / 1024).min(i32::MAX as usize)
     }
@@ -336,7 +335,7 @@ impl Memory {
         self.limit
     }
 
-    /// Frees a part of what lies idle.
+    /// Frees a part of the idle memory.
     pub(crate) fn trim(&self) {
         self.common.idle.trim();
     }
@@ -373,7 +372,7 @@ mod tests {
         assert_eq!((part.used(), whole.used()), (0, 45));
     }
 
-    /// Whoever comes first takes all that is common, and no share of another.
+    /// The first class may use all common bytes, and no other class's share.
     #[test]
     fn a_class_keeps_its_share_whatever_the_others_take() {
         let memory = Memory::new(1600);

@@ -6,7 +6,7 @@ use super::super::attributes::AttributeWriter;
 use super::super::callsite::Callsite;
 use super::super::recorder::{LogTargetIs, Recorder};
 use super::super::scratch::Scratch;
-use super::visitor::{NamedBy, Written};
+use super::visitor::{NamedBy, WrittenRecord};
 use crate::semconv;
 use crate::wire::decode::{LogRecord, Value};
 use crate::wire::field::Room as _;
@@ -20,7 +20,7 @@ use crate::wire::varint;
 pub(super) struct SpanEventSource<'a> {
     pub(super) event: &'a Event<'a>,
     pub(super) callsite: &'static Callsite,
-    pub(super) written: &'a Written,
+    pub(super) written: &'a WrittenRecord,
     /// The time by the clock, and in Unix nanoseconds.
     pub(super) times: (u64, u64),
 }

@@ -1,4 +1,4 @@
-//! [`LogVisitor`]: the fields of an event, as body, attributes and name of a log record.
+//! [`LogVisitor`]: encodes an event's fields as body, attributes and name of a log record.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -24,7 +24,7 @@ use crate::wire::log_record::{
 use crate::wire::span::SPAN_ATTRIBUTE;
 use crate::wire::value::ValueRef;
 
-/// Bytes of a text that names a target or an error; of one that has no end this is the most.
+/// The most bytes of a target's or an error's text: a `Display` may write without end.
 const LONGEST_TEXT: usize = 64 << 10;
 
 pub(super) struct LogVisitor<'a> {
@@ -32,16 +32,16 @@ pub(super) struct LogVisitor<'a> {
     callsite: &'a LogCallsite,
     sink: &'a LogSink,
     capture: &'a CaptureConfig,
-    /// Where its part of the buffer begins.
+    /// The offset of its bytes in the buffer.
     start: usize,
     has_message: bool,
     named_by: NamedBy,
-    /// The scope of a target that a field told, and whether it has its name.
+    /// The scope of a target given by a field, and whether the scope has the target's name.
     scope: Option<(ScopeId, bool)>,
     errors: Option<Box<Errors>>,
 }
 
-/// What gave a record its event name; the later ones win.
+/// The origin of a record's event name; the later variants win.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum NamedBy {
     Nothing,
@@ -49,20 +49,20 @@ pub(super) enum NamedBy {
     OtelEventName,
 }
 
-/// What was written of a record, and what its span is to learn.
-pub(super) struct Written {
-    /// The bytes of the fields that were visited.
+/// The parts of a written record, and the errors for its span.
+pub(super) struct WrittenRecord {
+    /// The range of the visited fields' bytes.
     pub(super) encoded: std::ops::Range<usize>,
-    /// Attributes among them, and those that found no place.
+    /// Attributes in that range, and those dropped at the limit.
     pub(super) count: u32,
     pub(super) dropped_of_visited: u32,
-    /// Whether a key that is no field's is among them.
+    /// Whether one of their keys is no field's.
     pub(super) is_dynamic: bool,
-    /// Attributes of the whole record that found no place.
+    /// Attributes of the whole record that were dropped at the limit.
     pub(super) dropped: u32,
     pub(super) scope: ScopeId,
     pub(super) has_message: bool,
-    /// The shape of `#[instrument(err)]`: no message, but the text of an error (EVT-4).
+    /// The shape of `#[instrument(err)]`: no message, and an error's text (EVT-4).
     pub(super) is_exception: bool,
     pub(super) named_by: NamedBy,
     pub(super) errors: Option<Box<Errors>>,
@@ -94,7 +94,7 @@ impl<'a> LogVisitor<'a> {
         }
     }
 
-    /// Writes what no field says; `more` adds what spans around the event say.
+    /// Writes the attributes beside the fields; `more` adds fields of surrounding spans.
     #[inline]
     pub(super) fn finish(
         self,
@@ -102,7 +102,7 @@ impl<'a> LogVisitor<'a> {
         sink: &LogSink,
         capture: &CaptureConfig,
         more: Option<&dyn Fn(&mut AttributeWriter<'_>)>,
-    ) -> Written {
+    ) -> WrittenRecord {
         let Self {
             mut attributes,
             callsite,
@@ -118,7 +118,7 @@ impl<'a> LogVisitor<'a> {
         if let Some(text) = text {
             attributes.rename_error(text);
         }
-        let mut written = Written {
+        let mut written = WrittenRecord {
             encoded: start..attributes.out.len(),
             count: attributes.count,
             dropped_of_visited: attributes.dropped,
@@ -168,8 +168,8 @@ impl<'a> LogVisitor<'a> {
         written
     }
 
-    /// Handles a field that may be no plain attribute; says whether it is one after all. `body` writes
-    /// its value as the body.
+    /// Handles a field with a role; returns whether it becomes an attribute too. `body` writes its value
+    /// as the body.
     #[inline]
     fn is_attribute(
         &mut self,
@@ -199,7 +199,8 @@ impl<'a> LogVisitor<'a> {
         }
     }
 
-    /// The same of what an error is told by: a text, or the error itself (EVT-4).
+    /// As [`is_attribute`](Self::is_attribute) for values that may describe an error: text or the error
+    /// itself (EVT-4).
     #[inline]
     fn is_attribute_of_text(
         &mut self,
@@ -216,7 +217,7 @@ impl<'a> LogVisitor<'a> {
         })
     }
 
-    /// The last `event_name` in a record counts.
+    /// Written anew each time: decoders take the last `event_name` of a record.
     fn set_event_name(&mut self, field: &str, value: std::fmt::Arguments<'_>) {
         let by = match field {
             "otel.event.name" => NamedBy::OtelEventName,
@@ -227,14 +228,14 @@ impl<'a> LogVisitor<'a> {
         }
     }
 
-    /// A number that OTLP has no kind for.
+    /// A number that does not fit OTLP's integer.
     #[cold]
     fn put_digits(&mut self, field: &Field, value: std::fmt::Arguments<'_>) {
         self.record_debug(field, &value);
     }
 }
 
-/// A field's callsite data, or nothing for a field that is not this callsite's.
+/// The callsite's data of a field; returns from the method for a field of another callsite.
 macro_rules! field_of {
     ($self:ident, $field:ident) => {
         match $self.callsite.fields.get($field.index()) {
@@ -368,7 +369,7 @@ impl Visit for LogVisitor<'_> {
         if self.attributes.admit(field.bit, &field.key) {
             self.attributes.put_error(name, &field.key, value);
         }
-        // What the application says itself wins, whichever comes first (LOG-60).
+        // The application's own `exception.*` fields win, whichever come first (LOG-60).
         if self.capture.error_fields_to_exceptions && !self.callsite.has_exception {
             self.attributes.put_exception(value);
         }
