@@ -114,7 +114,7 @@ mod tests {
     /// Values that are made once (the recorder of a fork, the processor's home, a callsite's attributes)
     /// may be half made at a fork.
     #[test]
-    fn nobody_waits_for_a_thread_that_makes_what_is_made_once() {
+    fn no_thread_waits_for_another_that_makes_a_value_once() {
         static PLACE: OnceBox<u32> = OnceBox::new();
         let (go, may_go) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();

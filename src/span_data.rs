@@ -20,7 +20,7 @@ pub enum SpanKind {
 }
 
 impl SpanKind {
-    /// The name that `otel.kind` takes.
+    /// The value of `otel.kind` (TR-6).
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Internal => "internal",

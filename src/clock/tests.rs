@@ -1,4 +1,4 @@
-//! The timeline against a machine that does not exist: ten minutes of it take milliseconds.
+//! The timeline on a simulated machine: ten simulated minutes take milliseconds.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::cell::{Cell, RefCell};
@@ -14,21 +14,21 @@ const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
 
-/// A machine: its clocks, and how long it takes to read them.
+/// A simulated machine: its clocks, and the cost of reading them.
 struct Machine {
     clocks: Cell<Hands>,
     random: RefCell<SmallRng>,
-    /// How many of a million readings lose their core for up to 5 ms.
+    /// Readings in a million that are preempted for up to 5 ms.
     preempted: u32,
 }
 
-/// What its clocks show, in nanoseconds and ticks, and how fast they go.
+/// The state of the clocks, in nanoseconds and ticks, and their rates.
 #[derive(Clone, Copy)]
 struct Hands {
     monotonic: f64,
     wall: f64,
     tick: f64,
-    /// Nanoseconds of the two clocks for each of the machine's own, and ticks.
+    /// Nanoseconds of the two clocks, and ticks, per nanosecond of the machine.
     steered: f64,
     wall_alone: f64,
     ticks: f64,
@@ -56,7 +56,7 @@ impl Machine {
         self.clocks.set(hands);
     }
 
-    /// Time passes.
+    /// Lets time pass.
     fn pass(&self, nanos: u64) {
         self.change(|h| {
             let nanos = nanos as f64;
@@ -66,7 +66,7 @@ impl Machine {
         });
     }
 
-    /// A reading takes so long.
+    /// The duration of a reading.
     fn latency(&self) {
         let mut random = self.random.borrow_mut();
         let mut nanos = random.random_range(5..30);
@@ -113,11 +113,11 @@ struct Program {
     cached: CachedSegment,
     anchor: Option<Anchor>,
     last: u64,
-    /// By how much the time may go back.
+    /// The most by which the time may go back.
     slack: u64,
 }
 
-/// By how much the time of the old root and that of a new one differ from the wall clock, at most.
+/// The largest differences from the wall clock: of the old root's time, and of a new root's.
 #[derive(Debug, Clone, Copy, Default)]
 struct Errors {
     old_root: u64,
@@ -129,7 +129,7 @@ impl Program {
         Self::slewed_alone(machine, 0)
     }
 
-    /// On a machine that slews its wall clock alone, by so many ppm at most.
+    /// On a machine that slews the wall clock alone, by at most so many ppm.
     fn slewed_alone(machine: Machine, ppm: u64) -> Self {
         Self {
             machine,
@@ -141,7 +141,7 @@ impl Program {
         }
     }
 
-    /// Reads the time, which has not gone back.
+    /// Reads the time and asserts that it has not gone back.
     fn now(&mut self) -> u64 {
         let now = self
             .timeline
@@ -185,7 +185,7 @@ impl Program {
     }
 }
 
-/// What is promised.
+/// The bounds that the clock promises.
 const TOLERANCE: u64 = 50 * US;
 
 #[test]
@@ -224,7 +224,7 @@ fn a_counter_that_changes_its_rate_is_followed_within_one_long_root() {
 }
 
 #[test]
-fn a_counter_that_changes_its_rate_while_nobody_looks_is_followed() {
+fn a_counter_that_changes_its_rate_between_readings_is_followed() {
     for factor in [0.5, 0.67, 1.5] {
         let mut program = Program::new(Machine::new(8));
         program.is_within(TOLERANCE, 10 * SECOND, MS);
@@ -236,7 +236,7 @@ fn a_counter_that_changes_its_rate_while_nobody_looks_is_followed() {
     }
 }
 
-/// A thread that has a copy of an old segment reads what one with the latest reads.
+/// A thread with a copy of an old segment reads the same time as one with the latest.
 #[test]
 fn a_thread_that_was_idle_takes_the_latest_segment() {
     let mut program = Program::new(Machine::new(18));
@@ -250,7 +250,7 @@ fn a_thread_that_was_idle_takes_the_latest_segment() {
         let tick = program.machine.clocks.get().tick;
         std::mem::swap(&mut program.cached, &mut other);
         program.is_within(TOLERANCE, SECOND, MS);
-        // The counter comes by again where the copy was made, as after a sleep.
+        // The counter returns to the window of the copy, as after a sleep.
         program.machine.change(|h| h.tick = tick - 1e6);
         program.run(20 * MS, 100 * US);
         std::mem::swap(&mut program.cached, &mut other);
@@ -260,14 +260,14 @@ fn a_thread_that_was_idle_takes_the_latest_segment() {
     }
 }
 
-/// As after a live migration: the counter shows something else, and runs at another rate.
+/// As after a live migration: the counter has another value and another rate.
 #[test]
 fn a_counter_that_jumps_is_followed() {
     for jump in [1e12, 5e6, -1e6, -6e12] {
         let mut program = Program::new(Machine::new(9));
         program.is_within(TOLERANCE, 10 * SECOND, MS);
         if jump == -1e6 {
-            // Nobody can see that within a window.
+            // Not visible within a window.
             program.slack = MS / 2;
         }
         program.machine.change(|h| {
@@ -289,10 +289,10 @@ fn a_counter_that_cannot_be_relied_on_is_not_used() {
         program.machine.change(|h| h.ticks *= factor);
         errors = program.run(10 * MS, MS);
     }
-    // By now it is left alone for half a minute.
+    // The counter is in a pause of half a minute.
     assert!(errors.old_root <= TOLERANCE, "{errors:?}");
     program.is_within(TOLERANCE, 20 * SECOND, MS);
-    // It has become good meanwhile, and is taken up again.
+    // The counter is good again, and is used again.
     program.is_within(TOLERANCE, 120 * SECOND, MS);
     let (before, tick) = (program.now(), program.machine.clocks.get().tick);
     program.machine.change(|h| h.tick += 3_000.0);
@@ -331,14 +331,14 @@ fn a_wall_clock_that_is_set_does_not_tear_a_trace_apart() {
         let before = program.new_anchor();
         let (at, monotonic) = (program.now(), program.machine.monotonic());
         program.machine.change(|h| h.wall += step);
-        // A root within the next 10 ms may not know.
+        // A root within the next 10 ms may have the old offset.
         program.run(20 * MS, MS);
         assert_ne!(program.new_anchor(), before);
         for _ in 0..100 {
             let errors = program.run(100 * MS, MS);
             assert!(errors.new_root <= TOLERANCE, "{errors:?}");
         }
-        // The old trace goes on as if nothing had happened.
+        // The old trace keeps its offset.
         assert_eq!(program.anchor, Some(before));
         let lasted = program.now() - at;
         let passed = program.machine.monotonic() - monotonic;
@@ -346,7 +346,7 @@ fn a_wall_clock_that_is_set_does_not_tear_a_trace_apart() {
     }
 }
 
-/// The monotonic clock stands still. The counter goes on, or begins anew.
+/// The monotonic clock stops during a sleep. The counter continues, or restarts.
 #[test]
 fn a_machine_that_slept_has_the_right_time_again() {
     for does_count in [true, false] {
@@ -363,10 +363,10 @@ fn a_machine_that_slept_has_the_right_time_again() {
                     1e6
                 };
             });
-            // What it did not live through, it did not record.
+            // The sleep does not count as time.
             let after = program.now();
             assert!(after - before <= 11 * MS, "{}", after - before);
-            // An open trace does not know of the sleep, and a new one does.
+            // An open trace keeps its offset; a new one includes the sleep.
             program.run(100 * MS, MS);
             let errors = program.run(SECOND, MS);
             assert!(errors.new_root <= TOLERANCE, "{errors:?}");
@@ -374,7 +374,7 @@ fn a_machine_that_slept_has_the_right_time_again() {
     }
 }
 
-/// Whoever may set a clock may set it to before 1970, and after 2262.
+/// A wall clock may be set to a time before 1970, or after 2262.
 #[test]
 fn impossible_wall_clocks_do_no_harm() {
     for wall in [0.0, 1e19] {
@@ -400,11 +400,11 @@ fn a_process_that_was_forked_while_another_thread_renewed_goes_on() {
 }
 
 #[test]
-fn nobody_waits_for_the_thread_that_renews() {
+fn no_thread_waits_for_the_one_that_renews() {
     let mut program = Program::new(Machine::new(17));
     program.is_within(TOLERANCE, SECOND, MS);
     program.timeline.hold_as(std::process::id());
-    // It has lost its core for a second; the time is the monotonic clock's.
+    // Preempted for a second: the time is the monotonic clock's.
     program.is_within(TOLERANCE, SECOND, MS);
 }
 
@@ -441,8 +441,8 @@ fn threads_that_hand_the_time_on_agree_within_the_tolerance() {
                 while Instant::now() < end {
                     let seen = latest.load(Ordering::SeqCst);
                     let now = now();
-                    // A thread that finds another one renewing reads the monotonic clock, less what
-                    // that may be ahead by.
+                    // During another thread's renewal, a thread reads the monotonic clock less its
+                    // largest lead.
                     assert!(now + 50 * US >= seen, "{} ns back", seen - now);
                     latest.fetch_max(now, Ordering::SeqCst);
                 }

@@ -59,8 +59,8 @@ struct Segment {
     window: u64,
 }
 
-/// A thread's copy of the latest segment. A reading takes the copy while the count is the one that it was
-/// made with: one load of what threads share, where a look at the slots takes seven.
+/// A thread's copy of the latest segment. The copy is valid while the shared count equals its own: a
+/// reading costs one load of shared memory, where the slots cost seven.
 #[derive(Debug)]
 pub(super) struct CachedSegment {
     count: Cell<usize>,

@@ -215,7 +215,7 @@ impl Recorder {
 impl SpanEditor<'_> {
     /// Whether a span keeps attributes, `None` if it is not open. A call after the span's end is counted.
     #[inline]
-    pub(super) fn is_recording_or_count(self, span: u64) -> Option<bool> {
+    pub(super) fn check_recording(self, span: u64) -> Option<bool> {
         self.spans.with(span, |span| {
             let recording = span.identity.is_recording();
             if !recording {
@@ -279,7 +279,7 @@ impl SpanEditor<'_> {
     }
 
     pub(super) fn add_attributes(self, span: u64, attributes: &[KeyValue]) {
-        if self.is_recording_or_count(span) != Some(true) {
+        if self.check_recording(span) != Some(true) {
             return;
         }
         let mut scratch = Scratch::take(&self.recorder.memory);

@@ -103,8 +103,10 @@ impl SpanEditor<'_> {
 
     fn notify_observer(self, span: u64) {
         let recorder = self.recorder;
-        if let (Some(bridge), Some(context)) = (recorder.settings.bridge, recorder.context(span)) {
-            bridge.changed(recorder.layer, span, &context);
+        if let (Some(observer), Some(context)) =
+            (recorder.settings.observer, recorder.context(span))
+        {
+            observer.changed(recorder.layer, span, &context);
         }
     }
 

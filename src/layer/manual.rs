@@ -63,7 +63,7 @@ impl ManualSpans {
 
     /// Whether entering a span changes the OpenTelemetry context.
     pub(crate) fn follows_context(&self) -> bool {
-        self.0.settings.bridge.is_some()
+        self.0.settings.observer.is_some()
     }
 
     /// Starts a span; returns its context, and whether the span records.

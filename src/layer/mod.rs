@@ -58,11 +58,11 @@ use crate::stats::StatsSource;
 use crate::suppress::is_suppressed;
 use crate::sync::Arc;
 
-/// Captures spans and hands them, encoded, to the batch processor.
+/// Records spans and hands them, encoded as OTLP, to the batch processor.
 ///
-/// Comes from [`OtlpBuilder::build`](crate::OtlpBuilder::build). Works on every subscriber that can
-/// look up spans: alone, beside other layers, under per-layer filters, and inside `Option`,
-/// `Box<dyn Layer>` and `reload::Layer`. A layer that is dropped counts its open spans as
+/// Made by [`OtlpBuilder::build`](crate::OtlpBuilder::build). Works on every subscriber with span
+/// lookup: alone, beside other layers, under per-layer filters, and inside `Option`,
+/// `Box<dyn Layer>` and `reload::Layer`. When the layer is dropped, its open spans are counted as
 /// [`DropReason::LayerGone`](crate::DropReason::LayerGone).
 pub struct OtlpLayer {
     /// Copy of [`Recorder::layer`], so that `on_enter` reads one pointer less.
@@ -139,12 +139,14 @@ impl OtlpLayer {
                 span.state.enter(now);
             }
             let identity = &span.identity;
-            let is_shown = recorder.settings.bridge.is_some();
+            let is_shown = recorder.settings.observer.is_some();
             is_shown.then(|| (identity.context(), identity.parent_id))
         });
-        if let (Some(bridge), Some(Some((context, parent)))) = (recorder.settings.bridge, context) {
+        if let (Some(observer), Some(Some((context, parent)))) =
+            (recorder.settings.observer, context)
+        {
             let context = context.with_origin(self.layer, span);
-            bridge.entered(self.layer, span, &context, parent);
+            observer.entered(self.layer, span, &context, parent);
         }
     }
 
@@ -160,8 +162,8 @@ impl OtlpLayer {
                 span.state.exit(now);
             }
         });
-        if let Some(bridge) = recorder.settings.bridge {
-            bridge.left(self.layer, span);
+        if let Some(observer) = recorder.settings.observer {
+            observer.left(self.layer, span);
         }
     }
 }
@@ -190,7 +192,7 @@ where
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let editor = self.recorder.here().editor();
-        if editor.is_recording_or_count(id.into_u64()) == Some(true)
+        if editor.check_recording(id.into_u64()) == Some(true)
             && let Some(metadata) = context.metadata(id)
         {
             editor.record_values(id.into_u64(), callsite::of(metadata), values);

@@ -79,7 +79,11 @@ impl OtlpLayer {
     {
         let spans = &recorder.spans;
         let parent = if attributes.is_contextual() {
-            if let Some(active) = recorder.settings.bridge.and_then(ContextObserver::current) {
+            if let Some(active) = recorder
+                .settings
+                .observer
+                .and_then(ContextObserver::current)
+            {
                 if active.is_valid() {
                     return recorder.inherit_context(child, &active);
                 }

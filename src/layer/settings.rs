@@ -23,7 +23,7 @@ pub(crate) struct Settings {
     pub(super) event_extras: Extras,
     pub(super) limits: Limits,
     pub(super) export_mode: ExportMode,
-    pub(super) bridge: Option<&'static dyn ContextObserver>,
+    pub(super) observer: Option<&'static dyn ContextObserver>,
     /// Whether enter and exit need more than the thread's stack: busy and idle times, or the OpenTelemetry
     /// context.
     pub(super) is_watched: bool,
@@ -55,10 +55,10 @@ impl Settings {
         capture: CaptureConfig,
         limits: &SpanLimits,
         export_mode: ExportMode,
-        bridge: Option<&'static dyn ContextObserver>,
+        observer: Option<&'static dyn ContextObserver>,
     ) -> Self {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let is_watched = capture.tracked_inactivity || bridge.is_some();
+        let is_watched = capture.tracked_inactivity || observer.is_some();
         Self {
             extras: Extras::new(capture.target, capture.location, capture.level)
                 .with_own_target(capture.middleware_target),
@@ -66,7 +66,7 @@ impl Settings {
                 .with_own_target(capture.middleware_target),
             capture,
             export_mode,
-            bridge,
+            observer,
             is_watched,
             limits: Limits {
                 value: ValueLimit {

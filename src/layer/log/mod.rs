@@ -174,7 +174,10 @@ impl OtlpLayer {
         if event.is_root() {
             return (None, IdOrigin::Context(None));
         }
-        let active = recorder.settings.bridge.and_then(ContextObserver::current);
+        let active = recorder
+            .settings
+            .observer
+            .and_then(ContextObserver::current);
         let innermost = match active {
             Some(active) if active.is_valid() => Some(active.ids()),
             _ => match stack::innermost(self.layer, |_| true) {
