@@ -1,4 +1,17 @@
-//! [`ShutdownGuard`]: brings home what is queued when the application ends.
+//! Flush, shutdown and health of a pipeline: [`ShutdownGuard`], [`PipelineHandle`] and [`PanicHook`].
+//!
+//! Every program with a pipeline needs the first of them:
+//!
+//! | Type | Use |
+//! | --- | --- |
+//! | [`ShutdownGuard`] | ends the pipeline: `main` keeps it until the end, so that the queued spans are sent |
+//! | [`PipelineHandle`] | flushes and reads the counters, from any thread; [`ShutdownGuard::handle`] returns one |
+//! | [`PanicHook`] | records panics on the current span; in a process that aborts on a panic, also flushes |
+//!
+//! # How it works inside
+//!
+//! The guard holds a [`BatchProcessor`] and passes each call to its worker. A shutdown first releases the
+//! spans that tail sampling holds, so that they are in the queue when the worker drains it.
 
 mod panic_hook;
 
@@ -15,8 +28,8 @@ use crate::processor::BatchProcessor;
 use crate::stats::{Stats, StatsSource};
 use crate::sync::{Arc, Mutex, lock};
 
-/// Ends the pipeline in order: on [`shutdown`](Self::shutdown), or when it is dropped, at the end of
-/// `main` or by a panic.
+/// Ends the pipeline and sends the queued spans: on [`shutdown`](Self::shutdown), or on drop, at the end
+/// of `main` or while a panic unwinds.
 ///
 /// ```
 /// # fn pipeline() -> Result<tracing_otlp::ShutdownGuard, tracing_otlp::Error> {
@@ -28,36 +41,35 @@ use crate::sync::{Arc, Mutex, lock};
 /// # Ok(()) }
 /// ```
 ///
-/// Dropping it blocks for at most [`shutdown_timeout`](crate::config::BatchConfig::shutdown_timeout) (5 s
-/// unless set), less what an earlier call of `shutdown` has used of it. That is safe on every kind
-/// of runtime, since the worker has its own; async code may rather await
-/// [`shutdown`](Self::shutdown).
+/// The drop blocks for at most [`shutdown_timeout`](crate::config::BatchConfig::shutdown_timeout) (default
+/// 5 s), minus the time since an earlier call of `shutdown`. The drop works on every kind of
+/// runtime, because the worker has its own; async code can await [`shutdown`](Self::shutdown) instead.
 ///
-/// In a fork of the process all calls return at once, with an error: the worker's thread does not come
-/// along, and what the fork records is counted as [`DropReason::Forked`](crate::DropReason::Forked). A
-/// process that is forked builds its pipeline after the fork. The guard of the parent is not harmed.
+/// In a fork of the process all calls return an error at once: a fork has no worker thread. Spans of the
+/// fork are counted as [`DropReason::Forked`](crate::DropReason::Forked). A child process builds its own
+/// pipeline after the fork. The parent's pipeline is unaffected.
 #[must_use = "the pipeline is shut down when its guard is dropped: bind it to a name such as `_guard`"]
 pub struct ShutdownGuard {
     handle: PipelineHandle,
     timeout: Duration,
     /// When the first shutdown began.
     began: Mutex<Option<Instant>>,
-    /// What sends on what it still holds, so that a shutdown finds it in the queue.
+    /// Moves the spans that tail sampling holds into the queue, before a shutdown.
     release: Option<Release>,
-    /// `None`: a pipeline that is disabled.
+    /// `None`: the pipeline is disabled.
     open_spans: Option<OpenSpans>,
 }
 
-/// Called when a shutdown begins, each time.
+/// Called at the begin of each shutdown.
 pub(crate) type Release = Arc<dyn Fn() + Send + Sync>;
 
-/// What a layer does for its open spans when the process ends.
+/// The layer's functions for open spans at the end of the process.
 #[derive(Clone)]
 pub(crate) struct OpenSpans {
-    /// Ends all of them; how many.
+    /// Ends all open spans and returns their number.
     pub(crate) end_all: Arc<dyn Fn() -> usize + Send + Sync>,
-    /// Records a panic of the calling thread, by its message and the attributes of an event, on the
-    /// current span.
+    /// Records a panic of the calling thread on its current span: the message, and the attributes of the
+    /// event.
     pub(crate) note_panic: Arc<NotePanic>,
 }
 
@@ -66,13 +78,13 @@ type NotePanic = dyn Fn(&str, &[KeyValue]) + Send + Sync;
 /// Flushes a pipeline and reads its counters, from anywhere; cannot shut it down.
 #[derive(Clone)]
 pub struct PipelineHandle {
-    /// `None`: a pipeline that is disabled. All calls succeed at once.
+    /// `None`: the pipeline is disabled. All calls succeed at once.
     processor: Option<BatchProcessor>,
     complete: StatsSource,
 }
 
 impl ShutdownGuard {
-    /// `timeout`: what a drop may use. `complete` adds the layer's figures to each reading.
+    /// `timeout`: the bound of a drop. `complete` adds the layer's counters to each reading.
     pub(crate) fn new(processor: BatchProcessor, timeout: Duration, complete: StatsSource) -> Self {
         Self::of(Some(processor), timeout, complete)
     }
@@ -102,17 +114,17 @@ impl ShutdownGuard {
         self
     }
 
-    /// Ends these spans where the process ends before they do.
+    /// Sets the layer's functions for spans that are open at the end of the process.
     pub(crate) fn with_open_spans(mut self, open_spans: OpenSpans) -> Self {
         self.open_spans = Some(open_spans);
         self
     }
 
-    /// Ends every span that is open, now, with the attribute `tracing_otlp.unfinished` = `true`; how many
-    /// that were. For a process that is about to end: follow it with [`shutdown`](Self::shutdown), which does
-    /// not wait for open spans, as before `std::process::exit`, which runs no destructor.
+    /// Ends every open span now, with the attribute `tracing_otlp.unfinished` = `true`, and returns their
+    /// number. For a process that is about to end, for example before `std::process::exit`, which runs no
+    /// destructor: call [`shutdown`](Self::shutdown) next, which does not wait for open spans.
     ///
-    /// Such a span still makes children, and what is said of it later is counted
+    /// Such a span can still get children; later attributes and events of it are counted
     /// ([`Stats::after_end`]) and ignored.
     pub fn end_open_spans(&self) -> usize {
         match &self.open_spans {
@@ -121,13 +133,13 @@ impl ShutdownGuard {
         }
     }
 
-    /// Sends every span that closed before this call; resolves when it is known what became of them
-    /// (BSP-6). Begins at once, whether or not the future is polled.
+    /// Sends every span that closed before this call, and resolves when each of them is delivered, rejected
+    /// or dropped. Begins at once, whether or not the future is polled. Does not wait for open spans.
     ///
-    /// An error if `timeout` passed first, or if anything was lost since the last flush that was
-    /// answered, or since the start: spans, before or after they came to the queue, or data that they
-    /// left out for want of memory ([`max_memory`](crate::config::BatchConfig::max_memory)). What limits,
-    /// samplers and tail decisions leave out is no loss. Spans that are still open are not waited for.
+    /// Errors: `timeout` passed first; or, since the last flush that was answered (since the start, for the
+    /// first one), spans were lost before or after the queue, or left out data for want of memory
+    /// ([`max_memory`](crate::config::BatchConfig::max_memory)). Data that limits, samplers and tail decisions
+    /// leave out is no loss.
     pub fn force_flush(
         &self,
         timeout: Duration,
@@ -140,13 +152,14 @@ impl ShutdownGuard {
         self.handle.force_flush_blocking(timeout)
     }
 
-    /// Sends what is queued and ends the pipeline; spans that close later are counted and dropped
-    /// (BSP-7). Begins at once, whether or not the future is polled.
+    /// Sends the queued spans and ends the pipeline; spans that close later are counted and dropped. Begins
+    /// at once, whether or not the future is polled.
     ///
-    /// An endpoint to which no connection can be made is given up after three attempts: some 0.3 s where
-    /// it refuses connections. At the deadline everything is settled: what was not sent is counted as lost, and the error
-    /// says so. It says too what was lost since the last flush, as
-    /// [`force_flush`](Self::force_flush) does. The first call decides; later ones wait for it and return the same.
+    /// After three failed attempts to connect, a shutdown gives the endpoint up: about 0.3 s if it refuses
+    /// connections. At the deadline every span is settled: spans that were not sent are counted as lost, and
+    /// the error reports them. The error also reports losses since the last flush, as that of
+    /// [`force_flush`](Self::force_flush) does. The first call decides; later calls wait for it and return
+    /// the same result.
     pub fn shutdown(
         &self,
         timeout: Duration,
@@ -170,18 +183,19 @@ impl ShutdownGuard {
         }
     }
 
-    /// What became of the spans so far.
+    /// The counters of the pipeline so far.
     pub fn stats(&self) -> Stats {
         self.handle.stats()
     }
 
-    /// A handle that can be cloned and given away; it does not keep the pipeline alive.
+    /// A handle to flush and to read counters elsewhere. It can be cloned, and does not keep the pipeline
+    /// alive.
     pub fn handle(&self) -> PipelineHandle {
         self.handle.clone()
     }
 
     fn begin(&self) {
-        // Its locks, and those of what is released, may be held by threads that are not here.
+        // In a fork, threads that do not exist here may hold the locks of this call and of `release`.
         if self.is_forked() {
             return;
         }
@@ -203,7 +217,7 @@ impl ShutdownGuard {
 
 impl Drop for ShutdownGuard {
     fn drop(&mut self) {
-        // Also while a panic unwinds, where a second one would abort the process.
+        // The drop may run while a panic unwinds, where a second panic aborts the process.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             let left = match self.is_forked() {
                 true => Duration::ZERO,
@@ -237,7 +251,7 @@ impl PipelineHandle {
         }
     }
 
-    /// None of a pipeline that is disabled.
+    /// `None`: the pipeline is disabled.
     #[cfg(feature = "metrics")]
     pub(crate) fn processor(&self) -> Option<&BatchProcessor> {
         self.processor.as_ref()

@@ -1,8 +1,26 @@
-//! The seam at which encoded batches leave: [`Exporter`], [`Batch`], [`Outcome`].
+//! Exporters: where encoded batches of spans and log records go.
 //!
-//! Knows no span and no queue. The processor asks [`Exporter::ready`] for a permit, forms a batch
-//! and hands it over; how many permits there are, retry and the endpoint's manners are the
-//! exporter's own business (BSP-3).
+//! Most programs do not need this module: the settings of [`OtlpConfig`](crate::OtlpConfig) choose and
+//! configure the exporter. Read on to write an exporter, to wrap one, or to send to two places:
+//!
+//! | Type | Use |
+//! | --- | --- |
+//! | [`Exporter`] | the trait: a permit, then a batch, then an outcome |
+//! | [`Batch`] | one encoded export request, with its number of spans |
+//! | [`Outcome`] | how many spans of a batch were delivered, rejected or dropped, and the error |
+//! | [`ConcurrencyLimiter`] | hands out a bounded number of permits, for an exporter of your own |
+//! | [`OtlpClient`] | sends to an OTLP endpoint by gRPC or HTTP: the default exporter |
+//! | [`ConsoleExporter`] | writes spans as text, for development |
+//! | `OtlpFileExporter` | writes OTLP JSON lines to a file (feature `file`) |
+//!
+//! [`OtlpBuilder::build_with_exporter`](crate::OtlpBuilder::build_with_exporter) takes an exporter of your
+//! own. It receives encoded OTLP and knows no span and no queue.
+//!
+//! # How it works inside
+//!
+//! The processor's worker waits for [`Exporter::ready`], forms a batch and passes it with the permit to
+//! [`Exporter::send`]. The number of permits bounds the concurrent requests; retries, timeouts and
+//! connections are the exporter's part.
 #![cfg_attr(
     not(all(feature = "grpc", feature = "http")),
     allow(dead_code, reason = "each transport uses its part")
@@ -70,101 +88,105 @@ use std::time::Duration;
 
 use crate::stats::DropReason;
 
-/// Takes encoded batches to where they go.
+/// Sends encoded batches to an endpoint, a file or a terminal.
 ///
-/// [`OtlpClient`] is the one that the crate is about. The processor polls these
-/// futures on its worker's runtime and never calls [`send`](Self::send) without a permit, so that
-/// an exporter with one permit never sees two batches at once (BSP-3, EXP-1).
+/// [`OtlpClient`] is the default exporter. The processor polls these futures on its worker's runtime and
+/// never calls [`send`](Self::send) without a permit: an exporter with one permit never gets two batches
+/// at once.
 pub trait Exporter: Send + Sync + 'static {
     /// The right to send one batch.
     type Permit: Send + 'static;
 
-    /// Waits until one more batch may be sent. May wait as long as the endpoint is known to be
-    /// down: spans then stay in the bounded queue. Must be cancel safe.
+    /// Waits until one more batch may be sent. May wait as long as the endpoint is down: meanwhile spans
+    /// stay in the bounded queue. Must be cancel safe.
     fn ready(&self) -> impl Future<Output = Self::Permit> + Send;
 
-    /// Sends `batch`, all attempts included, and says what became of each of its spans. Must not
-    /// block, and should end soon after [`shutdown`](Self::shutdown) was called.
+    /// Sends `batch`, all attempts included, and returns how many of its spans were delivered, rejected or
+    /// dropped. Must not block, and should end soon after a call of [`shutdown`](Self::shutdown).
     fn send(
         &self,
         permit: Self::Permit,
         batch: Batch,
     ) -> impl Future<Output = Outcome> + Send + 'static;
 
-    /// A shutdown has begun: what is queued is still sent, and nothing comes after it. An exporter that
-    /// waits for its endpoint may give up soon now: [`ready`](Self::ready) gives its permits, and each
-    /// [`send`](Self::send) says that the spans are lost, and why. Must not block.
+    /// Called when a shutdown begins. The processor still sends the queued spans, and nothing after them. An
+    /// exporter that waits for its endpoint should give up soon from now on: [`ready`](Self::ready) returns
+    /// a permit, and [`send`](Self::send) returns the spans as dropped, with the error. Must not block.
     fn begin_shutdown(&self) {}
 
-    /// Cuts short what is being sent; later sends fail at once. Called when the last batch is done
-    /// or the shutdown's deadline has passed. Must not block.
+    /// Ends the requests in flight; later sends fail at once. Called after the last batch, or when the
+    /// shutdown's deadline has passed. Must not block.
     fn shutdown(&self) {}
 
-    /// Why nothing can be sent just now, if so, and what helps; for logs,
-    /// [`Stats::last_error`](crate::Stats::last_error), and whoever waits for a flush. Asked about
-    /// once a second.
+    /// The reason why no batch can be sent at present, with its cure; `None` if batches can be sent. The
+    /// worker polls it about once a second, for the diagnostics,
+    /// [`Stats::last_error`](crate::Stats::last_error) and the error of a flush. Default: `None`.
     fn last_error(&self) -> Option<String> {
         None
     }
 
-    /// Whether it takes batches of `signal`, told by [`Batch::signal`]. Default: of traces alone, so that an
-    /// exporter that knows only spans is never given anything else.
+    /// Whether this exporter takes batches of `signal` ([`Batch::signal`]). Default: only of traces, so that
+    /// an exporter of spans never gets other batches.
     fn supports(&self, signal: Signal) -> bool {
         signal == Signal::Traces
     }
 
-    /// Whether [`send`](Self::send) ends within the export timeout by itself. Then the processor
-    /// does not cut it short: a batch that waits for an endpoint that is down may wait longer, as
-    /// those in the queue do. Default: no.
+    /// Whether [`send`](Self::send) keeps the export timeout itself. If it does, the processor sets no
+    /// timeout around it: a batch may wait longer for an endpoint that is down, as the spans in the queue
+    /// do. Default: `false`.
     fn keeps_export_timeout(&self) -> bool {
         false
     }
 
-    /// Shows spans that have not ended yet: each is a `Span` without `end_time_unix_nano`, has been open
-    /// for longer than [`show_open_after`](crate::config::CaptureConfig::show_open_after), and comes again when it
-    /// has changed, and every few seconds as a sign of life. They are no delivery and are counted nowhere:
-    /// each span still comes by [`send`](Self::send) when it ends.
+    /// Shows spans that are still open. Each is a `Span` without `end_time_unix_nano` and has been open for
+    /// longer than [`show_open_after`](crate::config::CaptureConfig::show_open_after). The processor passes it
+    /// again after a change, and every few seconds as a sign of life. This is no delivery and no counter
+    /// changes: [`send`](Self::send) gets each span when it ends.
     ///
-    /// Default: nothing. A [viewer](crate::viewer()) shows them as they grow. [`OtlpClient`] sends them in
-    /// a field of the request that OTLP does not have (20316, a `ResourceSpans`): every reader of protobuf
-    /// skips a field that it does not know, so a backend sees an empty request, and a viewer behind the
-    /// endpoint sees the spans.
+    /// Default: does nothing. A [viewer](crate::viewer()) shows these spans as they grow. [`OtlpClient`]
+    /// sends them in a request field that OTLP does not define (20316, a `ResourceSpans`): a protobuf reader
+    /// skips unknown fields, so a backend sees an empty request, and a viewer behind the endpoint sees the
+    /// spans.
     fn show_open(&self, batch: Batch) -> impl Future<Output = ()> + Send + 'static {
         drop(batch);
         std::future::ready(())
     }
 
-    /// The longest that a span should wait for its batch, where people wait for what it shows. A
-    /// pipeline takes the lesser of this and its own setting
-    /// ([`schedule_delay`](crate::config::BatchConfig::schedule_delay)). Default: the setting alone.
+    /// The longest delay before a closed span is sent, for an exporter that a person watches. The pipeline
+    /// uses the lesser of this and
+    /// [`schedule_delay`](crate::config::BatchConfig::schedule_delay). Default: `None`, the setting alone.
     fn max_schedule_delay(&self) -> Option<Duration> {
         None
     }
 }
 
-/// What became of the spans of one [`Batch`].
+/// The result of one [`Batch`]: each of its spans is delivered, rejected or dropped.
+///
+/// Spans without a result are counted as [`DropReason::Internal`], and counts beyond the batch's number of
+/// spans are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// Spans whose arrival was acknowledged.
+    /// Spans whose arrival the endpoint acknowledged.
     pub delivered: u64,
-    /// Spans that arrived and were rejected in a partial success (OTLP-5).
+    /// Spans that arrived and that the endpoint rejected, in a partial success.
     pub rejected: u64,
-    /// Spans that are lost, by reason.
+    /// Lost spans, by reason.
     pub dropped: Vec<(DropReason, u64)>,
-    /// What went wrong, for logs and [`Stats::last_error`](crate::Stats::last_error).
+    /// The error and its cure, for the diagnostics and [`Stats::last_error`](crate::Stats::last_error).
     pub error: Option<String>,
-    /// What the endpoint has to say of spans that it took (OTLP-5), for logs.
+    /// A warning of the endpoint about spans that it took, for the diagnostics and
+    /// [`Stats::last_warning`](crate::Stats::last_warning).
     pub warning: Option<String>,
     /// Attempts beyond the first.
     pub retries: u64,
-    /// Of the spans delivered or rejected, those that an earlier attempt may have brought already: the
+    /// Of the spans delivered or rejected, those that an earlier attempt may have delivered already: the
     /// endpoint may have them twice.
     pub possible_duplicates: u64,
 }
 
 impl Outcome {
-    /// All `spans` arrived.
+    /// All `spans` were delivered.
     pub fn delivered(spans: u64) -> Self {
         Self {
             delivered: spans,
@@ -172,7 +194,7 @@ impl Outcome {
         }
     }
 
-    /// All `spans` are lost for `reason`.
+    /// All `spans` are dropped for `reason`.
     pub fn dropped(reason: DropReason, spans: u64, error: impl Into<String>) -> Self {
         Self {
             dropped: vec![(reason, spans)],
@@ -193,7 +215,7 @@ impl Outcome {
         self
     }
 
-    /// The spans it speaks of.
+    /// The number of spans: delivered, rejected and dropped.
     pub fn spans(&self) -> u64 {
         self.delivered + self.rejected + self.dropped.iter().map(|(_, n)| n).sum::<u64>()
     }

@@ -1,4 +1,4 @@
-//! [`BatchProcessor`]: the handle that layer and guard hold.
+//! [`BatchProcessor`]: the handle of layer and guard on queue and worker.
 
 mod logs;
 
@@ -34,9 +34,10 @@ use crate::stats::{Counters, DropReason, Stats};
 use crate::suppress;
 use crate::sync::{Arc, Mutex, lock};
 
-/// Takes closed spans from any thread and brings them to an [`Exporter`] from its own.
+/// Takes closed spans from any thread, without blocking it, and sends them in batches to an [`Exporter`]
+/// from its own thread.
 ///
-/// The layer has one; a program that makes its own encoded spans can have one without a layer:
+/// A pipeline has one for its layer; a program that encodes spans itself starts one without a layer:
 ///
 /// ```
 /// use std::time::Duration;
@@ -64,21 +65,21 @@ use crate::sync::{Arc, Mutex, lock};
 /// # Ok(()) }
 /// ```
 ///
-/// A clone is another handle of the same queue and worker. When the last handle is gone the worker
-/// sends what is queued, within [`BatchConfig::shutdown_timeout`], and ends; nobody waits for it.
+/// A clone is another handle of the same queue and worker. After the drop of the last handle the worker
+/// sends the queued spans, within [`BatchConfig::shutdown_timeout`], and ends; the drop does not wait for it.
 #[derive(Clone)]
 pub struct BatchProcessor {
     shared: Arc<Shared>,
     last: Arc<LastHandle>,
 }
 
-/// What handles and worker share.
+/// The part of a processor that its handles and its worker share.
 pub(crate) struct Shared {
     pub(crate) spans: Arc<Queue>,
-    /// `None`: there are no logs.
+    /// `None`: the pipeline has no logs.
     pub(crate) logs: Option<Arc<Queue>>,
     pub(crate) requests: RequestQueue,
-    /// Of spans and of logs: both are framed alike.
+    /// Of spans and of logs: `ScopeSpans` and `ScopeLogs` have the same layout.
     pub(crate) scopes: Scopes,
     pub(crate) event_sink: Arc<EventSink>,
     #[cfg_attr(
@@ -96,8 +97,8 @@ pub(crate) struct Shared {
     forked: Place,
 }
 
-/// The largest request that is formed of several spans. Well below the 4 MiB that gRPC servers take
-/// unless told otherwise, so that they take it (PAIN 28).
+/// The bound of a request with several spans, in bytes. gRPC servers refuse messages above 4 MiB by
+/// default: a request stays well below that (PAIN 28).
 const BATCH_BYTES: usize = 1 << 20;
 
 impl BatchProcessor {
@@ -127,7 +128,7 @@ impl BatchProcessor {
         Self::start_erased((exporter, components), batch, worker, resource, pipeline)
     }
 
-    /// The same on an exporter that others may have a handle of.
+    /// The same with an exporter that another signal may share.
     pub(crate) fn start_erased(
         (exporter, components): (ErasedExporter, Components),
         batch: &BatchConfig,
@@ -201,15 +202,15 @@ impl BatchProcessor {
         Ok(Self { shared, last })
     }
 
-    /// Makes an instrumentation scope known: the encoded fields of `ScopeSpans` other than `spans`.
+    /// Registers an instrumentation scope: the encoded fields of `ScopeSpans` other than `spans`.
     ///
-    /// A processor keeps up to 1,000 scopes apart, in a 64th of its memory. The spans of further ones go
-    /// out under none, which is told once.
+    /// A processor distinguishes up to 1,000 scopes, in a 64th of its memory. Spans of further scopes are
+    /// sent without a scope; one diagnostic reports that.
     pub fn register_scope(&self, encoded: Bytes) -> ScopeId {
         self.try_register_scope(encoded).unwrap_or(ScopeId::NONE)
     }
 
-    /// The same; `None` where there are too many.
+    /// The same; `None` if the bound of scopes is reached.
     pub(crate) fn try_register_scope(&self, encoded: Bytes) -> Option<ScopeId> {
         match self.shared.forked() {
             Some(_) => Some(ScopeId::NONE),
@@ -217,12 +218,13 @@ impl BatchProcessor {
         }
     }
 
-    /// Whether no more scopes are kept apart.
+    /// Whether the bound of scopes is reached.
     pub(crate) fn has_all_scopes(&self) -> bool {
         self.shared.scopes.is_full()
     }
 
-    /// Queues a closed span, by copying it, or counts why it could not be queued (BSP-5).
+    /// Copies a closed span into the queue; if the queue cannot take it, counts it under its
+    /// [`DropReason`].
     ///
     /// Does no I/O, reads no clock, and allocates nothing in the steady state.
     pub fn push(&self, data: TelemetryData<'_>) {
@@ -232,8 +234,7 @@ impl BatchProcessor {
         self.shared.spans.push(data);
     }
 
-    /// The same for who knows that this process is the one that has the worker, and which shard to
-    /// prefer.
+    /// The same, if the caller has checked that this process is no fork; `shard` is the preferred shard.
     #[inline(always)]
     pub(crate) fn push_at_home(&self, shard: usize, data: TelemetryData<'_>) {
         self.shared.spans.push_to(shard, data);
@@ -247,15 +248,15 @@ impl BatchProcessor {
         }
     }
 
-    /// Sends every span that was pushed before this call, and resolves when it is known what became
-    /// of them (BSP-6). Begins at once, whether or not the future is polled, and needs no runtime.
+    /// Sends every span that was pushed before this call, and resolves when each of them is delivered,
+    /// rejected or dropped. Begins at once, whether or not the future is polled, and needs no runtime.
     ///
-    /// In a fork of the process that started the processor an error at once, as from
-    /// [`shutdown`](Self::shutdown): the worker is not there. After a shutdown there is nothing to do:
-    /// `Ok`. Otherwise an error if the `timeout` passed first, or if anything was lost since the last
-    /// flush that was answered, or since the start: spans, for whatever reason, or data that they left
-    /// out for want of memory. The worker keeps the time, so an [`Exporter`] that
-    /// blocks its thread delays the answer; the blocking calls keep it themselves.
+    /// Errors: the `timeout` passed first; or spans were lost, for whatever reason, or left out data for
+    /// want of memory, since the last flush that was answered (since the start, for the first flush). In a
+    /// fork of the process that started the processor, this call and [`shutdown`](Self::shutdown) return an
+    /// error at once: a fork has no worker. After a shutdown the queue is empty: `Ok`. The worker watches
+    /// the deadline, so an [`Exporter`] that blocks the worker's thread delays the answer; the blocking
+    /// calls watch it themselves.
     pub fn force_flush(
         &self,
         timeout: Duration,
@@ -263,16 +264,16 @@ impl BatchProcessor {
         Resolution(self.submit(Command::Flush, timeout))
     }
 
-    /// [`force_flush`](Self::force_flush) for code that is not async; it may be called on a
-    /// runtime's thread too, which it blocks.
+    /// [`force_flush`](Self::force_flush) for code that is not async. Also works on a runtime's thread,
+    /// which it blocks.
     pub fn force_flush_blocking(&self, timeout: Duration) -> Result<(), Error> {
         self.block(Command::Flush, timeout)
     }
 
-    /// Refuses further spans, sends what is queued, and ends the worker; at the deadline, whatever
-    /// is not sent is counted as lost (BSP-7). Begins at once, whether or not the future is polled.
+    /// Refuses further spans, sends the queued ones, and ends the worker; at the deadline, spans that are
+    /// not sent are counted as lost. Begins at once, whether or not the future is polled.
     ///
-    /// The first call decides: later ones wait for it, and return what it returned.
+    /// The first call decides: later calls wait for it and return the same result.
     pub fn shutdown(
         &self,
         timeout: Duration,
@@ -280,13 +281,13 @@ impl BatchProcessor {
         Resolution(self.submit(Command::Shutdown, timeout))
     }
 
-    /// [`shutdown`](Self::shutdown) for code that is not async; it may be called on a runtime's
-    /// thread too, which it blocks.
+    /// [`shutdown`](Self::shutdown) for code that is not async. Also works on a runtime's thread, which it
+    /// blocks.
     pub fn shutdown_blocking(&self, timeout: Duration) -> Result<(), Error> {
         self.block(Command::Shutdown, timeout)
     }
 
-    /// How it stands with the spans that were pushed. `started` and `open` are the layer's to tell.
+    /// The counters of all spans pushed so far. `started` and `open` are zero: the layer counts them.
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
         let mut stats = match shared.forked() {
@@ -309,13 +310,13 @@ impl BatchProcessor {
         stats
     }
 
-    /// Where the worker's own events go; until then, to the global default.
+    /// Sets the subscriber for the pipeline's own events; before, they go to the global default.
     pub(crate) fn set_dispatch(&self, dispatch: WeakDispatch) {
         if self.is_forked() {
             return;
         }
         self.shared.event_sink.set_dispatch(dispatch);
-        // So that warnings of the start are not spoken seconds later.
+        // The worker emits the warnings of the start now, not at its next tick.
         self.shared.spans.wake.notify();
     }
 
@@ -325,20 +326,20 @@ impl BatchProcessor {
     }
 
     pub(crate) fn counters(&self) -> &Arc<Counters> {
-        // Also called for spans that leave something out: no system call.
+        // Callbacks call this: no system call.
         match self.shared.home.is_left() {
             true => self.shared.forked.of(&self.shared.home).counters(),
             false => &self.shared.spans.counters,
         }
     }
 
-    /// Whether this process is a fork of the one that has the worker: nothing may be touched then that
-    /// has a lock.
+    /// Whether this process is a fork of the worker's process. Then no lock of the processor may be taken:
+    /// a thread of the parent may have held it at the time of the fork.
     pub(crate) fn is_forked(&self) -> bool {
         self.shared.forked().is_some()
     }
 
-    /// Whether a shutdown has come to its end.
+    /// Whether a shutdown has ended.
     #[cfg(test)]
     pub(crate) fn is_shut_down(&self) -> bool {
         self.shared.requests.is_closed()
@@ -365,7 +366,7 @@ impl BatchProcessor {
         if let Some(outcome) = request.wait() {
             return outcome.map_err(Error::from);
         }
-        // The worker does not come to it: its deadline is kept here.
+        // The worker is blocked: the deadline is kept here.
         let why = || {
             let why = "an exporter holds the worker's thread, or the machine has no time for it";
             Some(why.to_owned())
@@ -380,13 +381,13 @@ impl BatchProcessor {
 }
 
 impl Shared {
-    /// What stands in for the rest in a fork of the process.
+    /// In a fork of the worker's process: the counters and answers of the fork.
     fn forked(&self) -> Option<&Forked> {
         let is_forked = self.home.is_surely_left();
         is_forked.then(|| self.forked.of(&self.home))
     }
 
-    /// Refuses further spans and records, and counts as lost what the worker has not drained.
+    /// Refuses further spans and records, and counts those that the worker has not drained as lost.
     pub(crate) fn close_queue(&self, reason: DropReason) {
         self.spans.close(reason);
         if let Some(logs) = &self.logs {
@@ -404,7 +405,7 @@ impl fmt::Debug for BatchProcessor {
     }
 }
 
-/// Ends the worker when no handle is left that could.
+/// Ends the worker when the last handle is dropped.
 struct LastHandle {
     shared: Arc<Shared>,
     timeout: Duration,
@@ -422,8 +423,8 @@ impl Drop for LastHandle {
     }
 }
 
-/// The runtime is the worker's own: all its threads are marked, so that what they trace is not
-/// captured (EH-3).
+/// The worker's own runtime. All its threads are marked, so that the layer does not capture the spans of
+/// the export itself (EH-3).
 pub(crate) fn build_runtime(config: &WorkerConfig) -> Result<Runtime, Error> {
     let mut builder = match config.threads {
         None => tokio::runtime::Builder::new_current_thread(),
@@ -441,7 +442,7 @@ pub(crate) fn build_runtime(config: &WorkerConfig) -> Result<Runtime, Error> {
         .thread_name(&config.thread_name)
         .on_thread_start(suppress::mark_thread);
     let failed = "the worker's runtime could not start";
-    // tokio panics where the system has no thread for it.
+    // tokio panics if the system refuses a thread.
     match catch_unwind(AssertUnwindSafe(|| builder.build())) {
         Ok(Ok(runtime)) => Ok(runtime),
         Ok(Err(e)) => Err(Error::worker(format!("{failed}: {e}")).with_source(e)),
@@ -454,7 +455,8 @@ fn start_thread(config: &WorkerConfig, runtime: Runtime, worker: Worker) -> Resu
     if let Some(size) = config.stack_size {
         builder = builder.stack_size(size);
     }
-    // If there is no thread, the runtime must not be dropped on this one: it may be a runtime's.
+    // If the thread cannot start, the runtime must not be dropped here: tokio panics where a thread of
+    // another runtime drops one.
     let runtime = Arc::new(Mutex::new(Some(runtime)));
     let theirs = Arc::clone(&runtime);
     let started = builder.spawn(move || {

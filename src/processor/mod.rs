@@ -1,18 +1,32 @@
-//! The way from a closed span to the exporter.
+//! [`BatchProcessor`]: the queue, the worker thread and the schedule between spans and an exporter.
+//!
+//! Most programs do not need this module: [`builder`](crate::builder()) starts a processor for the layer, and
+//! [`ShutdownGuard`](crate::ShutdownGuard) flushes and ends it. A program that encodes spans itself, or has
+//! no layer, builds a pipeline by hand:
+//!
+//! | Type | Use |
+//! | --- | --- |
+//! | [`BatchProcessor`] | takes encoded spans from any thread, sends them in batches to an [`Exporter`](crate::export::Exporter) |
+//! | [`TelemetryData`] | one encoded span and its scope, for [`BatchProcessor::push`] |
+//! | [`ScopeId`] | an instrumentation scope, from [`BatchProcessor::register_scope`] |
+//!
+//! # How it works inside
 //!
 //! ```text
 //!  any thread                                   worker thread `otlp-worker`
 //!  push ─▶ shard: lock, copy into a chunk ─▶ drain ─▶ stage ─▶ cut by spans, bytes; group by scope
-//!            └─ wake: who completes a batch rings       permit ─▶ send ─▶ settle ─▶ memory to pool
-//!  flush, shutdown ─▶ desk: a ticket ─────────────────────────────────────▶ verdict
+//!            └─ wake: the push that completes a batch     permit ─▶ send ─▶ settle ─▶ memory to pool
+//!  flush, shutdown ─▶ request queue ───────────────────────────────────────▶ result
 //! ```
 //!
-//! - `buffer` holds what waits, bounded by `credits` (spans) and the budget (bytes); `chunk` is the
-//!   memory, `wake` says who rings for the worker.
-//! - `worker` waits, takes, sends and settles; `batch` forms requests, `flight` makes each of them
-//!   settle exactly once; `request` is how others wait for that, `pending_flush` what the worker owes them.
+//! - `buffer` holds the spans that wait, bounded by `credits` (their number) and the budget (their bytes);
+//!   `chunk` is their memory, `wake` decides which push wakes the worker.
+//! - `worker` waits, takes, sends and settles, with one `lane` for each signal; `batch` forms the requests,
+//!   `in_flight` settles each of them exactly once.
+//! - `flush` carries the requests for a flush or a shutdown to the worker, `pending_flushes` holds those
+//!   that the worker has accepted and not answered yet.
 //!
-//! No lock is taken while another is held, and none is held over foreign code.
+//! A thread holds at most one of these locks at a time, and no lock while it calls foreign code.
 
 mod buffer;
 mod chunk;

@@ -1,4 +1,4 @@
-//! [`Queue`]: what waits of one signal, and what became of the rest.
+//! [`Queue`]: the waiting items of one signal, and its counters.
 
 use super::buffer::{Bounds, TelemetryBuffer};
 use super::record::TelemetryData;
@@ -8,16 +8,16 @@ use crate::signal::Signal;
 use crate::stats::{Counters, DropReason};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
-/// The queue of one signal. The queues of a pipeline lie side by side: each has a bound, a share of
-/// the memory and counters of its own, so that a flood of one signal pushes nothing of the other
-/// out. They share the worker, and the bell that wakes it.
+/// The queue of one signal. Each queue has its own bound, share of the memory and counters, so that a
+/// flood of one signal drops nothing of the other. The queues of a pipeline share the worker and its wake
+/// signal.
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) signal: Signal,
     pub(crate) buffer: TelemetryBuffer,
     pub(crate) wake: Arc<Wake>,
     pub(crate) counters: Arc<Counters>,
-    /// The endpoint has said that it does not take the signal.
+    /// The endpoint has answered that it does not take the signal.
     is_unsupported: AtomicBool,
 }
 
@@ -52,14 +52,13 @@ impl Queue {
         self.push_to(preferred_shard(), data);
     }
 
-    /// The same for who knows which shard to prefer.
+    /// The same with a preferred shard.
     #[inline(always)]
     pub(super) fn push_to(&self, shard: usize, data: TelemetryData<'_>) {
         self.buffer.push(shard, data);
     }
 
-    /// Whether the endpoint does not take the signal, as far as is known: what would be sent need
-    /// not be made.
+    /// Whether the endpoint does not take the signal, by its last answer: the caller then encodes nothing.
     #[inline]
     pub(super) fn is_unsupported(&self) -> bool {
         self.is_unsupported.load(Ordering::Relaxed)
@@ -69,7 +68,7 @@ impl Queue {
         self.is_unsupported.store(is_unsupported, Ordering::Relaxed);
     }
 
-    /// Refuses what comes from now on, and counts as lost what the worker has not drained.
+    /// Refuses further items, and counts those that the worker has not drained as lost.
     pub(super) fn close(&self, reason: DropReason) {
         let mut rest = Vec::new();
         self.buffer.drain(true, &mut rest);

@@ -1,4 +1,4 @@
-//! What a handle does for log records.
+//! The part of the handle for log records.
 
 use super::BatchProcessor;
 #[cfg(feature = "metrics")]
@@ -8,7 +8,7 @@ use crate::stats::{Counters, DropReason};
 use crate::sync::Arc;
 
 impl BatchProcessor {
-    /// The same for a log record: an encoded `opentelemetry.proto.logs.v1.LogRecord`.
+    /// [`push`](Self::push) for a log record: an encoded `opentelemetry.proto.logs.v1.LogRecord`.
     #[inline]
     pub(crate) fn push_log(&self, data: TelemetryData<'_>) {
         if self.shared.home.is_left() {
@@ -26,8 +26,8 @@ impl BatchProcessor {
         }
     }
 
-    /// Whether log records need not be made, because the endpoint does not take them; one that is not
-    /// made is counted here.
+    /// True if the endpoint does not take log records: the caller encodes none, and one is counted as
+    /// dropped.
     #[inline]
     pub(crate) fn refuses_logs(&self) -> bool {
         let logs = self.shared.logs.as_ref();
@@ -43,7 +43,7 @@ impl BatchProcessor {
         is_refused
     }
 
-    /// The counters of logs, where there are some.
+    /// The counters of logs, if the pipeline has logs.
     pub(crate) fn log_counters(&self) -> Option<&Arc<Counters>> {
         match self.shared.home.is_left() {
             true => Some(self.shared.forked.of(&self.shared.home).log_counters()),
