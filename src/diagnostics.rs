@@ -1,7 +1,15 @@
-//! The worker speaks for everybody: a few `tracing` events with the target `tracing_otlp`.
+//! The pipeline's reports about itself: [`Diagnostic`].
 //!
-//! Callbacks and exporters only count. The worker looks at the counters when it is up, and says when
-//! something begins, at most once a minute that it goes on, and when it is over (EH-2, PAIN 30).
+//! A pipeline reports lost spans, an endpoint that is down, rejected spans and wrong settings as `tracing`
+//! events with the target `tracing_otlp`. Most programs only let their subscriber show these events, and
+//! do not need this module. A program that handles the reports itself sets
+//! [`OtlpBuilder::with_diagnostic_handler`](crate::OtlpBuilder::with_diagnostic_handler) and gets each of
+//! them as a [`Diagnostic`].
+//!
+//! # How it works inside
+//!
+//! Callbacks and exporters only count. The worker reads the counters when it is awake and reports the
+//! begin of a condition, at most once a minute that it continues, and its end.
 
 mod cure;
 mod event_sink;
@@ -13,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::Level;
 
-use self::cure::State;
+use self::cure::EndpointHealth;
 pub use self::event_sink::Diagnostic;
 pub(crate) use self::event_sink::{EventSink, Fields, Handler, Speaker, Topic};
 pub(crate) use self::hint::{
@@ -28,40 +36,40 @@ use crate::sync::Arc;
 /// The target of all our own events.
 pub(crate) const TARGET: &str = "tracing_otlp";
 
-/// How often the counters are looked at.
+/// The shortest time between two readings of the counters.
 const POLL: Duration = Duration::from_millis(250);
 
-/// So long a subscriber may come after the pipeline; what there is to say waits for it.
+/// The first reports wait this long for a subscriber: a program may install it after it builds the pipeline.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What the worker has said, and what it has not yet.
+/// Turns changes of the counters into reports, and remembers the values that were reported.
 #[derive(Debug)]
 pub(crate) struct Diagnostics {
     speaker: Speaker,
     counters: Arc<Counters>,
     warnings: Vec<String>,
     hints: &'static [&'static Hint],
-    next_glance: Option<Instant>,
-    /// Until when a subscriber is waited for.
+    next_poll: Option<Instant>,
+    /// End of the wait for a subscriber.
     patient_until: Instant,
     loss: Throttle,
-    /// What was lost, by reason, when last spoken of.
-    told: Stats,
+    /// The counters at the last report of a loss.
+    reported: Stats,
     shed: Throttle,
     outage: Throttle,
     errors: u64,
     last_error: Option<(SystemTime, String)>,
-    /// Requests that had ended well when the last error came.
+    /// `Stats::requests_ok` at the last error.
     ok_before: u64,
-    /// Requests that had failed, and spans that had been rejected.
+    /// `Stats::requests_failed` and `Stats::rejected` at the last error.
     failed_before: u64,
     rejected_before: u64,
-    /// Whether it is of a request that went well, and whose spans were rejected (OTLP-5).
+    /// The last error is of a partial success: its request ended well, and spans were rejected (OTLP-5).
     is_rejection: bool,
-    /// Why nothing can be sent just now.
-    trouble: Option<String>,
-    /// Whether it was heard of since it was last looked at.
-    is_news: bool,
+    /// The exporter's last error; `None`: it can send.
+    exporter_error: Option<String>,
+    /// The exporter was probed since the last reading.
+    has_probed: bool,
     reach: Reach,
     restarts: Throttle,
     endpoint_warned: Throttle,
@@ -80,10 +88,10 @@ impl Diagnostics {
             counters,
             warnings,
             hints,
-            next_glance: None,
+            next_poll: None,
             patient_until: Instant::now() + PATIENCE,
             loss: Throttle::default(),
-            told: Stats::default(),
+            reported: Stats::default(),
             shed: Throttle::default(),
             outage: Throttle::default(),
             errors: 0,
@@ -92,8 +100,8 @@ impl Diagnostics {
             failed_before: 0,
             rejected_before: 0,
             is_rejection: false,
-            trouble: None,
-            is_news: false,
+            exporter_error: None,
+            has_probed: false,
             reach: Reach::default(),
             restarts: Throttle::default(),
             endpoint_warned: Throttle::default(),
@@ -101,22 +109,22 @@ impl Diagnostics {
         }
     }
 
-    /// Also speaks of log records, by their counters.
+    /// Also reports on log records, by their counters.
     pub(crate) fn with_logs(mut self, counters: Option<Arc<Counters>>) -> Self {
         self.logs = counters.map(LogDiagnostics::new);
         self
     }
 
-    /// Looks at the counters, unless it just did, and says what is new. `is_closing`: what a shutdown
-    /// cannot deliver is left for [`finish`](Self::finish), which says it once.
+    /// Reads the counters, at most once in [`POLL`], and reports changes. `is_closing`: a shutdown is under
+    /// way; [`finish`](Self::finish) reports its losses, once.
     pub(crate) fn observe(&mut self, now: Instant, is_closing: bool) {
-        if self.next_glance.is_some_and(|at| now < at) {
+        if self.next_poll.is_some_and(|at| now < at) {
             return;
         }
-        if now < self.patient_until && !self.speaker.is_heard() {
+        if now < self.patient_until && !self.speaker.has_subscriber() {
             return;
         }
-        self.next_glance = now.checked_add(POLL);
+        self.next_poll = now.checked_add(POLL);
         let stats = self.counters.snapshot();
         self.warn_once();
         self.observe_restarts(now, &stats);
@@ -133,50 +141,50 @@ impl Diagnostics {
             self.observe_loss(now, stats);
         }
         if let Some(logs) = &mut self.logs {
-            logs.observe(now, self.trouble.is_some(), &mut self.speaker);
+            logs.observe(now, self.exporter_error.is_some(), &mut self.speaker);
         }
     }
 
-    /// Whether there is something to say that nobody was there to hear.
-    pub(crate) fn has_unsaid(&self) -> bool {
+    /// Whether warnings wait for a subscriber.
+    pub(crate) fn has_pending_warnings(&self) -> bool {
         !self.warnings.is_empty()
     }
 
-    /// Takes note of why nothing of a signal can be sent just now, or that it can.
-    pub(crate) fn note_health(&mut self, signal: Signal, trouble: Option<String>) {
+    /// Notes the result of a probe: the exporter's last error for `signal`, or that it can send.
+    pub(crate) fn note_health(&mut self, signal: Signal, error: Option<String>) {
         match (signal, &mut self.logs) {
-            (Signal::Traces, _) => self.hear_of_span_trouble(trouble),
-            (Signal::Logs, Some(logs)) => logs.note_health(trouble),
+            (Signal::Traces, _) => self.note_span_health(error),
+            (Signal::Logs, Some(logs)) => logs.note_health(error),
             (Signal::Logs, None) => {}
         }
     }
 
-    fn hear_of_span_trouble(&mut self, trouble: Option<String>) {
-        if let Some(error) = &trouble {
+    fn note_span_health(&mut self, error: Option<String>) {
+        if let Some(error) = &error {
             self.note_error(&self.counters.snapshot());
             self.counters.set_last_error(error.clone());
-            // It has words of its own.
+            // `observe_reach` reports this error: `observe_outage` must not report it again.
             self.last_error = self.counters.snapshot().last_error;
         }
-        self.trouble = trouble;
-        self.is_news = true;
+        self.exporter_error = error;
+        self.has_probed = true;
     }
 
-    /// Why nothing can be sent just now, as was heard last.
+    /// The exporter's error at the last probe; `None`: it can send.
     pub(crate) fn last_error(&self) -> Option<&str> {
         let logs = self.logs.as_ref();
         let of_logs = || logs.and_then(LogDiagnostics::last_error);
-        self.trouble.as_deref().or_else(of_logs)
+        self.exporter_error.as_deref().or_else(of_logs)
     }
 
-    /// The last words: losses that were not spoken of yet.
+    /// Reports the losses that were not reported yet, at the end of the worker.
     pub(crate) fn finish(&mut self) {
         self.warn_once();
         if let Some(logs) = &mut self.logs {
             logs.finish(&mut self.speaker);
         }
         let stats = self.counters.snapshot();
-        let lost = stats.lost().saturating_sub(self.loss.told);
+        let lost = stats.lost().saturating_sub(self.loss.reported);
         if lost > 0 {
             let (reasons, cure) = self.reasons(&stats);
             let error = stats.last_error.map(|(_, error)| error);
@@ -188,12 +196,14 @@ impl Diagnostics {
             };
             let message = format!("spans were lost by the time of shutdown; {cure}");
             self.speaker.say(Topic::Loss, Level::WARN, &message, fields);
-            self.loss.told += lost;
+            self.loss.reported += lost;
         }
-        let left_out = stats.truncated_for_memory.saturating_sub(self.shed.told);
+        let left_out = stats
+            .truncated_for_memory
+            .saturating_sub(self.shed.reported);
         if left_out > 0 {
             self.say_left_out("spans have left out data", left_out);
-            self.shed.told += left_out;
+            self.shed.reported += left_out;
         }
     }
 
@@ -226,11 +236,11 @@ impl Diagnostics {
     }
 
     fn observe_reach(&mut self, now: Instant) {
-        // While nothing is to be sent nobody knows.
-        if !std::mem::take(&mut self.is_news) {
+        // Without a probe the state of the endpoint is unknown.
+        if !std::mem::take(&mut self.has_probed) {
             return;
         }
-        let said = self.reach.observe(now, self.trouble.is_some());
+        let said = self.reach.observe(now, self.exporter_error.is_some());
         let (level, message) = match said {
             None => return,
             Some(Reachability::Lost) => (
@@ -241,7 +251,7 @@ impl Diagnostics {
             Some(Reachability::Found) => (Level::INFO, "the endpoint takes spans again"),
         };
         let fields = Fields {
-            error: self.trouble.as_deref(),
+            error: self.exporter_error.as_deref(),
             ..Fields::default()
         };
         self.speaker.say(Topic::Reach, level, message, fields);
@@ -290,7 +300,7 @@ impl Diagnostics {
         let error = self.last_error.as_ref().map(|(_, error)| error.as_str());
         let is_rejection = self.is_rejection;
         let fields = Fields {
-            // What is over has no cause any more.
+            // The report of the end names no cause.
             error: error.filter(|_| level != Level::INFO),
             failed: (!is_rejection).then_some(stats.requests_failed),
             rejected: is_rejection.then_some(stats.rejected),
@@ -333,9 +343,9 @@ impl Diagnostics {
 
     fn observe_loss(&mut self, now: Instant, stats: Stats) {
         let said = self.loss.observe(now, stats.lost(), true);
-        let error = self.trouble.clone().or_else(|| {
-            // An older one has nothing to do with it.
-            let is_new = at(&stats.last_error) != at(&self.told.last_error);
+        let error = self.exporter_error.clone().or_else(|| {
+            // An error before the last report is not the cause of this loss.
+            let is_new = at(&stats.last_error) != at(&self.reported.last_error);
             let (_, error) = stats.last_error.as_ref().filter(|_| is_new)?;
             Some(error.clone())
         });
@@ -350,7 +360,7 @@ impl Diagnostics {
                 };
                 let message = "no more spans are being lost";
                 self.speaker.say(Topic::Loss, Level::INFO, message, fields);
-                self.told = stats;
+                self.reported = stats;
                 return;
             }
         };
@@ -363,17 +373,17 @@ impl Diagnostics {
         };
         let message = format!("{words}; {cure}");
         self.speaker.say(Topic::Loss, Level::WARN, &message, fields);
-        self.told = stats;
+        self.reported = stats;
     }
 
-    /// What was lost since it was last spoken of, as `queue_full 3, refused 1`, and what helps.
+    /// The losses since the last report, as `queue_full 3, refused 1`, and the cure of the most frequent.
     fn reasons(&self, stats: &Stats) -> (String, &'static str) {
-        let new = |reason| stats.dropped(reason) - self.told.dropped(reason);
+        let new = |reason| stats.dropped(reason) - self.reported.dropped(reason);
         let mut text = String::new();
         let mut most = (0, DropReason::Internal);
         for reason in DropReason::ALL {
             let count = match reason {
-                // No loss: it was asked for.
+                // No loss: the settings ask for it.
                 DropReason::TailDropped => 0,
                 reason => new(reason),
             };
@@ -386,12 +396,12 @@ impl Diagnostics {
             }
         }
         let state = match (
-            &self.trouble,
-            stats.requests_failed > self.told.requests_failed,
+            &self.exporter_error,
+            stats.requests_failed > self.reported.requests_failed,
         ) {
-            (Some(_), _) => State::TakesNothing,
-            (None, true) => State::Fails,
-            (None, false) => State::Works,
+            (Some(_), _) => EndpointHealth::TakesNothing,
+            (None, true) => EndpointHealth::Fails,
+            (None, false) => EndpointHealth::Works,
         };
         (text, cure::of(most.1, state))
     }

@@ -1,4 +1,4 @@
-//! The crate's one public error: what was asked, what stood in the way, what helps.
+//! [`Error`]: the crate's one public error, with its cause and its cure.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::text;
 
-/// What went wrong, with the setting or step, the value (secrets masked) and the cure.
+/// An error of a setting, a flush, a shutdown, an export or the worker.
 ///
-/// Kinds are private, so that a new one breaks nobody; ask with [`is_config`](Self::is_config),
-/// [`is_timeout`](Self::is_timeout), [`is_export`](Self::is_export) and
-/// [`is_worker`](Self::is_worker).
+/// The message names the setting or step, the value (secrets masked) and the cure. The kinds are private,
+/// so that a new kind breaks no code: use [`is_config`](Self::is_config),
+/// [`is_timeout`](Self::is_timeout), [`is_export`](Self::is_export) and [`is_worker`](Self::is_worker).
 pub struct Error {
     kind: Kind,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -26,7 +26,7 @@ enum Kind {
     Timeout {
         step: &'static str,
         after: Duration,
-        /// What it waited for, as far as it is known.
+        /// The obstacle, if known.
         why: Option<String>,
     },
     Export {
@@ -38,7 +38,7 @@ enum Kind {
 }
 
 impl Error {
-    /// A setting that cannot be used. `value` must already be masked where it may hold a secret.
+    /// A setting that cannot be used. The caller masks secrets in `value`.
     pub(crate) fn config(
         setting: impl Into<String>,
         value: impl Into<String>,
@@ -52,7 +52,7 @@ impl Error {
         .into()
     }
 
-    /// A step that did not end within its deadline, and what stood in the way.
+    /// A step that did not end within its deadline; `why`: the obstacle.
     pub(crate) fn timeout(step: &'static str, after: Duration, why: Option<String>) -> Self {
         Kind::Timeout { step, after, why }.into()
     }
@@ -73,7 +73,7 @@ impl Error {
         .into()
     }
 
-    /// Keeps the cause, to be found again through [`StdError::source`].
+    /// Sets the cause, for [`StdError::source`].
     pub(crate) fn with_source(
         mut self,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
@@ -87,13 +87,13 @@ impl Error {
         matches!(self.kind, Kind::Config { .. })
     }
 
-    /// A deadline passed first. What was under way may still arrive, or is counted as dropped.
+    /// A deadline passed first. Spans in flight may still arrive, or are counted as dropped.
     pub fn is_timeout(&self) -> bool {
         matches!(self.kind, Kind::Timeout { .. })
     }
 
-    /// The endpoint could not be reached, or did not take everything; or spans or data were lost before
-    /// they came to it.
+    /// The endpoint could not be reached or did not take everything; or spans or data were lost before the
+    /// export.
     pub fn is_export(&self) -> bool {
         matches!(self.kind, Kind::Export { .. })
     }
@@ -123,7 +123,7 @@ impl fmt::Display for Error {
                 why.iter()
                     .try_for_each(|why| write!(f, ": {}", text::shown(why)))
             }
-            // It may be what an endpoint or foreign code says.
+            // The message may contain text of an endpoint or of foreign code.
             Kind::Export { message } | Kind::Worker { message } => {
                 f.write_str(&text::shown(message))
             }
@@ -131,7 +131,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// As Display, and then what caused it: `main` prints this of an error that it returns.
+/// As `Display`, followed by the chain of causes: `main` prints a returned error by `Debug`.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;

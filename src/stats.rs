@@ -1,7 +1,16 @@
-//! Every span under one named outcome.
+//! Counters of a pipeline: [`Stats`], [`LogStats`] and [`DropReason`].
 //!
-//! At any quiet moment `started = open + held + queued + in_flight + delivered + rejected + dropped`
-//! holds exactly; `open`, `held` and `queued` are counted where the spans are, not derived.
+//! For health checks, alerts and tests: [`ShutdownGuard::stats`](crate::ShutdownGuard::stats) and
+//! [`PipelineHandle::stats`](crate::PipelineHandle::stats) return a reading. It shows where each span is,
+//! why spans were dropped, and the last error with its cure.
+//!
+//! While no span is being recorded or sent,
+//! `started = open + held + queued + in_flight + delivered + rejected + dropped` holds exactly.
+//!
+//! # How it works inside
+//!
+//! Layer, queue, worker and exporter count with relaxed atomics. `open`, `held` and `queued` are counted
+//! where the spans are, not derived from the other counters, so that the equation can show a defect.
 
 mod logs;
 
@@ -18,34 +27,34 @@ pub use logs::LogStats;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DropReason {
-    /// The queue held its bound of spans or bytes when the span closed: nobody else's bytes.
+    /// The queue held its bound of spans or bytes when the span closed.
     QueueFull,
-    /// So much was held by open spans when it was created that there was no memory for it. What was
-    /// created in it is a child of its parent.
+    /// Open spans held so much memory that none was left when the span was created. Its children become
+    /// children of its parent.
     MemoryFull,
     /// The span closed after shutdown had begun.
     AfterShutdown,
-    /// Alone it is larger than a request may be, or the endpoint said so.
+    /// The span alone is larger than a request may be, by our limit or by the endpoint's.
     TooLarge,
-    /// The endpoint answered with an error that must not be retried (OTLP-6, OTLP-7).
+    /// The endpoint answered with an error that must not be retried.
     Refused,
-    /// Deadlines passed, attempts were used up or a shutdown came, and it is proven that the endpoint
-    /// never saw it, or said each time that it did not take it.
+    /// Deadlines passed, attempts were used up or a shutdown ended the attempts, and certainly the endpoint
+    /// did not take the span: no attempt reached it, or each was answered with a refusal.
     Unsent,
-    /// It was, or may have been, written to the endpoint, and no answer came: it may have arrived.
+    /// The span was, or may have been, written to the endpoint, and no answer came: it may have arrived.
     Unconfirmed,
-    /// It still waited in the queue when the shutdown deadline passed.
+    /// The span still waited in the queue when the shutdown deadline passed.
     ShutdownTimeout,
-    /// It was open when its layer was dropped or replaced.
+    /// The span was open when its layer was dropped or replaced.
     LayerGone,
-    /// It closed in a fork of the process that has the pipeline: the worker's thread is not there.
-    /// Build a pipeline of its own after the fork.
+    /// The span closed in a fork of the pipeline's process: a fork has no worker thread. Build a pipeline of
+    /// its own after the fork.
     Forked,
-    /// Tail sampling decided against its trace: no loss, but what was asked for
+    /// Tail sampling decided against the span's trace, as configured: no loss
     /// ([`TailConfig`](crate::config::TailConfig)).
     TailDropped,
-    /// The endpoint does not take the signal: it answered `UNIMPLEMENTED` or, at the signal's path, 404. Of
-    /// log records only.
+    /// The endpoint does not take the signal: it answered `UNIMPLEMENTED` or, at the signal's path, 404.
+    /// Only for log records.
     Unsupported,
     /// A defect of the worker or of an exporter.
     Internal,
@@ -98,10 +107,10 @@ impl fmt::Display for DropReason {
 /// The `error.type` of spans that the endpoint rejected.
 pub(crate) const REJECTED: &str = "rejected";
 
-/// A reading of the pipeline's health, from `ShutdownGuard::stats`.
+/// A reading of the pipeline's counters, from [`ShutdownGuard::stats`](crate::ShutdownGuard::stats).
 ///
-/// All span figures are of sampled spans since the pipeline was built. While spans are being
-/// recorded the reading is taken piece by piece and may be off by those under way.
+/// All span counters are of sampled spans since the pipeline was built. The counters are read one after
+/// the other: while spans are recorded or sent, their sum may be off by those spans.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Stats {
@@ -111,63 +120,63 @@ pub struct Stats {
     pub started_unsampled: u64,
     /// Sampled spans that have not closed yet.
     pub open: u64,
-    /// Spans that closed and wait for the verdict on their trace
+    /// Spans that closed and wait for the tail decision on their trace
     /// ([`TailConfig`](crate::config::TailConfig)).
     pub held: u64,
     /// Spans that closed and wait to be sent.
     pub queued: u64,
     /// The bound of [`queued`](Self::queued), in spans.
     pub queue_limit: u64,
-    /// Spans in a request that is being sent, retried or awaited.
+    /// Spans in a request that is being sent or retried, or waits for its answer.
     pub in_flight: u64,
     /// Spans whose arrival the endpoint acknowledged.
     pub delivered: u64,
-    /// Spans that the endpoint received and rejected in a partial success (OTLP-5).
+    /// Spans that the endpoint received and rejected in a partial success.
     pub rejected: u64,
     /// Attributes, events and links that spans left out because of a limit or for want of memory; counted
     /// when a span ends.
     pub truncated: u64,
-    /// What spans left out for want of memory
-    /// ([`BatchConfig::max_memory`](crate::config::BatchConfig::max_memory)): of
-    /// [`truncated`](Self::truncated) so much, attributes of events and links, and names and descriptions
-    /// that were cut.
+    /// Data that spans left out for want of memory
+    /// ([`BatchConfig::max_memory`](crate::config::BatchConfig::max_memory)): the part of
+    /// [`truncated`](Self::truncated) that is not due to a limit, attributes of events and links, and names
+    /// and descriptions that were cut.
     pub truncated_for_memory: u64,
-    /// Calls that came for a span after it had been ended, and were ignored (TR-10).
+    /// Calls on a span after its end, which were ignored.
     pub after_end: u64,
     /// Requests that ended well, partial successes included.
     pub requests_ok: u64,
-    /// Requests that ended badly, after all their attempts.
+    /// Requests that failed after all their attempts.
     pub requests_failed: u64,
     /// Attempts beyond each request's first.
     pub retries: u64,
     /// Of the spans delivered or rejected, those that the endpoint may have twice: an earlier attempt
-    /// got no answer (OTLP-10).
+    /// got no answer.
     pub possible_duplicates: u64,
-    /// How often the worker had to be started again after a panic.
+    /// Restarts of the worker after a panic.
     pub worker_restarts: u64,
-    /// Bytes held by open and held spans, queue, requests in flight and what is kept for reuse.
+    /// Bytes held by open and held spans, queue, requests in flight and buffers kept for reuse.
     pub memory_used: u64,
     /// The bound of [`memory_used`](Self::memory_used), in bytes.
     pub memory_limit: u64,
-    /// The last thing that went wrong on the way to the endpoint with what helps, and when.
+    /// The last error of a request or connection with its cure, and its time.
     pub last_error: Option<(SystemTime, String)>,
-    /// What the endpoint said last of spans that it took all the same, and when (OTLP-5).
+    /// The last warning of the endpoint about spans that it took, and its time.
     pub last_warning: Option<(SystemTime, String)>,
-    /// How it stands with log records, in a pipeline that has some.
+    /// The counters of log records; all zero in a pipeline without logs.
     pub logs: LogStats,
     pub(crate) warnings: u64,
     dropped: [u64; DropReason::ALL.len()],
-    /// Of those, the ones that an exporter had been given.
+    /// Of those, the spans that an exporter had received.
     dropped_by_exporter: [u64; DropReason::ALL.len()],
-    /// Spans that an exporter was given.
+    /// Spans that an exporter received.
     #[cfg_attr(
         not(feature = "metrics"),
         allow(dead_code, reason = "only metrics tell them")
     )]
     pub(crate) handed_over: u64,
-    /// Of `started_unsampled`, those that are recorded all the same.
+    /// Of `started_unsampled`, the spans that are recorded without being sampled.
     pub(crate) started_recorded: u64,
-    /// Of those, the ones that have not closed yet.
+    /// Of those, the spans that have not closed yet.
     pub(crate) open_recorded: u64,
 }
 
@@ -177,12 +186,12 @@ impl Stats {
         self.dropped[reason as usize]
     }
 
-    /// Of them, those that no exporter had been given.
+    /// Of them, those that no exporter had received.
     pub(crate) fn dropped_early(&self, reason: DropReason) -> u64 {
         self.dropped[reason as usize] - self.dropped_by_exporter[reason as usize]
     }
 
-    /// Of them, those that an exporter had been given.
+    /// Of them, those that an exporter had received.
     #[cfg(feature = "metrics")]
     pub(crate) fn dropped_by_exporter(&self, reason: DropReason) -> u64 {
         self.dropped_by_exporter[reason as usize]
@@ -193,14 +202,13 @@ impl Stats {
         self.dropped.iter().sum()
     }
 
-    /// Spans dropped against the will of whoever set the pipeline up: without
-    /// [`DropReason::TailDropped`].
+    /// Spans dropped for any reason other than [`DropReason::TailDropped`], which the settings ask for.
     pub(crate) fn lost(&self) -> u64 {
         self.dropped_total() - self.dropped(DropReason::TailDropped)
     }
 
-    /// The spans that are neither counted as delivered, rejected or dropped, nor open, held, queued
-    /// or in flight: zero at any quiet moment.
+    /// `started` less all the counters above: zero while no span is being recorded or sent. Another value
+    /// then is a defect of this crate.
     pub fn unaccounted(&self) -> i64 {
         let known = self.open
             + self.held
@@ -238,7 +246,7 @@ impl fmt::Display for Stats {
     }
 }
 
-/// As ` (queue_full 3, refused 1)`; nothing where nothing was dropped.
+/// As ` (queue_full 3, refused 1)`; nothing if nothing was dropped.
 fn write_reasons(f: &mut fmt::Formatter<'_>, count: impl Fn(DropReason) -> u64) -> fmt::Result {
     let mut sep = " (";
     for reason in DropReason::ALL {
@@ -253,11 +261,10 @@ fn write_reasons(f: &mut fmt::Formatter<'_>, count: impl Fn(DropReason) -> u64) 
     Ok(())
 }
 
-/// Adds what the layer knows to a reading: [`Stats::started`], [`Stats::open`].
+/// Adds the layer's counters to a reading: [`Stats::started`], [`Stats::open`].
 pub(crate) type StatsSource = Arc<dyn Fn(&mut Stats) + Send + Sync>;
 
-/// Told of each batch when it is known what became of it: how long that took, and why it failed, if
-/// it did.
+/// Called after each batch, with the duration of its export and, if it failed, the `error.type`.
 pub(crate) type OnExport = Arc<dyn Fn(Duration, Option<&'static str>) + Send + Sync>;
 
 /// The counters behind [`Stats`], shared by the layer, the processor and the exporter.
@@ -268,7 +275,7 @@ pub(crate) struct Counters {
     pub(crate) delivered: AtomicU64,
     pub(crate) rejected: AtomicU64,
     pub(crate) truncated: AtomicU64,
-    /// Of what was left out, what was for want of memory.
+    /// Of the data left out, the part for want of memory.
     pub(crate) shed: AtomicU64,
     pub(crate) after_end: AtomicU64,
     pub(crate) requests_ok: AtomicU64,
@@ -276,13 +283,13 @@ pub(crate) struct Counters {
     pub(crate) retries: AtomicU64,
     pub(crate) possible_duplicates: AtomicU64,
     pub(crate) worker_restarts: AtomicU64,
-    /// Spans that an exporter was given.
+    /// Spans that an exporter received.
     pub(crate) handed_over: AtomicU64,
-    /// Before an exporter was given them, and after.
+    /// Dropped before an exporter received them; `dropped_by_exporter`: after.
     dropped: [AtomicU64; DropReason::ALL.len()],
     dropped_by_exporter: [AtomicU64; DropReason::ALL.len()],
     last_error: Mutex<Option<(SystemTime, String)>>,
-    /// How often the endpoint took spans with a warning, and the last one.
+    /// Warnings of the endpoint about spans that it took; `last_warning`: the last of them.
     warnings: AtomicU64,
     last_warning: Mutex<Option<(SystemTime, String)>>,
     on_export: Mutex<Vec<OnExport>>,
@@ -317,41 +324,41 @@ impl Counters {
         self.dropped[reason as usize].fetch_add(spans, Ordering::Relaxed);
     }
 
-    /// The same, of spans that an exporter had been given.
+    /// The same, of spans that an exporter had received.
     pub(crate) fn drop_exported(&self, reason: DropReason, spans: u64) {
         self.dropped_by_exporter[reason as usize].fetch_add(spans, Ordering::Relaxed);
     }
 
-    /// From now on `hook` is told of each batch, on the worker's threads.
+    /// Calls `hook` after each batch from now on, on the worker's threads.
     #[cfg(feature = "metrics")]
     pub(crate) fn on_export(&self, hook: OnExport) {
         lock(&self.on_export).push(hook);
     }
 
-    /// Tells that a batch has ended.
+    /// Calls the hooks after a batch.
     pub(crate) fn exported(&self, took: Duration, error: Option<&'static str>) {
-        // Not under the lock: it is foreign code.
+        // Not under the lock: a hook is foreign code.
         let hooks = lock(&self.on_export).clone();
         for hook in hooks {
             let _ = catch_unwind(AssertUnwindSafe(|| hook(took, error)));
         }
     }
 
-    /// Keeps what went wrong last, for [`Stats::last_error`].
+    /// Sets [`Stats::last_error`].
     pub(crate) fn set_last_error(&self, message: String) {
-        // It may be what an endpoint or foreign code says.
+        // The message may contain text of an endpoint or of foreign code.
         let message = text::shown(&message).into_owned();
         *lock(&self.last_error) = Some((SystemTime::now(), message));
     }
 
-    /// Keeps what the endpoint had to say of spans that it took.
+    /// Sets [`Stats::last_warning`].
     pub(crate) fn set_last_warning(&self, message: String) {
         let message = text::shown(&message).into_owned();
         *lock(&self.last_warning) = Some((SystemTime::now(), message));
         self.warnings.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What these counters know; the caller adds what the table and the queue hold.
+    /// A reading of these counters; the caller adds those of the layer and of the queue.
     pub(crate) fn snapshot(&self) -> Stats {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         let dropped_by_exporter: [_; DropReason::ALL.len()] =

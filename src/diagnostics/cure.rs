@@ -1,31 +1,31 @@
-//! What a user can do about lost spans: for each reason, and for how it stands with the endpoint.
+//! The cure of lost spans, by reason and by the endpoint's health.
 //!
-//! What was wrong with the endpoint itself is in the error beside it, with its own cure.
+//! An error of the endpoint itself has its own cure, in the same report.
 
 use crate::stats::DropReason;
 
-/// How it stands with the endpoint.
+/// The endpoint's health at the time of a loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    /// Nothing is known against it.
+pub(super) enum EndpointHealth {
+    /// No request failed.
     Works,
-    /// Requests failed since losses were spoken of last.
+    /// Requests failed since the last report of a loss.
     Fails,
-    /// It cannot be reached, or takes nothing now.
+    /// The endpoint cannot be reached, or takes nothing at present.
     TakesNothing,
 }
 
 /// The cure of losses for `reason`.
-pub(super) fn of(reason: DropReason, state: State) -> &'static str {
+pub(super) fn of(reason: DropReason, state: EndpointHealth) -> &'static str {
     match (reason, state) {
-        (DropReason::QueueFull, State::Works) => {
+        (DropReason::QueueFull, EndpointHealth::Works) => {
             "the endpoint is slower than the spans come: sample, speed it up, or raise \
              OTEL_BSP_MAX_QUEUE_SIZE and max_memory (with_max_memory)"
         }
-        (DropReason::QueueFull, State::Fails) => {
+        (DropReason::QueueFull, EndpointHealth::Fails) => {
             "the queue filled up while requests failed: see the error"
         }
-        (DropReason::QueueFull, State::TakesNothing) => {
+        (DropReason::QueueFull, EndpointHealth::TakesNothing) => {
             "the queue filled up while the endpoint took no spans: see the error; a larger \
              OTEL_BSP_MAX_QUEUE_SIZE and max_memory (with_max_memory) outlast a longer outage"
         }
@@ -42,10 +42,10 @@ pub(super) fn of(reason: DropReason, state: State) -> &'static str {
         (DropReason::Unconfirmed, _) => {
             "they were sent, no answer came, and they may have arrived: see the error"
         }
-        (DropReason::ShutdownTimeout, State::Works) => {
+        (DropReason::ShutdownTimeout, EndpointHealth::Works) => {
             "shutdown had too little time: raise shutdown_timeout"
         }
-        (DropReason::ShutdownTimeout, State::Fails | State::TakesNothing) => {
+        (DropReason::ShutdownTimeout, EndpointHealth::Fails | EndpointHealth::TakesNothing) => {
             "the endpoint took no spans until the shutdown's deadline: see the error"
         }
         (DropReason::TailDropped, _) => "they were dropped as tail sampling is set",
@@ -62,13 +62,17 @@ pub(super) fn of(reason: DropReason, state: State) -> &'static str {
 mod tests {
     use super::*;
 
-    const STATES: [State; 3] = [State::Works, State::Fails, State::TakesNothing];
+    const STATES: [EndpointHealth; 3] = [
+        EndpointHealth::Works,
+        EndpointHealth::Fails,
+        EndpointHealth::TakesNothing,
+    ];
 
     #[test]
     fn more_time_or_room_is_advised_only_where_it_helps() {
         for state in STATES {
             let cure = |reason| of(reason, state);
-            let works = state == State::Works;
+            let works = state == EndpointHealth::Works;
             let shutdown = cure(DropReason::ShutdownTimeout);
             assert_eq!(shutdown.contains("raise"), works, "{shutdown}");
             let queue = cure(DropReason::QueueFull);
@@ -79,7 +83,7 @@ mod tests {
                 DropReason::Unconfirmed,
                 DropReason::Refused,
             ] {
-                // It may well have answered: what it said is in the error.
+                // The endpoint may have answered: the error has its words.
                 assert!(!cure(reason).contains("not answer"));
                 assert!(cure(reason).contains("see the error"));
             }

@@ -1,8 +1,8 @@
-//! Where a diagnostic goes: to the subscriber of the layer, to the application's handler, and to standard
-//! error if nobody has read it.
+//! [`EventSink`]: a diagnostic goes to the layer's subscriber, to the application's handler, and to
+//! standard error if no layer has shown it.
 //!
-//! No subscriber tells whether one of its layers shows an event: "enabled" also means that spans keep it. So
-//! the message of the event notices when it is formatted, which every layer does that shows it.
+//! `tracing` cannot tell whether a layer shows an event: an event is also enabled if a span only records it.
+//! A layer that shows an event formats its message, so the message notes that it was formatted.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -19,13 +19,13 @@ use tracing::{Level, error, info, warn};
 use super::TARGET;
 use crate::sync::{Arc, Mutex, lock};
 
-/// On standard error a topic is repeated so often at most.
+/// The shortest time between two lines of one topic on standard error.
 const REPEAT: Duration = Duration::from_secs(600);
 
-/// Something that the pipeline has to say of itself, as
-/// [`OtlpBuilder::with_diagnostic_handler`](crate::OtlpBuilder::with_diagnostic_handler) gets it.
+/// A report of the pipeline about itself, for the handler of
+/// [`OtlpBuilder::with_diagnostic_handler`](crate::OtlpBuilder::with_diagnostic_handler).
 ///
-/// Its `Display` is all of it in one line.
+/// `Display` writes the whole report in one line.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Diagnostic<'a> {
@@ -35,18 +35,18 @@ pub struct Diagnostic<'a> {
 }
 
 impl<'a> Diagnostic<'a> {
-    /// `ERROR` for a defect of this crate or of an exporter, `WARN` for what the user can mend, `INFO`
-    /// for the end of it.
+    /// `ERROR`: a defect of this crate or of an exporter. `WARN`: a condition that the user can mend.
+    /// `INFO`: the end of such a condition.
     pub fn level(&self) -> Level {
         self.level
     }
 
-    /// What happens, and what helps.
+    /// The condition and its cure, in words.
     pub fn message(&self) -> &'a str {
         self.message
     }
 
-    /// What the endpoint or the system said, with what helps, if that is the cause.
+    /// The error or warning of the endpoint or the system, with its cure, if that is the cause.
     pub fn error(&self) -> Option<&'a str> {
         self.fields.error.or(self.fields.warning)
     }
@@ -98,7 +98,7 @@ impl fmt::Display for Diagnostic<'_> {
 pub(crate) struct Fields<'a> {
     pub(super) spans: Option<u64>,
     pub(super) records: Option<u64>,
-    /// Why they were lost, as `queue_full 3, refused 1`.
+    /// The reasons of a loss, as `queue_full 3, refused 1`.
     pub(super) reasons: Option<&'a str>,
     pub(super) times: Option<u64>,
     pub(super) warning: Option<&'a str>,
@@ -108,10 +108,10 @@ pub(crate) struct Fields<'a> {
     pub(super) rejected: Option<u64>,
 }
 
-/// What diagnostics are about: each is repeated by itself.
+/// The topic of a diagnostic. Each topic is throttled on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Topic {
-    /// Told once by its nature.
+    /// Reported once.
     Setting,
     Worker,
     Reach,
@@ -132,11 +132,11 @@ pub(crate) enum Topic {
 /// Called with each diagnostic, on the worker's thread.
 pub(crate) type Handler = Box<dyn Fn(&Diagnostic<'_>) + Send + Sync>;
 
-/// Whom the worker speaks to.
+/// The receivers of diagnostics.
 pub(crate) struct EventSink {
     dispatch: Mutex<Option<WeakDispatch>>,
     handler: Option<Handler>,
-    /// What nobody has read goes to standard error from this level on.
+    /// The least severe level for standard error, for diagnostics that no layer has shown.
     stderr: LevelFilter,
 }
 
@@ -148,7 +148,7 @@ impl Default for EventSink {
 
 impl fmt::Debug for EventSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Voice")
+        f.debug_struct("EventSink")
             .field("has_handler", &self.handler.is_some())
             .field("stderr", &self.stderr)
             .finish_non_exhaustive()
@@ -168,17 +168,17 @@ impl EventSink {
         *lock(&self.dispatch) = Some(dispatch);
     }
 
-    /// Whether a subscriber listens to warnings. One that is being installed does not yet: its level is
-    /// set only afterwards, and until then every event is lost.
-    pub(super) fn is_heard(&self) -> bool {
+    /// Whether a subscriber takes warnings. `tracing` sets the maximum level only after it has installed a
+    /// subscriber, and drops every event until then.
+    pub(super) fn has_subscriber(&self) -> bool {
         let is_enabled = || tracing::enabled!(target: TARGET, Level::WARN);
         let dispatch = self.dispatch();
         // A subscriber is foreign code.
-        let heard = catch_unwind(AssertUnwindSafe(|| match dispatch {
+        let takes = catch_unwind(AssertUnwindSafe(|| match dispatch {
             Some(dispatch) => dispatcher::with_default(&dispatch, is_enabled),
             None => !dispatcher::get_default(|d| d.is::<NoSubscriber>()) && is_enabled(),
         }));
-        heard.unwrap_or(false)
+        takes.unwrap_or(false)
     }
 
     fn dispatch(&self) -> Option<Dispatch> {
@@ -187,8 +187,8 @@ impl EventSink {
             .and_then(WeakDispatch::upgrade)
     }
 
-    /// Makes an event where our layer is installed, else under the global default. Whether anybody has
-    /// read its message.
+    /// Emits the event to the subscriber of our layer, else to the global default. True: a layer has
+    /// formatted the message.
     fn emit(&self, diagnostic: &Diagnostic<'_>) -> bool {
         let is_read = Cell::new(false);
         let message = Read {
@@ -206,7 +206,7 @@ impl EventSink {
     }
 }
 
-/// A text that notices when it is formatted.
+/// A text that notes when it is formatted.
 struct Read<'a> {
     text: &'a str,
     is_read: &'a Cell<bool>,
@@ -244,11 +244,11 @@ fn event(level: Level, message: &Read<'_>, fields: &Fields<'_>) {
     }
 }
 
-/// A voice, and what it has written to standard error.
+/// Sends diagnostics to an [`EventSink`], and throttles the lines on standard error.
 #[derive(Debug, Default)]
 pub(crate) struct Speaker {
     event_sink: Arc<EventSink>,
-    /// When a topic was last written about, and whether that goes on.
+    /// The last line of a topic, and whether its condition continues.
     written: HashMap<Topic, (Instant, bool)>,
 }
 
@@ -260,8 +260,8 @@ impl Speaker {
         }
     }
 
-    pub(super) fn is_heard(&self) -> bool {
-        self.event_sink.is_heard()
+    pub(super) fn has_subscriber(&self) -> bool {
+        self.event_sink.has_subscriber()
     }
 
     pub(crate) fn say(&mut self, topic: Topic, level: Level, message: &str, fields: Fields<'_>) {
@@ -283,11 +283,11 @@ impl Speaker {
             return;
         }
         let line = format!("tracing-otlp: {level} {diagnostic}\n");
-        // `eprintln!` panics where standard error is closed.
+        // `eprintln!` panics if standard error is closed.
         let _ = io::stderr().lock().write_all(line.as_bytes());
     }
 
-    /// The beginning of something is written, seldom again, and its end only after its beginning.
+    /// Allows the begin of a condition, then one line in [`REPEAT`], and the end only after a begin.
     fn may_write(&mut self, topic: Topic, level: Level, now: Instant) -> bool {
         if topic == Topic::Setting {
             return true;

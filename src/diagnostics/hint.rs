@@ -1,8 +1,8 @@
-//! [`Hint`]: a warning that the whole process hears once.
+//! [`Hint`]: a warning that is reported once in a process.
 
 use crate::sync::{AtomicBool, Ordering};
 
-/// A warning that is worth one line in the life of a process, noticed where nothing may be said.
+/// A warning for the whole process, reported once. Callbacks only set a flag: the worker reports it.
 #[derive(Debug)]
 pub(crate) struct Hint {
     is_noticed: AtomicBool,
@@ -19,10 +19,10 @@ impl Hint {
         }
     }
 
-    /// There is a reason to give the warning.
+    /// Marks the warning as due.
     #[inline]
     pub(crate) fn notice(&self) {
-        // Read first: what is written once may be shared by all threads.
+        // Read before write: the cache line stays shared by all threads.
         if !self.is_noticed.load(Ordering::Relaxed) {
             self.is_noticed.store(true, Ordering::Relaxed);
         }
@@ -33,7 +33,7 @@ impl Hint {
     }
 }
 
-/// A sampler takes a trace id for random of which nobody says so (SMP-6).
+/// A probability sampler presumes that a trace id is random: the parent's flags do not say so (SMP-6).
 pub(crate) static PRESUMED_RANDOM: Hint = Hint::new(
     "a sampler by probability met a parent that does not say whether its trace id is random: it is \
      taken for random, and if it is not, too many or too few traces are kept. Let the service where \
@@ -47,21 +47,21 @@ pub(crate) static RATIO_BELOW_PARENT: Hint = Hint::new(
      (`parentbased_traceidratio`), or use ProbabilitySampler",
 );
 
-/// More instrumentation scopes were asked for than a pipeline keeps apart.
+/// The program uses more instrumentation scopes than a pipeline distinguishes.
 pub(crate) static TOO_MANY_SCOPES: Hint = Hint::new(
     "more than 1,000 instrumentation scopes were asked for: spans of further ones go out under the common \
      scope, with the attribute `otel.scope.name`. Name tracers by library, not by what differs from call \
      to call",
 );
 
-/// An event has a field by which tracing-opentelemetry's `MetricsLayer` knows a metric.
+/// An event has a field that tracing-opentelemetry's `MetricsLayer` takes for a metric.
 pub(crate) static METRIC_FIELDS: Hint = Hint::new(
     "fields named `counter.*`, `monotonic_counter.*`, `histogram.*` or `gauge.*` are attributes of span events here, \
      and no metrics: tracing-opentelemetry's MetricsLayer measures them. Use a meter of the `opentelemetry` \
      API, or keep that layer beside this one",
 );
 
-/// What is worth a warning once.
+/// All hints.
 pub(crate) static HINTS: &[&Hint] = &[
     &PRESUMED_RANDOM,
     &RATIO_BELOW_PARENT,

@@ -1,13 +1,13 @@
-//! [`LogDiagnostics`]: what the worker says of log records.
+//! [`LogDiagnostics`]: the reports on log records.
 //!
-//! An endpoint that takes no logs is told of once and for all: it is no outage, and whoever set the
-//! pipeline up knows then.
+//! An endpoint that takes no logs is a matter of settings, not an outage: one report in the life of a
+//! pipeline.
 
 use std::time::Instant;
 
 use tracing::Level;
 
-use super::cure::{self, State};
+use super::cure::{self, EndpointHealth};
 use super::event_sink::{Fields, Speaker, Topic};
 use super::throttle::{Reach, Reachability, Throttle, Transition};
 use crate::stats::{Counters, DropReason, Stats};
@@ -19,14 +19,14 @@ pub(super) struct LogDiagnostics {
     loss: Throttle,
     rejection: Throttle,
     warned: Throttle,
-    /// What was lost, by reason, when last spoken of.
-    told: Stats,
-    /// Whether it was said that the endpoint takes none.
+    /// The counters at the last report of a loss.
+    reported: Stats,
+    /// The report that the endpoint takes no logs was made.
     has_told_unsupported: bool,
-    /// Why nothing can be sent just now.
-    trouble: Option<String>,
-    /// Whether it was heard of since it was last looked at.
-    is_news: bool,
+    /// The exporter's last error; `None`: it can send.
+    exporter_error: Option<String>,
+    /// The exporter was probed since the last reading.
+    has_probed: bool,
     reach: Reach,
 }
 
@@ -37,10 +37,10 @@ impl LogDiagnostics {
             loss: Throttle::default(),
             rejection: Throttle::default(),
             warned: Throttle::default(),
-            told: Stats::default(),
+            reported: Stats::default(),
             has_told_unsupported: false,
-            trouble: None,
-            is_news: false,
+            exporter_error: None,
+            has_probed: false,
             reach: Reach::default(),
         }
     }
@@ -49,19 +49,19 @@ impl LogDiagnostics {
         if let Some(error) = &trouble {
             self.counters.set_last_error(error.clone());
         }
-        self.trouble = trouble;
-        self.is_news = true;
+        self.exporter_error = trouble;
+        self.has_probed = true;
     }
 
     pub(super) fn last_error(&self) -> Option<&str> {
-        self.trouble.as_deref()
+        self.exporter_error.as_deref()
     }
 
-    /// `is_said`: the spans have trouble too, which is told already.
-    pub(super) fn observe(&mut self, now: Instant, is_said: bool, speaker: &mut Speaker) {
+    /// `spans_fail`: spans cannot be sent either, and the report on them is enough.
+    pub(super) fn observe(&mut self, now: Instant, spans_fail: bool, speaker: &mut Speaker) {
         let stats = self.counters.snapshot();
         self.tell_unsupported(&stats, speaker);
-        if std::mem::take(&mut self.is_news) && !is_said {
+        if std::mem::take(&mut self.has_probed) && !spans_fail {
             self.observe_reach(now, speaker);
         }
         let rejected = self.rejection.observe(now, stats.rejected, true);
@@ -98,7 +98,7 @@ impl LogDiagnostics {
                 speaker.say(Topic::LogLoss, Level::INFO, message, fields);
             }
         }
-        self.told = stats;
+        self.reported = stats;
     }
 
     fn say_lost(&self, records: u64, stats: &Stats, what: &str, speaker: &mut Speaker) {
@@ -114,7 +114,7 @@ impl LogDiagnostics {
     }
 
     fn observe_reach(&mut self, now: Instant, speaker: &mut Speaker) {
-        let (level, message) = match self.reach.observe(now, self.trouble.is_some()) {
+        let (level, message) = match self.reach.observe(now, self.exporter_error.is_some()) {
             None => return,
             Some(Reachability::Lost) => (
                 Level::WARN,
@@ -126,21 +126,21 @@ impl LogDiagnostics {
             Some(Reachability::Found) => (Level::INFO, "the endpoint takes log records again"),
         };
         let fields = Fields {
-            error: self.trouble.as_deref(),
+            error: self.exporter_error.as_deref(),
             ..Fields::default()
         };
         speaker.say(Topic::LogReach, level, message, fields);
     }
 
-    /// The last words.
+    /// Reports the losses that were not reported yet.
     pub(super) fn finish(&mut self, speaker: &mut Speaker) {
         let stats = self.counters.snapshot();
         self.tell_unsupported(&stats, speaker);
-        let records = lost(&stats).saturating_sub(self.loss.told);
+        let records = lost(&stats).saturating_sub(self.loss.reported);
         if records > 0 {
             let what = "log records were lost by the time of shutdown";
             self.say_lost(records, &stats, what, speaker);
-            self.loss.told += records;
+            self.loss.reported += records;
         }
     }
 
@@ -156,9 +156,9 @@ impl LogDiagnostics {
         speaker.say(Topic::LogSupport, Level::WARN, UNSUPPORTED, fields);
     }
 
-    /// What was lost since it was last spoken of, and what helps against the most of it.
+    /// The losses since the last report, and the cure of the most frequent.
     fn reasons(&self, stats: &Stats) -> (String, &'static str) {
-        let new = |reason| stats.dropped(reason) - self.told.dropped(reason);
+        let new = |reason| stats.dropped(reason) - self.reported.dropped(reason);
         let counts = DropReason::ALL.map(|reason| (new(reason), reason));
         let counts = counts
             .iter()
@@ -177,7 +177,7 @@ impl LogDiagnostics {
             DropReason::TooLarge => {
                 "a single record is too large: set OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT"
             }
-            reason => cure::of(reason, State::Works),
+            reason => cure::of(reason, EndpointHealth::Works),
         };
         (text.join(", "), cure)
     }

@@ -1,4 +1,4 @@
-//! One attempt: what is sent, and what can come of it.
+//! One attempt: its [`Request`] and its [`Answer`].
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,39 +19,39 @@ use super::size::Said;
 use super::status::Retryability;
 use crate::text;
 
-/// A request's bytes, as often as they are needed.
+/// The bytes and headers of a request, for any number of attempts.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) signal: Signal,
-    /// What it is sent to: with HTTP a path.
+    /// The request's target; for HTTP a path.
     pub(crate) target: Target,
     pub(crate) frames: Vec<Bytes>,
     pub(crate) len: usize,
-    /// The same before compression.
+    /// The length before compression.
     pub(crate) plain_len: usize,
-    /// How it is compressed.
+    /// The compression, as `Content-Encoding` names it.
     pub(crate) encoding: Option<&'static str>,
-    /// Headers beside those of the settings.
+    /// Headers of the header provider.
     pub(crate) credentials: Credentials,
-    /// Set as soon as the first byte may have left.
+    /// Set before the first byte of the body is written.
     pub(crate) sent: Sent,
 }
 
-/// Whether anything of a request may have been written, and whether on two connections.
+/// Whether a part of a request may have been written, and whether on two connections.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sent {
     once: Arc<AtomicBool>,
-    marks: Arc<Marks>,
+    marks: Arc<SentMarks>,
 }
 
 #[derive(Debug, Default)]
-struct Marks {
+struct SentMarks {
     twice: AtomicBool,
     taken: AtomicBool,
 }
 
 impl Sent {
-    /// The same request, of which nothing went to the next place yet.
+    /// The same request for another place, with nothing written yet.
     #[cfg(feature = "http")]
     pub(crate) fn next_place(&self) -> Self {
         Self {
@@ -68,7 +68,7 @@ impl Sent {
         self.once.store(true, Ordering::Relaxed);
     }
 
-    /// It went out on a second connection, too.
+    /// The request was also sent on a second connection.
     pub(crate) fn is_doubled(&self) -> bool {
         self.marks.twice.load(Ordering::Relaxed)
     }
@@ -78,7 +78,7 @@ impl Sent {
         self.marks.twice.store(true, Ordering::Relaxed);
     }
 
-    /// The head of an answer has said that it was taken, whatever becomes of the rest.
+    /// The head of an answer has reported success, even if the rest never arrives.
     pub(crate) fn is_taken(&self) -> bool {
         self.marks.taken.load(Ordering::Relaxed)
     }
@@ -89,49 +89,50 @@ impl Sent {
     }
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// The endpoint took it, save `rejected` spans (OTLP-5).
+    /// The endpoint took the request, except `rejected` spans (OTLP-5).
     Taken { rejected: u64, message: String },
-    /// The endpoint answered that it did not take it.
+    /// The endpoint answered that it did not take the request.
     NotTaken {
         retryability: Retryability,
         message: String,
-        /// What the endpoint asks to wait at least.
+        /// The shortest wait that the endpoint asks for.
         wait: Option<Duration>,
-        /// What it says of the request's size.
+        /// What the answer says about the request's size.
         size: Said,
-        /// Where else the same request may be taken.
+        /// The `Location` of a redirect.
         location: Option<String>,
     },
     /// No answer.
     None { message: String, lost: SendFailure },
-    /// An answer larger than the limit (OTLP-13): unread, so unknown, and not to be tried again.
+    /// An answer larger than the limit (OTLP-13): it is not read, so its meaning is unknown, and the request
+    /// must not be retried.
     TooLong { message: String },
 }
 
-/// How far a request came that got no answer.
+/// How far a request without an answer got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SendFailure {
-    /// There was no connection to send it on.
+    /// No connection could be made.
     Unreached,
-    /// The time that was left for it was over before it could be known whether there is one.
+    /// The rest of the deadline was too short to connect.
     NoTime,
-    /// The endpoint said that it looked at nothing of it (`GOAWAY`, `REFUSED_STREAM`).
+    /// The endpoint reported that it did not process the request (`GOAWAY`, `REFUSED_STREAM`).
     #[cfg_attr(
         not(feature = "grpc"),
         expect(dead_code, reason = "HTTP/1 has no such word")
     )]
     Unread,
-    /// It may have arrived.
+    /// The request may have arrived.
     Unknown,
-    /// It may have arrived, and the endpoint cut the connection.
+    /// The request may have arrived, and the endpoint cut the connection.
     Cut,
 }
 
 impl Answer {
-    /// Taken, and no word of what was rejected.
+    /// Taken, but without the body that names rejected spans.
     pub(crate) fn taken_without_words(address: &str) -> Self {
         Self::Taken {
             rejected: 0,
@@ -139,7 +140,7 @@ impl Answer {
         }
     }
 
-    /// Whether the endpoint answered anything that could be read.
+    /// Whether the endpoint gave an answer that could be read.
     #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "HTTP asks"))]
     pub(crate) fn is_some(&self) -> bool {
         matches!(self, Self::Taken { .. } | Self::NotTaken { .. })
@@ -157,7 +158,7 @@ impl Request {
         }
     }
 
-    /// Without what is said to the endpoint only.
+    /// The same request without credentials, for another host.
     #[cfg(feature = "http")]
     pub(crate) fn without_credentials(self) -> Self {
         Self {
@@ -198,7 +199,7 @@ impl Body for Frames {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        // Before this nothing but headers went out, and nobody handles a request without its body.
+        // Until now only headers were written, and an endpoint does not process a request without its body.
         self.sent.set();
         let next = self.frames.next();
         self.left -= next.as_ref().map_or(0, |b| b.len() as u64).min(self.left);
@@ -214,7 +215,7 @@ impl Body for Frames {
     }
 }
 
-/// What an answer says of where it leads, for messages.
+/// The target of a redirect, for messages.
 pub(crate) fn leads_to(headers: &HeaderMap) -> String {
     let location = headers.get(LOCATION).map(HeaderValue::as_bytes);
     match location.map(String::from_utf8_lossy) {
@@ -226,13 +227,13 @@ pub(crate) fn leads_to(headers: &HeaderMap) -> String {
     }
 }
 
-/// That no answer came in time.
+/// The message for an answer that did not come in time.
 pub(crate) fn no_answer(address: &str, within: Duration) -> String {
     let what = format!("no answer from {address} within {within:.1?}");
     tell(&what, Cause::NoAnswer)
 }
 
-/// A foreign text, fit for a log line: short, and what cannot be seen in it is escaped.
+/// A foreign text for a log line: shortened, with invisible characters escaped.
 pub(crate) fn clean(text: &str) -> String {
     text::line(text, 200, false)
 }

@@ -1,4 +1,4 @@
-//! [`Batch`]: encoded spans ready to be framed, split or copied.
+//! [`Batch`]: encoded spans, ready to be framed, split or copied.
 
 use bytes::{Bytes, BytesMut};
 
@@ -7,11 +7,11 @@ use crate::wire::request::{self, ScopeGroup};
 
 /// Encoded spans, or log records, of one resource, for one request.
 ///
-/// It holds one [signal](Self::signal). What is said of spans below holds for log records too: their
-/// requests differ in the messages that they are made of, and in nothing else. An exporter gets logs
-/// only if it [`supports`](crate::export::Exporter::supports) them.
+/// A batch holds one [signal](Self::signal). The docs below speak of spans; for log records they hold with
+/// the messages of logs. An exporter gets logs only if it
+/// [`supports`](crate::export::Exporter::supports) them.
 ///
-/// A clone shares the bytes. When the last clone is gone they return to the pipeline's pool.
+/// A clone shares the bytes. At the drop of the last clone they return to the pipeline's pool.
 #[derive(Debug, Clone)]
 pub struct Batch {
     signal: Signal,
@@ -36,7 +36,7 @@ impl Batch {
         }
     }
 
-    /// What it holds.
+    /// The signal of the batch.
     pub fn signal(&self) -> Signal {
         self.signal
     }
@@ -46,7 +46,7 @@ impl Batch {
         &self.resource
     }
 
-    /// How many spans, or log records, it holds.
+    /// The number of spans or log records.
     pub fn span_count(&self) -> usize {
         self.spans
     }
@@ -70,14 +70,14 @@ impl Batch {
         out.freeze()
     }
 
-    /// The same spans as a request that shows them open: in a field that OTLP does not have.
+    /// A request that shows these spans as open, in a field that OTLP does not define.
     pub(crate) fn to_open_request(&self) -> Bytes {
         request::as_open(&self.to_bytes())
     }
 
-    /// Its spans, in order, for exporters that want each of them: the encoded fields of `ScopeSpans`
-    /// other than `spans` (that is `scope` and `schema_url`), and the encoded `Span` message; of logs
-    /// those of `ScopeLogs`, and the `LogRecord`.
+    /// The single spans, in order. Each item is the encoded fields of `ScopeSpans` other than `spans`
+    /// (`scope` and `schema_url`), and the encoded `Span` message; for logs, those of `ScopeLogs` and the
+    /// `LogRecord`.
     pub fn spans(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.groups.iter().flat_map(|group| {
             let runs = group.spans.iter();
@@ -86,7 +86,8 @@ impl Batch {
         })
     }
 
-    /// Halves the batch by spans, order kept; a batch of one span (or none) comes back whole.
+    /// Splits the batch into two halves by spans, in order; a batch of one span (or none) is returned whole,
+    /// as the error.
     pub fn split(mut self) -> Result<(Self, Self), Self> {
         if self.spans < 2 {
             return Err(self);

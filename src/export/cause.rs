@@ -1,7 +1,7 @@
-//! Why an endpoint did not take a request, and what helps: the one table of both.
+//! [`Cause`]: the reasons why an endpoint did not take a request, and the cure of each, in one table.
 //!
-//! Everything that is said of an endpoint (errors of a flush, [`Stats::last_error`], log lines) is a
-//! text made here: what happened, and after a semicolon the cure, with the names of the variables.
+//! Every message about an endpoint (errors of a flush, [`Stats::last_error`], diagnostics) is formed here:
+//! the event, then after a semicolon the cure, with the names of the variables.
 //!
 //! [`Stats::last_error`]: crate::Stats::last_error
 
@@ -10,14 +10,14 @@ use std::io;
 use super::attempt::clean;
 use crate::text;
 
-/// A cause as far as it can be known from here.
+/// A cause, as far as the client can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     /// The host's name has no address.
     UnknownHost,
-    /// The look-up of the host's name goes on.
+    /// The look-up of the host's name has not ended.
     SlowLookUp,
-    /// Nobody listens at the port.
+    /// The connection was refused: no process listens at the port.
     ConnectionRefused,
     /// No answer to an attempt to connect.
     ConnectTimeout,
@@ -25,7 +25,7 @@ pub(super) enum Cause {
     Unconnected,
     /// The socket of this machine takes no connection.
     Socket,
-    /// The proxy takes no connection, or does not say anything.
+    /// The proxy takes no connection, or does not answer.
     ProxyUnreached,
     /// The proxy answered a `CONNECT` with this status.
     #[cfg_attr(
@@ -33,7 +33,7 @@ pub(super) enum Cause {
         expect(dead_code, reason = "there is no proxy")
     )]
     Proxy(u16),
-    /// `https`, and no TLS is spoken there.
+    /// `https`, and the endpoint does not speak TLS.
     NoTls,
     /// The certificate's authority is not trusted.
     UnknownAuthority,
@@ -41,31 +41,31 @@ pub(super) enum Cause {
     WrongName,
     /// The certificate has expired, or is not valid yet.
     WrongTime,
-    /// A client certificate is asked for.
+    /// The endpoint requires a client certificate.
     ClientCertificate,
-    /// TLS, and not the protocol that is asked for in it.
+    /// TLS without the required application protocol (ALPN).
     NoApplicationProtocol,
     /// Any other failure of TLS.
     Tls,
-    /// `http`, and TLS is spoken there.
+    /// `http`, and the endpoint speaks TLS.
     SpeaksTls,
-    /// gRPC is spoken to an endpoint that speaks HTTP/1.
+    /// gRPC to an endpoint that speaks HTTP/1.
     SpeaksHttp1,
-    /// HTTP/1 is spoken to an endpoint that speaks HTTP/2.
+    /// HTTP/1 to an endpoint that speaks HTTP/2.
     SpeaksHttp2,
-    /// Neither HTTP nor TLS is spoken there.
+    /// The endpoint speaks neither HTTP nor TLS.
     OtherProtocol,
-    /// Connections are taken, and closed at once.
+    /// The endpoint accepts connections and closes them at once.
     ClosedAtOnce,
-    /// Connections are taken, and nothing is said on them.
+    /// The endpoint accepts connections and sends nothing on them.
     Mute,
     /// No answer in time, on a connection that worked.
     NoAnswer,
-    /// The connection fell silent: not even a sign of life.
+    /// Pings on the connection got no answer.
     Silent,
     /// The connection broke before an answer came.
     Broken,
-    /// The stream was refused, or the connection given up, before the request was looked at.
+    /// The endpoint refused the stream or closed the connection before it processed the request.
     TurnedAway,
     /// This HTTP status.
     Http(u16),
@@ -77,18 +77,18 @@ pub(super) enum Cause {
     NoLogs,
     /// The request is larger than the endpoint takes.
     TooLarge,
-    /// An answer that is too long to be read.
+    /// The answer is longer than the limit.
     LongAnswer,
-    /// Whoever gives the headers of requests gave none.
+    /// The header provider returned no headers.
     NoHeaders,
 }
 
-/// What happened, and the cure. `what` may hold foreign text.
+/// The message of an event and its cure. `what` may contain foreign text.
 pub(super) fn tell(what: &str, cause: Cause) -> String {
     format!("{}; {}", clean(what.trim_end()), cause.cure())
 }
 
-/// The same of a list that may be long: each address of a host and what came of it.
+/// The same for a list that may be long: each address of a host and its error.
 pub(super) fn tell_long(what: &str, cause: Cause) -> String {
     format!(
         "{}; {}",
@@ -98,7 +98,7 @@ pub(super) fn tell_long(what: &str, cause: Cause) -> String {
 }
 
 impl Cause {
-    /// What a user can do.
+    /// The cure, for the user.
     pub(super) fn cure(self) -> &'static str {
         match self {
             Self::UnknownHost => {
@@ -190,7 +190,7 @@ impl Cause {
         }
     }
 
-    /// Why there is no connection.
+    /// The cause of a failed connection.
     pub(super) fn of_connecting(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,
@@ -305,7 +305,7 @@ mod tests {
         for status in 300..600 {
             let of = [Cause::Http(status), Cause::HttpOverGrpc(status)];
             assert!(of.iter().all(|cause| cause.cure().len() > 10));
-            // What has answered is not said to be silent.
+            // An endpoint that has answered is not called silent.
             assert!(of.iter().all(|cause| !cause.cure().contains("not answer")));
         }
     }

@@ -1,5 +1,4 @@
-//! [`OtlpClient`]: configured synchronously, connects and sends asynchronously, shut down from
-//! either world.
+//! [`OtlpClient`]: the exporter for an OTLP endpoint, over gRPC or HTTP.
 
 use std::time::{Duration, Instant};
 
@@ -22,9 +21,9 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
-/// A client of one OTLP endpoint, over gRPC or HTTP. A clone is another handle of the same.
+/// A client of one OTLP endpoint, over gRPC or HTTP. A clone is another handle of the same client.
 ///
-/// The worker of a pipeline uses one; it can be used by itself too:
+/// A pipeline makes its own from the settings. A program can also use one without a pipeline:
 ///
 /// ```no_run
 /// # async fn check() -> Result<(), tracing_otlp::Error> {
@@ -38,8 +37,8 @@ use http::{HeaderMap, HeaderValue};
 /// # Ok(()) }
 /// ```
 ///
-/// Everything asynchronous here needs a tokio runtime with I/O and time; connections live on the
-/// runtime on which they were made, and are made again where that one is gone.
+/// The async methods need a tokio runtime with I/O and time. A connection lives on the runtime on which it
+/// was made; after the end of that runtime the client connects again.
 #[derive(Debug, Clone)]
 pub struct OtlpClient {
     inner: Arc<Inner>,
@@ -48,10 +47,11 @@ pub struct OtlpClient {
 #[derive(Debug)]
 struct Inner {
     endpoint: Endpoint,
-    link: ClientState,
+    state: ClientState,
     limiter: ConcurrencyLimiter,
-    under_way: Mutex<usize>,
-    /// Told when nothing is under way any more.
+    /// Sends in flight.
+    in_flight: Mutex<usize>,
+    /// Notified when `in_flight` becomes zero.
     idle: Condvar,
 }
 
@@ -62,18 +62,19 @@ impl OtlpClient {
     ///
     /// [`Error::is_config`], with the setting, its value and the cure.
     pub fn new(config: ExporterConfig) -> Result<Self, Error> {
-        // Nobody else keeps a deadline here.
+        // Without a processor no other deadline exists.
         let cap = Cap::Always(config.timeout);
         Self::of(config, cap, Signal::Traces, None)
     }
 
-    /// A client for the end of a pipeline. `cap`: the longest a send may take in all, without the
-    /// time in which the endpoint is down.
+    /// The client of a pipeline. `cap`: the longest time of a send, without the time in which the endpoint
+    /// is down.
     pub(crate) fn with_cap(config: ExporterConfig, cap: Option<Duration>) -> Result<Self, Error> {
         Self::of(config, Cap::WhileUp(cap), Signal::Traces, None)
     }
 
-    /// The same for logs: on the connections of `traces`, where both are connected alike.
+    /// The same for logs: shares the connections of `traces` if both have the same settings of the
+    /// connection.
     pub(crate) fn for_logs(
         config: ExporterConfig,
         cap: Option<Duration>,
@@ -107,20 +108,20 @@ impl OtlpClient {
         let shared = other.filter(|other| {
             let known = &other.inner;
             let is_same = endpoint.shares_connection(&known.endpoint);
-            is_same && config.connects_as(&known.link.config)
+            is_same && config.connects_as(&known.state.config)
         });
         let transport = match shared {
-            Some(other) => Arc::clone(&other.inner.link.transport),
+            Some(other) => Arc::clone(&other.inner.state.transport),
             None => Arc::new(Self::transport(&config, &endpoint)?),
         };
         let target = transport.target_of(&endpoint);
         let limiter = ConcurrencyLimiter::new(config.max_concurrent_exports);
         Ok(Self {
             inner: Arc::new(Inner {
-                link: ClientState::new(transport, (signal, target), config, cap),
+                state: ClientState::new(transport, (signal, target), config, cap),
                 endpoint,
                 limiter,
-                under_way: Mutex::new(0),
+                in_flight: Mutex::new(0),
                 idle: Condvar::new(),
             }),
         })
@@ -154,82 +155,81 @@ impl OtlpClient {
         Transport::new(dialer, headers, user_agent, limit)
     }
 
-    /// Connects, encrypts and shakes hands, so that a wrong endpoint shows at the start. Sends
-    /// nothing (OTLP-4).
+    /// Connects, with the handshakes of TLS and HTTP/2, so that a wrong endpoint is an error at the start.
+    /// Sends no request.
     ///
     /// # Errors
     ///
     /// [`Error::is_export`] if the endpoint cannot be reached within
     /// [`connect_timeout`](ExporterConfig::connect_timeout).
     pub async fn initialize(&self) -> Result<(), Error> {
-        if self.inner.link.transport.is_connected() {
+        if self.inner.state.transport.is_connected() {
             return Ok(());
         }
         self.inner
-            .link
+            .state
             .transport
             .connect()
             .await
             .map_err(Error::export)
     }
 
-    /// Sends a batch, retries included, and says what became of each of its spans.
+    /// Sends a batch, with retries, and returns the outcome of its spans.
     pub async fn send(&self, batch: Batch) -> Outcome {
-        self.deliver(batch, self.inner.link.cap, None).await
+        self.deliver(batch, self.inner.state.cap, None).await
     }
 
     async fn deliver(&self, batch: Batch, cap: Cap, probe: Option<Probe>) -> Outcome {
-        let _under_way = UnderWay::new(Arc::clone(&self.inner));
-        let delivery = Delivery::new(&self.inner.link, cap, probe);
+        let _under_way = SendGuard::new(Arc::clone(&self.inner));
+        let delivery = Delivery::new(&self.inner.state, cap, probe);
         delivery.deliver(batch).await
     }
 
-    /// Sends a request that is encoded already, retries included; what of it was rejected, if
-    /// anything was, and why.
+    /// Sends an encoded request, with retries. `Ok(Some(_))`: the endpoint rejected a part of it.
     pub(crate) async fn post(&self, body: Bytes) -> Result<Option<Rejected>, String> {
-        let _under_way = UnderWay::new(Arc::clone(&self.inner));
-        Delivery::new(&self.inner.link, self.inner.link.cap, None)
+        let _under_way = SendGuard::new(Arc::clone(&self.inner));
+        Delivery::new(&self.inner.state, self.inner.state.cap, None)
             .post(body)
             .await
     }
 
-    /// Waits until nothing is being sent, for at most `timeout`; then cuts short what is left. An
-    /// endpoint to which no connection can be made is given up after a few attempts.
-    /// Later sends fail at once. Needs no runtime; blocks the calling thread.
+    /// Waits for the sends in flight, for at most `timeout`, then cancels the rest. An endpoint to which no
+    /// connection can be made is given up after a few attempts. Later sends fail at once. Needs no runtime;
+    /// blocks the calling thread.
     ///
     /// # Errors
     ///
-    /// [`Error::is_timeout`] if something had to be cut short.
+    /// [`Error::is_timeout`] if a send was cancelled.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
-        self.inner.link.health.begin_shutdown();
+        self.inner.state.health.begin_shutdown();
         let deadline = Instant::now().checked_add(timeout);
-        let mut under_way = lock(&self.inner.under_way);
-        while *under_way > 0 {
+        let mut in_flight = lock(&self.inner.in_flight);
+        while *in_flight > 0 {
             let left = deadline.map_or(timeout, |d| d.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 break;
             }
-            under_way = wait_timeout(&self.inner.idle, under_way, left);
+            in_flight = wait_timeout(&self.inner.idle, in_flight, left);
         }
-        let all_done = *under_way == 0;
-        drop(under_way);
-        self.inner.link.cancel.cancel();
+        let all_done = *in_flight == 0;
+        drop(in_flight);
+        self.inner.state.cancel.cancel();
         match all_done {
             true => Ok(()),
             false => {
-                let why = self.inner.link.health.last_error();
+                let why = self.inner.state.health.last_error();
                 let step = "the client's shutdown";
                 Err(Error::timeout(step, timeout, why))
             }
         }
     }
 
-    /// How many requests may be under way, and are.
+    /// The limiter of this client's concurrent requests.
     pub fn limiter(&self) -> &ConcurrencyLimiter {
         &self.inner.limiter
     }
 
-    /// Where it sends to.
+    /// The endpoint of this client.
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.inner.endpoint
     }
@@ -240,7 +240,7 @@ impl Exporter for OtlpClient {
 
     async fn ready(&self) -> ConcurrencyPermit {
         let mut permit = self.inner.limiter.acquire().await;
-        permit.probe = self.inner.link.ready().await;
+        permit.probe = self.inner.state.ready().await;
         permit
     }
 
@@ -251,9 +251,9 @@ impl Exporter for OtlpClient {
     ) -> impl Future<Output = Outcome> + Send + 'static {
         let client = self.clone();
         async move {
-            // A processor stands before this, and keeps the deadlines of flush and shutdown: a batch
-            // waits out an outage as those in the queue do.
-            let (Cap::Always(cap) | Cap::WhileUp(cap)) = client.inner.link.cap;
+            // The processor keeps the deadlines of flush and shutdown: during an outage a batch waits as the
+            // spans in the queue do.
+            let (Cap::Always(cap) | Cap::WhileUp(cap)) = client.inner.state.cap;
             let cap = Cap::WhileUp(cap);
             let outcome = client.deliver(batch, cap, permit.probe.take()).await;
             drop(permit);
@@ -262,60 +262,60 @@ impl Exporter for OtlpClient {
     }
 
     fn begin_shutdown(&self) {
-        self.inner.link.health.begin_shutdown();
+        self.inner.state.health.begin_shutdown();
     }
 
     fn shutdown(&self) {
-        self.inner.link.cancel.cancel();
+        self.inner.state.cancel.cancel();
     }
 
     fn last_error(&self) -> Option<String> {
-        // What went wrong with a request is no trouble as long as others get through.
-        self.inner.link.health.last_error()
+        // The error of a single request does not count while others succeed.
+        self.inner.state.health.last_error()
     }
 
     fn supports(&self, signal: crate::signal::Signal) -> bool {
-        self.inner.link.signal == signal.into()
+        self.inner.state.signal == signal.into()
     }
 
     fn show_open(&self, batch: Batch) -> impl Future<Output = ()> + Send + 'static {
         let client = self.clone();
         async move {
-            // An outage is found by what matters.
-            if client.inner.link.health.last_error().is_none() {
-                // Who does not take it loses nothing: the spans come when they end.
+            // No probe of a failing endpoint: batches do that.
+            if client.inner.state.health.last_error().is_none() {
+                // An error loses no span: each is sent when it ends.
                 let _ = client.post(batch.to_open_request()).await;
             }
         }
     }
 
     fn keeps_export_timeout(&self) -> bool {
-        let (Cap::Always(cap) | Cap::WhileUp(cap)) = self.inner.link.cap;
+        let (Cap::Always(cap) | Cap::WhileUp(cap)) = self.inner.state.cap;
         cap.is_some()
     }
 }
 
-/// Counts a send that is under way, also where its future is dropped.
-struct UnderWay(Arc<Inner>);
+/// Counts a send in flight, until its future ends or is dropped.
+struct SendGuard(Arc<Inner>);
 
-impl UnderWay {
+impl SendGuard {
     fn new(inner: Arc<Inner>) -> Self {
-        *lock(&inner.under_way) += 1;
+        *lock(&inner.in_flight) += 1;
         Self(inner)
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for SendGuard {
     fn drop(&mut self) {
-        let mut under_way = lock(&self.0.under_way);
-        *under_way -= 1;
-        if *under_way == 0 {
+        let mut in_flight = lock(&self.0.in_flight);
+        *in_flight -= 1;
+        if *in_flight == 0 {
             self.0.idle.notify_all();
         }
     }
 }
 
-/// Names this exporter, not OpenTelemetry's (OTLP-3).
+/// The `User-Agent`: the name of this exporter, not of OpenTelemetry's (OTLP-3).
 fn user_agent(prefix: Option<&str>) -> Result<HeaderValue, Error> {
     let own = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
     let text = match prefix.map(str::trim).filter(|p| !p.is_empty()) {

@@ -1,4 +1,5 @@
-//! What a client and its deliveries share: the way to the endpoint, and how it has fared.
+//! [`ClientState`]: the state that a client shares with its deliveries, such as connections and the
+//! endpoint's health.
 
 use tokio_util::sync::CancellationToken;
 
@@ -13,18 +14,17 @@ use crate::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct ClientState {
-    /// Connections may be shared with the client of another signal; how the endpoint fares is each
-    /// signal's own.
+    /// Connections may be shared with the client of another signal; the health is of this signal alone.
     pub(super) transport: Arc<Transport>,
     pub(super) signal: Signal,
     pub(super) target: Target,
     pub(super) config: ExporterConfig,
     pub(super) cap: Cap,
     pub(super) credentials: CredentialSource,
-    /// Cuts short what is under way.
+    /// Cancels the requests in flight.
     pub(super) cancel: CancellationToken,
     pub(super) health: Health,
-    /// What the endpoint has refused as too large.
+    /// The size that the endpoint has refused as too large.
     pub(super) size: SizeLimit,
 }
 
@@ -51,8 +51,8 @@ impl ClientState {
         }
     }
 
-    /// Waits until there is a connection on which a request may go out, however long that takes; or
-    /// until a shutdown has given the endpoint up.
+    /// Waits, without a bound, until a request may be sent on a connection, or a shutdown has given the
+    /// endpoint up.
     pub(super) async fn ready(&self) -> Option<Probe> {
         loop {
             let probe = self.health.admission().await;
@@ -60,7 +60,7 @@ impl ClientState {
                 return probe;
             }
             match self.transport.connect().await {
-                // That somebody listens proves little: the next answer says more.
+                // A connection alone does not prove the endpoint's health: an answer does.
                 Ok(()) => return probe,
                 Err(message) => self.health.unreached(&message, probe.is_some()),
             }

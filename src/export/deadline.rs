@@ -1,20 +1,19 @@
-//! [`Deadline`]: the time that a delivery has left, over all its attempts.
+//! [`Deadline`]: the time left for a delivery, over all its attempts.
 
 use std::time::{Duration, Instant};
 
-/// Stops a little before the cap, so that what became of the spans is known before they are
-/// written off.
+/// A delivery stops this long before the cap, so that its outcome is counted before the caller's timeout.
 const MARGIN: Duration = Duration::from_millis(200);
 
 /// The resolution of timers.
 const TICK: Duration = Duration::from_millis(1);
 
-/// The longest a delivery may take in all.
+/// The longest time of a delivery in all.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Cap {
-    /// From the first moment, for a caller who keeps no deadline.
+    /// From the start, for a caller without a deadline.
     Always(Option<Duration>),
-    /// Without the time in which the endpoint is down: then a batch waits as those in the queue do.
+    /// Without the time in which the endpoint is down: then a batch waits as the spans in the queue do.
     WhileUp(Option<Duration>),
 }
 
@@ -23,14 +22,14 @@ pub(super) struct Deadline {
     timeout: Option<Duration>,
     cap: Cap,
     began: Instant,
-    /// What counts of the time since.
+    /// The counted part of the time since then.
     spent: Duration,
-    /// Whether it has begun anew.
+    /// `renew` was called.
     is_renewed: bool,
 }
 
 impl Deadline {
-    /// `timeout`: what counted time may come to.
+    /// `timeout`: the bound of the counted time.
     pub(super) fn new(timeout: Option<Duration>, cap: Cap) -> Self {
         Self {
             timeout,
@@ -45,15 +44,15 @@ impl Deadline {
         self.spent = self.spent.saturating_add(spent);
     }
 
-    /// Nothing was kept of what was sent: it begins anew. Once, so that a batch that is never taken
-    /// ends though others come and go.
+    /// Begins the timeout again, because the endpoint certainly took nothing. Only once, so that a batch
+    /// that is never taken ends.
     pub(super) fn renew(&mut self) {
         if !std::mem::replace(&mut self.is_renewed, true) {
             self.spent = Duration::ZERO;
         }
     }
 
-    /// What an attempt may take; `None`: as long as it likes.
+    /// The longest time of the next attempt; `None`: no bound.
     pub(super) fn left(&self) -> Option<Duration> {
         match (self.timeout_left(), self.cap_left()) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -61,7 +60,7 @@ impl Deadline {
         }
     }
 
-    /// How long an endpoint that is down may be waited for; `None`: for ever.
+    /// The longest wait for an endpoint that is down; `None`: no bound.
     pub(super) fn wait_left(&self) -> Option<Duration> {
         match self.cap {
             Cap::Always(_) => self.cap_left(),
@@ -69,19 +68,19 @@ impl Deadline {
         }
     }
 
-    /// Whether an attempt has a fair chance to connect, so that a failure says something about the
-    /// endpoint: all of the time is left, or as much as connecting may take.
+    /// Whether an attempt has enough time to connect, so that its failure is the endpoint's: no time was
+    /// counted yet, or at least `connect_timeout` is left.
     pub(super) fn is_fair(&self, connect_timeout: Duration) -> bool {
         self.spent.is_zero() || self.left().is_none_or(|left| left >= connect_timeout)
     }
 
-    /// Whether nothing more can be tried. A timer may fire a little early: what it leaves is no time.
+    /// Whether the time is over. A timer may fire a little early, so a rest of one [`TICK`] counts as none.
     pub(super) fn is_over(&self) -> bool {
         let rest = self.timeout.map_or(TICK, |timeout| TICK.min(timeout / 16));
         self.left().is_some_and(|left| left <= rest)
     }
 
-    /// Whether something may follow after `wait`. `is_free`: what was tried does not count.
+    /// Whether time is left for an attempt after `wait`. `is_free`: the last attempt does not count.
     pub(super) fn allows(&self, wait: Duration, is_free: bool) -> bool {
         let timeout = is_free || self.timeout_left().is_none_or(|left| left > wait);
         timeout && self.cap_left().is_none_or(|left| left > wait)

@@ -1,8 +1,8 @@
-//! One batch brought to the endpoint: attempts, waits, halves, and one deadline over them all.
+//! [`Delivery`]: sends one batch, with attempts, waits, splits and one deadline over all of them.
 //!
-//! Only attempts that the endpoint answered, or may have seen, use up the [`Deadline`], and only while
-//! the endpoint is up: a batch of which it is proven that an endpoint that is down did not keep it
-//! waits as if it had never been sent.
+//! An attempt uses up the [`Deadline`] only if the endpoint answered it or may have seen it, and only while
+//! the endpoint is up. A batch that certainly did not arrive at an endpoint that is down waits as if it had
+//! never been sent.
 
 use std::time::{Duration, Instant};
 
@@ -24,27 +24,27 @@ use super::{Outcome, compress, json};
 use crate::config::Protocol;
 use crate::stats::DropReason;
 
-/// A request of one span below this that is refused as too large is not: nothing would be gained by
-/// halving its siblings.
+/// If a single-span request below this size is refused as too large, the refusal is not about size, and
+/// the other parts are not split further.
 const SMALL: usize = 64 << 10;
 
-/// So many spans that are refused one after the other as too large are not: nothing is right.
+/// After this many single-span requests refused as too large, the refusal is not about size.
 const IN_VAIN: usize = 8;
 
-/// A large request on which the connection was cut so often is taken for one that is too large: an
-/// endpoint may close it instead of saying so.
+/// After this many cut connections, a large request counts as too large: some endpoints close the
+/// connection instead of an answer.
 const CUTS: u32 = 2;
 
 pub(super) struct Delivery<'a> {
-    link: &'a ClientState,
+    client: &'a ClientState,
     deadline: Deadline,
     /// The next attempt is a probe.
     probe: Option<Probe>,
     retries: u64,
 }
 
-/// How the attempts of one request ended.
-enum End {
+/// The end of the attempts of one request.
+enum DeliveryEnd {
     Taken {
         rejected: u64,
         message: String,
@@ -55,16 +55,17 @@ enum End {
     TooLarge {
         message: String,
         maybe: bool,
-        /// Whether the endpoint has said so.
+        /// Whether the endpoint answered so; `false`: by our own limit or a cut connection.
         is_said: bool,
     },
-    SendFailure {
+    Dropped {
         reason: DropReason,
         message: String,
     },
 }
 
-/// What of a request the endpoint took, and rejected all the same (OTLP-5). Of nothing: a warning.
+/// A partial success of a request: the items that the endpoint rejected (OTLP-5). With a count of zero
+/// `message` is a warning.
 #[derive(Debug)]
 #[cfg_attr(
     not(feature = "metrics"),
@@ -78,49 +79,49 @@ pub(crate) struct Rejected {
 /// A batch, or a part of one, that is still to be sent.
 struct Part {
     batch: Batch,
-    /// Whether an attempt ended in which the endpoint may have taken it.
+    /// Whether the endpoint may have taken it in an earlier attempt.
     maybe: bool,
 }
 
 impl<'a> Delivery<'a> {
-    pub(super) fn new(link: &'a ClientState, cap: Cap, probe: Option<Probe>) -> Self {
+    pub(super) fn new(client: &'a ClientState, cap: Cap, probe: Option<Probe>) -> Self {
         Self {
-            link,
-            deadline: Deadline::new(link.config.timeout, cap),
+            client,
+            deadline: Deadline::new(client.config.timeout, cap),
             probe,
             retries: 0,
         }
     }
 
     pub(super) async fn deliver(mut self, batch: Batch) -> Outcome {
-        if self.link.signal != batch.signal().into() {
+        if self.client.signal != batch.signal().into() {
             let why = format!("this client does not send {}", batch.signal());
             return Outcome::dropped(DropReason::Internal, batch.span_count() as u64, why);
         }
         let items = batch.signal().items();
         let mut outcome = Outcome::default();
-        // In order: the first half is on top.
+        // A stack with the first half on top: parts are sent in order.
         let mut todo = vec![Part {
             batch,
             maybe: false,
         }];
         let mut hopeless: Option<String> = None;
-        // Parts of one span that were too large, since one was taken.
+        // Single spans refused as too large since the last success.
         let mut in_vain = 0;
         while let Some(Part { batch, maybe }) = todo.pop() {
             let spans = batch.span_count() as u64;
             let len = batch.encoded_len();
-            let limit = self.link.config.max_request_size;
+            let limit = self.client.config.max_request_size;
             let end = if let Some(message) = &hopeless {
                 lost(maybe, DropReason::Refused, message.clone())
             } else if len > limit || (spans > 1 && self.is_larger_than_it_takes(len)) {
-                let message = match self.link.signal {
+                let message = match self.client.signal {
                     Signal::Logs => {
                         format!("{len} bytes are more than a request may have, {limit}")
                     }
                     _ => format!("a span of {len} bytes is more than a request may have, {limit}"),
                 };
-                End::TooLarge {
+                DeliveryEnd::TooLarge {
                     message,
                     maybe,
                     is_said: false,
@@ -129,20 +130,22 @@ impl<'a> Delivery<'a> {
                 self.attempts(batch.frames(), len, maybe).await
             };
             let part = match end {
-                End::Taken {
+                DeliveryEnd::Taken {
                     rejected,
                     message,
                     maybe_twice,
                 } => {
                     in_vain = 0;
-                    self.link.size.taken(len);
+                    self.client.size.taken(len);
                     Outcome {
                         possible_duplicates: if maybe_twice { spans } else { 0 },
                         ..taken((spans, items), rejected, message)
                     }
                 }
-                End::SendFailure { reason, message } => Outcome::dropped(reason, spans, message),
-                End::TooLarge {
+                DeliveryEnd::Dropped { reason, message } => {
+                    Outcome::dropped(reason, spans, message)
+                }
+                DeliveryEnd::TooLarge {
                     message,
                     maybe,
                     is_said,
@@ -153,7 +156,7 @@ impl<'a> Delivery<'a> {
                         continue;
                     }
                     Err(batch) => {
-                        let message = match (self.link.signal, name_of(&batch)) {
+                        let message = match (self.client.signal, name_of(&batch)) {
                             (Signal::Logs, _) => {
                                 format!("a log record of {len} bytes: {message}")
                             }
@@ -162,7 +165,7 @@ impl<'a> Delivery<'a> {
                         };
                         in_vain += usize::from(is_said);
                         if is_said && (len <= SMALL || in_vain >= IN_VAIN) {
-                            self.link.size.forget();
+                            self.client.size.forget();
                             hopeless = Some(message.clone());
                         }
                         let reason = match maybe {
@@ -179,41 +182,43 @@ impl<'a> Delivery<'a> {
         outcome
     }
 
-    /// By what is remembered of its refusals.
+    /// By the endpoint's earlier refusals.
     fn is_larger_than_it_takes(&self, len: usize) -> bool {
-        let most = self.link.size.most(Instant::now());
+        let most = self.client.size.most(Instant::now());
         most.is_some_and(|most| len > most)
     }
 
-    /// Delivers what cannot be split.
+    /// Delivers an encoded request, which cannot be split.
     pub(super) async fn post(mut self, body: Bytes) -> Result<Option<Rejected>, String> {
-        let (len, limit) = (body.len(), self.link.config.max_request_size);
+        let (len, limit) = (body.len(), self.client.config.max_request_size);
         if len > limit {
             return Err(format!(
                 "{len} bytes are more than a request may have, {limit}"
             ));
         }
         match self.attempts(vec![body], len, false).await {
-            End::Taken {
+            DeliveryEnd::Taken {
                 rejected: 0,
                 message,
                 ..
             } if message.is_empty() => Ok(None),
-            End::Taken {
+            DeliveryEnd::Taken {
                 rejected: count,
                 message,
                 ..
             } => Ok(Some(Rejected { count, message })),
-            End::TooLarge { message, .. } | End::SendFailure { message, .. } => Err(message),
+            DeliveryEnd::TooLarge { message, .. } | DeliveryEnd::Dropped { message, .. } => {
+                Err(message)
+            }
         }
     }
 
-    /// Tries until the endpoint took it, or it is clear that it will not.
-    async fn attempts(&mut self, frames: Vec<Bytes>, plain_len: usize, maybe: bool) -> End {
-        let link = self.link;
-        let config = &link.config;
+    /// Attempts until the endpoint takes the request, refuses it for good, or the time is over.
+    async fn attempts(&mut self, frames: Vec<Bytes>, plain_len: usize, maybe: bool) -> DeliveryEnd {
+        let client = self.client;
+        let config = &client.config;
         let is_json = config.protocol == Some(Protocol::HttpJson);
-        let (frames, written_len) = match is_json.then(|| json::encode(link.signal, &frames)) {
+        let (frames, written_len) = match is_json.then(|| json::encode(client.signal, &frames)) {
             None => (frames, plain_len),
             Some(Ok(body)) => (vec![body.clone()], body.len()),
             Some(Err(e)) => {
@@ -229,7 +234,7 @@ impl<'a> Delivery<'a> {
             }
             Err(e) => {
                 let message = format!("the compression failed: {e}");
-                return End::SendFailure {
+                return DeliveryEnd::Dropped {
                     reason: DropReason::Internal,
                     message,
                 };
@@ -245,16 +250,16 @@ impl<'a> Delivery<'a> {
             let probe = match self.admission().await {
                 Ok(probe) => probe,
                 Err(over) => {
-                    let last = last.or_else(|| link.health.last_error());
+                    let last = last.or_else(|| client.health.last_error());
                     return unsent(ambiguous, over.because(last));
                 }
             };
-            if link.health.is_given_up() {
-                let last = last.or_else(|| link.health.last_error());
-                return unsent(ambiguous, Over::Unreached.because(last));
+            if client.health.is_given_up() {
+                let last = last.or_else(|| client.health.last_error());
+                return unsent(ambiguous, StopReason::Unreached.because(last));
             }
             if self.deadline.is_over() {
-                return unsent(ambiguous, Over::Time.because(last));
+                return unsent(ambiguous, StopReason::Time.because(last));
             }
             let is_probe = probe.is_some();
             let sent = Sent::default();
@@ -263,8 +268,8 @@ impl<'a> Delivery<'a> {
             let (answer, credentials) = match credentials {
                 Ok(Ok(credentials)) => {
                     let request = Request {
-                        signal: link.signal,
-                        target: link.target.clone(),
+                        signal: client.signal,
+                        target: client.target.clone(),
                         frames: frames.clone(),
                         len,
                         plain_len,
@@ -274,7 +279,7 @@ impl<'a> Delivery<'a> {
                     };
                     let Some(answer) = self.attempt(&request).await else {
                         let ambiguous = ambiguous || sent.maybe();
-                        return unsent(ambiguous, Over::Shutdown.because(last));
+                        return unsent(ambiguous, StopReason::Shutdown.because(last));
                     };
                     (answer, credentials)
                 }
@@ -294,13 +299,13 @@ impl<'a> Delivery<'a> {
                 Answer::None { .. } => false,
             };
             if is_over(&answer) {
-                link.health.handled();
+                client.health.handled();
                 self.deadline.spend(took);
             }
             // Whether the endpoint has seen anything of it, and how long to wait if nobody else says.
             let (message, is_blank, wait) = match answer {
                 Answer::Taken { rejected, message } => {
-                    return End::Taken {
+                    return DeliveryEnd::Taken {
                         rejected,
                         message,
                         maybe_twice: ambiguous,
@@ -313,14 +318,14 @@ impl<'a> Delivery<'a> {
                     wait,
                     ..
                 } => {
-                    link.health.later(&message, wait, is_probe);
+                    client.health.later(&message, wait, is_probe);
                     (message, false, backoff.wait(None, jitter()))
                 }
                 Answer::NotTaken {
                     retryability: Retryability::Unauthenticated,
                     message,
                     ..
-                } if !asked_again && link.credentials.refuse(&credentials) => {
+                } if !asked_again && client.credentials.refuse(&credentials) => {
                     asked_again = true;
                     last = Some(message);
                     self.retries += 1;
@@ -332,8 +337,8 @@ impl<'a> Delivery<'a> {
                     size,
                     ..
                 } => {
-                    link.size.refused(plain_len, size, Instant::now());
-                    return End::TooLarge {
+                    client.size.refused(plain_len, size, Instant::now());
+                    return DeliveryEnd::TooLarge {
                         message,
                         maybe: ambiguous,
                         is_said: true,
@@ -344,7 +349,7 @@ impl<'a> Delivery<'a> {
                     retryability,
                     ..
                 } => {
-                    let reason = match (retryability, link.signal) {
+                    let reason = match (retryability, client.signal) {
                         (Retryability::Unknown, Signal::Logs) => DropReason::Unsupported,
                         _ => DropReason::Refused,
                     };
@@ -355,22 +360,24 @@ impl<'a> Delivery<'a> {
                     ..
                 } => {
                     self.deadline.spend(took);
-                    return unsent(ambiguous, Over::Time.because(last));
+                    return unsent(ambiguous, StopReason::Time.because(last));
                 }
                 Answer::None { message, lost } => {
                     match lost {
                         SendFailure::NoTime => {}
-                        SendFailure::Unreached => link.health.unreached(&message, is_probe),
-                        SendFailure::Unread => link.health.later(&message, None, is_probe),
+                        SendFailure::Unreached => client.health.unreached(&message, is_probe),
+                        SendFailure::Unread => client.health.later(&message, None, is_probe),
                         SendFailure::Unknown | SendFailure::Cut => {
-                            link.health.unanswered(&message, is_probe);
+                            client.health.unanswered(&message, is_probe);
                             ambiguous = true;
                         }
                     }
                     cuts += u32::from(lost == SendFailure::Cut);
                     if cuts >= CUTS && plain_len > SMALL {
-                        link.size.refused(plain_len, Said::TooLarge, Instant::now());
-                        return End::TooLarge {
+                        client
+                            .size
+                            .refused(plain_len, Said::TooLarge, Instant::now());
+                        return DeliveryEnd::TooLarge {
                             message,
                             maybe: true,
                             is_said: false,
@@ -381,8 +388,8 @@ impl<'a> Delivery<'a> {
                 }
             };
             drop(probe);
-            // Its turn comes when the endpoint may be up again.
-            let waits = link.health.is_closed();
+            // The next attempt waits in `admission` while the endpoint is down.
+            let waits = client.health.is_closed();
             let counts = !is_blank && !is_probe;
             attempts += u32::from(counts);
             if counts && attempts >= config.retry.max_attempts.max(1) {
@@ -395,14 +402,14 @@ impl<'a> Delivery<'a> {
                 self.deadline.spend(took);
             }
             if self.deadline.is_over() {
-                return unsent(ambiguous, Over::Time.because(Some(message)));
+                return unsent(ambiguous, StopReason::Time.because(Some(message)));
             }
             if !waits {
                 if !self.deadline.allows(wait, is_blank) {
-                    return unsent(ambiguous, Over::Time.because(Some(message)));
+                    return unsent(ambiguous, StopReason::Time.because(Some(message)));
                 }
                 if self.pause(wait).await.is_none() {
-                    return unsent(ambiguous, Over::Shutdown.because(Some(message)));
+                    return unsent(ambiguous, StopReason::Shutdown.because(Some(message)));
                 }
                 if !is_blank {
                     self.deadline.spend(wait);
@@ -413,45 +420,45 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Waits until an attempt may be made, for as long as the endpoint is down. `Some`: as a probe.
-    async fn admission(&mut self) -> Result<Option<Probe>, Over> {
+    /// Waits until an attempt may be made, while the endpoint is down. `Some`: the attempt is a probe.
+    async fn admission(&mut self) -> Result<Option<Probe>, StopReason> {
         if let Some(probe) = self.probe.take() {
             return Ok(Some(probe));
         }
-        let link = self.link;
+        let client = self.client;
         let admission = async {
-            let admission = link.health.admission();
+            let admission = client.health.admission();
             match self.deadline.wait_left() {
-                Some(left) => timeout(left, admission).await.map_err(|_| Over::Time),
+                Some(left) => timeout(left, admission).await.map_err(|_| StopReason::Time),
                 None => Ok(admission.await),
             }
         };
-        let admission = link.cancel.run_until_cancelled(admission).await;
-        admission.unwrap_or(Err(Over::Shutdown))
+        let admission = client.cancel.run_until_cancelled(admission).await;
+        admission.unwrap_or(Err(StopReason::Shutdown))
     }
 
-    /// The headers of an attempt, or why there are none.
-    async fn credentials(&self) -> Result<Result<Credentials, String>, Over> {
-        let link = self.link;
+    /// The headers of an attempt, or the error of their provider.
+    async fn credentials(&self) -> Result<Result<Credentials, String>, StopReason> {
+        let client = self.client;
         let asked = async {
-            let asked = link.credentials.current();
+            let asked = client.credentials.current();
             match self.deadline.wait_left() {
-                Some(left) => timeout(left, asked).await.map_err(|_| Over::Time),
+                Some(left) => timeout(left, asked).await.map_err(|_| StopReason::Time),
                 None => Ok(asked.await),
             }
         };
-        let asked = link.cancel.run_until_cancelled(asked).await;
-        asked.unwrap_or(Err(Over::Shutdown))
+        let asked = client.cancel.run_until_cancelled(asked).await;
+        asked.unwrap_or(Err(StopReason::Shutdown))
     }
 
-    /// One attempt within what is left; `None` if a shutdown cut it short.
+    /// One attempt within the time left; `None` if a shutdown cancelled it.
     async fn attempt(&self, request: &Request) -> Option<Answer> {
         let answer = self.uncertain_attempt(request).await;
-        // Whatever cut it short: to send it again would double it.
+        // The head of the answer has reported success: another attempt would duplicate the spans.
         let is_certain = matches!(&answer, Some(Answer::Taken { .. } | Answer::TooLong { .. }));
         match request.sent.is_taken() && !is_certain {
             true => {
-                let address = self.link.transport.address();
+                let address = self.client.transport.address();
                 Some(Answer::taken_without_words(&address))
             }
             false => answer,
@@ -460,28 +467,28 @@ impl<'a> Delivery<'a> {
 
     async fn uncertain_attempt(&self, request: &Request) -> Option<Answer> {
         let left = self.deadline.left();
-        let connect = self.link.config.connect_timeout;
+        let connect = self.client.config.connect_timeout;
         let exchange = async {
-            let exchange = self.link.transport.exchange(request, left);
+            let exchange = self.client.transport.exchange(request, left);
             let Some(left) = left else {
                 return exchange.await;
             };
             match timeout(left, exchange).await {
                 Ok(answer) => answer,
-                // The parts before took the time: that says nothing about the endpoint.
+                // Earlier attempts used up the time: this failure says nothing about the endpoint.
                 Err(_) if !request.sent.maybe() && !self.deadline.is_fair(connect) => {
                     let message = format!("{left:.1?} were left for it");
                     let lost = SendFailure::NoTime;
                     Answer::None { message, lost }
                 }
                 Err(_) => {
-                    // Nobody knows what became of the connection.
-                    self.link.transport.disconnect();
-                    let address = self.link.transport.address();
+                    // The connection may be dead.
+                    self.client.transport.disconnect();
+                    let address = self.client.transport.address();
                     let (lost, message) = match request.sent.maybe() {
                         true => (SendFailure::Unknown, no_answer(&address, left)),
                         false => {
-                            self.link.transport.mark_down();
+                            self.client.transport.mark_down();
                             let what = format!("no connection from {address} within {left:.1?}");
                             (SendFailure::Unreached, tell(&what, Cause::ConnectTimeout))
                         }
@@ -490,24 +497,24 @@ impl<'a> Delivery<'a> {
                 }
             }
         };
-        self.link.cancel.run_until_cancelled(exchange).await
+        self.client.cancel.run_until_cancelled(exchange).await
     }
 
     async fn pause(&self, wait: Duration) -> Option<()> {
-        self.link.cancel.run_until_cancelled(sleep(wait)).await
+        self.client.cancel.run_until_cancelled(sleep(wait)).await
     }
 }
 
-/// Why no further attempt is made.
-enum Over {
+/// The reason why no further attempt is made.
+enum StopReason {
     Time,
     Shutdown,
-    /// No connection could be made since a shutdown had begun.
+    /// A shutdown gave the endpoint up: no connection could be made.
     Unreached,
 }
 
-impl Over {
-    /// `last`: why the last attempt failed.
+impl StopReason {
+    /// `last`: the error of the last attempt.
     fn because(self, last: Option<String>) -> String {
         let over = match self {
             Self::Time => "out of time",
@@ -521,26 +528,27 @@ impl Over {
     }
 }
 
-/// The end of what was lost for `reason`, unless the endpoint may have it all the same.
-fn lost(ambiguous: bool, reason: DropReason, message: String) -> End {
+/// The end of a request lost for `reason`; if `ambiguous`, the endpoint may have it, so the reason is
+/// `Unconfirmed`.
+fn lost(ambiguous: bool, reason: DropReason, message: String) -> DeliveryEnd {
     let reason = match ambiguous {
         true => DropReason::Unconfirmed,
         false => reason,
     };
-    End::SendFailure { reason, message }
+    DeliveryEnd::Dropped { reason, message }
 }
 
-fn unsent(ambiguous: bool, message: String) -> End {
+fn unsent(ambiguous: bool, message: String) -> DeliveryEnd {
     lost(ambiguous, DropReason::Unsent, message)
 }
 
-/// What the only span of a batch is called.
+/// The name of the first span of a batch.
 fn name_of(batch: &Batch) -> Option<String> {
     let (_, span) = batch.spans().next()?;
     crate::wire::decode::Span::decode(span).map(|span| clean(span.name))
 }
 
-/// An endpoint may claim to have rejected more than it got.
+/// The outcome of a request that was taken. An endpoint may report more rejected items than it got.
 fn taken((spans, items): (u64, &str), rejected: u64, message: String) -> Outcome {
     let rejected = rejected.min(spans);
     let mut outcome = Outcome {

@@ -1,7 +1,7 @@
-//! [`ErasedExporter`]: an [`Exporter`] whose type is no longer known.
+//! [`ErasedExporter`]: an [`Exporter`] behind a trait object.
 //!
-//! The signals of a pipeline may have exporters of different types, and the worker is one. What is
-//! boxed is boxed once a batch of thousands.
+//! The signals of a pipeline may have exporters of different types, and share one worker. The futures are
+//! boxed once for each batch of up to thousands of spans.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,13 +11,13 @@ use crate::sync::Arc;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// The right to send one batch, and the way to do it.
+/// A permit with the exporter's `send`: takes one batch and returns the future of its outcome.
 pub(crate) type SendPermit = Box<dyn FnOnce(Batch) -> BoxFuture<Outcome> + Send>;
 
 /// Resolves when one more batch may be sent.
 pub(crate) type Readiness = BoxFuture<SendPermit>;
 
-/// A handle of an exporter; a clone is another.
+/// A handle of an exporter. A clone is another handle of the same exporter.
 #[derive(Clone)]
 pub(crate) struct ErasedExporter(Arc<dyn Erased>);
 

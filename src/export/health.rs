@@ -1,12 +1,12 @@
-//! [`Health`]: whether the endpoint takes anything just now, and whose turn it is to ask.
+//! [`Health`]: whether the endpoint takes requests, and which request probes it.
 //!
-//! An endpoint is down when it cannot be reached, when it answers "later" several times in a row, or
-//! for as long as it asks to be left alone. While it is down one request at a time goes out as a
-//! [`Probe`], with growing waits; all others wait for their turn. Turns go round, so that a request
-//! that fails for a reason of its own keeps no other from proving that the endpoint is well.
+//! An endpoint is down if it cannot be reached, or has answered "retry later" several times in a row, or
+//! while it asks for a pause. While it is down, one request at a time is sent as a [`Probe`], after growing
+//! waits; all others wait for their turn. The turn is passed on, so that a request that fails for a reason
+//! of its own does not keep others from finding the endpoint up.
 //!
-//! Once a shutdown has begun an endpoint to which no connection can be made is given up after a few
-//! attempts, and then nobody waits any more.
+//! After the begin of a shutdown, an endpoint to which no connection can be made is given up after a few
+//! attempts: then no request waits any more.
 
 use std::time::{Duration, Instant};
 
@@ -17,37 +17,37 @@ use super::retry::{Backoff, jitter};
 use crate::config::RetryConfig;
 use crate::sync::{Arc, Mutex, lock};
 
-/// After this many answers "later" in a row, over all requests, the endpoint is down. One or two come
-/// from a single instance behind a load balancer, or from a restart.
+/// After this many answers "retry later" in a row, over all requests, the endpoint is down. One or two may
+/// come from a single instance behind a load balancer, or from a restart.
 const DOWN_AFTER: u32 = 3;
-/// The longest pause that is kept without asking again.
+/// The longest pause before the endpoint is tried again, even if it asks for a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-/// A longer one is a mistake of the endpoint, and says nothing.
+/// A longer pause is a mistake of the endpoint and is ignored.
 const ABSURD: Duration = Duration::from_secs(24 * 3600);
-/// After this many attempts in a row without a connection, a shutdown gives the endpoint up. With the
-/// waits between them they take some 0.3 s where connections are refused.
+/// After this many attempts in a row without a connection, a shutdown gives the endpoint up. With their
+/// waits they take about 0.3 s if connections are refused.
 const GIVE_UP_AFTER: u32 = 3;
 
 #[derive(Debug)]
 pub(super) struct Health {
     retry: RetryConfig,
-    state: Mutex<State>,
-    /// Held by the one whose turn it is; given in the order of the requests for it.
+    state: Mutex<HealthState>,
+    /// Held by the request that may probe; fair, in the order of waiting requests.
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// Wakes the one whose turn it is when the endpoint is up before its time.
+    /// Wakes the request that holds `turn`, if the endpoint is up before the next probe is due.
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// Answers "later" since any other answer.
+struct HealthState {
+    /// Answers "retry later" since the last other answer.
     later: u32,
     down: Option<Down>,
-    /// Why the last request failed, since any was handled.
+    /// The error of the last request; `None`: it was handled.
     why: Option<String>,
-    /// Until when the endpoint has asked to be left alone, and its words.
+    /// The end of the pause that the endpoint asks for, and its message.
     pause: Option<(Instant, String)>,
-    /// Since a shutdown has begun.
+    /// `Some`: a shutdown has begun.
     closing: Option<Closing>,
 }
 
@@ -64,7 +64,7 @@ struct Down {
     next_probe: Instant,
 }
 
-/// The turn to ask an endpoint that is down. Dropping it passes the turn on.
+/// The turn to probe an endpoint that is down. The drop passes the turn on.
 #[derive(Debug)]
 pub(super) struct Probe {
     _turn: OwnedMutexGuard<()>,
@@ -80,7 +80,7 @@ impl Health {
         }
     }
 
-    /// Waits until a request may go out. `Some`: only as a probe. Cancel safe.
+    /// Waits until a request may be sent. `Some`: only as a probe. Cancel safe.
     pub(super) async fn admission(&self) -> Option<Probe> {
         if !self.is_closed() || self.is_given_up() {
             return None;
@@ -88,7 +88,7 @@ impl Health {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
-            // Registered before the state is read: no change is missed.
+            // Registered before the state is read, so that no change is missed.
             changed.as_mut().enable();
             match self.wait_until() {
                 _ if self.is_given_up() => return None,
@@ -102,7 +102,7 @@ impl Health {
         }
     }
 
-    /// When the next request may go out, unless it may now.
+    /// When the next request may be sent; `None`: now.
     fn wait_until(&self) -> Option<Instant> {
         let state = lock(&self.state);
         let next_probe = state.down.as_ref().map(|down| down.next_probe);
@@ -119,7 +119,8 @@ impl Health {
         lock(&self.state).down.is_some()
     }
 
-    /// The endpoint handled a request, well or not: it is up. A pause that it asked for stays.
+    /// The endpoint handled a request, with success or a final refusal: it is up. A pause that it asked for
+    /// stays.
     pub(super) fn handled(&self) {
         let was_down = {
             let mut state = lock(&self.state);
@@ -133,7 +134,7 @@ impl Health {
         }
     }
 
-    /// The endpoint took nothing, and may later. `asked`: what it asks to wait at least.
+    /// The endpoint answered "retry later". `asked`: the shortest wait that it asks for.
     pub(super) fn later(&self, why: &str, asked: Option<Duration>, is_probe: bool) {
         let asked = asked.filter(|asked| !asked.is_zero() && *asked <= ABSURD);
         let mut state = lock(&self.state);
@@ -141,7 +142,7 @@ impl Health {
         state.why = Some(why.to_owned());
         state.answered();
         if let Some(asked) = asked {
-            // Not all processes that were told the same come back at the same moment.
+            // Jitter: processes with the same answer must not return at the same moment.
             let spread = self.retry.initial_backoff.min(LONGEST_PAUSE);
             let asked = asked.min(LONGEST_PAUSE) + spread.mul_f64(0.2 * jitter());
             let pause = Instant::now().checked_add(asked);
@@ -154,13 +155,13 @@ impl Health {
         }
     }
 
-    /// No connection, or nobody behind it: the endpoint is down at once.
+    /// No connection, or a proxy without an endpoint: the endpoint is down at once.
     pub(super) fn unreached(&self, why: &str, is_probe: bool) {
         let backoff = || Backoff::reconnect(&self.retry);
         let is_given_up = {
             let mut state = lock(&self.state);
             state.why = Some(why.to_owned());
-            // Requests that were under way together are one attempt.
+            // Concurrent requests count as one attempt.
             let is_new = is_probe || state.down.is_none();
             state.fall(is_probe, backoff);
             is_new && state.missed()
@@ -170,8 +171,8 @@ impl Health {
         }
     }
 
-    /// A shutdown has begun: the next attempt is made at once, and an endpoint to which no connection
-    /// can be made is given up soon. A pause that it asked for is kept.
+    /// Begins a shutdown: the next attempt is made at once, and an endpoint to which no connection can be
+    /// made is given up soon. A pause that the endpoint asked for is kept.
     pub(super) fn begin_shutdown(&self) {
         {
             let mut state = lock(&self.state);
@@ -184,14 +185,14 @@ impl Health {
         self.changed.notify_waiters();
     }
 
-    /// Whether a shutdown has given the endpoint up: nothing more is tried.
+    /// Whether a shutdown has given the endpoint up: no further attempt is made.
     pub(super) fn is_given_up(&self) -> bool {
         let state = lock(&self.state);
         let closing = state.closing.as_ref();
         closing.is_some_and(|closing| closing.misses >= GIVE_UP_AFTER)
     }
 
-    /// No answer, and nothing proven. A probe that ends so is followed by another wait.
+    /// No answer: the endpoint may be up or down. After a probe without an answer another wait follows.
     pub(super) fn unanswered(&self, why: &str, is_probe: bool) {
         let mut state = lock(&self.state);
         state.why = Some(why.to_owned());
@@ -200,7 +201,7 @@ impl Health {
         }
     }
 
-    /// Why nothing was taken lately, or can be sent just now, if so.
+    /// The message of a pause, or the error of the last request; `None`: the last request was handled.
     pub(super) fn last_error(&self) -> Option<String> {
         let state = lock(&self.state);
         let pause = state.pause.as_ref().filter(|(at, _)| Instant::now() < *at);
@@ -209,28 +210,28 @@ impl Health {
     }
 }
 
-impl State {
-    /// Somebody is there.
+impl HealthState {
+    /// The endpoint has answered: a shutdown counts its attempts from zero again.
     fn answered(&mut self) {
         if let Some(closing) = &mut self.closing {
             closing.misses = 0;
         }
     }
 
-    /// No connection. Whether that was one too many.
+    /// Counts an attempt without a connection during a shutdown. True: the endpoint is given up.
     fn missed(&mut self) -> bool {
         let (Some(closing), Some(down)) = (&mut self.closing, &mut self.down) else {
             return false;
         };
         closing.misses += 1;
-        // The wait of an outage that goes on for long has grown.
+        // A shutdown has its own back-off: in a long outage the wait of `down` has grown.
         down.next_probe = Instant::now() + closing.backoff.wait(None, jitter());
         closing.misses >= GIVE_UP_AFTER
     }
 
     fn fall(&mut self, is_probe: bool, backoff: impl FnOnce() -> Backoff) {
         match &mut self.down {
-            // Requests that were under way before it fell say nothing new.
+            // Requests sent before the endpoint went down add nothing.
             Some(_) if !is_probe => {}
             Some(down) => down.step(),
             None => {

@@ -1,4 +1,4 @@
-//! [`ConcurrencyLimiter`]: how many requests are under way at once (OTLP-9).
+//! [`ConcurrencyLimiter`]: the bound of concurrent requests (OTLP-9).
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::health::Probe;
 
-/// Gives out so many permits and no more; a semaphore that counts what it gave.
+/// A semaphore for concurrent requests: hands out at most [`limit`](Self::limit) permits and counts them.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -25,18 +25,18 @@ pub struct ConcurrencyLimiter {
     limit: usize,
 }
 
-/// The right to have one request under way; given back when dropped.
+/// The right to have one request in flight; returned on drop.
 #[derive(Debug)]
-#[must_use = "the permit is given back when it is dropped"]
+#[must_use = "the permit is returned when it is dropped"]
 pub struct ConcurrencyPermit {
-    /// `None` only where the limiter was closed, which nobody does.
+    /// `None` only after the semaphore was closed, which never happens.
     _permit: Option<OwnedSemaphorePermit>,
-    /// The endpoint is down, and the request is the one that asks whether it still is.
+    /// `Some`: the endpoint is down, and this request probes it.
     pub(super) probe: Option<Probe>,
 }
 
 impl ConcurrencyLimiter {
-    /// `limit` permits; at least one, and at most as many as a semaphore holds.
+    /// A limiter with `limit` permits: at least one, at most [`Semaphore::MAX_PERMITS`].
     pub fn new(limit: usize) -> Self {
         let limit = limit.clamp(1, Semaphore::MAX_PERMITS);
         Self {
@@ -54,12 +54,12 @@ impl ConcurrencyLimiter {
         }
     }
 
-    /// Permits that are out.
+    /// The number of permits in use.
     pub fn in_use(&self) -> usize {
         self.limit.saturating_sub(self.permits.available_permits())
     }
 
-    /// Permits in all.
+    /// The number of permits in all.
     pub fn limit(&self) -> usize {
         self.limit
     }

@@ -13,8 +13,8 @@
 //! | [`ConsoleExporter`] | writes spans as text, for development |
 //! | `OtlpFileExporter` | writes OTLP JSON lines to a file (feature `file`) |
 //!
-//! [`OtlpBuilder::build_with_exporter`](crate::OtlpBuilder::build_with_exporter) takes an exporter of your
-//! own. It receives encoded OTLP and knows no span and no queue.
+//! [`OtlpBuilder::with_exporter`](crate::OtlpBuilder::with_exporter) takes an exporter of your own. An
+//! exporter receives encoded OTLP and depends on no span and no queue.
 //!
 //! # How it works inside
 //!

@@ -1,5 +1,5 @@
-//! Waits between attempts: exponential back-off with jitter, never shorter than the endpoint asks
-//! (OTLP-8).
+//! [`Backoff`]: the waits between attempts, exponential with jitter, never shorter than the endpoint asks
+//! for (OTLP-8).
 
 use std::time::{Duration, SystemTime};
 
@@ -34,8 +34,8 @@ impl Backoff {
         }
     }
 
-    /// Between probes of an endpoint that answers "later": the first as between attempts, and none
-    /// longer than [`PROBE_WITHIN`], so that an endpoint that is well again is found soon.
+    /// Waits between probes of an endpoint that answers "retry later": the first as between attempts, none
+    /// longer than [`PROBE_WITHIN`], so that the end of an outage is noticed soon.
     pub(crate) fn probe(config: &RetryConfig) -> Self {
         Self::new(&RetryConfig {
             initial_backoff: config.initial_backoff.min(PROBE_WITHIN),
@@ -44,7 +44,7 @@ impl Backoff {
         })
     }
 
-    /// Between attempts to connect, where nobody else sets the pace.
+    /// Waits between attempts to connect.
     pub(crate) fn reconnect(config: &RetryConfig) -> Self {
         Self::probe(&RetryConfig {
             initial_backoff: Duration::from_millis(100),
@@ -53,8 +53,8 @@ impl Backoff {
         })
     }
 
-    /// The next wait: between half and all of a step that grows, at least `asked`, from which the
-    /// steps go on. `jitter` is between 0 and 1.
+    /// The next wait: between half and all of a growing step, and at least `asked`, from which the steps
+    /// continue. `jitter` is between 0 and 1.
     pub(crate) fn wait(&mut self, asked: Option<Duration>, jitter: f64) -> Duration {
         let step = self.next.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0));
         let wait = step.max(asked.unwrap_or_default());
@@ -65,14 +65,13 @@ impl Backoff {
     }
 }
 
-/// A number between 0 and 1 that differs between processes, so that they do not all come back at
-/// the same moment.
+/// A number between 0 and 1 that differs between processes, so that their retries are spread in time.
 pub(crate) fn jitter() -> f64 {
     let bits = SmallRng::try_from_rng(&mut SysRng).map_or(0, |mut rng| rng.next_u64() >> 11);
     bits as f64 / (1u64 << 53) as f64
 }
 
-/// What a response asks to wait at least.
+/// The shortest wait that a response asks for.
 pub(crate) fn asked_by(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
     retry_after(value, SystemTime::now())

@@ -1,17 +1,17 @@
-//! What an answer means: pure verdicts, no clock and no I/O (OTLP-6, OTLP-7).
+//! [`Retryability`]: the meaning of an answer's status, as pure functions (OTLP-6, OTLP-7).
 
 use crate::semconv::GRPC_CODES;
 
-/// What to do after an answer that was no success.
+/// The action after an answer that is no success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retryability {
     /// Try again later.
     Retry,
     /// The request is too large: halve it.
     Split,
-    /// It does not know who asks: try once more if there are other credentials.
+    /// The credentials are invalid: try once more with new ones, if there are any.
     Unauthenticated,
-    /// Never try again.
+    /// Do not try again.
     Refused,
     /// The endpoint does not know the method or the path: it may not take the signal (LOG-32).
     Unknown,
@@ -30,11 +30,11 @@ pub(crate) fn grpc_name(code: u32) -> &'static str {
         .unwrap_or("an unknown code")
 }
 
-/// The verdict on a gRPC code that is not `OK` (OTLP-6).
+/// The retryability of a gRPC code other than `OK` (OTLP-6).
 ///
-/// `RESOURCE_EXHAUSTED` is retried where the endpoint says when. Without that it must not be: it is
-/// taken for a request that is too large, which is what servers mean by it that limit messages, and
-/// halved; a batch of one span is dropped then.
+/// `RESOURCE_EXHAUSTED` is retried if the endpoint names a wait. Otherwise it must not be retried: servers
+/// with a limit of the message size use it for a request that is too large, so the batch is split, and a
+/// batch of one span is dropped.
 pub(crate) fn of_grpc(code: u32, has_retry_info: bool) -> Retryability {
     match code {
         1 | 4 | 10 | 11 | 14 | 15 => Retryability::Retry,
@@ -46,9 +46,9 @@ pub(crate) fn of_grpc(code: u32, has_retry_info: bool) -> Retryability {
     }
 }
 
-/// The verdict on an HTTP status that is not 2xx (OTLP-7).
+/// The retryability of an HTTP status other than 2xx (OTLP-7).
 ///
-/// `is_about_size`: its text says that the request is too large. The Collector answers 400 then.
+/// `is_about_size`: the body says that the request is too large. The Collector answers 400 then.
 pub(crate) fn of_http(status: u16, is_about_size: bool) -> Retryability {
     match status {
         429 | 502 | 503 | 504 => Retryability::Retry,

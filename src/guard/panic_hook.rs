@@ -1,5 +1,5 @@
-//! [`PanicHook`]: what a panic leaves: an exception on its span, and where the process ends by it, all
-//! spans that are open.
+//! [`PanicHook`]: a panic becomes an exception event of its span. A panic that ends the process also ends
+//! and sends all open spans.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
@@ -40,17 +40,17 @@ impl ShutdownGuard {
 /// Records panics in the traces, from [`ShutdownGuard::panic_hook`].
 ///
 /// Each panic becomes an event `exception` of the span that is current on its thread, with
-/// `exception.type` = `panic`, message, place, and the backtrace where `RUST_BACKTRACE` asks for one; the
-/// status of the span is an error. The span ends as the panic unwinds, or later.
+/// `exception.type` = `panic`, message, location, and the backtrace if `RUST_BACKTRACE` is set; the status
+/// of the span is an error. The span ends as the panic unwinds, or later.
 ///
-/// A panic that ends the process, as far as can be told, also ends every open span, marked by the
-/// attribute `tracing_otlp.unfinished`, and sends what is there, within a deadline. That is one with
-/// `panic = "abort"`, or one on the main thread. A panic that a task or a thread of a living process
-/// catches ends no span but its own.
+/// A panic that ends the process also ends every open span, with the attribute
+/// `tracing_otlp.unfinished` = `true`, and sends the queued spans within a deadline. The hook assumes that
+/// of a panic with `panic = "abort"` and of one on the main thread. A panic that a task or a thread catches
+/// ends only its own span.
 ///
-/// The hook that was there before still runs: first, so that the message is not late. What the pipeline's
-/// own threads do is left out. A second panic meanwhile waits for the first to be done, to the same
-/// deadline; one in the hook itself ends the process, as Rust has it.
+/// The previous hook still runs, and first, so that its message is not late. Panics of the pipeline's own
+/// threads are not recorded. A second panic during the export waits for it, until the same deadline; a
+/// panic in the hook itself aborts the process.
 #[must_use = "a hook does nothing until it is installed"]
 #[derive(Clone)]
 pub struct PanicHook {
@@ -62,23 +62,23 @@ pub struct PanicHook {
 }
 
 impl PanicHook {
-    /// The longest that a panic which ends the process may wait for the endpoint. Default
+    /// The longest wait for the endpoint when a panic ends the process. Default:
     /// [`shutdown_timeout`](crate::config::BatchConfig::shutdown_timeout).
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Whether every panic ends the process: where a hook that was installed before ends it, or a panic
-    /// must not pass a boundary (`extern "C"`, a destructor). This hook then does its part before that one.
-    /// Default false.
+    /// Whether every panic ends the process: if a hook installed earlier ends it, or if panics reach a
+    /// boundary that they must not cross (`extern "C"`, a destructor). This hook then exports before the
+    /// earlier one runs. Default: `false`.
     pub fn with_every_panic_fatal(mut self, is_fatal: bool) -> Self {
         self.every_panic_is_fatal = is_fatal;
         self
     }
 
-    /// Installs the hook, for the life of the process, before the one that is there. Panics where the calling
-    /// thread panics already, as [`std::panic::set_hook`] does.
+    /// Installs the hook in front of the current one, for the life of the process. Panics if the calling
+    /// thread is panicking, as [`std::panic::set_hook`] does.
     pub fn install(self) {
         let Some(open_spans) = self.open_spans.clone() else {
             return;
@@ -115,14 +115,14 @@ impl PanicHook {
             || thread::current().name() == Some("main")
     }
 
-    /// Ends the open spans and sends what is there. On a thread of its own, so that nothing this thread
-    /// holds can make it wait beyond the deadline.
+    /// Ends the open spans and sends the queued ones. On a thread of its own: a lock that this thread holds
+    /// must not delay the end of the process beyond the deadline.
     fn export(&self, is_exporting: &AtomicBool) {
         let Some(deadline) = Instant::now().checked_add(self.timeout) else {
             return;
         };
         if is_exporting.swap(true, Ordering::AcqRel) {
-            // Another thread is at it: the process has to stay until it is done.
+            // Another thread exports: the process must live until it has finished.
             while is_exporting.load(Ordering::Acquire) && Instant::now() < deadline {
                 thread::sleep(Duration::from_millis(2));
             }
@@ -138,7 +138,7 @@ impl PanicHook {
                 release();
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            // What is lost now is told by nobody.
+            // The process ends: no caller is left for the error.
             let _ = hook.pipeline.force_flush_blocking(left);
             let _ = done.send(());
         };

@@ -1,7 +1,7 @@
-//! [`Forked`]: what is left of a processor in a fork of its process, where its worker is not.
+//! [`Forked`]: the counters and answers of a processor in a fork of its process, which has no worker.
 //!
-//! Nothing of the processor's own is touched there: a thread that did not come along may have held
-//! any of its locks when the process was forked.
+//! A fork touches no lock of the processor: a thread of the parent may have held it at the time of the
+//! fork, and that thread does not exist here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -19,7 +19,7 @@ use crate::stats::{Counters, DropReason, Stats};
 use crate::suppress;
 use crate::sync::Arc;
 
-/// Counts what is recorded in a fork, and answers who waits.
+/// Counts the spans and records of a fork, and answers flushes and shutdowns.
 pub(super) struct Forked {
     /// The fork.
     home: Home,
@@ -27,21 +27,21 @@ pub(super) struct Forked {
     origin: u32,
     counters: Arc<Counters>,
     log_counters: Arc<Counters>,
-    has_spoken: AtomicBool,
-    /// In a fork of this one.
+    has_reported: AtomicBool,
+    /// Used in a fork of this fork.
     next: Place,
 }
 
-/// Where a process finds its [`Forked`]. Nobody waits for a thread that makes it.
+/// The [`Forked`] of a process, made on first use without a lock.
 #[derive(Default)]
 pub(super) struct Place(OnceBox<Forked>);
 
-/// How long a caller waits for a subscriber to take the one event: one that writes to a stream whose
-/// lock did not survive the fork takes none.
+/// How long a caller waits for a subscriber to take the one event. A subscriber that writes to a stream
+/// whose lock was held at the time of the fork never returns.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 impl Place {
-    /// The one of this process, a fork of `home`.
+    /// The [`Forked`] of this process, a fork of `home`.
     #[cold]
     pub(super) fn of(&self, home: &Home) -> &Forked {
         let mut forked = self.get_or_make(home.pid(), home);
@@ -56,13 +56,13 @@ impl Place {
             let counters = Counters::new();
             counters.set_last_error(explain(origin, 0));
             Box::new(Forked {
-                // It has been here before, so it cannot fail; if it did, that of the parent would
-                // only mean that this is made for a fork of the fork too.
+                // `Home::here` succeeded in the parent. If it fails here, this fork and its own forks share
+                // this `Forked`.
                 home: Home::here().unwrap_or_else(|_| parent.clone()),
                 origin,
                 counters,
                 log_counters: Counters::new(),
-                has_spoken: AtomicBool::new(false),
+                has_reported: AtomicBool::new(false),
                 next: Place::default(),
             })
         })
@@ -92,25 +92,25 @@ impl Forked {
         stats
     }
 
-    /// An answer at once, which says why nothing is sent; once as an event too, because the drop of a
-    /// guard returns none.
+    /// A resolved request with the error for a fork. The first also emits an event, because the drop of a
+    /// guard returns no error.
     pub(super) fn answer(&self, command: Command, timeout: Duration) -> FlushRequest {
         let origin = self.origin;
         let spans = self.stats().dropped(DropReason::Forked);
-        if !self.has_spoken.swap(true, Ordering::Relaxed) {
-            speak(explain(origin, spans));
+        if !self.has_reported.swap(true, Ordering::Relaxed) {
+            report(explain(origin, spans));
         }
         FlushRequest::resolved(command, timeout, Err(FlushError::Forked { origin, spans }))
     }
 }
 
-/// Says it where the caller is heard, from another thread: a subscriber may have locks of its own
-/// that nobody lets go of here.
-fn speak(message: String) {
+/// Emits an event to the caller's subscriber, from another thread: a lock of the subscriber may have been
+/// held at the time of the fork.
+fn report(message: String) {
     let dispatch = dispatcher::get_default(Clone::clone);
     let (done, is_done) = mpsc::channel();
-    let speaker = thread::Builder::new().name("otlp-fork".to_owned());
-    let started = speaker.spawn(move || {
+    let thread = thread::Builder::new().name("otlp-fork".to_owned());
+    let started = thread.spawn(move || {
         suppress::mark_thread();
         dispatcher::with_default(&dispatch, || error!(target: TARGET, "{message}"));
         let _ = done.send(());

@@ -1,4 +1,4 @@
-//! [`Staging`]: what the worker has drained and not yet sent; cut into batches, grouped by scope.
+//! [`Staging`]: the spans that the worker has drained and not sent yet, cut into batches and grouped by scope.
 
 use std::collections::VecDeque;
 
@@ -10,17 +10,17 @@ use super::scopes::Scopes;
 use crate::sync::Arc;
 use crate::wire::request::{self, ScopeGroup};
 
-/// Drained spans, first in, first out. Spans are numbered in that order, so that a flush can say up
-/// to where it reaches.
+/// Drained spans, first in, first out. Spans are numbered in that order: a flush covers the spans below a
+/// number.
 #[derive(Debug)]
 pub(crate) struct Staging {
     /// The chunk that is being cut.
     front: Option<Front>,
     chunks: VecDeque<Chunk>,
     pool: Arc<ChunkPool>,
-    /// The number of the first span that is here.
+    /// The number of the first span.
     start: u64,
-    /// The number after the last.
+    /// The number after the last span.
     end: u64,
     bytes: usize,
 }
@@ -29,11 +29,11 @@ pub(crate) struct Staging {
 struct Front {
     bytes: Bytes,
     runs: VecDeque<Run>,
-    /// Where in the chunk `bytes` begins.
+    /// The offset of `bytes` in the chunk.
     offset: u32,
 }
 
-/// What goes into one request.
+/// The spans of one request.
 #[derive(Debug)]
 pub(crate) struct Cut {
     pub(crate) groups: Vec<ScopeGroup>,
@@ -70,8 +70,8 @@ impl Staging {
         self.end
     }
 
-    /// Takes a drained chunk in. While the endpoint is away, each tick may drain a few spans in a
-    /// chunk of their own: those are moved together, or empty space would use the budget up.
+    /// Adds a drained chunk. While the endpoint is down, each tick may drain a nearly empty chunk: its spans
+    /// move into the last chunk, because unused space would use up the budget.
     pub(crate) fn stage(&mut self, mut chunk: Chunk) {
         self.end += u64::from(chunk.spans());
         self.bytes += chunk.len();
@@ -83,8 +83,8 @@ impl Staging {
         }
     }
 
-    /// Takes the next batch out: at most `max_spans`, and `max_bytes` unless a single span is
-    /// larger. `None` if nothing is here.
+    /// Takes the next batch: at most `max_spans`, and `max_bytes` unless a single span is larger. `None` if
+    /// no span is staged.
     pub(crate) fn cut(
         &mut self,
         max_spans: usize,
@@ -97,13 +97,13 @@ impl Staging {
             let Some(front) = Self::front(&mut self.front, &mut self.chunks, &self.pool) else {
                 break;
             };
-            let room = (max_spans - spans, max_bytes.saturating_sub(bytes));
-            let Some((scope, count, run)) = front.take(room, spans == 0) else {
+            let left = (max_spans - spans, max_bytes.saturating_sub(bytes));
+            let Some((scope, count, run)) = front.take(left, spans == 0) else {
                 break;
             };
             spans += count;
             bytes += run.len();
-            // From the back: neighbours are often of one scope.
+            // From the back: neighbours often have the same scope.
             match groups.iter_mut().rfind(|(id, _)| *id == scope) {
                 Some((_, group)) => group.spans.push(run),
                 None => groups.push((
@@ -125,7 +125,7 @@ impl Staging {
         })
     }
 
-    /// The chunk to cut next, with spans left in it.
+    /// The next chunk to cut, with spans left in it.
     fn front<'a>(
         front: &'a mut Option<Front>,
         chunks: &mut VecDeque<Chunk>,
@@ -142,7 +142,7 @@ impl Staging {
         front.as_mut()
     }
 
-    /// Gives up what is here: how many spans it was.
+    /// Drops all staged spans, and returns their number.
     pub(crate) fn abandon(&mut self) -> usize {
         let spans = self.spans();
         self.start = self.end;
@@ -156,7 +156,7 @@ impl Staging {
 }
 
 impl Front {
-    /// Cuts spans of one scope off the front: as many as have room, but at least one if `force`d.
+    /// Cuts spans of one scope off the front: as many as fit, but at least one if `force`d.
     fn take(
         &mut self,
         (max_spans, max_bytes): (usize, usize),
@@ -181,7 +181,7 @@ impl Front {
         Some((scope, spans, self.bytes.split_to(len)))
     }
 
-    /// How many spans at the front of `run` have room, and their length.
+    /// How many spans at the front of `run` fit, and their length.
     fn fit(run: &[u8], max_spans: usize, max_bytes: usize, force: bool) -> (usize, usize) {
         let (mut spans, mut len) = (0, 0);
         while spans < max_spans {

@@ -1,9 +1,9 @@
-//! [`TelemetryBuffer`]: where closed spans wait, bounded by their number and their bytes.
+//! [`TelemetryBuffer`]: the closed spans that wait, bounded by their number and their bytes.
 //!
-//! A closing span is copied into a chunk that many spans share, one open chunk to a shard. Each
-//! shard has a lock, under which only that copy is made; a thread that finds its own shard taken
-//! goes to another, so nobody waits for a thread that was interrupted while it held one. No lock is
-//! taken while another is held.
+//! A closing span is copied into a chunk that many spans share; each shard has one open chunk. Under a
+//! shard's lock a push does nothing but that copy. A thread that finds its shard locked takes another one,
+//! so that it does not wait for a thread that was preempted under the lock. A thread holds one lock at a
+//! time.
 
 use super::chunk::{Chunk, ChunkPool, encoded_len};
 use super::credits::Credits;
@@ -15,7 +15,7 @@ use crate::stats::{Counters, DropReason};
 use crate::sync::{Arc, CachePadded, Mutex, MutexGuard, Ordering, lock, try_lock};
 use crate::wire::shed::slimmed;
 
-/// What the buffer may hold, and what it calls a batch.
+/// The bounds of the buffer, and the size of a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     /// Spans that may wait.
@@ -42,13 +42,13 @@ pub(crate) struct TelemetryBuffer {
 struct Shard {
     open: Chunk,
     full: Vec<Chunk>,
-    /// Set at the last drain: what comes later came after shutdown.
+    /// Set at the last drain: later spans are counted as `AfterShutdown`.
     closed: bool,
-    /// Spans this shard may still take before it must ask for more.
+    /// Spans that this shard may still take before it needs more credits.
     credits: usize,
-    /// Spans that the worker has not been told of.
+    /// Spans of this shard that are not in `Wake`'s load yet.
     unpublished: usize,
-    /// Load that it has been told of, for the spans that are here.
+    /// The part of `Wake`'s load that belongs to spans of this shard.
     published: usize,
 }
 
@@ -58,16 +58,16 @@ struct Layout {
     bounds: Bounds,
     /// Bytes of a common chunk.
     chunk: usize,
-    /// Credits a shard takes at once.
+    /// Credits that a shard takes at once.
     grain: usize,
-    /// Spans after which a shard tells the worker. With n shards a batch may be noticed
+    /// Spans after which a shard publishes its load. With n shards the worker may notice a batch
     /// `(step - 1) * n` spans late.
     step: usize,
 }
 
-/// What became of a span under a shard's lock.
+/// The result of a push under a shard's lock.
 enum Attempt {
-    Done { ring: bool },
+    Done { notify: bool },
     NeedsChunk,
     NeedsCredit,
     Closed,
@@ -77,8 +77,8 @@ const MAX_CHUNK: usize = 64 << 10;
 const MIN_CHUNK: usize = 4 << 10;
 const MAX_SHARDS: usize = 16;
 
-/// How often a push looks through all shards while credits come back under its hands but are taken
-/// by others: it does not wait for ever.
+/// The bound of a push's searches of all shards: credits may be released again and again and each time
+/// taken by other threads.
 const SEARCHES: usize = 4;
 
 impl TelemetryBuffer {
@@ -93,7 +93,7 @@ impl TelemetryBuffer {
     ) -> Self {
         let memory = budget.share();
         let mut shards = parallelism.next_power_of_two().clamp(1, MAX_SHARDS);
-        // Open chunks may not eat up a small budget.
+        // Open chunks must not use up a small budget.
         while shards > 1 && memory / (4 * shards) < MIN_CHUNK {
             shards /= 2;
         }
@@ -130,8 +130,8 @@ impl TelemetryBuffer {
         pool
     }
 
-    /// Takes a closed span in, or counts why not. Never waits, save for another thread's copy of a
-    /// span; `preferred` is the caller's shard, any number.
+    /// Takes a closed span, or counts it as dropped. Waits at most for another thread's copy of a span;
+    /// `preferred` is the caller's shard, any number.
     #[inline(always)]
     pub(crate) fn push(&self, preferred: usize, data: TelemetryData<'_>) {
         if !self.push_here(preferred, data) {
@@ -139,7 +139,7 @@ impl TelemetryBuffer {
         }
     }
 
-    /// Nearly every push: the preferred shard is free, and has a credit and room.
+    /// The path of nearly every push: the preferred shard is unlocked, and has a credit and space.
     #[inline(always)]
     fn push_here(&self, preferred: usize, data: TelemetryData<'_>) -> bool {
         let shard = self.shards.get(preferred & (self.shards.len() - 1));
@@ -153,9 +153,9 @@ impl TelemetryBuffer {
             return false;
         }
         shard.open.append(data);
-        let ring = shard.count(&self.layout, &self.wake, 0);
+        let notify = shard.count(&self.layout, &self.wake, 0);
         drop(shard);
-        if ring {
+        if notify {
             self.wake.notify();
         }
         true
@@ -181,11 +181,11 @@ impl TelemetryBuffer {
         data: TelemetryData<'_>,
         len: usize,
     ) -> Result<(), DropReason> {
-        let mut spare = None;
-        let placed = self.place(preferred, &mut spare, &mut |shard, spare| {
-            shard.append(&self.layout, &self.wake, data, len, spare)
+        let mut empty = None;
+        let placed = self.place(preferred, &mut empty, &mut |shard, empty| {
+            shard.append(&self.layout, &self.wake, data, len, empty)
         });
-        if let Some(chunk) = spare {
+        if let Some(chunk) = empty {
             chunk.recycle(&self.pool);
         }
         placed
@@ -218,7 +218,7 @@ impl TelemetryBuffer {
         placed
     }
 
-    /// A large span that there is no memory for leaves out what makes it large.
+    /// A large span for which there is no memory: it leaves out its largest parts.
     #[cold]
     fn push_slimmed(
         &self,
@@ -226,12 +226,12 @@ impl TelemetryBuffer {
         data: TelemetryData<'_>,
         reason: DropReason,
     ) -> Result<(), DropReason> {
-        /// What stands before a span in a chunk, at most.
+        /// The longest tag and length in front of a span in a chunk.
         const HEAD: usize = 11;
         let goal = self.layout.chunk / 2 - HEAD;
         let slim = match self.signal {
             Signal::Traces => slimmed(data.span, goal),
-            // What makes a record large is what it says.
+            // A large record has a large body: without it the record says nothing.
             Signal::Logs => None,
         };
         let Some((span, shed)) = slim else {
@@ -248,7 +248,7 @@ impl TelemetryBuffer {
         Ok(())
     }
 
-    /// Lets `put` have a go at one shard after the other until one takes the span.
+    /// Calls `put` for one shard after the other until one takes the span.
     fn place(
         &self,
         preferred: usize,
@@ -262,8 +262,8 @@ impl TelemetryBuffer {
         loop {
             let attempt = self.attempt(self.any_shard(preferred), chunk, put);
             match attempt {
-                Attempt::Done { ring } => {
-                    if ring {
+                Attempt::Done { notify } => {
+                    if notify {
                         self.wake.notify();
                     }
                     return Ok(());
@@ -278,7 +278,7 @@ impl TelemetryBuffer {
         }
     }
 
-    /// Looks in all shards for a credit that lies unused.
+    /// Searches all shards for an unused credit.
     #[cold]
     fn search(
         &self,
@@ -290,8 +290,8 @@ impl TelemetryBuffer {
             let mut index = 0;
             while let Some(shard) = self.shards.get(index) {
                 match self.attempt(lock(&shard.0), chunk, put) {
-                    Attempt::Done { ring } => {
-                        if ring {
+                    Attempt::Done { notify } => {
+                        if notify {
                             self.wake.notify();
                         }
                         return Ok(());
@@ -312,7 +312,7 @@ impl TelemetryBuffer {
         Err(DropReason::QueueFull)
     }
 
-    /// One go, under the lock.
+    /// One attempt, under the lock.
     fn attempt(
         &self,
         mut shard: MutexGuard<'_, Shard>,
@@ -331,7 +331,7 @@ impl TelemetryBuffer {
         put(&mut shard, chunk)
     }
 
-    /// The preferred shard, or the next that nobody holds.
+    /// The preferred shard, or the next one that is unlocked.
     #[inline]
     fn any_shard(&self, preferred: usize) -> MutexGuard<'_, Shard> {
         let mask = self.shards.len() - 1;
@@ -344,9 +344,10 @@ impl TelemetryBuffer {
         lock(&self.shards[preferred & mask].0)
     }
 
-    /// Moves all that waits into `out`, in the order of each shard. With `close`, later pushes are
-    /// counted as [`AfterShutdown`](DropReason::AfterShutdown); each span is on one side or the
-    /// other. The spans keep their credits until [`release`](Self::release).
+    /// Moves all waiting spans into `out`, in the order of each shard. With `close`, later pushes are
+    /// counted as [`AfterShutdown`](DropReason::AfterShutdown): the flag is set under the shard's lock, so
+    /// each span is either drained or counted. The spans keep their credits until
+    /// [`release`](Self::release).
     pub(crate) fn drain(&self, close: bool, out: &mut Vec<Chunk>) {
         for shard in &self.shards {
             let mut shard = lock(&shard.0);
@@ -364,7 +365,7 @@ impl TelemetryBuffer {
         }
     }
 
-    /// `spans` wait no longer: others may.
+    /// Releases the credits of `spans` that have left the queue.
     pub(crate) fn release(&self, spans: usize) {
         self.credits.release(spans);
     }
@@ -373,7 +374,7 @@ impl TelemetryBuffer {
         &self.layout.bounds
     }
 
-    /// Spans that wait, drained ones included whose credits were not released.
+    /// Waiting spans, with drained ones whose credits are not released yet.
     pub(crate) fn queued(&self) -> usize {
         let unused: usize = self.shards.iter().map(|s| lock(&s.0).credits).sum();
         self.credits
@@ -386,7 +387,7 @@ impl TelemetryBuffer {
         &self.pool
     }
 
-    /// What `spans` that take `bytes` count towards a batch.
+    /// The load of `spans` with `bytes`, in spans of a batch.
     pub(crate) fn load_of(&self, spans: usize, bytes: usize) -> usize {
         self.layout.load_of(spans, bytes)
     }
@@ -397,7 +398,7 @@ impl Layout {
         Chunk::with_capacity(self.chunk)
     }
 
-    /// A batch is full by spans or by bytes: bytes count as so many spans.
+    /// A batch is full by spans or by bytes: bytes count as the equivalent number of spans.
     fn load_of(&self, spans: usize, bytes: usize) -> usize {
         let Bounds {
             batch, batch_bytes, ..
@@ -407,7 +408,8 @@ impl Layout {
 }
 
 impl Shard {
-    /// Copies a span into the open chunk; `spare` is used, or wanted, where that has no room.
+    /// Copies a span into the open chunk. If that is full, `empty` replaces it; without `empty`, the caller
+    /// has to bring one.
     #[inline]
     fn append(
         &mut self,
@@ -415,11 +417,11 @@ impl Shard {
         wake: &Wake,
         data: TelemetryData<'_>,
         len: usize,
-        spare: &mut Option<Chunk>,
+        empty: &mut Option<Chunk>,
     ) -> Attempt {
         let mut heavy = 0;
         if !self.open.fits(data.scope, len) {
-            let Some(empty) = spare.take() else {
+            let Some(empty) = empty.take() else {
                 return Attempt::NeedsChunk;
             };
             let filled = std::mem::replace(&mut self.open, empty);
@@ -430,23 +432,24 @@ impl Shard {
         }
         self.open.append(data);
         Attempt::Done {
-            ring: self.count(layout, wake, heavy),
+            notify: self.count(layout, wake, heavy),
         }
     }
 
-    /// Takes in a chunk that holds one large span.
+    /// Takes a chunk with one large span.
     fn admit(&mut self, layout: &Layout, wake: &Wake, alone: &mut Option<Chunk>) -> Attempt {
         let Some(chunk) = alone.take() else {
-            return Attempt::Done { ring: false };
+            return Attempt::Done { notify: false };
         };
         let heavy = layout.surplus(&chunk);
         self.full.push(chunk);
         Attempt::Done {
-            ring: self.count(layout, wake, heavy),
+            notify: self.count(layout, wake, heavy),
         }
     }
 
-    /// One span more; `heavy` is load beyond the number of spans. True: ring for the worker.
+    /// Counts one more span; `heavy` is load beyond the number of spans. True: the caller notifies the
+    /// worker.
     #[inline]
     fn count(&mut self, layout: &Layout, wake: &Wake, heavy: usize) -> bool {
         self.credits -= 1;
@@ -456,13 +459,13 @@ impl Shard {
         }
         let load = std::mem::take(&mut self.unpublished) + heavy;
         self.published += load;
-        // Under the lock, so that a drain never takes back what is not yet there.
+        // Under the lock, so that a drain never subtracts load that is not added yet.
         wake.add(load)
     }
 }
 
 impl Layout {
-    /// What a closed chunk counts beyond its spans, because they are large.
+    /// The load of a closed chunk beyond its number of spans, if they are large.
     fn surplus(&self, chunk: &Chunk) -> usize {
         let spans = chunk.spans() as usize;
         self.load_of(spans, chunk.len()) - spans

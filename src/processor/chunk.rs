@@ -1,4 +1,4 @@
-//! [`Chunk`]: closed spans in a row, as they will stand in a request.
+//! [`Chunk`]: closed spans one after the other, in the encoding of the request.
 
 use bytes::Bytes;
 
@@ -9,33 +9,33 @@ use crate::wire::{request::SPANS, varint};
 
 pub(crate) type ChunkPool = Pool<Chunk>;
 
-/// Encoded `ScopeSpans.spans` fields, tag and length included, and which scope they belong to.
+/// Encoded `ScopeSpans.spans` fields, with tag and length, and their scopes.
 ///
-/// The empty default has no memory and fits nothing.
+/// The default is a chunk without memory, in which no span fits.
 #[derive(Debug, Default)]
 pub(crate) struct Chunk {
     bytes: Vec<u8>,
     runs: Vec<Run>,
     spans: u32,
-    /// What the budget has been charged for it.
+    /// The bytes reserved from the budget for this chunk.
     cost: usize,
 }
 
-/// Neighbours of one scope.
+/// Neighbouring spans of one scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) scope: ScopeId,
     pub(crate) spans: u32,
-    /// Where in the chunk they end.
+    /// The offset of their end in the chunk.
     pub(crate) end: u32,
 }
 
-/// Bytes of a chunk for each run it has room for: runs end where spans do, and few spans of a real
-/// application are smaller.
+/// Bytes of a chunk for each run in it. A run has at least one span, and few spans of a real application
+/// are smaller than this.
 const BYTES_PER_RUN: usize = 256;
 
 impl Chunk {
-    /// What a chunk of `capacity` bytes costs.
+    /// The memory of a chunk of `capacity` bytes.
     pub(crate) const fn cost_of(capacity: usize) -> usize {
         capacity + Self::runs_of(capacity) * size_of::<Run>()
     }
@@ -53,7 +53,7 @@ impl Chunk {
         }
     }
 
-    /// A chunk for one span that is too large for a common one, and what it costs.
+    /// A chunk for one span that is too large for a common chunk.
     pub(crate) fn alone(data: TelemetryData<'_>) -> Self {
         let len = encoded_len(data.span);
         let mut chunk = Self {
@@ -70,7 +70,7 @@ impl Chunk {
         len + size_of::<Run>()
     }
 
-    /// Whether one more span of `scope` has room, `len` being its [`encoded_len`].
+    /// Whether one more span of `scope` fits, with `len` as its [`encoded_len`].
     #[inline]
     pub(crate) fn fits(&self, scope: ScopeId, len: usize) -> bool {
         self.bytes.capacity() - self.bytes.len() >= len
@@ -102,8 +102,8 @@ impl Chunk {
         }
     }
 
-    /// Takes over the spans of `other`, which is then empty, if that keeps memory from lying idle:
-    /// a chunk that is less than half full, and whose spans have room here.
+    /// Moves the spans of `other` here, if `other` is at most half full and its spans fit: otherwise half
+    /// of its memory stays unused.
     pub(crate) fn absorb(&mut self, other: &mut Self) -> bool {
         let room = self.bytes.capacity() - self.bytes.len();
         let runs = self.runs.capacity() - self.runs.len();
@@ -116,7 +116,7 @@ impl Chunk {
         let mut start = 0;
         for run in &other.runs {
             let end = run.end as usize;
-            // Runs are ours and end within the bytes; `get` spares the panicking path.
+            // Runs end within the bytes; `get` avoids the code of a panic.
             if let Some(spans) = other.bytes.get(start..end) {
                 self.bytes.extend_from_slice(spans);
                 self.note(run.scope, run.spans);
@@ -145,7 +145,7 @@ impl Chunk {
         &self.runs
     }
 
-    /// Gives its memory back to `pool`, whatever it still holds.
+    /// Returns the memory to `pool`, with or without spans in it.
     pub(crate) fn recycle(mut self, pool: &ChunkPool) {
         if self.cost == pool.cost() {
             self.clear();
@@ -155,7 +155,7 @@ impl Chunk {
         }
     }
 
-    /// Its bytes, shared without a copy; with the last of them the chunk returns to `pool`.
+    /// The bytes, shared without a copy; the chunk returns to `pool` at the drop of the last handle.
     pub(crate) fn into_bytes(self, pool: Arc<ChunkPool>) -> Bytes {
         Bytes::from_owner(Lent { chunk: self, pool })
     }

@@ -1,4 +1,4 @@
-//! [`Components`]: a pipeline's processor and exporter, as metrics name them (SPEC 5e).
+//! [`Components`]: the names of a pipeline's processor and exporter in metrics (SPEC 5e).
 
 use std::any::{Any, type_name};
 
@@ -7,14 +7,14 @@ use crate::export::{Exporter, OtlpClient};
 use crate::signal::Signal;
 use crate::sync::{AtomicU64, Ordering};
 
-/// The names of a pipeline's parts, and where its spans go.
+/// The names of a pipeline's parts, and the host and port of its endpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Components {
     /// Among the pipelines of this process, from 0.
     number: u64,
     /// The `otel.component.type` of the exporter.
     pub(crate) exporter: &'static str,
-    /// Host and port of its endpoint, if it is ours.
+    /// Host and port of the endpoint, if the exporter is an [`OtlpClient`].
     pub(crate) server: Option<(String, u16)>,
 }
 

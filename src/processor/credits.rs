@@ -1,29 +1,29 @@
-//! [`Credits`]: how many more spans may wait.
+//! [`Credits`]: the free places of the queue.
 //!
-//! One credit is the right of one span to wait in the queue. Shards take some in advance, so that
-//! most pushes touch no shared counter; before a span is refused, all shards have been asked.
+//! One credit is the right of one span to wait in the queue. Shards take credits in advance, so that most
+//! pushes touch no shared counter; a span is refused only after a search of all shards for an unused credit.
 
 use crate::sync::{AtomicUsize, CachePadded, Ordering};
 
 #[derive(Debug)]
 pub(crate) struct Credits {
-    state: CachePadded<State>,
+    state: CachePadded<CreditCounters>,
     limit: usize,
 }
 
 #[derive(Debug)]
-struct State {
+struct CreditCounters {
     free: AtomicUsize,
-    /// Counts releases. Only by a release can credits turn up where a search has found none.
+    /// Counts releases. After a search has found no credit, only a release can bring one.
     epoch: AtomicUsize,
-    /// The epoch, plus one, in which a search of all shards found nothing; zero: none did.
+    /// The epoch, plus one, of a search of all shards that found nothing; zero: no such search.
     full_in: AtomicUsize,
 }
 
 impl Credits {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
-            state: CachePadded(State {
+            state: CachePadded(CreditCounters {
                 free: AtomicUsize::new(limit),
                 epoch: AtomicUsize::new(0),
                 full_in: AtomicUsize::new(0),
@@ -32,7 +32,7 @@ impl Credits {
         }
     }
 
-    /// Takes up to `count` credits: how many it got.
+    /// Takes up to `count` credits, and returns how many.
     pub(crate) fn take(&self, count: usize) -> usize {
         // Relaxed: a credit guards no memory; what is in a shard is guarded by its lock.
         let mut free = self.state.0.free.load(Ordering::Relaxed);
@@ -53,10 +53,10 @@ impl Credits {
         }
     }
 
-    /// Gives credits back: their spans wait no longer.
+    /// Gives back the credits of spans that have left the queue.
     pub(crate) fn release(&self, count: usize) {
-        // Release: who sees the epoch also sees the credits. In this order, a search that began
-        // before the credits were there cannot declare the later epoch full.
+        // Release: a thread that sees the epoch also sees the credits. In this order, a search that began
+        // before the credits were free cannot declare the later epoch full.
         self.state.0.free.fetch_add(count, Ordering::Relaxed);
         self.state.0.epoch.fetch_add(1, Ordering::Release);
     }
@@ -66,18 +66,19 @@ impl Credits {
         self.state.0.epoch.load(Ordering::Acquire)
     }
 
-    /// Whether a search in this `epoch` has found nothing: then another would find nothing either.
+    /// Whether a search in this `epoch` has found nothing: another search would find nothing either.
     pub(crate) fn is_full(&self, epoch: usize) -> bool {
         self.state.0.full_in.load(Ordering::Relaxed) == epoch.wrapping_add(1)
     }
 
-    /// After a search through all shards that began in `epoch` and found nothing: true if that
-    /// still holds, false if credits have come back meanwhile and another search is worth it.
+    /// After a search of all shards that began in `epoch` and found nothing. True: the queue is still full.
+    /// False: credits were released meanwhile, and another search may find one.
     pub(crate) fn declare_full(&self, epoch: usize) -> bool {
         if self.free() > 0 || self.epoch() != epoch {
             return false;
         }
-        // A release may come between: then the epoch declared here is over already.
+        // A release may come in between: then the epoch declared full is already past, and no push reads it
+        // as the current one.
         let full_in = epoch.wrapping_add(1);
         self.state.0.full_in.store(full_in, Ordering::Relaxed);
         true

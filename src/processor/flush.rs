@@ -1,7 +1,8 @@
-//! [`FlushRequest`]: somebody waits for a flush or the shutdown; [`RequestQueue`]: where the worker finds them.
+//! [`FlushRequest`]: a caller waits for a flush or the shutdown; [`RequestQueue`]: the requests on their way
+//! to the worker.
 //!
-//! Handing in a ticket and the worker's picking it up pass through one lock, so whatever the caller
-//! pushed before is in the shards when the worker, ticket in hand, drains them.
+//! Submitting a request and collecting it take the same lock. So every span that the caller pushed before
+//! is in the shards when the worker drains them for the request.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +14,7 @@ use super::wake::Wake;
 use crate::error::Error;
 use crate::sync::{Arc, Condvar, Mutex, lock, wait, wait_timeout};
 
-/// What a ticket asks for.
+/// The operation of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     Flush,
@@ -29,16 +30,16 @@ impl Command {
     }
 }
 
-/// How it ended, for everybody who asks.
+/// The result of a request. Clones go to all callers that wait for it.
 pub(crate) type FlushResult = Result<(), FlushError>;
 
-/// An [`Error`] that can be told more than once.
+/// An [`Error`] that can be cloned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FlushError {
     Timeout {
         command: Command,
         after: Duration,
-        /// What stood in the way, as far as it is known.
+        /// The obstacle, if known.
         why: Option<String>,
     },
     Lost {
@@ -46,25 +47,25 @@ pub(crate) enum FlushError {
         why: Option<String>,
     },
     Worker(&'static str),
-    /// This process is a fork of `origin`, which has the worker.
+    /// This process is a fork of the process `origin`, which has the worker.
     Forked {
         origin: u32,
         spans: u64,
     },
 }
 
-/// What could not be delivered.
+/// The numbers of items that could not be delivered.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lost {
     pub(crate) spans: u64,
     pub(crate) logs: u64,
-    /// What spans left out for want of memory.
+    /// Attributes, events, links and texts that spans left out for want of memory.
     pub(crate) left_out: u64,
 }
 
 impl From<FlushError> for Error {
-    fn from(fault: FlushError) -> Self {
-        match fault {
+    fn from(error: FlushError) -> Self {
+        match error {
             FlushError::Timeout {
                 command,
                 after,
@@ -105,7 +106,7 @@ impl Lost {
     }
 }
 
-/// Why a fork of `origin` sends nothing.
+/// The message for a fork of the process `origin`: it sends nothing.
 pub(super) fn forked(origin: u32, spans: u64) -> String {
     format!(
         "process {} is a fork of {origin}, which has the pipeline: spans recorded here are not sent \
@@ -118,20 +119,20 @@ pub(super) fn forked(origin: u32, spans: u64) -> String {
 pub(crate) struct FlushRequest {
     pub(crate) command: Command,
     pub(crate) timeout: Duration,
-    /// `None`: so far away that no clock can say it.
+    /// `None`: beyond the range of an `Instant`.
     pub(crate) deadline: Option<Instant>,
-    state: Mutex<State>,
+    state: Mutex<FlushRequestState>,
     resolved: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct FlushRequestState {
     outcome: Option<FlushResult>,
     waker: Option<Waker>,
 }
 
-/// How much longer than its deadline a blocking call waits for the worker to say how it ended; the
-/// worker keeps the deadline itself, unless an exporter blocks its thread.
+/// The time beyond its deadline for which a blocking call waits for the worker's result. The worker keeps the
+/// deadline itself, unless an exporter blocks its thread.
 const GRACE: Duration = Duration::from_millis(90);
 
 impl FlushRequest {
@@ -140,19 +141,19 @@ impl FlushRequest {
             command,
             timeout,
             deadline: Instant::now().checked_add(timeout),
-            state: Mutex::new(State::default()),
+            state: Mutex::new(FlushRequestState::default()),
             resolved: Condvar::new(),
         }
     }
 
-    /// One that nobody has to answer.
+    /// A request that is resolved from the start.
     pub(super) fn resolved(command: Command, timeout: Duration, outcome: FlushResult) -> Self {
         let request = Self::new(command, timeout);
         request.resolve(outcome);
         request
     }
 
-    /// The first verdict counts.
+    /// Sets the result and wakes the callers; the first result counts.
     pub(crate) fn resolve(&self, outcome: FlushResult) {
         let waker = {
             let mut state = lock(&self.state);
@@ -166,7 +167,7 @@ impl FlushRequest {
         }
     }
 
-    /// `why`: what stood in the way.
+    /// `why`: the obstacle.
     pub(crate) fn timed_out(&self, why: Option<String>) -> FlushResult {
         Err(FlushError::Timeout {
             command: self.command,
@@ -179,7 +180,7 @@ impl FlushRequest {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    /// Blocks until it is resolved, or a little past the deadline if the worker cannot say.
+    /// Blocks until the request is resolved; `None` a little after the deadline, if the worker is blocked.
     pub(crate) fn wait(&self) -> Option<FlushResult> {
         let limit = self.deadline.and_then(|d| d.checked_add(GRACE));
         let mut state = lock(&self.state);
@@ -214,7 +215,7 @@ impl FlushRequest {
     }
 }
 
-/// Resolves when the worker has resolved the ticket; needs no runtime of its own.
+/// Resolves when the request is resolved; needs no runtime.
 #[derive(Debug)]
 pub(crate) struct Resolution(pub(crate) Arc<FlushRequest>);
 
@@ -226,7 +227,7 @@ impl Future for Resolution {
     }
 }
 
-/// Where tickets are handed in.
+/// The requests that the worker has not collected yet.
 #[derive(Debug, Default)]
 pub(crate) struct RequestQueue {
     state: Mutex<RequestQueueState>,
@@ -235,12 +236,12 @@ pub(crate) struct RequestQueue {
 #[derive(Debug, Default)]
 struct RequestQueueState {
     waiting: Vec<Arc<FlushRequest>>,
-    /// How the shutdown ended, once the worker is gone.
+    /// The result of the shutdown, after the end of the worker.
     closed: Option<FlushResult>,
 }
 
 impl RequestQueue {
-    /// Hands in a ticket and wakes the worker; resolved at once if the worker is gone.
+    /// Adds a request and wakes the worker; after the worker's end the request is resolved at once.
     pub(crate) fn submit(
         &self,
         command: Command,
@@ -262,13 +263,13 @@ impl RequestQueue {
         request
     }
 
-    /// What was handed in since.
+    /// Takes the requests that were submitted since the last call.
     pub(crate) fn collect(&self) -> Vec<Arc<FlushRequest>> {
         std::mem::take(&mut lock(&self.state).waiting)
     }
 
-    /// The worker is gone: answers who waits, and from now on everybody at once. The first verdict
-    /// counts (BSP-7).
+    /// At the worker's end: resolves the waiting requests, and from now on each new one at once. The first
+    /// result counts (BSP-7).
     pub(crate) fn close(&self, outcome: FlushResult) {
         let (waiting, outcome) = {
             let mut state = lock(&self.state);
@@ -285,7 +286,7 @@ impl RequestQueue {
     }
 }
 
-/// After a shutdown there is nothing to flush (BSP-7), whatever became of the shutdown itself.
+/// After a shutdown the queue is empty, so a flush succeeds (BSP-7), whatever the result of the shutdown.
 fn after_close(command: Command, outcome: FlushResult) -> FlushResult {
     match (command, outcome) {
         (Command::Flush, Err(FlushError::Timeout { .. } | FlushError::Lost { .. })) => Ok(()),
@@ -301,7 +302,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[test]
-    fn a_ticket_resolves_once_for_waiters_of_both_kinds() {
+    fn a_request_resolves_once_for_waiters_of_both_kinds() {
         let (requests, wake) = (RequestQueue::default(), Wake::new());
         let request = requests.submit(Command::Flush, LONG, &wake);
         let mut future = tokio_test::task::spawn(Resolution(Arc::clone(&request)));
@@ -330,7 +331,7 @@ mod tests {
 
     /// BSP-7: later calls get the first outcome, a later flush has nothing to do.
     #[test]
-    fn a_closed_desk_answers_at_once_with_the_first_verdict() {
+    fn a_closed_queue_answers_at_once_with_the_first_result() {
         let (requests, wake) = (RequestQueue::default(), Wake::new());
         let early = requests.submit(Command::Shutdown, LONG, &wake);
         let lost = Err(FlushError::Lost {

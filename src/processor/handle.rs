@@ -151,7 +151,7 @@ impl BatchProcessor {
         let wake = Wake::new();
         let logs = logs.map(|route| {
             let counters = Counters::new();
-            let wake = wake.with_same_bell();
+            let wake = wake.for_same_worker();
             let plan = Plan::new(&route.batch, max_bytes);
             let queue = plan.queue(Signal::Logs, &memory.logs, wake, counters);
             (queue, route, plan.settings)
@@ -185,7 +185,7 @@ impl BatchProcessor {
             hints,
         )
         .with_logs(shared.logs.as_ref().map(|q| Arc::clone(&q.counters)));
-        let life = Worker::new(
+        let thread_worker = Worker::new(
             Arc::clone(&shared),
             lanes,
             resource,
@@ -194,7 +194,7 @@ impl BatchProcessor {
             every_second,
         )
         .showing(open_spans);
-        start_thread(worker, runtime, life)?;
+        start_thread(worker, runtime, thread_worker)?;
         let last = Arc::new(LastHandle {
             shared: Arc::clone(&shared),
             timeout: batch.shutdown_timeout,
@@ -462,7 +462,7 @@ fn start_thread(config: &WorkerConfig, runtime: Runtime, worker: Worker) -> Resu
     let started = builder.spawn(move || {
         let runtime = lock(&theirs).take();
         if let Some(runtime) = runtime {
-            worker.live(runtime);
+            worker.run_thread(runtime);
         }
     });
     started.map(drop).map_err(|e| {

@@ -1,4 +1,5 @@
-//! Batches under way: each settles exactly once, whatever happens to the task that sends it.
+//! [`InFlight`]: the batches that are being sent. Each settles exactly once, also if its task panics, is
+//! cancelled or never ends.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,7 +14,7 @@ use crate::signal::Signal;
 use crate::stats::{Counters, DropReason, REJECTED};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
-/// The spans or records of one batch, until it is known what became of them.
+/// The spans or records of one batch, until its outcome is counted.
 #[derive(Debug)]
 struct Claim {
     spans: u64,
@@ -22,7 +23,7 @@ struct Claim {
     counters: Arc<Counters>,
 }
 
-/// What a settled batch means to those who wait for a flush.
+/// The result of a settled batch, for the requests of a flush.
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) signal: Signal,
@@ -31,13 +32,12 @@ pub(crate) struct Settled {
     /// Spans that did not arrive, or were rejected.
     pub(crate) lost: u64,
     pub(crate) error: Option<String>,
-    /// Whether the endpoint took it, or said that it does not take the signal; `None` where it said
-    /// neither.
+    /// Whether the endpoint takes the signal; `None`: the outcome does not say.
     pub(crate) is_supported: Option<bool>,
 }
 
-/// How a task ended: what was lost, why, and [`Settled::is_supported`].
-type Ended = (u64, Option<String>, Option<bool>);
+/// The result of a task: [`Settled::lost`], [`Settled::error`] and [`Settled::is_supported`].
+type TaskResult = (u64, Option<String>, Option<bool>);
 
 impl Claim {
     fn new(spans: u64, counters: &Arc<Counters>) -> Arc<Self> {
@@ -51,13 +51,13 @@ impl Claim {
         })
     }
 
-    /// Counts `outcome`, the first time; how many spans were lost by it.
+    /// Counts `outcome`, at the first call only, and returns how many spans were lost.
     fn settle(&self, outcome: &Outcome) -> u64 {
         if self.settled.swap(true, Ordering::Relaxed) {
             return 0;
         }
         let counters = &self.counters;
-        // An exporter may err; our sums do not.
+        // An exporter's counts may be wrong: the sum must still be the number of spans.
         let mut left = self.spans;
         let mut claim = |count: u64| {
             let count = count.min(left);
@@ -102,18 +102,18 @@ impl Claim {
         self.spans - delivered
     }
 
-    /// Without an outcome it cannot be said whether the spans arrived.
+    /// Counts all spans as dropped, without an outcome.
     fn give_up(&self, reason: DropReason, error: &str) -> u64 {
         self.settle(&Outcome::dropped(reason, self.spans, error))
     }
 }
 
-/// The task's hold on its claim: a future that is dropped, or panics, settles too.
-struct Held(Arc<Claim>);
+/// Settles the claim of a task on drop: a future that is dropped, or panics, settles too.
+struct SettleOnDrop(Arc<Claim>);
 
-impl Drop for Held {
+impl Drop for SettleOnDrop {
     fn drop(&mut self) {
-        // Settled claims, the common case, must not pay for a message.
+        // A settled claim is the common case: no message is formed for it.
         if self.0.settled.load(Ordering::Relaxed) {
             return;
         }
@@ -131,7 +131,7 @@ const CANCELLED: &str = "the export was cancelled before an answer came";
 /// The batches that are being sent.
 #[derive(Debug)]
 pub(crate) struct InFlight {
-    tasks: JoinSet<Ended>,
+    tasks: JoinSet<TaskResult>,
     under_way: HashMap<Id, (u64, Arc<Claim>)>,
     signal: Signal,
     counters: Arc<Counters>,
@@ -155,13 +155,12 @@ impl InFlight {
         self.under_way.len()
     }
 
-    /// The number of the earliest span that is under way.
+    /// The number of the earliest span in flight.
     pub(crate) fn earliest(&self) -> Option<u64> {
         self.under_way.values().map(|(start, _)| *start).min()
     }
 
-    /// Counts `spans` as in flight, numbered from `start`, until `send` has said what became of
-    /// them.
+    /// Counts `spans`, numbered from `start`, as in flight until `send` returns their outcome.
     pub(crate) fn launch(
         &mut self,
         start: u64,
@@ -170,10 +169,10 @@ impl InFlight {
         runtime: &Handle,
     ) {
         let claim = Claim::new(spans, &self.counters);
-        let held = Held(Arc::clone(&claim));
+        let guard = SettleOnDrop(Arc::clone(&claim));
         let task = async move {
             let outcome = send.await;
-            let lost = held.0.settle(&outcome);
+            let lost = guard.0.settle(&outcome);
             let is_refused = outcome
                 .dropped
                 .iter()
@@ -188,27 +187,27 @@ impl InFlight {
         self.under_way.insert(id, (start, claim));
     }
 
-    /// The next batch to be settled; pending while none is under way.
-    pub(crate) fn poll_landed(&mut self, cx: &mut Context<'_>) -> Poll<Settled> {
+    /// The next settled batch; pending while none is in flight.
+    pub(crate) fn poll_join_next(&mut self, cx: &mut Context<'_>) -> Poll<Settled> {
         match self.tasks.poll_join_next_with_id(cx) {
             Poll::Ready(Some(joined)) => Poll::Ready(self.account(joined)),
-            // Whoever waits is woken by something else: a batch is launched by the same task.
+            // An empty set registers no waker. The caller launches batches itself, and polls again then.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
 
     /// The same, in a future. Cancel safe.
     pub(crate) async fn join_next(&mut self) -> Settled {
-        std::future::poll_fn(|cx| self.poll_landed(cx)).await
+        std::future::poll_fn(|cx| self.poll_join_next(cx)).await
     }
 
-    /// As [`landed`](Self::join_next), if one is settled already.
-    pub(crate) fn try_landed(&mut self) -> Option<Settled> {
+    /// As [`join_next`](Self::join_next), if a batch is settled already.
+    pub(crate) fn try_join_next(&mut self) -> Option<Settled> {
         let joined = self.tasks.try_join_next_with_id()?;
         Some(self.account(joined))
     }
 
-    fn account(&mut self, joined: Result<(Id, Ended), JoinError>) -> Settled {
+    fn account(&mut self, joined: Result<(Id, TaskResult), JoinError>) -> Settled {
         let (id, ended) = match joined {
             Ok((id, ended)) => (id, Ok(ended)),
             Err(error) => (error.id(), Err(error)),
@@ -221,7 +220,7 @@ impl InFlight {
                 Ok(panic) => format!("the exporter panicked: {}", message_of(&*panic)),
                 Err(_) => CANCELLED.to_owned(),
             };
-            // `Held` has counted them; the message now is the better one.
+            // `SettleOnDrop` has counted the spans; this message has the text of the panic.
             claim.give_up(DropReason::Internal, &error);
             self.counters.set_last_error(error.clone());
             (claim.spans, Some(error), None)
@@ -229,7 +228,7 @@ impl InFlight {
         self.settled(start, ended)
     }
 
-    fn settled(&self, start: u64, (lost, error, is_supported): Ended) -> Settled {
+    fn settled(&self, start: u64, (lost, error, is_supported): TaskResult) -> Settled {
         Settled {
             signal: self.signal,
             start,
@@ -239,10 +238,10 @@ impl InFlight {
         }
     }
 
-    /// Cancels what is under way and settles it, though a task may hold its thread for ever.
+    /// Cancels and settles the batches in flight, without a wait for tasks that block their thread.
     pub(crate) fn cancel(&mut self) -> Vec<Settled> {
         self.tasks.abort_all();
-        // Tasks that no longer matter end with the runtime.
+        // Detached tasks end with the runtime.
         self.tasks.detach_all();
         let under_way: Vec<_> = self.under_way.drain().collect();
         let cancelled = |(_, (start, claim)): (Id, (u64, Arc<Claim>))| {
@@ -253,7 +252,7 @@ impl InFlight {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn message_of(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
@@ -272,7 +271,7 @@ mod tests {
         assert_eq!(counters.snapshot().in_flight, spans);
         claim.settle(outcome);
         claim.settle(&Outcome::delivered(spans));
-        drop(Held(claim));
+        drop(SettleOnDrop(claim));
         counters.snapshot()
     }
 

@@ -1,8 +1,8 @@
-//! [`Lane`]: one signal's way through the worker, from its queue to its exporter.
+//! [`Lane`]: the part of the worker for one signal, from its queue to its exporter.
 //!
-//! A request holds one signal. Each signal has a schedule, batches, requests under way and permits of
-//! its own, and lanes that are due take turns ([`next_of`]): a signal that waits for its endpoint, or
-//! has more to send, holds the other up by no more than one request's forming.
+//! A request holds one signal. Each signal has its own schedule, batches, requests in flight and permits,
+//! and lanes that are due take turns ([`next_of`]). So a signal that waits for its endpoint, or has more to
+//! send, delays the other by the time to form one request at most.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -22,14 +22,14 @@ use crate::signal::Signal;
 use crate::stats::DropReason;
 use crate::sync::Arc;
 
-/// A lane's numbers.
+/// The bounds and delays of a lane.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub(super) struct LaneSettings {
     /// Spans or records of a batch.
     pub(super) max_spans: usize,
     /// Bytes of a batch, unless a single span is larger.
     pub(super) max_bytes: usize,
-    /// How many waiting spans, or as much of a batch's bytes, are sent without delay.
+    /// A load of this many spans, or the equivalent in bytes, is sent without delay.
     pub(super) due: usize,
     pub(super) delay: Duration,
     pub(super) export_timeout: Option<Duration>,
@@ -38,39 +38,39 @@ pub(super) struct Settings {
 pub(super) struct Lane {
     pub(super) queue: Arc<Queue>,
     pub(super) exporter: ErasedExporter,
-    settings: Settings,
-    /// What has been drained; it keeps its credits until it is sent.
+    settings: LaneSettings,
+    /// The drained items. They keep their credits until they are sent.
     pub(super) staging: Staging,
     pub(super) in_flight: InFlight,
-    /// Staged items below this number go out, be the batch full or not.
+    /// Staged items below this number are due, even if they fill no batch.
     pub(super) send_upto: u64,
     /// When the schedule delay is over.
     pub(super) next_tick: Instant,
-    /// While a permit is waited for.
+    /// The wait for a permit, if a batch is due.
     ready: Option<Readiness>,
-    /// When an endpoint that does not take the signal is tried again.
-    asks_again: Option<Instant>,
+    /// When the signal is tried again at an endpoint that does not take it.
+    retry_support_at: Option<Instant>,
 }
 
-/// How long an endpoint is left alone that has said that it does not take a signal.
+/// After an endpoint has answered that it does not take a signal, none of that signal is sent for this long.
 const UNSUPPORTED_FOR: Duration = Duration::from_secs(300);
 
-/// What happened in a lane.
-pub(super) enum Happened {
-    /// It may send a batch.
+/// An event of a lane.
+pub(super) enum LaneEvent {
+    /// The lane may send a batch.
     Ready(usize, SendPermit),
-    Landed(Settled),
+    Settled(Settled),
 }
 
 impl Lane {
-    pub(super) fn new(queue: Arc<Queue>, exporter: ErasedExporter, settings: Settings) -> Self {
+    pub(super) fn new(queue: Arc<Queue>, exporter: ErasedExporter, settings: LaneSettings) -> Self {
         Self {
             staging: Staging::new(Arc::clone(queue.buffer.pool())),
             in_flight: InFlight::new(queue.signal, Arc::clone(&queue.counters)),
             send_upto: 0,
             next_tick: later(Instant::now(), settings.delay),
             ready: None,
-            asks_again: None,
+            retry_support_at: None,
             queue,
             exporter,
             settings,
@@ -81,17 +81,17 @@ impl Lane {
         self.queue.signal
     }
 
-    /// Whether nothing waits here, nor is under way.
+    /// Whether no item is staged or in flight.
     pub(super) fn is_empty(&self) -> bool {
         self.staging.spans() == 0 && self.in_flight.is_empty()
     }
 
-    /// Whether the exporter is waited for.
+    /// Whether the lane waits for a permit or an answer of its exporter.
     pub(super) fn waits(&self) -> bool {
         self.ready.is_some() || !self.in_flight.is_empty()
     }
 
-    /// Moves what waits into the staging; `drained` is lent for its memory.
+    /// Moves the waiting items of the queue into the staging; `drained` is a reused buffer.
     pub(super) fn drain(&mut self, close: bool, drained: &mut Vec<Chunk>) {
         self.queue.buffer.drain(close, drained);
         for chunk in drained.drain(..) {
@@ -99,31 +99,34 @@ impl Lane {
         }
     }
 
-    /// The schedule delay is over: what waits goes out.
+    /// At the end of the schedule delay: all waiting items become due.
     pub(super) fn tick(&mut self, now: Instant, drained: &mut Vec<Chunk>) {
         self.next_tick = later(now, self.settings.delay);
-        // With a batch at hand nothing is gained by taking chunks that are not full.
+        // With a full batch staged, chunks that are still filling can stay in the shards.
         if self.staging.spans() < self.settings.max_spans {
             self.drain(false, drained);
         }
         self.send_upto = self.staging.end();
-        self.look_up(now);
+        self.retry_support(now);
     }
 
-    /// Tries an endpoint again that did not take the signal.
-    fn look_up(&mut self, now: Instant) {
-        if self.asks_again.is_some_and(|at| at <= now) {
-            self.asks_again = None;
+    /// Lets the signal be sent again after [`UNSUPPORTED_FOR`].
+    fn retry_support(&mut self, now: Instant) {
+        if self.retry_support_at.is_some_and(|at| at <= now) {
+            self.retry_support_at = None;
             self.queue.set_unsupported(false);
         }
     }
 
-    /// Takes note of whether the endpoint takes the signal. What is queued by then is sent nowhere.
+    /// Notes whether the endpoint takes the signal. If not, the queued items are drained; the worker drops
+    /// them.
     pub(super) fn note_support(&mut self, is_supported: Option<bool>, drained: &mut Vec<Chunk>) {
         match is_supported {
-            Some(true) if self.asks_again.take().is_some() => self.queue.set_unsupported(false),
+            Some(true) if self.retry_support_at.take().is_some() => {
+                self.queue.set_unsupported(false)
+            }
             Some(false) => {
-                self.asks_again = Some(later(Instant::now(), UNSUPPORTED_FOR));
+                self.retry_support_at = Some(later(Instant::now(), UNSUPPORTED_FOR));
                 self.queue.set_unsupported(true);
                 self.drain(false, drained);
             }
@@ -141,8 +144,8 @@ impl Lane {
             && (self.staging.start() < self.send_upto || self.staged_load() >= self.settings.due)
     }
 
-    /// Before the worker sleeps: asks for a permit where a batch is due, and else to be woken when one
-    /// is. False: one has come together meanwhile.
+    /// Before the worker sleeps: requests a permit if a batch is due, else arms the wake-up. False: a batch
+    /// became due meanwhile.
     pub(super) fn prepare(&mut self, resume_at: Instant, drained: &mut Vec<Chunk>) -> bool {
         if self.ready.is_some() {
             return true;
@@ -162,18 +165,18 @@ impl Lane {
             return true;
         }
         self.drain(false, drained);
-        // What is due has come together, by spans or by bytes.
+        // The threshold was reached, by spans or by bytes.
         self.send_upto = self.send_upto.max(self.staging.start() + 1);
         self.next_tick = later(Instant::now(), self.settings.delay);
         false
     }
 
-    /// After a panic, which may have come from here.
+    /// Drops the wait for a permit after a panic, which may come from that future.
     pub(super) fn forget_permit(&mut self) {
         self.ready = None;
     }
 
-    /// The next batch; `None` where bytes are no items.
+    /// The next batch; `None` if the staged bytes contain no items.
     pub(super) fn take(
         &mut self,
         scopes: &super::scopes::Scopes,
@@ -182,7 +185,7 @@ impl Lane {
         if self.staging.spans() < self.settings.max_spans {
             self.drain(false, drained);
         }
-        let Settings {
+        let LaneSettings {
             max_spans,
             max_bytes,
             ..
@@ -201,7 +204,7 @@ impl Lane {
         let limit = self.settings.export_timeout;
         let signal = self.signal();
         let send = async move {
-            // Called in here, so that a panic is this task's alone.
+            // Called in the task, so that a panic of the exporter ends only this task.
             let limit = limit.filter(|_| !exporter.keeps_export_timeout());
             let send = permit(batch);
             match limit {
@@ -233,8 +236,8 @@ impl Lane {
     }
 }
 
-/// What happens next in any lane. Where several may send, the one at `turn` is first. Cancel safe.
-pub(super) async fn next_of(lanes: &mut [Lane], turn: usize) -> Happened {
+/// The next event of any lane. Lanes are polled from `turn` on, so that none starves. Cancel safe.
+pub(super) async fn next_of(lanes: &mut [Lane], turn: usize) -> LaneEvent {
     poll_fn(|cx| {
         let count = lanes.len().max(1);
         for offset in 0..count {
@@ -243,12 +246,12 @@ pub(super) async fn next_of(lanes: &mut [Lane], turn: usize) -> Happened {
                 continue;
             };
             if let Poll::Ready(permit) = lane.poll_ready(cx) {
-                return Poll::Ready(Happened::Ready(index, permit));
+                return Poll::Ready(LaneEvent::Ready(index, permit));
             }
         }
         for lane in lanes.iter_mut() {
-            if let Poll::Ready(settled) = lane.in_flight.poll_landed(cx) {
-                return Poll::Ready(Happened::Landed(settled));
+            if let Poll::Ready(settled) = lane.in_flight.poll_join_next(cx) {
+                return Poll::Ready(LaneEvent::Settled(settled));
             }
         }
         Poll::Pending

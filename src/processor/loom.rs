@@ -1,11 +1,11 @@
-//! Models of what threads may do to each other here, run through all interleavings:
+//! Models of the races between pushes, the worker and callers, run through all interleavings:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg tracing_otlp_loom" cargo test --lib --release loom
 //! ```
 //!
-//! The code under test is the code that ships; tokio's `Notify`, which the worker sleeps on, is
-//! stood in for by a flag and a condvar (`wake.rs`).
+//! The tested code is the shipped code, except tokio's `Notify`: a flag and a condvar replace it
+//! (`wake.rs`).
 
 use loom::thread;
 
@@ -202,9 +202,9 @@ fn push_against_close() {
     });
 }
 
-/// BSP-7: a ticket that is handed in while the desk closes is answered.
+/// BSP-7: a request that is submitted while the queue of requests closes is answered.
 #[test]
-fn a_ticket_against_the_closing_desk() {
+fn a_request_against_the_closing_queue() {
     model(3, || {
         let rig = rig(1, 1, 1);
         let caller = spawn(&rig, |rig| {

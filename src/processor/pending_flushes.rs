@@ -1,4 +1,8 @@
-//! [`PendingFlushes`]: the tickets that the worker has picked up, and what it owes for each.
+//! [`PendingFlushes`]: the requests that the worker has accepted and not answered yet.
+//!
+//! Items of a lane are numbered in the order in which they were drained. A request covers the items below
+//! its numbers, and is answered when all of them are settled. A loss is reported to one flush only: each
+//! reports the losses since the last one that was answered.
 
 use std::time::Instant;
 
@@ -11,12 +15,12 @@ use crate::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct PendingFlushes {
     pending: Vec<PendingFlush>,
-    /// All that was lost so far, and how much of it a flush or the shutdown has told of.
+    /// All losses so far, and the part that the answers to flushes have reported.
     lost: Loss,
-    told: Loss,
-    /// Why the last spans were lost that an exporter had been given.
+    reported: Loss,
+    /// The error of the last spans that were lost after an exporter had received them.
     why: Option<String>,
-    /// The shutdown that came first; its deadline is the worker's.
+    /// The first shutdown; its deadline is the worker's.
     closing: Option<Arc<FlushRequest>>,
 }
 
@@ -25,14 +29,15 @@ struct PendingFlush {
     request: Arc<FlushRequest>,
     /// It covers the spans and records below these numbers.
     upto: Marks,
-    /// What was lost before it was made and is told by it, and of the spans that it covers.
+    /// The losses that its answer reports: earlier ones that no answer has reported, and those of the items
+    /// that it covers.
     lost: Loss,
-    /// All that will have been told then.
-    told: Loss,
+    /// The value of [`PendingFlushes::reported`] after its answer.
+    reported: Loss,
     why: Option<String>,
 }
 
-/// A number of each signal, in the order in which its items were drained.
+/// The number of an item of each signal, in drain order.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Marks {
     pub(crate) spans: u64,
@@ -52,25 +57,25 @@ impl Marks {
     }
 }
 
-/// What was lost that was not asked for.
+/// Lost items. Items that settings drop (tail sampling) are no loss.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Loss {
     spans: LossOfSignal,
     logs: LossOfSignal,
-    /// What spans left out for want of memory.
+    /// Data that spans left out for want of memory.
     left_out: u64,
 }
 
 /// The same of one signal.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct LossOfSignal {
-    /// Before they came to an exporter, by reason.
+    /// Lost before an exporter received them, by reason.
     early: [u64; EARLY.len()],
-    /// Those that an exporter had been given, or that were given up.
+    /// Lost by an exporter, or abandoned by the worker.
     late: u64,
 }
 
-/// How many were dropped early of each signal, by reason.
+/// A reading of the early losses of each signal, by reason.
 pub(crate) struct EarlyLoss {
     spans: [u64; EARLY.len()],
     logs: [u64; EARLY.len()],
@@ -87,7 +92,7 @@ impl EarlyLoss {
     }
 }
 
-/// Why spans are lost before they come to an exporter, other than by the shutdown.
+/// The reasons for which items are lost before an exporter receives them, other than the shutdown.
 const EARLY: [DropReason; 4] = [
     DropReason::QueueFull,
     DropReason::MemoryFull,
@@ -96,11 +101,11 @@ const EARLY: [DropReason; 4] = [
 ];
 
 impl Loss {
-    fn since(self, told: Self) -> Self {
+    fn since(self, earlier: Self) -> Self {
         Self {
-            spans: self.spans.since(told.spans),
-            logs: self.logs.since(told.logs),
-            left_out: self.left_out.saturating_sub(told.left_out),
+            spans: self.spans.since(earlier.spans),
+            logs: self.logs.since(earlier.logs),
+            left_out: self.left_out.saturating_sub(earlier.left_out),
         }
     }
 
@@ -131,16 +136,16 @@ impl Loss {
             .enumerate()
             .map(|(i, reason)| (reason, early(i)));
         let counts = counts.filter(|(_, count)| *count > 0);
-        let told: Vec<_> = counts.map(|(reason, n)| format!("{reason} {n}")).collect();
-        (!told.is_empty()).then(|| told.join(", "))
+        let texts: Vec<_> = counts.map(|(reason, n)| format!("{reason} {n}")).collect();
+        (!texts.is_empty()).then(|| texts.join(", "))
     }
 }
 
 impl LossOfSignal {
-    fn since(self, told: Self) -> Self {
+    fn since(self, earlier: Self) -> Self {
         Self {
-            early: std::array::from_fn(|i| self.early[i].saturating_sub(told.early[i])),
-            late: self.late.saturating_sub(told.late),
+            early: std::array::from_fn(|i| self.early[i].saturating_sub(earlier.early[i])),
+            late: self.late.saturating_sub(earlier.late),
         }
     }
 
@@ -157,14 +162,13 @@ impl LossOfSignal {
 }
 
 impl PendingFlushes {
-    /// Whether `request` is the one that begins the shutdown.
+    /// Whether `request` is the first shutdown.
     pub(crate) fn begins_shutdown(&self, request: &FlushRequest) -> bool {
         request.command == Command::Shutdown && self.closing.is_none()
     }
 
-    /// Takes on a ticket that covers what is numbered below `upto`, and what has been lost since one
-    /// was last answered.
-    pub(crate) fn make(&mut self, request: Arc<FlushRequest>, upto: Marks, early: &EarlyLoss) {
+    /// Accepts a request that covers the items numbered below `upto`, and the losses since the last answer.
+    pub(crate) fn accept(&mut self, request: Arc<FlushRequest>, upto: Marks, early: &EarlyLoss) {
         self.lost.spans.early = early.spans;
         self.lost.logs.early = early.logs;
         self.lost.left_out = early.left_out;
@@ -174,13 +178,13 @@ impl PendingFlushes {
         self.pending.push(PendingFlush {
             request,
             upto,
-            lost: self.lost.since(self.told),
-            told: self.lost,
+            lost: self.lost.since(self.reported),
+            reported: self.lost,
             why: self.why.clone(),
         });
     }
 
-    /// The ticket of the shutdown that is under way.
+    /// The shutdown that is under way.
     pub(crate) fn closing(&self) -> Option<&Arc<FlushRequest>> {
         self.closing.as_ref()
     }
@@ -190,7 +194,7 @@ impl PendingFlushes {
         self.pending.iter().filter_map(|p| p.request.deadline).min()
     }
 
-    /// Notes a loss for those who wait for the spans it concerns.
+    /// Adds the loss of a batch to the requests that cover it.
     pub(crate) fn note(&mut self, settled: &Settled) {
         if settled.lost == 0 {
             return;
@@ -203,23 +207,23 @@ impl PendingFlushes {
             if covered > 0 {
                 let lost = settled.lost.min(covered);
                 pending_flush.lost.of(settled.signal).late += lost;
-                pending_flush.told.of(settled.signal).late += lost;
+                pending_flush.reported.of(settled.signal).late += lost;
                 pending_flush.why = settled.error.clone().or(pending_flush.why.take());
             }
         }
     }
 
-    /// Whether somebody's patience is over.
+    /// Whether the deadline of a request has passed.
     pub(crate) fn is_any_overdue(&self, now: Instant) -> bool {
         self.pending.iter().any(|p| p.request.is_overdue(now))
     }
 
-    /// Answers those whose spans are all below `settled`, and those whose patience is over: `why` is
-    /// what stands in the way.
-    pub(crate) fn keep(&mut self, settled: &Marks, now: Instant, why: Option<&str>) {
+    /// Answers the requests whose items are all below `settled`, and those whose deadline has passed, with
+    /// the obstacle `why`.
+    pub(crate) fn answer(&mut self, settled: &Marks, now: Instant, why: Option<&str>) {
         let closing = self.closing.as_ref();
-        let told = &mut self.told;
-        let before = *told;
+        let reported = &mut self.reported;
+        let before = *reported;
         self.pending.retain_mut(|pending_flush| {
             let request = &pending_flush.request;
             if closing.is_some_and(|closing| Arc::ptr_eq(closing, request)) {
@@ -227,7 +231,7 @@ impl PendingFlushes {
             }
             let outcome =
                 if request.command == Command::Flush && settled.reaches(&pending_flush.upto) {
-                    *told = told.max(pending_flush.told);
+                    *reported = reported.max(pending_flush.reported);
                     pending_flush.outcome()
                 } else if request.is_overdue(now) {
                     let why = why.map(str::to_owned);
@@ -238,13 +242,13 @@ impl PendingFlushes {
             request.resolve(outcome);
             false
         });
-        if *told != before && told.late() >= self.lost.late() {
+        if *reported != before && reported.late() >= self.lost.late() {
             self.why = None;
         }
     }
 
-    /// Everything is settled: answers everybody, and closes the desk. `why`: what stood in the way, if
-    /// it was not settled in time.
+    /// At the worker's end: answers all requests and closes the queue of requests. `why`: the obstacle, if
+    /// the items were not settled in time.
     pub(crate) fn conclude(&mut self, in_time: bool, why: Option<String>, requests: &RequestQueue) {
         let closing = self.closing.as_ref();
         let first = self

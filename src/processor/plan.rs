@@ -1,11 +1,11 @@
-//! What a processor is started with: settings in the form in which queue and worker need them.
+//! [`PipelineParts`] and [`Plan`]: the start values of a processor, derived from the settings.
 
 use std::thread;
 use std::time::Duration;
 
 use super::buffer::Bounds;
 use super::component::Components;
-use super::lane::Settings;
+use super::lane::LaneSettings;
 use super::queue::Queue;
 use super::wake::Wake;
 use super::worker::{EverySecond, OpenSpanSource};
@@ -17,29 +17,30 @@ use crate::signal::Signal;
 use crate::stats::Counters;
 use crate::sync::Arc;
 
-/// What a pipeline shares with its processor.
+/// The parts that a pipeline passes to its processor.
 pub(crate) struct PipelineParts {
     pub(crate) counters: Arc<Counters>,
     pub(crate) memory: Arc<Memory>,
-    /// Whom the worker tells how it fares.
+    /// The receivers of the worker's reports.
     pub(crate) event_sink: EventSink,
-    /// Spoken once, as soon as somebody listens.
+    /// Reported once, as soon as a subscriber takes them.
     pub(crate) warnings: Vec<String>,
-    /// Spoken once there is a reason to.
+    /// Each reported once, when it is due.
     pub(crate) hints: &'static [&'static Hint],
     /// Called by the worker about once a second.
     pub(crate) every_second: Option<EverySecond>,
-    /// Asked by the worker about once a second.
+    /// Polled by the worker about once a second.
     pub(crate) open_spans: Option<OpenSpanSource>,
-    /// Where logs go, if there are some.
+    /// `None`: the pipeline has no logs.
     pub(crate) logs: Option<LogsRoute>,
 }
 
-/// Where the logs of a pipeline go.
+/// The exporter and the settings of a pipeline's logs.
 pub(crate) struct LogsRoute {
     pub(crate) exporter: ErasedExporter,
     pub(crate) components: Components,
-    /// Of the queue and its batches; what is said of the whole pipeline is not read.
+    /// The settings of the queue and its batches. Those of the whole pipeline (memory, shutdown) are not
+    /// read.
     pub(crate) batch: BatchConfig,
 }
 
@@ -70,7 +71,7 @@ impl PipelineParts {
 
 /// The numbers of one signal, from its settings.
 pub(super) struct Plan {
-    pub(super) settings: Settings,
+    pub(super) settings: LaneSettings,
     bounds: Bounds,
 }
 
@@ -79,14 +80,14 @@ impl Plan {
         let queue = batch.max_queue_size.max(1);
         let max_spans = batch.max_export_batch_size.clamp(1, queue);
         let at_once = batch.schedule_delay.is_zero();
-        // No delay: the first span completes a batch, and the clock has little to add.
+        // No delay: the first span completes a batch, and the tick is only a fallback.
         let due = if at_once { 1 } else { max_spans };
         let delay = match at_once {
             true => Duration::from_secs(1),
             false => batch.schedule_delay,
         };
         Self {
-            settings: Settings {
+            settings: LaneSettings {
                 max_spans,
                 max_bytes,
                 due,

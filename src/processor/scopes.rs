@@ -9,27 +9,27 @@ use crate::diagnostics::TOO_MANY_SCOPES;
 use crate::pool::Budget;
 use crate::sync::{Arc, Mutex, lock};
 
-/// So many scopes are kept apart. Whoever names them by crate, module or library has far fewer;
-/// whoever takes names from requests has as many as there are strangers.
+/// The bound of scopes. Scopes named by crate, module or library are far fewer; scopes named by data of
+/// requests are without bound.
 const MOST: usize = 1000;
 
-/// The part of the pipeline's memory that all scopes may take.
+/// All scopes together may take this fraction of the pipeline's memory: one 64th.
 const SHARE: usize = 64;
 
-/// What a scope costs beside its bytes.
+/// The memory of a scope beside its bytes.
 const OVERHEAD: usize = 128;
 
 #[derive(Debug)]
 pub(crate) struct Scopes {
-    state: Mutex<State>,
+    state: Mutex<ScopeTable>,
     budget: Arc<Budget>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ScopeTable {
     by_id: Vec<Bytes>,
     ids: HashMap<Bytes, ScopeId>,
-    /// What was taken out of the budget.
+    /// The bytes reserved from the budget.
     bytes: usize,
 }
 
@@ -41,8 +41,8 @@ impl Scopes {
         }
     }
 
-    /// The id of a scope; equal scopes share one. `None`: there are too many, or there is no memory for
-    /// one more.
+    /// The id of a scope; equal scopes share one. `None`: the bound of scopes or of their memory is
+    /// reached.
     pub(crate) fn register(&self, encoded: Bytes) -> Option<ScopeId> {
         let mut state = lock(&self.state);
         if let Some(id) = state.ids.get(&encoded) {
@@ -67,13 +67,12 @@ impl Scopes {
         Some(id)
     }
 
-    /// Whether no more scopes are taken, whatever their names.
+    /// Whether the bound of scopes is reached.
     pub(crate) fn is_full(&self) -> bool {
         lock(&self.state).by_id.len() >= MOST
     }
 
-    /// An id of another processor has no scope here, nor has one beyond the bound: its spans go out
-    /// under none.
+    /// The encoded scope; empty for an unknown id, such as [`ScopeId::NONE`] or one of another processor.
     pub(super) fn encoded(&self, id: ScopeId) -> Bytes {
         let state = lock(&self.state);
         state.by_id.get(id.0 as usize).cloned().unwrap_or_default()

@@ -1,43 +1,43 @@
-//! Who wakes the worker, and when.
+//! [`Wake`]: which push wakes the worker.
 //!
-//! A wake-up is a system call, so the worker says how much must have come together before it wants
-//! to hear of it, and only the thread that completes that amount rings. Whoever hands in a ticket
-//! rings always. Each signal's queue has amounts of its own, and all ring the same bell.
+//! A wake-up is a system call. So the worker stores a threshold before it sleeps, and only the push that
+//! reaches the threshold notifies it. A flush request notifies always. Each queue has its own load and
+//! threshold; all queues share one [`WakeSignal`].
 
 use crate::sync::{Arc, AtomicUsize, CachePadded, Ordering};
 
-/// What lies in the shards, as far as published, and the amount at which to ring.
+/// The published load of a queue's shards, and the threshold for the wake-up.
 #[derive(Debug)]
 pub(crate) struct Wake {
-    state: CachePadded<State>,
+    state: CachePadded<LoadAndThreshold>,
     signal: Arc<WakeSignal>,
 }
 
 #[derive(Debug)]
-struct State {
+struct LoadAndThreshold {
     /// In spans, or their equivalent in bytes. Producers add, the worker subtracts.
     load: AtomicUsize,
-    /// The worker stores an amount and goes to sleep; the one producer that puts `NEVER` back rings.
+    /// The worker stores an amount before it sleeps; the one producer that puts `NEVER` back notifies.
     threshold: AtomicUsize,
 }
 
-/// No amount is awaited: the worker is up, or waits for something else.
+/// No amount is awaited: the worker is awake, or waits for an exporter.
 const NEVER: usize = usize::MAX;
 
 impl Wake {
     pub(crate) fn new() -> Self {
-        Self::ringing(Arc::new(WakeSignal::new()))
+        Self::with_signal(Arc::new(WakeSignal::new()))
     }
 
-    /// One for another queue, that wakes the same worker.
+    /// The `Wake` of another queue of the same worker.
     #[cfg(not(tracing_otlp_loom))]
-    pub(crate) fn with_same_bell(&self) -> Self {
-        Self::ringing(Arc::clone(&self.signal))
+    pub(crate) fn for_same_worker(&self) -> Self {
+        Self::with_signal(Arc::clone(&self.signal))
     }
 
-    fn ringing(signal: Arc<WakeSignal>) -> Self {
+    fn with_signal(signal: Arc<WakeSignal>) -> Self {
         Self {
-            state: CachePadded(State {
+            state: CachePadded(LoadAndThreshold {
                 load: AtomicUsize::new(0),
                 threshold: AtomicUsize::new(NEVER),
             }),
@@ -45,18 +45,18 @@ impl Wake {
         }
     }
 
-    /// Publishes `load` more; true if the caller must [`ring`](Self::notify), which it does after it
-    /// has let go of its locks.
+    /// Publishes `load` more. True: the caller must [`notify`](Self::notify), after it has released its
+    /// locks.
     #[must_use]
     pub(crate) fn add(&self, load: usize) -> bool {
-        let State {
+        let LoadAndThreshold {
             load: total,
             threshold,
         } = &self.state.0;
-        // All changes of `load` are read-modify-writes, so they stand in one order and each sees
-        // what was written before those ahead of it. If `arm`'s own comes first, this one (Acquire)
+        // All changes of `load` are read-modify-writes, so they have one total order, and each sees
+        // the writes before the changes ahead of it. If the one of `arm` comes first, this one (Acquire)
         // sees the threshold that `arm` stored before (Release); if this one comes first, `arm`
-        // sees this load. Either way somebody notices.
+        // sees this load. Either way the threshold is noticed.
         let now = total.fetch_add(load, Ordering::AcqRel).wrapping_add(load);
         let awaited = threshold.load(Ordering::Relaxed);
         now >= awaited
@@ -65,21 +65,21 @@ impl Wake {
                 .is_ok()
     }
 
-    /// Takes back what was published of spans that have been drained.
+    /// Takes back the published load of drained spans.
     pub(crate) fn subtract(&self, load: usize) {
         self.state.0.load.fetch_sub(load, Ordering::AcqRel);
     }
 
-    /// Asks to be rung for as soon as `threshold` is reached; false if it already is, and nobody
-    /// will ring. For the worker only.
+    /// Sets the threshold for the next wake-up. False: it is already reached, and no push will notify. For
+    /// the worker only.
     #[must_use]
     pub(crate) fn arm(&self, threshold: usize) -> bool {
-        let State {
+        let LoadAndThreshold {
             load,
             threshold: awaited,
         } = &self.state.0;
         awaited.store(threshold, Ordering::Relaxed);
-        // A read that takes part in the order of changes: see `add`.
+        // A read-modify-write, so that it takes part in the order of changes: see `add`.
         if load.fetch_add(0, Ordering::AcqRel) < threshold {
             return true;
         }
@@ -87,7 +87,7 @@ impl Wake {
         false
     }
 
-    /// Asks not to be rung for. A ring that is under way may still come.
+    /// Removes the threshold. A push that has reached it already may still notify.
     pub(crate) fn disarm(&self) {
         self.state.0.threshold.store(NEVER, Ordering::Relaxed);
     }
@@ -99,7 +99,7 @@ impl Wake {
 
 #[cfg(not(tracing_otlp_loom))]
 mod signal {
-    /// Remembers one ring, so none is lost between two waits.
+    /// Remembers one notification, so that none is lost between two waits.
     #[derive(Debug)]
     pub(crate) struct WakeSignal(tokio::sync::Notify);
 
@@ -114,14 +114,14 @@ mod signal {
     }
 
     impl super::Wake {
-        /// Waits for a ring. Cancel safe: a ring that was not heard is heard by the next call.
+        /// Waits for a notification. Cancel safe: the next call gets one that this call has not taken.
         pub(crate) async fn notified(&self) {
             self.signal.0.notified().await;
         }
     }
 }
 
-/// Stands in for tokio's `Notify`, whose own models are tokio's: remembers one ring.
+/// Replaces tokio's `Notify` under loom, which tokio models itself: remembers one notification.
 #[cfg(tracing_otlp_loom)]
 mod signal {
     use crate::sync::{Condvar, Mutex, lock, wait};
@@ -142,11 +142,11 @@ mod signal {
 
     impl super::Wake {
         pub(crate) fn wait_blocking(&self) {
-            let mut rung = lock(&self.signal.0);
-            while !*rung {
-                rung = wait(&self.signal.1, rung);
+            let mut notified = lock(&self.signal.0);
+            while !*notified {
+                notified = wait(&self.signal.1, notified);
             }
-            *rung = false;
+            *notified = false;
         }
     }
 }
@@ -159,13 +159,13 @@ mod tests {
 
     /// BSP-4: one signal for each awaited batch, from the one that completes it.
     #[test]
-    fn only_the_push_that_reaches_the_threshold_rings() {
+    fn only_the_push_that_reaches_the_threshold_notifies() {
         let wake = Wake::new();
-        assert!(!wake.add(5), "nobody waits");
+        assert!(!wake.add(5), "not armed yet");
         assert!(wake.arm(8));
         assert!(!wake.add(2));
         assert!(wake.add(1));
-        assert!(!wake.add(1), "rung once");
+        assert!(!wake.add(1), "notified once");
         assert!(!wake.arm(9), "already there");
         assert!(!wake.add(1), "and not armed");
         wake.subtract(10);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_before_the_wait_is_heard() {
+    fn a_notification_before_the_wait_is_kept() {
         let wake = Wake::new();
         wake.notify();
         assert!(tokio_test::task::spawn(wake.notified()).poll().is_ready());

@@ -1,8 +1,8 @@
 //! The `otlp-worker` thread: wait, take, send, settle.
 //!
-//! It has a runtime of its own, so it needs none of the application's and outlives them. Nothing it
-//! calls may end it: a panic of an exporter costs one batch or a pause. Each signal has a
-//! [`Lane`]; the thread, the runtime, flushes and the shutdown are for all.
+//! The worker has its own runtime, so it needs none of the application's and outlives them. No call ends
+//! the worker: a panic of an exporter costs one batch or a pause. Each signal has a [`Lane`]; the lanes
+//! share the thread, the runtime, the flushes and the shutdown.
 
 mod end;
 mod open;
@@ -21,7 +21,7 @@ use super::chunk::Chunk;
 use super::flush::FlushRequest;
 use super::handle::Shared;
 use super::in_flight::{Settled, message_of};
-use super::lane::{self, Happened, Lane};
+use super::lane::{self, Lane, LaneEvent};
 use super::pending_flushes::{EarlyLoss, Marks, PendingFlushes};
 use crate::diagnostics::Diagnostics;
 use crate::export::SendPermit;
@@ -30,14 +30,14 @@ use crate::stats::DropReason;
 use crate::suppress;
 use crate::sync::Arc;
 
-/// What the worker is asked to call about once a second.
+/// A callback of the worker, about once a second.
 pub(crate) type EverySecond = Box<dyn FnMut() + Send>;
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
-    /// That of spans, and that of logs where there are some.
+    /// The lane of spans, then the lane of logs if the pipeline has logs.
     lanes: Vec<Lane>,
-    /// The lane that is asked first whether it may send: the one after that which sent last.
+    /// The lane that is polled first: the one after the lane that sent last.
     turn: usize,
     resource: Bytes,
     runtime: Handle,
@@ -45,27 +45,26 @@ pub(super) struct Worker {
     every_second: Option<EverySecond>,
     open_spans: Option<Showing>,
     next_second: Instant,
-    /// Between shards and staging; kept for its memory.
+    /// A buffer between shards and staging, reused for its memory.
     drained: Vec<Chunk>,
     pending_flushes: PendingFlushes,
-    /// When to ask the exporter what troubles it; `None`: nothing is wanted of it.
-    next_question: Option<Instant>,
-    /// When a loss is to be spoken of, at the latest.
-    speak_at: Option<Instant>,
+    /// When to probe the exporter for its last error; `None`: no permit and no answer is awaited.
+    next_probe: Option<Instant>,
+    /// The latest time for the report of a loss.
+    report_at: Option<Instant>,
     finishing: bool,
     /// The pause after a panic, and when it ends.
     backoff: Duration,
     resume_at: Instant,
 }
 
-/// How long a permit or an answer may take before the exporter is asked why, and how often from
-/// then on.
-const QUESTION: Duration = Duration::from_millis(200);
-const QUESTION_AGAIN: Duration = Duration::from_secs(1);
-/// How soon a loss is spoken of: a little later than the diagnostics look again.
-const WORD: Duration = Duration::from_millis(300);
-/// The longest sleep: losses are noticed in time also with a long schedule delay.
-const LOOK_UP: Duration = Duration::from_secs(5);
+/// The wait for a permit or an answer before the first probe of the exporter, and between later probes.
+const FIRST_PROBE: Duration = Duration::from_millis(200);
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// The delay of the report of a loss: a little longer than `diagnostics::POLL`.
+const REPORT_DELAY: Duration = Duration::from_millis(300);
+/// The longest sleep, so that losses are reported in time also with a long schedule delay.
+const MAX_SLEEP: Duration = Duration::from_secs(5);
 
 impl Worker {
     pub(super) fn new(
@@ -89,31 +88,31 @@ impl Worker {
             next_second: now,
             drained: Vec::new(),
             pending_flushes: PendingFlushes::default(),
-            next_question: None,
-            speak_at: None,
+            next_probe: None,
+            report_at: None,
             finishing: false,
             backoff: Duration::ZERO,
             resume_at: now,
         }
     }
 
-    /// Shows the exporter what `source` gives, about once a second.
+    /// Passes the open spans of `source` to the exporter, about once a second.
     pub(super) fn showing(mut self, source: Option<OpenSpanSource>) -> Self {
         self.open_spans = source.map(Showing::new);
         self
     }
 
-    /// The life of the thread.
-    pub(super) fn live(mut self, runtime: Runtime) {
+    /// The body of the worker's thread.
+    pub(super) fn run_thread(mut self, runtime: Runtime) {
         suppress::mark_thread();
-        let _obituary = CloseOnExit(Arc::clone(&self.shared));
+        let _close = CloseOnExit(Arc::clone(&self.shared));
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))) {
             if self.finishing {
                 break;
             }
             self.recover(message_of(&*panic));
         }
-        // A look-up of a name, for one, would hold an ordinary shutdown for as long as it likes.
+        // An ordinary shutdown of the runtime waits for blocking tasks, such as a DNS look-up.
         runtime.shutdown_background();
     }
 
@@ -121,14 +120,14 @@ impl Worker {
         while let Some((lane, permit)) = self.wait().await {
             self.send(lane, permit);
             self.turn = lane + 1;
-            // An exporter that is always ready must not keep its own sends from running.
+            // With an exporter that is always ready, its sends run only if this task yields.
             tokio::task::yield_now().await;
         }
         self.finish().await;
     }
 
-    /// Until a lane may send a batch; `None`: all is done (BSP-4). While an exporter gives no permit,
-    /// spans stay in the bounded queue.
+    /// Waits until a lane may send a batch; `None`: the worker has finished (BSP-4). While an exporter
+    /// gives no permit, spans stay in the bounded queue.
     async fn wait(&mut self) -> Option<(usize, SendPermit)> {
         loop {
             self.poll_events();
@@ -140,7 +139,7 @@ impl Worker {
                 self.disarm();
                 if ready.is_some() {
                     if self.diagnostics.last_error().is_some() {
-                        // It may be there for a probe alone.
+                        // An exporter whose endpoint is down gives a permit for a single probe.
                         self.probe_exporter();
                     }
                     return ready;
@@ -151,7 +150,7 @@ impl Worker {
         }
     }
 
-    /// Every lane asks for what it waits for. False: one need not wait.
+    /// Prepares every lane for the sleep. False: a lane has a batch and the worker must not sleep.
     fn prepare(&mut self) -> bool {
         let awaited = self.lanes.iter().any(Lane::waits);
         let mut all_wait = true;
@@ -159,7 +158,7 @@ impl Worker {
             all_wait &= lane.prepare(self.resume_at, &mut self.drained);
         }
         if !awaited && self.lanes.iter().any(Lane::waits) {
-            self.expect_an_answer();
+            self.expect_answer();
         }
         all_wait
     }
@@ -177,9 +176,9 @@ impl Worker {
         match lane.take(&self.shared.scopes, &mut self.drained) {
             Some(cut) => {
                 lane.send(permit, cut, self.resource.clone(), &self.runtime);
-                self.expect_an_answer();
+                self.expect_answer();
             }
-            // Bytes that are no spans: a defect of ours, and no reason to go round in circles.
+            // The bytes are no spans, a defect of this crate: they are dropped, so that the loop ends.
             None => {
                 let signal = lane.signal();
                 self.abandon(signal, DropReason::Internal, "the queue was damaged");
@@ -191,8 +190,8 @@ impl Worker {
         if settled.lost == 0 {
             self.backoff = Duration::ZERO;
         } else {
-            let at = later(Instant::now(), WORD);
-            self.speak_at.get_or_insert(at);
+            let at = later(Instant::now(), REPORT_DELAY);
+            self.report_at.get_or_insert(at);
         }
         self.pending_flushes.note(settled);
         // Only logs may be turned off by an endpoint: without spans there is no pipeline.
@@ -201,7 +200,7 @@ impl Worker {
         }
     }
 
-    /// The endpoint takes logs, or says that it does not: then none are sent for a while.
+    /// Notes whether the endpoint takes logs. If not, no logs are sent for a while.
     #[cold]
     fn note_support(&mut self, settled: &Settled) {
         let signal = settled.signal;
@@ -214,13 +213,13 @@ impl Worker {
         }
     }
 
-    /// All that must not wait for an exporter.
+    /// Handles flush requests, settled batches, ticks and reports: none of them waits for an exporter.
     fn poll_events(&mut self) {
         for request in self.shared.requests.collect() {
             self.accept(request);
         }
         for index in 0..self.lanes.len() {
-            while let Some(settled) = self.lanes[index].in_flight.try_landed() {
+            while let Some(settled) = self.lanes[index].in_flight.try_join_next() {
                 self.settle(&settled);
             }
         }
@@ -239,53 +238,54 @@ impl Worker {
             false => None,
         };
         let settled = self.marks(Lane::settled_upto);
-        self.pending_flushes.keep(&settled, now, why.as_deref());
+        self.pending_flushes.answer(&settled, now, why.as_deref());
         let is_closing = self.pending_flushes.closing().is_some();
         self.diagnostics.observe(now, is_closing);
-        self.speak_at = self.speak_at.filter(|at| now < *at);
+        self.report_at = self.report_at.filter(|at| now < *at);
     }
 
     fn has_seconds(&self) -> bool {
         self.every_second.is_some() || self.open_spans.is_some()
     }
 
-    fn expect_an_answer(&mut self) {
-        let at = later(Instant::now(), QUESTION);
-        self.next_question.get_or_insert(at);
+    fn expect_answer(&mut self) {
+        let at = later(Instant::now(), FIRST_PROBE);
+        self.next_probe.get_or_insert(at);
     }
 
-    /// Asks now and then while the exporter is waited for, and once when it is not any more.
+    /// Probes the exporter about once a second while a permit or an answer is awaited, and once after that.
     fn maybe_probe(&mut self, now: Instant) {
         let waits = self.lanes.iter().any(Lane::waits);
-        let Some(at) = self.next_question.filter(|at| !waits || now >= *at) else {
+        let Some(at) = self.next_probe.filter(|at| !waits || now >= *at) else {
             return;
         };
-        self.next_question = waits.then(|| later(now, QUESTION_AGAIN));
+        self.next_probe = waits.then(|| later(now, PROBE_EVERY));
         if waits || now >= at || self.diagnostics.last_error().is_some() {
             self.probe_exporter();
         }
     }
 
-    /// Why nothing can be sent: no outcome tells of an endpoint that is not there.
+    /// Reads the exporter's last error. An endpoint that cannot be reached yields no outcome, so the
+    /// diagnostics need this.
     fn probe_exporter(&mut self) {
         for lane in &self.lanes {
             // A foreign method: it may panic.
-            let trouble = catch_unwind(AssertUnwindSafe(|| lane.exporter.last_error()));
-            let trouble = trouble.ok().flatten();
-            self.diagnostics.note_health(lane.signal(), trouble);
+            let error = catch_unwind(AssertUnwindSafe(|| lane.exporter.last_error()));
+            let error = error.ok().flatten();
+            self.diagnostics.note_health(lane.signal(), error);
         }
     }
 
-    /// What keeps spans from being sent or settled just now.
+    /// The reason why spans are not sent or settled yet, for the error of a flush.
     fn obstacle(&mut self) -> Option<String> {
         self.probe_exporter();
-        let trouble = self.diagnostics.last_error().map(str::to_owned);
+        let error = self.diagnostics.last_error().map(str::to_owned);
         let unanswered = || {
             let requests: usize = self.lanes.iter().map(|lane| lane.in_flight.len()).sum();
             (requests > 0)
                 .then(|| format!("{requests} requests are under way and not answered yet"))
         };
-        trouble.or_else(unanswered)
+        error.or_else(unanswered)
     }
 
     fn accept(&mut self, request: Arc<FlushRequest>) {
@@ -302,16 +302,16 @@ impl Worker {
         let logs = self.shared.logs.as_ref().map(|q| q.counters.snapshot());
         let early = EarlyLoss::new(&spans, logs.as_ref());
         let upto = self.marks(|lane| lane.staging.end());
-        self.pending_flushes.make(request, upto, &early);
+        self.pending_flushes.accept(request, upto, &early);
     }
 
-    /// A schedule delay is over: what waits goes out.
+    /// At the end of a schedule delay: the waiting items of the lane become due.
     fn tick(&mut self, now: Instant) {
         let mut trims = false;
         for lane in self.lanes.iter_mut().filter(|lane| now >= lane.next_tick) {
             lane.tick(now, &mut self.drained);
-            // What lies idle is the spans' for the most part: the shorter delay of logs would free what the
-            // next ones need.
+            // Most idle memory belongs to spans: a trim at the shorter delay of logs would free chunks that
+            // the next spans need.
             trims |= lane.signal() == Signal::Traces;
         }
         if trims && self.lanes.iter().all(Lane::is_empty) {
@@ -319,7 +319,7 @@ impl Worker {
         }
     }
 
-    /// A number of each lane; where there are no logs, all of them are done.
+    /// A number of each lane. Without logs, theirs is the maximum: all of them are settled.
     fn marks(&self, of: impl Fn(&Lane) -> u64) -> Marks {
         let find = |signal| self.lanes.iter().find(|lane| lane.signal() == signal);
         let mark = |signal| find(signal).map_or(u64::MAX, &of);
@@ -330,28 +330,29 @@ impl Worker {
     }
 
     fn is_over(&self) -> bool {
-        // A caller whose deadline passed while an exporter held this thread has closed the desk.
+        // The queue is closed by a blocking caller whose deadline passed while an exporter blocked this
+        // thread.
         self.shared.requests.is_closed()
             || self.pending_flushes.closing().is_some_and(|request| {
                 self.lanes.iter().all(Lane::is_empty) || request.is_overdue(Instant::now())
             })
     }
 
-    /// Sleeps until there is something to attend to, or a lane may send. Cancel safe.
+    /// Sleeps until an event is due, or a lane may send. Cancel safe.
     async fn event(&mut self) -> Option<(usize, SendPermit)> {
         let request = self.pending_flushes.deadline();
         let second = self.has_seconds().then_some(self.next_second);
-        // A subscriber that is being installed rings before it listens.
-        let look_up = match self.diagnostics.has_unsaid() {
-            true => WORD,
-            false => LOOK_UP,
+        // `set_dispatch` wakes the worker before the new subscriber takes events.
+        let max_sleep = match self.diagnostics.has_pending_warnings() {
+            true => REPORT_DELAY,
+            false => MAX_SLEEP,
         };
         let ticks = self.lanes.iter().map(|lane| Some(lane.next_tick));
-        let until = [request, second, self.next_question, self.speak_at]
+        let until = [request, second, self.next_probe, self.report_at]
             .into_iter()
             .chain(ticks)
             .flatten()
-            .fold(later(Instant::now(), look_up), Instant::min);
+            .fold(later(Instant::now(), max_sleep), Instant::min);
         let Self {
             shared,
             lanes,
@@ -360,9 +361,9 @@ impl Worker {
         } = self;
         tokio::select! {
             biased;
-            happened = lane::next_of(lanes, *turn) => match happened {
-                Happened::Ready(lane, permit) => return Some((lane, permit)),
-                Happened::Landed(settled) => self.settle(&settled),
+            event = lane::next_of(lanes, *turn) => match event {
+                LaneEvent::Ready(lane, permit) => return Some((lane, permit)),
+                LaneEvent::Settled(settled) => self.settle(&settled),
             },
             () = shared.spans.wake.notified() => {}
             () = sleep_until(until.into()) => {}
@@ -371,7 +372,7 @@ impl Worker {
     }
 }
 
-/// `now + delay`, or as late as a clock can say.
+/// `now + delay`, at most a year, because an `Instant` may overflow.
 pub(super) fn later(now: Instant, delay: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     now + delay.min(YEAR)

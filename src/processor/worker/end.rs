@@ -1,4 +1,4 @@
-//! What the worker does after a panic and at its end: every span it still has is told of.
+//! The worker after a panic, and its end: every span that it still holds is counted.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -15,11 +15,11 @@ use crate::sync::{Arc, Ordering};
 
 const MIN_BACKOFF: Duration = Duration::from_millis(10);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
-/// How long sends that the exporter was told to cut short may take to say what became of them.
-const LAST_WORDS: Duration = Duration::from_millis(30);
+/// The wait for the outcomes of sends that the exporter's shutdown ended.
+const LAST_OUTCOMES: Duration = Duration::from_millis(30);
 
 impl Worker {
-    /// After a panic: what was staged or in flight still is.
+    /// After a panic of the worker's own code. Staged spans and those in flight are kept.
     pub(super) fn recover(&mut self, message: &str) {
         for lane in &mut self.lanes {
             lane.forget_permit();
@@ -29,12 +29,12 @@ impl Worker {
         counters.set_last_error(format!("the worker panicked: {message}"));
         self.backoff = (self.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
         self.resume_at = later(Instant::now(), self.backoff);
-        // The pause before the exporter is asked again keeps tickets and deadlines going. This one
-        // is for a defect elsewhere, which would turn the loop into a spin.
+        // `resume_at` delays only the next permit: flush requests and deadlines are still handled. This
+        // sleep is for a panic elsewhere, which would make the loop spin.
         std::thread::sleep(MIN_BACKOFF);
     }
 
-    /// The end: whatever is not settled by now is settled here (BSP-7).
+    /// The end of the worker: settles every span that is not settled yet (BSP-7).
     pub(super) async fn finish(&mut self) {
         self.finishing = true;
         let in_time = self.lanes.iter().all(Lane::is_empty);
@@ -46,11 +46,11 @@ impl Worker {
             let before = self.lanes.iter().take(index);
             let is_shut = before.into_iter().any(|b| b.exporter.is(&lane.exporter));
             if !is_shut {
-                // A foreign method: may panic, may say nothing.
+                // A foreign method: it may panic.
                 let _ = catch_unwind(AssertUnwindSafe(|| lane.exporter.shutdown()));
             }
         }
-        let _ = timeout(LAST_WORDS, async {
+        let _ = timeout(LAST_OUTCOMES, async {
             for index in 0..self.lanes.len() {
                 while !self.lanes[index].in_flight.is_empty() {
                     let settled = self.lanes[index].in_flight.join_next().await;
@@ -77,7 +77,7 @@ impl Worker {
             .conclude(in_time, obstacle, &self.shared.requests);
     }
 
-    /// Counts what is staged of a signal as lost.
+    /// Counts the staged items of a signal as lost.
     pub(super) fn abandon(&mut self, signal: Signal, reason: DropReason, why: &str) {
         let Some(lane) = self.lanes.iter_mut().find(|l| l.signal() == signal) else {
             return;
@@ -98,7 +98,8 @@ impl Worker {
     }
 }
 
-/// However the thread ends, nobody waits for it and later spans are counted.
+/// Closes queues and requests when the thread ends, also by a panic: waiting callers get an error, and
+/// later spans are counted as dropped.
 pub(super) struct CloseOnExit(pub(super) Arc<Shared>);
 
 impl Drop for CloseOnExit {

@@ -1,4 +1,4 @@
-//! Spans that are still open, shown to the exporter about once a second.
+//! [`Showing`]: passes open spans to the exporter, about once a second.
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
@@ -9,12 +9,12 @@ use crate::processor::ScopeId;
 use crate::signal::Signal;
 use crate::wire::request::{ScopeGroup, span_field};
 
-/// Gives the spans that are to be shown: the scope of each, and the encoded span.
+/// Returns the open spans to show: the scope of each, and the encoded span.
 pub(crate) type OpenSpanSource = Box<dyn FnMut() -> Vec<(ScopeId, Bytes)> + Send>;
 
 pub(super) struct Showing {
     source: OpenSpanSource,
-    /// What was shown last, as long as the exporter is at it.
+    /// The last call of `show_open`, until it ends.
     under_way: Option<JoinHandle<()>>,
 }
 
@@ -28,8 +28,8 @@ impl Showing {
 }
 
 impl Worker {
-    /// Shows them, unless the exporter is not done with those before. A panic of the exporter's is its
-    /// task's alone.
+    /// Passes the open spans to the exporter, unless its last call still runs. A panic of the exporter ends
+    /// only that task.
     pub(super) fn show_open(&mut self) {
         let Some(showing) = &mut self.open_spans else {
             return;
