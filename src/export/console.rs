@@ -1,4 +1,4 @@
-//! [`ConsoleExporter`]: spans as text, for a look without a collector.
+//! [`ConsoleExporter`]: spans and log records as text, without a collector.
 
 mod block;
 mod logs;
@@ -17,10 +17,10 @@ use crate::stats::DropReason;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
 use crate::wire::decode::{LogRecord, Scope, Span};
 
-/// Prints spans as text, `OTEL_TRACES_EXPORTER=console`, and each log record as a line and its ids,
-/// `OTEL_LOGS_EXPORTER=console`.
+/// Prints spans as text (`OTEL_TRACES_EXPORTER=console`), and each log record as a line with its ids
+/// (`OTEL_LOGS_EXPORTER=console`).
 ///
-/// On a terminal each trace is a tree, as soon as its local root has ended, within the terminal's width
+/// On a terminal each trace is printed as a tree when its local root has ended, within the terminal's width
 /// and with colours unless `NO_COLOR` is set:
 ///
 /// ```text
@@ -30,8 +30,8 @@ use crate::wire::decode::{LogRecord, Scope, Span};
 /// └─ charge card      client    130 ms  ▕  ██████████████████▏  ERROR card declined
 /// ```
 ///
-/// Spans whose root does not end within a second are printed without it. Elsewhere, in a file or a pipe,
-/// each span is a block of its own, as it comes:
+/// Spans whose root does not end within a second are printed without it. In a file or a pipe each span is
+/// a block of its own, in the order of arrival:
 ///
 /// ```text
 /// 2026-11-23T08:15:00.123456Z  server  GET /users/{id}  12.3 ms  ERROR no stock
@@ -42,10 +42,9 @@ use crate::wire::decode::{LogRecord, Scope, Span};
 ///   trace 0af7651916cd43dd8448eb211c80319c  span b7ad6b7169203331
 /// ```
 ///
-/// For people: the format is not standardized and may change in any version (LOG-76). What spans say is
-/// escaped where a terminal would obey it. It writes from the worker's thread, and a
-/// reader of the pipe that does not read holds that thread up, though never the application. Spans
-/// that could not be written are counted as dropped for
+/// The format is for people: no standard defines it, and it may change in any version. Control characters
+/// in names and values are escaped. The exporter writes from the worker's thread: a pipe whose reader does
+/// not read blocks that thread, never the application. Spans that could not be written are counted as
 /// [`DropReason::Internal`](crate::DropReason::Internal).
 #[derive(Debug)]
 pub struct ConsoleExporter<W = io::Stdout> {
@@ -60,19 +59,19 @@ pub struct ConsoleExporter<W = io::Stdout> {
 /// The width of a tree.
 #[derive(Debug, Clone, Copy)]
 enum Columns {
-    /// The terminal's, as it is by then.
+    /// The terminal's width at the time of printing.
     Terminal,
     Fixed(usize),
 }
 
-/// Where nobody knows how wide the terminal is.
+/// The width if that of the terminal is unknown.
 const COLUMNS: usize = 100;
 
-/// How soon a tree shows.
+/// The longest delay before a span is printed in a tree.
 const SOON: Duration = Duration::from_millis(100);
 
 impl ConsoleExporter {
-    /// Prints to standard output: trees if it is a terminal, else blocks.
+    /// Prints to standard output: trees on a terminal, else blocks.
     pub fn new() -> Self {
         let is_terminal = io::stdout().is_terminal();
         Self::to(io::stdout())
@@ -88,7 +87,7 @@ impl Default for ConsoleExporter {
 }
 
 impl<W: Write + Send + 'static> ConsoleExporter<W> {
-    /// Prints to `out`: a file, standard error, a buffer. Blocks without colours, unless more is asked for.
+    /// Prints to `out`: a file, standard error, a buffer. Default: blocks without colours.
     pub fn to(out: W) -> Self {
         Self {
             out: Arc::new(Mutex::new(out)),
@@ -99,23 +98,23 @@ impl<W: Write + Send + 'static> ConsoleExporter<W> {
         }
     }
 
-    /// Whether each trace is printed as a tree. Default: where standard output is a terminal.
+    /// Whether each trace is printed as a tree. Default: if standard output is a terminal.
     #[must_use]
     pub fn with_tree(mut self, is_tree: bool) -> Self {
         self.tree = is_tree.then(Arc::default);
         self
     }
 
-    /// Whether trees have colours, for a terminal. Default: where standard output is one, and neither
-    /// `NO_COLOR` is set nor `TERM` is `dumb`.
+    /// Whether trees have colours. Default: if standard output is a terminal, `NO_COLOR` is not set and
+    /// `TERM` is not `dumb`.
     #[must_use]
     pub fn with_color(mut self, color: bool) -> Self {
         self.color = color;
         self
     }
 
-    /// The widest that a line of a tree may be. Default: the terminal's width, 100 where that is not known.
-    /// Fewer than 40 count as 40.
+    /// The width of a tree in columns, at least 40. Default: the terminal's width, or 100 if that is
+    /// unknown.
     #[must_use]
     pub fn with_columns(mut self, columns: usize) -> Self {
         self.columns = Columns::Fixed(columns);
@@ -189,7 +188,7 @@ impl<W: Write + Send + 'static> Exporter for ConsoleExporter<W> {
     }
 }
 
-/// Writes a batch in one piece, so that what others print stands between batches, not within.
+/// Writes a batch in one piece, so that other output stands between batches, not within.
 fn print(batch: &Batch, out: &mut impl Write) -> Outcome {
     let mut text = String::new();
     let mut printed = 0;

@@ -1,4 +1,4 @@
-//! Headers that change while the client runs: who asks for them, when, and what if there are none.
+//! [`CredentialSource`]: headers of a provider, renewed while the client runs.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
@@ -14,14 +14,14 @@ use crate::export::attempt::explain;
 use crate::export::retry::{Backoff, jitter};
 use crate::sync::{Arc, Mutex, lock};
 
-/// The longest that a provider may take.
+/// The timeout of a call to the provider.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// Headers are renewed so long before they expire, or a quarter of their time before it.
+/// Headers are renewed this long before they expire, or a quarter of their lifetime before it.
 const EARLY: Duration = Duration::from_secs(60);
-/// A file is read again so often.
+/// The interval at which a file of headers is read again.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The headers of a request, and which they are.
+/// The headers of a request, and their version number.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Credentials {
     headers: Arc<HeaderMap>,
@@ -41,20 +41,20 @@ impl Credentials {
 pub(super) struct CredentialSource {
     provider: Option<HeaderProvider>,
     retry: RetryConfig,
-    held: Mutex<Held>,
-    /// Held by the request that asks.
-    asking: tokio::sync::Mutex<()>,
+    cached: Mutex<CachedCredentials>,
+    /// Held by the request that calls the provider.
+    calling: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct CachedCredentials {
     credentials: Option<Credentials>,
     number: u64,
-    /// From when on the provider is asked again.
+    /// When the provider is called again.
     renew: Option<Instant>,
-    /// From when on they are good for nothing.
+    /// When the headers become invalid.
     expires: Option<Instant>,
-    /// While it fails to renew what is still good.
+    /// The waits while the provider fails and the old headers are still valid.
     failing: Option<Backoff>,
 }
 
@@ -63,29 +63,29 @@ impl CredentialSource {
         Self {
             provider,
             retry,
-            held: Mutex::default(),
-            asking: tokio::sync::Mutex::default(),
+            cached: Mutex::default(),
+            calling: tokio::sync::Mutex::default(),
         }
     }
 
-    /// What a request needs now; asks if there is none, or what there is gets old.
+    /// The headers for a request; calls the provider if there are none, or they expire soon.
     pub(super) async fn current(&self) -> Result<Credentials, String> {
         let Some(provider) = &self.provider else {
             return Ok(Credentials::default());
         };
-        let (good, is_fresh) = self.held();
+        let (good, is_fresh) = self.cached();
         if let Some(good) = good.as_ref().filter(|_| is_fresh) {
             return Ok(good.clone());
         }
         let _turn = match &good {
-            None => self.asking.lock().await,
-            // Another request is at it.
-            Some(good) => match self.asking.try_lock() {
+            None => self.calling.lock().await,
+            // Another request calls the provider.
+            Some(good) => match self.calling.try_lock() {
                 Ok(turn) => turn,
                 Err(_) => return Ok(good.clone()),
             },
         };
-        if let (Some(good), true) = self.held() {
+        if let (Some(good), true) = self.cached() {
             return Ok(good);
         }
         match ask(provider).await {
@@ -94,48 +94,50 @@ impl CredentialSource {
         }
     }
 
-    /// Those with which the endpoint did not know us are good no more. Whether another request can be
-    /// made with others.
+    /// Discards headers that the endpoint refused. True: the request can be repeated with new ones.
     pub(super) fn refuse(&self, refused: &Credentials) -> bool {
         if self.provider.is_none() {
             return false;
         }
-        let mut held = lock(&self.held);
-        if held.number == refused.number {
-            held.credentials = None;
-            held.failing = None;
+        let mut cached = lock(&self.cached);
+        if cached.number == refused.number {
+            cached.credentials = None;
+            cached.failing = None;
         }
         true
     }
 
-    /// What is good still, and whether it need not be renewed yet.
-    fn held(&self) -> (Option<Credentials>, bool) {
-        let held = lock(&self.held);
+    /// The headers that are still valid, and whether they need no renewal yet.
+    fn cached(&self) -> (Option<Credentials>, bool) {
+        let cached = lock(&self.cached);
         let now = Instant::now();
         let is_before = |at: Option<Instant>| at.is_none_or(|at| now < at);
-        let good = held.credentials.clone().filter(|_| is_before(held.expires));
-        (good, is_before(held.renew))
+        let good = cached
+            .credentials
+            .clone()
+            .filter(|_| is_before(cached.expires));
+        (good, is_before(cached.renew))
     }
 
     fn keep(&self, provided: ProvidedHeaders, provider: &HeaderProvider) -> Credentials {
         let mut headers = HeaderMap::new();
         for (name, mut value) in provided.headers {
             value.set_sensitive(true);
-            // So many that a map is full are none that a server reads.
+            // A map overflows only with far more headers than a server reads.
             let _ = headers.try_insert(name, value);
         }
         let now = Instant::now();
         let left = provided.expires.map(|at| at.saturating_duration_since(now));
-        let mut held = lock(&self.held);
-        held.number += 1;
+        let mut cached = lock(&self.cached);
+        cached.number += 1;
         let credentials = Credentials {
             headers: Arc::new(headers),
-            number: held.number,
+            number: cached.number,
         };
-        held.credentials = Some(credentials.clone());
-        held.expires = provided.expires;
-        held.failing = None;
-        held.renew = match left {
+        cached.credentials = Some(credentials.clone());
+        cached.expires = provided.expires;
+        cached.failing = None;
+        cached.renew = match left {
             Some(left) => now.checked_add(left - EARLY.min(left / 4)),
             None if provider.path().is_some() => now.checked_add(LOOK),
             None => None,
@@ -143,21 +145,21 @@ impl CredentialSource {
         credentials
     }
 
-    /// What is good still, where the provider fails to renew it.
+    /// The headers that are still valid, after the provider failed to renew them.
     fn fail(&self, why: &str) -> Result<Credentials, String> {
-        let (Some(good), _) = self.held() else {
+        let (Some(good), _) = self.cached() else {
             let provider = self.provider.as_ref().and_then(HeaderProvider::path);
             let from =
                 provider.map_or_else(String::new, |path| format!(" from {}", path.display()));
             return Err(tell(&format!("no headers{from}: {why}"), Cause::NoHeaders));
         };
-        let mut held = lock(&self.held);
-        let backoff = held.failing.take();
+        let mut cached = lock(&self.cached);
+        let backoff = cached.failing.take();
         let is_news = backoff.is_none();
         let mut backoff = backoff.unwrap_or_else(|| Backoff::reconnect(&self.retry));
-        held.renew = Instant::now().checked_add(backoff.wait(None, jitter()));
-        held.failing = Some(backoff);
-        drop(held);
+        cached.renew = Instant::now().checked_add(backoff.wait(None, jitter()));
+        cached.failing = Some(backoff);
+        drop(cached);
         if is_news {
             warn(why);
         }

@@ -1,5 +1,5 @@
-//! A connection to the endpoint: TCP or a Unix socket, a proxy where there is one, and TLS where the
-//! endpoint wants it.
+//! [`Dialer`]: connects to the endpoint by TCP or a Unix socket, through a proxy if one is set, with TLS if
+//! the endpoint's scheme asks for it.
 
 use std::io;
 use std::net::IpAddr;
@@ -31,8 +31,8 @@ use crate::error::Error;
 use crate::sync::Arc;
 use crate::text;
 
-/// So often a connection that is idle says that it is there: load balancers and gateways forget those
-/// that say nothing for some minutes, and tell nobody.
+/// The interval of TCP keep-alive on an idle connection: load balancers and gateways drop a connection that
+/// is silent for some minutes, without a notice.
 const KEEP_ALIVE: Duration = Duration::from_secs(45);
 
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ pub(crate) struct Dialer {
     pub(crate) endpoint: Endpoint,
     pub(crate) tls: Option<Tls>,
     pub(crate) timeout: Duration,
-    /// How long a request may be without an answer.
+    /// The longest time of a request without an answer.
     #[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "for pings"))]
     pub(crate) answer_within: Option<Duration>,
     pub(crate) resolver: Resolver,
@@ -48,7 +48,7 @@ pub(crate) struct Dialer {
     config: Arc<ExporterConfig>,
 }
 
-/// Either kind of stream, as one type.
+/// A stream of any kind, as one type.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
@@ -60,8 +60,8 @@ impl Io {
     }
 }
 
-/// Why there is no connection: the rest of the sentence "cannot connect to …".
-pub(crate) type Failure = (Cause, String);
+/// The error of an attempt to connect; the text continues the sentence "cannot connect to …".
+pub(crate) type DialError = (Cause, String);
 
 impl Dialer {
     /// Reads the PEM files; does no other I/O.
@@ -85,7 +85,7 @@ impl Dialer {
         })
     }
 
-    /// The same for another path of the same endpoint.
+    /// A dialer for another path of the same endpoint.
     #[cfg(feature = "http")]
     pub(crate) fn at(&self, endpoint: Endpoint) -> Self {
         Self {
@@ -97,20 +97,20 @@ impl Dialer {
         }
     }
 
-    /// For another endpoint, which learns nothing of who is asking.
+    /// A dialer for another endpoint, without credentials and client certificate.
     #[cfg(feature = "http")]
     pub(crate) fn elsewhere(&self, endpoint: Endpoint) -> Result<Self, Error> {
         let config = Arc::new(self.config.without_identity());
         Self::new(config, endpoint, self.resolver.clone())
     }
 
-    /// The proxy that is given whole URLs.
+    /// The proxy that forwards requests (no tunnel), which need whole URLs.
     #[cfg(feature = "http")]
     pub(crate) fn forward_proxy(&self) -> Option<&Proxy> {
         self.proxy.as_ref().filter(|proxy| !proxy.is_tunnel())
     }
 
-    /// What a request of HTTP/1 to `endpoint` names: a path, or for a proxy the whole URL.
+    /// The target of an HTTP/1 request to `endpoint`: a path, or for a forwarding proxy the whole URL.
     #[cfg(feature = "http")]
     pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Target {
         Target(match self.forward_proxy() {
@@ -122,7 +122,7 @@ impl Dialer {
         })
     }
 
-    /// A new connection. Whoever fails here has sent nothing.
+    /// A new connection. After an error here certainly nothing was sent.
     pub(crate) async fn dial(&self) -> Result<Io, String> {
         let deadline = Instant::now() + self.timeout;
         self.connect(deadline).await.map_err(|(cause, why)| {
@@ -135,7 +135,7 @@ impl Dialer {
         })
     }
 
-    async fn connect(&self, deadline: Instant) -> Result<Io, Failure> {
+    async fn connect(&self, deadline: Instant) -> Result<Io, DialError> {
         let endpoint = &self.endpoint;
         let io = match (&endpoint.socket, &self.proxy) {
             (Some(path), _) => self.unix(path, deadline).await?,
@@ -148,7 +148,7 @@ impl Dialer {
         }
     }
 
-    async fn through(&self, proxy: &Proxy, deadline: Instant) -> Result<Io, Failure> {
+    async fn through(&self, proxy: &Proxy, deadline: Instant) -> Result<Io, DialError> {
         let of_proxy = |(cause, why)| match cause {
             Cause::UnknownHost | Cause::SlowLookUp => (cause, why),
             _ => (Cause::ProxyUnreached, why),
@@ -170,7 +170,7 @@ impl Dialer {
         }
     }
 
-    async fn encrypt(&self, tls: &Tls, io: Io, deadline: Instant) -> Result<Io, Failure> {
+    async fn encrypt(&self, tls: &Tls, io: Io, deadline: Instant) -> Result<Io, DialError> {
         match timeout_at(deadline, tls.connect(io)).await {
             Ok(Ok(stream)) => Ok(Io::new(stream)),
             Ok(Err((cause, e))) => Err((cause, format!(": {e}"))),
@@ -183,7 +183,7 @@ impl Dialer {
     }
 
     #[cfg(unix)]
-    async fn unix(&self, path: &Path, deadline: Instant) -> Result<Io, Failure> {
+    async fn unix(&self, path: &Path, deadline: Instant) -> Result<Io, DialError> {
         match timeout_at(deadline, UnixStream::connect(path)).await {
             Ok(Ok(stream)) => Ok(Io::new(Socket::new(stream))),
             Ok(Err(e)) => Err((Cause::Socket, format!(": {e}"))),
@@ -191,15 +191,15 @@ impl Dialer {
         }
     }
 
-    /// The settings have refused it.
+    /// The settings refuse a Unix socket on this system.
     #[cfg(not(unix))]
-    async fn unix(&self, _: &Path, _: Instant) -> Result<Io, Failure> {
+    async fn unix(&self, _: &Path, _: Instant) -> Result<Io, DialError> {
         let e = io::Error::from(io::ErrorKind::Unsupported);
         Err((Cause::Socket, format!(": {e}")))
     }
 
     /// Connects to one of the host's addresses.
-    async fn tcp(&self, host: &str, port: u16, deadline: Instant) -> Result<Io, Failure> {
+    async fn tcp(&self, host: &str, port: u16, deadline: Instant) -> Result<Io, DialError> {
         let addresses = match timeout_at(deadline, self.resolver.resolve(host, port)).await {
             Ok(Ok(addresses)) => addresses,
             Ok(Err(e)) => return Err((Cause::UnknownHost, format!(": {e}"))),
@@ -216,8 +216,8 @@ impl Dialer {
         Ok(Io::new(Socket::new(tcp)))
     }
 
-    /// What is said where no address takes a connection. `is_literal`: its address is in the sentence.
-    fn none_connected(&self, Failures(failures): &Failures, is_literal: bool) -> Failure {
+    /// The error if no address accepts a connection. `is_literal`: the message already has the address.
+    fn none_connected(&self, Failures(failures): &Failures, is_literal: bool) -> DialError {
         let is_silent = |e: &io::Error| e.kind() == io::ErrorKind::TimedOut;
         let within = match failures.iter().any(|(_, e)| is_silent(e)) {
             true => format!(" within {:?}", self.timeout),
@@ -244,10 +244,10 @@ impl Dialer {
 }
 
 fn tune(tcp: &TcpStream) -> io::Result<()> {
-    // A system that cannot does without.
+    // Not every system has this option.
     let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE);
     let _ = SockRef::from(tcp).set_tcp_keepalive(&keep_alive);
-    // A request is written whole: nothing is gained by waiting for more.
+    // A request is written whole: a delay of small writes gains nothing.
     tcp.set_nodelay(true)
 }
 

@@ -1,5 +1,5 @@
-//! Where the endpoint is: a URL, or for gRPC also `host:port`, by the rules of SPEC §1; or the socket
-//! of a Unix system, as gRPC names it.
+//! [`Endpoint`]: the parsed endpoint, from a URL, for gRPC also `host:port` (SPEC §1), or a Unix socket in
+//! gRPC's notation.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ const HTTP_PORT: u16 = 4318;
 const DEFAULT_GRPC: &str = "http://localhost:4317";
 const DEFAULT_HTTP: &str = "http://localhost:4318";
 
-/// What is sent to an endpoint.
+/// The signal of an endpoint: each has its own path, method and settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
     Traces,
@@ -41,7 +41,7 @@ impl From<crate::signal::Signal> for Signal {
 }
 
 impl Signal {
-    /// The setting of a URL of its own, and its value.
+    /// The setting for this signal's own URL, and its value.
     fn url(self, config: &ExporterConfig) -> (&'static str, Option<&str>) {
         match self {
             Self::Traces => ("traces_endpoint", config.traces_endpoint.as_deref()),
@@ -58,7 +58,7 @@ impl Signal {
         }
     }
 
-    /// What is appended to a base URL.
+    /// The path that is appended to a base URL.
     fn http_path(self) -> &'static str {
         match self {
             Self::Traces => "v1/traces",
@@ -68,23 +68,23 @@ impl Signal {
     }
 }
 
-/// An endpoint, understood.
+/// A parsed endpoint.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) protocol: Protocol,
     pub(crate) tls: bool,
-    /// Without the brackets of an IPv6 address.
+    /// The host, without the brackets of an IPv6 address.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// The socket of a Unix system that stands for host and port.
+    /// The path of a Unix socket, in place of host and port.
     pub(crate) socket: Option<PathBuf>,
-    /// What a request is sent to.
+    /// The URI of a request.
     pub(crate) uri: Uri,
     /// User and password of the URL, as a header.
     pub(crate) authorization: Option<HeaderValue>,
 }
 
-/// What a request is addressed to.
+/// The target of a request.
 #[derive(Clone)]
 pub(crate) struct Target(pub(crate) Uri);
 
@@ -131,7 +131,7 @@ impl Endpoint {
             Some("http") => false,
             Some("https") => true,
             Some(_) => return Err(fail("the scheme must be http, https or unix")),
-            // gRPC's usual form, where `insecure` decides.
+            // The usual form for gRPC, where `insecure` decides about TLS.
             None if protocol == Protocol::Grpc => !config.insecure,
             None => {
                 return Err(fail(
@@ -154,7 +154,7 @@ impl Endpoint {
         let port = match authority.port() {
             Some(port) if port.as_u16() == 0 => return Err(fail("the port can't be 0")),
             Some(port) => port.as_u16(),
-            // A colon and something that is no port.
+            // A colon, and no port after it.
             None if has_colon_after_host(authority.as_str()) => {
                 return Err(fail("the port must be a number up to 65535"));
             }
@@ -188,8 +188,8 @@ impl Endpoint {
         })
     }
 
-    /// What takes the place of a path of the URL is the socket's, so the path of a request is the usual
-    /// one, and its host is this machine.
+    /// The URL's path is that of the socket. So the path of a request is the default one, and its host is
+    /// `localhost`.
     fn at_socket(path: PathBuf, protocol: Protocol, signal: Signal) -> Result<Self, Error> {
         let uri = match protocol {
             Protocol::Grpc => format!("http://localhost{}", signal.grpc_method()),
@@ -212,7 +212,7 @@ impl Endpoint {
         })
     }
 
-    /// Whether a connection to the one, with the same credentials, is a connection to the other.
+    /// Whether both endpoints can share connections, given the same credentials.
     pub(crate) fn shares_connection(&self, other: &Self) -> bool {
         let address = |e: &Self| (e.protocol, e.tls, e.host.clone(), e.port, e.socket.clone());
         address(self) == address(other)
@@ -220,7 +220,7 @@ impl Endpoint {
             && self.authorization == other.authorization
     }
 
-    /// A place that speaks HTTP/1.1: a proxy, or where an answer leads.
+    /// The endpoint of another HTTP/1.1 server: a proxy, or the target of a redirect.
     pub(crate) fn of_url(uri: Uri) -> Result<Self, String> {
         let tls = match uri.scheme_str() {
             Some("http") => false,
@@ -229,7 +229,7 @@ impl Endpoint {
         };
         let mut parts = uri.into_parts();
         let authority = parts.authority.as_ref().map_or("", Authority::as_str);
-        // Credentials come from the user only.
+        // Credentials come from the settings only.
         let authority = authority.rsplit('@').next().unwrap_or_default();
         let authority: Authority = authority.parse().map_err(|_| "it has no host")?;
         let host = authority.host().trim_matches(['[', ']']).to_owned();
@@ -250,7 +250,7 @@ impl Endpoint {
         })
     }
 
-    /// Whether a secret for the one is one for the other.
+    /// Whether both have the same origin, so that credentials for one may be sent to the other.
     #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "HTTP redirects"))]
     pub(crate) fn has_origin_of(&self, other: &Self) -> bool {
         self.tls == other.tls
@@ -259,7 +259,7 @@ impl Endpoint {
             && self.socket == other.socket
     }
 
-    /// Host and port, or the socket, as errors name them.
+    /// Host and port, or the socket, for errors.
     pub(crate) fn address(&self) -> String {
         match &self.socket {
             Some(path) => format!("unix:{}", path.display()),
@@ -267,7 +267,7 @@ impl Endpoint {
         }
     }
 
-    /// Host and port, as requests name them.
+    /// Host and port, as in a request.
     pub(crate) fn authority(&self) -> &str {
         self.uri.authority().map_or("", Authority::as_str)
     }
@@ -324,7 +324,7 @@ fn basic(userinfo: &str) -> Result<Option<HeaderValue>, &'static str> {
     Ok(Some(value))
 }
 
-/// A protocol that was given, and the other one's port: nearly always a mistake, and never an error.
+/// A warning if the port is the default of the other protocol: nearly always a mistake, but not an error.
 pub(crate) fn port_doubt(config: &ExporterConfig) -> Option<ConfigWarning> {
     let url = config.traces_endpoint.as_ref().or(config.endpoint.as_ref());
     let port = port_of(url?.trim())?;
@@ -345,7 +345,7 @@ fn has_colon_after_host(authority: &str) -> bool {
     after_brackets.contains(':')
 }
 
-/// The port that a URL names itself.
+/// The explicit port of a URL.
 fn port_of(url: &str) -> Option<u16> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next()?;

@@ -1,4 +1,4 @@
-//! [`OtlpFileExporter`]: OTLP as lines of JSON, in a file or on standard output.
+//! [`OtlpFileExporter`]: OTLP as JSON lines, in a file or on standard output.
 
 mod rotate;
 
@@ -14,16 +14,16 @@ use crate::stats::DropReason;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
 use crate::wire::json;
 
-/// Bytes of a file before the next one begins.
+/// The default size of a file, in bytes, before it is rotated.
 const MAX_SIZE: u64 = 64 << 20;
-/// Files that are kept, the one that is written to included.
+/// The default number of files, with the current one.
 const MAX_FILES: usize = 5;
 
-/// Writes each batch as one line: an `ExportTraceServiceRequest` as OTLP has it in JSON (feature `file`).
+/// Writes each batch as one line: an `ExportTraceServiceRequest` in OTLP's JSON encoding (feature `file`).
 ///
-/// A file of such lines is read by `tracing-otlp-viewer trace.jsonl`, and by the Collector's file receiver
-/// (`otlpjsonfile`); what is written to standard output is read by whatever gathers the logs of containers
-/// (LOG-70 to LOG-75). `OTEL_TRACES_EXPORTER=otlp/stdout` means the latter.
+/// `tracing-otlp-viewer trace.jsonl` and the Collector's receiver `otlpjsonfile` read such a file. Lines on
+/// standard output (`OTEL_TRACES_EXPORTER=otlp/stdout`) are for an agent that collects the logs of
+/// containers.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), tracing_otlp::Error> {
@@ -37,10 +37,10 @@ const MAX_FILES: usize = 5;
 /// # let _ = (layer, guard); Ok(()) }
 /// ```
 ///
-/// It writes from the worker's thread, each line by one `write`. What cannot be written is counted as
-/// [`DropReason::Internal`](crate::DropReason::Internal); a line that broke off (the disk is full) is taken
-/// back from a file, or ended, so that the next one can be read. A flush returns when the lines are
-/// written, and does not wait for the disk.
+/// The exporter writes from the worker's thread, each line with one `write`. Spans that cannot be written
+/// are counted as [`DropReason::Internal`](crate::DropReason::Internal). An incomplete line (the disk is
+/// full) is removed from a file, or ended by a line break, so that the next line can be read. A flush returns
+/// when the lines are written, and does not wait for the disk.
 pub struct OtlpFileExporter {
     out: Arc<Mutex<Output>>,
     closed: AtomicBool,
@@ -57,7 +57,7 @@ pub struct OtlpFile {
 
 enum Output {
     File(Rotating),
-    /// And whether the last line broke off.
+    /// The writer, and whether its last line is incomplete.
     Stream(Box<dyn Write + Send>, bool),
 }
 
@@ -67,15 +67,15 @@ impl OtlpFileExporter {
         Self::to(io::stdout())
     }
 
-    /// Lines into anything: standard error, a socket, a buffer.
+    /// Lines to any writer: standard error, a socket, a buffer.
     pub fn to(out: impl Write + Send + 'static) -> Self {
         Self::of(Output::Stream(Box::new(out), false))
     }
 
-    /// Lines in a file, which is appended to; its folder has to be there. `.jsonl` is the usual ending.
+    /// Lines appended to a file; its directory must exist. `.jsonl` is the usual extension.
     ///
     /// A full file `shop.jsonl` is renamed to `shop.1.jsonl`, that one to `shop.2.jsonl`, and so on; the
-    /// oldest is deleted. One process writes to a file: two that rotate it lose lines.
+    /// oldest is deleted. Only one process may write to a file: two processes that rotate it lose lines.
     pub fn file(path: impl Into<PathBuf>) -> OtlpFile {
         OtlpFile {
             path: path.into(),
@@ -93,24 +93,24 @@ impl OtlpFileExporter {
 }
 
 impl OtlpFile {
-    /// Bytes of a file, unless a single line is longer. Default 64 MiB.
+    /// The size of a file, in bytes, before it is rotated; a single longer line is still written whole.
+    /// Default: 64 MiB.
     pub fn with_max_size(mut self, bytes: u64) -> Self {
         self.max_size = bytes;
         self
     }
 
-    /// Files that are kept, the one that is written to included. Default 5; one means that a full file is
-    /// begun anew.
+    /// The number of files, with the current one. Default: 5. With 1, a full file is emptied.
     pub fn with_max_files(mut self, count: usize) -> Self {
         self.max_files = count.max(1);
         self
     }
 
-    /// Opens the file, or makes it.
+    /// Opens or creates the file.
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`] where it cannot be written to.
+    /// [`Error::is_config`] if the file cannot be written.
     pub fn open(self) -> Result<OtlpFileExporter, Error> {
         let path = self.path.display().to_string();
         let file = Rotating::open(self.path, self.max_size, self.max_files).map_err(|e| {

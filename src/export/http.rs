@@ -78,7 +78,7 @@ impl fmt::Debug for Http {
 }
 
 /// How an exchange on one connection went.
-enum Ended {
+enum ExchangeEnd {
     With(Answer),
     /// The connection turned out to be closed before anything was sent on it.
     Stale(Option<Cause>),
@@ -210,9 +210,9 @@ impl Http {
                 },
             };
             match self.send_watched(connection, request).await {
-                Ended::With(answer) => return answer,
-                Ended::Stale(None) if is_kept => {}
-                Ended::Stale(cause) => return self.closed_at_once(cause),
+                ExchangeEnd::With(answer) => return answer,
+                ExchangeEnd::Stale(None) if is_kept => {}
+                ExchangeEnd::Stale(cause) => return self.closed_at_once(cause),
             }
         }
     }
@@ -232,11 +232,11 @@ impl Http {
     }
 
     /// Sends, and looks for another connection when this one says nothing for long.
-    async fn send_watched(&self, connection: Connection, request: &Request) -> Ended {
+    async fn send_watched(&self, connection: Connection, request: &Request) -> ExchangeEnd {
         let began = Instant::now();
         let mut first = pin!(self.send(connection, request));
         if let Ok(ended) = timeout(SILENCE, &mut first).await {
-            if matches!(ended, Ended::With(ref answer) if answer.is_some()) {
+            if matches!(ended, ExchangeEnd::With(ref answer) if answer.is_some()) {
                 let is_quick = began.elapsed() < SILENCE / 2;
                 self.is_quick.store(is_quick, Ordering::Relaxed);
             }
@@ -267,7 +267,7 @@ impl Http {
             request.sent.double();
             let began = Instant::now();
             match self.send(connection, request).await {
-                Ended::With(answer) if answer.is_some() => Some((answer, began.elapsed())),
+                ExchangeEnd::With(answer) if answer.is_some() => Some((answer, began.elapsed())),
                 _ => None,
             }
         };
@@ -285,42 +285,42 @@ impl Http {
                     self.is_quick.store(took < SILENCE / 2, Ordering::Relaxed);
                     self.fell_silent.notify_waiters();
                 }
-                Ended::With(answer)
+                ExchangeEnd::With(answer)
             }
             None => first.await,
         }
     }
 
-    fn silent(&self) -> Ended {
+    fn silent(&self) -> ExchangeEnd {
         let address = self.dialer.endpoint.address();
         let what = format!("the connection to {address} fell silent");
-        Ended::With(Answer::None {
+        ExchangeEnd::With(Answer::None {
             message: tell(&what, Cause::Silent),
             lost: SendFailure::Unknown,
         })
     }
 
-    async fn send(&self, mut connection: Connection, request: &Request) -> Ended {
+    async fn send(&self, mut connection: Connection, request: &Request) -> ExchangeEnd {
         // One whose last request was answered before it was read may never be ready again.
         let ready = timeout(READY_WITHIN, connection.sender.ready()).await;
         if !matches!(ready, Ok(Ok(()))) {
-            return Ended::Stale(connection.misfit());
+            return ExchangeEnd::Stale(connection.misfit());
         }
         let response = match connection.sender.send_request(self.request(request)).await {
             Ok(response) => response,
-            Err(_) if !request.sent.maybe() => return Ended::Stale(connection.misfit()),
+            Err(_) if !request.sent.maybe() => return ExchangeEnd::Stale(connection.misfit()),
             Err(e) => {
                 if let Some(cause) = connection.misfit()
                     && cause != Cause::ClosedAtOnce
                 {
                     // Nothing that speaks another protocol has understood it.
-                    return Ended::Stale(Some(cause));
+                    return ExchangeEnd::Stale(Some(cause));
                 }
                 if wants_a_certificate(&e) {
-                    return Ended::Stale(Some(Cause::ClientCertificate));
+                    return ExchangeEnd::Stale(Some(Cause::ClientCertificate));
                 }
                 let what = format!("{}: {}", self.dialer.endpoint.address(), explain(&e));
-                return Ended::With(Answer::None {
+                return ExchangeEnd::With(Answer::None {
                     message: tell(&what, Cause::Broken),
                     lost: SendFailure::Cut,
                 });
@@ -330,7 +330,7 @@ impl Http {
         if answer.is_some() && !connection.sender.is_closed() {
             self.keep(connection);
         }
-        Ended::With(answer)
+        ExchangeEnd::With(answer)
     }
 
     fn request(&self, request: &Request) -> http::Request<Frames> {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use crate::config::ExporterConfig;
 use crate::error::Error;
-use crate::export::dial::{Failure, Io};
+use crate::export::dial::{DialError, Io};
 use crate::export::endpoint::Endpoint;
 use crate::export::tls::Tls;
 
@@ -36,7 +36,7 @@ impl Proxy {
         match self.0 {}
     }
 
-    pub(crate) async fn tunnel(&self, _: Io, _: &Endpoint) -> Result<Io, Failure> {
+    pub(crate) async fn tunnel(&self, _: Io, _: &Endpoint) -> Result<Io, DialError> {
         match self.0 {}
     }
 }

@@ -18,7 +18,7 @@ use crate::config::{ExporterConfig, Protocol};
 use crate::error::Error;
 use crate::export::attempt::explain;
 use crate::export::cause::Cause;
-use crate::export::dial::{Failure, Io};
+use crate::export::dial::{DialError, Io};
 use crate::export::endpoint::Endpoint;
 use crate::export::tls::Tls;
 
@@ -95,7 +95,7 @@ impl Proxy {
     }
 
     /// A way to `endpoint` through the proxy at the other end of `io`.
-    pub(crate) async fn tunnel(&self, io: Io, endpoint: &Endpoint) -> Result<Io, Failure> {
+    pub(crate) async fn tunnel(&self, io: Io, endpoint: &Endpoint) -> Result<Io, DialError> {
         let failed = |e: hyper::Error| {
             let why = format!(": the proxy breaks off: {}", explain(&e));
             (Cause::ProxyUnreached, why)

@@ -1,11 +1,10 @@
 //! [`Resolver`]: the addresses of a host.
 //!
-//! tokio looks names up in its pool of blocking threads, and panics where the system has no thread for
-//! it, again with every attempt. Here that is an error as any other: the endpoint cannot be reached
-//! just now, and is tried again.
+//! tokio looks names up in its pool of blocking threads, and panics if the system refuses a thread. Here
+//! that is an ordinary error: the endpoint cannot be reached at present, and is tried again.
 //!
-//! A look-up cannot be cancelled, and may take longer than an attempt to connect. So it goes on when the
-//! attempt gives up, and the next attempt takes its result: a name has one look-up at a time.
+//! A look-up cannot be cancelled, and may take longer than an attempt to connect. So it continues after the
+//! attempt's timeout, and the next attempt takes its result: a name has one look-up at a time.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,54 +19,53 @@ use tokio::sync::watch;
 use crate::suppress;
 use crate::sync::{Arc, Mutex, lock};
 
-/// So many look-ups may be under way in the process: one that hangs holds its thread for as long as it
-/// likes, though nobody waits for it any more.
+/// The bound of concurrent look-ups in the process: a look-up that hangs holds its thread without end.
 const MOST: usize = 16;
 
-/// A result that no attempt was there to take is of use for this long.
+/// A result that no attempt has taken is used for this long.
 const FRESH: Duration = Duration::from_secs(30);
 
-static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
-/// The port of these addresses means nothing.
+/// Returns addresses whose port is ignored.
 type LookUp = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-/// Looks names up. A clone shares the look-ups that are under way.
+/// Looks names up. A clone shares the running look-ups.
 #[derive(Clone)]
 pub(crate) struct Resolver {
     look_up: Arc<LookUp>,
-    /// By name, until somebody has taken the result.
+    /// By name, until an attempt has taken the result.
     lookups: Arc<Mutex<HashMap<String, Lookup>>>,
 }
 
-type Lookup = watch::Receiver<Option<Found>>;
+type Lookup = watch::Receiver<Option<LookupResult>>;
 
 #[derive(Debug, Clone)]
-struct Found {
+struct LookupResult {
     at: Instant,
-    /// An `io::Error` has no copies.
+    /// An `io::Error` is not `Clone`.
     addresses: Result<Vec<SocketAddr>, (io::ErrorKind, String)>,
 }
 
-/// Counts a look-up, however it ends.
-struct UnderWay;
+/// Counts a running look-up, until it is dropped.
+struct RunningLookup;
 
-impl UnderWay {
+impl RunningLookup {
     fn begin() -> Option<Self> {
         let begun = Self;
-        // The one that is too many is taken back as it is dropped.
-        (UNDER_WAY.fetch_add(1, Ordering::Relaxed) < MOST).then_some(begun)
+        // Above the bound the drop of `begun` decrements the counter again.
+        (RUNNING.fetch_add(1, Ordering::Relaxed) < MOST).then_some(begun)
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for RunningLookup {
     fn drop(&mut self) {
-        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
+        RUNNING.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Resolver {
-    /// Asks the system.
+    /// A resolver that uses the system's look-up.
     pub(crate) fn system() -> Self {
         Self::new(|host| Ok((host, 0).to_socket_addrs()?.collect()))
     }
@@ -81,7 +79,7 @@ impl Resolver {
         }
     }
 
-    /// The addresses of `host`. Whoever stops waiting for them finds the same look-up again.
+    /// The addresses of `host`. Cancel safe: the next call takes the result of the same look-up.
     pub(crate) async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         if let Ok(address) = bare.parse::<IpAddr>() {
@@ -107,7 +105,7 @@ impl Resolver {
         Ok(addresses)
     }
 
-    /// The look-up that is under way or was not asked for its result yet, else a new one.
+    /// The running look-up, or one with an unused result, else a new one.
     fn join(&self, host: &str) -> io::Result<Lookup> {
         let mut lookups = lock(&self.lookups);
         lookups.retain(|_, lookup| is_of_use(lookup));
@@ -120,7 +118,7 @@ impl Resolver {
     }
 
     fn begin(&self, host: &str) -> io::Result<Lookup> {
-        let Some(under_way) = UnderWay::begin() else {
+        let Some(running) = RunningLookup::begin() else {
             return Err(io::Error::other(format!(
                 "{MOST} look-ups of names have not ended, {host} is not looked up"
             )));
@@ -132,8 +130,8 @@ impl Resolver {
             .spawn(move || {
                 suppress::mark_thread();
                 let addresses = look_up(&name).map_err(|e| (e.kind(), e.to_string()));
-                drop(under_way);
-                sender.send_replace(Some(Found {
+                drop(running);
+                sender.send_replace(Some(LookupResult {
                     at: Instant::now(),
                     addresses,
                 }));
@@ -145,7 +143,7 @@ impl Resolver {
         Ok(lookup)
     }
 
-    /// Its result was taken. The next one may be another.
+    /// Removes a look-up whose result was taken: the next attempt looks the name up again.
     fn forget(&self, host: &str, taken: &Lookup) {
         let mut lookups = lock(&self.lookups);
         if lookups.get(host).is_some_and(|l| l.same_channel(taken)) {
@@ -154,7 +152,7 @@ impl Resolver {
     }
 }
 
-/// Whether it goes on, or has a result that is not old.
+/// Whether a look-up still runs, or has a recent result.
 fn is_of_use(lookup: &Lookup) -> bool {
     match &*lookup.borrow() {
         Some(found) => found.at.elapsed() < FRESH,

@@ -1,4 +1,4 @@
-//! Either protocol, as one type.
+//! [`Transport`]: gRPC or HTTP, as one type.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::error::Error;
 #[derive(Debug)]
 pub(crate) struct Transport {
     wire: Wire,
-    /// False from a failure to connect, or before the first success, until the next.
+    /// The last attempt to connect succeeded; false before the first.
     up: AtomicBool,
 }
 
@@ -28,12 +28,12 @@ enum Wire {
     Grpc(Box<Grpc>),
     #[cfg(feature = "http")]
     Http(Box<Redirecting>),
-    /// In a build without either.
+    /// In a build without a transport.
     #[cfg(not(any(feature = "grpc", feature = "http")))]
     Neither(std::convert::Infallible),
 }
 
-/// Does the same with either.
+/// The same expression for each protocol.
 macro_rules! either {
     ($self:ident, $wire:ident => $do:expr) => {
         match &$self.wire {
@@ -84,7 +84,7 @@ impl Transport {
         })
     }
 
-    /// What a request to `endpoint` names, on connections of this transport.
+    /// The target of requests to `endpoint` on connections of this transport.
     #[cfg_attr(
         not(any(feature = "grpc", feature = "http")),
         expect(unused_variables, reason = "nothing can be sent")
@@ -93,12 +93,12 @@ impl Transport {
         either!(self, wire => wire.target_of(endpoint))
     }
 
-    /// Whether a connection is there.
+    /// Whether a connection exists.
     pub(crate) fn is_connected(&self) -> bool {
         either!(self, wire => wire.is_connected())
     }
 
-    /// Whether the endpoint could be reached when it was last tried.
+    /// Whether the last attempt to connect succeeded.
     pub(crate) fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)
     }
@@ -110,9 +110,9 @@ impl Transport {
         connected
     }
 
-    /// One attempt. `timeout` is only told to the endpoint; the caller keeps it.
+    /// One attempt. `timeout` is only sent to the endpoint; the caller keeps the deadline.
     pub(crate) async fn exchange(&self, request: &Request, timeout: Option<Duration>) -> Answer {
-        // A connection must not outlive the certificate with which it was made.
+        // A connection must not outlive its certificate.
         if either!(self, wire => wire.has_new_tls()) {
             self.disconnect();
         }
@@ -122,7 +122,7 @@ impl Transport {
         answer
     }
 
-    /// Not even a connection came about in the time there was.
+    /// Notes that no connection was made in time.
     pub(crate) fn mark_down(&self) {
         self.up.store(false, Ordering::Relaxed);
     }
@@ -132,7 +132,7 @@ impl Transport {
         either!(self, wire => wire.address())
     }
 
-    /// Gives up the connections at hand: the next request gets a new one.
+    /// Drops the current connections: the next request gets a new one.
     pub(crate) fn disconnect(&self) {
         either!(self, wire => wire.disconnect_current());
     }

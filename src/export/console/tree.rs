@@ -1,7 +1,7 @@
-//! [`LiveTree`]: a tree for each trace, as soon as its local root has ended.
+//! [`LiveTree`]: prints a tree for each trace when its local root has ended.
 //!
-//! Spans of a trace come in several batches, children before their parents, so they are held until the
-//! root is there, for a second at most. A batch is settled when the last of its spans is printed.
+//! Spans of a trace arrive in several batches, children before their parents, so they are held until the
+//! root arrives, for a second at most. A batch is settled when the last of its spans is printed.
 
 use std::io;
 use std::time::Duration;
@@ -19,21 +19,21 @@ use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
 use crate::text;
 use crate::wire::decode::{Attributes, Resource, Span, Value};
 
-/// How long spans wait for the root of their trace.
+/// The longest wait of spans for the root of their trace.
 const HOLD: Duration = Duration::from_secs(1);
-/// Spans that are held; beyond that nothing waits.
+/// The bound of held spans. Above it, all are printed at once.
 const MOST_SPANS: usize = 10_000;
-/// `Span.flags`: the parent is of another process.
+/// `Span.flags`: the parent belongs to another process.
 const IS_REMOTE: u32 = 0x200;
 
 #[derive(Debug, Default)]
 pub(super) struct LiveTree {
-    held: Mutex<Held>,
+    held: Mutex<HeldTraces>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    /// In the order in which their first spans came.
+struct HeldTraces {
+    /// In the order of arrival of their first spans.
     traces: Vec<HeldTrace>,
     spans: usize,
 }
@@ -50,18 +50,18 @@ struct HeldTrace {
 struct HeldSpan {
     bytes: Vec<u8>,
     service: Option<Arc<str>>,
-    batch: Arc<Ticket>,
+    batch: Arc<PendingBatch>,
 }
 
 /// A batch that is not printed yet.
 #[derive(Debug)]
-struct Ticket {
+struct PendingBatch {
     state: Mutex<(u64, Outcome)>,
     is_done: Notify,
 }
 
 impl LiveTree {
-    /// Prints the spans of a batch when their time has come; what became of them.
+    /// Holds the spans of a batch until their traces are printed, and returns their outcome.
     pub(super) async fn send(
         &self,
         batch: &Batch,
@@ -69,24 +69,24 @@ impl LiveTree {
         layout: impl Fn() -> Layout,
         write: impl Fn(&str) -> io::Result<()>,
     ) -> Outcome {
-        let ticket = self.hold(batch);
+        let pending = self.hold(batch);
         loop {
             let (due, next) = self.take_due(closed.load(Ordering::Relaxed));
             if !due.is_empty() {
                 print(&due, &layout(), &write);
             }
-            if let Some(outcome) = ticket.outcome() {
+            if let Some(outcome) = pending.outcome() {
                 return outcome;
             }
             let until = next.unwrap_or_else(|| Instant::now() + HOLD);
             tokio::select! {
-                () = ticket.is_done.notified() => {}
+                () = pending.is_done.notified() => {}
                 () = tokio::time::sleep_until(until) => {}
             }
         }
     }
 
-    /// Prints all that is held, soon.
+    /// Makes all held spans due.
     pub(super) fn wake(&self) {
         let held = lock(&self.held);
         for span in held.traces.iter().flat_map(|t| &t.spans) {
@@ -94,8 +94,8 @@ impl LiveTree {
         }
     }
 
-    fn hold(&self, batch: &Batch) -> Arc<Ticket> {
-        let ticket = Arc::new(Ticket {
+    fn hold(&self, batch: &Batch) -> Arc<PendingBatch> {
+        let pending = Arc::new(PendingBatch {
             state: Mutex::new((batch.span_count() as u64, Outcome::default())),
             is_done: Notify::new(),
         });
@@ -126,18 +126,18 @@ impl LiveTree {
                 trace.spans.push(HeldSpan {
                     bytes: bytes.to_vec(),
                     service: service.clone(),
-                    batch: Arc::clone(&ticket),
+                    batch: Arc::clone(&pending),
                 });
             }
         }
         drop(held);
         if unreadable > 0 {
-            ticket.settle(unreadable, no_span(unreadable));
+            pending.settle(unreadable, no_span(unreadable));
         }
-        ticket
+        pending
     }
 
-    /// Takes out what is to be printed now, and says when more will be.
+    /// Takes the traces that are due now, and returns when the next one is due.
     fn take_due(&self, is_closed: bool) -> (Vec<HeldTrace>, Option<Instant>) {
         let now = Instant::now();
         let mut held = lock(&self.held);
@@ -152,7 +152,7 @@ impl LiveTree {
     }
 }
 
-impl Ticket {
+impl PendingBatch {
     fn settle(&self, spans: u64, outcome: Outcome) {
         let mut state = lock(&self.state);
         state.0 = state.0.saturating_sub(spans);

@@ -1,4 +1,4 @@
-//! [`Rotating`]: a file of lines within a bound, and those before it.
+//! [`Rotating`]: a file of lines with a bound of its size, and its predecessors.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -8,11 +8,11 @@ pub(super) struct Rotating {
     path: PathBuf,
     max_size: u64,
     max_files: usize,
-    /// `None` after a rotation that failed half way.
+    /// `None` after a rotation that failed half-way.
     file: Option<File>,
-    /// Bytes of whole lines.
+    /// Bytes of complete lines.
     len: u64,
-    /// Whether more than that may stand in the file.
+    /// Whether the file may end with an incomplete line.
     is_broken: bool,
 }
 
@@ -30,7 +30,7 @@ impl Rotating {
         Ok(rotating)
     }
 
-    /// Appends a line, which ends with its break.
+    /// Appends a line, with its line break.
     pub(super) fn put(&mut self, line: &[u8]) -> io::Result<()> {
         let more = line.len() as u64;
         if self.len > 0 && self.len + more > self.max_size {
@@ -62,7 +62,7 @@ impl Rotating {
         };
         let mut file = options(&mut OpenOptions::new())?;
         let mut len = file.metadata()?.len();
-        // A process that died in a line left it without an end.
+        // A process that died while it wrote left an incomplete line.
         if len > 0 {
             let mut last = [0];
             file.seek(SeekFrom::End(-1))?;
@@ -76,7 +76,7 @@ impl Rotating {
         Ok(())
     }
 
-    /// Each file takes the next one's place, from the oldest on; the last is lost.
+    /// Renames each file to the next number, from the oldest on; the oldest is overwritten.
     fn rotate(&mut self) -> io::Result<()> {
         self.file = None;
         if self.max_files < 2 {

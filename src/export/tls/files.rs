@@ -1,4 +1,4 @@
-//! What the settings name, as bytes: given once, or read again and again.
+//! [`Documents`]: the PEM documents of the settings, from memory or from files that are read again.
 
 use crate::config::{ExporterConfig, Pem};
 use crate::error::Error;
@@ -12,8 +12,8 @@ pub(super) struct Documents {
 }
 
 impl Documents {
-    /// They are small and local. Their bytes are compared, and not their times: an orchestrator swaps a
-    /// symbolic link, and what it leads to may be older than what was there.
+    /// Reads all files: they are small and local. Their bytes are compared, not their times: an
+    /// orchestrator swaps a symbolic link, and its new target may be older than the last one.
     pub(super) fn read(config: &ExporterConfig) -> Result<Self, Error> {
         let read = |setting, pem: &Option<Pem>| {
             let pem = pem.as_ref();
@@ -26,7 +26,7 @@ impl Documents {
         })
     }
 
-    /// Whether any of them can change.
+    /// Whether a document comes from a file, and so can change.
     pub(super) fn are_files(config: &ExporterConfig) -> bool {
         let all = [
             &config.certificate,

@@ -1,5 +1,5 @@
-//! Roots and identities: a rustls client whose crypto provider is given explicitly and never installed
-//! as the process's default.
+//! [`Tls`]: a rustls client with roots and client certificate. Its crypto provider is passed explicitly and
+//! never installed as the process's default.
 
 mod files;
 
@@ -24,31 +24,31 @@ use crate::export::dial::Io;
 use crate::export::endpoint::Endpoint;
 use crate::sync::{Arc, Mutex, lock};
 
-/// What is read from files is looked at again so often, when a batch goes out.
+/// The interval at which the PEM files are read again, when a request is sent.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How to speak TLS with one endpoint.
+/// The TLS client of one endpoint.
 #[derive(Clone)]
 pub(crate) struct Tls {
-    shared: Arc<Shared>,
+    shared: Arc<TlsShared>,
     server: ServerName<'static>,
 }
 
-struct Shared {
+struct TlsShared {
     config: ExporterConfig,
     provider: Arc<CryptoProvider>,
     protocol: Protocol,
-    state: Mutex<State>,
+    state: Mutex<CurrentConnector>,
 }
 
-struct State {
+struct CurrentConnector {
     connector: TlsConnector,
-    /// What the connector was made of.
+    /// The PEM documents of the connector.
     documents: Documents,
     next_look: Instant,
-    /// The connections that were made before are to be given up.
+    /// The connector is new: older connections are to be dropped.
     is_new: bool,
-    /// It was said that the files cannot be used as they are now.
+    /// The warning about unusable files was made, for their current content.
     warned: bool,
 }
 
@@ -63,7 +63,7 @@ impl Tls {
             .ok_or_else(|| Error::config("endpoint", endpoint.address(), crypto::NONE))?;
         let documents = Documents::read(config)?;
         let connector = connector(config, &documents, &provider, endpoint.protocol)?;
-        let state = Mutex::new(State {
+        let state = Mutex::new(CurrentConnector {
             connector,
             documents,
             next_look: Instant::now() + LOOK,
@@ -71,7 +71,7 @@ impl Tls {
             warned: false,
         });
         Ok(Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(TlsShared {
                 config: config.clone(),
                 provider,
                 protocol: endpoint.protocol,
@@ -81,14 +81,14 @@ impl Tls {
         })
     }
 
-    /// Whether a file has changed since the connector was made, looked at now and then; what is in it
-    /// counts for connections that are made from now on.
+    /// Whether a file has changed since the connector was made, checked in intervals. New content is used
+    /// for new connections.
     pub(crate) fn has_changed(&self) -> bool {
         if !Documents::are_files(&self.shared.config) {
             return false;
         }
         self.shared.renew(false);
-        // A connection that was made meanwhile may have been the first to see it.
+        // A new connection may have noticed the change first.
         std::mem::take(&mut lock(&self.shared.state).is_new)
     }
 
@@ -109,9 +109,9 @@ impl Tls {
     }
 }
 
-impl Shared {
-    /// Makes another connector if the files have changed and can be used; else the one that is there
-    /// stays, and they are looked at again.
+impl TlsShared {
+    /// Makes a new connector if the files have changed and can be used; else the current one stays, and the
+    /// files are read again later.
     fn renew(&self, at_once: bool) {
         let now = Instant::now();
         {
@@ -149,7 +149,7 @@ impl Shared {
     }
 }
 
-/// Says that the files cannot be used as they are. A subscriber is foreign code.
+/// Warns that the files cannot be used. A subscriber is foreign code.
 fn warn(error: &Error) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
         tracing::warn!(
@@ -203,7 +203,7 @@ fn connector(
     Ok(TlsConnector::from(Arc::new(client)))
 }
 
-/// Why a handshake failed.
+/// The cause of a failed handshake.
 fn cause(error: &io::Error) -> Cause {
     use rustls::AlertDescription as Alert;
     use rustls::CertificateError as Certificate;
@@ -235,8 +235,8 @@ fn cause(error: &io::Error) -> Cause {
     }
 }
 
-/// What an established connection's error says of TLS: in version 1.3 a client learns only then that
-/// its certificate is wanted.
+/// The TLS cause of an error on an established connection. In TLS 1.3 a client learns only after the
+/// handshake that the server requires its certificate.
 pub(crate) fn wants_a_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut error = Some(error);
     while let Some(this) = error {
@@ -249,7 +249,7 @@ pub(crate) fn wants_a_certificate(error: &(dyn std::error::Error + 'static)) -> 
     false
 }
 
-/// The given authorities alone, else the system's, else Mozilla's.
+/// The configured authorities alone, else the system's, else Mozilla's.
 fn roots(config: &ExporterConfig, documents: &Documents) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     if let (Some(pem), Some(text)) = (&config.certificate, &documents.certificate) {
