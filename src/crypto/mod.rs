@@ -1,7 +1,8 @@
-//! Whose cryptography TLS uses: the process's, else that of the application's rustls, else this crate's.
+//! The crypto provider of TLS: the process's default, else that of the application's rustls, else this
+//! crate's own.
 //!
-//! Installs nothing as the process's default, and turns no feature of rustls on unless `tls-ring` or
-//! `tls-aws-lc` ask for it.
+//! Installs no default for the process, and enables no feature of rustls unless `tls-ring` or `tls-aws-lc`
+//! is enabled.
 
 #[cfg(feature = "tls-builtin")]
 mod builtin;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-/// What helps where there is none.
+/// The cure if there is no provider.
 pub(crate) const NONE: &str = "rustls has no provider of cryptography here: enable the feature `tls-ring` \
      or `tls-aws-lc` of tracing-otlp, or call `CryptoProvider::install_default` before the pipeline is built";
 
@@ -20,7 +21,7 @@ pub(crate) fn provider() -> Option<Arc<CryptoProvider>> {
     if let Some(installed) = CryptoProvider::get_default() {
         return Some(Arc::clone(installed));
     }
-    // Both may be compiled in though one was asked for: the other is the application's.
+    // Both may be compiled in although only one feature is on: the other is the application's.
     let compiled: [fn() -> Option<CryptoProvider>; 2] =
         match cfg!(feature = "tls-ring") && !cfg!(feature = "tls-aws-lc") {
             true => [compiled::ring_of_rustls, compiled::aws_lc_rs_of_rustls],
@@ -40,9 +41,10 @@ fn builtin() -> Option<CryptoProvider> {
     None
 }
 
-/// What rustls was compiled with, by whomever. Its features are visible to no crate but itself, and
-/// `ClientConfig::builder()` panics where they don't decide, or installs what they name. But a name that
-/// is not in rustls is looked up here: a glob in a function comes before the module around it.
+/// The providers that rustls was compiled with, by any crate of the build. The features of rustls are
+/// visible only inside rustls, and `ClientConfig::builder()` panics if they are ambiguous, or installs a
+/// default. The trick here: a glob import in a function shadows the names of the module around it. So a
+/// provider that rustls has comes from rustls, and a missing one from the stub in this module.
 #[allow(
     dead_code,
     unused_imports,

@@ -1,14 +1,14 @@
 //! Compression of requests: gzip (feature `gzip`), Zstandard (feature `zstd`).
 //!
-//! The levels are the fastest: a request is compressed on the worker's thread, and most of what can be
-//! gained is gained there.
+//! The levels are the fastest: a request is compressed on the worker's thread, and higher levels gain
+//! little.
 
 use bytes::Bytes;
 
 use crate::config::Compression;
 use crate::error::Error;
 
-/// An error where the build cannot do what is asked.
+/// An error if the build lacks the feature of the compression.
 pub(crate) fn check(compression: Compression) -> Result<(), Error> {
     let feature = match compression {
         Compression::Gzip if !cfg!(feature = "gzip") => "gzip",
@@ -22,7 +22,7 @@ pub(crate) fn check(compression: Compression) -> Result<(), Error> {
     ))
 }
 
-/// What `Content-Encoding` and `grpc-encoding` call it.
+/// The name in `Content-Encoding` and `grpc-encoding`.
 pub(crate) fn encoding(compression: Compression) -> Option<&'static str> {
     match compression {
         Compression::None => None,
@@ -31,7 +31,7 @@ pub(crate) fn encoding(compression: Compression) -> Option<&'static str> {
     }
 }
 
-/// The frames as one stream; `None`: as they are.
+/// The frames compressed as one stream; `None`: uncompressed.
 pub(crate) fn compress(
     compression: Compression,
     frames: &[Bytes],
@@ -64,13 +64,13 @@ fn write(encoder: &mut impl std::io::Write, frames: &[Bytes]) -> std::io::Result
     frames.iter().try_for_each(|frame| encoder.write_all(frame))
 }
 
-/// [`check`] has seen to it that nobody asks.
+/// Never called: [`check`] refuses this compression.
 #[cfg(not(feature = "gzip"))]
 fn gzip(_: &[Bytes]) -> std::io::Result<Bytes> {
     Err(std::io::ErrorKind::Unsupported.into())
 }
 
-/// [`check`] has seen to it that nobody asks.
+/// Never called: [`check`] refuses this compression.
 #[cfg(not(feature = "zstd"))]
 fn zstd(_: &[Bytes]) -> std::io::Result<Bytes> {
     Err(std::io::ErrorKind::Unsupported.into())

@@ -1,4 +1,4 @@
-//! [`ConsoleExporter`]: spans and log records as text, without a collector.
+//! [`ConsoleExporter`]: spans and log records as text, without a collector (LOG-76).
 
 mod block;
 mod logs;

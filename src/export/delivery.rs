@@ -302,7 +302,7 @@ impl<'a> Delivery<'a> {
                 client.health.handled();
                 self.deadline.spend(took);
             }
-            // Whether the endpoint has seen anything of it, and how long to wait if nobody else says.
+            // The error, whether the endpoint certainly saw nothing, and the wait before the next attempt.
             let (message, is_blank, wait) = match answer {
                 Answer::Taken { rejected, message } => {
                     return DeliveryEnd::Taken {

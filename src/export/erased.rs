@@ -11,7 +11,8 @@ use crate::sync::Arc;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A permit with the exporter's `send`: takes one batch and returns the future of its outcome.
+/// A permit with the exporter's `send`: takes one batch and returns the future of its outcome. Without a
+/// permit no batch can be sent (BSP-3, EXP-1).
 pub(crate) type SendPermit = Box<dyn FnOnce(Batch) -> BoxFuture<Outcome> + Send>;
 
 /// Resolves when one more batch may be sent.

@@ -1,4 +1,4 @@
-//! [`OtlpFileExporter`]: OTLP as JSON lines, in a file or on standard output.
+//! [`OtlpFileExporter`]: OTLP as JSON lines, in a file or on standard output (LOG-70 to LOG-75).
 
 mod rotate;
 

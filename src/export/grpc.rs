@@ -1,4 +1,4 @@
-//! OTLP over gRPC: tonic's channel, with bodies that are encoded already.
+//! [`Grpc`]: OTLP over gRPC, with tonic's channel and encoded bodies.
 
 mod outcome;
 
@@ -29,13 +29,12 @@ use super::tls::Tls;
 use crate::sync::{Mutex, lock};
 use crate::wire::response::PartialSuccess;
 
-/// Pings while requests are under way find a connection that died without a word: one goes out with
-/// the first request after a silence, and one after each further silence of [`ping_every`].
+/// Pings during requests detect a dead connection: one is sent with the first request after a silence, and
+/// one after each further silence of [`ping_every`].
 const PONG_WITHIN: Duration = Duration::from_millis(1500);
 
-/// Servers count the pings that come without anything to answer in between, and grpc-go's hang up at
-/// the fourth (`too_many_pings`). So no more than three fit into the time in which a slow endpoint may
-/// answer.
+/// Servers count pings without data in between, and grpc-go closes the connection at the fourth
+/// (`too_many_pings`). So at most three fit into the time that a slow endpoint may need for its answer.
 fn ping_every(timeout: Option<Duration>) -> Duration {
     const LEAST: Duration = Duration::from_millis(3400);
     const MOST: Duration = Duration::from_secs(20);
@@ -50,7 +49,7 @@ pub(crate) struct Grpc {
     max_response: usize,
     /// The connection that requests share, and its number.
     channel: Mutex<(u64, Option<Channel>)>,
-    /// Held while a connection is made: those that wait for it share it.
+    /// Held while a connection is made: requests that wait for it share the connection.
     dialling: tokio::sync::Mutex<()>,
 }
 
@@ -58,7 +57,7 @@ pub(crate) struct Grpc {
 struct Current {
     channel: Channel,
     number: u64,
-    /// Made for this very request.
+    /// The connection was made for this request.
     is_new: bool,
 }
 
@@ -83,7 +82,7 @@ impl Grpc {
         lock(&self.channel).clone()
     }
 
-    /// What a request to `endpoint` names.
+    /// The target of requests to `endpoint`.
     #[expect(clippy::unused_self, reason = "as with HTTP/1.1")]
     pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Target {
         Target(endpoint.uri.clone())
@@ -99,7 +98,7 @@ impl Grpc {
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        // One whose runtime is gone fails here.
+        // A connection whose runtime has ended fails here.
         let mut cx = Context::from_waker(Waker::noop());
         let channel = self.channel().1;
         channel.is_some_and(|mut c| !matches!(c.poll_ready(&mut cx), Poll::Ready(Err(_))))
@@ -109,7 +108,7 @@ impl Grpc {
         self.current().await.map(drop)
     }
 
-    /// The connection that is there, or a new one.
+    /// The current connection, or a new one.
     async fn current(&self) -> Result<Current, String> {
         let present = || match self.channel() {
             (number, Some(channel)) => Some(Current {
@@ -129,14 +128,14 @@ impl Grpc {
         }
     }
 
-    /// Dials, and shakes hands over HTTP/2.
+    /// Connects, with the handshake of HTTP/2.
     async fn dial(&self) -> Result<Current, String> {
         let io = self.dialer.dial().await?;
         let (io, first) = SettingsProbe::new(io);
         let address = self.dialer.endpoint.address();
         let no_http2 = |why: &str, cause| tell(&format!("no HTTP/2 with {address}: {why}"), cause);
         // The connector hands over a connection that is encrypted already where it should be, so
-        // tonic is told `http`; what the endpoint sees is the origin.
+        // tonic gets the scheme `http`; the endpoint sees the origin.
         let origin = self.dialer.endpoint.uri.clone();
         let transport = Uri::builder()
             .scheme("http")
@@ -154,8 +153,8 @@ impl Grpc {
             .connect_with_connector(Once(Some(io)))
             .await
             .map_err(|e| no_http2(&explain(&e), Cause::ClosedAtOnce))?;
-        // Until the endpoint has spoken it may be a proxy with nothing behind it, or no HTTP/2 at
-        // all; what is sent blindly may be lost.
+        // Before its first frame the endpoint may be a proxy with no server behind it, or not speak HTTP/2:
+        // a request sent until then may be lost.
         let first = match tokio::time::timeout(self.dialer.timeout, first).await {
             Ok(Ok(first)) => first,
             Ok(Err(_)) => {
@@ -187,7 +186,7 @@ impl Grpc {
         })
     }
 
-    /// Gives up a connection, unless it was replaced already.
+    /// Drops a connection, unless it was replaced already.
     fn disconnect(&self, number: u64) {
         let mut current = lock(&self.channel);
         if current.0 == number {
@@ -199,7 +198,7 @@ impl Grpc {
         self.disconnect(self.channel().0);
     }
 
-    /// One attempt, on the shared connection, which is made if there is none.
+    /// One attempt, on the shared connection; connects if there is none.
     pub(crate) async fn exchange(&self, request: &Request, timeout: Option<Duration>) -> Answer {
         loop {
             let mut current = match self.current().await {
@@ -245,7 +244,7 @@ impl Grpc {
             Err(e) => {
                 let broken = format!("{address}: {}", explain(&e));
                 match (outcome_of(&e, request), timeout) {
-                    // The stream alone was refused; the connection lives on.
+                    // Only the stream was refused; the connection stays usable.
                     (CallOutcome::Refused, _) => Ok(Answer::None {
                         message: tell(&broken, Cause::TurnedAway),
                         lost: SendFailure::Unread,
@@ -320,7 +319,7 @@ impl Grpc {
         if !head.status.is_success() {
             // Not gRPC: a proxy in between.
             let code = head.status.as_u16();
-            // A path that it does not know says nothing of a signal: it knows no gRPC.
+            // An unknown path says nothing about the signal: the server speaks no gRPC.
             let retryability = match status::of_http(code, false) {
                 Retryability::Unknown => Retryability::Refused,
                 retryability => retryability,
@@ -357,7 +356,7 @@ impl Grpc {
             })
     }
 
-    /// The answer that headers or trailers with a `grpc-status` give to a request.
+    /// The answer in headers or trailers with a `grpc-status`.
     fn status(&self, headers: &HeaderMap, message: &[u8], request: &Request) -> Option<Answer> {
         let (code, text, details) = read_status(headers)?;
         if code == 0 {
@@ -392,7 +391,7 @@ impl Grpc {
     }
 }
 
-/// A connection that can't be used any more, and what became of the request on it.
+/// A connection that cannot be used any more, and the answer to the request on it.
 struct Gone {
     message: String,
     lost: SendFailure,
@@ -405,8 +404,7 @@ impl Gone {
     }
 }
 
-/// What an `OK` with this framed message means. A message that cannot be read is no reason to doubt
-/// the `OK`.
+/// The answer for an `OK` with this framed message. The `OK` counts even if the message cannot be read.
 fn taken(framed: &[u8]) -> Answer {
     let message = match framed {
         [0, _, _, _, _, message @ ..] => message,
@@ -429,8 +427,8 @@ fn timeout_header(timeout: Duration) -> Option<HeaderValue> {
     HeaderValue::from_str(&text).ok()
 }
 
-/// A connector that has one connection to give: tonic must not dial by itself, because then nobody
-/// could tell a request that was never sent.
+/// A connector with one finished connection. tonic must not connect by itself: then a request that was
+/// never sent could not be distinguished.
 struct Once(Option<SettingsProbe>);
 
 impl Service<Uri> for Once {

@@ -1,9 +1,9 @@
-//! OTLP over HTTP/1.1 with protobuf bodies, connections kept for the next request.
+//! [`Http`]: OTLP over HTTP/1.1 with protobuf bodies and kept connections.
 //!
-//! HTTP/1.1 has no pings: whether a connection that says nothing is dead, or the endpoint slow, can be
-//! seen only from another one. So a request that is silent for much longer than the endpoint takes as
-//! a rule goes out a second time on a new connection, and the first answer counts. One at a time does
-//! that, and where it did not help none does until the endpoint is quick again.
+//! HTTP/1.1 has no pings: only a second connection shows whether a silent connection is dead or the endpoint
+//! is slow. So a request without an answer for much longer than usual is sent a second time, on a new
+//! connection, and the first answer counts. One request at a time does that; if it did not help, none does
+//! until the endpoint is fast again.
 
 use std::fmt;
 use std::pin::pin;
@@ -35,12 +35,12 @@ use crate::config::Protocol;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::wire::response::{PartialSuccess, RpcStatus};
 
-/// So long nothing is heard before another connection is tried.
+/// The silence after which a request is sent on a second connection.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// How long a connection may take to be done with its last request.
+/// The longest wait for a connection to finish its last request.
 const READY_WITHIN: Duration = Duration::from_millis(250);
-/// How long the body of an answer is waited for: its head has said what was decided.
+/// The longest wait for the body of an answer: its head has the status already.
 const WORDS_WITHIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Http {
@@ -48,22 +48,22 @@ pub(crate) struct Http {
     headers: HeaderMap,
     max_response: usize,
     idle: Mutex<Vec<Connection>>,
-    /// How often the connections were given up: one that is busy meanwhile is not kept afterwards.
+    /// How often all connections were dropped. A connection that was busy then is not kept afterwards.
     given_up: AtomicU64,
     /// Whether the last answer came well before [`SILENCE`] was over.
     is_quick: AtomicBool,
-    /// Held by the request that is tried on a second connection.
+    /// Held by the request that is sent on a second connection.
     second: tokio::sync::Mutex<()>,
-    /// A second connection has answered: the silent ones are dead.
+    /// Notified when a second connection has answered: the silent ones are dead.
     fell_silent: Notify,
 }
 
 #[derive(Debug)]
 struct Connection {
     sender: SendRequest<Frames>,
-    /// [`Http::given_up`] when it was dialled.
+    /// The value of [`Http::given_up`] at the time of connecting.
     since: u64,
-    /// The first word of the endpoint, until it was looked at.
+    /// The protocol of the endpoint's first bytes, until it was checked.
     first: Option<oneshot::Receiver<Preface>>,
 }
 
@@ -77,15 +77,15 @@ impl fmt::Debug for Http {
     }
 }
 
-/// How an exchange on one connection went.
+/// The end of an exchange on one connection.
 enum ExchangeEnd {
     With(Answer),
-    /// The connection turned out to be closed before anything was sent on it.
+    /// The connection was closed before anything was sent on it.
     Stale(Option<Cause>),
 }
 
 impl Connection {
-    /// What is spoken there instead of HTTP/1, if the first word shows it.
+    /// The protocol of the endpoint, if its first bytes are not HTTP/1.
     fn misfit(&mut self) -> Option<Cause> {
         let first = self.first.take()?.try_recv().ok()?;
         first.cause(&Preface::Http1)
@@ -138,7 +138,7 @@ impl Http {
         &self.dialer.endpoint
     }
 
-    /// What a request to the endpoint names.
+    /// The target of requests to the endpoint.
     pub(crate) fn target(&self) -> Target {
         self.dialer.target_of(&self.dialer.endpoint)
     }
@@ -158,14 +158,14 @@ impl Http {
         !idle.is_empty()
     }
 
-    /// Makes a connection and keeps it for the next request.
+    /// Connects, and keeps the connection for the next request.
     pub(crate) async fn connect(&self) -> Result<(), String> {
         let connection = self.dial().await?;
         self.keep(connection);
         Ok(())
     }
 
-    /// For the next request; those that were closed meanwhile go.
+    /// Keeps a connection for the next request, and drops those that were closed meanwhile.
     fn keep(&self, connection: Connection) {
         let mut idle = self.idle();
         idle.retain(|kept| !kept.sender.is_closed());
@@ -197,7 +197,7 @@ impl Http {
         })
     }
 
-    /// One attempt, on a kept connection if there is one that is still open.
+    /// One attempt, on a kept connection if one is still open.
     pub(crate) async fn exchange(&self, request: &Request, _: Option<Duration>) -> Answer {
         loop {
             let kept = self.idle().pop();
@@ -231,7 +231,7 @@ impl Http {
         })
     }
 
-    /// Sends, and looks for another connection when this one says nothing for long.
+    /// Sends, and tries a second connection after [`SILENCE`].
     async fn send_watched(&self, connection: Connection, request: &Request) -> ExchangeEnd {
         let began = Instant::now();
         let mut first = pin!(self.send(connection, request));
@@ -242,12 +242,12 @@ impl Http {
             }
             return ended;
         }
-        // It is not silent: it says the rest of its answer slowly.
+        // Not silent: the rest of the answer arrives slowly.
         if request.sent.is_taken() {
             return first.await;
         }
         let mut fell_silent = pin!(self.fell_silent.notified());
-        // Registered before it is known whether somebody else finds out: no word of it is missed.
+        // Registered before `second` is tried, so that no notification of another request is missed.
         fell_silent.as_mut().enable();
         let Ok(turn) = self.second.try_lock() else {
             return tokio::select! {
@@ -256,7 +256,7 @@ impl Http {
                 () = fell_silent => self.silent(),
             };
         };
-        // An endpoint that takes its time is not asked for more. Nor is one of which nothing is known.
+        // An endpoint that is slow, or has not answered yet, gets no second request.
         if !self.is_quick.load(Ordering::Relaxed) {
             drop(turn);
             return first.await;
@@ -301,7 +301,7 @@ impl Http {
     }
 
     async fn send(&self, mut connection: Connection, request: &Request) -> ExchangeEnd {
-        // One whose last request was answered before it was read may never be ready again.
+        // A connection whose last request was answered before its body was read may never be ready again.
         let ready = timeout(READY_WITHIN, connection.sender.ready()).await;
         if !matches!(ready, Ok(Ok(()))) {
             return ExchangeEnd::Stale(connection.misfit());
@@ -313,7 +313,7 @@ impl Http {
                 if let Some(cause) = connection.misfit()
                     && cause != Cause::ClosedAtOnce
                 {
-                    // Nothing that speaks another protocol has understood it.
+                    // A server of another protocol has not understood the request.
                     return ExchangeEnd::Stale(Some(cause));
                 }
                 if wants_a_certificate(&e) {
@@ -350,11 +350,11 @@ impl Http {
         let address = self.dialer.endpoint.address();
         let (head, body) = response.into_parts();
         if head.status.is_success() {
-            // OTLP says so of a request that it took in part as well, and neither may be sent again
-            // (OTLP-5). The body tells what was rejected, and nothing else.
+            // The status is the same for a full and a partial success, and neither may be sent again
+            // (OTLP-5). The body only names the rejected spans.
             request.sent.take();
         }
-        // What was decided is known, and its words are not worth a deadline.
+        // The status is known, and the body is not worth a deadline.
         let body = Limited::new(body, self.max_response).collect();
         let Ok(body) = timeout(WORDS_WITHIN, body).await else {
             return match head.status.is_success() {
@@ -370,7 +370,7 @@ impl Http {
                     message: tell(&what, Cause::LongAnswer),
                 };
             }
-            // The status was read: what it says stands, whatever happened to its words.
+            // The status was read and counts, even if the body is lost.
             Err(_) => Bytes::new(),
         };
         if head.status.is_success() {
@@ -416,7 +416,7 @@ impl Http {
             Retryability::Unknown if request.signal == Signal::Logs => Cause::NoLogs,
             _ => Cause::Http(code),
         };
-        // Where it went is the question. A query may hold a secret.
+        // The message names the URL without its query, which may hold a secret.
         let to = match code {
             413 | 429 => String::new(),
             300..400 => {

@@ -1,10 +1,8 @@
-//! The first word of an endpoint: a connection that tells what it was.
+//! [`SettingsProbe`]: a connection that reports the protocol of the endpoint's first bytes.
 //!
-//! It shows which protocol is spoken there, whatever a parser of another one makes of it. Over HTTP/2
-//! it is also the proof that somebody is there.
-//!
-//! A client may send before the server has said anything, and hyper's does. So does one that talks to
-//! a proxy with nothing behind it, and nobody could tell that the request was never read.
+//! The first bytes show the endpoint's protocol, even if the parser of another protocol only fails. Over
+//! HTTP/2 they also prove that a server is behind the connection: hyper's client sends a request before the
+//! server's first frame, and behind a proxy without a server that request is never read.
 
 use std::io;
 use std::pin::Pin;
@@ -17,7 +15,7 @@ use super::cause::Cause;
 use super::dial::Io;
 use super::tls::wants_a_certificate;
 
-/// How a connection begins. One that is closed before says nothing.
+/// The protocol of a connection's first bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Preface {
     /// A `SETTINGS` frame, as RFC 9113 has it (3.4), or another with which HTTP/2 may end.
@@ -29,13 +27,13 @@ pub(super) enum Preface {
     Other,
     Failed {
         why: String,
-        /// The endpoint wants to know the client.
+        /// The endpoint requires a client certificate.
         wants_certificate: bool,
     },
 }
 
 impl Preface {
-    /// Why nothing can be said to an endpoint that begins so, unless `expected`.
+    /// The cause why requests cannot be sent to this endpoint; `None` if the protocol is `expected`.
     pub(super) fn cause(&self, expected: &Self) -> Option<Cause> {
         if self == expected {
             return None;
@@ -55,7 +53,7 @@ impl Preface {
     }
 }
 
-/// A connection, and who waits for its first word.
+/// A connection, and the receiver of its first bytes' protocol.
 pub(super) struct SettingsProbe {
     io: Io,
     waits: Option<oneshot::Sender<Preface>>,
@@ -69,7 +67,7 @@ impl SettingsProbe {
     }
 }
 
-/// The fourth byte of an HTTP/2 frame is its type. Fewer bytes are no reason for doubt.
+/// The fourth byte of an HTTP/2 frame is its type. Fewer bytes also count as HTTP/2.
 fn first(bytes: &[u8]) -> Preface {
     const SETTINGS: u8 = 4;
     const GO_AWAY: u8 = 7;
@@ -104,11 +102,11 @@ impl AsyncRead for SettingsProbe {
                     why: e.to_string(),
                     wants_certificate: wants_a_certificate(e),
                 },
-                // Closed: dropping it says so.
+                // Closed: the drop of the sender reports it.
                 (Ok(()), None | Some([])) => return Poll::Ready(read),
                 (Ok(()), Some(bytes)) => first(bytes),
             };
-            // Nobody waits any more: that is their affair.
+            // The receiver may be gone.
             let _ = waits.send(word);
         }
         Poll::Ready(read)

@@ -1,7 +1,7 @@
-//! OTLP as JSON: the request that is encoded already, written once more.
+//! OTLP as JSON: converts an encoded request.
 //!
-//! The bytes are read and written by the types of `opentelemetry-proto`, which `opentelemetry-otlp` uses for
-//! the same: ids in hexadecimal, integers of 64 bits as texts.
+//! The types of `opentelemetry-proto` read the bytes and write the JSON, as in `opentelemetry-otlp`: ids in
+//! hexadecimal, 64-bit integers as strings.
 
 use bytes::{Bytes, BytesMut};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -41,7 +41,7 @@ fn rewrite<T: Message + Default + serde::Serialize>(bytes: Bytes) -> Result<Byte
     Ok(json.into())
 }
 
-/// What an answer of success says. One that cannot be read is no reason to doubt it.
+/// The content of a success. The success counts even if the body cannot be read.
 pub(super) fn partial(body: &[u8]) -> PartialSuccess {
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let partial = answer.get("partialSuccess");

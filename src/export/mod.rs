@@ -1,4 +1,4 @@
-//! Exporters: where encoded batches of spans and log records go.
+//! Exporters: [`Exporter`], and those of this crate, which send encoded batches of spans and log records.
 //!
 //! Most programs do not need this module: the settings of [`OtlpConfig`](crate::OtlpConfig) choose and
 //! configure the exporter. Read on to write an exporter, to wrap one, or to send to two places:

@@ -1,4 +1,4 @@
-//! In place of `json` in a build without it: `http/json` is an error.
+//! Replaces `json` in a build without it: `http/json` is an error.
 
 use bytes::Bytes;
 

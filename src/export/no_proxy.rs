@@ -1,4 +1,4 @@
-//! In place of `proxy` in a build without a transport: nothing is connected to.
+//! Replaces `proxy` in a build without a transport, which makes no connection.
 
 use std::convert::Infallible;
 

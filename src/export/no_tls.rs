@@ -1,4 +1,4 @@
-//! In place of `tls` in a build without it: an `https` endpoint is an error, never plaintext.
+//! Replaces `tls` in a build without it: an `https` endpoint is an error, never plaintext.
 
 use std::convert::Infallible;
 use std::io;

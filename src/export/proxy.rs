@@ -1,8 +1,8 @@
 //! [`Proxy`]: an HTTP proxy on the way to the endpoint.
 //!
-//! hyper-util decides whether there is one, as for reqwest. The tunnel is hyper's own upgrade of a
-//! `CONNECT`: hyper-util's gives no word of a refusal, and drops what the endpoint says with the
-//! proxy's answer, as a server of HTTP/2 may.
+//! hyper-util chooses the proxy, as for reqwest. The tunnel is hyper's upgrade of a `CONNECT`: hyper-util's
+//! own tunnel hides the reason of a refusal, and drops bytes of the endpoint that arrive with the proxy's
+//! answer, as those of an HTTP/2 server may.
 
 use std::fmt;
 
@@ -54,7 +54,7 @@ impl Proxy {
         let at = Endpoint::of_url(found.uri().clone())
             .map_err(|why| Error::config(setting, found.uri().to_string(), why))?;
         let tls = match at.tls {
-            // Who the client is concerns the endpoint.
+            // The client certificate is for the endpoint only.
             true => Some(Tls::new(&config.without_identity(), &at)?),
             false => None,
         };
@@ -83,7 +83,7 @@ impl Proxy {
         self.endpoint.address()
     }
 
-    /// Whether it passes on bytes, and not requests.
+    /// Whether the proxy forwards bytes (a tunnel), not requests.
     pub(crate) fn is_tunnel(&self) -> bool {
         self.is_tunnel
     }

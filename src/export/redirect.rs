@@ -1,9 +1,8 @@
 //! [`Redirecting`]: HTTP that follows 307 and 308, which keep method and body (RFC 9110).
 //!
-//! 301, 302 and 303 turn a POST into a GET in most clients, so they are refusals here. What was given
-//! as a secret for one host is none of another's business: headers, user and password, and the client's
-//! certificate go to the endpoint's own scheme, host and port only. From `https` nothing is followed to
-//! `http`.
+//! 301, 302 and 303 turn a POST into a GET in most clients, so they are refusals here. Headers, user and
+//! password, and the client's certificate are sent only to the endpoint's own scheme, host and port. A
+//! redirect from `https` to `http` is not followed.
 
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use super::size::Said;
 use super::status::Retryability;
 use crate::sync::{Arc, Mutex, lock};
 
-/// So many are followed for one request.
+/// The bound of redirects for one request.
 const MOST: usize = 5;
 
 #[derive(Debug)]
@@ -28,7 +27,7 @@ pub(crate) struct Redirecting {
     headers: HeaderMap,
     user_agent: HeaderValue,
     max_response: usize,
-    /// Where answers have led to, with the connections there. The latest is last.
+    /// The targets of redirects, with their connections. The latest is last.
     others: Mutex<Vec<Arc<Http>>>,
 }
 
@@ -80,7 +79,7 @@ impl Redirecting {
         lock(&self.others).clear();
     }
 
-    /// One attempt, to wherever the endpoint leads.
+    /// One attempt, with its redirects.
     pub(crate) async fn exchange(&self, request: &Request, timeout: Option<Duration>) -> Answer {
         let mut answer = self.endpoint.exchange(request, timeout).await;
         let mut from = self.uri_of(&request.target.0);
@@ -111,14 +110,14 @@ impl Redirecting {
         }
     }
 
-    /// The whole URL of what is a path, or a URL already.
+    /// The whole URL of a target, which is a path or a URL.
     fn uri_of(&self, target: &Uri) -> Uri {
         let mut parts = self.dialer.endpoint.uri.clone().into_parts();
         parts.path_and_query = target.path_and_query().cloned();
         Uri::from_parts(parts).unwrap_or_else(|_| self.dialer.endpoint.uri.clone())
     }
 
-    /// HTTP with the place to which an answer leads.
+    /// The HTTP client for the target of a redirect.
     fn other(&self, from: &Uri, location: &str) -> Result<Arc<Http>, String> {
         let to = Endpoint::of_url(join(from, location).ok_or("it is no URL")?)?;
         if from.scheme_str() == Some("https") && !to.tls {
@@ -160,7 +159,7 @@ fn not_followed(answer: Answer, why: &str) -> Answer {
     }
 }
 
-/// What a `Location` means at `base`. Dots in a path are left to who gave them.
+/// The URL of a `Location` relative to `base`. Dot segments of a path are not resolved.
 fn join(base: &Uri, location: &str) -> Option<Uri> {
     let location = location.split('#').next().unwrap_or_default();
     if location.contains("://") && !location.starts_with(['/', '?']) {

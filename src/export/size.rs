@@ -1,29 +1,29 @@
-//! [`SizeLimit`]: the size that the endpoint refuses, learned from its answers.
+//! [`SizeLimit`]: the endpoint's limit of the request size, learned from its answers.
 
 use std::time::{Duration, Instant};
 
 use crate::sync::{Mutex, lock};
 
-/// A limit is forgotten after this long: an endpoint may be set otherwise meanwhile. Finding it again
-/// costs a few requests.
+/// A limit is forgotten after this long: the endpoint's settings may change. To learn it again costs a few
+/// requests.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
-/// What was refused as too large, and what was taken, in bytes before compression.
+/// The sizes refused as too large, and the sizes taken, in bytes before compression.
 #[derive(Debug, Default)]
 pub(super) struct SizeLimit(Mutex<Option<Learned>>);
 
-/// What a refusal says of the size of the request.
+/// The statement of a refusal about the size of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
-    /// Nothing: it may be about a rate.
+    /// No statement: the refusal may be about a rate.
     Nothing,
     TooLarge,
-    /// The largest that is taken.
+    /// The refusal names the limit.
     Limit(usize),
 }
 
 impl Said {
-    /// In the words of a refusal of `size` bytes.
+    /// The statement in the text of a refusal of `size` bytes.
     pub(super) fn of(words: &str, size: usize) -> Self {
         match (is_about_size(words), limit_named(words, size)) {
             (true, Some(limit)) => Self::Limit(limit),
@@ -53,8 +53,8 @@ struct Learned {
 impl SizeLimit {
     /// The largest request worth sending; `None`: nothing is known.
     ///
-    /// Where the limit itself is not known it stays a quarter below what was refused, so that
-    /// requests of about that size are not tried one by one.
+    /// If the limit itself is unknown, this is a quarter below the refused size, so that requests of about
+    /// that size are not tried one by one.
     pub(super) fn most(&self, now: Instant) -> Option<usize> {
         let mut learned = lock(&self.0);
         let is_old = |l: &Learned| now.saturating_duration_since(l.since) >= REMEMBERED;
@@ -64,7 +64,7 @@ impl SizeLimit {
         learned.map(|l| l.taken.max(l.refused - l.refused / 4).min(l.refused - 1))
     }
 
-    /// `size` was refused, and something was said of it.
+    /// Notes a refusal of `size`.
     pub(super) fn refused(&self, size: usize, said: Said, now: Instant) {
         // Nothing can be below nothing.
         let size = size.max(2);
@@ -85,18 +85,18 @@ impl SizeLimit {
         });
     }
 
-    /// `size` was taken.
+    /// Notes a success of `size`.
     pub(super) fn taken(&self, size: usize) {
         if let Some(learned) = &mut *lock(&self.0) {
             if size >= learned.refused {
-                // It takes more than it did.
+                // The endpoint's limit has grown.
                 learned.refused = size + 1;
             }
             learned.taken = learned.taken.max(size);
         }
     }
 
-    /// The refusals were about something else.
+    /// Forgets the limit: the refusals were not about size.
     pub(super) fn forget(&self) {
         *lock(&self.0) = None;
     }
@@ -113,7 +113,7 @@ fn limit_named(message: &str, size: usize) -> Option<usize> {
         .max()
 }
 
-/// Whether a refusal speaks of the size of the request.
+/// Whether the text of a refusal is about the size of the request.
 fn is_about_size(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     [

@@ -1,8 +1,8 @@
-//! [`Socket`]: a connection whose last words are heard.
+//! [`Socket`]: a connection that can still be read after a failed write.
 //!
-//! An endpoint that refuses a request by its head answers, and closes with the rest of the body
-//! unread; its system then resets the connection. The next write fails, while the answer still waits
-//! to be read. So a failed write ends the writing and not the reading.
+//! An endpoint that refuses a request by its head answers and closes the connection with the body unread;
+//! its system then resets the connection. The next write fails, while the answer can still be read. So a
+//! failed write ends only the writing.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use super::no_sigpipe::NoSigpipe;
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: NoSigpipe,
-    /// Why nothing can be written any more. What is written after that goes nowhere.
+    /// The error of the failed write. Later writes are discarded.
     broken: Option<io::ErrorKind>,
 }
 
@@ -27,7 +27,7 @@ impl Socket {
         }
     }
 
-    /// What a write of `len` bytes came to.
+    /// The result of a write of `len` bytes.
     fn written(&mut self, result: io::Result<usize>, len: usize) -> io::Result<usize> {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
         match result {

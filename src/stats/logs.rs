@@ -1,14 +1,15 @@
-//! [`LogStats`]: every log record under one named outcome.
+//! [`LogStats`]: the counters of log records.
 
 use std::fmt;
 use std::time::SystemTime;
 
 use super::{DropReason, Stats};
 
-/// How it stands with the log records of a pipeline: [`Stats::logs`](super::Stats::logs). All zero where
-/// there are none.
+/// The counters of a pipeline's log records: [`Stats::logs`](super::Stats::logs). All zero in a pipeline
+/// without logs.
 ///
-/// At any quiet moment `emitted = queued + in_flight + delivered + rejected + dropped` holds exactly.
+/// While no record is being emitted or sent,
+/// `emitted = queued + in_flight + delivered + rejected + dropped` holds exactly.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct LogStats {
@@ -18,11 +19,11 @@ pub struct LogStats {
     pub queued: u64,
     /// The bound of [`queued`](Self::queued), in records.
     pub queue_limit: u64,
-    /// Those in a request that is being sent, retried or awaited.
+    /// Those in a request that is being sent or retried, or waits for its answer.
     pub in_flight: u64,
     /// Those whose arrival the endpoint acknowledged.
     pub delivered: u64,
-    /// Those that the endpoint received and rejected in a partial success (OTLP-5).
+    /// Those that the endpoint received and rejected in a partial success.
     pub rejected: u64,
     /// Attributes that records left out because of a limit or for want of memory.
     pub truncated: u64,
@@ -30,15 +31,16 @@ pub struct LogStats {
     pub truncated_for_memory: u64,
     /// Requests that ended well, partial successes included.
     pub requests_ok: u64,
-    /// Requests that ended badly, after all their attempts.
+    /// Requests that failed after all their attempts.
     pub requests_failed: u64,
     /// Attempts beyond each request's first.
     pub retries: u64,
-    /// Of the records delivered or rejected, those that the endpoint may have twice (OTLP-10).
+    /// Of the records delivered or rejected, those that the endpoint may have twice: an earlier attempt got no
+    /// answer.
     pub possible_duplicates: u64,
-    /// The last thing that went wrong with a request of log records with what helps, and when.
+    /// The last error of a request of log records with its cure, and its time.
     pub last_error: Option<(SystemTime, String)>,
-    /// What the endpoint said last of records that it took all the same, and when (OTLP-5).
+    /// The last warning of the endpoint about records that it took, and its time.
     pub last_warning: Option<(SystemTime, String)>,
     pub(super) dropped: [u64; DropReason::ALL.len()],
     #[cfg_attr(

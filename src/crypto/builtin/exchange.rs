@@ -1,4 +1,4 @@
-//! The exchange of keys: a pair for each connection, and the secret that it shares with the peer.
+//! Key exchange: a key pair for each connection, and the secret shared with the peer.
 
 use ring::agreement::{
     self, Algorithm, ECDH_P256, ECDH_P384, EphemeralPrivateKey, PublicKey, UnparsedPublicKey,

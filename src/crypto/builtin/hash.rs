@@ -1,4 +1,4 @@
-//! Hashes and keyed hashes: for the transcript, and for what keys are derived with.
+//! Hashes and HMACs, for the transcript and the derivation of keys.
 
 use ring::{digest, hmac};
 use rustls::crypto::hash::{Context, Hash, HashAlgorithm, Output};

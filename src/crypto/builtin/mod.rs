@@ -1,11 +1,11 @@
-//! A provider of cryptography for a process whose rustls has none: rustls speaks TLS, *ring* computes.
+//! A crypto provider for a process whose rustls has none: rustls implements TLS, *ring* the cryptography.
 //!
-//! `rustls/ring` would do the same. But a feature of rustls counts for everybody who uses rustls in the
-//! application, and an application whose rustls has aws-lc-rs too must then choose between two, or
-//! panics. This one is no feature of rustls, so nobody but this crate sees it.
+//! `rustls/ring` does the same. But a feature of rustls applies to every user of rustls in the application,
+//! and an application that also enables aws-lc-rs must then choose a default, or panics. This provider is no
+//! feature of rustls, so only this crate sees it.
 //!
-//! Nothing here is arithmetic: each function hands over its bytes to *ring* in the shape that the
-//! TLS RFCs want.
+//! This module computes nothing itself: each function passes its bytes to *ring* in the format of the TLS
+//! RFCs.
 
 mod exchange;
 mod hash;
@@ -56,8 +56,8 @@ impl KeyProvider for Ring {
     }
 }
 
-/// In version 1.3 a scheme fixes its curve; in 1.2 it does not, so a scheme stands for several
-/// algorithms, of which the one that 1.3 means is the first.
+/// In TLS 1.3 a scheme fixes its curve; in 1.2 it does not, so a scheme maps to several algorithms, first
+/// the one of 1.3.
 static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     all: &[
         verify::ECDSA_P256_SHA256,

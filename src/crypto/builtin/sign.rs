@@ -1,4 +1,4 @@
-//! The client's own key: what it signs with where an endpoint wants to know it.
+//! Signatures with the client's key, for an endpoint that requires a client certificate.
 
 use std::fmt;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What RSA signs with, best first.
+/// The schemes of RSA, in order of preference.
 static OF_RSA: &[(SignatureScheme, &dyn RsaEncoding)] = &[
     (SignatureScheme::RSA_PSS_SHA512, &RSA_PSS_SHA512),
     (SignatureScheme::RSA_PSS_SHA384, &RSA_PSS_SHA384),

@@ -114,7 +114,7 @@ static CHACHA20: Aead = Aead {
     },
 };
 
-/// How much of a nonce the key block gives, and how much stands in each record.
+/// The lengths of the nonce's parts: from the key block, and explicit in each record.
 #[derive(Clone, Copy)]
 struct Shape {
     fixed: usize,
@@ -189,7 +189,7 @@ impl MessageEncrypter for Protection {
     ) -> Result<OutboundOpaqueMessage, Error> {
         let key = self.key.as_ref().ok_or(Error::EncryptError)?;
         let plain = message.payload.len();
-        // The number of the record is in it, so that no two are the same.
+        // The nonce contains the record number, so that no two are equal.
         let nonce = Nonce::new(&self.iv, record).0;
         let (_, explicit) = nonce.split_at(NONCE_LEN - self.shape.explicit);
         let mut payload = PrefixedPayload::with_capacity(self.encrypted_payload_len(plain));

@@ -14,7 +14,7 @@ use rustls::{
 
 use super::hash::{HMAC_SHA256, HMAC_SHA384, SHA256, SHA384};
 
-/// A key of AES-GCM is good for so many records (RFC 8446, 5.5).
+/// The bound of records for one AES-GCM key (RFC 8446, 5.5).
 pub(super) const GCM_RECORDS: u64 = 1 << 24;
 
 pub(super) static SUITES: &[Tls13CipherSuite] = &[
@@ -50,7 +50,7 @@ pub(super) static SUITES: &[Tls13CipherSuite] = &[
     },
 ];
 
-/// rustls gives keys of the length that was asked for; another one protects nothing and opens nothing.
+/// rustls passes keys of the suite's length; with another length encryption and decryption fail.
 pub(super) fn key(algorithm: &'static aead::Algorithm, key: &AeadKey) -> Option<LessSafeKey> {
     let key = UnboundKey::new(algorithm, key.as_ref()).ok()?;
     Some(LessSafeKey::new(key))
@@ -114,7 +114,7 @@ impl MessageEncrypter for Protection {
         ))
     }
 
-    /// The content's type is a byte more.
+    /// One more byte: the content type.
     fn encrypted_payload_len(&self, payload_len: usize) -> usize {
         let tag = self.key.as_ref().map_or(0, |key| key.algorithm().tag_len());
         payload_len + 1 + tag

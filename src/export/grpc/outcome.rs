@@ -1,4 +1,4 @@
-//! What became of a call that failed: what its error proves, and what its status says.
+//! The outcome of a failed call: whether its error proves that nothing arrived, and its status.
 
 use std::error::Error;
 
@@ -15,7 +15,7 @@ pub(super) enum CallOutcome {
     Gone(SendFailure),
 }
 
-/// Tonic reads `grpc-timeout` too, and may be a little earlier than we are.
+/// tonic also keeps `grpc-timeout`, and may be a little earlier than our deadline.
 pub(super) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -27,7 +27,7 @@ pub(super) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// Whether the connection was given up because a ping was not answered.
+/// Whether the connection was closed because a ping got no answer.
 pub(super) fn is_silent(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -42,7 +42,7 @@ pub(super) fn is_silent(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// What an error proves of the request it ended.
+/// How far the request got, by the error that ended it.
 pub(super) fn outcome_of(error: &(dyn Error + 'static), request: &Request) -> CallOutcome {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -50,7 +50,7 @@ pub(super) fn outcome_of(error: &(dyn Error + 'static), request: &Request) -> Ca
             if error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
                 return CallOutcome::Refused;
             }
-            // Only streams above the last one that the endpoint looked at end so.
+            // Only streams above the last one that the endpoint processed end so.
             if error.is_go_away() {
                 return CallOutcome::Gone(SendFailure::Unread);
             }
@@ -63,10 +63,10 @@ pub(super) fn outcome_of(error: &(dyn Error + 'static), request: &Request) -> Ca
     })
 }
 
-/// The code, its message and details, of headers that have a `grpc-status`.
+/// The code, message and details from headers with a `grpc-status`.
 ///
-/// Tonic's own reading panics on details that are no Base64, and takes another code where the message
-/// is no UTF-8.
+/// tonic's own parser panics on details that are not Base64, and replaces the code if the message is not
+/// UTF-8.
 pub(super) fn read_status(headers: &HeaderMap) -> Option<(u32, String, RpcStatus)> {
     let code = Code::from_bytes(headers.get("grpc-status")?.as_bytes());
     let metadata = MetadataMap::from_headers(headers.clone());
