@@ -1,4 +1,4 @@
-//! [`Baggage`]: names and values that an application sends along with a trace (W3C `baggage`).
+//! [`Baggage`]: names and values that an application propagates with a trace (W3C `baggage`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 /// Names and values that travel with a request through all services; immutable, and cheap to clone.
 /// Takes no memory while it is empty.
 ///
-/// Everybody that a request reaches can read it, so no secret belongs in it (W3C-10). A name has one
-/// value; case matters; both may be any text (BAG-2).
+/// Every service that a request reaches can read it, so no secret belongs in it. A name has one
+/// value; case matters; both may be any text.
 ///
 /// ```
 /// use tracing_otlp::context::Baggage;
@@ -21,7 +21,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Baggage(Option<Arc<Members>>);
 
-/// All names, values and metadata in one text, one after another, and where each ends.
+/// All names, values and metadata, concatenated in one text, and the end of each.
 #[derive(Clone, PartialEq, Eq, Default)]
 struct Members {
     text: String,
@@ -29,51 +29,51 @@ struct Members {
 }
 
 impl Baggage {
-    /// Bytes that it takes beside itself.
+    /// Bytes of its heap memory.
     pub(crate) fn heap_size(&self) -> usize {
         self.0.as_ref().map_or(0, |members| {
             size_of::<Members>() + members.text.len() + size_of_val(&members.ends[..])
         })
     }
 
-    /// Without a member: what clears all baggage (BAG-2).
+    /// No member. As a span's baggage it clears all.
     pub const EMPTY: Self = Self(None);
 
-    /// The most members that a header may hold (BAG-2).
+    /// The most members that a header may hold.
     pub const MAX_MEMBERS: usize = 64;
 
-    /// The most bytes that a header may hold (BAG-2).
+    /// The most bytes that a header may hold.
     pub const MAX_BYTES: usize = 8192;
 
-    /// Reads a header's text (BAG-1). A member that breaks the format is left out, and so is one
-    /// that does not fit into [`MAX_MEMBERS`](Self::MAX_MEMBERS) and
-    /// [`MAX_BYTES`](Self::MAX_BYTES) any more; of two with one name, the last counts.
+    /// Reads a header's text. A member that breaks the format is left out, and so is one
+    /// that exceeds [`MAX_MEMBERS`](Self::MAX_MEMBERS) or [`MAX_BYTES`](Self::MAX_BYTES); of two with the
+    /// same name, the last counts.
     pub fn parse(text: &str) -> Self {
         Self::join([text])
     }
 
-    /// Reads several headers as one, in their order (BAG-1). No more is looked at than 64 KiB, or 1,024
-    /// members that are empty, wrong or too long among them.
+    /// Reads several headers as one, in their order. It reads at most 64 KiB and 1,024 members, invalid
+    /// ones included.
     pub fn join<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
         let mut members = Members::default();
-        let mut room = Room::new();
+        let mut budget = HeaderBudget::new();
         let (mut entries, mut bytes) = (0, 0);
         for line in lines {
             for text in line.split(',') {
                 entries += 1;
                 bytes += text.len() + 1;
-                if entries > MOST_ENTRIES || bytes > MOST_READ || room.members == 0 {
+                if entries > MOST_ENTRIES || bytes > MOST_READ || budget.members == 0 {
                     return members.into();
                 }
                 let text = trim(text);
-                if text.is_empty() || !room.is_for(text.len()) {
+                if text.is_empty() || !budget.is_for(text.len()) {
                     continue;
                 }
                 let Some((name, value, metadata)) = parse_member(text) else {
                     continue;
                 };
                 let value = percent_decode_str(value).decode_utf8_lossy();
-                room.take(text.len());
+                budget.take(text.len());
                 members.remove(name);
                 members.push(name, &value, metadata);
             }
@@ -87,7 +87,7 @@ impl Baggage {
         self.0.is_none()
     }
 
-    /// How many members it has.
+    /// The number of members.
     pub fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |members| members.ends.len())
     }
@@ -97,20 +97,20 @@ impl Baggage {
         self.iter().find(|member| member.0 == name).map(|m| m.1)
     }
 
-    /// Names, values, and what was said about each: W3C's properties, such as `ttl=60;internal`,
-    /// which mean nothing here. The latest comes last.
+    /// Names, values and metadata: W3C's properties, such as `ttl=60;internal`, which have no meaning
+    /// to this crate. The latest member comes last.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &str)> {
         self.0.iter().flat_map(|members| members.iter())
     }
 
-    /// With this value of the name. Without a name, nothing changes.
+    /// With this value of the name. An empty name changes nothing.
     #[must_use]
     pub fn with(&self, name: &str, value: &str) -> Self {
         self.with_metadata(name, value, "")
     }
 
-    /// With this value of the name, and something said about it: properties as W3C writes them,
-    /// without the first `;`. They are sent as they are, but for what no header may hold.
+    /// With this value of the name, and its metadata: W3C's properties, without the first `;`. Only
+    /// characters that no header may hold are encoded.
     #[must_use]
     pub fn with_metadata(&self, name: &str, value: &str, metadata: &str) -> Self {
         if name.is_empty() {
@@ -133,14 +133,14 @@ impl Baggage {
         members.into()
     }
 
-    /// The header's text (BAG-1); empty where there is nothing to send.
+    /// The header's text; empty if there is nothing to send.
     ///
-    /// Left out is a name that no header may hold (W3C asks for a token: letters, digits and
-    /// ``!#$%&'*+-.^_`|~``), and every member that exceeds [`MAX_MEMBERS`](Self::MAX_MEMBERS) or
-    /// [`MAX_BYTES`](Self::MAX_BYTES): whole members, those added last.
+    /// It omits a name that no header may hold (W3C requires a token: letters, digits and
+    /// ``!#$%&'*+-.^_`|~``), and each whole member that exceeds [`MAX_MEMBERS`](Self::MAX_MEMBERS) or
+    /// [`MAX_BYTES`](Self::MAX_BYTES): the latest ones.
     pub fn to_header(&self) -> String {
         let mut text = String::new();
-        let mut room = Room::new();
+        let mut budget = HeaderBudget::new();
         for (name, value, metadata) in self.iter() {
             if !is_token(name) {
                 continue;
@@ -157,8 +157,8 @@ impl Baggage {
                 text.extend(utf8_percent_encode(metadata, NO_METADATA));
             }
             let length = text.len() - start - usize::from(start > 0);
-            if room.is_for(length) {
-                room.take(length);
+            if budget.is_for(length) {
+                budget.take(length);
             } else {
                 text.truncate(start);
             }
@@ -223,17 +223,17 @@ impl Members {
     }
 }
 
-/// What is looked at of all headers, and no more.
+/// Bounds of what is read of all headers together.
 const MOST_ENTRIES: usize = 1024;
 const MOST_READ: usize = 64 << 10;
 
-/// What a header still has room for.
-struct Room {
+/// The members and bytes that a header has left.
+struct HeaderBudget {
     members: usize,
     bytes: usize,
 }
 
-impl Room {
+impl HeaderBudget {
     fn new() -> Self {
         Self {
             members: Baggage::MAX_MEMBERS,
@@ -252,7 +252,7 @@ impl Room {
     }
 }
 
-/// Name, value as it is written, and metadata; `None` where W3C does not allow it.
+/// Name, encoded value, and metadata; `None` if W3C does not allow the member.
 fn parse_member(text: &str) -> Option<(&str, &str, &str)> {
     let (pair, metadata) = text.split_once(';').unwrap_or((text, ""));
     let (name, value) = pair.split_once('=')?;
@@ -277,7 +277,7 @@ fn is_octet(b: u8) -> bool {
     matches!(b, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e)
 }
 
-/// What is written as `%` and two digits in a value; beyond ASCII, everything is.
+/// ASCII characters that are percent-encoded in a value; all others beyond ASCII are as well.
 const NO_OCTET: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -286,7 +286,7 @@ const NO_OCTET: &AsciiSet = &CONTROLS
     .add(b'\\')
     .add(b'%');
 
-/// The same in metadata, which has a form of its own that is kept. A header may hold a tab.
+/// The same in metadata, whose own syntax stays as it is. A header may hold a tab.
 const NO_METADATA: &AsciiSet = &CONTROLS.remove(b'\t').add(b',');
 
 #[cfg(test)]

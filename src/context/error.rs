@@ -1,8 +1,8 @@
-//! [`SetParentError`]: why a span keeps the parent that it has.
+//! [`SetParentError`]: why a span kept its parent.
 
 use std::fmt;
 
-/// Why a parent was not set; the span stays as it was.
+/// Why a span's parent was not set. The span is unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SetParentError {
@@ -10,11 +10,11 @@ pub enum SetParentError {
     LayerNotFound,
     /// The span is not enabled, or is hidden from the layer by a filter, so it is not recorded.
     SpanDisabled,
-    /// Children were made already, and carry the trace that the span had then.
+    /// The span has children already, and they carry its trace id.
     HasChildren,
     /// The span was ended.
     Ended,
-    /// It is the span's own context, and a span is not its own child.
+    /// The context is that of the span itself.
     OwnContext,
 }
 

@@ -1,4 +1,4 @@
-//! Hexadecimal digits to bytes and back; lowercase, as W3C and OTLP's texts have them.
+//! Hexadecimal digits to bytes and back; lowercase, as in W3C headers and OTLP JSON.
 
 /// The bytes that `text` spells with two lowercase digits each; `None` unless it does exactly that.
 #[inline]
@@ -7,7 +7,8 @@ pub(crate) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
         return None;
     }
     let mut bytes = [0; N];
-    // Looked at once, after the loop: what is no digit has a bit that no digit has.
+    // A digit's value has four bits. Any other byte sets a higher bit, so one check after the loop
+    // is enough.
     let mut seen = 0;
     for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
         let (high, low) = (digit(pair[0]), digit(pair[1]));

@@ -1,4 +1,4 @@
-//! Trace ids, span ids, flags, and who makes the ids.
+//! Trace ids, span ids, flags, and the generators of ids.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -11,18 +11,18 @@ use rand::{Rng, SeedableRng};
 use super::hex;
 use crate::fork::Home;
 
-/// 16 bytes that name a trace; valid unless all are zero (TR-3).
+/// The 16 bytes that identify a trace; valid unless all are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct TraceId([u8; 16]);
 
-/// 8 bytes that name a span within its trace; valid unless all are zero (TR-3).
+/// The 8 bytes that identify a span within its trace; valid unless all are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct SpanId([u8; 8]);
 
 macro_rules! id {
     ($name:ident, $len:literal) => {
         impl $name {
-            /// The id that is none: all zeros.
+            /// The invalid id: all zeros.
             pub const INVALID: Self = Self([0; $len]);
 
             /// The id with these bytes, most significant first.
@@ -80,8 +80,8 @@ macro_rules! id {
 id!(TraceId, 16);
 id!(SpanId, 8);
 
-/// A text that is not an id: it has another length, or something else than lowercase hexadecimal
-/// digits.
+/// A text that is not an id: its length is wrong, or it has a character that is no lowercase
+/// hexadecimal digit.
 ///
 /// ```
 /// use tracing_otlp::SpanId;
@@ -106,37 +106,35 @@ impl fmt::Display for InvalidId {
 
 impl std::error::Error for InvalidId {}
 
-/// The flags of W3C's `traceparent` (W3C-4), and one that B3 and Jaeger have beside them.
+/// The flags of W3C's `traceparent`, and the debug flag of B3 and Jaeger.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct TraceFlags(u8);
 
 impl TraceFlags {
     /// The caller may have recorded the trace.
     pub const SAMPLED: Self = Self(1);
-    /// The rightmost 56 bits of the trace id are random (TR-5).
+    /// The rightmost 56 bits of the trace id are random.
     pub const RANDOM: Self = Self(2);
-    /// Somebody debugs this trace, so it is sampled whatever anybody's rate is (B3-1, JAE-1). It
-    /// travels in B3's and Jaeger's headers only: W3C has no such flag, and [`bits`](Self::bits)
-    /// leaves it out.
+    /// The trace is being debugged, so every sampler records it. The flag travels in B3's and Jaeger's
+    /// headers only: W3C has no such flag, and [`bits`](Self::bits) omits it.
     pub const DEBUG: Self = Self(SAMPLED | DEBUG);
 
-    /// Flags with these bits; bits without a meaning are left out (W3C-4).
+    /// Flags with these bits; bits without a meaning are cleared.
     pub const fn from_bits(bits: u8) -> Self {
         Self(bits & W3C)
     }
 
-    /// The bits that W3C knows.
+    /// The bits that W3C defines.
     pub const fn bits(self) -> u8 {
         self.0 & W3C
     }
 
-    /// All bits, for what keeps them in a byte of its own. Only [`bits`](Self::bits) may leave the
-    /// process.
+    /// All bits, for storage within the process. Only [`bits`](Self::bits) may leave it.
     pub(crate) const fn to_inner(self) -> u8 {
         self.0
     }
 
-    /// What [`to_inner`](Self::to_inner) gave; bits of others are left out.
+    /// The flags of [`to_inner`](Self::to_inner); other bits are cleared.
     pub(crate) const fn from_inner(bits: u8) -> Self {
         Self(bits & (W3C | DEBUG))
     }
@@ -146,23 +144,23 @@ impl TraceFlags {
         self.0 & Self::SAMPLED.0 != 0
     }
 
-    /// Whether the trace id is known to be random (TR-5).
+    /// Whether the trace id is random: see [`RANDOM`](Self::RANDOM).
     pub const fn is_random(self) -> bool {
         self.0 & Self::RANDOM.0 != 0
     }
 
-    /// Whether somebody debugs the trace; see [`DEBUG`](Self::DEBUG).
+    /// Whether the trace is being debugged: see [`DEBUG`](Self::DEBUG).
     pub const fn is_debug(self) -> bool {
         self.0 & DEBUG != 0
     }
 
-    /// These flags and those.
+    /// The flags that either has.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// These flags without those.
+    /// These flags without the others.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
@@ -174,7 +172,7 @@ const SAMPLED: u8 = 1;
 /// The bits that have a meaning in `traceparent`.
 const W3C: u8 = 3;
 
-/// A bit that W3C keeps for later, so it must never be sent there.
+/// W3C reserves this bit, so it must never be sent in a `traceparent`.
 const DEBUG: u8 = 0x40;
 
 impl fmt::Debug for TraceFlags {
@@ -183,16 +181,16 @@ impl fmt::Debug for TraceFlags {
     }
 }
 
-/// Makes the ids of new traces and spans (TR-4). Called on the thread that records the span.
+/// Makes the ids of new traces and spans. Called on the thread that records the span.
 pub trait IdGenerator: Send + Sync + 'static {
-    /// A new trace's id; one that is not valid is replaced by a random one.
+    /// The id of a new trace; a random id replaces an invalid one.
     fn new_trace_id(&self) -> TraceId;
 
-    /// A new span's id; one that is not valid is replaced by a random one.
+    /// The id of a new span; a random id replaces an invalid one.
     fn new_span_id(&self) -> SpanId;
 
     /// Whether the rightmost 56 bits of its trace ids are uniformly random, so that the `random`
-    /// flag may be set (TR-5). Default false.
+    /// flag may be set. Default false.
     fn is_random(&self) -> bool {
         false
     }
@@ -207,8 +205,8 @@ pub struct RandomIds;
 
 /// Random ids whose trace ids begin with the time, in seconds since 1970: the form of AWS X-Ray.
 ///
-/// X-Ray's own services make such ids, and older agents and collectors of it take no others. The other
-/// 96 bits are random, so the `random` flag may be set (TR-5).
+/// X-Ray's own services make such ids, and its older agents and collectors accept no others. The other
+/// 96 bits are random, so the `random` flag may be set.
 ///
 /// ```
 /// let builder = tracing_otlp::builder().with_id_generator(tracing_otlp::context::XRayIds);
@@ -220,7 +218,7 @@ impl IdGenerator for XRayIds {
     fn new_trace_id(&self) -> TraceId {
         let mut id = RandomIds.new_trace_id().to_bytes();
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        // X-Ray has 32 bits for it.
+        // X-Ray has 32 bits for the seconds.
         let seconds = now.map_or(0, |since| since.as_secs() as u32);
         id[..4].copy_from_slice(&seconds.to_be_bytes());
         TraceId::from_bytes(id)
@@ -236,18 +234,18 @@ impl IdGenerator for XRayIds {
 }
 
 thread_local! {
-    // Without Drop, so it works as long as its thread does.
+    // Has no `Drop`, so it is available as long as its thread runs.
     static RNG: RefCell<Drawn> = const { RefCell::new(Drawn::NONE) };
 }
 
-/// Numbers drawn in advance, for a generator is cheaper in a row; none of them is zero.
+/// Random numbers drawn in advance, because drawing many in a row is cheaper; none is zero.
 struct Drawn {
     numbers: [u64; Self::MANY],
     /// How many of them are left.
     left: usize,
     /// `None`: none was drawn yet.
     rng: Option<SmallRng>,
-    /// The process that they were drawn in; `None`: no fork can be noticed.
+    /// The process that drew them; `None` if a fork cannot be detected.
     home: Option<Home>,
 }
 
@@ -266,7 +264,7 @@ impl Drawn {
         if self.left == 0 || self.home.as_ref().is_some_and(Home::is_left) {
             self.draw();
         }
-        // The mask spares the check: it is less than that.
+        // The remainder is in bounds, so the compiler omits the check.
         self.left = self.left.wrapping_sub(1) % Self::MANY;
         self.numbers[self.left]
     }
@@ -278,10 +276,10 @@ impl Drawn {
             self.home = Home::here().ok();
             self.rng = None;
         }
-        // Apart from the numbers, so that its state stays in registers.
+        // A local variable, so that the generator's state stays in registers.
         let mut rng = self.rng.take().unwrap_or_else(seeded);
         for number in &mut self.numbers {
-            // Zero comes once in 2^64 draws, and is no id.
+            // Zero occurs once in 2^64 draws, and is no valid id.
             *number = match rng.next_u64() {
                 0 => 1,
                 number => number,
@@ -292,8 +290,8 @@ impl Drawn {
     }
 }
 
-/// A generator seeded by the system; where that fails, by the clock and an address of this thread:
-/// ids less well spread are better than an application brought down.
+/// A generator seeded by the system; if that fails, by the clock and an address of this thread:
+/// weaker ids are better than a panic in the application.
 fn seeded() -> SmallRng {
     SmallRng::try_from_rng(&mut SysRng).unwrap_or_else(|_| {
         let now = std::time::SystemTime::now()

@@ -1,8 +1,9 @@
-//! Which trace is this: identities, what is current, and how it gets where work goes.
+//! Trace contexts: ids, trace state and baggage, the current context of a thread, and scopes.
 //!
-//! [`current()`] answers anywhere. [`scope()`] runs a future in a context, so that its spans belong to
-//! the trace that the context names; [`FutureExt::in_current_trace_context`] and
-//! [`in_current_trace_context`] take what is current along to spawned work.
+//! [`current()`] returns the current context anywhere, for example in a handler or in a log formatter.
+//! [`scope()`] runs a future in a context, so that its spans belong to the context's trace.
+//! [`FutureExt::in_current_trace_context`] and [`in_current_trace_context`] carry the current context
+//! to spawned tasks and threads.
 
 mod baggage;
 mod error;

@@ -1,31 +1,33 @@
-//! The seam for another API's idea of what is current, such as `opentelemetry::Context`.
+//! [`ContextObserver`]: keeps another API's current context, such as `opentelemetry::Context`, in step
+//! with ours.
 //!
-//! It is told of every span entered and scope opened, so what it has current is either one of those,
-//! or was made current by its own users since: then that is the innermost.
+//! The observer receives every entered span and opened scope. If its API has another context current,
+//! then a user of that API set it later, so it is the innermost.
 
 use once_cell::race::OnceBox;
 
 use super::TraceContext;
 
 pub(crate) trait ContextObserver: Send + Sync {
-    /// A layer's span was entered, or a scope opened, on this thread. `parent`: the id of the span's
+    /// A layer's span was entered, or a scope opened, on this thread. `parent` is the id of the span's
     /// parent, zero for a root and for a scope.
     fn entered(&self, layer: u32, span: u64, context: &TraceContext, parent: [u8; 8]);
 
-    /// Its context is another from now on.
+    /// The span's context has changed.
     fn changed(&self, layer: u32, span: u64, context: &TraceContext);
 
-    /// It was left, perhaps out of order, perhaps never entered while this was told.
+    /// The span was left, or the scope closed; perhaps out of order, perhaps entered before the observer
+    /// was installed.
     fn left(&self, layer: u32, span: u64);
 
-    /// What the other API has current on this thread, if that is a span, and not what this was told of
-    /// last.
+    /// The span that the other API has current on this thread; `None` if there is none, or if it is the
+    /// last one received from us.
     fn current(&self) -> Option<TraceContext>;
 }
 
 static OBSERVER: OnceBox<&'static dyn ContextObserver> = OnceBox::new();
 
-/// From here on, also scopes are told of.
+/// Installs the observer of the process.
 #[cfg_attr(
     not(feature = "opentelemetry"),
     allow(dead_code, reason = "there is no other API")

@@ -1,5 +1,4 @@
-//! The context of a span as its registry has it: its own, or that of the nearest ancestor which is not
-//! hidden from the layers.
+//! The context of a span by its registry: its own, or that of the nearest ancestor that a layer records.
 
 use tracing_core::Metadata;
 use tracing_core::dispatcher::{self, Dispatch};
@@ -9,8 +8,8 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use super::{TraceContext, layer_registry};
 
-/// What tells the spans of this subscriber from those of another in the process: where its registry
-/// is, or zero where that is not the usual one.
+/// Identifies the registry of a subscriber, by its address; zero if the subscriber has no
+/// `tracing_subscriber::Registry`.
 pub(crate) fn registry_of(subscriber: &Dispatch) -> usize {
     let registry = subscriber.downcast_ref::<Registry>();
     registry.map_or(0, |registry| std::ptr::from_ref(registry) as usize)
@@ -25,8 +24,8 @@ pub(crate) fn context(
     own_context(dispatch, id, metadata).or_else(|| inherited(dispatch, id))
 }
 
-/// The context of what the subscriber of this thread takes for the current span, unless it knows
-/// nothing of the layer whose span was entered last. Foreign code runs.
+/// The context of the span that is current to this thread's subscriber, unless the subscriber does not
+/// have the layer of the last entered span. Runs foreign code.
 #[cold]
 pub(super) fn current(entered: Option<u32>) -> Option<TraceContext> {
     dispatcher::get_default(|dispatch| {
@@ -52,7 +51,7 @@ fn inherited(dispatch: &Dispatch, id: &Id) -> Option<TraceContext> {
     ancestors(registry.span(id)?).find_map(|s| own_context(dispatch, &s.id(), s.metadata()))
 }
 
-/// Parent, grandparent and so on, but for those that a filter hides from who looked the span up.
+/// Parent, grandparent and so on, without those that a filter hides from the layer of the lookup.
 pub(crate) fn ancestors<'a, R>(span: SpanRef<'a, R>) -> impl Iterator<Item = SpanRef<'a, R>>
 where
     R: LookupSpan<'a>,
@@ -60,7 +59,7 @@ where
     std::iter::successors(span.parent(), SpanRef::parent)
 }
 
-/// The nearest ancestor of a span to which `f` says yes, whatever filters hide.
+/// The first result of `f` on the ancestors of a span, hidden ones included.
 pub(crate) fn find_ancestor(
     dispatch: &Dispatch,
     span: &Id,

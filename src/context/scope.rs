@@ -1,4 +1,4 @@
-//! Contexts that work runs in: without a span, along a future, across threads.
+//! Scopes: a context without a span, for a closure, a future or another thread.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,10 +8,10 @@ use pin_project_lite::pin_project;
 
 use super::{TraceContext, stack};
 
-/// The context of what is current: of the innermost span entered or scope opened on this thread.
+/// The current context: that of the innermost entered span or open scope on this thread.
 ///
-/// Answers anywhere: in a handler, in a log formatter, inside a span or under a scope alone, and
-/// also for spans that are not sampled. Where nothing is current the context is not
+/// Works anywhere: in a handler, in a log formatter, inside a span or in a scope alone, and also for
+/// spans that are not sampled. If nothing is current, the context is not
 /// [valid](TraceContext::is_valid). No allocation.
 ///
 /// ```
@@ -31,12 +31,12 @@ pub fn current() -> TraceContext {
     stack::context()
 }
 
-/// Runs `future` in `context`: whenever it is polled, and when it is dropped.
+/// Runs `future` in `context`, in each poll and in its drop.
 ///
-/// A span that is made in it and has no span around it in there is a child of the context, and
-/// continues its trace and its sampling decision. The context wins over the spans around the scope;
-/// a span entered within wins over the context. One that is not [valid](TraceContext::is_valid)
-/// separates: what is made in it begins a new trace.
+/// A span made in the scope, outside of other spans of the scope, is a child of the context and
+/// continues its trace and its sampling decision. The context takes precedence over the spans around
+/// the scope; a span entered within takes precedence over the context. A context that is not
+/// [valid](TraceContext::is_valid) separates: spans made in it begin new traces.
 ///
 /// ```
 /// # use tracing_otlp::{SpanId, TraceContext, TraceId, context};
@@ -63,8 +63,7 @@ pub fn sync_scope<R>(context: TraceContext, f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Takes the current context along to where the closure will be called: another thread, a blocking
-/// task.
+/// Carries the current context to the place where the closure runs: another thread, a blocking task.
 ///
 /// ```
 /// use tracing_otlp::context;
@@ -75,7 +74,7 @@ pub fn sync_scope<R>(context: TraceContext, f: impl FnOnce() -> R) -> R {
 /// }));
 /// ```
 ///
-/// Where nothing is current, the closure is called as it is.
+/// If nothing is current, the closure runs without a scope.
 pub fn in_current_trace_context<R>(f: impl FnOnce() -> R) -> impl FnOnce() -> R {
     let context = captured();
     move || {
@@ -84,8 +83,8 @@ pub fn in_current_trace_context<R>(f: impl FnOnce() -> R) -> impl FnOnce() -> R 
     }
 }
 
-/// What is current, if anything is: nothing would part what is taken along from what is around it
-/// there.
+/// The current context, if any: an empty one would open a scope that separates the work from the
+/// spans around it at its destination.
 fn captured() -> Option<TraceContext> {
     let context = current();
     (context != TraceContext::default()).then_some(context)
@@ -98,8 +97,8 @@ pub trait FutureExt: Future + Sized {
         scope(context, self)
     }
 
-    /// Runs the future in the context that is current now, for work that is spawned. Where nothing
-    /// is current, the future runs as it is.
+    /// Runs the future in the context that is current at this call, for spawned tasks. If nothing is
+    /// current, the future runs without a scope.
     ///
     /// ```
     /// use tracing_otlp::context::FutureExt as _;
@@ -129,7 +128,7 @@ pin_project! {
         // An option, so that it can be dropped in its context.
         #[pin]
         future: Option<F>,
-        // Else nothing was current, and nothing is opened.
+        // False if nothing was current at the capture: then no scope is opened.
         is_scope: bool,
         context: TraceContext,
     }
@@ -144,7 +143,7 @@ pin_project! {
 }
 
 impl<F> WithTraceContext<F> {
-    /// The context that the future runs in; not valid where nothing was current to take along.
+    /// The context of the future's scope; not valid if nothing was current at the capture.
     pub fn trace_context(&self) -> &TraceContext {
         &self.context
     }
@@ -158,7 +157,7 @@ impl<F: Future> Future for WithTraceContext<F> {
         let _open = this.is_scope.then(|| stack::open(this.context.clone()));
         match this.future.as_pin_mut() {
             Some(future) => future.poll(cx),
-            // Only after its drop began.
+            // Only while it is dropped.
             None => Poll::Pending,
         }
     }

@@ -1,15 +1,15 @@
-//! What is current on a thread: a stack of the spans entered and the scopes opened on it.
+//! The current context of a thread: a stack of its entered spans and open scopes.
 //!
-//! The stack is shared by all layers of the process; a span's entry names its layer, because ids of
-//! two registries may be equal. A scope counts for every layer. An exit out of order takes its own
-//! entry from wherever it is, so that guards dropped in the wrong order, or held across an await,
-//! mend themselves (PAIN 18).
+//! All layers of the process share the stack. A span's entry names its layer, because ids of two
+//! registries may be equal; a scope counts for every layer. An exit out of order removes its own entry
+//! from wherever it is, so that guards dropped in the wrong order, or held across an await, leave no
+//! stale entry (PAIN 18).
 
 use std::cell::RefCell;
 
 use super::{TraceContext, layer_registry, otel_context, registry_lookup};
 
-/// What is current for a layer.
+/// The current context for a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Innermost {
     Nothing,
@@ -23,11 +23,11 @@ pub(crate) enum Innermost {
 struct Entry {
     /// [`SCOPE`] for a scope.
     layer: u32,
-    /// For a scope its place among `scopes`.
+    /// For a scope its index in `scopes`.
     span: u64,
 }
 
-/// The layer of no layer.
+/// Stands for the layer in the entry of a scope.
 pub(crate) const SCOPE: u32 = u32::MAX;
 
 #[derive(Debug)]
@@ -45,11 +45,12 @@ thread_local! {
 /// Notes that `layer`'s span was entered on this thread.
 #[inline]
 pub(crate) fn enter(layer: u32, span: u64) {
-    // Nothing can be entered once the thread's locals are gone; nothing foreign runs in here.
+    // `try_with` fails only while the thread ends. No foreign code runs within the borrow, so
+    // `borrow_mut` cannot panic.
     let _ = STACK.try_with(|s| s.borrow_mut().entries.push(Entry { layer, span }));
 }
 
-/// Notes that `layer`'s span was left on this thread; says whether it had been entered on it.
+/// Notes that `layer`'s span was left on this thread; returns whether it had been entered on it.
 #[inline]
 pub(crate) fn exit(layer: u32, span: u64) -> bool {
     let entry = Entry { layer, span };
@@ -73,11 +74,11 @@ fn remove(entries: &mut Vec<Entry>, entry: Entry) -> bool {
     }
 }
 
-/// A scope that is open on this thread until this is dropped, also by a panic.
+/// A scope that is open on this thread until the guard is dropped, also by a panic.
 #[derive(Debug)]
 pub(crate) struct OpenScope {
     at: usize,
-    /// Of this thread.
+    /// Closes the scope on the thread that opened it.
     _not_send: std::marker::PhantomData<*const ()>,
 }
 
@@ -111,7 +112,7 @@ impl Drop for OpenScope {
         }
         let _ = STACK.try_with(|s| {
             let mut stack = s.borrow_mut();
-            // Should a guard above have been forgotten, its scope ends with this one.
+            // The scope of a forgotten inner guard ends with this one.
             while stack.scopes.len() > self.at {
                 stack.scopes.pop();
                 let span = stack.scopes.len() as u64;
@@ -121,16 +122,15 @@ impl Drop for OpenScope {
     }
 }
 
-/// What is current on this thread for `layer`: the last that was entered or opened and not left. A
-/// span that was entered again while it was entered already does not become current by that, as the
-/// registry has it too, unless a scope lies between. Nor does one that `is_there` denies.
+/// The current context on this thread for `layer`: the last entry. Skipped are a repeated entry of a
+/// span without a scope between (the registry does the same), and a span for which `is_current` is false.
 #[inline(always)]
-pub(crate) fn innermost(layer: u32, is_there: impl Fn(u64) -> bool) -> Innermost {
+pub(crate) fn innermost(layer: u32, is_current: impl Fn(u64) -> bool) -> Innermost {
     let found = STACK.try_with(|s| {
         let stack = s.borrow();
         let mut entries = &stack.entries[..];
         while let Some((last, below)) = entries.split_last() {
-            if last.layer == layer && !is_entered(below, last) && is_there(last.span) {
+            if last.layer == layer && !is_entered(below, last) && is_current(last.span) {
                 return Innermost::Span(last.span);
             }
             if last.layer == SCOPE {
@@ -143,15 +143,14 @@ pub(crate) fn innermost(layer: u32, is_there: impl Fn(u64) -> bool) -> Innermost
     found.unwrap_or(Innermost::Nothing)
 }
 
-/// The span of `layer` that was entered last on this thread and not left, whatever scopes were
-/// opened since: the one that an event belongs to.
+/// The last entered span of `layer` on this thread, also beneath scopes: the span of an event.
 #[inline]
-pub(crate) fn innermost_span(layer: u32, is_there: impl Fn(u64) -> bool) -> Option<u64> {
+pub(crate) fn innermost_span(layer: u32, is_current: impl Fn(u64) -> bool) -> Option<u64> {
     let found = STACK.try_with(|s| {
         let stack = s.borrow();
         let mut entries = &stack.entries[..];
         while let Some((last, below)) = entries.split_last() {
-            if last.layer == layer && !is_entered(below, last) && is_there(last.span) {
+            if last.layer == layer && !is_entered(below, last) && is_current(last.span) {
                 return Some(last.span);
             }
             entries = below;
@@ -161,8 +160,8 @@ pub(crate) fn innermost_span(layer: u32, is_there: impl Fn(u64) -> bool) -> Opti
     found.ok().flatten()
 }
 
-/// The spans of `layer` that are entered on this thread, the innermost first and `most` of them. For a
-/// panic: also where the stack itself is being changed.
+/// At most `most` entered spans of `layer` on this thread, the innermost first. For a panic, which may
+/// occur while the stack is borrowed.
 pub(crate) fn spans_at_panic(layer: u32, most: usize) -> Vec<u64> {
     let found = STACK.try_with(|s| {
         let stack = s.try_borrow().ok()?;
@@ -172,7 +171,7 @@ pub(crate) fn spans_at_panic(layer: u32, most: usize) -> Vec<u64> {
     found.ok().flatten().unwrap_or_default()
 }
 
-/// Whether `f` says yes to a span entered on this thread, by layer and id, the last first.
+/// Whether `f` is true for a span entered on this thread, by layer and id, the last first.
 pub(crate) fn innermost_spans(mut f: impl FnMut(u32, u64) -> bool) -> bool {
     let found = STACK.try_with(|s| {
         let stack = s.borrow();
@@ -182,7 +181,7 @@ pub(crate) fn innermost_spans(mut f: impl FnMut(u32, u64) -> bool) -> bool {
     found.unwrap_or(false)
 }
 
-/// Whether a span is among `entries` that lie in the same scope.
+/// Whether a span is among the `entries` above the last scope.
 #[inline]
 fn is_entered(entries: &[Entry], span: &Entry) -> bool {
     let in_scope = entries.iter().rev().take_while(|e| e.layer != SCOPE);
@@ -196,7 +195,7 @@ pub(crate) fn scope_context() -> TraceContext {
     last.ok().flatten().unwrap_or_default()
 }
 
-/// Trace id, span id and W3C flags of that context; `None` where it is of no trace.
+/// Trace id, span id and W3C flags of that context; `None` if it is not valid.
 #[cold]
 pub(crate) fn scope_ids() -> Option<([u8; 16], [u8; 8], u8)> {
     let ids = STACK.try_with(|s| s.borrow().scopes.last().and_then(TraceContext::ids));
@@ -208,15 +207,15 @@ fn scope(stack: &Stack, entry: Entry) -> Option<TraceContext> {
     stack.scopes.get(at).cloned()
 }
 
-/// The context of what is current on this thread, of whichever layer; one without a trace where
-/// nothing is.
+/// The current context on this thread, of any layer; one that is not valid if there is none.
 pub(super) fn context() -> TraceContext {
-    // It is told of all that is entered and opened, so it knows the innermost.
+    // First, because the observer receives all entries: a context that it returns is newer.
     let elsewhere = otel_context::get().and_then(otel_context::ContextObserver::current);
     if let Some(context) = elsewhere.as_ref().filter(|context| context.is_valid()) {
         return context.clone();
     }
-    // What a filter or its detail hides is not entered here, and yet may be current.
+    // A span that a filter or the level filter hides is not on this stack, but may be the registry's
+    // current one.
     let current = match top() {
         Top::Span(Entry { layer, span }) => layer_registry::certain_context(layer, span)
             .or_else(|| registry_lookup::current(Some(layer))),
@@ -241,7 +240,7 @@ pub(super) fn context() -> TraceContext {
             if let Some(context) = context {
                 return context;
             }
-            // A span that is not recorded, not even as unsampled, stands for what is around it.
+            // A span that no layer holds inherits from the entries below.
             entries = below;
         }
         elsewhere.unwrap_or_default()
@@ -249,12 +248,12 @@ pub(super) fn context() -> TraceContext {
     found.unwrap_or_default()
 }
 
-/// What was entered or opened last on a thread.
+/// The last entry of a thread.
 enum Top {
     Nothing,
     Scope,
     Span(Entry),
-    /// A layer's span that had been entered before.
+    /// A repeated entry of a span of this layer.
     Again(u32),
 }
 

@@ -1,11 +1,11 @@
-//! [`TraceContext`]: what a caller tells those it calls.
+//! [`TraceContext`]: the ids, flags, state and baggage that a caller sends to a service.
 
 use super::{Baggage, SpanId, TraceFlags, TraceId, TraceState};
 
-/// Which span of which trace work belongs to, and what travels with it: what a caller tells those it
-/// calls (W3C Trace Context, OpenTelemetry's `SpanContext`).
+/// The trace and span that work belongs to, with flags, trace state and baggage: what a caller sends
+/// to a service (W3C Trace Context, OpenTelemetry's `SpanContext`).
 ///
-/// Without trace state and baggage it holds no memory of its own, and a clone is a copy.
+/// Without trace state and baggage it has no heap memory, and a clone is a copy.
 ///
 /// ```
 /// use tracing_otlp::{SpanId, TraceContext, TraceId};
@@ -29,8 +29,8 @@ pub struct TraceContext {
     origin: Origin,
 }
 
-/// Where an open span is found: its layer, and its id there. A hint and no part of the context, so
-/// any two are equal.
+/// The layer of an open span, and its id there. A hint for a lookup and no part of the context's
+/// value, so any two are equal.
 #[derive(Debug, Clone, Copy, Default)]
 struct Origin(Option<(u32, u64)>);
 
@@ -43,7 +43,7 @@ impl PartialEq for Origin {
 impl Eq for Origin {}
 
 impl TraceContext {
-    /// Trace id, span id and W3C flags; `None` where it is of no trace.
+    /// Trace id, span id and W3C flags; `None` if it is not valid.
     pub(crate) fn ids(&self) -> Option<([u8; 16], [u8; 8], u8)> {
         let ids = || {
             (
@@ -55,7 +55,7 @@ impl TraceContext {
         self.is_valid().then(ids)
     }
 
-    /// Of a span in this process; see [`with_remote`](Self::with_remote).
+    /// The context of a span in this process; see [`with_remote`](Self::with_remote).
     pub const fn new(trace_id: TraceId, span_id: SpanId, flags: TraceFlags) -> Self {
         Self {
             trace_id,
@@ -68,19 +68,19 @@ impl TraceContext {
         }
     }
 
-    /// Of a span that `layer` has open by this id.
+    /// With the id by which `layer` has the span open.
     pub(crate) fn with_origin(mut self, layer: u32, span: u64) -> Self {
         self.origin = Origin(Some((layer, span)));
         self
     }
 
-    /// By which id `layer` has the span open, or had it.
+    /// The id by which `layer` has the span open, or had it.
     pub(crate) fn origin(&self, layer: u32) -> Option<u64> {
         let (of, span) = self.origin.0?;
         (of == layer).then_some(span)
     }
 
-    /// Whether it came from another process (TR-3). Default: it did not.
+    /// Sets whether it came from another process. Default: false.
     #[must_use]
     pub fn with_remote(mut self, is_remote: bool) -> Self {
         self.is_remote = is_remote;
@@ -108,13 +108,13 @@ impl TraceContext {
         self
     }
 
-    /// The trace.
+    /// The trace's id.
     #[inline]
     pub fn trace_id(&self) -> TraceId {
         self.trace_id
     }
 
-    /// The span: the parent of what is made under this context.
+    /// The span's id: the parent of spans made in this context.
     #[inline]
     pub fn span_id(&self) -> SpanId {
         self.span_id
@@ -126,7 +126,7 @@ impl TraceContext {
         self.flags
     }
 
-    /// Whether the caller may have recorded the trace.
+    /// Whether the `sampled` flag is set: the caller may have recorded the trace.
     #[inline]
     pub fn is_sampled(&self) -> bool {
         self.flags.is_sampled()
@@ -138,19 +138,19 @@ impl TraceContext {
         self.is_remote
     }
 
-    /// What vendors tell each other along the trace.
+    /// The trace state: vendors' own values.
     #[inline]
     pub fn trace_state(&self) -> &TraceState {
         &self.trace_state
     }
 
-    /// What the application sends along. May be there without a trace.
+    /// The application's baggage. It may exist without a trace.
     #[inline]
     pub fn baggage(&self) -> &Baggage {
         &self.baggage
     }
 
-    /// Whether it names a trace and a span (TR-3); one that does not is nobody's parent.
+    /// Whether trace id and span id are valid. A context that is not valid cannot be a parent.
     #[inline]
     pub fn is_valid(&self) -> bool {
         self.trace_id.is_valid() && self.span_id.is_valid()

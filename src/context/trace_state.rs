@@ -1,4 +1,4 @@
-//! [`TraceState`]: what vendors tell each other along a trace (W3C `tracestate`).
+//! [`TraceState`]: vendors' own values along a trace (W3C `tracestate`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,8 +7,7 @@ use std::sync::Arc;
 /// The members of W3C's `tracestate`, in order; immutable, and cheap to clone. Takes no memory while
 /// it is empty.
 ///
-/// It always holds what may be sent: at most 32 members, each with a key and a value in W3C's
-/// alphabet (W3C-6, W3C-8).
+/// It is always valid to send: at most 32 members, each with a key and a value in W3C's alphabet.
 ///
 /// ```
 /// use tracing_otlp::context::TraceState;
@@ -23,21 +22,21 @@ use std::sync::Arc;
 pub struct TraceState(Option<Arc<str>>);
 
 impl TraceState {
-    /// Without a member.
+    /// No member.
     pub const EMPTY: Self = Self(None);
 
-    /// Reads a header's text. Empty members, and blanks around a member, are left out; a key that is
-    /// there twice stays twice (W3C-5, W3C-6).
+    /// Reads a header's text. Empty members, and blanks around a member, are left out; a key that occurs
+    /// twice stays twice.
     ///
     /// # Errors
     ///
-    /// A member that breaks the format, or more than 32; more text than 32 of the longest could be, or
-    /// more than 128 members that are mostly empty. Half of it is never taken.
+    /// A member that breaks the format, or more than 32 members; more text than 32 members of the greatest
+    /// length need, or more than 128 members with empty ones. A part of the text is never taken.
     pub fn parse(text: &str) -> Result<Self, InvalidTraceState> {
         Self::join([text])
     }
 
-    /// Reads several headers as one, in their order (W3C-5).
+    /// Reads several headers as one, in their order.
     ///
     /// ```
     /// use tracing_otlp::context::TraceState;
@@ -55,10 +54,10 @@ impl TraceState {
         let Some(first) = lines.next() else {
             return Ok(Self::EMPTY);
         };
-        let mut seen = Seen::default();
+        let mut seen = ParsedSoFar::default();
         seen.check(first)?;
         let Some(second) = lines.next() else {
-            // Most often it is one line that is written as it should be, and then copied once.
+            // The usual case: a single line in canonical form, copied once.
             if seen.canonical == first.len() + 1 {
                 return Ok(Self(Some(first.into())));
             }
@@ -86,7 +85,7 @@ impl TraceState {
         self.0.as_deref().unwrap_or_default()
     }
 
-    /// The value of a key: of the left-most member that has it, which is the latest.
+    /// The value of a key: that of the left-most member with it, which is the latest.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.iter().find(|member| member.0 == key).map(|m| m.1)
     }
@@ -96,8 +95,8 @@ impl TraceState {
         members(self.as_str()).filter_map(|member| member.split_once('='))
     }
 
-    /// With this value of the key, at the left; the others keep their order (W3C-7). The 33rd, which
-    /// is the right-most, is dropped (W3C-6).
+    /// With this value of the key, at the left; the others keep their order. A 33rd member, the
+    /// right-most, is dropped.
     ///
     /// # Errors
     ///
@@ -124,7 +123,7 @@ impl TraceState {
         Self::of(members(self.as_str()).filter(|member| !has_key(member, key)))
     }
 
-    /// Of members that were checked.
+    /// Joins members that are valid.
     fn of<'a>(members: impl Iterator<Item = &'a str>) -> Self {
         let mut text = String::new();
         for member in members {
@@ -153,7 +152,7 @@ impl fmt::Display for TraceState {
     }
 }
 
-/// What W3C does not allow in a `tracestate` (W3C-6).
+/// A text that W3C does not allow in a `tracestate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidTraceState(Reason);
 
@@ -188,7 +187,7 @@ impl std::error::Error for InvalidTraceState {}
 const MAX_MEMBERS: usize = 32;
 /// Of key, `=`, value and comma; twice that, for the blanks.
 const MAX_BYTES: usize = 2 * MAX_MEMBERS * (256 + 1 + 256 + 1);
-/// Empty ones, which are allowed, count here: whoever sends them wants the work done.
+/// Empty members count too: W3C allows them, and reading them takes time.
 const MAX_ENTRIES: usize = 4 * MAX_MEMBERS;
 
 fn members(text: &str) -> impl Iterator<Item = &str> {
@@ -200,17 +199,17 @@ fn entries(text: &str) -> impl Iterator<Item = &str> {
     entries.map(|entry| entry.trim_matches([' ', '\t']))
 }
 
-/// What was looked at so far: no more than [`MAX_ENTRIES`] and [`MAX_BYTES`], however much was sent.
+/// The work so far, bounded by [`MAX_ENTRIES`] and [`MAX_BYTES`] whatever the length of the headers.
 #[derive(Default)]
-struct Seen {
+struct ParsedSoFar {
     members: usize,
-    /// The bytes that the members take with a comma each.
+    /// Bytes of the members, with a comma for each.
     canonical: usize,
     entries: usize,
     bytes: usize,
 }
 
-impl Seen {
+impl ParsedSoFar {
     fn check(&mut self, line: &str) -> Result<(), InvalidTraceState> {
         self.bytes = self.bytes.saturating_add(line.len());
         if self.bytes > MAX_BYTES {

@@ -1,11 +1,11 @@
-//! [`Traceparent`]: a context as W3C's header says it.
+//! [`Traceparent`]: a context in the form of W3C's header.
 
 use std::fmt;
 use std::ops::Deref;
 
 use super::{SpanId, TraceContext, TraceFlags, TraceId, hex};
 
-/// The text of a `traceparent` header, without memory of its own (W3C-1).
+/// The text of a `traceparent` header, without heap memory.
 ///
 /// ```
 /// use tracing_otlp::TraceContext;
@@ -23,7 +23,7 @@ impl Traceparent {
     /// The text.
     #[inline]
     pub fn as_str(&self) -> &str {
-        // It is ASCII, as it was made here.
+        // Always ASCII, because only this module makes it.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -54,7 +54,7 @@ impl fmt::Debug for Traceparent {
     }
 }
 
-/// A text that is no `traceparent`: a trace begins anew where it is all there is (W3C-1, W3C-2).
+/// A text that is no valid `traceparent`. A request with such a header begins a new trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidTraceparent(());
 
@@ -70,8 +70,8 @@ impl fmt::Display for InvalidTraceparent {
 impl std::error::Error for InvalidTraceparent {}
 
 impl TraceContext {
-    /// What this context is to those it calls, as W3C's `traceparent` (W3C-1, W3C-4). A context that
-    /// is not [valid](Self::is_valid) gives a text that nobody may take.
+    /// This context as W3C's `traceparent`. A context that is not [valid](Self::is_valid) gives a text
+    /// that receivers reject.
     #[inline]
     pub fn to_traceparent(&self) -> Traceparent {
         let mut text = *b"00-________________________________-________________-__";
@@ -81,13 +81,12 @@ impl TraceContext {
         Traceparent(text)
     }
 
-    /// The context of another process that a `traceparent` names; without trace state and baggage.
-    /// Space and tabs around it do not count (W3C-3); of later versions, what this one knows is read
-    /// (W3C-2).
+    /// Reads a `traceparent`: a remote context without trace state and baggage. Spaces and tabs around it
+    /// are ignored; of a later version, the fields of version 00 are read.
     ///
     /// # Errors
     ///
-    /// A text that breaks the format: upper case is one of the ways (W3C-1).
+    /// A text that breaks the format, for example by upper case.
     pub fn from_traceparent(text: &str) -> Result<Self, InvalidTraceparent> {
         parse(text.trim_matches([' ', '\t']).as_bytes()).ok_or(InvalidTraceparent(()))
     }

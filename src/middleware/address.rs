@@ -1,4 +1,4 @@
-//! Who asks whom, by the headers of a request (HTTP-8, RPC-5).
+//! Addresses of client and server, from the headers of a request (HTTP-8, RPC-5).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -18,7 +18,7 @@ impl<'a> Host<'a> {
     /// `host`, `host:port`, `[v6]:port`, with or without a `user@`; nothing if the host is empty.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let text = text.trim_ascii();
-        // One look at each byte: this is done for every request.
+        // A single pass over the bytes, because each request runs this.
         let (mut start, mut colon, mut colons) = (0, 0, 0);
         for (at, byte) in text.bytes().enumerate() {
             if byte == b':' {
@@ -54,8 +54,8 @@ impl<'a> Host<'a> {
         })
     }
 
-    /// Whom a request is for: its target's authority, else its `Host`.
-    pub(super) fn asked(uri: &'a Uri, headers: &'a HeaderMap) -> Option<Self> {
+    /// The server that a request addresses: the authority of its URI, else its `Host` header.
+    pub(super) fn of_request(uri: &'a Uri, headers: &'a HeaderMap) -> Option<Self> {
         match uri.authority() {
             Some(authority) => Self::parse(authority.as_str()),
             None => Self::parse(headers.get(HOST)?.to_str().ok()?),
@@ -63,8 +63,8 @@ impl<'a> Host<'a> {
     }
 }
 
-/// What proxies say of a request that they passed on. Anyone can say it, so it is read only where
-/// the peer is trusted.
+/// The forwarding headers of a request. Any client can send them, so they are read only if the peer
+/// is a trusted proxy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Forwarded<'a> {
     pub(super) client: Option<Host<'a>>,
@@ -74,12 +74,12 @@ pub(super) struct Forwarded<'a> {
 
 impl<'a> Forwarded<'a> {
     /// Reads `Forwarded` (RFC 7239) if there is one, else the `X-Forwarded-*` headers. The client is
-    /// the last address that is not itself a trusted proxy, and host and scheme are what the proxy says
-    /// that it came to: what lies before was written by others.
+    /// the last address that is not a trusted proxy, with the host and scheme of the same hop: earlier
+    /// hops were written by untrusted senders.
     pub(super) fn read(head: &RequestHead<'a>, is_trusted: impl Fn(IpAddr) -> bool) -> Self {
         let mut found = Self::default();
         if let Some(value) = head.headers.get("forwarded") {
-            // Where the last proxy's words begin in such a text nobody can tell.
+            // A quoted string may span the cut, so the entry of the last proxy cannot be found.
             if value.len() > LONGEST {
                 return found;
             }
@@ -115,17 +115,19 @@ impl<'a> Forwarded<'a> {
                 false => proxies += 1,
             }
         }
-        // Written by the same proxy, if all of them add to it; one that is replaced has one entry.
-        let said = |name| {
+        // Counted from the end, the entry of the same proxy, if each proxy appends one. A header that
+        // proxies replace has a single entry.
+        let entry_of = |name| {
             let list = || entries(head.headers, name);
             list().nth_back(proxies).or_else(|| list().next())
         };
-        found.host = said("x-forwarded-host").and_then(Host::parse);
-        found.scheme = said("x-forwarded-proto").filter(|s| is_scheme(s));
+        found.host = entry_of("x-forwarded-host").and_then(Host::parse);
+        found.scheme = entry_of("x-forwarded-proto").filter(|s| is_scheme(s));
         found
     }
 
-    /// Takes one more hop into account, the client's first; says whether it may be the client.
+    /// Reads the next hop, in the order of the header: the client's is first. Returns whether the hop
+    /// may be the client.
     fn pass(&mut self, client: Option<Host<'a>>, is_trusted: impl Fn(IpAddr) -> bool) -> bool {
         let Some(client) = client else { return false };
         let address = client.address.parse::<IpAddr>();
@@ -148,7 +150,7 @@ fn entries<'a>(headers: &'a HeaderMap, name: &str) -> impl DoubleEndedIterator<I
     entries.map(str::trim).filter(|entry| !entry.is_empty())
 }
 
-/// Of a line that is longer than proxies make it, what the last of them have added.
+/// The whole entries within the last [`LONGEST`] bytes of a line.
 fn last(line: &str) -> &str {
     let tail = line
         .len()
@@ -161,7 +163,7 @@ fn last(line: &str) -> &str {
     }
 }
 
-/// Bytes that are read of a header: whoever wrote it may have written as much as the server takes.
+/// Bytes that are read of a header, because a client may send as many as the server accepts.
 const LONGEST: usize = 8192;
 
 fn is_scheme(text: &str) -> bool {
@@ -198,7 +200,7 @@ impl IpText {
         use std::io::Write as _;
         let mut bytes = [0; Self::LONGEST];
         let mut rest = &mut bytes[..];
-        // An IPv4 address that came in over an IPv6 socket is one of IPv4.
+        // An IPv6 socket shows an IPv4 peer as a mapped address.
         let result = write!(rest, "{}", address.ip().to_canonical());
         let left = rest.len();
         let len = result.map_or(0, |()| Self::LONGEST.saturating_sub(left));

@@ -1,4 +1,4 @@
-//! [`ResponseBody`]: a response's body, with whose last frame the call is over.
+//! [`ResponseBody`]: the body of a response; its last frame ends the call.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,7 +15,7 @@ use super::call_status::Ending;
 pin_project! {
     /// The body of a response: the inner one, which runs in the request's span.
     ///
-    /// The span ends with the last frame, trailers included, or when this is dropped before.
+    /// The span ends with the last frame, trailers included, or when the body is dropped before.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         // An option, so that it can be dropped in the span.
@@ -42,7 +42,7 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    /// A body that no call waits for.
+    /// A body without a call.
     pub(super) fn plain(inner: B) -> Self {
         Self {
             inner: Some(inner),
@@ -92,7 +92,7 @@ where
                 Poll::Pending => false,
             };
             if is_last {
-                // What it still holds is let go in the span, before that ends and may be flushed.
+                // The inner body is dropped within the span, before the span ends and may be flushed.
                 this.inner.set(None);
             }
             polled.map(|frame| (frame, is_last))
@@ -118,7 +118,7 @@ where
         }
         if is_last {
             call.end(Ending::Complete);
-            // And the span with its end: its parents wait for it.
+            // Drops the span too: its parents stay open as long as it lives.
             *this.call = None;
         }
         Poll::Ready(frame)

@@ -1,4 +1,4 @@
-//! [`Call`]: one request on its way, its span and how it fares; over when it is dropped.
+//! [`Call`]: one request from its headers to its end, with its span and its measures.
 
 use std::any::Any;
 use std::error::Error;
@@ -27,41 +27,41 @@ use crate::context::{TraceContext, stack};
 use crate::semconv;
 use crate::span_ext::SpanExt as _;
 
-/// A request that is being served, or made. Whatever becomes of it, its span ends and its measures
-/// are taken when this is dropped, if not before.
+/// A request that a server serves or a client sends. Its drop ends the span and takes the measures,
+/// unless [`end`](Self::end) did before: no way out of a call skips them.
 pub(super) struct Call {
     options: Arc<CallOptions>,
-    /// Disabled if the request is left out, or its level is.
+    /// Disabled if the filter excludes the request, or its level is off.
     span: Span,
-    /// The caller's context, where no span stands for it.
+    /// The caller's context, if the request has no span that continues it.
     scope: Option<Box<TraceContext>>,
     role: Role,
     protocol: Protocol,
-    /// Which gRPC method was asked for; there may be no such method.
+    /// The path of a gRPC request. Its method may not exist.
     path: Option<PathAndQuery>,
-    /// Whether there is, whatever the answer: the application's own code says so.
+    /// Whether the method exists for certain: generated code or a whole route names it.
     is_method_certain: bool,
-    /// Whether the answer has no body, whatever its headers say.
+    /// A response to HEAD has no body, although its headers announce one.
     is_head: bool,
-    /// Whether what follows a success is another protocol's.
+    /// After a successful CONNECT the connection carries another protocol.
     is_connect: bool,
     is_over: bool,
-    /// None: nobody wants to know how long it takes, and a look at the clock is spared.
+    /// `None` if [`CallOptions::is_timed`] is false: that saves reading the clock.
     began: Option<Instant>,
     to_first_byte: Option<Duration>,
-    /// How long the caller of a gRPC method waits.
+    /// The caller's `grpc-timeout`.
     timeout: Option<Duration>,
     status: Option<StatusCode>,
     code: Option<Code>,
     message: Option<Box<str>>,
-    /// Whether the answer is gRPC's, by its content type.
+    /// Whether the response has a content type of gRPC.
     is_grpc_answer: bool,
     /// Bytes of the response's body.
     passed: u64,
     announced: Option<u64>,
     version: Option<&'static str>,
     labels: Option<Box<Labels>>,
-    /// Kept until the end, for those who wait for it.
+    /// Held until the end, so that a shutdown waits for the call.
     in_flight: Option<InFlightToken>,
 }
 
@@ -74,7 +74,7 @@ impl Call {
     ) -> Self {
         let timeout = match (protocol, role) {
             (Protocol::Grpc, Role::Client) => grpc::timeout(head.headers),
-            (Protocol::Grpc, Role::Server) => grpc::timeout(head.headers).map(grpc::of_caller),
+            (Protocol::Grpc, Role::Server) => grpc::timeout(head.headers).map(grpc::late_after),
             (Protocol::Http, _) => None,
         };
         let path = head.uri.path_and_query();
@@ -106,7 +106,7 @@ impl Call {
         }
     }
 
-    /// A request that is left out of the trace: its caller's context is still passed on.
+    /// Makes the caller's context current for a request without a span.
     pub(super) fn put_in_scope(&mut self, remote: TraceContext) {
         self.scope = Some(Box::new(remote));
     }
@@ -115,7 +115,7 @@ impl Call {
         self.span = span;
     }
 
-    /// The application's own code names the gRPC method, and not whoever sent the request.
+    /// The application's code names the gRPC method, so it exists.
     pub(super) fn trust_method(&mut self) {
         self.is_method_certain = true;
     }
@@ -128,7 +128,7 @@ impl Call {
         &self.span
     }
 
-    /// Counts the call from now on.
+    /// Reports the call's begin to the meter.
     pub(super) fn measure(&mut self, labels: impl FnOnce() -> Labels) {
         if let Some(meter) = &self.options.meter {
             let labels = labels();
@@ -145,7 +145,7 @@ impl Call {
         f()
     }
 
-    /// The headers of the response have come. Says whether that was all, or all that is waited for.
+    /// Takes the headers of the response. Returns whether the call ends with them.
     pub(super) fn responded<B: Body>(&mut self, response: &mut Response<B>) -> bool {
         self.options
             .write_response_headers(&self.span, response.headers_mut());
@@ -157,7 +157,8 @@ impl Call {
         false
     }
 
-    /// The same of a head alone, which came from `peer` if nothing else tells.
+    /// As [`responded`](Self::responded), of a head alone. `peer` is the server's address if no setting
+    /// finds another.
     pub(super) fn answered(&mut self, head: &ResponseHead<'_>, peer: Option<SocketAddr>) -> bool {
         self.to_first_byte = self.began.map(|began| began.elapsed());
         let options = Arc::clone(&self.options);
@@ -165,7 +166,7 @@ impl Call {
         self.status = Some(status);
         if self.role == Role::Client {
             self.version = version_text(head.version);
-            options.tell_peer(&self.span, head.extensions, peer);
+            options.record_peer(&self.span, head.extensions, peer);
         }
         if self.protocol == Protocol::Grpc {
             self.is_grpc_answer = grpc::has_content_type(headers);
@@ -185,9 +186,9 @@ impl Call {
         has_no_body || is_unawaited
     }
 
-    /// Whether the gRPC method may be a name: whoever calls chooses its path, so it must have shown that
-    /// it is there. It does by an answer that nobody gives in its stead: `OK`, or a message. A code that
-    /// is an error may come from whatever lies before it, such as an authentication or a limiter.
+    /// Whether the gRPC method may become a name or a label. The caller chooses the path, so the method
+    /// must be known to exist: only a method itself answers `OK` or a message, while an error code may
+    /// come from a layer before it, such as an authentication or a limiter.
     fn is_method_known(&self) -> bool {
         let path = self.path.as_ref().map_or("", PathAndQuery::path);
         let Some(method) = grpc::method(path) else {
@@ -199,11 +200,11 @@ impl Call {
         self.is_method_certain
             || (has_answered && methods.learn(method))
             || methods.has(method)
-            // A client's own code chooses, as a rule; one that passes on what others ask is bounded.
-            || (self.role == Role::Client && self.options.asked.learn(method))
+            // A client's own code chooses the method. A proxy's callers choose, hence the bound.
+            || (self.role == Role::Client && self.options.called.learn(method))
     }
 
-    /// A method that may not be there may be called anything (RPC-2).
+    /// Removes the name of a method that may not exist from span and labels (RPC-2).
     #[cold]
     fn mark_unknown_method(&mut self) {
         if let Some(labels) = &mut self.labels {
@@ -213,7 +214,7 @@ impl Call {
         self.options.mark_unknown_method(&self.span, path);
     }
 
-    /// Some of the body has passed.
+    /// Counts bytes of the response's body.
     #[inline]
     pub(super) fn data(&mut self, bytes: usize) {
         self.passed = self.passed.saturating_add(bytes as u64);
@@ -287,14 +288,14 @@ impl Call {
             return;
         }
         let duration = self.began.map_or(Duration::ZERO, |began| began.elapsed());
-        let known = CallFacts {
+        let facts = CallFacts {
             role: self.role,
             protocol: self.protocol,
             status: self.status,
             code: self.code,
             is_late: self.timeout.is_some_and(|timeout| duration >= timeout),
         };
-        let call_status = call_status(&known, ending);
+        let call_status = call_status(&facts, ending);
         let error_type = call_status.error_type.as_deref();
         if self.protocol == Protocol::Grpc && !self.is_method_known() {
             self.mark_unknown_method();
@@ -331,13 +332,13 @@ impl Call {
         }
     }
 
-    /// Bytes of an HTTP response's body, where they are wanted.
+    /// Bytes of an HTTP response's body, if a setting asks for them.
     fn response_size(&self) -> Option<u64> {
         let is_there = self.protocol == Protocol::Http && self.status.is_some();
         (self.options.body_size && is_there).then_some(self.passed)
     }
 
-    /// Says how it went, in the fields that each of our spans begins with.
+    /// Records the end in the fields of [`LATE`], by position.
     fn record(&self, ending: Ending<'_>, error_type: Option<&str>, code: Option<Code>) {
         let Some(metadata) = self.span.metadata() else {
             return;
@@ -346,7 +347,7 @@ impl Call {
         let late: [Option<Field>; LATE.len()] = std::array::from_fn(|_| declared.next());
         let [
             Some(status),
-            Some(said),
+            Some(description),
             Some(kind),
             Some(answer),
             Some(size),
@@ -357,13 +358,13 @@ impl Call {
             return;
         };
         let is_error = error_type.map(|_| "error");
-        let told;
+        let text;
         let message = match ending {
             _ if error_type.is_none() => None,
             Ending::Panicked { message } => Some(message),
             Ending::Failed { message, .. } => {
-                told = super::text::said_by(format_args!("{message}"));
-                Some(told.as_str())
+                text = super::text::bounded(format_args!("{message}"));
+                Some(text.as_str())
             }
             Ending::Complete | Ending::Cancelled => self.message.as_deref(),
         };
@@ -378,10 +379,9 @@ impl Call {
             .to_first_byte
             .filter(|_| self.options.time_to_first_byte);
         let waited = waited.map(|waited| waited.as_secs_f64());
-        // A description says more than the status that it implies, so it comes first.
         self.span.record_all(&metadata.fields().value_set(&[
             (status, Some(&is_error as &dyn Value)),
-            (said, Some(&message)),
+            (description, Some(&message)),
             (kind, Some(&error_type)),
             (answer, Some(answered)),
             (size, Some(&passed)),
@@ -391,7 +391,8 @@ impl Call {
     }
 }
 
-/// The fields that each of our spans begins with; the fourth is `rpc.status_code` for gRPC.
+/// The first fields of each kind of span, in this order: [`Call::record`] pairs them with values by
+/// position. For gRPC the fourth is `rpc.status_code`.
 pub(super) const LATE: [&str; 7] = [
     "otel.status_code",
     "otel.status_description",
@@ -409,11 +410,11 @@ impl Drop for Call {
         }
         let is_all = self.announced.is_some_and(|all| self.passed >= all);
         self.end(match () {
-            // A client's caller that panics has given up: its call did not fail.
+            // On a client, a panic of the caller cancels the call.
             () if self.role == Role::Server && std::thread::panicking() => {
                 Ending::Panicked { message: "" }
             }
-            // A server stops reading a body once it has as much as was announced.
+            // A server stops reading the body after `content-length` bytes, without its end.
             () if is_all && self.protocol == Protocol::Http => Ending::Complete,
             () => Ending::Cancelled,
         });

@@ -1,4 +1,4 @@
-//! How a call came to its end, and what its span says of that (HTTP-2, HTTP-3, RPC-3, RPC-4).
+//! How a call ended, and the status of its span (HTTP-2, HTTP-3, RPC-3, RPC-4).
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -7,14 +7,14 @@ use http::StatusCode;
 
 use super::grpc::Code;
 
-/// Which side of a call we are on.
+/// The side of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Server,
     Client,
 }
 
-/// What is spoken over HTTP.
+/// The protocol of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http,
@@ -24,9 +24,9 @@ pub(crate) enum Protocol {
 /// What ended a call.
 #[derive(Clone, Copy)]
 pub(super) enum Ending<'a> {
-    /// The last byte, or the headers where no more was waited for.
+    /// The last byte, or the headers if the call does not wait for the body.
     Complete,
-    /// Whoever waited for the answer has gone.
+    /// The caller dropped the call before its end.
     Cancelled,
     /// Code that ran for it panicked.
     Panicked { message: &'a str },
@@ -37,7 +37,7 @@ pub(super) enum Ending<'a> {
     },
 }
 
-/// What is known of a call at its end.
+/// The facts of a call at its end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CallFacts {
     pub(super) role: Role,
@@ -48,65 +48,65 @@ pub(super) struct CallFacts {
     pub(super) is_late: bool,
 }
 
-/// What the span and the metrics say.
+/// The status of a call, for the span and the metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct CallStatus {
-    /// Of few values: a status, a gRPC code, `cancelled`, `panic`, or the name of a type of errors.
+    /// Low cardinality: an HTTP status, a gRPC code, `cancelled`, `panic`, or the name of an error type.
     pub(super) error_type: Option<Cow<'static, str>>,
     pub(super) code: Option<Code>,
 }
 
-/// The `error.type` of a server's call that its client gave up.
+/// The `error.type` of a server's call that its client cancelled.
 pub(super) const CANCELLED: &str = "cancelled";
 /// The `error.type` of a panic.
 pub(super) const PANIC: &str = "panic";
 
-pub(super) fn call_status(known: &CallFacts, ending: Ending<'_>) -> CallStatus {
-    match known.protocol {
+pub(super) fn call_status(facts: &CallFacts, ending: Ending<'_>) -> CallStatus {
+    match facts.protocol {
         Protocol::Http => CallStatus {
-            error_type: http_error(known, ending),
+            error_type: http_error(facts, ending),
             code: None,
         },
-        Protocol::Grpc => grpc(known, ending),
+        Protocol::Grpc => grpc(facts, ending),
     }
 }
 
-fn http_error(known: &CallFacts, ending: Ending<'_>) -> Option<Cow<'static, str>> {
-    let first_error = match known.role {
+fn http_error(facts: &CallFacts, ending: Ending<'_>) -> Option<Cow<'static, str>> {
+    let first_error = match facts.role {
         Role::Server => 500,
         Role::Client => 400,
     };
-    // Below 100 nothing is a status; 600 and above are, of no known meaning.
-    let status = known.status.filter(|s| s.as_u16() >= first_error);
+    // `StatusCode` allows 600 and above too: they count as errors.
+    let status = facts.status.filter(|s| s.as_u16() >= first_error);
     match (status, ending) {
         (Some(status), _) => Some(status.as_str().to_owned().into()),
         (None, Ending::Complete) => None,
         (None, Ending::Panicked { .. }) => Some(PANIC.into()),
         (None, Ending::Failed { kind, .. }) => Some(kind.into()),
-        // Its caller knows why; to a server it looks like a failure.
-        (None, Ending::Cancelled) => (known.role == Role::Server).then_some(CANCELLED.into()),
+        // On a client the caller cancelled on purpose; a server cannot tell why.
+        (None, Ending::Cancelled) => (facts.role == Role::Server).then_some(CANCELLED.into()),
     }
 }
 
-fn grpc(known: &CallFacts, ending: Ending<'_>) -> CallStatus {
+fn grpc(facts: &CallFacts, ending: Ending<'_>) -> CallStatus {
     let unanswered = match ending {
-        // An answer without a status is a proxy's, or was cut.
-        Ending::Complete => known.status.map(Code::of_http),
-        Ending::Cancelled | Ending::Failed { .. } if known.is_late => Some(Code::DEADLINE_EXCEEDED),
+        // A response without `grpc-status` is a proxy's, or was cut.
+        Ending::Complete => facts.status.map(Code::of_http),
+        Ending::Cancelled | Ending::Failed { .. } if facts.is_late => Some(Code::DEADLINE_EXCEEDED),
         Ending::Cancelled => Some(Code::CANCELLED),
         Ending::Panicked { .. } | Ending::Failed { .. } => None,
     };
-    let code = match known.code {
-        // A server that was told to give up in time says no more than that it did.
-        Some(Code::CANCELLED) if known.is_late && known.role == Role::Client => {
+    let code = match facts.code {
+        // Cancelled after the deadline: the deadline is the cause.
+        Some(Code::CANCELLED) if facts.is_late && facts.role == Role::Client => {
             Some(Code::DEADLINE_EXCEEDED)
         }
         answered => answered.or(unanswered),
     };
-    let is_error = |code: Code| match (known.role, known.status) {
-        // Not the word of a gRPC server: HTTP's rules say whose fault it is.
+    let is_error = |code: Code| match (facts.role, facts.status) {
+        // The response is not from a gRPC server, so HTTP's rules decide.
         (Role::Server, Some(status))
-            if known.code.is_none() && matches!(ending, Ending::Complete) =>
+            if facts.code.is_none() && matches!(ending, Ending::Complete) =>
         {
             status.is_server_error()
         }
@@ -122,14 +122,14 @@ fn grpc(known: &CallFacts, ending: Ending<'_>) -> CallStatus {
     CallStatus { error_type, code }
 }
 
-/// The name of a type of errors, as `error.type` has it; [`OTHER`] where it would only say that
-/// there is one.
+/// The name of an error type, for `error.type`; [`OTHER`] for a box or a trait object, whose name
+/// says nothing.
 pub(super) fn kind_of<E>() -> &'static str {
     let name = std::any::type_name::<E>();
     if name.contains("dyn ") { OTHER } else { name }
 }
 
-/// An error of no known type (HTTP-3).
+/// An error without a type of its own (HTTP-3).
 pub(super) const OTHER: &str = "_OTHER";
 
 #[cfg(test)]
@@ -207,14 +207,14 @@ mod tests {
         if let Some(code) = code {
             headers.insert("grpc-status", code.parse().unwrap());
         }
-        let known = CallFacts {
+        let facts = CallFacts {
             role,
             protocol: Protocol::Grpc,
             status: Some(StatusCode::OK),
             code: Code::find(&headers),
             ..NONE
         };
-        let call_status = call_status(&known, ending);
+        let call_status = call_status(&facts, ending);
         (
             call_status.error_type.map(Cow::into_owned),
             call_status.code.map(Code::name),
@@ -255,7 +255,7 @@ mod tests {
             is_late: true,
             ..NONE
         };
-        let error_type = |known: CallFacts| call_status(&known, cancelled).error_type;
+        let error_type = |facts: CallFacts| call_status(&facts, cancelled).error_type;
         assert_eq!(error_type(late).as_deref(), Some("DEADLINE_EXCEEDED"));
         // A client asked for it; a server's own word stays.
         let code = Some(Code::CANCELLED);

@@ -1,10 +1,10 @@
-//! [`CallEnd`]: what is known of a call when it is over.
+//! [`CallEnd`]: the facts of a finished call, for the hook `on_end`.
 
 use std::time::Duration;
 
 use http::StatusCode;
 
-/// How a call ended, as the hook `on_end` is told.
+/// How a call ended, for the hook `on_end`.
 #[derive(Debug, Clone, Copy)]
 pub struct CallEnd<'a> {
     pub(super) duration: Duration,
@@ -21,27 +21,27 @@ impl<'a> CallEnd<'a> {
         self.duration
     }
 
-    /// Until the response's headers were there; none if they never were.
+    /// From the beginning to the response's headers; `None` without a response.
     pub fn time_to_first_byte(&self) -> Option<Duration> {
         self.time_to_first_byte
     }
 
-    /// The status code, if there was a response.
+    /// The status code; `None` without a response.
     pub fn status(&self) -> Option<StatusCode> {
         self.status
     }
 
-    /// Bytes of the response's body that passed, trailers not counted.
+    /// Bytes of the response's body that were sent or received, without trailers.
     pub fn body_size(&self) -> u64 {
         self.body_size
     }
 
-    /// What the span's `error.type` says.
+    /// The span's `error.type`; `None` without an error.
     pub fn error_type(&self) -> Option<&'a str> {
         self.error_type
     }
 
-    /// Whether it came to its own end: it did not panic or fail, and nobody gave it up.
+    /// Whether the call ran to its end: no panic, no failure, no cancellation.
     pub fn is_complete(&self) -> bool {
         self.is_complete
     }

@@ -1,4 +1,4 @@
-//! What axum knows of a request that it has routed (HTTP-7).
+//! Reads what axum's router puts into a request's extensions (HTTP-7).
 
 use std::net::SocketAddr;
 
@@ -10,12 +10,12 @@ pub(super) fn matched_path(extensions: &Extensions) -> Option<&str> {
     extensions.get().map(MatchedPath::as_str)
 }
 
-/// The target as it came: nested routers see it without their prefix.
+/// The URI that the client sent: nested routers see it without their prefix.
 pub(super) fn original_uri(extensions: &Extensions) -> Option<&Uri> {
     extensions.get().map(|OriginalUri(uri)| uri)
 }
 
-/// Who has connected, if the server was made by `into_make_service_with_connect_info`.
+/// The peer's address, if the server was made by `into_make_service_with_connect_info`.
 pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
     extensions.get().map(|ConnectInfo(peer)| *peer)
 }

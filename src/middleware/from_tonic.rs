@@ -1,4 +1,4 @@
-//! What tonic's server knows of a connection, its errors, and contexts in its metadata.
+//! Reads tonic's connection info and errors; contexts in its metadata.
 
 use std::any::Any;
 use std::error::Error;
@@ -11,18 +11,17 @@ use tonic::{Code, ConnectError, GrpcMethod, Status, TimeoutExpired};
 
 use crate::propagation::{Extractor, Injector, Values};
 
-/// Who has connected.
+/// The peer's address.
 pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
     extensions.get().and_then(TcpConnectInfo::remote_addr)
 }
 
-/// Whether generated code has made the request: its method is part of the program.
+/// Whether generated code made the request: its method is a constant of the program.
 pub(super) fn is_generated(extensions: &Extensions) -> bool {
     extensions.get::<GrpcMethod<'static>>().is_some()
 }
 
-/// The code of a call that failed with an error of tonic's, as the caller is told it, and the error
-/// with its causes. A deadline that passed is told as one.
+/// The code that tonic sends to the caller for an error, and the error's text with its causes.
 pub(super) fn failure(error: &(dyn Any + 'static)) -> Option<(u8, String)> {
     type Boxed = Box<dyn Error + Send + Sync>;
     let error: &(dyn Error + 'static) = match (
@@ -42,11 +41,11 @@ pub(super) fn failure(error: &(dyn Any + 'static)) -> Option<(u8, String)> {
     };
     let mut chain = std::iter::successors(Some(error), |&error| error.source());
     let code = chain.find_map(code_of);
-    // What tonic can't read is unknown to its caller too.
+    // tonic answers UNKNOWN for an error without a status.
     let code = number(code.unwrap_or(Code::Unknown));
     Some((
         code,
-        super::text::said_by(format_args!("{}", super::text::Causes(error))),
+        super::text::bounded(format_args!("{}", super::text::Causes(error))),
     ))
 }
 
@@ -72,7 +71,7 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<Code> {
         };
     }
     let reason = error.downcast_ref::<h2::Error>()?.reason()?;
-    // As gRPC over HTTP/2 has it.
+    // The mapping of "gRPC over HTTP2".
     Some(match reason {
         h2::Reason::REFUSED_STREAM => Code::Unavailable,
         h2::Reason::CANCEL => Code::Cancelled,
@@ -87,7 +86,7 @@ fn headers(metadata: &MetadataMap) -> &HeaderMap {
     metadata.as_ref()
 }
 
-/// Metadata are headers; values of `-bin` keys are left alone.
+/// Metadata are headers; values of `-bin` keys are not read.
 impl Extractor for MetadataMap {
     fn get(&self, key: &str) -> Option<&str> {
         Extractor::get(headers(self), key)

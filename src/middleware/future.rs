@@ -1,4 +1,5 @@
-//! [`ResponseFuture`]: runs the inner service's future within the call, which goes on with its body.
+//! [`ResponseFuture`]: runs the inner service's future within the call, then moves the call into the
+//! response's body.
 
 use std::fmt;
 use std::future::Future;
@@ -35,7 +36,7 @@ impl<F> ResponseFuture<F> {
         }
     }
 
-    /// The future of a request that nothing is told of.
+    /// The future of a request without a call.
     pub(super) fn untraced(inner: F) -> Self {
         Self {
             inner: InCall {
@@ -67,7 +68,7 @@ where
             }
         };
         if call.responded(&mut response) {
-            // Its span is let go now, or its parents would wait for whoever holds the body.
+            // Drops the span now: else its parents stay open until the body is dropped.
             call.end(Ending::Complete);
             return Poll::Ready(Ok(response.map(ResponseBody::plain)));
         }
@@ -76,13 +77,13 @@ where
 }
 
 pin_project! {
-    /// A future that runs within its call, and hands it back with its output.
+    /// A future that runs within its call, and returns the call with its output.
     #[derive(Debug)]
     pub(super) struct InCall<F> {
         // An option, so that it can be dropped in its span.
         #[pin]
         inner: Option<F>,
-        // None: the request is left out, or over.
+        // `None`: the request has no call, or the future is done.
         call: Option<Call>,
     }
 
@@ -97,7 +98,7 @@ pin_project! {
 }
 
 impl<F> InCall<F> {
-    /// Begins what is run within the call, too.
+    /// Runs `begin` within the call as well.
     pub(super) fn start(mut call: Call, begin: impl FnOnce() -> F) -> Self {
         match catch_unwind(AssertUnwindSafe(|| call.run(begin))) {
             Ok(inner) => Self {
@@ -118,11 +119,11 @@ impl<F: Future> Future for InCall<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let mut poll = || {
-            // None only after its drop began, or its end.
+            // `None` only after its end, or while it is dropped.
             let inner = this.inner.as_mut().as_pin_mut();
             let polled = inner.map_or(Poll::Pending, |inner| inner.poll(cx));
             if polled.is_ready() {
-                // What it still holds is let go in the span, before that may end.
+                // The inner future is dropped within the span, before the span may end.
                 this.inner.set(None);
             }
             polled
@@ -130,7 +131,7 @@ impl<F: Future> Future for InCall<F> {
         let Some(call) = this.call else {
             return poll().map(|output| (output, None));
         };
-        // Nothing that it may have left broken is looked at again.
+        // Unwind safe: after a panic the inner future is only dropped.
         match catch_unwind(AssertUnwindSafe(|| call.run(poll))) {
             Ok(polled) => polled.map(|output| (output, this.call.take())),
             Err(payload) => {

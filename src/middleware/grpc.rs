@@ -1,4 +1,4 @@
-//! What a gRPC call looks like from outside: its content type, status, message and deadline.
+//! A gRPC call by its HTTP headers: content type, status, message and deadline.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -21,7 +21,7 @@ impl Code {
     pub(super) const UNKNOWN: Self = Self(2);
     pub(super) const DEADLINE_EXCEEDED: Self = Self(4);
 
-    /// `UNKNOWN` for a code that is none (RPC-3).
+    /// `UNKNOWN` for a number that is no code (RPC-3).
     pub(super) fn of(code: u8) -> Self {
         if usize::from(code) < GRPC_CODES.len() {
             Self(code)
@@ -38,7 +38,7 @@ impl Code {
         Some(code.map_or(Self::UNKNOWN, Self::of))
     }
 
-    /// What a client makes of an answer without a `grpc-status`, such as a proxy's.
+    /// The code of a response without a `grpc-status`, such as a proxy's.
     pub(super) fn of_http(status: StatusCode) -> Self {
         Self(match status.as_u16() {
             400 => 13,
@@ -57,7 +57,7 @@ impl Code {
             .unwrap_or("UNKNOWN")
     }
 
-    /// Whether a server has failed by it, rather than its client (RPC-4).
+    /// Whether the code is an error of the server, not of its client (RPC-4).
     pub(super) fn is_error_of_server(self) -> bool {
         matches!(self.0, 2 | 4 | 12..=15)
     }
@@ -67,13 +67,12 @@ impl Code {
     }
 }
 
-/// Whether a request is a gRPC call. gRPC-Web is plain HTTP to us: its status lies within
-/// its body.
+/// Whether a request is a gRPC call. gRPC-Web is not: its status is within its body.
 pub(super) fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::POST && has_content_type(headers)
 }
 
-/// Whether a request or a response is gRPC's by its content type.
+/// Whether a request or a response has a content type of gRPC.
 pub(super) fn has_content_type(headers: &HeaderMap) -> bool {
     const PREFIX: &[u8] = b"application/grpc";
     let Some(value) = headers.get(CONTENT_TYPE) else {
@@ -83,8 +82,8 @@ pub(super) fn has_content_type(headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// Whether gRPC may be served at a route: at one that names its service, `/package.Service/{*rest}` or
-/// a whole method. Anyone can say `application/grpc` to a handler of plain HTTP.
+/// Whether a route may serve gRPC: it names a service, `/package.Service/{*rest}`, or a whole method.
+/// Any client can send `application/grpc` to a handler of plain HTTP.
 pub(super) fn may_serve(route: &str) -> bool {
     route.rsplit_once('/').is_some_and(|(service, method)| {
         let is_literal = |part: &str| !part.contains('{');
@@ -104,7 +103,7 @@ pub(super) fn method(path: &str) -> Option<&str> {
     (!service.is_empty() && !name.is_empty()).then_some(method)
 }
 
-/// What came with the status, for a person to read.
+/// The `grpc-message`, decoded.
 pub(super) fn message(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let value = headers.get("grpc-message")?;
     let bytes = value.as_bytes();
@@ -113,7 +112,7 @@ pub(super) fn message(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     (!message.is_empty()).then_some(message)
 }
 
-/// How long the caller waits.
+/// The caller's `grpc-timeout`.
 pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get("grpc-timeout")?;
     if value.len() > 9 {
@@ -136,9 +135,9 @@ pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// When a server counts a caller that has gone as one that waited until its deadline: both count
-/// by a clock of their own, and the request and the news of its end travel for a while.
-pub(super) fn of_caller(timeout: Duration) -> Duration {
+/// After this much of its timeout, a server counts a cancelled call as past its deadline. Shorter than
+/// the timeout, because the two clocks differ and the request and the cancellation take time to arrive.
+pub(super) fn late_after(timeout: Duration) -> Duration {
     timeout.saturating_sub((timeout / 10).min(Duration::from_millis(50)))
 }
 
@@ -273,7 +272,7 @@ mod tests {
     fn a_caller_that_goes_at_its_deadline_may_seem_early() {
         for (timeout, expected) in [(0, 0), (30, 27), (1000, 950), (60_000, 59_950)] {
             let timeout = Duration::from_millis(timeout);
-            assert_eq!(of_caller(timeout), Duration::from_millis(expected));
+            assert_eq!(late_after(timeout), Duration::from_millis(expected));
         }
     }
 

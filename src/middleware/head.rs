@@ -1,4 +1,4 @@
-//! What a hook sees of a request and of a response: everything but the body.
+//! [`RequestHead`] and [`ResponseHead`]: a request and a response without body, for hooks.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, Ve
 
 use crate::text;
 
-/// A request without its body, as hooks see it.
+/// A request without its body, for hooks.
 #[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
     pub(super) method: &'a Method,
@@ -30,12 +30,12 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// The method, also one that the conventions do not know.
+    /// The method, also if the conventions do not list it.
     pub fn method(&self) -> &'a Method {
         self.method
     }
 
-    /// The target; on a server as the client sent it, also within nested routers of axum.
+    /// The URI; on a server as the client sent it, also within nested routers of axum.
     pub fn uri(&self) -> &'a Uri {
         self.uri
     }
@@ -50,19 +50,20 @@ impl<'a> RequestHead<'a> {
         self.headers
     }
 
-    /// The extensions: what the server and outer layers know of the request.
+    /// The extensions that the server and outer layers have added.
     pub fn extensions(&self) -> &'a Extensions {
         self.extensions
     }
 
-    /// Who is at the other end of the connection, where the server tells: see
-    /// [`ServerLayer::with_peer`](super::ServerLayer::with_peer). `None` for a client.
+    /// The address of the connection's peer, see
+    /// [`ServerLayer::with_peer`](super::ServerLayer::with_peer). `None` if the server does not provide
+    /// it, and on a client.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 }
 
-/// A response without its body, as hooks see it.
+/// A response without its body, for hooks.
 #[derive(Clone, Copy)]
 pub struct ResponseHead<'a> {
     pub(super) status: StatusCode,
@@ -103,7 +104,7 @@ impl<'a> ResponseHead<'a> {
 }
 
 impl fmt::Debug for RequestHead<'_> {
-    /// Without the query and the values of headers: they may be secrets.
+    /// Without the query and the values of headers, which may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<_> = self.headers.keys().collect();
         f.debug_struct("RequestHead")
@@ -127,7 +128,7 @@ impl fmt::Debug for ResponseHead<'_> {
     }
 }
 
-/// The version as `network.protocol.version` has it.
+/// The version, for `network.protocol.version`.
 pub(super) fn version_text(version: Version) -> Option<&'static str> {
     match version {
         Version::HTTP_09 => Some("0.9"),
@@ -139,7 +140,7 @@ pub(super) fn version_text(version: Version) -> Option<&'static str> {
     }
 }
 
-/// The length of a body, where its headers tell.
+/// The body's length by its `content-length`.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     let value = headers.get(http::header::CONTENT_LENGTH)?;
     value.to_str().ok()?.parse().ok()

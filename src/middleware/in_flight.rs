@@ -1,4 +1,4 @@
-//! [`InFlight`]: how many requests are being served, and when there are none left.
+//! [`InFlight`]: counts the requests that a server is serving, so that a shutdown can wait for them.
 
 use std::fmt;
 use std::future::Future;
@@ -6,45 +6,45 @@ use std::future::Future;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// The requests that are being served, each until its response's body has ended.
+/// Counts the requests that a server is serving, each until the end of its response's body.
 ///
-/// Given to [`ServerLayer::with_in_flight`](super::ServerLayer::with_in_flight); all clones count the
-/// same. One counter can serve several layers.
+/// Set by [`ServerLayer::with_in_flight`](super::ServerLayer::with_in_flight). Clones share the counter,
+/// and several layers can use the same one.
 #[derive(Clone)]
 pub struct InFlight(TaskTracker);
 
-/// One of them, until it is dropped: from [`InFlight::token`].
+/// Counts as one request until it is dropped: from [`InFlight::token`].
 #[derive(Debug)]
 #[must_use = "it counts until it is dropped"]
 pub struct InFlightToken(#[allow(dead_code, reason = "held for its drop")] TaskTrackerToken);
 
 impl InFlight {
-    /// None yet.
+    /// A counter at zero.
     pub fn new() -> Self {
         let tracker = TaskTracker::new();
-        // What "closed" means to it is no concern here: whoever waits for none, waits for none.
+        // `TaskTracker::wait` resolves only once the tracker is closed; tokens are still given.
         tracker.close();
         Self(tracker)
     }
 
-    /// How many there are.
+    /// The number of requests in flight.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether no request is in flight.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Resolves when there are none.
+    /// Resolves when no request is in flight.
     pub fn wait(&self) -> impl Future<Output = ()> + Send + 'static {
         let tracker = self.0.clone();
         async move { tracker.wait().await }
     }
 
-    /// Counts one more, until what this returns is dropped: what goes on after its request, such as
-    /// a WebSocket's session, and is to be waited for like one.
+    /// Counts one more until the token is dropped: for work that outlives its request and that a shutdown
+    /// waits for, such as a WebSocket's session.
     ///
     /// ```
     /// # async fn talk() {}

@@ -1,7 +1,7 @@
-//! [`KnownNames`]: which names chosen elsewhere may become a label or a span's name.
+//! [`KnownNames`]: names chosen by a caller that may become a label or a span's name.
 //!
-//! A backend keeps a series for each value of a label, and OpenTelemetry's SDK gives up telling series
-//! apart after 2,000. So whoever sends requests must not choose them.
+//! A backend keeps a series for each value of a label, and OpenTelemetry's SDK merges all series beyond
+//! 2,000. So a caller must not be able to create labels without a bound.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,15 +10,14 @@ use arc_swap::ArcSwap;
 
 use crate::sync::Arc;
 
-/// Names learnt at most, and the longest of them in bytes: enough for a large service, and too little to
-/// fill a backend.
+/// The most names that are learnt, and their greatest length in bytes: enough for a large service, too
+/// little to fill a backend.
 const MOST: usize = 512;
 const LONGEST: usize = 256;
 
 type Names = HashSet<Arc<str>>;
 
-/// Names that are known from the start, and others that were learnt since, of a bounded number. Clones
-/// share what they learn.
+/// Names that are listed, and a bounded number that is learnt. Clones share the learnt names.
 #[derive(Clone, Default)]
 pub(super) struct KnownNames {
     listed: Arc<Names>,
@@ -26,7 +25,7 @@ pub(super) struct KnownNames {
 }
 
 impl KnownNames {
-    /// Knows these from the start.
+    /// Lists these names.
     pub(super) fn listing<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
         let names = names.into_iter().map(|name| Arc::from(name.into()));
         Self {
@@ -39,7 +38,7 @@ impl KnownNames {
         self.learnt.load().contains(name) || self.listed.contains(name)
     }
 
-    /// Makes a name known; `false` if there is no room for it.
+    /// Learns a name; `false` if it is too long or the bound is reached.
     pub(super) fn learn(&self, name: &str) -> bool {
         if self.has(name) {
             return true;
@@ -51,7 +50,7 @@ impl KnownNames {
         self.has(name)
     }
 
-    /// A copy of all for each new one: there are few, and who reads them waits for nobody.
+    /// Copies the whole set for each new name: names are few, and readers never wait.
     #[cold]
     fn learn_new(&self, name: &str) {
         let name: Arc<str> = name.into();

@@ -1,4 +1,4 @@
-//! What counts calls and measures them: the middleware's side of metrics, whatever collects them.
+//! [`Meter`]: the middleware's side of metrics, without the metrics API.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -6,16 +6,15 @@ use std::time::Duration;
 use super::call_status::{Protocol, Role};
 use super::grpc::Code;
 
-/// Told of each call, sampled or not. A call that began has ended once it is told of that: also one
-/// that panicked or was given up.
+/// Takes the begin and the end of each call, sampled or not. Each begin has exactly one end, also after
+/// a panic or a cancellation.
 pub(crate) trait Meter: Send + Sync {
     fn began(&self, call: &Labels);
-    /// Takes the labels along, so that none of their texts is copied.
+    /// Owns the labels, so that none of their texts is copied.
     fn ended(&self, call: Labels, end: &Measured<'_>);
 }
 
-/// What is known of a call when it begins; all of low cardinality, save what its server says of
-/// itself.
+/// The labels of a call, set at its begin.
 #[cfg_attr(
     not(feature = "metrics"),
     allow(dead_code, reason = "only a meter reads it")
@@ -26,20 +25,20 @@ pub(crate) struct Labels {
     pub(crate) protocol: Protocol,
     /// The HTTP method, or `_OTHER`.
     pub(crate) method: Cow<'static, str>,
-    /// How a server was asked.
+    /// The URI's scheme; empty on a client.
     pub(crate) scheme: &'static str,
     pub(crate) route: Option<String>,
-    /// Of a gRPC call: `package.Service/Method`; none if it is `_OTHER`.
+    /// `package.Service/Method` of a gRPC call; `None` stands for `_OTHER`.
     pub(crate) rpc_method: Option<String>,
-    /// The version of HTTP, as far as a server knows it.
+    /// The version of HTTP, on a server.
     pub(crate) version: Option<&'static str>,
-    /// Whom a client asks.
+    /// The address and port of a client's server.
     pub(crate) server: Option<(String, Option<u16>)>,
-    /// In bytes, where it is announced and wanted.
+    /// In bytes, if the request announces it and a setting asks for it.
     pub(crate) request_size: Option<u64>,
 }
 
-/// How a call ended.
+/// The measures of a call, taken at its end.
 #[cfg_attr(
     not(feature = "metrics"),
     allow(dead_code, reason = "only a meter reads it")
@@ -50,8 +49,8 @@ pub(crate) struct Measured<'a> {
     pub(crate) status: Option<u16>,
     pub(crate) code: Option<Code>,
     pub(crate) error_type: Option<&'a str>,
-    /// The same, as a client learns it from the response.
+    /// The version of HTTP, on a client: from the response.
     pub(crate) version: Option<&'static str>,
-    /// Bytes that have passed, where they are wanted.
+    /// Bytes of the response's body, if a setting asks for them.
     pub(crate) response_size: Option<u64>,
 }

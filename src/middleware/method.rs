@@ -1,4 +1,4 @@
-//! Which methods a span may be named after (HTTP-4): whoever sends a request chooses its method.
+//! HTTP methods that may name a span (HTTP-4): a client can send any text as a method.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use http::Method;
 
 use crate::config::known_http_methods;
 
-/// The method of a request that is not known.
+/// Stands for an unknown method.
 pub(crate) const OTHER: &str = "_OTHER";
 
-/// The conventions' methods, or those that were given instead; case matters.
+/// The conventions' methods, or a list in their place; case matters.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KnownMethods(Option<Arc<[String]>>);
 
@@ -19,12 +19,12 @@ impl KnownMethods {
         known_http_methods().map_or_else(Self::default, Self::only)
     }
 
-    /// These and no others.
+    /// Replaces the conventions' methods.
     pub(super) fn only<M: Into<String>>(methods: impl IntoIterator<Item = M>) -> Self {
         Self(Some(methods.into_iter().map(Into::into).collect()))
     }
 
-    /// The method where it is known.
+    /// The method, if it is known.
     pub(super) fn find<'a>(&self, method: &'a Method) -> Option<&'a str> {
         let name = method.as_str();
         let is_known = match &self.0 {
@@ -34,7 +34,7 @@ impl KnownMethods {
         is_known.then_some(name)
     }
 
-    /// The same as a text that outlives the request, without an allocation for the usual ones.
+    /// The method or [`OTHER`], as an owned text; standard methods need no allocation.
     pub(super) fn label(&self, method: &Method) -> std::borrow::Cow<'static, str> {
         let Some(name) = self.find(method) else {
             return OTHER.into();

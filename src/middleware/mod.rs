@@ -32,42 +32,42 @@
 //! # How long a span lasts
 //!
 //! A server's span lasts from the request's headers to the last byte or trailer of the response; a
-//! client's to the headers of the response (HTTP-9), to its end with
-//! [`with_whole_body`](ClientLayer::with_whole_body), and for gRPC always to its status (RPC-6). It
-//! never outlives the call, and whatever ends that is told:
+//! client's to the headers of the response, to its end with
+//! [`with_whole_body`](ClientLayer::with_whole_body), and for gRPC always to its status. It
+//! never outlives the call. The span records how the call ended:
 //!
 //! | The call | status | `error.type` |
 //! | --- | --- | --- |
 //! | is answered | unset | none |
 //! | is answered with 5xx, to a client 4xx too | error | the status code, `502` |
-//! | (gRPC) with a code that is an error of its side (RPC-4) | error | the code's name, `INTERNAL` |
+//! | (gRPC) with a code that the conventions count as an error of its side | error | the code's name, `INTERNAL` |
 //! | fails, before the response or within its body | error, the error's text | its type, `hyper::Error`; `_OTHER` if boxed |
 //! | panics; the panic goes on | error, its message | `panic`, and an event `exception` |
-//! | is given up by its client, the span being a server's | error | `cancelled` |
+//! | is cancelled by its client (server's span) | error | `cancelled` |
 //! | (gRPC) the same | unset | none; the code is `CANCELLED`, or `DEADLINE_EXCEEDED` and an error |
-//! | is given up by its caller, the span being a client's | unset (HTTP-2) | none |
+//! | is cancelled by its caller (client's span) | unset | none |
 //!
 //! A response to HEAD, with 204, 304 or 1xx has no body to wait for. A protocol upgrade ends the span
-//! with its 101: what is said over a WebSocket is no part of the request. It can take the trace along,
-//! by [`context::FutureExt::with_trace_context`](crate::context::FutureExt::with_trace_context), and be
-//! waited for at a shutdown, by an [`InFlightToken`], as the example `axum` does. A stream of server-sent events lasts until its client goes away, which is no
-//! error of anybody's: where that is how it should end, let [`on_end`](ServerLayer::on_end) set the
-//! status to [`Ok`](crate::Status::Ok).
+//! with its 101: the WebSocket's session is no part of the request. The session can continue the trace,
+//! by [`context::FutureExt::with_trace_context`](crate::context::FutureExt::with_trace_context), and a
+//! shutdown can wait for it, by an [`InFlightToken`]: see the example `axum`. A stream of server-sent
+//! events lasts until its client disconnects, which is not an error: for such a stream, let
+//! [`on_end`](ServerLayer::on_end) set the status to [`Ok`](crate::Status::Ok).
 //!
 //! # What is gRPC
 //!
-//! A POST of `application/grpc` or `application/grpc+…`, save where axum has routed it to a handler of
-//! plain HTTP (a route with a parameter, as `/users/{id}`). Anyone can send such a request, so a method
-//! that has not yet shown to be there is told as `_OTHER` (RPC-2): see
+//! A POST of `application/grpc` or `application/grpc+…` is a gRPC call, unless axum has routed it to a
+//! handler of plain HTTP (a route with a parameter, such as `/users/{id}`). Any client can send such a
+//! request, so the span records `_OTHER` for a method until the method is known to exist: see
 //! [`with_known_rpc_methods`](ServerLayer::with_known_rpc_methods).
-//! gRPC-Web is told as HTTP.
+//! gRPC-Web is recorded as HTTP.
 //!
 //! # Context
 //!
-//! The caller's context is read by [`propagation::global()`](crate::propagation::global); a client
-//! writes that of its own span. What runs for a request has the context also where there is no span:
-//! where the level is off, or a filter leaves the request out. An unsampled request costs no
-//! attributes and no memory.
+//! [`propagation::global()`](crate::propagation::global) reads the caller's context on a server, and
+//! writes that of the span on a client. A request without a span (the level is off, or a filter
+//! excludes it) still runs in the caller's context. An unsampled request costs no attributes and no
+//! memory.
 //!
 //! The spans are `tracing` spans of level INFO with the targets `tracing_otlp::server` and
 //! `tracing_otlp::client`, so that log lines show them. An `EnvFilter` of `shop=debug` alone would turn
@@ -75,8 +75,8 @@
 //!
 //! # What is never recorded
 //!
-//! Bodies; headers that were not asked for; credentials in URLs; the values of signatures in queries
-//! (HTTP-5). Texts of requests are cut at 4,096 bytes.
+//! Bodies; headers that the layer does not list; credentials in URLs; the values of signatures in
+//! queries. Texts of requests are cut at 4,096 bytes.
 
 mod address;
 mod body;

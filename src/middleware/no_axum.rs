@@ -1,4 +1,4 @@
-//! Stands in for `from_axum.rs` in a build without it: nobody routed the request.
+//! Replaces `from_axum.rs` in a build without axum: no request has a route.
 
 use std::net::SocketAddr;
 

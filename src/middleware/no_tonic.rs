@@ -1,4 +1,4 @@
-//! Stands in for `from_tonic.rs` in a build without it.
+//! Replaces `from_tonic.rs` in a build without tonic.
 
 use std::any::Any;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! What is set for a layer's calls, and what is the same on both sides.
+//! [`CallOptions`]: the settings that a call carries, the same for server and client.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -24,40 +24,40 @@ pub(super) type PeerOf = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync
 pub(super) type OnResponse = dyn Fn(&ResponseHead<'_>, &Span) + Send + Sync;
 pub(super) type OnEnd = dyn Fn(&CallEnd<'_>, &Span) + Send + Sync;
 
-/// What a call needs from its beginning to its end.
+/// The settings that a call needs from its beginning to its end.
 #[derive(Clone, Default)]
 pub(crate) struct CallOptions {
     pub(super) body_size: bool,
     pub(super) time_to_first_byte: bool,
     /// A client's call is over with the headers of its response (HTTP-9).
     pub(super) ends_with_headers: bool,
-    /// Tells a client who answered.
+    /// Finds the address of the server in a response's extensions.
     pub(super) peer: Option<Arc<PeerOf>>,
     pub(super) response_headers: Captured,
-    /// The header that tells a client which trace it has caused.
+    /// The response header that carries the server's `traceparent` to the client.
     pub(super) trace_header: Option<HeaderName>,
     pub(super) server_timing: bool,
     pub(super) on_response: Option<Arc<OnResponse>>,
     pub(super) on_end: Option<Arc<OnEnd>>,
     pub(crate) meter: Option<Arc<dyn Meter>>,
-    /// gRPC methods that a server has shown to be there, or that were listed.
+    /// gRPC methods that are listed, or have answered.
     pub(super) methods: KnownNames,
-    /// gRPC methods that a client has asked for.
-    pub(super) asked: KnownNames,
-    /// Whom a client has asked, by address and port.
+    /// gRPC methods that a client has called.
+    pub(super) called: KnownNames,
+    /// Servers that a client has called, as `address:port`.
     pub(super) servers: KnownNames,
     pub(super) in_flight: Option<InFlight>,
-    /// Called when a call is over and its span handed on.
+    /// Called after the call's end, when its span has closed.
     pub(super) after: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl CallOptions {
-    /// Whether anybody wants to know how long a call takes.
+    /// Whether a setting, a hook or a meter needs the call's duration.
     pub(super) fn is_timed(&self) -> bool {
         self.time_to_first_byte || self.meter.is_some() || self.on_end.is_some()
     }
 
-    /// Tells the client which trace this was.
+    /// Writes the trace's ids into the response, for the client.
     pub(super) fn write_response_headers(&self, span: &Span, headers: &mut HeaderMap) {
         if self.trace_header.is_none() && !self.server_timing {
             return;
@@ -76,10 +76,15 @@ impl CallOptions {
         }
     }
 
-    /// Says who answered: `known`, if the response's extensions do not tell.
-    pub(super) fn tell_peer(&self, span: &Span, response: &Extensions, known: Option<SocketAddr>) {
-        let told = self.peer.as_ref().and_then(|peer| peer(response));
-        let Some(peer) = told.or(known) else {
+    /// Records the server's address: that of the response's extensions, else `fallback`.
+    pub(super) fn record_peer(
+    &self,
+    span: &Span,
+    response: &Extensions,
+    fallback: Option<SocketAddr>,
+    ) {
+    let found = self.peer.as_ref().and_then(|peer| peer(response));
+    let Some(peer) = found.or(fallback) else {
             return;
         };
         if let Some(address) = IpText::of(peer).as_str() {
@@ -88,8 +93,8 @@ impl CallOptions {
         }
     }
 
-    /// Whether a label may say whom a client asks. A request that was sent before, as one that was
-    /// redirected, goes where somebody else chose.
+    /// Whether a label may name the server. A resent request may be a redirect, whose target a foreign
+    /// server chose: its server gets a label only if the client has called it itself.
     pub(super) fn may_name_server(
         &self,
         address: &str,
@@ -107,7 +112,7 @@ impl CallOptions {
     pub(super) fn mark_unknown_method(&self, span: &Span, path: &str) {
         span.record("otel.name", grpc::SYSTEM);
         span.record("rpc.method", OTHER);
-        // A path that is no method's was told as it is when the span was made.
+        // A path that names no method was recorded when the span was made.
         if let Some(original) = grpc::method(path) {
             span.record("rpc.method_original", text::cut(original));
         }
@@ -151,7 +156,7 @@ impl Captured {
         self.put(span, headers, prefix);
     }
 
-    /// Each header that is there, as a list of strings. One that is marked as sensitive stays here.
+    /// Records each header as a list of strings, without the values that are marked as sensitive.
     fn put(&self, span: &Span, headers: &HeaderMap, prefix: &'static str) {
         if self.0.is_empty() || span.is_disabled() {
             return;

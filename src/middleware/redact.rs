@@ -1,4 +1,4 @@
-//! What must not leave with a URL: credentials, and the signatures of signed links (HTTP-5).
+//! Redacts URLs: credentials, and the signatures of signed links (HTTP-5).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,14 +6,14 @@ use std::sync::Arc;
 use http::Uri;
 use http::uri::Authority;
 
-/// What stands where a secret stood.
+/// Replaces a secret value.
 const REDACTED: &str = "REDACTED";
 
 /// Keys of queries whose values are redacted; case matters.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SecretKeys(Option<Arc<[String]>>);
 
-/// Those that the conventions name.
+/// The keys that the conventions list.
 const DEFAULT: [&str; 7] = [
     "AWSAccessKeyId",
     "Signature",
@@ -25,7 +25,7 @@ const DEFAULT: [&str; 7] = [
 ];
 
 impl SecretKeys {
-    /// These and no others.
+    /// Replaces the conventions' list.
     pub(super) fn only<K: Into<String>>(keys: impl IntoIterator<Item = K>) -> Self {
         Self(Some(keys.into_iter().map(Into::into).collect()))
     }
@@ -64,12 +64,12 @@ impl SecretKeys {
         Cow::Owned(redacted)
     }
 
-    /// The whole URL, without credentials; of `asked` where the target is a path alone. That of a
-    /// CONNECT is an authority, as it is sent.
-    pub(super) fn url(&self, uri: &Uri, asked: Option<&str>) -> String {
+    /// The whole URL, without credentials; with `authority` where the URI has no host. The target of a
+    /// CONNECT is an authority and stays one.
+    pub(super) fn url(&self, uri: &Uri, authority: Option<&str>) -> String {
         let mut url = String::with_capacity(128);
         let own = uri.authority().map(Authority::as_str);
-        if let Some(authority) = own.or(asked) {
+        if let Some(authority) = own.or(authority) {
             if uri.scheme().is_some() || own.is_none() {
                 url.push_str(uri.scheme_str().unwrap_or("http"));
                 url.push_str("://");

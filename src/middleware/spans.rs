@@ -1,8 +1,8 @@
-//! The spans themselves: which fields each kind has, and at which level it is made.
+//! The spans of requests: the fields of each kind, and their levels.
 //!
-//! What is known only later comes first, in the order of [`LATE`](super::call::LATE): an end is
-//! recorded by position. The middleware's spans are `tracing` spans like others, so that a log shows
-//! them and filters apply.
+//! Each kind begins with the fields of [`LATE`](super::call::LATE), in its order, because the end of a
+//! call records them by position. The spans are ordinary `tracing` spans, so that a log shows them and
+//! filters apply.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// What all of our spans know of the connection.
+/// The connection's addresses, recorded on every kind of span.
 pub(super) struct Endpoints<'a> {
     pub(super) server: Option<&'a str>,
     pub(super) server_port: Option<u16>,
@@ -67,7 +67,7 @@ pub(super) struct HttpClient<'a> {
 /// A gRPC call, from either side.
 pub(super) struct Grpc<'a> {
     pub(super) kind: &'static str,
-    /// None: the path is no method's.
+    /// `None` if the path names no method.
     pub(super) method: Option<&'a str>,
     pub(super) method_original: Option<&'a str>,
     pub(super) ends: Endpoints<'a>,
@@ -75,7 +75,7 @@ pub(super) struct Grpc<'a> {
     pub(super) version: Option<&'a str>,
 }
 
-/// A callsite has one level: this makes one for each.
+/// A callsite has one level: this makes a callsite for each level.
 macro_rules! span_at {
     ($level:expr, $target:literal, $name:literal, $($fields:tt)*) => {
         match $level {

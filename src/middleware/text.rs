@@ -1,4 +1,4 @@
-//! Text from outside, cut to a length that a span can bear.
+//! Bounds the length of foreign texts.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -11,7 +11,7 @@ use crate::text::text_of;
 /// Bytes that are kept of a path, a query or a header.
 const LONGEST: usize = 4096;
 
-/// The same of one that is percent-encoded.
+/// The bound of a percent-encoded text.
 pub(super) const LONGEST_ENCODED: usize = 3 * LONGEST;
 
 /// The text, or its first [`LONGEST`] bytes.
@@ -23,22 +23,22 @@ pub(super) fn cut(text: &str) -> &str {
     whole.unwrap_or_default()
 }
 
-/// A header's value; what is no UTF-8 is replaced.
+/// A header's value; invalid UTF-8 is replaced.
 pub(super) fn of_header(value: &HeaderValue) -> Cow<'_, str> {
     let bytes = value.as_bytes();
     match bytes.get(..LONGEST) {
         None => String::from_utf8_lossy(bytes),
-        // Cut before it is looked through: a header may be huge.
+        // Cut before the UTF-8 check, because a header may be huge.
         Some(head) => String::from_utf8_lossy(head),
     }
 }
 
-/// What a foreign value formats to, or its first [`LONGEST`] bytes.
-pub(super) fn said_by(value: fmt::Arguments<'_>) -> String {
+/// The first [`LONGEST`] bytes that a foreign value formats to.
+pub(super) fn bounded(value: fmt::Arguments<'_>) -> String {
     text_of(value, LONGEST)
 }
 
-/// An error and its causes, each said once.
+/// An error and its causes, without repeated texts.
 pub(super) struct Causes<'a>(pub(super) &'a (dyn Error + 'static));
 
 impl fmt::Display for Causes<'_> {
@@ -46,7 +46,7 @@ impl fmt::Display for Causes<'_> {
         let mut said = text_of(format_args!("{}", self.0), LONGEST);
         f.write_str(&said)?;
         let causes = std::iter::successors(self.0.source(), |&error| error.source());
-        // A foreign chain may be a ring.
+        // A foreign error's sources may form a cycle.
         for error in causes.take(64) {
             let text = text_of(format_args!("{error}"), LONGEST);
             if !said.ends_with(&text) {

@@ -1,4 +1,4 @@
-//! From a request to its span, and the context into its headers.
+//! Makes the span of an outgoing request and writes the context into its headers.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ use crate::context;
 use crate::propagation::{self, Propagator as _};
 use crate::span_ext::{self, SpanExt as _};
 
-/// Whom a request asks.
+/// The server of a request.
 #[derive(Clone, Copy)]
 struct Server<'a> {
     address: Option<&'a str>,
@@ -27,7 +27,7 @@ struct Server<'a> {
 }
 
 impl ClientLayer {
-    /// `None`: nothing more is to be done for this request but to [tell](Self::inject) its context.
+    /// `None` for a request that the filter excludes: it only carries the [context](Self::inject).
     pub(super) fn begin(&self, head: &RequestHead<'_>) -> Option<Call> {
         let settings = &*self.settings;
         if settings.filter.as_ref().is_some_and(|wants| !wants(head)) {
@@ -56,8 +56,8 @@ impl ClientLayer {
         Some(call)
     }
 
-    /// Tells the server the context of the call's span, or what is current where there is none, or
-    /// none that a pipeline may see (HTTP-9).
+    /// Writes the context of the call's span into the headers, or the current context if no layer
+    /// records that span (HTTP-9).
     pub(super) fn inject(&self, call: Option<&Call>, headers: &mut HeaderMap) {
         let context = match call.map(Call::span) {
             Some(span) if span_ext::is_known(span) => span.trace_context(),
@@ -76,7 +76,7 @@ impl ClientLayer {
                 port: target.port,
             };
         }
-        let host = Host::asked(head.uri, head.headers);
+        let host = Host::of_request(head.uri, head.headers);
         let scheme = head.uri.scheme_str().unwrap_or("http");
         Server {
             address: host.map(|host| host.address),
@@ -84,8 +84,8 @@ impl ClientLayer {
         }
     }
 
-    /// Whom a request asks whose target is a path alone.
-    fn asked<'a>(&'a self, head: &RequestHead<'a>) -> Option<Cow<'a, str>> {
+    /// The authority for a request whose URI has no host.
+    fn authority<'a>(&'a self, head: &RequestHead<'a>) -> Option<Cow<'a, str>> {
         let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
         let target = || self.settings.target.as_ref()?.authority().map(Cow::Owned);
         host.map(Cow::Borrowed).or_else(target)
@@ -115,7 +115,7 @@ impl ClientLayer {
         let template = head.extensions.get().map(|UrlTemplate(text)| *text);
         let url = settings
             .secret_keys
-            .url(head.uri, self.asked(head).as_deref());
+            .url(head.uri, self.authority(head).as_deref());
         let resends = head.extensions.get().map_or(0, Resends::next);
         let http = HttpClient {
             name: Name {
@@ -142,7 +142,7 @@ impl ClientLayer {
             role: Role::Client,
             protocol,
             method: self.settings.known_methods.label(head.method),
-            // Only a server's measures tell it.
+            // Only a server's metrics have it.
             scheme: "",
             route: None,
             rpc_method: rpc_method.map(str::to_owned),
@@ -157,7 +157,7 @@ impl ClientLayer {
         }
     }
 
-    /// Whether a label may tell whom the request asks.
+    /// Whether a label may name the server.
     fn may_name(&self, head: &RequestHead<'_>, address: &str, port: Option<u16>) -> bool {
         let resends = head.extensions.get();
         let is_resent = resends.is_some_and(Resends::is_begun);
@@ -165,7 +165,7 @@ impl ClientLayer {
         has_target || self.options.may_name_server(address, port, is_resent)
     }
 
-    /// Announced by the request, where it is wanted.
+    /// The request's `content-length`, if a setting asks for it.
     fn request_size(&self, head: &RequestHead<'_>) -> Option<u64> {
         let is_wanted = self.settings.request_size;
         is_wanted.then(|| content_length(head.headers)).flatten()

@@ -1,4 +1,4 @@
-//! [`ClientLayer`]: a span for each request that goes out.
+//! [`ClientLayer`]: a span for each request that a client sends.
 
 mod begin;
 #[cfg(feature = "reqwest-middleware")]
@@ -32,7 +32,7 @@ impl<S> Layer<S> for ClientLayer {
     }
 }
 
-/// The service that [`ClientLayer`] makes of another one.
+/// The service that [`ClientLayer`] wraps around another.
 #[derive(Debug, Clone)]
 pub struct ClientService<S> {
     inner: S,

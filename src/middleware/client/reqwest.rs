@@ -22,7 +22,7 @@ use super::{ClientLayer, Resends};
 /// use tracing_otlp::middleware::ClientLayer;
 ///
 /// let client = ClientBuilder::new(reqwest::Client::new())
-///     // What retries, if anything, comes first: then each attempt has a span and its number.
+///     // A retry middleware comes before it: then each attempt has a span and its number.
 ///     .with(ClientLayer::new())
 ///     .build();
 /// # let _ = client;
@@ -30,12 +30,12 @@ use super::{ClientLayer, Resends};
 /// ```
 ///
 /// - [`UrlTemplate`](super::UrlTemplate) goes into the extensions of a request
-///   (`RequestBuilder::with_extension`); [`Resends`] are counted there without further ado.
-/// - reqwest follows redirects itself: they are part of the one span, and only the first request is
-///   named by it. `redirect::Policy::none()` turns them off.
+///   (`RequestBuilder::with_extension`); [`Resends`] are counted without a layer of their own.
+/// - reqwest follows redirects itself: the span covers them and names only the first request.
+///   `redirect::Policy::none()` turns them off.
 /// - `error.type` is the kind of reqwest's error, `connect`, `timeout`, `redirect`, `body`, `decode`,
 ///   `builder`, `upgrade` or `request`; `_OTHER` for errors of other middleware.
-/// - `network.peer.address` and `.port` are known to reqwest itself.
+/// - reqwest itself provides `network.peer.address` and `.port`.
 ///
 /// Spans do not see what reqwest adds to a request below its middleware, such as default headers.
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest-middleware")))]
@@ -91,7 +91,7 @@ impl Middleware for ClientLayer {
     }
 }
 
-/// Where a request goes. What no request can be sent to is cut to what can be told of it.
+/// The request's URL as a [`Uri`], or its origin if the URL is no valid `Uri`.
 fn uri(request: &Request) -> Uri {
     let url = request.url();
     let whole = url.as_str().parse();
@@ -99,7 +99,7 @@ fn uri(request: &Request) -> Uri {
     whole.or_else(part).unwrap_or_default()
 }
 
-/// The response with another body, and its URL, which is lost on the way.
+/// The response with another body. The conversion loses the URL, so it is set again.
 fn with_body(response: Response, change: impl FnOnce(Body) -> Body) -> Response {
     let url = http::Response::builder().url(response.url().clone());
     let mut response = http::Response::<Body>::from(response).map(change);
@@ -117,7 +117,7 @@ fn kind(error: &Error) -> &'static str {
         return OTHER;
     };
     match () {
-        // Whatever it was that took too long.
+        // First, because an error of any step can be a timeout.
         () if error.is_timeout() => "timeout",
         () if error.is_connect() => "connect",
         () if error.is_redirect() => "redirect",

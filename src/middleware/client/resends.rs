@@ -1,4 +1,4 @@
-//! [`Resends`]: counts the attempts at one request (HTTP-9).
+//! [`Resends`]: counts the attempts of one request (HTTP-9).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,11 +8,11 @@ use http::Request;
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// How often a request was sent, in its extensions: whoever sends it again takes them along.
+/// The number of attempts of a request, in its extensions: a retry sends the request with them.
 ///
 /// [`ClientLayer`](super::ClientLayer) records `http.request.resend_count` from it. A
-/// [`ResendsLayer`] outside of what retries puts one into each request; with reqwest-middleware
-/// nothing needs to be done.
+/// [`ResendsLayer`] outside of the retry layer puts one into each request; reqwest-middleware needs
+/// none.
 ///
 /// ```
 /// use tracing_otlp::middleware::Resends;
@@ -21,8 +21,8 @@ use tower_service::Service;
 /// request.extensions_mut().insert(Resends::new());
 /// ```
 ///
-/// Who follows redirects may send new requests, without the extensions of the first: tower-http's
-/// `FollowRedirect` does. Its policy sees each of them, and can take the count along:
+/// A redirect layer may send new requests without the extensions of the first: tower-http's
+/// `FollowRedirect` does. Its policy sees each of them and can pass the count on:
 ///
 /// ```
 /// # use http::Request;
@@ -37,7 +37,7 @@ use tower_service::Service;
 ///         Policy::<B, E>::redirect(&mut self.1, attempt)
 ///     }
 ///
-///     // Of one request and its redirects: each begins with a clone of the policy.
+///     // Each request begins with a clone of the policy, so the count is of its redirects only.
 ///     fn on_request(&mut self, request: &mut Request<B>) {
 ///         let count = self.0.get_or_insert_default().clone();
 ///         request.extensions_mut().insert(count);
@@ -48,23 +48,23 @@ use tower_service::Service;
 pub struct Resends(Arc<AtomicU32>);
 
 impl Resends {
-    /// Of a request that was not sent yet.
+    /// A count of zero, for a request that was not sent yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether it was sent before.
+    /// Whether the request was sent before.
     pub(super) fn is_begun(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
     }
 
-    /// Counts one more attempt; says how many there were before.
+    /// Counts one more attempt; returns the number before it.
     pub(super) fn next(&self) -> u32 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 }
 
-/// Puts [`Resends`] into each request. Belongs outside of what retries, and
+/// Puts [`Resends`] into each request. It belongs outside of the retry layer, and
 /// [`ClientLayer`](super::ClientLayer) inside. For redirects see [`Resends`].
 ///
 /// ```
@@ -83,7 +83,7 @@ impl Resends {
 pub struct ResendsLayer(());
 
 impl ResendsLayer {
-    /// The layer.
+    /// Makes the layer.
     pub fn new() -> Self {
         Self(())
     }
@@ -97,7 +97,7 @@ impl<S> Layer<S> for ResendsLayer {
     }
 }
 
-/// The service that [`ResendsLayer`] makes of another one.
+/// The service that [`ResendsLayer`] wraps around another.
 #[derive(Debug, Clone)]
 pub struct CountResends<S> {
     inner: S,

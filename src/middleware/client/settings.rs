@@ -1,4 +1,4 @@
-//! What can be set of a [`ClientLayer`].
+//! The settings of [`ClientLayer`].
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,19 +16,19 @@ use super::super::redact::SecretKeys;
 use super::target::Target;
 use crate::propagation::Propagator;
 
-/// Makes a span for each request that a client sends, and tells the server its context: a
-/// [`tower_layer::Layer`] for any `Service<http::Request<B>>`, hyper-util's client and tonic's
-/// channels among them.
+/// Makes a span for each request that a client sends, and writes its context into the headers: a
+/// [`tower_layer::Layer`] for any `Service<http::Request<B>>`, such as hyper-util's client and tonic's
+/// channels.
 ///
-/// The span is named after the method, has the attributes of the HTTP conventions (for gRPC, told by
-/// its content type, those of RPC), and is a child of the current span. It ends with the headers of
-/// the response, or with its body: see [`with_whole_body`](Self::with_whole_body). Inside of what
-/// retries, each attempt has a span (HTTP-9): see [`ResendsLayer`](super::ResendsLayer).
+/// The span is named after the method, has the attributes of the HTTP conventions (for a content type
+/// of gRPC, those of RPC), and is a child of the current span. It ends with the headers of the
+/// response, or with its body: see [`with_whole_body`](Self::with_whole_body). Inside of a retry layer,
+/// each attempt has a span: see [`ResendsLayer`](super::ResendsLayer).
 ///
 /// `error.type` is the status from 400 on, the gRPC code unless it is `OK`, `panic`, or the name of
-/// the type of the error that came instead of an answer, `_OTHER` if it came in a box (HTTP-3). A
-/// caller that gives up is no error of HTTP's (HTTP-2); to gRPC the call is then `CANCELLED`, or
-/// `DEADLINE_EXCEEDED` if the caller's `grpc-timeout` had passed.
+/// the error's type if the service returned an error, `_OTHER` if that is boxed. A caller that cancels
+/// an HTTP call is no error; a cancelled gRPC call is `CANCELLED`, or `DEADLINE_EXCEEDED` if the
+/// caller's `grpc-timeout` had passed.
 ///
 /// With feature `reqwest-middleware` it is a middleware of reqwest's clients as well.
 ///
@@ -45,7 +45,7 @@ use crate::propagation::Propagator;
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct ClientLayer {
     pub(super) settings: Arc<Settings>,
-    /// What a call takes along.
+    /// The settings that each call carries.
     pub(super) options: Arc<CallOptions>,
 }
 
@@ -65,8 +65,8 @@ pub(super) struct Settings {
 pub(super) type Filter = dyn Fn(&RequestHead<'_>) -> bool + Send + Sync;
 pub(super) type OnRequest = dyn Fn(&RequestHead<'_>, &Span) + Send + Sync;
 
-/// The pattern that a client's URL was made from, as `/users/{id}`: put it into the extensions of a
-/// request, and its span is named after it too (`url.template`).
+/// The template of a request's path, such as `/users/{id}`. In the extensions of a request, it becomes
+/// `url.template` and part of the span's name.
 ///
 /// ```
 /// use tracing_otlp::middleware::UrlTemplate;
@@ -80,7 +80,7 @@ pub(super) type OnRequest = dyn Fn(&RequestHead<'_>, &Span) + Send + Sync;
 pub struct UrlTemplate(pub &'static str);
 
 impl ClientLayer {
-    /// The defaults: spans of level INFO for all requests, that end with the response's headers.
+    /// The defaults: a span of level INFO for each request, until the response's headers.
     pub fn new() -> Self {
         Self {
             settings: Arc::new(Settings {
@@ -113,13 +113,12 @@ impl ClientLayer {
 
     /// The level of the spans, whose target is `tracing_otlp::client`. Default: INFO.
     ///
-    /// Where a filter turns it off there is no span, and the server is told of the current one.
+    /// If a filter turns the level off, there is no span, and the request carries the current context.
     pub fn with_level(self, level: Level) -> Self {
         self.set(|s| s.level = level)
     }
 
-    /// Which requests get a span and are measured. Default: all. The others carry the current
-    /// context all the same.
+    /// The requests that get a span and metrics. Default: all. The others carry the current context.
     pub fn with_filter(
         self,
         wants: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static,
@@ -128,7 +127,7 @@ impl ClientLayer {
     }
 
     /// Whether an HTTP span lasts until the response's body has ended, or was dropped. Default:
-    /// false, until its headers (HTTP-9). A gRPC span always lasts until the status (RPC-6).
+    /// false, until its headers. A gRPC span always lasts until the status.
     ///
     /// `http.response.body.size` is recorded with it.
     pub fn with_whole_body(self, is_awaited: bool) -> Self {
@@ -138,23 +137,24 @@ impl ClientLayer {
         })
     }
 
-    /// Whom the client asks: `server.address` and `server.port`. Needed where the requests do not
-    /// say, as those to a tonic channel do not (RPC-5): give the channel's target.
+    /// The server, for `server.address` and `server.port`. Needed if the requests have no host, such as
+    /// those to a tonic channel: set the channel's target.
     ///
-    /// `host:port`, a URL, `unix:///path`; anything else is taken whole. Default: the request's own.
+    /// `host:port`, a URL, `unix:///path`; any other text becomes the address. Default: the host of the
+    /// request.
     pub fn with_server(self, target: impl AsRef<str>) -> Self {
         let target = Target::parse(target.as_ref());
         self.set(|s| s.target = Some(target))
     }
 
-    /// What writes the context into the headers. Default:
+    /// The propagator that writes the context into the headers. Default:
     /// [`propagation::global()`](crate::propagation::global).
     pub fn with_propagator(self, propagator: impl Propagator) -> Self {
         self.set(|s| s.propagator = Some(Arc::new(propagator)))
     }
 
-    /// Tells who answered, by the extensions of the response: `network.peer.address` and `.port`.
-    /// hyper-util's clients put an `HttpInfo` there:
+    /// A function that finds the server's address in the extensions of the response, for
+    /// `network.peer.address` and `.port`. Default: none. hyper-util's clients put an `HttpInfo` there:
     ///
     /// ```
     /// use hyper_util::client::legacy::connect::HttpInfo;
@@ -176,12 +176,11 @@ impl ClientLayer {
         self.set(|s| s.known_methods = methods)
     }
 
-    /// gRPC methods that are always told apart, as `package.Service/Method`. Default: none.
+    /// gRPC methods that are always recorded by name, as `package.Service/Method`. Default: none.
     ///
-    /// A client knows what it asks for, so each method is a name, up to 512 of them; those of code that
-    /// tonic has generated do not count (feature `tonic`). What goes beyond, as in a proxy whose callers
-    /// choose, is a name only if it is listed or has answered by `OK` or a message, and else `_OTHER`
-    /// (RPC-2).
+    /// A client chooses its methods, so the first 512 are recorded by name; those of code that tonic has
+    /// generated do not count (feature `tonic`). Beyond that, as in a proxy whose callers choose the method,
+    /// a method has a name only if it is listed or has answered `OK` or a message; else it is `_OTHER`.
     pub fn with_known_rpc_methods<M: Into<String>>(
         self,
         methods: impl IntoIterator<Item = M>,
@@ -201,22 +200,22 @@ impl ClientLayer {
         self.set(|s| s.secret_keys = keys)
     }
 
-    /// Request headers to record, as `http.request.header.<name>` (HTTP-6), for gRPC as
-    /// `rpc.request.metadata.<name>`. Default: none. A value that is marked as sensitive is left out.
-    /// They are set once the span is made, so a sampler does not see them.
+    /// Request headers to record, as `http.request.header.<name>`, for gRPC as
+    /// `rpc.request.metadata.<name>`. Default: none. A value that is marked as sensitive is not recorded.
+    /// They are set after the span is made, so a sampler does not see them.
     pub fn with_request_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         let names = Captured::of(names);
         self.set(|s| s.request_headers = names)
     }
 
-    /// Response headers to record, as `http.response.header.<name>` (HTTP-6), for gRPC as
+    /// Response headers to record, as `http.response.header.<name>`, for gRPC as
     /// `rpc.response.metadata.<name>`. Default: none.
     pub fn with_response_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         let names = Captured::of(names);
         self.set_option(|o| o.response_headers = names)
     }
 
-    /// Whether `http.request.body.size` is recorded, in bytes, where the request announces it.
+    /// Whether `http.request.body.size` is recorded, in bytes, if the request has a `content-length`.
     /// Default: false.
     pub fn with_request_body_size(self, is_recorded: bool) -> Self {
         self.set(|s| s.request_size = is_recorded)
@@ -237,7 +236,7 @@ impl ClientLayer {
         self.set(|s| s.on_request = Some(Arc::new(hook)))
     }
 
-    /// Called when the response's headers are there.
+    /// Called when the response's headers have arrived.
     pub fn on_response(
         self,
         hook: impl Fn(&ResponseHead<'_>, &Span) + Send + Sync + 'static,
@@ -245,7 +244,8 @@ impl ClientLayer {
         self.set_option(|o| o.on_response = Some(Arc::new(hook)))
     }
 
-    /// Called when the call is over, whatever ended it, before its span ends.
+    /// Called at the end of each call that has a span, also after a failure or a cancellation, before
+    /// the span ends.
     pub fn on_end(self, hook: impl Fn(&CallEnd<'_>, &Span) + Send + Sync + 'static) -> Self {
         self.set_option(|o| o.on_end = Some(Arc::new(hook)))
     }

@@ -1,8 +1,8 @@
-//! [`Target`]: whom a channel asks, where its requests do not say so (RPC-5).
+//! [`Target`]: the server of a channel whose requests have no host (RPC-5).
 
 use super::super::address::Host;
 
-/// A server as `server.address` and `server.port` have it.
+/// A server, for `server.address` and `server.port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) address: String,
@@ -10,8 +10,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// `host:port`, a URL, `unix:///path`, or a name as gRPC has it; what is none of these, such as
-    /// several addresses, is taken whole.
+    /// `host:port`, a URL, `unix:///path`, or a gRPC target. Any other text, such as several addresses,
+    /// becomes the address.
     pub(super) fn parse(text: &str) -> Self {
         let whole = || {
             // Credentials are no part of an address.
@@ -32,7 +32,7 @@ impl Target {
         }
         let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
         let host = match scheme {
-            // The resolver's own authority may stand before the name.
+            // The DNS server's authority may precede the name: `dns://8.8.8.8/name`.
             "dns" => rest.split_once('/').map_or(rest, |(_, name)| name),
             "" | "http" | "https" => rest.split('/').next().unwrap_or(rest),
             _ => return whole(),
@@ -47,7 +47,7 @@ impl Target {
         }
     }
 
-    /// As it stands in a URL; `None` for what is not one host.
+    /// The authority of a URL to it; `None` if it is not a single host.
     pub(super) fn authority(&self) -> Option<String> {
         let Self { address, port } = self;
         if address.contains(['/', ',']) || address.is_empty() {

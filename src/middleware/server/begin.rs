@@ -1,4 +1,4 @@
-//! From a request to its span.
+//! Makes the span of an incoming request.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -20,10 +20,11 @@ use crate::context::{self, TraceContext, stack};
 use crate::propagation::{self, Propagator as _};
 use crate::span_ext::{self, SpanExt as _};
 
-/// Whether what is current belongs to the caller's trace already: another layer around this one, as
-/// around a nested router, has taken it up.
+/// Whether the current context already continues the caller's trace: an outer layer, such as that
+/// around a nested router, has read the same headers.
 ///
-/// Baggage without a trace is taken up by the outermost: it must not part a trace from its parent.
+/// Baggage without a trace belongs to the outermost layer: an inner scope without a trace would
+/// separate spans from their parent.
 fn is_continued(remote: &TraceContext) -> bool {
     let current = context::current();
     match remote.is_valid() {
@@ -32,8 +33,8 @@ fn is_continued(remote: &TraceContext) -> bool {
     }
 }
 
-/// What is found out about a request before its span is made.
-struct Asked<'a> {
+/// The facts of a request that its span and its labels record.
+struct RequestFacts<'a> {
     head: RequestHead<'a>,
     protocol: Protocol,
     route: Option<Cow<'a, str>>,
@@ -43,7 +44,7 @@ struct Asked<'a> {
 }
 
 impl ServerLayer {
-    /// `None`: nothing is to be done for this request.
+    /// `None` for a request that needs neither span, context nor count.
     pub(super) fn begin<B>(&self, request: &Request<B>) -> Option<Call> {
         let settings = &*self.settings;
         let mut head = RequestHead::of(request);
@@ -81,13 +82,13 @@ impl ServerLayer {
             return Some(call);
         }
         let is_routed_whole = route.is_some_and(|route| grpc::is_whole(route, head.uri.path()));
-        let asked = self.look_at(head, protocol);
+        let facts = self.facts(head, protocol);
         let mut call = call();
         if is_routed_whole {
             call.trust_method();
         }
-        call.measure(|| self.labels(&asked));
-        call.put_in_span(self.span(&asked, has_remote.then_some(&remote)));
+        call.measure(|| self.labels(&facts));
+        call.put_in_span(self.span(&facts, has_remote.then_some(&remote)));
         let span = call.span();
         if !span.is_disabled() {
             let captured = &settings.request_headers;
@@ -109,7 +110,7 @@ impl ServerLayer {
         }
     }
 
-    fn look_at<'a>(&'a self, head: RequestHead<'a>, protocol: Protocol) -> Asked<'a> {
+    fn facts<'a>(&'a self, head: RequestHead<'a>, protocol: Protocol) -> RequestFacts<'a> {
         let settings = &*self.settings;
         let forwarded = match (&settings.is_trusted, head.peer) {
             (Some(is_trusted), Some(peer)) if is_trusted(peer.ip().to_canonical()) => {
@@ -123,48 +124,48 @@ impl ServerLayer {
             (None, _) => from_axum::matched_path(head.extensions).map(Cow::Borrowed),
         };
         let scheme = forwarded.scheme.or(head.uri.scheme_str());
-        Asked {
+        RequestFacts {
             head,
             protocol,
             route,
             scheme: scheme.unwrap_or(&settings.scheme),
             server: forwarded
                 .host
-                .or_else(|| Host::asked(head.uri, head.headers)),
+                .or_else(|| Host::of_request(head.uri, head.headers)),
             client: forwarded.client,
         }
     }
 
-    fn span(&self, asked: &Asked<'_>, remote: Option<&TraceContext>) -> Span {
+    fn span(&self, facts: &RequestFacts<'_>, remote: Option<&TraceContext>) -> Span {
         if !self.settings.is_public {
             let _scope = remote.map(|remote| stack::open(remote.clone()));
-            return self.new_span(asked);
+            return self.new_span(facts);
         }
-        // Whatever is current, and whatever the caller says, the trace begins here.
+        // An empty scope, so that neither the current context nor the caller's becomes the parent.
         let _scope = stack::open(TraceContext::default());
-        let span = self.new_span(asked);
+        let span = self.new_span(facts);
         if let Some(remote) = remote.filter(|remote| remote.is_valid()) {
             span.add_link(remote.clone());
         }
         span
     }
 
-    fn new_span(&self, asked: &Asked<'_>) -> Span {
+    fn new_span(&self, facts: &RequestFacts<'_>) -> Span {
         let settings = &*self.settings;
-        let head = &asked.head;
+        let head = &facts.head;
         let peer_text = head.peer.map(IpText::of);
         let peer = peer_text.as_ref().and_then(IpText::as_str);
         let ends = Endpoints {
-            server: asked.server.map(|host| text::cut(host.address)),
-            server_port: asked
+            server: facts.server.map(|host| text::cut(host.address)),
+            server_port: facts
                 .server
-                .and_then(|host| host.port_or_default(asked.scheme)),
+                .and_then(|host| host.port_or_default(facts.scheme)),
             peer,
             peer_port: head.peer.map(|peer| peer.port()),
         };
-        let client = asked.client.map(|host| text::cut(host.address)).or(peer);
+        let client = facts.client.map(|host| text::cut(host.address)).or(peer);
         let version = version_text(head.version);
-        if asked.protocol == Protocol::Grpc {
+        if facts.protocol == Protocol::Grpc {
             let method = grpc::method(head.uri.path());
             let grpc = Grpc {
                 kind: "server",
@@ -183,12 +184,12 @@ impl ServerLayer {
         let http = HttpServer {
             name: Name {
                 method: known.unwrap_or("HTTP"),
-                target: asked.route.as_deref(),
+                target: facts.route.as_deref(),
             },
             method: known.unwrap_or(OTHER),
             method_original: known.is_none().then(|| text::cut(head.method.as_str())),
-            route: asked.route.as_deref(),
-            scheme: asked.scheme,
+            route: facts.route.as_deref(),
+            scheme: facts.scheme,
             path: text::cut(head.uri.path()),
             query: query.as_deref().map(text::cut),
             ends,
@@ -200,23 +201,23 @@ impl ServerLayer {
         http.span(settings.level)
     }
 
-    fn labels(&self, asked: &Asked<'_>) -> Labels {
-        let head = &asked.head;
-        let rpc_method = match asked.protocol {
+    fn labels(&self, facts: &RequestFacts<'_>) -> Labels {
+        let head = &facts.head;
+        let rpc_method = match facts.protocol {
             Protocol::Grpc => grpc::method(head.uri.path()),
             Protocol::Http => None,
         };
         Labels {
             role: Role::Server,
-            protocol: asked.protocol,
+            protocol: facts.protocol,
             method: self.settings.known_methods.label(head.method),
-            scheme: match asked.scheme {
+            scheme: match facts.scheme {
                 "http" => "http",
                 "https" => "https",
-                // The caller may choose it.
+                // The caller chooses it.
                 _ => OTHER,
             },
-            route: asked.route.as_deref().map(str::to_owned),
+            route: facts.route.as_deref().map(str::to_owned),
             rpc_method: rpc_method.map(str::to_owned),
             version: version_text(head.version),
             server: None,
@@ -224,7 +225,7 @@ impl ServerLayer {
         }
     }
 
-    /// Announced by the request, where it is wanted.
+    /// The request's `content-length`, if a setting asks for it.
     fn request_size(&self, head: &RequestHead<'_>) -> Option<u64> {
         let is_wanted = self.settings.request_size;
         is_wanted.then(|| content_length(head.headers)).flatten()

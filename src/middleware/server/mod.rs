@@ -1,4 +1,4 @@
-//! [`ServerLayer`]: a span for each request that comes in.
+//! [`ServerLayer`]: a span for each request that a service serves.
 
 mod begin;
 mod settings;
@@ -26,7 +26,7 @@ impl<S> Layer<S> for ServerLayer {
     }
 }
 
-/// The service that [`ServerLayer`] makes of another one.
+/// The service that [`ServerLayer`] wraps around another.
 #[derive(Debug, Clone)]
 pub struct ServerService<S> {
     inner: S,

@@ -1,4 +1,4 @@
-//! What can be set of a [`ServerLayer`].
+//! The settings of [`ServerLayer`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,11 +20,11 @@ use crate::guard::PipelineHandle;
 use crate::propagation::Propagator;
 
 /// Makes a span for each request that a service serves: a [`tower_layer::Layer`] for any
-/// `Service<http::Request<B>>`, axum's and tonic's among them.
+/// `Service<http::Request<B>>`, such as axum's and tonic's.
 ///
-/// The span is named after the method and the route, has the attributes of the HTTP conventions (for
-/// gRPC, told by its content type, those of RPC), belongs to the caller's trace, and lasts until the
-/// response's body has ended. See the [module](crate::middleware) for what it says when.
+/// The span is named after the method and the route, has the attributes of the HTTP conventions (for a
+/// content type of gRPC, those of RPC), belongs to the caller's trace, and lasts until the response's
+/// body has ended. The [module](crate::middleware) has a table of its status and `error.type`.
 ///
 /// ```
 /// # fn routes() -> axum::Router { axum::Router::new() }
@@ -34,12 +34,12 @@ use crate::propagation::Propagator;
 /// # let _: axum::Router = app;
 /// ```
 ///
-/// A clone shares what was set so far.
+/// A clone shares the settings and the learnt gRPC methods.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct ServerLayer {
     pub(super) settings: Arc<Settings>,
-    /// What a call takes along.
+    /// The settings that each call carries.
     pub(super) options: Arc<CallOptions>,
 }
 
@@ -66,7 +66,7 @@ pub(super) type IsTrusted = dyn Fn(IpAddr) -> bool + Send + Sync;
 pub(super) type OnRequest = dyn Fn(&RequestHead<'_>, &Span) + Send + Sync;
 
 impl ServerLayer {
-    /// The defaults: spans of level INFO for all requests, named as the conventions have it.
+    /// The defaults: a span of level INFO for each request, named by the conventions.
     ///
     /// Reads `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS`, see
     /// [`with_known_methods`](Self::with_known_methods).
@@ -106,17 +106,17 @@ impl ServerLayer {
 
     /// The level of the spans, whose target is `tracing_otlp::server`. Default: INFO.
     ///
-    /// Where a filter turns it off there is no span, but what runs for the request still has the
-    /// caller's [context](crate::context::current).
+    /// If a filter turns the level off, there is no span, but the request still runs in the caller's
+    /// [context](crate::context::current).
     pub fn with_level(self, level: Level) -> Self {
         self.set(|s| s.level = level)
     }
 
-    /// Which requests get a span and are measured. Default: all.
+    /// The requests that get a span and metrics. Default: all.
     ///
-    /// Of a request that is left out only the caller's context is passed on: spans that the service
-    /// makes for it are then children of the caller's, or roots. To have none of those either, give
-    /// the [sampler](crate::sampler::Rules) a rule.
+    /// An excluded request still runs in the caller's context: spans that the service makes for it are
+    /// then children of the caller's span, or roots. To drop those too, give the
+    /// [sampler](crate::sampler::Rules) a rule.
     ///
     /// ```
     /// # use tracing_otlp::middleware::ServerLayer;
@@ -129,11 +129,11 @@ impl ServerLayer {
         self.set(|s| s.filter = Some(Arc::new(wants)))
     }
 
-    /// Tells the route of a request: `http.route`, and part of the span's name. It must be of low
-    /// cardinality (HTTP-1, HTTP-7), never the path.
+    /// A function that returns the route of a request: `http.route`, and part of the span's name. A route
+    /// must be of low cardinality, never the path.
     ///
-    /// Default: axum's `MatchedPath`, with feature `axum`. It is there if the layer was given to a
-    /// router, by `Router::layer`; a request that went to a fallback has none.
+    /// Default: axum's `MatchedPath`, with feature `axum`. It exists if the layer was added to a router,
+    /// by `Router::layer`; a request to a fallback has none.
     ///
     /// ```
     /// # use tracing_otlp::middleware::ServerLayer;
@@ -149,8 +149,8 @@ impl ServerLayer {
         self.set(|s| s.route = Some(Arc::new(route)))
     }
 
-    /// Tells who is at the other end of the connection: `network.peer.address`, `.port`, and
-    /// `client.address`.
+    /// A function that finds the peer's address in the request's extensions, for `network.peer.address`,
+    /// `.port`, and `client.address`.
     ///
     /// Default: axum's `ConnectInfo<SocketAddr>` with feature `axum` (the server must be made with
     /// `into_make_service_with_connect_info`), tonic's `TcpConnectInfo` with feature `tonic`.
@@ -161,9 +161,9 @@ impl ServerLayer {
         self.set(|s| s.peer = Some(Arc::new(peer)))
     }
 
-    /// Which peers are proxies of one's own, whose `Forwarded` and `X-Forwarded-*` headers are
-    /// believed: `client.address`, `server.address` and `url.scheme` are then what they say (HTTP-8).
-    /// Default: none, since anyone can send such headers.
+    /// The peers that are trusted proxies: `client.address`, `server.address` and `url.scheme` come from
+    /// their `Forwarded` or `X-Forwarded-*` headers. Default: none, because any client can send such
+    /// headers.
     ///
     /// The client is the last address that is not such a proxy.
     ///
@@ -178,46 +178,46 @@ impl ServerLayer {
         self.set(|s| s.is_trusted = Some(Arc::new(is_trusted)))
     }
 
-    /// What reads the caller's context from the headers. Default:
+    /// The propagator that reads the caller's context from the headers. Default:
     /// [`propagation::global()`](crate::propagation::global).
     pub fn with_propagator(self, propagator: impl Propagator) -> Self {
         self.set(|s| s.propagator = Some(Arc::new(propagator)))
     }
 
-    /// Whether callers are strangers: each request then begins a trace of its own, with a link to
-    /// what the caller claims, and takes no baggage (W3C-10). Default: false.
+    /// Whether callers are not trusted: each request then begins a trace of its own, with a link to the
+    /// caller's span, and without its baggage. Default: false.
     pub fn with_public_endpoint(self, is_public: bool) -> Self {
         self.set(|s| s.is_public = is_public)
     }
 
-    /// `url.scheme` where neither the request nor a trusted proxy tells. Default: `http`.
+    /// `url.scheme` if neither the request nor a trusted proxy provides it. Default: `http`.
     pub fn with_scheme(self, scheme: impl Into<Cow<'static, str>>) -> Self {
         self.set(|s| s.scheme = scheme.into())
     }
 
-    /// The methods that are told apart, in place of the conventions' ten; others are `_OTHER`
-    /// (HTTP-4). Case matters. Default: `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS`, a list with
-    /// commas, else CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, QUERY and TRACE.
+    /// The methods that are recorded by name, in place of the conventions' ten; others are `_OTHER`.
+    /// Case matters. Default: `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS`, separated by commas, else
+    /// CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, QUERY and TRACE.
     pub fn with_known_methods<M: Into<String>>(self, methods: impl IntoIterator<Item = M>) -> Self {
         let methods = KnownMethods::only(methods);
         self.set(|s| s.known_methods = methods)
     }
 
-    /// gRPC methods that are told apart from the first call on, as `package.Service/Method`. Default:
-    /// none.
+    /// gRPC methods that are recorded by name from the first call on, as `package.Service/Method`.
+    /// Default: none.
     ///
-    /// Anyone can call any path, and what lies before the service (an authentication, a limiter)
-    /// answers for paths that nobody serves. So a method is a name only once it has answered itself, by
-    /// `OK` or a message; until then it is `_OTHER`, and `rpc.method_original` has its path (RPC-2). All
-    /// that a layer has seen to be there it knows from then on, 512 methods at most, whatever their
-    /// calls come to. List the methods that may fail from the start, or are many:
+    /// A client can call any path, and a layer before the service (an authentication, a limiter) also
+    /// answers for paths that do not exist. So a method has a name only after it has answered `OK` or a
+    /// message; until then it is `_OTHER`, and `rpc.method_original` has its path. A layer remembers up to
+    /// 512 such methods, and then records their failed calls by name too. List methods that may fail from
+    /// the start, and those of a service with more than 512:
     ///
     /// ```
     /// # use tracing_otlp::middleware::ServerLayer;
     /// let layer = ServerLayer::new().with_known_rpc_methods(["shop.Cart/Add", "shop.Cart/Clear"]);
     /// ```
     ///
-    /// A route of axum's that is a whole method, as `/shop.Cart/Add`, needs no listing.
+    /// A route of axum that is a whole method, such as `/shop.Cart/Add`, needs no listing.
     pub fn with_known_rpc_methods<M: Into<String>>(
         self,
         methods: impl IntoIterator<Item = M>,
@@ -227,8 +227,7 @@ impl ServerLayer {
     }
 
     /// The keys whose values in a query are replaced by `REDACTED`, in place of the conventions'
-    /// list (HTTP-5): the signatures and credentials of signed links at AWS, Azure and Google. Case
-    /// matters.
+    /// list: the signatures and credentials of signed links of AWS, Azure and Google. Case matters.
     pub fn with_redacted_query_keys<K: Into<String>>(
         self,
         keys: impl IntoIterator<Item = K>,
@@ -237,24 +236,23 @@ impl ServerLayer {
         self.set(|s| s.secret_keys = keys)
     }
 
-    /// Request headers to record, as `http.request.header.<name>` (HTTP-6), for gRPC as
-    /// `rpc.request.metadata.<name>`. Default: none. A value that is marked as sensitive is left out.
-    /// They are set once the span is made, so a sampler does not see them.
+    /// Request headers to record, as `http.request.header.<name>`, for gRPC as
+    /// `rpc.request.metadata.<name>`. Default: none. A value that is marked as sensitive is not recorded.
+    /// They are set after the span is made, so a sampler does not see them.
     pub fn with_request_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         let names = Captured::of(names);
         self.set(|s| s.request_headers = names)
     }
 
-    /// Response headers to record, as `http.response.header.<name>` (HTTP-6), for gRPC as
+    /// Response headers to record, as `http.response.header.<name>`, for gRPC as
     /// `rpc.response.metadata.<name>`. Default: none.
     pub fn with_response_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         let names = Captured::of(names);
         self.set_option(|o| o.response_headers = names)
     }
 
-    /// Whether the sizes of bodies are recorded, in bytes: `http.request.body.size`, where the
-    /// request announces it, and `http.response.body.size`, what has passed of it. Default: only the
-    /// latter is.
+    /// Whether the sizes of bodies are recorded, in bytes: `http.request.body.size`, from the request's
+    /// `content-length`, and `http.response.body.size`, the bytes sent. Default: only the latter.
     pub fn with_body_sizes(self, request: bool, response: bool) -> Self {
         self.set(|s| s.request_size = request)
             .set_option(|o| o.body_size = response)
@@ -266,19 +264,19 @@ impl ServerLayer {
         self.set_option(|o| o.time_to_first_byte = is_recorded)
     }
 
-    /// A header for the response that tells the client its trace, in the form of a `traceparent`:
-    /// usually `traceresponse`. Default: none.
+    /// The response header that carries the span's context to the client, in the form of a
+    /// `traceparent`: usually `traceresponse`. Default: none.
     pub fn with_trace_header(self, name: HeaderName) -> Self {
         self.set_option(|o| o.trace_header = Some(name))
     }
 
-    /// Whether the response tells its trace by `Server-Timing: traceparent;desc="…"`, which scripts
-    /// in a browser can read. Default: false.
-    pub fn with_server_timing(self, is_told: bool) -> Self {
-        self.set_option(|o| o.server_timing = is_told)
+    /// Whether the response carries the span's context in `Server-Timing: traceparent;desc="…"`, which
+    /// scripts in a browser can read. Default: false.
+    pub fn with_server_timing(self, is_sent: bool) -> Self {
+        self.set_option(|o| o.server_timing = is_sent)
     }
 
-    /// Called for each request that has a span, before the service; for attributes of one's own.
+    /// Called for each request that has a span, before the service, for additional attributes.
     ///
     /// ```
     /// # use tracing_otlp::middleware::ServerLayer;
@@ -297,7 +295,7 @@ impl ServerLayer {
         self.set(|s| s.on_request = Some(Arc::new(hook)))
     }
 
-    /// Called when the response's headers are there.
+    /// Called when the service has returned the response's headers.
     pub fn on_response(
         self,
         hook: impl Fn(&ResponseHead<'_>, &Span) + Send + Sync + 'static,
@@ -305,21 +303,22 @@ impl ServerLayer {
         self.set_option(|o| o.on_response = Some(Arc::new(hook)))
     }
 
-    /// Called when the call is over, whatever ended it, before its span ends.
+    /// Called at the end of each call that has a span, also after a failure or a cancellation, before
+    /// the span ends.
     pub fn on_end(self, hook: impl Fn(&CallEnd<'_>, &Span) + Send + Sync + 'static) -> Self {
         self.set_option(|o| o.on_end = Some(Arc::new(hook)))
     }
 
-    /// Counts the requests that are being served, so that a shutdown can wait for them.
+    /// The counter of requests in flight, so that a shutdown can wait for them. Default: none.
     pub fn with_in_flight(self, in_flight: InFlight) -> Self {
         self.set_option(|o| o.in_flight = Some(in_flight))
     }
 
-    /// Asks for a flush after each response, for environments that freeze the process between
-    /// requests. The response does not wait for it; what it waits for at most is `timeout`.
+    /// Requests a flush after each response, for environments that freeze the process between
+    /// requests. The response does not wait for the flush, which lasts at most `timeout`.
     ///
-    /// Where the process is frozen with the last byte of its response, spans may wait until it goes on:
-    /// there, await [`force_flush`](crate::ShutdownGuard::force_flush) before you answer.
+    /// If the process freezes with the last byte of its response, spans may wait until it continues:
+    /// there, await [`force_flush`](crate::ShutdownGuard::force_flush) before the response.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -329,7 +328,7 @@ impl ServerLayer {
     /// # }
     /// ```
     pub fn with_flush(self, pipeline: PipelineHandle, timeout: Duration) -> Self {
-        // A flush begins when it is asked for, whether or not anybody waits.
+        // `force_flush` begins the flush at once, also if its future is dropped.
         let flush = move || drop(pipeline.force_flush(timeout));
         self.set_option(|o| o.after = Some(Arc::new(flush)))
     }
