@@ -1,4 +1,8 @@
-//! [`GracefulShutdown`]: the end of a server and of its pipeline, in order and in one deadline.
+//! [`GracefulShutdown`]: ends a server, then its pipeline, within one deadline (feature `tower`).
+//!
+//! You need this module if your program is a server that stops by a signal: it waits for the requests in
+//! flight before it flushes their spans. Without a server use
+//! [`ShutdownGuard::shutdown`](crate::ShutdownGuard::shutdown).
 
 #[cfg_attr(not(unix), path = "graceful/ctrl_c.rs")]
 mod signals;
@@ -34,17 +38,17 @@ impl ShutdownGuard {
 /// Runs a server until Ctrl-C or SIGTERM (or [`stop`](StopHandle::stop)), lets the requests in flight
 /// end, and then shuts the pipeline down: from [`ShutdownGuard::graceful`].
 ///
-/// From the signal on, the server has three quarters of the timeout to answer what it has begun; a
-/// second signal cuts that short. The pipeline has what is then left. What still runs at the deadline
-/// is left behind and told.
+/// From the signal on, the server has three quarters of the timeout to finish its requests; a second
+/// signal ends this wait. The pipeline has the rest of the timeout. [`Ended`] reports the requests and
+/// spans that did not finish.
 ///
-/// Spans that are open when the server has ended, or is left behind, end there, marked as
+/// Spans that are still open when the server has ended, or its time is up, end then, marked as
 /// [unfinished](ShutdownGuard::end_open_spans).
 ///
-/// While the pipeline ends, and afterwards, a signal does again what it did before `serve`: where that
-/// was the default action, it ends the process. One that comes within half a second of the last is
-/// taken for the same key press. Where the application listens to signals itself, by `tokio::signal`
-/// or otherwise, before `serve`, beside it or after it, only that listener is told.
+/// While the pipeline ends, and afterwards, a signal has the same effect as before `serve`: if that was
+/// the default action, it ends the process. A signal within half a second of the last counts as the
+/// same key press. If the application handles signals itself, by `tokio::signal` or otherwise, before
+/// `serve`, during it or after it, then only its handler acts.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -74,25 +78,25 @@ pub struct GracefulShutdown<'a> {
     stop: CancellationToken,
 }
 
-/// Ends a [`GracefulShutdown`]'s server as a signal does, from anywhere.
+/// Stops the server of a [`GracefulShutdown`] from anywhere, as a signal does.
 #[derive(Clone)]
 pub struct StopHandle(CancellationToken);
 
-/// How a server and its pipeline have ended.
+/// How a server and its pipeline ended.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Ended<T> {
-    /// What the server returned; `None` if it had not ended when its time was up.
+    /// The server's output; `None` if it had not ended when its time was up.
     pub server: Option<T>,
-    /// Requests that had not ended by then.
+    /// Requests that had not ended when the server's time was up.
     pub in_flight: usize,
-    /// Whether every span was delivered, as [`ShutdownGuard::shutdown`] tells.
+    /// The result of [`ShutdownGuard::shutdown`]: an error if not every span was delivered.
     pub pipeline: Result<(), Error>,
 }
 
 impl GracefulShutdown<'_> {
-    /// The counter to give to [`ServerLayer::with_in_flight`](crate::middleware::ServerLayer::with_in_flight),
-    /// also to several: the shutdown waits until it is at zero.
+    /// The counter for [`ServerLayer::with_in_flight`](crate::middleware::ServerLayer::with_in_flight) of
+    /// one or several layers: the shutdown waits until it is at zero.
     pub fn in_flight(&self) -> InFlight {
         self.in_flight.clone()
     }
@@ -102,23 +106,24 @@ impl GracefulShutdown<'_> {
         StopHandle(self.stop.clone())
     }
 
-    /// Resolves when the server is to stop: for a second server, which is run beside.
+    /// Resolves when the server has to stop, for a second server of the same process.
     pub fn stop_signal(&self) -> StopSignal {
         StopSignal {
             stop: self.stop.clone().cancelled_owned(),
         }
     }
 
-    /// Runs what `server` returns until it ends, or until a signal and what may follow it.
+    /// Runs the future of `server` until it ends, or until a signal and the time after it; then shuts the
+    /// pipeline down.
     ///
-    /// Needs a tokio runtime with I/O and time. Where signals cannot be listened to, which is told as
-    /// an event of level ERROR, only [`stop`](StopHandle::stop) ends it.
+    /// Needs a tokio runtime with I/O and time. If the signal handler cannot be installed, which an event
+    /// of level ERROR reports, only [`stop`](StopHandle::stop) stops the server.
     pub async fn serve<S>(self, server: impl FnOnce(StopSignal) -> S) -> Ended<S::Output>
     where
         S: IntoFuture,
     {
         let mut server = pin!(server(self.stop_signal()).into_future());
-        let mut signals = Signals::listen(not_heard);
+        let mut signals = Signals::listen(report_missing_signals);
         let stopped = async {
             tokio::select! {
                 () = signals.next() => self.stop.cancel(),
@@ -130,7 +135,7 @@ impl GracefulShutdown<'_> {
             () = stopped => None,
         };
         let now = Instant::now();
-        // Whatever else was given a signal stops too.
+        // The server may have ended by itself: other holders of a stop signal stop too.
         self.stop.cancel();
         let patience = self.timeout - self.timeout / 4;
         let rest = async {
@@ -150,10 +155,10 @@ impl GracefulShutdown<'_> {
             () = too_long => {}
             () = signals.next() => {}
         }
-        // Whoever presses Ctrl-C once more wants it to end: nobody listens from here on.
+        // From here on Ctrl-C has its default action again, so that another one ends the process.
         drop(signals);
         let in_flight = self.in_flight.len();
-        // What has not ended by now will not be exported otherwise.
+        // The flush exports only ended spans.
         self.guard.end_open_spans();
         let left = self.timeout.saturating_sub(now.elapsed());
         Ended {
@@ -172,7 +177,7 @@ impl StopHandle {
 }
 
 pin_project! {
-    /// Resolves when a server is to stop; for `axum::serve(…).with_graceful_shutdown` and its like.
+    /// Resolves when a server has to stop; for `axum::serve(…).with_graceful_shutdown` and similar.
     #[must_use = "a future does nothing unless it is polled"]
     pub struct StopSignal {
         #[pin]
@@ -188,7 +193,7 @@ impl Future for StopSignal {
     }
 }
 
-fn not_heard(error: &std::io::Error) {
+fn report_missing_signals(error: &std::io::Error) {
     tracing::error!(target: "tracing_otlp", %error, "a signal cannot be listened to");
 }
 

@@ -1,7 +1,7 @@
 //! The `OTEL_*` variables, read once (ENV-1…7).
 //!
-//! Each line of [`OtlpConfig::from_source`] is one setting: where it goes, which variables may
-//! hold it (the first that is set and valid wins), and how it is parsed.
+//! Each line of [`OtlpConfig::from_source`] is one setting: its field, its variables (the first that
+//! is set and valid wins), and its parser.
 
 mod logs;
 
@@ -19,10 +19,9 @@ use crate::semconv;
 impl OtlpConfig {
     /// The defaults, changed by the process's `OTEL_*` variables.
     ///
-    /// A variable that is empty counts as unset (ENV-2), and so does one that can't be used; the
-    /// latter leaves a [`ConfigWarning`] in [`warnings`](Self::warnings). White space around a
-    /// value does not count. Nothing fails and nothing is printed. Variables whose names are nearly
-    /// those of settings leave one warning.
+    /// An empty variable counts as unset, and so does an unusable one, which also leaves a
+    /// [`ConfigWarning`] in [`warnings`](Self::warnings). White space around a value is ignored.
+    /// Nothing fails and nothing is printed. Misspelled variables leave one warning.
     pub fn from_env() -> Self {
         let mut config = Self::from_source(|name| std::env::var_os(name));
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
@@ -66,7 +65,7 @@ impl OtlpConfig {
     }
 }
 
-/// Whether the variables of terminals ask for text without colours.
+/// Whether `NO_COLOR` or `TERM` ask for text without colours.
 pub(crate) fn wants_no_color() -> bool {
     let no_color = std::env::var_os("NO_COLOR");
     no_color.is_some_and(|value| !value.is_empty())
@@ -74,8 +73,8 @@ pub(crate) fn wants_no_color() -> bool {
 }
 
 impl BatchConfig {
-    /// Where nobody set the batch size, it is the default or, if that exceeds the queue, all of
-    /// the queue.
+    /// Sets the batch size to the default, or to the queue's if that is smaller. For a batch size that
+    /// neither a variable nor code set.
     pub(crate) fn fit_batch_to_queue(&mut self) {
         self.max_export_batch_size = Self::default()
             .max_export_batch_size
@@ -83,7 +82,7 @@ impl BatchConfig {
     }
 }
 
-/// Whose variables come before the general ones.
+/// The signal whose variables take precedence over the general ones.
 #[derive(Clone, Copy)]
 enum Signal {
     Traces,
@@ -147,7 +146,7 @@ impl Signal {
         "OTEL_EXPORTER_OTLP_TIMEOUT",
     ];
 
-    /// Its own variable, then the general one.
+    /// The signal's variable, then the general one.
     fn of(self, [traces, metrics, logs, general]: [&'static str; 4]) -> [&'static str; 2] {
         match self {
             Self::Traces => [traces, general],
@@ -157,14 +156,14 @@ impl Signal {
     }
 }
 
-/// The variables, and what was found wrong with them.
+/// The source of variables, and the warnings so far.
 struct Env<'a> {
     source: &'a dyn Fn(&str) -> Option<OsString>,
     warnings: Vec<ConfigWarning>,
 }
 
 impl Env<'_> {
-    /// The variables of this signal, and those of all.
+    /// The connection of a signal: its variables, then the general ones.
     fn exporter(&mut self, signal: Signal) -> ExporterConfig {
         let mut exporter = ExporterConfig::default();
         let [own, general] = signal.of(Signal::ENDPOINT);
@@ -192,8 +191,8 @@ impl Env<'_> {
         exporter
     }
 
-    /// As reqwest and curl read them. `REQUEST_METHOD` is set for a CGI script, whose `HTTP_PROXY` may be
-    /// a header `Proxy` that a stranger has sent: then there are none.
+    /// The proxies, as reqwest and curl read them. In a CGI script (`REQUEST_METHOD` is set) `HTTP_PROXY`
+    /// may be a client's header `Proxy`, so proxies are not read.
     fn proxy(&mut self) -> ProxyConfig {
         if (self.source)("REQUEST_METHOD").is_some() {
             return ProxyConfig::none();
@@ -208,7 +207,7 @@ impl Env<'_> {
         proxy
     }
 
-    /// A connection of their own only where it differs from that of the traces.
+    /// Metrics get their own connection only if it differs from that of the traces.
     fn metrics(&mut self, config: &mut OtlpConfig) {
         let metrics = &mut config.metrics;
         let exporter = self.read(&["OTEL_METRICS_EXPORTER"], parse::metrics_exporter);
@@ -229,7 +228,7 @@ impl Env<'_> {
         );
         set(&mut metrics.temporality, temporality);
         let mut exporter = self.exporter(Signal::Metrics);
-        // It says nothing of metrics.
+        // Metrics do not use it, so it must not make the connections differ.
         exporter
             .traces_endpoint
             .clone_from(&config.exporter.traces_endpoint);
@@ -259,7 +258,7 @@ impl Env<'_> {
         }
     }
 
-    /// The limit of the model, else the general one, else the default (CR, Attribute Limits).
+    /// The limit of the signal, else the general one, else the default.
     fn limits(&mut self, limits: &mut SpanLimits) {
         if let Some(length) = self.read(
             &[
@@ -298,13 +297,13 @@ impl Env<'_> {
         }
     }
 
-    /// The service's name comes last, because a later attribute wins.
+    /// `OTEL_SERVICE_NAME` is read last, because a later attribute wins.
     fn resource(&mut self, resource: &mut ResourceConfig) {
         let name = "OTEL_RESOURCE_ATTRIBUTES";
         if let Some(raw) = self.raw_masked(name) {
             match parse::resource_attributes(raw.trim_ascii()) {
                 Ok(attributes) => resource.attributes.extend(attributes),
-                // A value may be a secret: the message tells which entry it is, and not what it says.
+                // A value may be a secret: the message has the entry's position, not its text.
                 Err(why) => self.warn(ConfigWarning::masked(name, why)),
             }
         }
@@ -315,7 +314,7 @@ impl Env<'_> {
         }
     }
 
-    /// A list of which nothing can be used counts as unset.
+    /// A list without a usable entry counts as unset.
     fn traces_exporter(&mut self) -> Option<TracesExporter> {
         let name = "OTEL_TRACES_EXPORTER";
         let raw = self.raw(name)?;
@@ -326,7 +325,7 @@ impl Env<'_> {
         exporter
     }
 
-    /// A list of which nothing can be used counts as unset; `none` is a list without any.
+    /// A list without a usable entry counts as unset; `none` is an empty list.
     fn propagators(&mut self) -> Option<Vec<PropagatorKind>> {
         let name = "OTEL_PROPAGATORS";
         let raw = self.raw(name)?;
@@ -337,7 +336,7 @@ impl Env<'_> {
         propagators
     }
 
-    /// The argument counts only where a sampler is named, and only the ratios take one.
+    /// The argument is read only if a sampler with a ratio is named.
     fn sampler(&mut self) -> Option<SamplerConfig> {
         let sampler = self.read(&["OTEL_TRACES_SAMPLER"], parse::sampler)?;
         let with_ratio: fn(f64) -> SamplerConfig = match sampler {
@@ -349,7 +348,7 @@ impl Env<'_> {
         Some(ratio.map_or(sampler, with_ratio))
     }
 
-    /// The signal's headers replace the general ones whole, unless none of them can be used.
+    /// The signal's headers replace all general ones, unless none of them is usable.
     fn headers(&mut self, names: &[&str], exporter: &mut ExporterConfig) {
         for name in names {
             let Some(raw) = self.raw_masked(name) else {
@@ -366,7 +365,8 @@ impl Env<'_> {
         }
     }
 
-    /// CFG-1 asks that a configuration file replaces the variables. Better a word than silence.
+    /// The specification lets a configuration file replace the variables (CFG-1). This crate reads none
+    /// and warns.
     fn refuse_config_file(&mut self) {
         let name = "OTEL_CONFIG_FILE";
         if let Some(raw) = self.raw(name) {
@@ -423,8 +423,7 @@ impl Env<'_> {
         self.unicode(name, |name, _, why| ConfigWarning::masked(name, why))
     }
 
-    /// The variable as it was given; `None` if it is unset, blank, or not UTF-8, which is a
-    /// warning (ENV-2).
+    /// The variable's text; `None` if it is unset, blank, or not UTF-8, which is a warning (ENV-2).
     fn unicode(
         &mut self,
         name: &str,
@@ -440,7 +439,7 @@ impl Env<'_> {
         }
     }
 
-    /// Once for each: a general variable is read for several settings.
+    /// Adds a warning once: a general variable is read for several settings.
     fn warn(&mut self, warning: ConfigWarning) {
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
@@ -454,8 +453,8 @@ fn set<T>(setting: &mut T, value: Option<T>) {
     }
 }
 
-/// The methods of `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS` (HTTP-4), where it is set: for the
-/// middleware, which no builder makes.
+/// The methods of `OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS` (HTTP-4), if it is set. The middleware
+/// reads them here, because no builder passes it a configuration.
 #[cfg(feature = "tower")]
 pub(crate) fn known_http_methods() -> Option<Vec<String>> {
     let text = std::env::var("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS").ok()?;

@@ -13,33 +13,33 @@ use http::{HeaderName, HeaderValue};
 use super::parse;
 use crate::error::Error;
 
-type Failure = Box<dyn StdError + Send + Sync>;
-type Asked = Pin<Box<dyn Future<Output = Result<ProvidedHeaders, Failure>> + Send>>;
+type ProviderError = Box<dyn StdError + Send + Sync>;
+type HeadersFuture = Pin<Box<dyn Future<Output = Result<ProvidedHeaders, ProviderError>> + Send>>;
 
-/// Where headers come from that change while the pipeline runs: tokens that expire, or a file that
-/// somebody else writes.
+/// A source of headers that change while the pipeline runs: tokens that expire, or a file that another
+/// program writes.
 ///
-/// Asked before the first request, before what it gave expires, and once more when the endpoint answers
-/// 401 or `UNAUTHENTICATED`, after which the request is sent again. It is asked on the worker, never on a
-/// thread that records a span, by one request at a time; what it does there is no part of any trace. Where
-/// it fails, spans wait in the queue and it is asked again after a while, as an endpoint that is down.
+/// The worker calls it before the first request, before its headers expire, and once more when the
+/// endpoint answers 401 or `UNAUTHENTICATED`, and then sends the request again. It never runs on a thread
+/// that records a span, and never twice at once; its own spans are not recorded. If it fails, spans wait
+/// in the queue and the worker retries, as for an endpoint that is down.
 #[derive(Clone)]
 pub struct HeaderProvider(Source);
 
 #[derive(Clone)]
 enum Source {
-    Code(Arc<dyn Fn() -> Asked + Send + Sync>),
+    Code(Arc<dyn Fn() -> HeadersFuture + Send + Sync>),
     File(Arc<Path>),
 }
 
 impl HeaderProvider {
-    /// Asks `provide`, whose future runs on the worker's tokio runtime and must not block it. It is given
-    /// up after 30 s.
+    /// Calls `provide`. Its future runs on the worker's tokio runtime, must not block, and is cancelled
+    /// after 30 s.
     pub fn new<P, F, E>(provide: P) -> Self
     where
         P: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<ProvidedHeaders, E>> + Send + 'static,
-        E: Into<Failure>,
+        E: Into<ProviderError>,
     {
         Self(Source::Code(Arc::new(move || {
             let asked = provide();
@@ -47,8 +47,8 @@ impl HeaderProvider {
         })))
     }
 
-    /// Reads a file with a header in each line, `name: value`; empty lines and lines that begin with `#` say
-    /// nothing. Read when the pipeline is built, and again each second in which something is sent.
+    /// Reads a file with a header in each line, `name: value`; empty lines and lines that begin with `#` are
+    /// ignored. It is read when the pipeline is built, and again each second with a request.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self(Source::File(path.into().into()))
     }
@@ -61,8 +61,8 @@ impl HeaderProvider {
         }
     }
 
-    /// Asks. Runs foreign code.
-    pub(crate) fn ask(&self) -> Asked {
+    /// Calls the provider, which is foreign code.
+    pub(crate) fn ask(&self) -> HeadersFuture {
         match &self.0 {
             Source::Code(provide) => provide(),
             Source::File(path) => {
@@ -73,7 +73,7 @@ impl HeaderProvider {
     }
 }
 
-/// What is in the file.
+/// Reads the file's headers.
 pub(crate) fn read(path: &Path) -> Result<ProvidedHeaders, Error> {
     let name = || path.display().to_string();
     let bad = |cure: &str| Error::config("exporter.header_provider", name(), cure);
@@ -85,7 +85,7 @@ pub(crate) fn read(path: &Path) -> Result<ProvidedHeaders, Error> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        // The line may hold a secret: it is not shown.
+        // The line may hold a secret, so the message has only its number.
         let wrong = |why: &str| bad(&format!("line {}: {why}", i + 1));
         let (header, value) = line
             .split_once(':')
@@ -96,7 +96,7 @@ pub(crate) fn read(path: &Path) -> Result<ProvidedHeaders, Error> {
     Ok(provided)
 }
 
-/// By identity: whether two closures do the same cannot be known.
+/// By identity, because closures cannot be compared.
 impl PartialEq for HeaderProvider {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
@@ -116,9 +116,9 @@ impl fmt::Debug for HeaderProvider {
     }
 }
 
-/// What a [`HeaderProvider`] gives: headers, and how long they are good for.
+/// The headers of a [`HeaderProvider`], and their expiry.
 ///
-/// Each replaces a header of the same name that the settings have. Values never show in `Debug`.
+/// Each replaces a header of the same name in the settings. `Debug` never shows values.
 #[derive(Clone, Default, PartialEq)]
 pub struct ProvidedHeaders {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
@@ -126,12 +126,12 @@ pub struct ProvidedHeaders {
 }
 
 impl ProvidedHeaders {
-    /// None yet, without an expiry.
+    /// No headers, without an expiry.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// `authorization: Bearer` and this token.
+    /// The header `authorization: Bearer` with this token.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ impl ProvidedHeaders {
         Self::new().with("authorization", format!("Bearer {}", token.as_ref()))
     }
 
-    /// Another header.
+    /// Adds a header.
     ///
     /// # Errors
     ///
@@ -153,13 +153,13 @@ impl ProvidedHeaders {
         Ok(self)
     }
 
-    /// They are good for so long from now. Without it they are until the endpoint refuses them.
+    /// The headers expire after this time from now. Default: when the endpoint refuses them.
     pub fn expires_in(mut self, time: Duration) -> Self {
         self.expires = Instant::now().checked_add(time);
         self
     }
 
-    /// They are good until then.
+    /// The headers expire at this time.
     pub fn expires_at(self, time: SystemTime) -> Self {
         let left = time.duration_since(SystemTime::now()).unwrap_or_default();
         self.expires_in(left)

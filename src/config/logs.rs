@@ -6,33 +6,31 @@ use tracing_core::LevelFilter;
 
 use super::{ExporterConfig, OtlpConfig};
 
-/// Whether `tracing` events are exported as log records, and how.
+/// The export of `tracing` events as log records.
 ///
-/// There are logs where [`exporter`](Self::exporter) says where they go: by
-/// [`OtlpBuilder::with_logs`](crate::OtlpBuilder::with_logs), or by `OTEL_LOGS_EXPORTER` alone. Which events
-/// become records is besides a matter of the log filter
-/// ([`ConfigStore::set_log_filter`](crate::ConfigStore::set_log_filter)).
+/// Logs exist if [`exporter`](Self::exporter) is set: by
+/// [`OtlpBuilder::with_logs`](crate::OtlpBuilder::with_logs), or by `OTEL_LOGS_EXPORTER` alone. The log
+/// filter ([`ConfigStore::set_log_filter`](crate::ConfigStore::set_log_filter)) selects the events.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct LogsConfig {
-    /// Where log records go. `None`: nobody said, so there are none, the default;
-    /// `OTEL_LOGS_EXPORTER`.
+    /// The destination of log records. Default `None`: no logs; `OTEL_LOGS_EXPORTER`.
     pub exporter: Option<LogsExporter>,
-    /// What becomes of an event where there are logs. Default [`Events::AsBoth`];
+    /// The handling of an event in a pipeline with logs. Default [`Events::AsBoth`];
     /// `OTEL_RUST_TRACING_EVENTS`.
     pub events: Events,
     /// The connection of logs. `None`: that of traces, the default; `OTEL_EXPORTER_OTLP_LOGS_*`.
     pub connection: Option<ExporterConfig>,
     /// The queue of log records and the batches made of it.
     pub batch: LogBatchConfig,
-    /// How much one record may hold.
+    /// The limits of one record.
     pub limits: LogLimits,
-    /// Which events of spans that are not sampled become records: those of this level and above.
-    /// Default all of them: a log is kept whatever became of the trace (LOG-63).
+    /// Events of unsampled spans become records from this level on. Default all: logs are independent of
+    /// sampling.
     pub unsampled: UnsampledLogs,
-    /// Which fields of the spans around an event its record has too. Default none. They are copied as they
-    /// were recorded until then, of sampled spans; an inner span wins over an outer one, and the event
-    /// over both. They count against the limit of attributes, after the event's own.
+    /// The fields of the spans around an event that its record includes. Default none. Only fields of
+    /// sampled spans that are recorded before the event are copied; an inner span wins over an outer one,
+    /// and the event over both. They count against the limit of attributes, after the event's own.
     pub span_fields: SpanFields,
 }
 
@@ -40,29 +38,29 @@ pub struct LogsConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum SpanFields {
-    /// None: a record names its span, which has them.
+    /// No field: a record has the id of its span.
     #[default]
     None,
-    /// Those of these names.
+    /// Fields of these names.
     Named(Vec<String>),
     /// All of them.
     All,
 }
 
-/// What becomes of the events of `tracing`.
+/// The handling of `tracing` events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Events {
     /// Events of their span, as without logs.
     AsSpanEvents,
-    /// Log records with the ids of their span. How the span fared is told by its status as ever.
+    /// Log records with the ids of their span. An event still sets the span's status.
     AsLogs,
-    /// Both: what is visited once is written twice.
+    /// Both: the event is visited once and written twice.
     #[default]
     AsBoth,
 }
 
-/// Where log records go.
+/// The destination of log records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogsExporter {
@@ -70,21 +68,21 @@ pub enum LogsExporter {
     Otlp,
     /// To standard output.
     Console,
-    /// Nowhere: there are none, whatever code says.
+    /// No logs, also if code asks for them.
     None,
 }
 
-/// Which events of spans that are not sampled become log records.
+/// The events of unsampled spans that become log records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnsampledLogs(LevelFilter);
 
 impl UnsampledLogs {
-    /// All of them.
+    /// Events of all levels.
     pub const ALL: Self = Self(LevelFilter::TRACE);
-    /// None of them: logs are sampled as the traces are.
+    /// No events: logs are sampled as the traces.
     pub const NONE: Self = Self(LevelFilter::OFF);
 
-    /// Those of this level and above.
+    /// Events of this level and more severe ones.
     pub fn from_level(level: tracing_core::Level) -> Self {
         Self(LevelFilter::from_level(level))
     }
@@ -110,7 +108,7 @@ pub struct LogBatchConfig {
     /// The longest one export may take before it is cancelled, without the time in which the endpoint
     /// is down; `None`: no limit. Default 30 s; `OTEL_BLRP_EXPORT_TIMEOUT`.
     pub export_timeout: Option<Duration>,
-    /// Records that may wait to be sent. Default 65,536; `OTEL_BLRP_MAX_QUEUE_SIZE`.
+    /// The most records that wait to be sent. Default 65,536; `OTEL_BLRP_MAX_QUEUE_SIZE`.
     pub max_queue_size: usize,
     /// Records in one request, and how many waiting records start one; at most
     /// [`max_queue_size`](Self::max_queue_size). Default the lesser of that and 2,048;
@@ -129,8 +127,8 @@ impl Default for LogBatchConfig {
     }
 }
 
-/// How much one log record may hold (LOG-10); what exceeds it is dropped and counted on the wire. Its
-/// body has no limit but memory.
+/// The limits of one log record. What exceeds them is dropped, and the record carries the count. Only
+/// memory limits its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogLimits {
@@ -152,15 +150,15 @@ impl Default for LogLimits {
 }
 
 impl OtlpConfig {
-    /// The connection of logs, whichever settings say it.
+    /// The connection of logs: its own, or that of traces.
     pub(crate) fn logs_connection(&self) -> &ExporterConfig {
         self.logs.connection.as_ref().unwrap_or(&self.exporter)
     }
 }
 
 impl ExporterConfig {
-    /// Whether connections made by the one serve the other: all is equal but where requests go and what
-    /// is in them.
+    /// Whether one connection can serve both: all settings are equal except those of the requests' URL
+    /// and content.
     pub(crate) fn connects_as(&self, other: &Self) -> bool {
         self.insecure == other.insecure
             && self.certificate == other.certificate

@@ -1,28 +1,26 @@
-//! [`MetricsConfig`]: how metrics leave, where they do.
+//! [`MetricsConfig`]: the export of metrics.
 
 use std::time::Duration;
 
 use super::{ExporterConfig, OtlpConfig};
 
-/// How metrics are exported by a pipeline that was built with
+/// The export of metrics in a pipeline that was built with
 /// `OtlpBuilder::build_with_metrics` (feature `metrics`).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct MetricsConfig {
-    /// Whether they are exported at all. Default true; `OTEL_METRICS_EXPORTER`, where `none` says
-    /// no.
+    /// Whether metrics are exported. Default true; false if `OTEL_METRICS_EXPORTER` is `none`.
     pub enabled: bool,
-    /// How often. Default 60 s; `OTEL_METRIC_EXPORT_INTERVAL`.
+    /// The time from one export to the next. Default 60 s; `OTEL_METRIC_EXPORT_INTERVAL`.
     pub interval: Duration,
     /// The longest one export may take, as [`ExporterConfig::timeout`], of which the shorter counts;
     /// `None`: no limit. Default 30 s; `OTEL_METRIC_EXPORT_TIMEOUT`.
     pub export_timeout: Option<Duration>,
-    /// Whether a figure tells all since the start, or what is new. Default
+    /// Whether values count from the start or from the last export. Default
     /// [`MetricsTemporality::Cumulative`]; `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`.
     pub temporality: MetricsTemporality,
-    /// The connection; `None`: as that of the traces, [`OtlpConfig::exporter`]. Default `None`, or
-    /// what the `OTEL_EXPORTER_OTLP_METRICS_*` variables make different. What the builder's methods
-    /// say of the connection counts for both.
+    /// The connection; `None`: that of the traces, [`OtlpConfig::exporter`]. Default `None`, unless
+    /// `OTEL_EXPORTER_OTLP_METRICS_*` variables are set. The builder's methods change both connections.
     pub exporter: Option<ExporterConfig>,
 }
 
@@ -38,17 +36,17 @@ impl Default for MetricsConfig {
     }
 }
 
-/// Since when a metric's figures count; `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`.
+/// The temporality of metrics; `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum MetricsTemporality {
-    /// Since the start.
+    /// Values count from the start.
     #[default]
     Cumulative,
-    /// Since the export before, save those of sums that go up and down.
+    /// Values count from the last export, except those of sums that go up and down.
     Delta,
-    /// As [`Delta`](Self::Delta) where that takes less memory here: counters and histograms, but
-    /// not what is observed by callbacks.
+    /// As [`Delta`](Self::Delta) for instruments that then take less memory: counters and histograms,
+    /// but not observable instruments.
     LowMemory,
 }
 
@@ -65,8 +63,8 @@ impl OtlpConfig {
 }
 
 impl ExporterConfig {
-    /// Takes over what differs between `before` and `after`: what code has changed for traces counts
-    /// for metrics too (ENV-7).
+    /// Applies the difference from `before` to `after`: a change that code makes to the traces'
+    /// connection counts for metrics too (ENV-7).
     pub(crate) fn follow(&mut self, before: &Self, after: &Self) {
         macro_rules! follow {
             ($($setting:ident),*) => {$(
@@ -94,7 +92,7 @@ impl ExporterConfig {
             retry,
             user_agent_prefix
         );
-        // One by one: those that only a variable gave to traces are for nobody else to see.
+        // One by one: headers from a variable of traces must not go to the metrics' endpoint.
         let new = after.headers.iter().filter(|h| !before.headers.contains(h));
         for (name, value) in new {
             self.headers.retain(|(known, _)| known != name);

@@ -1,7 +1,12 @@
-//! Every setting, resolved: plain values with the specification's defaults.
+//! The settings of a pipeline as plain values: [`OtlpConfig`] and its parts, with the specification's
+//! defaults.
 //!
-//! Precedence, highest first: code, the signal's variable, the general variable, the default
-//! (ENV-7). Rooms below the builder receive these values and never read the environment.
+//! You need this module to set what the builder has no method for
+//! ([`OtlpBuilder::configure`](crate::OtlpBuilder::configure)), to read settings from the `OTEL_*`
+//! variables or another source ([`OtlpConfig::from_env`], [`OtlpConfig::from_source`]), and to look up
+//! a setting's unit, default and variable.
+//!
+//! Precedence, highest first: code, the signal's variable, the general variable, the default.
 
 mod env;
 mod headers;
@@ -47,20 +52,20 @@ pub struct OtlpConfig {
     pub disabled: bool,
     /// Where spans go. Default [`TracesExporter::Otlp`]; `OTEL_TRACES_EXPORTER`.
     pub traces_exporter: TracesExporter,
-    /// Which traces are recorded, unless the builder was given a sampler. Default
+    /// The sampler, unless the builder has one. Default
     /// [`SamplerConfig::ParentBasedAlwaysOn`]; `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`.
     pub sampler: SamplerConfig,
-    /// Which traces are exported once they are over; `None`: all that are recorded. Default `None`.
+    /// Tail sampling: the recorded traces that are exported. Default `None`: all.
     pub tail: Option<TailConfig>,
-    /// The formats in which context travels between processes, in their order; `Some` of nothing:
-    /// none. Default `None`: [`PropagatorKind::DEFAULT`], unless the process has others already;
-    /// `OTEL_PROPAGATORS` (PROP-2).
+    /// The formats in which context travels between processes, in their order; an empty list: none.
+    /// Default `None`: [`PropagatorKind::DEFAULT`], unless the process has others already;
+    /// `OTEL_PROPAGATORS`.
     pub propagators: Option<Vec<PropagatorKind>>,
     /// The connection to the endpoint.
     pub exporter: ExporterConfig,
-    /// How metrics leave, of a pipeline that has some.
+    /// The export of metrics, in a pipeline with metrics.
     pub metrics: MetricsConfig,
-    /// Whether there are logs, and how they leave.
+    /// Log records and their export.
     pub logs: LogsConfig,
     /// The queue and its batches.
     pub batch: BatchConfig,
@@ -68,19 +73,19 @@ pub struct OtlpConfig {
     pub worker: WorkerConfig,
     /// How much one span may hold.
     pub limits: SpanLimits,
-    /// What the layer records beside a span's own fields.
+    /// The attributes that the layer records beside a span's own fields.
     pub capture: CaptureConfig,
-    /// Who is speaking.
+    /// The resource: the attributes that identify this process.
     pub resource: ResourceConfig,
-    /// From which level on reports of the pipeline are written to standard error where no layer of the
+    /// The pipeline writes its reports from this level on to standard error, if no layer of the
     /// subscriber shows them: there is no fmt layer, or its filter hides the target `tracing_otlp`.
     /// Default [`LevelFilter::INFO`]; `OTEL_LOG_LEVEL`, in which `none` is [`LevelFilter::OFF`].
     ///
-    /// Each kind of report is written once when it begins, every ten minutes while it goes on, and once
-    /// when it is over. A pipeline waits three seconds for its subscriber before it writes. With a
-    /// [handler](crate::OtlpBuilder::with_diagnostic_handler) nothing is written.
+    /// It writes each kind of report once at its begin, every ten minutes while it lasts, and once at its
+    /// end. A pipeline waits three seconds for its subscriber before it writes. With a
+    /// [handler](crate::OtlpBuilder::with_diagnostic_handler) it writes nothing.
     pub stderr_level: LevelFilter,
-    /// What was found wrong while settings were read. Never printed here: the worker does it.
+    /// The settings that were ignored or changed while reading. The worker reports them once it runs.
     pub warnings: Vec<ConfigWarning>,
 }
 
@@ -106,7 +111,7 @@ impl Default for OtlpConfig {
     }
 }
 
-/// What `OTEL_TRACES_EXPORTER` may name.
+/// The exporters that `OTEL_TRACES_EXPORTER` can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum TracesExporter {
@@ -116,21 +121,22 @@ pub enum TracesExporter {
     /// Print each span to standard output.
     Console,
     /// Show the traces in the browser: see [`viewer()`](crate::viewer()). The variable alone does so
-    /// only in a build with `debug_assertions`; a release build needs code that says it.
+    /// only in a build with `debug_assertions`; a release build needs this value in code.
     #[cfg(feature = "viewer")]
     Viewer,
     /// Write OTLP as lines of JSON to standard output; `otlp/stdout`.
     #[cfg(feature = "file")]
     OtlpStdout,
-    /// Export nothing; context is still made and propagated.
+    /// Export nothing; spans still have contexts, which are propagated.
     None,
 }
 
-/// The samplers that `OTEL_TRACES_SAMPLER` can name. Parent-based ones ask the parent first (SMP-3).
+/// The samplers that `OTEL_TRACES_SAMPLER` can name. In the parent-based ones a child follows its
+/// parent.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub enum SamplerConfig {
-    /// Every root, and children as their parents: the specification's default (SMP-2).
+    /// Every root, and children as their parents: the specification's default.
     #[default]
     ParentBasedAlwaysOn,
     /// No root, and children as their parents.
@@ -141,7 +147,7 @@ pub enum SamplerConfig {
     AlwaysOn,
     /// No span.
     AlwaysOff,
-    /// This part of the traces, between 0 and 1, whatever a parent says.
+    /// This part of the traces, between 0 and 1, independent of the parent.
     TraceIdRatio(f64),
 }
 
@@ -165,11 +171,11 @@ pub enum PropagatorKind {
 }
 
 impl PropagatorKind {
-    /// What is used where nobody says anything: W3C's two.
+    /// The default formats: W3C Trace Context and W3C Baggage.
     pub const DEFAULT: &[Self] = &[Self::TraceContext, Self::Baggage];
 }
 
-/// How OTLP is spoken; `OTEL_EXPORTER_OTLP_PROTOCOL`.
+/// The protocol of OTLP; `OTEL_EXPORTER_OTLP_PROTOCOL`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protocol {
@@ -178,15 +184,15 @@ pub enum Protocol {
     /// HTTP with protobuf bodies, by default on port 4318.
     HttpProtobuf,
     /// HTTP with JSON bodies, by default on port 4318 (feature `http-json`; without it, an error at
-    /// build). Larger and slower than protobuf: for endpoints that take nothing else.
+    /// build). Larger and slower than protobuf: for endpoints that accept nothing else.
     HttpJson,
 }
 
-/// How requests are compressed; `OTEL_EXPORTER_OTLP_COMPRESSION`.
+/// The compression of requests; `OTEL_EXPORTER_OTLP_COMPRESSION`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Compression {
-    /// Not at all.
+    /// No compression.
     #[default]
     None,
     /// With gzip (feature `gzip`; without it, an error at build).
@@ -197,13 +203,13 @@ pub enum Compression {
     Zstd,
 }
 
-/// A PEM document: where it lies, or its text.
+/// A PEM document: a file's path, or the text.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pem {
-    /// A file, read when the pipeline is built, for each new connection, and again each second in which
-    /// something is sent: what changes counts for a new connection, which is made at once. A file that
-    /// cannot be used any more leaves a warning, and what it held before stays until it can.
+    /// A file, read when the pipeline is built, for each new connection, and again each second with a
+    /// request. A changed file leads to a new connection at once. A file that becomes unusable leaves a
+    /// warning, and its last usable content stays in effect.
     File(PathBuf),
     /// The document itself.
     Text(Vec<u8>),
@@ -218,7 +224,7 @@ impl std::fmt::Debug for Pem {
     }
 }
 
-/// The connection to the endpoint and its manners.
+/// The connection to the endpoint: address, security, headers, limits and retries.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ExporterConfig {
@@ -230,22 +236,22 @@ pub struct ExporterConfig {
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
     ///
     /// `user:password@` before the host, percent-encoded, is sent as basic authentication, unless
-    /// [`headers`](Self::headers) hold an `authorization`. `unix:/run/otel.sock` is a socket of a Unix
-    /// system, over either protocol.
+    /// [`headers`](Self::headers) hold an `authorization`. `unix:/run/otel.sock` is a Unix domain socket,
+    /// over either protocol.
     pub endpoint: Option<String>,
     /// The URL of traces, used as it is; wins over [`endpoint`](Self::endpoint).
     /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`.
     pub traces_endpoint: Option<String>,
-    /// The same of metrics, of a pipeline that has some; what is appended otherwise is
-    /// `v1/metrics`. `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`.
+    /// The URL of metrics, used as it is. Default: [`endpoint`](Self::endpoint) with `v1/metrics`.
+    /// `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`.
     pub metrics_endpoint: Option<String>,
-    /// The same of logs, of a pipeline that has some: `v1/logs`.
+    /// The URL of logs, used as it is. Default: [`endpoint`](Self::endpoint) with `v1/logs`.
     /// `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT`.
     pub logs_endpoint: Option<String>,
     /// Plaintext for a gRPC endpoint given without a scheme. Default false;
     /// `OTEL_EXPORTER_OTLP_INSECURE`.
     pub insecure: bool,
-    /// The proxies on the way there. Default none; `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`,
+    /// The proxies to the endpoint. Default none; `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`,
     /// and the same in lower case.
     pub proxy: ProxyConfig,
     /// Certificate authorities to trust instead of the system's; `OTEL_EXPORTER_OTLP_CERTIFICATE`.
@@ -257,26 +263,26 @@ pub struct ExporterConfig {
     /// Headers (gRPC: metadata) of every request; `OTEL_EXPORTER_OTLP_HEADERS`. Their values never
     /// show in `Debug` or in an error.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Where headers come from that change while the pipeline runs, beside [`headers`](Self::headers).
+    /// The source of headers that change while the pipeline runs, beside [`headers`](Self::headers).
     /// Default none.
     pub header_provider: Option<HeaderProvider>,
-    /// Default none; `OTEL_EXPORTER_OTLP_COMPRESSION`.
+    /// The compression of requests. Default none; `OTEL_EXPORTER_OTLP_COMPRESSION`.
     pub compression: Compression,
     /// The longest one export may take, its attempts and waits included; `None`: no limit. In a
     /// pipeline the time in which the endpoint is down does not count. Default 10 s;
     /// `OTEL_EXPORTER_OTLP_TIMEOUT`.
     pub timeout: Option<Duration>,
-    /// The longest a connection may take to be made. Default 5 s.
+    /// The longest that connecting may take. Default 5 s.
     pub connect_timeout: Duration,
-    /// Requests under way at once (OTLP-9). Default 4.
+    /// The most concurrent requests. Default 4.
     pub max_concurrent_exports: usize,
-    /// The largest request, in bytes before compression (OTLP-12). Default 64 MiB.
+    /// The largest request, in bytes before compression. Default 64 MiB.
     pub max_request_size: usize,
-    /// The largest response, in bytes, also after decompression (OTLP-13). Default 4 MiB.
+    /// The largest response, in bytes, also after decompression. Default 4 MiB.
     pub max_response_size: usize,
-    /// When and how often an attempt is repeated.
+    /// Waits and number of attempts.
     pub retry: RetryConfig,
-    /// A product put before the exporter's own in `User-Agent`, such as `shop/1.2` (OTLP-3).
+    /// A product put before the exporter's own in `User-Agent`, such as `shop/1.2`.
     pub user_agent_prefix: Option<String>,
 }
 
@@ -308,7 +314,7 @@ impl Default for ExporterConfig {
 }
 
 impl ExporterConfig {
-    /// Without what tells who is asking: for a proxy, and for where an answer leads.
+    /// Without credentials: for a proxy, and for the target of a redirect.
     #[cfg_attr(
         not(any(feature = "grpc", feature = "http")),
         expect(dead_code, reason = "nothing is connected to")
@@ -343,10 +349,10 @@ impl std::fmt::Debug for ExporterConfig {
     }
 }
 
-/// Exponential back-off with jitter (OTLP-8). All attempts share the export's one deadline.
+/// Exponential back-off with jitter. All attempts share the export's deadline.
 ///
-/// After three answers in a row that ask to come later, over all requests, the endpoint is down, as
-/// when it refuses connections: requests wait for it, and one at a time asks, at least every 2 s.
+/// After three consecutive responses that ask for a retry, over all requests, the endpoint counts as
+/// down, as when it refuses connections: requests wait, and a single one probes it at least every 2 s.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RetryConfig {
@@ -354,10 +360,10 @@ pub struct RetryConfig {
     pub initial_backoff: Duration,
     /// The longest wait, before jitter. Default 5 s.
     pub max_backoff: Duration,
-    /// What each wait is multiplied with. Default 1.5.
+    /// The factor from one wait to the next. Default 1.5.
     pub multiplier: f64,
-    /// Attempts of one request that the endpoint answered or may have seen while it was up, the
-    /// first included. Default 5.
+    /// The most attempts of one request, the first included. Attempts while the endpoint is down do not
+    /// count, unless it may have received them. Default 5.
     pub max_attempts: u32,
 }
 
@@ -383,20 +389,20 @@ pub struct BatchConfig {
     pub export_timeout: Option<Duration>,
     /// Spans that may wait to be sent. Default 65,536; `OTEL_BSP_MAX_QUEUE_SIZE`.
     pub max_queue_size: usize,
-    /// Spans in one request, and how many waiting spans start one. At most
-    /// [`max_queue_size`](Self::max_queue_size), and where nobody sets it the lesser of that and
-    /// 2,048: four times the specification's, because a request costs the same whatever it
-    /// holds (a third of all CPU at 50,000 spans a second). `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`.
+    /// The most spans in one request, and the number of waiting spans that starts one. At most
+    /// [`max_queue_size`](Self::max_queue_size). Default: the lesser of that and 2,048, which is four
+    /// times the specification's, because a request has a fixed cost (a third of all CPU at 50,000
+    /// spans a second). `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`.
     pub max_export_batch_size: usize,
-    /// Bytes that open spans, queue, requests in flight and what is kept for reuse may hold together.
-    /// A bound, not a use. Default 64 MiB.
+    /// The most bytes that open spans, the queue, requests in flight and buffers for reuse may hold
+    /// together. A bound, not a reservation. Default 64 MiB.
     ///
-    /// A quarter is for open spans and another for the queue, an eighth for what spans take that hold
-    /// much; none of them can take the part of another. The rest is whose need comes first, and what
-    /// lies idle yields. No span holds more than a sixteenth, less 64 KiB of 64 MiB.
+    /// A quarter is reserved for open spans, another for the queue, and an eighth for large spans; none
+    /// can use the part of another. The rest serves the first request, and idle buffers are freed for it.
+    /// No span holds more than a sixteenth, less 64 KiB of 64 MiB.
     pub max_memory: usize,
-    /// How long a guard that is dropped waits for what is queued. Default 5 s. An endpoint that refuses
-    /// connections is given up after three attempts, which take 0.3 s.
+    /// The longest that the drop of a guard waits for queued spans. Default 5 s. If the endpoint refuses
+    /// connections, the drop stops after three attempts, which take 0.3 s.
     pub shutdown_timeout: Duration,
 }
 
@@ -436,7 +442,7 @@ impl Default for WorkerConfig {
     }
 }
 
-/// How much one span may hold (LIM-1); what exceeds it is dropped and counted on the wire.
+/// The limits of one span. What exceeds them is dropped, and the span carries the count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpanLimits {
@@ -471,28 +477,28 @@ impl Default for SpanLimits {
     }
 }
 
-/// Who is speaking: what is known from code and variables, and what is looked up beside it.
+/// The resource's attributes from code and variables, and the detectors that add to them.
 ///
 /// [`Resource::resolve`](crate::Resource::resolve) makes the resource of it.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ResourceConfig {
-    /// Attributes; of entries with the same key the last one wins, and each of them wins over what
-    /// is looked up. `OTEL_RESOURCE_ATTRIBUTES`, then `OTEL_SERVICE_NAME`, then code (RES-4).
+    /// Attributes; of entries with the same key the last one wins, and each of them wins over a detected
+    /// one. `OTEL_RESOURCE_ATTRIBUTES`, then `OTEL_SERVICE_NAME`, then code.
     pub attributes: Vec<KeyValue>,
-    /// The schema of [`attributes`](Self::attributes). Default empty: none of their own.
+    /// The schema URL of [`attributes`](Self::attributes). Default empty.
     pub schema_url: String,
-    /// `service.instance.id`, a random UUID for each pipeline (RES-6). Default on.
+    /// `service.instance.id`, a random UUID for each pipeline. Default on.
     pub instance_id: bool,
-    /// `process.pid` and `process.executable.name` (RES-7). Default on.
+    /// `process.pid` and `process.executable.name`. Default on.
     pub process: bool,
-    /// `process.executable.path`. Default off: it shows how the machine is laid out.
+    /// `process.executable.path`. Default off: it discloses directories of the machine.
     pub executable_path: bool,
-    /// `process.command_args`. Default off: arguments may hold secrets (RES-7).
+    /// `process.command_args`. Default off: arguments may hold secrets.
     pub command_args: bool,
-    /// `host.name`, `host.arch` and, from the machine id, `host.id` (RES-8). Default on.
+    /// `host.name`, `host.arch` and, from the machine id, `host.id`. Default on.
     pub host: bool,
-    /// `os.type` (RES-8). Default on.
+    /// `os.type`. Default on.
     pub os: bool,
 }
 
@@ -512,7 +518,7 @@ impl Default for ResourceConfig {
 }
 
 impl std::fmt::Debug for ResourceConfig {
-    /// Of the attributes the keys: a value may be a secret.
+    /// Shows only the keys of attributes: a value may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let keys: Vec<_> = self.attributes.iter().map(|a| &a.key).collect();
         f.debug_struct("ResourceConfig")
@@ -528,17 +534,18 @@ impl std::fmt::Debug for ResourceConfig {
     }
 }
 
-/// What the layer records beside a span's own fields. Names as in tracing-opentelemetry.
+/// The attributes that the layer records beside a span's own fields. Names as in
+/// tracing-opentelemetry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CaptureConfig {
-    /// `code.file.path` and `code.line.number` of spans and events (CODE-1). Default on.
+    /// `code.file.path` and `code.line.number` of spans and events. Default on.
     pub location: bool,
     /// `target` of spans and events. Default on.
     pub target: bool,
-    /// `thread.id` and `thread.name` of the thread that made the span (THR-1). Default off.
+    /// `thread.id` and `thread.name` of the thread that made the span. Default off.
     pub threads: bool,
-    /// `target` of the spans that the middleware makes, where [`target`](Self::target) is on.
+    /// `target` of the spans that the middleware makes, if [`target`](Self::target) is on.
     /// Default on.
     pub middleware_target: bool,
     /// `level` of spans. Default off.
@@ -555,15 +562,14 @@ pub struct CaptureConfig {
     pub error_events_to_exceptions: bool,
     /// A `&dyn Error` field of an event also sets the span's `exception.*`. Default on.
     pub error_records_to_exceptions: bool,
-    /// A span that was entered ends when it closes, not at its last exit. Default off.
+    /// An entered span ends when it closes, not at its last exit. Default off.
     pub end_on_close: bool,
     /// Spans that are open for longer than this are shown to the exporter about once a second, before
-    /// they end: see [`Exporter::show_open`](crate::export::Exporter::show_open) for who sees them. `None`
-    /// (the default): never, and then nothing is looked at.
+    /// they end: see [`Exporter::show_open`](crate::export::Exporter::show_open). Default `None`: never.
     pub show_open_after: Option<Duration>,
     /// One instrumentation scope for each target instead of one for all. Default off.
     pub scope_per_target: bool,
-    /// The name of the instrumentation scope (TR-13). Default `tracing-otlp`.
+    /// The name of the instrumentation scope. Default `tracing-otlp`.
     pub scope_name: String,
     /// The version of the instrumentation scope. Default this crate's.
     pub scope_version: Option<String>,

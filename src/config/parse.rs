@@ -1,5 +1,5 @@
-//! Text to values, as the specification's "parsing" sections have it. Pure: nothing is read, and
-//! what cannot be used comes back as a sentence that names the cure.
+//! Parses texts of variables by the specification's rules. Pure: no I/O; an unusable text results in
+//! a message that names the cure.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,18 +15,17 @@ use crate::config::{
     TracesExporter,
 };
 
-/// Why a text cannot be used and what would do; completes the sentence "… is ignored: ".
+/// Why a text is unusable, and a usable one; completes the sentence "… is ignored: ".
 pub(crate) type Cure = String;
 
 /// The largest integer a variable may hold (ENV-4 asks for at least this much).
 pub(crate) const MAX_INTEGER: usize = i32::MAX as usize;
 
-/// The longest duration that is taken for meant: 365 days. It also keeps every sum of an instant
-/// and a setting in range.
+/// The longest duration: 365 days. It keeps every sum of an instant and a setting in range.
 pub(crate) const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Only `true` in any case is true (ENV-3); `Err` for anything but `true` and `false`, which the
-/// caller takes as false.
+/// Only `true` in any case is true (ENV-3); `Err` for a text that is neither `true` nor `false`: the
+/// caller takes it as false.
 pub(crate) fn boolean(text: &str) -> Result<bool, Cure> {
     if text.eq_ignore_ascii_case("true") {
         Ok(true)
@@ -163,12 +162,12 @@ const EXPORTERS: &str = match (cfg!(feature = "viewer"), cfg!(feature = "file"))
     (true, true) => "`otlp`, `otlp/stdout`, `console`, `viewer` and `none`",
 };
 
-/// Whether a variable alone may open the viewer's port: not in production, where whoever sets
-/// variables is not always who may read traces.
+/// Whether a variable alone may open the viewer's port: not in production, where the person who sets
+/// variables may not be allowed to read traces.
 #[cfg(feature = "viewer")]
 const MAY_SHOW: bool = cfg!(debug_assertions);
 
-/// The first exporter known in a comma-separated list, and what was passed over for it (ENV-6).
+/// The first known exporter of a comma-separated list, and a message on the entries skipped (ENV-6).
 pub(crate) fn traces_exporter(text: &str) -> (Option<TracesExporter>, Option<Cure>) {
     let known = [
         ("otlp", TracesExporter::Otlp),
@@ -224,7 +223,7 @@ pub(crate) fn logs_exporter(text: &str) -> Result<LogsExporter, Cure> {
     chosen.ok_or_else(|| "not a known exporter; use `otlp`, `console` or `none`".into())
 }
 
-/// What becomes of events, in any case.
+/// The handling of events; case does not matter.
 pub(crate) fn events(text: &str) -> Result<Events, Cure> {
     let known = [
         ("span_events", Events::AsSpanEvents),
@@ -244,8 +243,8 @@ pub(crate) fn temporality(text: &str) -> Result<MetricsTemporality, Cure> {
     one_of(text, &known).ok_or_else(|| "use `cumulative`, `delta` or `lowmemory`".into())
 }
 
-/// The propagators of a comma-separated list, each once, and what was passed over (ENV-6). `none` is
-/// a list without any; beside others it says nothing.
+/// The propagators of a comma-separated list, each once, and a message on the entries skipped
+/// (ENV-6). `none` alone is an empty list; beside others it is ignored.
 pub(crate) fn propagators(text: &str) -> (Option<Vec<PropagatorKind>>, Option<Cure>) {
     let known = [
         ("tracecontext", Some(PropagatorKind::TraceContext)),
@@ -270,7 +269,7 @@ pub(crate) fn propagators(text: &str) -> (Option<Vec<PropagatorKind>>, Option<Cu
     let complaint = match unknown {
         Some(entry) => {
             let names: Vec<_> = known.iter().map(|(name, _)| format!("`{name}`")).collect();
-            // Escaped, and not longer than a name would be.
+            // Escaped, and bounded to the length of a name.
             let entry: String = entry.chars().take(40).collect();
             Some(format!(
                 "{entry:?} is not a propagator that is supported; use {}",
@@ -285,8 +284,8 @@ pub(crate) fn propagators(text: &str) -> (Option<Vec<PropagatorKind>>, Option<Cu
     ((none || !chosen.is_empty()).then_some(chosen), complaint)
 }
 
-/// `name=value,name=value`, values percent-decoded. What can be used is used; the complaint names
-/// the other entries by position, never by content. Of one name the last value counts.
+/// `name=value,name=value`, values percent-decoded. Usable entries are used; the message names the
+/// others by position, never by content, which may be secret. Of one name the last value counts.
 #[allow(
     clippy::type_complexity,
     reason = "a pair of results, named nowhere else"
@@ -326,14 +325,14 @@ fn header_entry(entry: &str) -> Result<(HeaderName, HeaderValue), Cure> {
     header(name.trim_ascii(), &value)
 }
 
-/// A header of every request. The value is marked as sensitive; the complaint does not show it.
+/// A header of every request. The value is marked as sensitive; the message does not show it.
 pub(crate) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Cure> {
     let name = HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| "its name is not a valid header name".to_owned())?;
     if is_reserved(&name) {
         return Err(format!("the exporter sets `{name}` itself"));
     }
-    // `from_str` also takes what is not ASCII, which gRPC does not.
+    // `from_str` also accepts bytes beyond ASCII, but gRPC does not.
     let mut value = HeaderValue::from_str(value)
         .ok()
         .filter(|value| value.to_str().is_ok())
@@ -344,7 +343,7 @@ pub(crate) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue
     Ok((name, value))
 }
 
-/// Headers that frame the message or belong to one connection: a user's value would break it.
+/// Headers that frame the message or belong to the connection: another value breaks the request.
 fn is_reserved(name: &HeaderName) -> bool {
     const RESERVED: [&str; 10] = [
         "connection",
@@ -361,7 +360,7 @@ fn is_reserved(name: &HeaderName) -> bool {
     RESERVED.contains(&name.as_str()) || name.as_str().starts_with("grpc-")
 }
 
-/// `key=value,key=value`, both percent-decoded. One error spoils the whole (RES-4).
+/// `key=value,key=value`, both percent-decoded. One error discards the whole list (RES-4).
 pub(crate) fn resource_attributes(text: &str) -> Result<Vec<KeyValue>, Cure> {
     list(text)
         .enumerate()
@@ -391,7 +390,7 @@ fn attribute(entry: &str) -> Result<KeyValue, &'static str> {
     Ok(KeyValue::new(key.into_owned(), value.into_owned()))
 }
 
-/// The entries of a comma-separated list. Empty ones are passed over, as in HTTP's lists.
+/// The entries of a comma-separated list. Empty ones are skipped, as in HTTP's lists.
 pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',')
         .map(str::trim_ascii)
@@ -405,7 +404,7 @@ fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Option<T> {
         .map(|&(_, value)| value)
 }
 
-/// `None` where a `%` is not followed by two hexadecimal digits, or the result is not UTF-8.
+/// `None` if a `%` is not followed by two hexadecimal digits, or the result is not UTF-8.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
     let well_formed = text.split('%').skip(1).all(|after| {
         let mut digits = after.bytes();

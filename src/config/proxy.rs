@@ -1,4 +1,4 @@
-//! [`ProxyConfig`]: which proxy stands between here and the endpoint.
+//! [`ProxyConfig`]: the HTTP proxies between the exporter and the endpoint.
 
 use std::fmt;
 
@@ -6,9 +6,10 @@ use crate::text;
 
 /// HTTP proxies on the way to the endpoint, by its scheme. Default: none.
 ///
-/// An endpoint of `https`, or of gRPC, is reached through a tunnel (`CONNECT`), so that the proxy sees
-/// nothing of what is sent; one of `http` over HTTP/1.1 is asked for through the proxy. A URL is
-/// `http://` or `https://` by which the proxy itself is spoken to, `user:password@` its credentials.
+/// The exporter connects to an endpoint of `https`, or of gRPC, through a tunnel (`CONNECT`), so that
+/// the proxy cannot read the requests; the proxy forwards requests of `http` over HTTP/1.1. A proxy's
+/// URL has the scheme of the connection to the proxy itself, `http://` or `https://`, and may hold
+/// credentials, `user:password@`.
 ///
 /// ```
 /// # use tracing_otlp::config::ProxyConfig;
@@ -22,19 +23,19 @@ pub struct ProxyConfig {
     pub http: Option<String>,
     /// For endpoints of `https`. `HTTPS_PROXY`, else `ALL_PROXY`.
     pub https: Option<String>,
-    /// Hosts that are reached without: names with all below them, addresses, networks
-    /// (`10.0.0.0/8`), or `*`, separated by commas. Loopback is a host as any other: name it here
-    /// where a collector runs on this machine. `NO_PROXY`.
+    /// Hosts without a proxy, separated by commas: names (with their subdomains), addresses, networks
+    /// (`10.0.0.0/8`), or `*`. Loopback is no exception: list it for a collector on this machine.
+    /// `NO_PROXY`.
     pub no_proxy: Option<String>,
 }
 
 impl ProxyConfig {
-    /// No proxy, also where variables name one.
+    /// No proxy, also if variables name one.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// The same for all endpoints.
+    /// The same proxy for all endpoints.
     pub fn all(url: impl Into<String>) -> Self {
         let url = url.into();
         Self {

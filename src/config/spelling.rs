@@ -1,4 +1,4 @@
-//! Variables whose names are nearly those of settings: a setting that nobody reads says nothing.
+//! Detects misspelled variables, because a variable that no code reads has no effect.
 
 use strsim::osa_distance;
 
@@ -54,7 +54,7 @@ const OTLP: &[&str] = &[
     "TIMEOUT",
 ];
 
-/// Names of the specification that this crate does not read, and are right all the same.
+/// The specification's names that this crate does not read.
 const OTHERS: &[&str] = &[
     "OTEL_ENTITIES",
     "OTEL_EXPERIMENTAL_CONFIG_FILE",
@@ -78,10 +78,10 @@ const OTHERS: &[&str] = &[
     "OTEL_SEMCONV_STABILITY_OPT_IN",
 ];
 
-/// So many are named.
+/// The most names in the warning.
 const MOST: usize = 8;
 
-/// One warning for all names that are nearly those of settings.
+/// One warning for all misspelled names.
 pub(super) fn misspelled(names: impl Iterator<Item = String>) -> Option<ConfigWarning> {
     let known = Known::new();
     let mut found: Vec<_> = names
@@ -120,15 +120,15 @@ impl Known {
         Self { ours, others }
     }
 
-    /// The setting whose name was missed, if it was. One that is nearer to a name of the specification
-    /// that nobody reads here is left alone.
+    /// The setting whose name is misspelled; `None` if a name of the specification that this crate does
+    /// not read is nearer.
     fn meant_by(&self, name: &str) -> Option<String> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.len() > 80 || !name.chars().all(is_plain) {
             return None;
         }
         let upper = name.to_ascii_uppercase().replace('-', "_");
-        // `OLTP_`, `OTLP_` and the like are meant for somebody else.
+        // Other prefixes, such as `OTLP_`, belong to other programs.
         let is_ours = upper.starts_with("OTEL_") || upper.starts_with("OTLE_");
         if !is_ours || self.all().any(|known| known == name) {
             return None;
@@ -150,7 +150,7 @@ impl Known {
     }
 }
 
-/// In letters. A word that was left out or is one too many counts as two.
+/// The edit distance in letters. A missing or an additional word counts as two.
 fn distance(name: &str, known: &str) -> usize {
     match is_without_a_word(name, known) || is_without_a_word(known, name) {
         true => osa_distance(name, known).min(2),
@@ -158,7 +158,7 @@ fn distance(name: &str, known: &str) -> usize {
     }
 }
 
-/// Whether `short` is `long` without one of its words, which is neither the first nor the last.
+/// Whether `short` is `long` without one inner word.
 fn is_without_a_word(short: &str, long: &str) -> bool {
     let (short, long): (Vec<_>, Vec<_>) = (short.split('_').collect(), long.split('_').collect());
     if short.len() + 1 != long.len() {

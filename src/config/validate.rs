@@ -1,4 +1,4 @@
-//! Values from code are checked when the pipeline is built: the first that can't work is an error.
+//! Validates the settings when the pipeline is built: the first impossible value is an error.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use crate::config::{
 use crate::error::Error;
 use crate::text;
 
-/// Below this the budget could not hold a batch and the spans that fill the next one.
+/// A smaller budget cannot hold a batch and the spans of the next one.
 const LEAST_MEMORY: usize = 256 << 10;
-/// Below this a trace of ordinary size could not be held.
+/// A smaller bound cannot hold an ordinary trace.
 const LEAST_HELD: usize = 64 << 10;
-/// What tonic and rustls need on one stack, with room to spare.
+/// The stack that tonic and rustls need, with a margin.
 const LEAST_STACK: usize = 128 << 10;
 const MOST_THREADS: usize = 512;
 const MOST_EXPORTS: usize = 1024;
 const MOST_ATTEMPTS: u32 = 1000;
 
 impl OtlpConfig {
-    /// Whether a pipeline can be built from these values.
+    /// Checks whether a pipeline can be built from these values.
     ///
     /// # Errors
     ///
-    /// The first value that can't work, with its setting and the cure; [`Error::is_config`] is
-    /// true. What only the exporter can judge (endpoint, certificates) is not looked at here.
+    /// The first impossible value, with its setting and the cure; [`Error::is_config`] is true. The
+    /// exporter checks endpoint and certificates.
     pub fn validate(&self) -> Result<(), Error> {
         self.sampler.validate()?;
         self.batch.validate()?;

@@ -1,13 +1,13 @@
-//! [`ConfigWarning`]: a setting that was not taken as it was given.
+//! [`ConfigWarning`]: a setting that was ignored or changed.
 
 use std::fmt;
 
 use crate::text;
 
-/// A setting that was ignored or changed, and why (ENV-3…6).
+/// A setting that was ignored or changed, and why.
 ///
-/// Reading settings prints nothing. What was found waits in
-/// [`OtlpConfig::warnings`](crate::OtlpConfig::warnings), and the worker speaks of it once it runs.
+/// Reading settings prints nothing. Warnings wait in
+/// [`OtlpConfig::warnings`](crate::OtlpConfig::warnings), and the worker reports them once it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfigWarning {
@@ -15,7 +15,7 @@ pub struct ConfigWarning {
     pub setting: String,
     /// The value as it was given, shortened if it is long and masked if it may hold a secret.
     pub value: String,
-    /// Why, and what would do instead.
+    /// The reason, and a value that works.
     pub message: String,
 }
 
@@ -28,7 +28,7 @@ impl ConfigWarning {
         }
     }
 
-    /// A warning that shows nothing of the value.
+    /// A warning without the value.
     pub(crate) fn masked(setting: &str, message: impl Into<String>) -> Self {
         Self {
             setting: setting.to_owned(),
@@ -39,7 +39,7 @@ impl ConfigWarning {
 }
 
 impl fmt::Display for ConfigWarning {
-    /// One line: the value is escaped, so that it can't forge a second one.
+    /// One line: the value is escaped, so that it cannot forge a second one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             setting,

@@ -1,23 +1,24 @@
-//! In place of `signals` where there is no SIGTERM: Ctrl-C.
+//! Replaces `signals` on systems without SIGTERM: Ctrl-C alone.
 
 use std::io;
 
-/// Ctrl-C.
+/// Waits for Ctrl-C.
 pub(super) struct Signals {
     tell: Option<fn(&io::Error)>,
 }
 
 impl Signals {
-    /// Where it cannot be listened to, `tell` is told why, and none comes.
-    pub(super) fn listen(tell: fn(&io::Error)) -> Self {
+    /// If the handler cannot be installed, `report` gets the reason, and [`next`](Self::next) never
+    /// resolves.
+    pub(super) fn listen(report: fn(&io::Error)) -> Self {
         Self { tell: Some(tell) }
     }
 
-    /// The next one; never where it is not listened to.
+    /// Resolves at the next Ctrl-C.
     pub(super) async fn next(&mut self) {
         if let Err(error) = tokio::signal::ctrl_c().await {
             if let Some(tell) = self.tell.take() {
-                tell(&error);
+                report(&error);
             }
             std::future::pending().await
         }

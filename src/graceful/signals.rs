@@ -1,10 +1,9 @@
-//! [`Signals`]: Ctrl-C and SIGTERM, listened to while a server runs and given back afterwards.
+//! [`Signals`]: Ctrl-C and SIGTERM, handled while a server runs, with their default action afterwards.
 //!
-//! A handler that was installed once stays: the system tells nobody whether another part of the
-//! process relies on it, so neither tokio nor `signal-hook` takes one away, and from then on the
-//! signal's default action is gone. So one thread of the process goes on listening. While a server
-//! runs it passes signals on; when none does, it does itself what the system would have done, unless
-//! somebody else listens.
+//! An installed handler is permanent: the system does not show whether another part of the process
+//! relies on it, so neither tokio nor `signal-hook` removes one, and the signal's default action is
+//! lost. So one thread of the process waits for signals for good. While a server runs, it passes them
+//! on; otherwise it performs the default action itself, unless other code of the process has a handler.
 
 use std::hash::{Hash, Hasher};
 use std::io;
@@ -22,32 +21,33 @@ use tokio::sync::watch;
 
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
-/// What comes so soon after a signal that was passed on is the same key press, which reached the
-/// process on two ways: from the terminal, and from a program above it.
+/// A signal this soon after another is the same key press, which reaches the process twice: from the
+/// terminal, and from its parent process.
 const ONE_PRESS: Duration = Duration::from_millis(500);
 
-/// Ctrl-C and SIGTERM, until this is dropped.
+/// Receives Ctrl-C and SIGTERM until it is dropped.
 pub(super) struct Signals {
     listener: Option<Listener>,
 }
 
 struct Listener {
-    shared: &'static Shared,
+    shared: &'static SignalState,
     pressed: watch::Receiver<u64>,
     seen: u64,
 }
 
-/// What the servers of a process share with the thread that listens.
-struct Shared {
-    /// How many signals were passed on.
+/// SignalState by the servers of a process and the thread of the signals.
+struct SignalState {
+    /// The number of signals passed on. The thread writes, the servers read.
     pressed: watch::Sender<u64>,
-    /// How many servers listen.
+    /// The number of servers that run. The servers write; at zero the thread performs the default action.
     serving: AtomicUsize,
 }
 
 impl Signals {
-    /// Where signals cannot be listened to, `tell` is told why, and none comes.
-    pub(super) fn listen(tell: fn(&io::Error)) -> Self {
+    /// If the handlers cannot be installed, `report` gets the reason, and [`next`](Self::next) never
+    /// resolves.
+    pub(super) fn listen(report: fn(&io::Error)) -> Self {
         let listener = match shared() {
             Ok(shared) => {
                 shared.serving.fetch_add(1, Ordering::SeqCst);
@@ -60,14 +60,14 @@ impl Signals {
                 })
             }
             Err(error) => {
-                tell(&error);
+                report(&error);
                 None
             }
         };
         Self { listener }
     }
 
-    /// The next one; never where none is listened to. Cancel safe.
+    /// Resolves at the next signal. Cancel safe.
     pub(super) async fn next(&mut self) {
         if let Some(listener) = &mut self.listener {
             let seen = listener.seen;
@@ -86,12 +86,12 @@ impl Drop for Listener {
     }
 }
 
-/// Starts the thread with the first server. A failure is not kept: the next server tries again.
-fn shared() -> io::Result<&'static Shared> {
-    static SHARED: OnceBox<Shared> = OnceBox::new();
+/// Starts the thread with the first server. After a failure the next server tries again.
+fn shared() -> io::Result<&'static SignalState> {
+    static SHARED: OnceBox<SignalState> = OnceBox::new();
     static IS_LISTENING: AtomicBool = AtomicBool::new(false);
     let shared = SHARED.get_or_init(|| {
-        Box::new(Shared {
+        Box::new(SignalState {
             pressed: watch::Sender::new(0),
             serving: AtomicUsize::new(0),
         })
@@ -106,8 +106,8 @@ fn shared() -> io::Result<&'static Shared> {
     Ok(shared)
 }
 
-fn start(shared: &'static Shared) -> io::Result<()> {
-    // Asked before there is a handler of ours.
+fn start(shared: &'static SignalState) -> io::Result<()> {
+    // Before our handler is installed, which replaces the default action.
     let default = SIGNALS.map(has_default_action);
     let signals = Iterator::new(SIGNALS)?;
     let mut others = Others::new();
@@ -122,7 +122,7 @@ fn start(shared: &'static Shared) -> io::Result<()> {
 }
 
 fn listen(
-    shared: &'static Shared,
+    shared: &'static SignalState,
     mut signals: Iterator,
     default: [bool; SIGNALS.len()],
     others: &mut Others,
@@ -137,21 +137,20 @@ fn listen(
         }
         let had_default = SIGNALS.iter().zip(default).any(|s| s == (&signal, true));
         if had_default && !is_same_press && !others.listen() {
-            // Ends the process by this very signal.
+            // Ends the process by this signal.
             let _ = emulate_default_handler(signal);
         }
     }
 }
 
-/// Whether anybody else in the process has registered a handler since, as an application does that
-/// listens by `tokio::signal`.
+/// Detects handlers that other code of the process registered since, for example by `tokio::signal`.
 ///
-/// There is no list of handlers to be read. But each registration gets the number after the last
-/// one's, whoever made it, so a gap between two of our own is somebody else's. A handler for another
-/// signal makes a gap too, and then nothing is done: the signal has no effect, as if we had left
-/// only our handler behind. That is the lesser evil, for a process that listens must not be ended.
+/// `signal-hook` has no list of handlers. But it numbers all registrations of the process in sequence,
+/// so a gap between two of ours is another handler. A handler for another signal makes a gap too: then
+/// the signal has no effect. That is the smaller fault, because a process with a handler of its own must
+/// not be ended.
 struct Others {
-    /// The number of our own last registration.
+    /// The number of our last registration.
     last: Option<u128>,
     is_known: bool,
 }
@@ -174,14 +173,14 @@ impl Others {
     }
 }
 
-/// Registers a handler that does nothing, takes it away again, and tells its number.
+/// Registers an empty handler, removes it, and returns its number.
 fn register() -> Option<u128> {
     let id = signal_hook::flag::register(SIGTERM, Arc::default()).ok()?;
     unregister(id);
     number(&id)
 }
 
-/// The number in an id, which shows it to hashers only.
+/// The number of a registration: `SigId` exposes it only to a `Hasher`.
 fn number(id: &SigId) -> Option<u128> {
     #[derive(Default)]
     struct Found(Option<u128>);
@@ -201,8 +200,8 @@ fn number(id: &SigId) -> Option<u128> {
     found.0
 }
 
-/// Whether a signal is neither caught nor ignored; where the system does not tell, it is taken for
-/// granted, as nearly always it is true.
+/// Whether a signal is neither caught nor ignored; true if the system does not show it, which is
+/// nearly always right.
 fn has_default_action(signal: i32) -> bool {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
         return true;

@@ -1,4 +1,4 @@
-//! Which events become lines, and which spans are exported.
+//! The filters of log lines and of exported spans.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{FilterExt as _, LevelFilter};
@@ -8,17 +8,17 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::diagnostics::TARGET;
 use crate::error::Error;
 
-/// The variable for lines.
+/// The variable of the lines' filter.
 const LINES: &str = "RUST_LOG";
 
-/// The variable for spans and their events.
+/// The variable of the filter of spans and their events.
 const SPANS: &str = "OTEL_RUST_TRACES_FILTER";
 
-/// Spans are exported from here on, however quiet the lines are.
+/// Spans are exported from this level on, independent of the lines' filter.
 const LEAST: &str = "info";
 
 pub(super) enum Filters<S> {
-    /// Lines and spans are filtered alike.
+    /// One filter for lines and spans.
     Same(EnvFilter),
     Apart {
         lines: EnvFilter,
@@ -34,13 +34,13 @@ where
         default: &str,
         variable: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Self, Error> {
-        // Empty is unset (ENV-2).
+        // An empty variable counts as unset (ENV-2).
         let given = |name| variable(name).filter(|value| !value.trim().is_empty());
         let (setting, lines) = lines_of(default, &given);
         let lines = checked(setting, lines)?;
         let lines = match speaks_of_reports(&lines) {
             true => lines,
-            // What this crate reports about its endpoint gets through.
+            // Reports of this crate about its endpoint pass the filter.
             false => format!("{lines},{TARGET}=info"),
         };
         if let Some(spans) = given(SPANS) {
@@ -60,7 +60,7 @@ where
     }
 }
 
-/// Whether the directives for lines decide about what this crate reports.
+/// Whether the lines' directives decide on the reports of this crate.
 pub(super) fn decides_about_reports(
     default: &str,
     variable: impl Fn(&'static str) -> Option<String>,
@@ -79,13 +79,13 @@ fn lines_of(
     }
 }
 
-/// Whether the directives decide about what this crate reports, so that hiding it is meant.
+/// Whether the directives decide on the reports of this crate, so that hiding them is intended.
 fn speaks_of_reports(directives: &str) -> bool {
     let is_named = directives.split(',').any(|d| d.trim().starts_with(TARGET));
     is_named || directives.trim() == "off"
 }
 
-/// Whether nothing that `info` lets through is held back. Where that is hard to see: false.
+/// Whether everything passes that passes `info`. False for directives too complex to tell.
 fn lets_all_of_least_through(directives: &str) -> bool {
     let mut has_general = false;
     for directive in directives
@@ -98,7 +98,7 @@ fn lets_all_of_least_through(directives: &str) -> bool {
             Some((_, level)) => (false, level.parse()),
             None => match directive.parse::<LevelFilter>() {
                 Ok(level) => (true, Ok(level)),
-                // A target alone lets all through.
+                // A target without a level has TRACE.
                 Err(_) => (false, Ok(LevelFilter::TRACE)),
             },
         };

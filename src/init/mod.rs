@@ -1,4 +1,8 @@
-//! A subscriber in one call: filters, the fmt layer and OTLP (feature `init`).
+//! A global subscriber in one call, [`init()`]: filters, log lines on standard error and OTLP (feature
+//! `init`).
+//!
+//! You need this module if your program has no subscriber of its own. [`SubscriberBuilder`] has
+//! settings. To add OTLP to an existing subscriber, use [`builder()`](crate::builder) instead.
 
 mod filter;
 
@@ -19,11 +23,11 @@ use crate::error::Error;
 use crate::fmt::with_trace_ids;
 use crate::guard::ShutdownGuard;
 
-/// Sets the global subscriber: log lines on standard error, with `trace_id` and `span_id` where there
-/// is a trace, and spans to the OTLP endpoint that the `OTEL_*` variables name.
+/// Sets the global subscriber: log lines on standard error, with `trace_id` and `span_id` within a
+/// trace, and spans to the OTLP endpoint of the `OTEL_*` variables.
 ///
-/// `RUST_LOG` filters the lines (default `info`). Spans are exported from level INFO on, and those
-/// more detailed that `RUST_LOG` lets through: see [`subscriber()`], which has settings too.
+/// `RUST_LOG` filters the lines (default `info`). Spans are exported from level INFO on, and more
+/// verbose ones if they pass `RUST_LOG`: see [`subscriber()`], which also has settings.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), tracing_otlp::Error> {
@@ -70,16 +74,16 @@ pub fn subscriber() -> SubscriberBuilder {
 /// | What | Variable | Default |
 /// | --- | --- | --- |
 /// | Log lines | `RUST_LOG` | `info`, or [`with_default_filter`](Self::with_default_filter) |
-/// | Spans and their events | `OTEL_RUST_TRACES_FILTER` | what `info` or the filter of the lines lets through |
+/// | Spans and their events | `OTEL_RUST_TRACES_FILTER` | `info` or the filter of the lines, whichever admits more |
 ///
-/// So `RUST_LOG=warn` makes the log quiet and keeps the traces. The filter of the lines also lets
-/// `tracing_otlp=info` through, for what this crate reports about its endpoint, unless it names that
-/// target itself or is `off`: then what it hides is not written to standard error either.
+/// So `RUST_LOG=warn` reduces the log and keeps the traces. The filter of the lines also admits
+/// `tracing_otlp=info`, the reports of this crate about its endpoint, unless it lists that target or is
+/// `off`: then the hidden reports are not written to standard error either.
 #[must_use = "a builder does nothing until `init` is called"]
 pub struct SubscriberBuilder {
     otlp: OtlpBuilder,
     default_filter: String,
-    /// `None`: no lines.
+    /// `None`: no log lines.
     writer: Option<BoxMakeWriter>,
     ansi: bool,
     #[cfg(feature = "json")]
@@ -101,14 +105,14 @@ impl SubscriberBuilder {
         self
     }
 
-    /// The filter of the lines where `RUST_LOG` is not set or empty. Default: `info`.
+    /// The filter of the lines if `RUST_LOG` is not set or empty. Default: `info`.
     pub fn with_default_filter(mut self, directives: impl Into<String>) -> Self {
         self.default_filter = directives.into();
         self
     }
 
-    /// Where the lines go, such as `std::io::stdout` or a file. Default: standard error. Lines for
-    /// another writer have no colours, unless [`with_ansi`](Self::with_ansi) asks for them.
+    /// The writer of the lines, such as `std::io::stdout` or a file. Default: standard error. Lines for
+    /// another writer have no colours, unless [`with_ansi`](Self::with_ansi) turns them on.
     pub fn with_writer<W>(mut self, writer: W) -> Self
     where
         W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -118,14 +122,14 @@ impl SubscriberBuilder {
         self
     }
 
-    /// No lines at all: spans only. What the pipeline reports of itself is then written to standard error
+    /// Spans only, without log lines. The pipeline then writes its own reports to standard error
     /// ([`with_stderr_level`](OtlpBuilder::with_stderr_level)).
     pub fn without_lines(mut self) -> Self {
         self.writer = None;
         self
     }
 
-    /// Whether the lines have colours. Default: where standard error is a terminal and `NO_COLOR` is
+    /// Whether the lines have colours. Default: true if standard error is a terminal and `NO_COLOR` is
     /// not set.
     pub fn with_ansi(mut self, ansi: bool) -> Self {
         self.ansi = ansi;
@@ -140,8 +144,8 @@ impl SubscriberBuilder {
         self
     }
 
-    /// Whether panics are recorded on their spans, and open spans exported where a panic ends the process:
-    /// [`PanicHook`](crate::guard::PanicHook). Default false: the process's hook stays as it is.
+    /// Whether panics are recorded on their spans, and open spans exported if a panic ends the process:
+    /// [`PanicHook`](crate::guard::PanicHook). Default false: the process's hook is unchanged.
     pub fn with_panic_hook(mut self, panic_hook: bool) -> Self {
         self.panic_hook = panic_hook;
         self
@@ -153,13 +157,13 @@ impl SubscriberBuilder {
     ///
     /// # Errors
     ///
-    /// As [`OtlpBuilder::build`]; also where a filter cannot be parsed, or a global subscriber is set
-    /// already.
+    /// As [`OtlpBuilder::build`]; also if a filter cannot be parsed, or a global subscriber is already
+    /// set.
     pub fn init(self) -> Result<ShutdownGuard, Error> {
         let variable = |name: &str| std::env::var(name).ok();
         let filters = Filters::new(&self.default_filter, variable)?;
         let otlp = match decides_about_reports(&self.default_filter, variable) {
-            // What it hides is not wanted elsewhere either.
+            // The filter hides the reports on purpose, so they are not written elsewhere.
             true => self.otlp.with_stderr_level(LevelFilter::OFF),
             false => self.otlp,
         };
@@ -173,7 +177,7 @@ impl SubscriberBuilder {
         });
         let (layer, guard) = otlp.build()?;
         match filters {
-            // One filter for the whole subscriber costs a span less than two of its layers.
+            // A filter of the whole subscriber costs a span less than one for each layer.
             Filters::Same(filter) => {
                 let registry = tracing_subscriber::registry();
                 let lines: Option<Lines> = lines;

@@ -1,4 +1,4 @@
-//! [`Detail`]: how detailed the spans of each target may be.
+//! [`Detail`]: the most verbose level of each target.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,15 +10,16 @@ use crate::error::Error;
 
 /// The most verbose level that is recorded, for each target.
 ///
-/// As text, in the manner of `tracing_subscriber::filter::Targets`: `info,hyper=warn,shop=trace`. A
-/// level alone is for all targets that are not named; it is `trace` where there is none, unlike
-/// there, so `hyper=warn` hushes hyper and nobody else. A target alone, without `=`, has `trace`. A
-/// target is for all that begin with it; of several the longest counts. Levels are `off`, `error`,
-/// `warn`, `info`, `debug` and `trace`.
+/// As text, similar to `tracing_subscriber::filter::Targets`: `info,hyper=warn,shop=trace`. A level
+/// alone applies to all targets that are not listed; unlike there, it is `trace` by default, so
+/// `hyper=warn` filters only hyper. A target alone, without `=`, has `trace`. A target applies to all
+/// targets that begin with it; of several the longest counts. Levels are `off`, `error`, `warn`,
+/// `info`, `debug` and `trace`.
 ///
-/// It is for spans and events; spans of the OpenTelemetry API have the name of their instrumentation
-/// scope for a target, and the level INFO. What has been hushed has no span, so its children and events join the
-/// nearest recorded ancestor. Other layers of the subscriber are not touched. Default: everything.
+/// It filters spans and events. A span of the OpenTelemetry API has the name of its instrumentation
+/// scope as target, and the level INFO. A filtered span is not recorded; its children and events belong
+/// to the nearest recorded ancestor. Other layers of the subscriber are not affected. Default:
+/// everything is recorded.
 ///
 /// ```
 /// use tracing_otlp::runtime_config::Detail;
@@ -34,7 +35,7 @@ use crate::error::Error;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Detail {
     default: LevelFilter,
-    /// Longer ones first: the first that fits is the nearest.
+    /// Sorted by length, the longest first, so that the first match is the most specific.
     targets: Vec<(Cow<'static, str>, LevelFilter)>,
 }
 
@@ -47,7 +48,7 @@ impl Detail {
         }
     }
 
-    /// Another level for targets that begin with `prefix`.
+    /// Sets the level of targets that begin with `prefix`.
     #[must_use]
     pub fn with_target(mut self, prefix: impl Into<Cow<'static, str>>, level: LevelFilter) -> Self {
         let prefix = prefix.into();
@@ -59,7 +60,7 @@ impl Detail {
         self
     }
 
-    /// Whether no span is too detailed.
+    /// Whether nothing is filtered.
     pub(super) fn is_everything(&self) -> bool {
         self.default == LevelFilter::TRACE
             && self.targets.iter().all(|(_, l)| *l == LevelFilter::TRACE)
@@ -86,7 +87,7 @@ impl FromStr for Detail {
 
     /// # Errors
     ///
-    /// The first entry that is neither a level nor a target with one; [`Error::is_config`].
+    /// The first entry that is neither a level nor a target with a level; [`Error::is_config`].
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut detail = Self::default();
         for entry in text.split(',').map(str::trim).filter(|e| !e.is_empty()) {
@@ -96,7 +97,7 @@ impl FromStr for Detail {
                 None => (entry, "trace"),
             };
             let bad = |cure| Error::config("detail", entry, cure);
-            // An empty text would be read as `error`.
+            // `LevelFilter` parses an empty text as `error`.
             let level = level.parse().ok().filter(|_| !level.is_empty());
             let level =
                 level.ok_or_else(|| bad("use a level: off, error, warn, info, debug or trace"))?;
@@ -116,7 +117,7 @@ impl FromStr for Detail {
 }
 
 impl fmt::Display for Detail {
-    /// As [`FromStr`] reads it.
+    /// The text that [`FromStr`] reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.default.fmt(f)?;
         for (target, level) in &self.targets {

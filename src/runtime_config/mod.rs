@@ -1,4 +1,7 @@
-//! Settings that change while spans are recorded, read without a lock.
+//! Settings that change while the pipeline runs: [`ConfigStore`] and [`Detail`].
+//!
+//! You need this module to change the sampler, the level of each target, or the filter of log records
+//! without a restart, for example from an admin endpoint. Spans read the settings without a lock.
 
 mod detail;
 
@@ -12,14 +15,14 @@ pub use self::detail::Detail;
 use crate::sampler::{ParentBased, Sampler};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
 
-/// Settings that can change while the pipeline runs: the sampler, the level of detail of each target,
-/// and which events become log records.
+/// Settings that can change while the pipeline runs: the sampler, the most verbose level of each target,
+/// and the filter of log records.
 ///
-/// A change takes effect for the spans that are made after it, on every thread, and loses none: a
-/// trace that has begun goes on as it was decided where the new sampler follows local parents, as
-/// [`ParentBased`], `AlwaysOn`, `AlwaysOff` and `TraceIdRatio` do. Spans read the settings without a lock; with the default sampler and every
-/// level they read two flags and no more. A clone is a handle on the same settings, which go to a
-/// pipeline by [`OtlpBuilder::with_config_store`](crate::OtlpBuilder::with_config_store).
+/// A change takes effect for the spans made after it, on every thread, and no span is lost. A trace that
+/// has begun keeps its decision if the new sampler follows local parents, as [`ParentBased`], `AlwaysOn`,
+/// `AlwaysOff` and `TraceIdRatio` do. Spans read the settings without a lock; with the default sampler
+/// and every level they read only two flags. A clone is a handle to the same settings.
+/// [`OtlpBuilder::with_config_store`](crate::OtlpBuilder::with_config_store) passes them to a pipeline.
 ///
 /// ```
 /// use tracing_otlp::ConfigStore;
@@ -32,17 +35,18 @@ use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
 /// # Ok::<(), tracing_otlp::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct ConfigStore(Arc<Shared>);
+pub struct ConfigStore(Arc<LiveSettings>);
 
-struct Shared {
+struct LiveSettings {
     live: ArcSwap<Live>,
-    /// What a span has to look at beyond its parent, as [`SamplingFlags`] has it.
+    /// Bits of [`SamplingFlags`], derived from `live`. A span reads them alone if they are zero, and loads
+    /// `live` otherwise.
     sampling_flags: AtomicUsize,
-    /// Held while settings change, so that no change undoes another.
+    /// Held during a change, so that concurrent changes do not overwrite each other.
     changing: Mutex<()>,
 }
 
-/// What a new span has to look at beyond its parent; nothing by default.
+/// The settings that a new span has to read beside its parent; none by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SamplingFlags(usize);
 
@@ -59,34 +63,33 @@ impl SamplingFlags {
         Self(asks | for_children)
     }
 
-    /// Whether the sampler has to be asked for roots and below remote parents. Else it is the
-    /// specification's default (SMP-2): a child follows its parent, and every root is kept.
+    /// Whether the sampler has to decide on roots and on children of remote parents. Else it is the
+    /// specification's default (SMP-2): a child follows its parent, and every root is sampled.
     #[inline]
     pub(crate) fn asks_sampler(self) -> bool {
         self.0 & Self::SAMPLER != 0
     }
 
-    /// The same for a child of a span in this process: else it follows that.
+    /// Whether the sampler has to decide on children of local parents; else they follow the parent.
     #[inline]
     pub(crate) fn asks_for_children(self) -> bool {
         self.0 & Self::CHILDREN != 0
     }
 
-    /// Whether a span or event may be too detailed, so that [`ConfigStore::admits`] has to be asked.
+    /// Whether a span or event may be filtered, so that [`ConfigStore::admits`] has to decide.
     #[inline]
     pub(crate) fn has_detail(self) -> bool {
         self.0 & Self::DETAIL != 0
     }
 
-    /// The same of an event that may become a log record, and
-    /// [`ConfigStore::admits_log`].
+    /// Whether a log record may be filtered, so that [`ConfigStore::admits_log`] has to decide.
     #[inline]
     pub(crate) fn has_log_filter(self) -> bool {
         self.0 & Self::LOGS != 0
     }
 }
 
-/// The settings at one moment.
+/// A consistent snapshot of the settings.
 pub(crate) struct Live {
     sampler: Arc<dyn Sampler>,
     detail: Detail,
@@ -100,9 +103,9 @@ impl Live {
 }
 
 impl ConfigStore {
-    /// With this sampler, and every level of detail.
+    /// With this sampler, and every level of every target.
     pub fn new(sampler: impl Sampler) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(LiveSettings {
             sampling_flags: AtomicUsize::new(SamplingFlags::of(&sampler).0),
             live: ArcSwap::from_pointee(Live {
                 sampler: Arc::new(sampler),
@@ -113,7 +116,7 @@ impl ConfigStore {
         }))
     }
 
-    /// Has another sampler decide from now on. Spans that are open stay as they were decided.
+    /// Sets the sampler of spans from now on. Open spans keep their decision.
     pub fn set_sampler<S: Sampler>(&self, sampler: S) {
         let asks = SamplingFlags::of(&sampler).0;
         let sampler: Arc<dyn Sampler> = Arc::new(sampler);
@@ -130,8 +133,7 @@ impl ConfigStore {
         });
     }
 
-    /// Records only spans and events that are not too detailed from now on. Open spans are not
-    /// touched.
+    /// Sets the filter of spans and events from now on. Open spans are not affected.
     pub fn set_detail(&self, detail: Detail) {
         self.change(|live| {
             let asks = self.sampling_flags().0 & !SamplingFlags::DETAIL;
@@ -147,10 +149,10 @@ impl ConfigStore {
         });
     }
 
-    /// Makes log records of those events only that this lets through, from now on. Default: all.
+    /// Sets the filter of log records from now on. Default: all events become records.
     ///
-    /// It says nothing of spans and their events, nor does [`set_detail`](Self::set_detail) say anything of
-    /// log records; [`OtlpBuilder::with_logs`](crate::OtlpBuilder::with_logs) says whether there are any.
+    /// It does not affect spans and their events, and [`set_detail`](Self::set_detail) does not affect log
+    /// records. [`OtlpBuilder::with_logs`](crate::OtlpBuilder::with_logs) turns logs on.
     ///
     /// ```
     /// # let store = tracing_otlp::ConfigStore::default();
@@ -170,22 +172,22 @@ impl ConfigStore {
         });
     }
 
-    /// What the sampler is and does.
+    /// The description of the sampler.
     pub fn sampler_description(&self) -> String {
         self.load().sampler.description()
     }
 
-    /// Which events become log records.
+    /// The filter of log records.
     pub fn log_filter(&self) -> Detail {
         self.load().log_filter.clone()
     }
 
-    /// The level of detail of each target.
+    /// The filter of spans and events.
     pub fn detail(&self) -> Detail {
         self.load().detail.clone()
     }
 
-    /// What a span has to look at, as things stand.
+    /// The current flags.
     #[inline]
     pub(crate) fn sampling_flags(&self) -> SamplingFlags {
         SamplingFlags(self.0.sampling_flags.load(Ordering::Relaxed))
@@ -201,7 +203,7 @@ impl ConfigStore {
         !self.sampling_flags().has_log_filter() || self.load().log_filter.admits(target, level)
     }
 
-    /// The settings as they are now, also while they change.
+    /// The current settings; never waits for a change.
     pub(crate) fn load(&self) -> Guard<Arc<Live>> {
         self.0.live.load()
     }
@@ -210,14 +212,14 @@ impl ConfigStore {
         let changing = lock(&self.0.changing);
         let new = Arc::new(change(&self.load()));
         let old = self.0.live.swap(new);
-        // A sampler that goes is foreign code.
+        // Dropping the old sampler runs foreign code, so it happens outside of the lock.
         drop(changing);
         drop(old);
     }
 }
 
 impl Default for ConfigStore {
-    /// With the specification's default sampler (SMP-2), and every level of detail.
+    /// With the specification's default sampler, and every level of every target.
     fn default() -> Self {
         Self::new(ParentBased::default())
     }
@@ -233,7 +235,7 @@ impl fmt::Debug for ConfigStore {
     }
 }
 
-/// All parts of the default sampler are types without content, so its type says it all.
+/// All parts of the default sampler are types without fields, so its type identifies it.
 fn is_default<S: Sampler>(_: &S) -> bool {
     TypeId::of::<S>() == TypeId::of::<ParentBased>()
 }

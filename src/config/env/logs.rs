@@ -4,7 +4,7 @@ use super::{Env, Signal, set};
 use crate::config::{LogBatchConfig, OtlpConfig, parse};
 
 impl Env<'_> {
-    /// The signal exists only where its variable, or code, asks for it: never by a default (LOG-16).
+    /// Logs exist only if the variable or code asks for them, never by default (LOG-16).
     pub(super) fn logs(&mut self, config: &mut OtlpConfig) {
         let logs = &mut config.logs;
         logs.exporter = self.read(&["OTEL_LOGS_EXPORTER"], parse::logs_exporter);
@@ -29,14 +29,14 @@ impl Env<'_> {
         );
         set(&mut limits.attribute_count_limit, count);
         let mut connection = self.exporter(Signal::Logs);
-        // They say nothing of logs.
+        // Logs do not use it, so it must not make the connections differ.
         connection
             .traces_endpoint
             .clone_from(&config.exporter.traces_endpoint);
         let logs_endpoint = connection.logs_endpoint.clone();
         connection.logs_endpoint = None;
         if connection == config.exporter {
-            // Both on one connection: it is only another path of it, unless it says otherwise.
+            // The same connection as traces, with another path.
             config.exporter.logs_endpoint = logs_endpoint;
         } else {
             connection.logs_endpoint = logs_endpoint;
