@@ -7,7 +7,7 @@ use super::identity::Identity;
 use super::span::{OpenSpan, SpanState};
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
 use crate::sync::{Arc, Mutex, Ordering, lock};
-use crate::tail::{Ended, TailSampler};
+use crate::tail::{EndedSpan, TailSampler};
 use crate::wire::request::Scope;
 use crate::wire::span::StatusCode;
 
@@ -102,10 +102,10 @@ impl SpanSink {
             scope: span.scope,
             span: &span.body,
         };
-        match &self.destination {
+        match &self.way {
             Destination::Queue => self.processor.push_at_home(shard, data),
             Destination::Nowhere => self.processor.push_in_a_fork(),
-            Destination::Tail(tail) => tail.ended(&Ended {
+            Destination::Tail(tail) => tail.ended(&EndedSpan {
                 trace_id: span.identity.trace_id,
                 trace_ref: &span.identity.local(),
                 name: span.name(),

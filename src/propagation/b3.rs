@@ -4,13 +4,13 @@ use super::header::{B3, B3_FLAGS, B3_PARENT_SPAN_ID, B3_SAMPLED, B3_SPAN_ID, B3_
 use super::{Extractor, Injector, Propagator, adopt, short};
 use crate::context::{TraceContext, TraceFlags, hex};
 
-/// Zipkin's B3 (B3-1, B3-2): `b3` and `b3multi` in `OTEL_PROPAGATORS`.
+/// Zipkin's B3: `b3` and `b3multi` in `OTEL_PROPAGATORS`.
 ///
-/// Either reads both: the one header first, then the many. An id of 64 bits becomes one of 128, with
-/// zeros before it. The debug flag is kept ([`TraceFlags::DEBUG`]) and means sampled. A caller that
-/// leaves the decision open counts as not sampled, as in other OpenTelemetry libraries; `b3: 0`
-/// alone names no trace, so nothing is taken from it. The parent's id is checked, and never sent. What
-/// the carrier has of the other form is removed, unless another propagator has written it just now.
+/// Both forms are read: the single header first, then the multiple ones. A 64-bit trace id is padded
+/// with zeros to 128 bits. The debug flag is kept ([`TraceFlags::DEBUG`]) and implies sampled. A
+/// deferred decision counts as not sampled, as in other OpenTelemetry libraries; `b3: 0` alone has no
+/// trace, so it is ignored. The parent's id is validated, and never sent. `inject` removes headers of the
+/// other form, unless another propagator of the same composite wrote them.
 ///
 /// ```
 /// use tracing_otlp::TraceContext;
@@ -27,7 +27,7 @@ pub struct B3Propagator {
 }
 
 impl B3Propagator {
-    /// Sends the one header `b3`: the default (B3-2).
+    /// Sends the single header `b3`: the default.
     pub const fn single() -> Self {
         Self { is_multi: false }
     }
@@ -53,7 +53,7 @@ impl Propagator for B3Propagator {
         hex::encode(&cx.span_id().to_bytes(), &mut text[33..49]);
         text[50] = sampled;
         let text = std::str::from_utf8(&text).unwrap_or_default();
-        // What an earlier hop has left in the other form would be read before this, or with it.
+        // A receiver would read headers of the other form first, or mix them with these.
         carrier.remove(B3_PARENT_SPAN_ID);
         if !self.is_multi {
             MULTI.into_iter().for_each(|key| carrier.remove(key));
@@ -63,7 +63,7 @@ impl Propagator for B3Propagator {
         carrier.set(B3_TRACE_ID, &text[..32]);
         carrier.set(B3_SPAN_ID, &text[33..49]);
         if sampled == b'd' {
-            // Debug implies sampled, which is then not said.
+            // Debug implies sampled, and B3 then omits `X-B3-Sampled`.
             carrier.remove(B3_SAMPLED);
             carrier.set(B3_FLAGS, "1");
         } else {
@@ -74,7 +74,7 @@ impl Propagator for B3Propagator {
 
     fn extract(&self, parent: TraceContext, carrier: &dyn Extractor) -> TraceContext {
         match carrier.get(B3).and_then(short) {
-            // A whole answer: do not sample what has no name.
+            // The decision "not sampled" without a trace.
             Some("0") => return parent,
             Some(text) => {
                 if let Some((trace_id, span_id, flags)) = single(text) {
@@ -120,11 +120,11 @@ fn single(text: &str) -> Option<Ids> {
 }
 
 fn multi(carrier: &dyn Extractor) -> Option<Ids> {
-    // One that is too long to be one is no id, rather than absent.
+    // An oversized value counts as invalid, not as absent.
     let get = |key| carrier.get(key).map(|text| short(text).unwrap_or("?"));
     let ids = (trace_id(get(B3_TRACE_ID)?)?, span_id(get(B3_SPAN_ID)?)?);
     let sampled = match get(B3_SAMPLED) {
-        // Tracers older than the format say it in words.
+        // Older tracers send words.
         Some("1" | "true") => TraceFlags::SAMPLED,
         None | Some("0" | "false") => TraceFlags::default(),
         Some(_) => return None,
@@ -140,7 +140,7 @@ fn multi(carrier: &dyn Extractor) -> Option<Ids> {
     Some((ids.0, ids.1, flags))
 }
 
-/// 32 digits, or 16 that stand for the right half (B3-1).
+/// 32 digits, or 16 for the right half (B3-1).
 fn trace_id(text: &str) -> Option<[u8; 16]> {
     if text.len() == 32 {
         return hex::decode(text.as_bytes());

@@ -4,11 +4,11 @@ use super::header::BAGGAGE;
 use super::{Extractor, Injector, Propagator};
 use crate::context::{Baggage, TraceContext};
 
-/// W3C's `baggage` (BAG-1, BAG-2): `baggage` in `OTEL_PROPAGATORS`. Works with and without a trace.
+/// W3C's `baggage`: `baggage` in `OTEL_PROPAGATORS`. Works with and without a trace.
 ///
-/// What a request brings replaces all baggage there was; a request without a member that can be
-/// read leaves it. Without baggage, the header is [removed](Injector::remove).
-/// [`Baggage::parse`] and [`Baggage::to_header`] say what is left out.
+/// The baggage of a request replaces that of the parent; a request without a valid member changes
+/// nothing. Without baggage, `inject` [removes](Injector::remove) the header. [`Baggage::parse`] and
+/// [`Baggage::to_header`] list the members that are left out.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BaggagePropagator;
 

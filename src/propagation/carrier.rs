@@ -1,4 +1,4 @@
-//! [`Extractor`] and [`Injector`]: what a request is to a propagator.
+//! [`Extractor`] and [`Injector`]: read and write access to a request for propagators.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::header;
 
-/// Reads the names and values that came with a request (PROP-1).
+/// Reads the names and values of a request, such as its headers.
 ///
 /// The implementations here ignore the case of names, as HTTP does.
 ///
@@ -24,7 +24,7 @@ pub trait Extractor {
     /// The first value of a name.
     fn get(&self, key: &str) -> Option<&str>;
 
-    /// All values of a name, in their order. By default the one that [`get`](Self::get) gives.
+    /// All values of a name, in their order. By default the value of [`get`](Self::get).
     fn get_all(&self, key: &str) -> Values<'_> {
         Values::from(self.get(key))
     }
@@ -33,19 +33,20 @@ pub trait Extractor {
     fn keys(&self) -> Vec<&str>;
 }
 
-/// Writes names and values into a request (PROP-1).
+/// Writes names and values into a request, such as its headers.
 pub trait Injector {
-    /// Sets a name to one value, in place of all it had. What the carrier can't hold is left out.
+    /// Sets a name to a single value, in place of all others. A value that the carrier cannot hold is
+    /// left out.
     fn set(&mut self, key: &str, value: &str);
 
-    /// Takes a name out: what came with another request must not be passed on with this one. By
-    /// default nothing happens, for carriers that begin empty.
+    /// Removes a name, so that a reused carrier does not pass on values of another request. Default: does
+    /// nothing, for carriers that begin empty.
     fn remove(&mut self, key: &str) {
         let _ = key;
     }
 }
 
-/// The values of one name, in their order: what [`Extractor::get_all`] gives.
+/// The values of a name, in their order, from [`Extractor::get_all`].
 ///
 /// ```
 /// use tracing_otlp::propagation::Values;
@@ -56,7 +57,7 @@ pub trait Injector {
 pub struct Values<'a>(Source<'a>);
 
 impl fmt::Debug for Values<'_> {
-    /// None of them: a header's value may be a secret.
+    /// Shows no value: a header may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Values").finish_non_exhaustive()
     }
@@ -98,14 +99,14 @@ impl<'a> Iterator for Values<'a> {
     }
 }
 
-/// A value that is no text reads as one that no format accepts: it is there, and it is wrong.
+/// A value that is no text becomes a text that no format accepts: present, but invalid.
 fn text(value: &HeaderValue) -> &str {
     std::str::from_utf8(value.as_bytes()).unwrap_or("\u{fffd}")
 }
 
 impl Extractor for HeaderMap {
     fn get(&self, key: &str) -> Option<&str> {
-        // A known name is found without being read first.
+        // A name of this crate is looked up without parsing it.
         let value = match header::known(key) {
             Some(name) => HeaderMap::get(self, name),
             None => HeaderMap::get(self, key),
@@ -126,14 +127,14 @@ impl Extractor for HeaderMap {
 }
 
 impl Injector for HeaderMap {
-    /// Nothing happens where HTTP can't write the name or the value.
+    /// Does nothing if the name or the value is invalid in HTTP.
     fn set(&mut self, key: &str, value: &str) {
         let name = match header::known(key) {
             Some(name) => Some(name.clone()),
             None => HeaderName::from_bytes(key.as_bytes()).ok(),
         };
         if let (Some(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
-            // A map that is full of other headers stays as it is.
+            // A full map stays unchanged.
             let _ = self.try_insert(name, value);
         }
     }

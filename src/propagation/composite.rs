@@ -1,4 +1,4 @@
-//! Several formats at once, and those that settings name.
+//! [`CompositePropagator`]: several formats at once.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use super::{
 use crate::config::{OtlpConfig, PropagatorKind};
 use crate::context::TraceContext;
 
-/// Several propagators, one after another (PROP-2): all write, and of those that find a context the
-/// last one counts. Without any, nothing travels.
+/// Several propagators in order: all write, and of those that find a context the last one counts.
+/// Without a propagator, no context is propagated.
 ///
 /// ```
 /// use tracing_otlp::config::PropagatorKind;
@@ -29,21 +29,21 @@ struct Member {
 }
 
 impl CompositePropagator {
-    /// Without any: nothing is written or read. `none` in `OTEL_PROPAGATORS`.
+    /// Writes and reads nothing. `none` in `OTEL_PROPAGATORS`.
     pub const fn none() -> Self {
         Self(Vec::new())
     }
 
-    /// These, in their order.
+    /// The propagators of these formats, in their order.
     pub fn of(kinds: &[PropagatorKind]) -> Self {
         let all = kinds.iter().copied().map(propagator);
         Self(all.map(Member::of).collect())
     }
 
-    /// Those that `OTEL_PROPAGATORS` names; by default W3C's trace context and baggage.
+    /// The propagators of `OTEL_PROPAGATORS`; by default W3C's trace context and baggage.
     ///
-    /// What the variable says amiss is in the [`warnings`](OtlpConfig::warnings) of
-    /// [`OtlpConfig::from_env`], which a pipeline tells of by itself.
+    /// An invalid entry leaves a warning in the [`warnings`](OtlpConfig::warnings) of
+    /// [`OtlpConfig::from_env`], which a pipeline reports by itself.
     pub fn from_env() -> Self {
         match OtlpConfig::from_env().propagators {
             Some(kinds) => Self::of(&kinds),
@@ -51,7 +51,7 @@ impl CompositePropagator {
         }
     }
 
-    /// With one more, the last.
+    /// Adds a last propagator.
     #[must_use]
     pub fn with(mut self, propagator: impl Propagator) -> Self {
         self.0.push(Member::of(Box::new(propagator)));
@@ -68,7 +68,7 @@ impl Member {
     }
 }
 
-/// A carrier from which nothing can be removed that was written by those before.
+/// Keeps a propagator from removing fields of the propagators before it, which have just written them.
 struct AfterOthers<'a> {
     carrier: &'a mut dyn Injector,
     before: &'a [Member],

@@ -1,4 +1,4 @@
-//! [`Environment`]: variables as a carrier, between a process and those it starts.
+//! [`Environment`]: environment variables as a carrier, from a process to its children.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, btree_map};
@@ -6,13 +6,13 @@ use std::fmt;
 
 use super::{Extractor, Injector};
 
-/// Environment variables as a carrier (ENVC-1): `TRACEPARENT`, `TRACESTATE`, `BAGGAGE`, …
+/// Environment variables as a carrier: `TRACEPARENT`, `TRACESTATE`, `BAGGAGE`, …
 ///
-/// A name becomes upper case, and what is no letter, digit or `_` becomes `_`; only that name is
-/// read, so `traceparent` is not. Nothing is started or changed: what was injected is handed to
-/// [`Command::envs`](std::process::Command::envs). A child also inherits what this process itself was
-/// given, unless [`Command::env_remove`](std::process::Command::env_remove) says otherwise. `Debug`
-/// shows no value, for variables hold secrets.
+/// A name becomes upper case, and each character except letters, digits and `_` becomes `_`; only that
+/// name is read, so `traceparent` is not. The carrier does not change the process's variables: pass it
+/// to [`Command::envs`](std::process::Command::envs). A child also inherits this process's own variables,
+/// unless [`Command::env_remove`](std::process::Command::env_remove) removes them. `Debug` shows no
+/// value, because variables may hold secrets.
 ///
 /// ```
 /// use std::process::Command;
@@ -32,8 +32,8 @@ use super::{Extractor, Injector};
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// The variables of this process, as they are now. Names that no propagator can ask for, and
-    /// values that are not UTF-8, are left out.
+    /// The current variables of this process, without names that no propagator can read, and without
+    /// values that are not UTF-8.
     pub fn of_process() -> Self {
         let all = std::env::vars_os();
         all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -74,7 +74,7 @@ impl Extractor for Environment {
 }
 
 impl Injector for Environment {
-    /// Nothing happens where the value holds what no variable may: a NUL.
+    /// Does nothing if the value holds a NUL, which no variable may.
     fn set(&mut self, key: &str, value: &str) {
         if !value.contains('\0') {
             self.0.insert(normalize(key).into_owned(), value.to_owned());
@@ -92,7 +92,7 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// A name as a variable has it (ENVC-1).
+/// The name of the variable for a key (ENVC-1).
 fn normalize(key: &str) -> Cow<'_, str> {
     let is_digit = key.starts_with(|c: char| c.is_ascii_digit());
     let is_normal = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';

@@ -1,4 +1,4 @@
-//! The propagator that all of the process uses.
+//! The global propagator of the process.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -11,17 +11,16 @@ use super::{
 use crate::config::PropagatorKind;
 use crate::context::TraceContext;
 
-/// The process's propagator: at every call, the one that is set then (PROP-2). Reading it takes no
-/// lock.
+/// The global propagator: each call uses the one that is set at that moment. Reading it takes no lock.
 ///
-/// [Who decides](crate::propagation#which-formats-and-who-decides). Without any set-up it is W3C's
-/// trace context and baggage.
+/// By default it is W3C's trace context and baggage; for the order of settings see
+/// [the module](crate::propagation#which-formats-and-who-decides).
 pub const fn global() -> GlobalPropagator {
     GlobalPropagator(())
 }
 
-/// Sets the process's propagator; no pipeline changes it from then on. Another call does. A
-/// [`global()`] that is part of it stands for nothing.
+/// Sets the global propagator; later pipelines do not change it, another call does. A [`global()`]
+/// within it has no effect.
 ///
 /// ```
 /// use tracing_otlp::propagation::{self, B3Propagator, Propagator as _};
@@ -36,8 +35,8 @@ pub fn set_global(propagator: impl Propagator) {
     })));
 }
 
-/// What a pipeline was told, by code or else by its settings. Says nothing where it was told
-/// nothing.
+/// Sets the propagator of a pipeline: from code, else from its settings. Does nothing without either,
+/// or after [`set_global`].
 pub(crate) fn set_by_pipeline(
     propagator: Option<Box<dyn Propagator>>,
     kinds: Option<&[PropagatorKind]>,
@@ -56,7 +55,7 @@ pub(crate) fn set_by_pipeline(
     });
 }
 
-/// What [`global()`] gives: a name for whatever is set, to be kept or copied at will.
+/// A handle to the global propagator, from [`global()`]; it follows later changes.
 #[derive(Debug, Clone, Copy)]
 pub struct GlobalPropagator(());
 
@@ -98,7 +97,8 @@ impl Propagator for GlobalPropagator {
     }
 }
 
-/// While a thread is in the process's propagator. One that holds itself would call itself for ever.
+/// Marks that a thread is within the global propagator, because one that contains [`global()`] would
+/// recurse without end.
 struct Inside(());
 
 thread_local! {

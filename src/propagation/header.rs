@@ -1,4 +1,4 @@
-//! The headers that travel, as names that need neither be read nor allocated.
+//! The header names of all formats, as constants: no parsing, no allocation.
 
 use http::HeaderName;
 

@@ -8,12 +8,12 @@ use super::header::UBER_TRACE_ID;
 use super::{Extractor, Injector, Propagator, adopt, short};
 use crate::context::{Baggage, TraceContext, TraceFlags};
 
-/// Jaeger's `uber-trace-id`, and its baggage in `uberctx-*` (JAE-1): `jaeger` in `OTEL_PROPAGATORS`.
-/// Deprecated by OpenTelemetry: Jaeger's clients understand W3C's headers since 2022.
+/// Jaeger's `uber-trace-id`, and its baggage in `uberctx-*`: `jaeger` in `OTEL_PROPAGATORS`. Deprecated
+/// by OpenTelemetry: Jaeger's clients read W3C's headers since 2022.
 ///
-/// Ids may be shorter than they are elsewhere: zeros in front may be missing. The debug flag is kept
-/// ([`TraceFlags::DEBUG`]) and means sampled. Names of baggage are in lower case where the carrier is
-/// HTTP or the environment, and there a `-` in them is a `_`. What a request brings is added to the baggage there is.
+/// Ids may lack leading zeros. The debug flag is kept ([`TraceFlags::DEBUG`]) and implies sampled. Names
+/// of baggage are in lower case if the carrier is HTTP or the environment, and in the environment a `-` in
+/// them becomes a `_`. The baggage of a request is added to that of the parent.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct JaegerPropagator;
 
@@ -27,7 +27,7 @@ impl Propagator for JaegerPropagator {
             let (trace, span) = (cx.trace_id(), cx.span_id());
             carrier.set(UBER_TRACE_ID, &format!("{trace}:{span}:0:{flags:x}"));
         }
-        // What a header can't hold, W3C's can't either; nor does this one hold more.
+        // The same members and bounds as W3C's header.
         let sent = Baggage::parse(&cx.baggage().to_header());
         for (name, value, _) in sent.iter() {
             let value = utf8_percent_encode(value, NO_VALUE).to_string();
@@ -51,7 +51,7 @@ impl Propagator for JaegerPropagator {
     }
 }
 
-/// Headers that are looked at for baggage.
+/// The most headers that are searched for baggage.
 const MOST_ENTRIES: usize = 1024;
 
 const BAGGAGE_PREFIX: &str = "uberctx-";
@@ -88,7 +88,7 @@ fn parse_plain(text: &str) -> Option<([u8; 16], [u8; 8], TraceFlags)> {
     Some((trace_id, span_id.to_be_bytes(), flags))
 }
 
-/// Up to so many hexadecimal digits, in any case.
+/// At most `digits` hexadecimal digits, in upper or lower case.
 fn number(text: &str, digits: usize) -> Option<u128> {
     let is_number =
         (1..=digits).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
@@ -97,7 +97,7 @@ fn number(text: &str, digits: usize) -> Option<u128> {
         .flatten()
 }
 
-/// What there was and what came, as far as there is room.
+/// The parent's baggage and that of the request, up to the bounds.
 fn baggage(old: &Baggage, carrier: &dyn Extractor) -> Baggage {
     let mut all = old.clone();
     let (mut bytes, mut looked_at) = (0, 0);
@@ -106,11 +106,11 @@ fn baggage(old: &Baggage, carrier: &dyn Extractor) -> Baggage {
             continue;
         };
         looked_at += 1;
-        // To find a value may take a look at all of them.
+        // `get` may search the whole carrier, so the number of lookups is bounded.
         if looked_at > MOST_ENTRIES || all.len() >= Baggage::MAX_MEMBERS {
             break;
         }
-        // What is not ASCII should have been encoded.
+        // A value beyond ASCII should be encoded.
         let Some(value) = carrier.get(key) else {
             continue;
         };
@@ -124,7 +124,7 @@ fn baggage(old: &Baggage, carrier: &dyn Extractor) -> Baggage {
     all
 }
 
-/// What a field of a carrier names, if that is a member of the baggage.
+/// The name of the baggage member in a carrier's field, if it is one.
 fn baggage_name(key: &str) -> Option<Cow<'_, str>> {
     let (prefix, name) = key.split_at_checked(BAGGAGE_PREFIX.len())?;
     if name.is_empty() {
@@ -132,7 +132,7 @@ fn baggage_name(key: &str) -> Option<Cow<'_, str>> {
     } else if prefix.eq_ignore_ascii_case(BAGGAGE_PREFIX) {
         Some(Cow::Borrowed(name))
     } else if prefix == BAGGAGE_VARIABLE {
-        // As it was before the environment made it a variable's (ENVC-1), as far as that is known.
+        // Reverses the environment's upper case (ENVC-1); `_` for `-` cannot be reversed.
         Some(Cow::Owned(name.to_ascii_lowercase()))
     } else {
         None

@@ -1,4 +1,4 @@
-//! Sends a [`TraceContext`] along with a request, and reads the one that came with it.
+//! Propagation: writes a [`TraceContext`] into a request, and reads it on the other side.
 //!
 //! ```
 //! use tracing_otlp::TraceContext;
@@ -17,28 +17,27 @@
 //! # Ok::<(), http::header::InvalidHeaderValue>(())
 //! ```
 //!
-//! A [`Propagator`] knows a format; [`Extractor`] and [`Injector`] are what a request is to it:
-//! [`http::HeaderMap`], the maps of the standard library, the [`Environment`] of a process, or what
-//! you write for a message queue.
+//! A [`Propagator`] implements a format. It reads and writes a request by [`Extractor`] and [`Injector`],
+//! which [`http::HeaderMap`], the maps of the standard library and the [`Environment`] of a process
+//! implement; for a message queue you implement them.
 //!
 //! # Which formats, and who decides
 //!
-//! [`global()`] is what all of the process uses. Highest first (ENV-7, PROP-2):
+//! [`global()`] is the propagator of the process. Its source, highest precedence first:
 //!
 //! 1. [`set_global`], called at any time;
 //! 2. [`OtlpBuilder::with_propagator`](crate::OtlpBuilder::with_propagator), once its pipeline is
 //!    built;
 //! 3. [`OtlpBuilder::with_propagators`](crate::OtlpBuilder::with_propagators), likewise;
 //! 4. `OTEL_PROPAGATORS`, read when a pipeline is built, a disabled one too;
-//! 5. W3C's trace context and baggage, also where no pipeline was ever built.
+//! 5. W3C's trace context and baggage, also without a pipeline.
 //!
-//! A later pipeline replaces what an earlier one has set, if it names any propagator.
+//! A later pipeline with a propagator of its own replaces that of an earlier one.
 //!
-//! # What comes from outside
+//! # Untrusted headers
 //!
-//! Foreign headers may say anything. What breaks its format counts as not there: a context is taken
-//! whole or not at all, and nothing fails (PROP-1). At the edge of what you trust, do not extract:
-//! then a trace begins there (W3C-10).
+//! A header that breaks its format counts as absent: a context is read whole or not at all, and nothing
+//! fails. Do not extract contexts from untrusted callers: then their requests begin new traces.
 
 mod b3;
 mod baggage;
@@ -67,7 +66,7 @@ pub use xray::XRayPropagator;
 
 use crate::context::{SpanId, TraceContext, TraceFlags, TraceId};
 
-/// A format in which a [`TraceContext`] travels (PROP-1).
+/// A format of a [`TraceContext`] in requests.
 ///
 /// ```
 /// use tracing_otlp::TraceContext;
@@ -96,12 +95,12 @@ pub trait Propagator: Send + Sync + 'static {
     /// Writes `cx` into a request. A context without a trace writes none, but may write baggage.
     fn inject(&self, cx: &TraceContext, carrier: &mut dyn Injector);
 
-    /// `parent`, changed by what a request says. Where that is nothing, or nothing of use, it is
-    /// `parent` as it was (PROP-1).
+    /// Reads the context of a request. Returns `parent` with the request's values in place of its own, or
+    /// unchanged if the request has no valid ones.
     fn extract(&self, parent: TraceContext, carrier: &dyn Extractor) -> TraceContext;
 
-    /// What [`inject`](Self::inject) may [`set`](Injector::set): what a carrier that is used again
-    /// must be cleared of.
+    /// The fields that [`inject`](Self::inject) may [`set`](Injector::set). A reused carrier must be
+    /// cleared of them.
     fn fields(&self) -> Vec<&'static str>;
 }
 
@@ -119,17 +118,17 @@ impl<P: Propagator + ?Sized> Propagator for Box<P> {
     }
 }
 
-/// A header's text without the blanks around it; `None` for one that is far longer than its format is,
-/// whose sender may only want it to be looked through.
+/// A header's text without the blanks around it; `None` if it is far longer than its format allows, so
+/// that a client cannot make the server parse long texts.
 fn short(text: &str) -> Option<&str> {
     const LONGEST: usize = 1024;
     (text.len() <= LONGEST).then(|| text.trim_matches([' ', '\t']))
 }
 
-/// The context that a header of another format than W3C's names, if it names one.
+/// The context of a header in another format than W3C's; `Err(parent)` if an id is invalid.
 ///
-/// Such headers know neither trace state nor the random flag, and not all know the debug flag. Where
-/// `parent` is the very span, as when a caller sends several formats, its own stay.
+/// Such formats have neither trace state nor the random flag, and some have no debug flag. If `parent` is
+/// the same span, because the caller sent several formats, it keeps its own.
 fn adopt(
     parent: TraceContext,
     trace_id: [u8; 16],

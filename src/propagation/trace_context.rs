@@ -4,14 +4,13 @@ use super::header::{TRACEPARENT, TRACESTATE};
 use super::{Extractor, Injector, Propagator};
 use crate::context::{TraceContext, TraceFlags, TraceState};
 
-/// W3C's `traceparent` and `tracestate` (W3C-1…8): `tracecontext` in `OTEL_PROPAGATORS`.
+/// W3C's `traceparent` and `tracestate`: `tracecontext` in `OTEL_PROPAGATORS`.
 ///
-/// A `traceparent` that breaks the format, or that is there twice, counts as not there, and
-/// `tracestate` with it. A `tracestate` that breaks the format is discarded whole, and `traceparent`
-/// counts (W3C-3, W3C-5).
+/// A `traceparent` that breaks the format, or that occurs twice, counts as absent, and `tracestate` with
+/// it. A `tracestate` that breaks the format is discarded whole; `traceparent` still counts.
 ///
-/// With a context that has no trace state, `tracestate` is [removed](Injector::remove): one that came
-/// with another request belongs to another trace.
+/// For a context without trace state, `inject` [removes](Injector::remove) `tracestate`: that of another
+/// request belongs to another trace.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TraceContextPropagator;
 
@@ -35,7 +34,7 @@ impl Propagator for TraceContextPropagator {
         let Ok(cx) = TraceContext::from_traceparent(text) else {
             return parent;
         };
-        // What another format said of the very span stays, as the other way round.
+        // Values of the same span from another format stay, as in `adopt`.
         let is_same = (parent.trace_id(), parent.span_id()) == (cx.trace_id(), cx.span_id());
         let mut flags = cx.flags();
         if is_same && parent.flags().is_debug() && flags.is_sampled() {

@@ -7,11 +7,11 @@ use crate::context::{TraceContext, TraceFlags, hex};
 /// AWS X-Ray's `X-Amzn-Trace-Id: Root=1-<8 digits>-<24 digits>;Parent=<16 digits>;Sampled=<0|1>`:
 /// `xray` in `OTEL_PROPAGATORS`.
 ///
-/// Without `Sampled`, or where it is left open (`?`), a request counts as not sampled. Parts that
-/// are not known are passed over. A header without `Parent` names no span and changes nothing.
+/// Without `Sampled`, or with a deferred decision (`?`), a request counts as not sampled. Unknown parts
+/// are ignored. A header without `Parent` has no span and changes nothing.
 ///
-/// X-Ray wants the first 8 digits of a trace's id to be its time; ids that this crate makes are
-/// random, which X-Ray accepts.
+/// X-Ray's own trace ids begin with the time. The ids of this crate are random by default, which X-Ray
+/// accepts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct XRayPropagator;
 

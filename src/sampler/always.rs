@@ -1,4 +1,4 @@
-//! Samplers that need not think: [`AlwaysOn`], [`AlwaysOff`], [`AlwaysRecord`].
+//! Samplers with a constant decision: [`AlwaysOn`], [`AlwaysOff`], [`AlwaysRecord`].
 
 use super::composite::{ComposableSampler, SamplingIntent};
 use super::input::SamplingInput;
@@ -8,9 +8,8 @@ use super::{Sampler, SamplingDecision, SamplingResult};
 
 /// Records every span.
 ///
-/// On its own it asks no parent, so what a threshold in the parent's trace state says of the parent does
-/// not hold for the span: it is erased (SMP-9). In [`ParentBased`](super::ParentBased), below a sampled
-/// parent, it stays.
+/// Alone it ignores the parent, so a threshold in the parent's trace state does not apply to the span and
+/// is erased. In [`ParentBased`](super::ParentBased), below a sampled parent, the threshold stays.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AlwaysOn;
 
@@ -23,7 +22,7 @@ impl Sampler for AlwaysOn {
     }
 
     fn follows_local_parent(&self) -> bool {
-        // Who has decided for the parent has decided for the child.
+        // Parent and child have the same decision, so the layer need not call the sampler.
         true
     }
 
@@ -32,7 +31,7 @@ impl Sampler for AlwaysOn {
     }
 }
 
-/// Every span stands for itself: threshold 0 (SMP-10).
+/// Every span represents itself: threshold 0 (SMP-10).
 impl ComposableSampler for AlwaysOn {
     fn intent<'a>(&'a self, _: &'a SamplingInput<'_>) -> SamplingIntent<'a> {
         SamplingIntent::sample(Threshold::ALWAYS)
@@ -43,7 +42,7 @@ impl ComposableSampler for AlwaysOn {
     }
 }
 
-/// Records no span; context is still made and propagated.
+/// Records no span. Spans still have contexts, which are propagated.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AlwaysOff;
 
@@ -53,7 +52,7 @@ impl Sampler for AlwaysOff {
     }
 
     fn follows_local_parent(&self) -> bool {
-        // Who has decided for the parent has decided for the child.
+        // Parent and child have the same decision, so the layer need not call the sampler.
         true
     }
 
@@ -73,8 +72,8 @@ impl ComposableSampler for AlwaysOff {
     }
 }
 
-/// Records in the process what another sampler drops, so that all spans can be measured while only
-/// some are exported (SMP-5).
+/// Records every span in the process and exports those that another sampler samples, so that metrics
+/// can count all spans.
 ///
 /// ```
 /// use tracing_otlp::sampler::{AlwaysRecord, ParentBased, TraceIdRatio};
@@ -87,7 +86,7 @@ pub struct AlwaysRecord<S> {
 }
 
 impl<S: Sampler> AlwaysRecord<S> {
-    /// `root` decides what is exported.
+    /// `root` decides which spans are exported.
     pub fn new(root: S) -> Self {
         Self { root }
     }

@@ -1,4 +1,4 @@
-//! Samplers that are made of others: [`ParentThreshold`], [`RuleBased`], [`Annotating`].
+//! Samplers made of others: [`ParentThreshold`], [`RuleBased`], [`Annotating`].
 
 use std::fmt;
 
@@ -9,19 +9,18 @@ use super::threshold::Threshold;
 use super::when::When;
 use crate::attribute::KeyValue;
 
-/// Keeps what the parent keeps, with the parent's threshold; another sampler decides for roots
-/// (SMP-10).
+/// Follows the parent's decision with the parent's threshold; another sampler decides on roots.
 ///
-/// A sampled parent that tells no threshold, or one that contradicts its own decision, is followed
-/// too; then nobody can tell how many spans a kept one stands for, and no threshold is written
-/// (SMP-9).
+/// It also follows a sampled parent without a threshold, or with one that contradicts the parent's
+/// decision. The number of spans that a kept one represents is then unknown, so no threshold is
+/// written.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ParentThreshold<S> {
     root: S,
 }
 
 impl<S: ComposableSampler> ParentThreshold<S> {
-    /// `root` decides for spans without a parent.
+    /// `root` decides on spans without a parent.
     pub fn new(root: S) -> Self {
         Self { root }
     }
@@ -47,7 +46,7 @@ impl<S: ComposableSampler> ComposableSampler for ParentThreshold<S> {
     }
 }
 
-/// Asks the sampler of the first rule that fits, and keeps nothing where none does (SMP-10).
+/// Decides by the sampler of the first matching rule; keeps nothing without a match.
 ///
 /// ```
 /// use tracing_otlp::sampler::{AlwaysOff, AlwaysOn, ProbabilitySampler, RuleBased, When};
@@ -68,7 +67,7 @@ impl RuleBased {
         Self::default()
     }
 
-    /// Adds a rule after those that are there.
+    /// Adds a last rule.
     #[must_use]
     pub fn with_rule(mut self, when: When, sampler: impl ComposableSampler) -> Self {
         self.rules.push((when, Box::new(sampler)));
@@ -100,7 +99,7 @@ impl fmt::Debug for RuleBased {
     }
 }
 
-/// Adds attributes to what another sampler keeps (SMP-10).
+/// Adds attributes to the spans that another sampler keeps.
 ///
 /// ```
 /// use tracing_otlp::KeyValue;

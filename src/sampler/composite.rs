@@ -1,4 +1,4 @@
-//! [`CompositeSampler`]: a threshold from samplers that compose, and one decision.
+//! [`CompositeSampler`]: decides by the threshold of a [`ComposableSampler`].
 
 use std::fmt;
 
@@ -9,18 +9,17 @@ use super::{Sampler, SamplingDecision, SamplingResult};
 use crate::attribute::KeyValue;
 use crate::context::{IdGenerator as _, RandomIds, TraceState};
 
-/// Says which part of traces it would keep and leaves the decision to a [`CompositeSampler`], so
-/// that samplers can be combined and thresholds stay right (SMP-10).
+/// Returns a threshold and leaves the decision to a [`CompositeSampler`], so that samplers can be
+/// combined and thresholds stay correct.
 ///
 /// [`AlwaysOn`](super::AlwaysOn), [`AlwaysOff`](super::AlwaysOff),
 /// [`ProbabilitySampler`](super::ProbabilitySampler), [`ParentThreshold`](super::ParentThreshold),
-/// [`RuleBased`](super::RuleBased) and [`Annotating`](super::Annotating) are such.
+/// [`RuleBased`](super::RuleBased) and [`Annotating`](super::Annotating) implement it.
 pub trait ComposableSampler: Send + Sync + 'static {
-    /// What it would do with the span. Called on the thread that records the span, with no lock
-    /// held.
+    /// The intent for a span. Called on the thread that records the span, without a lock.
     fn intent<'a>(&'a self, input: &'a SamplingInput<'_>) -> SamplingIntent<'a>;
 
-    /// What it is and does, such as `Probability{0.1}`.
+    /// Its name and parameters, such as `Probability{0.1}`.
     fn describe(&self) -> String;
 }
 
@@ -34,7 +33,7 @@ impl<S: ComposableSampler + ?Sized> ComposableSampler for Box<S> {
     }
 }
 
-/// What a [`ComposableSampler`] would do with a span (SMP-10).
+/// A [`ComposableSampler`]'s intent for a span.
 pub struct SamplingIntent<'a> {
     threshold: Option<Threshold>,
     is_reliable: bool,
@@ -46,7 +45,7 @@ type Annotate<'a> = Box<dyn FnOnce(&mut Vec<KeyValue>) + 'a>;
 type Change<'a> = Box<dyn FnOnce(TraceState) -> TraceState + 'a>;
 
 impl<'a> SamplingIntent<'a> {
-    /// To keep the traces at or above this threshold; each span that is kept stands for
+    /// Keeps the traces at or above this threshold; each kept span represents
     /// [`Threshold::adjusted_count`] spans.
     pub fn sample(threshold: Threshold) -> Self {
         Self {
@@ -57,7 +56,7 @@ impl<'a> SamplingIntent<'a> {
         }
     }
 
-    /// To keep nothing.
+    /// Keeps nothing.
     pub fn never() -> Self {
         Self {
             threshold: None,
@@ -65,15 +64,15 @@ impl<'a> SamplingIntent<'a> {
         }
     }
 
-    /// With a threshold that does not tell how many spans a kept one stands for: the span's
-    /// randomness is then its own and not its trace's, and no threshold is written.
+    /// Marks the threshold as unreliable: it does not give the number of spans that a kept one
+    /// represents. The span then has a randomness of its own, and no threshold is written.
     #[must_use]
     pub fn unreliable(mut self) -> Self {
         self.is_reliable = false;
         self
     }
 
-    /// Adds to the span, if it is kept, what `attributes` appends to the list.
+    /// Adds the attributes that `attributes` appends to the list, if the span is kept.
     #[must_use]
     pub fn with_attributes(mut self, attributes: impl FnOnce(&mut Vec<KeyValue>) + 'a) -> Self {
         self.attributes = Some(match self.attributes {
@@ -86,8 +85,7 @@ impl<'a> SamplingIntent<'a> {
         self
     }
 
-    /// Changes the trace state of the span, if it is kept. What is changed in the member `ot` does
-    /// not count.
+    /// Changes the trace state of the span, if it is kept. Changes of the member `ot` are undone.
     #[must_use]
     pub fn with_trace_state(
         mut self,
@@ -105,7 +103,7 @@ impl<'a> SamplingIntent<'a> {
         self.threshold
     }
 
-    /// Whether the threshold tells how many spans a kept one stands for.
+    /// Whether the threshold gives the number of spans that a kept one represents.
     pub fn is_adjusted_count_reliable(&self) -> bool {
         self.is_reliable
     }
@@ -120,10 +118,9 @@ impl fmt::Debug for SamplingIntent<'_> {
     }
 }
 
-/// Decides by what a [`ComposableSampler`] would do, and keeps the trace state right (SMP-10).
+/// Decides by a [`ComposableSampler`]'s intent, and keeps the trace state correct.
 ///
-/// A tenth of what begins here; a trace from elsewhere as its callers sampled it, with their
-/// threshold:
+/// A tenth of the traces that begin here; remote traces by their callers' decision and threshold:
 ///
 /// ```
 /// use tracing_otlp::sampler::{CompositeSampler, ParentThreshold, ProbabilitySampler};
@@ -137,7 +134,7 @@ pub struct CompositeSampler<S> {
 }
 
 impl<S: ComposableSampler> CompositeSampler<S> {
-    /// `sampler` says which part of traces to keep.
+    /// `sampler` provides the threshold.
     pub fn new(sampler: S) -> Self {
         Self { root: sampler }
     }
@@ -180,7 +177,7 @@ impl<S: ComposableSampler> Sampler for CompositeSampler<S> {
     }
 }
 
-/// `changed` with the `ot` of `before`, which is nobody else's (SMP-7), and this threshold.
+/// `changed` with the `ot` of `before`, which only OpenTelemetry may write (SMP-7), and this threshold.
 fn restore(changed: TraceState, before: &TraceState, threshold: Option<Threshold>) -> TraceState {
     let restored = match (changed.get("ot"), before.get("ot")) {
         (theirs, ours) if theirs == ours => changed,
@@ -191,7 +188,7 @@ fn restore(changed: TraceState, before: &TraceState, threshold: Option<Threshold
     updated.unwrap_or(restored)
 }
 
-/// For one span alone.
+/// Randomness for a single span.
 fn fresh_randomness() -> u64 {
     u64::from_be_bytes(RandomIds.new_span_id().to_bytes()) & (RANGE - 1)
 }

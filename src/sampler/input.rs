@@ -1,4 +1,4 @@
-//! [`SamplingInput`]: what is known when a span is made.
+//! [`SamplingInput`]: the facts of a new span for its sampler.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use crate::attribute::{KeyValue, Value};
 use crate::context::{TraceContext, TraceFlags, TraceId, TraceState};
 use crate::span_data::SpanKind;
 
-/// What is known when a span is made.
+/// The facts of a new span for its sampler.
 ///
-/// The layer makes one for each span. A test of a sampler makes its own:
+/// The layer makes an input for each span. A test of a sampler makes its own:
 ///
 /// ```
 /// use tracing_otlp::sampler::{ParentBased, Sampler, SamplingInput};
@@ -32,15 +32,15 @@ pub struct SamplingInput<'a> {
     pub parent: Option<&'a TraceContext>,
     /// The trace that the span belongs to.
     pub trace_id: TraceId,
-    /// The flags of the trace so far: the parent's, or a new trace's, which may be random.
+    /// The trace's flags: the parent's, or those of a new trace.
     pub flags: TraceFlags,
-    /// The span's name as its callsite has it (`otel.name` is a field and not looked at yet).
+    /// The name of the span's callsite (`otel.name` is a field, not visited yet).
     pub name: &'a str,
     /// The callsite's target.
     pub target: &'a str,
     /// The callsite's level.
     pub level: Level,
-    /// What the span is created with.
+    /// The fields of the span's creation.
     pub(crate) fields: &'a dyn Fields,
 }
 
@@ -58,7 +58,7 @@ impl<'a> SamplingInput<'a> {
         }
     }
 
-    /// With this parent, its trace and its flags.
+    /// With this parent, its trace id and its flags.
     #[must_use]
     pub fn with_parent(mut self, parent: &'a TraceContext) -> Self {
         self.parent = Some(parent);
@@ -67,21 +67,21 @@ impl<'a> SamplingInput<'a> {
         self
     }
 
-    /// Of a callsite with this target.
+    /// With this target.
     #[must_use]
     pub fn with_target(mut self, target: &'a str) -> Self {
         self.target = target;
         self
     }
 
-    /// Of a callsite with this level.
+    /// With this level.
     #[must_use]
     pub fn with_level(mut self, level: Level) -> Self {
         self.level = level;
         self
     }
 
-    /// Created with these attributes: an array, a `Vec` or a slice of [`KeyValue`]s.
+    /// With these attributes: an array, a `Vec` or a slice of [`KeyValue`]s.
     #[must_use]
     pub fn with_attributes(mut self, attributes: &'a impl Fields) -> Self {
         self.fields = attributes;
@@ -90,13 +90,13 @@ impl<'a> SamplingInput<'a> {
 }
 
 impl SamplingInput<'_> {
-    /// The value that the span is created with under this key. Only this field is visited, and a
-    /// `Debug` or `Display` value is formatted for that. Of a text or of bytes the first 64 KiB.
+    /// The value under this key at the span's creation; at most the first 64 KiB of a text or of bytes.
+    /// Only this field is visited, and a `Debug` or `Display` value is formatted for it.
     pub fn attribute(&self, key: &str) -> Option<Value> {
         self.fields.value(key)
     }
 
-    /// The kind that the span is created with (`otel.kind`).
+    /// The kind at the span's creation (`otel.kind`).
     pub fn kind(&self) -> SpanKind {
         match self.attribute("otel.kind") {
             Some(Value::String(kind)) => SpanKind::from_name(&kind),
@@ -124,15 +124,15 @@ impl fmt::Debug for SamplingInput<'_> {
     }
 }
 
-/// The fields that a span is created with, none of them formatted yet. Public in a private room:
-/// nobody else can have such.
+/// The fields of a span's creation, not formatted yet. Public within a private module, so that no other
+/// crate can implement it.
 pub trait Fields {
     /// The value of this field alone.
     fn value(&self, key: &str) -> Option<Value>;
 }
 
 impl Fields for &[KeyValue] {
-    /// A key that comes twice has its last value (TR-8).
+    /// A duplicate key has its last value.
     fn value(&self, key: &str) -> Option<Value> {
         let found = self.iter().rev().find(|a| a.key == key)?;
         Some(found.value.clone())

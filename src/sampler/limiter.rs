@@ -1,4 +1,4 @@
-//! [`RateLimiter`]: so many spans a second and no more.
+//! [`RateLimiter`]: at most a number of spans a second.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -7,11 +7,11 @@ use super::input::SamplingInput;
 use super::{Sampler, SamplingDecision, SamplingResult, otel_state};
 use crate::sync::{AtomicU64, Ordering};
 
-/// Keeps so many spans a second and no more: at most `burst + rate × seconds` in any time.
+/// Limits the rate of spans: at most `burst + rate × seconds` in any period.
 ///
 /// Usually for roots, in [`ParentBased`](super::ParentBased): then it limits traces. A decision
-/// never waits; under contention it is tried again. How many spans a kept one stands for is not
-/// known, so a threshold in the trace state is erased (SMP-9).
+/// never blocks. The number of spans that a kept one represents is unknown, so a threshold in the
+/// trace state is erased.
 ///
 /// ```
 /// use tracing_otlp::sampler::{ParentBased, RateLimiter};
@@ -26,19 +26,19 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// `spans_per_second`, which may be a fraction; what is no number or not above 0 keeps nothing.
-    /// A burst of one second's spans, and at least one, is kept at once.
+    /// `spans_per_second` may be a fraction; NaN, 0 or less keeps nothing. The burst is the spans of one
+    /// second, at least one.
     pub fn new(spans_per_second: f64) -> Self {
         let rate = match spans_per_second {
             rate if rate > 0.0 => rate,
             _ => 0.0,
         };
-        // `as` takes the nearest end.
+        // `as` saturates.
         Self::of(rate, (rate.ceil() as u32).max(1))
     }
 
-    /// How many spans are kept at once after a time without any; 0 counts as 1. Default: as many as
-    /// a second allows.
+    /// The number of spans kept at once after a period without spans; 0 counts as 1. Default: the spans of
+    /// one second.
     #[must_use]
     pub fn with_burst(self, spans: u32) -> Self {
         Self::of(self.rate, spans.max(1))
@@ -78,26 +78,26 @@ impl fmt::Debug for RateLimiter {
     }
 }
 
-/// A bucket of tokens in one number: the time at which it will be full (the generic cell rate
-/// algorithm). A token taken moves that time by what it takes to come back.
+/// A token bucket in one atomic: the time at which it will be full (the generic cell rate algorithm).
+/// Taking a token moves that time by one interval.
 #[derive(Debug)]
 struct Bucket {
     full_at: AtomicU64,
-    /// What a token takes to come back; `None`: it never does, and there never was one.
+    /// The time between two tokens; `None`: there are no tokens.
     interval: Option<u64>,
-    /// How far ahead the bucket may be full for a token to be left.
+    /// A token is left while the bucket will be full within this time.
     ahead: u64,
 }
 
-/// Times are in sixteenths of a nanosecond, so that a rate is right to 1/1000 up to 16 million
+/// Times are in sixteenths of a nanosecond, so that a rate is exact to 1/1000 up to 16 million
 /// spans a second.
 const UNITS: f64 = 16.0;
-/// Two of these and 18 years' time can be added.
+/// The longest interval: two of them and 18 years do not overflow when added.
 const LONGEST: u64 = u64::MAX / 4;
 
 impl Bucket {
     fn new(rate: f64, burst: u32) -> Self {
-        // Rounded up: rather less than too much.
+        // Rounded up, so that the rate is never exceeded.
         let interval = ((1e9 * UNITS / rate).ceil() as u64).clamp(1, LONGEST);
         let ahead = interval.saturating_mul(u64::from(burst.saturating_sub(1)));
         Self {
@@ -107,8 +107,8 @@ impl Bucket {
         }
     }
 
-    /// Takes a token if one is left at `now`, the time since the bucket was made. A clock that is
-    /// behind another thread's finds fewer tokens, never more.
+    /// Takes a token if one is left at `now`, the time since the bucket was made. A thread with an older
+    /// `now` finds fewer tokens, never more.
     fn take(&self, now: Duration) -> bool {
         let Some(interval) = self.interval else {
             return false;
@@ -119,7 +119,7 @@ impl Bucket {
         let mut full_at = self.full_at.load(Ordering::Relaxed);
         while full_at <= latest {
             let next = full_at.max(now).saturating_add(interval);
-            // The number is all there is; nothing else is read because of it.
+            // Relaxed: no other memory depends on this number.
             match self.full_at.compare_exchange_weak(
                 full_at,
                 next,

@@ -1,15 +1,15 @@
-//! Whether a span is recorded: decided when it is made, before a field is looked at.
+//! Samplers: decide whether a span is recorded, when it is made and before its fields are visited.
 //!
 //! | Sampler | Records |
 //! | --- | --- |
 //! | [`AlwaysOn`], [`AlwaysOff`] | every span, none |
 //! | [`ParentBased`] | what the parent's decision says; another sampler decides for roots. The default, with [`AlwaysOn`] |
 //! | [`TraceIdRatio`] | a part of all traces, by the trace id |
-//! | [`ProbabilitySampler`] | the same, and says in the trace state how large a part |
-//! | [`CompositeSampler`] | what [`ComposableSampler`]s make of it: by rules, by the parent's threshold |
-//! | [`RateLimiter`] | so many spans a second and no more |
-//! | [`Rules`] | what the first rule that fits says: by name, target, kind, level, attribute |
-//! | [`AlwaysRecord`] | what another sampler records; the rest for this process alone |
+//! | [`ProbabilitySampler`] | the same, and writes the probability into the trace state |
+//! | [`CompositeSampler`] | by the threshold of [`ComposableSampler`]s: by rules, by the parent's threshold |
+//! | [`RateLimiter`] | at most a number of spans a second |
+//! | [`Rules`] | by the sampler of the first matching rule: name, target, kind, level, attribute |
+//! | [`AlwaysRecord`] | every span; exports those of another sampler |
 //!
 //! They nest, and most are used for roots only:
 //!
@@ -55,18 +55,18 @@ pub use self::rules::Rules;
 pub use self::threshold::Threshold;
 pub use self::when::When;
 
-/// Decides for each span whether it is recorded (SMP-1). Called on the thread that records the
-/// span, with no lock held.
+/// Decides for each span whether it is recorded. Called on the thread that records the span, without
+/// a lock.
 pub trait Sampler: Send + Sync + 'static {
-    /// What becomes of the span.
+    /// Decides on a span.
     fn should_sample(&self, input: &SamplingInput<'_>) -> SamplingResult;
 
-    /// What it is and does, such as `AlwaysOnSampler` (SMP-2).
+    /// Its name and parameters, such as `AlwaysOnSampler`.
     fn description(&self) -> String;
 
-    /// Whether a child of a span in this process is always decided as its parent was, with nothing
-    /// to add: then this sampler is not asked for it, also where another sampler has decided for the
-    /// parent, so that a trace goes on as it began when samplers are exchanged. Default: it is asked.
+    /// Whether a child of a local span always has its parent's decision, without attributes. If true, the
+    /// layer does not call this sampler for such a child, also if another sampler decided on the parent:
+    /// a trace keeps its decision when the sampler changes. Default: false.
     fn follows_local_parent(&self) -> bool {
         false
     }
@@ -100,25 +100,25 @@ impl<S: Sampler + ?Sized> Sampler for Arc<S> {
     }
 }
 
-/// What becomes of a span (SMP-1, TR-2).
+/// The decision on a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SamplingDecision {
-    /// It has an identity, so that its trace goes on, and that is all.
+    /// The span is not recorded. It has an id, so that its trace continues.
     Drop,
-    /// It is recorded in the process, and not exported.
+    /// The span is recorded in the process, and not exported.
     RecordOnly,
-    /// It is recorded and exported.
+    /// The span is recorded and exported.
     RecordAndSample,
 }
 
-/// What a sampler says of a span (SMP-1).
+/// A sampler's result for a span.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplingResult {
-    /// What becomes of the span.
+    /// The decision.
     pub decision: SamplingDecision,
-    /// Attributes to add to it.
+    /// Attributes to add to the span.
     pub attributes: Vec<KeyValue>,
-    /// Its trace state; `None` leaves the parent's as it is.
+    /// The span's trace state; `None` keeps the parent's.
     pub trace_state: Option<TraceState>,
 }
 
@@ -129,7 +129,7 @@ impl From<SamplingDecision> for SamplingResult {
 }
 
 impl SamplingResult {
-    /// Recorded and exported, with nothing to add.
+    /// Recorded and exported, without attributes.
     pub const RECORD_AND_SAMPLE: Self = Self::of(SamplingDecision::RecordAndSample);
     /// Not recorded.
     pub const DROP: Self = Self::of(SamplingDecision::Drop);

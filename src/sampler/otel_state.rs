@@ -1,4 +1,4 @@
-//! What OpenTelemetry itself writes into the trace state: the member `ot`, as text (SMP-7).
+//! [`OtelState`]: OpenTelemetry's own member of the trace state, `ot` (SMP-7).
 
 use super::input::SamplingInput;
 use super::threshold::{self, Threshold};
@@ -9,20 +9,20 @@ const KEY: &str = "ot";
 /// The longest value.
 const MAX_LEN: usize = 256;
 
-/// The value of `ot`: `th:<threshold>;rv:<randomness>` and what later versions add. An entry that
-/// can't be read is not there.
+/// The value of `ot`: `th:<threshold>;rv:<randomness>` and entries of later versions. An invalid entry
+/// counts as absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct OtelState<'a> {
-    /// `th`: which traces the spans so far were kept of.
+    /// `th`: the threshold of the decisions so far.
     pub(crate) threshold: Option<Threshold>,
-    /// `rv`: the trace's randomness, where its id is not random.
+    /// `rv`: the trace's randomness, if its id is not random.
     pub(crate) randomness: Option<u64>,
     text: &'a str,
 }
 
 impl<'a> OtelState<'a> {
-    /// What decides for all spans of the trace: `rv`, else 56 bits of its id, which are taken for
-    /// random also where nobody says so (SMP-6).
+    /// The randomness that all spans of the trace share: `rv`, else 56 bits of its id, which count as
+    /// random also without the `random` flag (SMP-6).
     pub(super) fn randomness_of(&self, input: &SamplingInput<'_>) -> u64 {
         self.randomness.unwrap_or_else(|| {
             if input.parent.is_some() && !input.flags.is_random() {
@@ -32,7 +32,7 @@ impl<'a> OtelState<'a> {
         })
     }
 
-    /// Whether a threshold keeps the trace. Where it keeps all, it does not matter how random one is.
+    /// Whether a threshold keeps the trace. [`Threshold::ALWAYS`] needs no randomness.
     pub(super) fn is_kept_by(&self, threshold: Threshold, input: &SamplingInput<'_>) -> bool {
         threshold == Threshold::ALWAYS || threshold.admits(self.randomness_of(input))
     }
@@ -59,11 +59,11 @@ impl<'a> OtelState<'a> {
         }
     }
 
-    /// `trace_state`, of which this was read, with this threshold and no other; `None` if that is
-    /// how it is.
+    /// `trace_state`, from which `self` was read, with this threshold in place of any other; `None` if
+    /// nothing changes.
     ///
-    /// All else in it stays (SMP-7, SMP-9). Where there is no room for the threshold, none is
-    /// written: unknown is better than wrong.
+    /// Other entries stay (SMP-7, SMP-9). If the threshold does not fit, none is written: an unknown
+    /// threshold is better than a wrong one.
     pub(super) fn update(
         &self,
         trace_state: &TraceState,
@@ -88,7 +88,7 @@ impl<'a> OtelState<'a> {
         }
     }
 
-    /// The value with this threshold; empty where nothing is left.
+    /// The value with this threshold; empty without entries.
     pub(crate) fn with(&self, threshold: Option<Threshold>) -> String {
         let mut value = String::new();
         if let Some(threshold) = threshold {
@@ -105,19 +105,19 @@ impl<'a> OtelState<'a> {
     }
 }
 
-/// The member that says nothing but this threshold.
+/// A trace state with this threshold alone.
 pub(super) fn only(threshold: Threshold) -> TraceState {
     let alone = OtelState::default().update(&TraceState::EMPTY, Some(threshold));
     alone.unwrap_or_default()
 }
 
-/// `trace_state` without a threshold, as it is unknown now; `None` if there is none.
+/// `trace_state` without its threshold, which is no longer valid; `None` if it has none.
 pub(super) fn forget_threshold(trace_state: &TraceState) -> Option<TraceState> {
     OtelState::of(trace_state).update(trace_state, None)
 }
 
-/// `trace_state` without a threshold by which the span would have been decided otherwise (SMP-9);
-/// `None` if there is none.
+/// `trace_state` without a threshold that contradicts the span's decision (SMP-9); `None` if it has
+/// none.
 #[cold]
 pub(crate) fn without_contradiction(
     trace_state: &TraceState,
@@ -133,7 +133,7 @@ pub(crate) fn without_contradiction(
         .flatten()
 }
 
-/// What is written as an entry should be; the first of a key counts.
+/// The valid entries; the first of a key counts.
 fn entries(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let entry = |entry: &'_ str| -> Option<(usize, usize)> {
         let (key, value) = entry.split_once(':')?;

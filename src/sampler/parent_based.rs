@@ -1,4 +1,4 @@
-//! [`ParentBased`]: what the parent's decision says.
+//! [`ParentBased`]: follows the parent's decision.
 
 use std::any::TypeId;
 
@@ -6,11 +6,11 @@ use super::always::{AlwaysOff, AlwaysOn};
 use super::input::SamplingInput;
 use super::{Sampler, SamplingResult};
 
-/// Follows the parent's decision, and asks another sampler for roots (SMP-3).
+/// Follows the parent's decision; another sampler decides on roots.
 ///
-/// A parent is remote or local, sampled or not; for each of the four a sampler of its own may be
-/// set. Default: [`AlwaysOn`] below a sampled parent, [`AlwaysOff`] below any other. The default of
-/// the whole pipeline is `ParentBased::new(AlwaysOn)` (SMP-2).
+/// A parent is remote or local, sampled or not; each of the four cases can have a sampler of its own.
+/// Default: [`AlwaysOn`] below a sampled parent, [`AlwaysOff`] below any other. The default of a
+/// pipeline is `ParentBased::new(AlwaysOn)`.
 ///
 /// ```
 /// use tracing_otlp::sampler::{ParentBased, ProbabilitySampler};
@@ -35,14 +35,14 @@ pub struct ParentBased<
 }
 
 impl Default for ParentBased {
-    /// Keeps every root (SMP-2).
+    /// Keeps every root.
     fn default() -> Self {
         Self::new(AlwaysOn)
     }
 }
 
 impl<Root: Sampler> ParentBased<Root> {
-    /// `root` decides for spans without a parent.
+    /// `root` decides on spans without a parent.
     pub fn new(root: Root) -> Self {
         Self {
             root,
@@ -57,7 +57,7 @@ impl<Root: Sampler> ParentBased<Root> {
 impl<Root, RemoteSampled, RemoteNotSampled, LocalSampled, LocalNotSampled>
     ParentBased<Root, RemoteSampled, RemoteNotSampled, LocalSampled, LocalNotSampled>
 {
-    /// Who decides below a parent from another process that is sampled. Default [`AlwaysOn`].
+    /// The sampler of children of a sampled remote parent. Default [`AlwaysOn`].
     #[must_use]
     pub fn with_remote_parent_sampled<S: Sampler>(
         self,
@@ -72,8 +72,7 @@ impl<Root, RemoteSampled, RemoteNotSampled, LocalSampled, LocalNotSampled>
         }
     }
 
-    /// Who decides below a parent from another process that is not sampled. Default
-    /// [`AlwaysOff`].
+    /// The sampler of children of an unsampled remote parent. Default [`AlwaysOff`].
     #[must_use]
     pub fn with_remote_parent_not_sampled<S: Sampler>(
         self,
@@ -88,7 +87,7 @@ impl<Root, RemoteSampled, RemoteNotSampled, LocalSampled, LocalNotSampled>
         }
     }
 
-    /// Who decides below a parent of this process that is sampled. Default [`AlwaysOn`].
+    /// The sampler of children of a sampled local parent. Default [`AlwaysOn`].
     #[must_use]
     pub fn with_local_parent_sampled<S: Sampler>(
         self,
@@ -103,7 +102,7 @@ impl<Root, RemoteSampled, RemoteNotSampled, LocalSampled, LocalNotSampled>
         }
     }
 
-    /// Who decides below a parent of this process that is not sampled. Default [`AlwaysOff`].
+    /// The sampler of children of an unsampled local parent. Default [`AlwaysOff`].
     #[must_use]
     pub fn with_local_parent_not_sampled<S: Sampler>(
         self,
@@ -119,7 +118,8 @@ impl<Root, RemoteSampled, RemoteNotSampled, LocalSampled, LocalNotSampled>
     }
 }
 
-/// One that keeps everything follows the parent here, and what its threshold says goes on (SMP-9).
+/// Below a sampled parent, [`AlwaysOn`] follows the parent, so the parent's threshold stays valid
+/// (SMP-9).
 fn below_sampled<S: Sampler>(sampler: &S, input: &SamplingInput<'_>) -> SamplingResult {
     if TypeId::of::<S>() == TypeId::of::<AlwaysOn>() {
         return SamplingResult::RECORD_AND_SAMPLE;
@@ -149,7 +149,7 @@ where
     }
 
     fn follows_local_parent(&self) -> bool {
-        // Types without content: they say it all.
+        // Types without fields, so the type alone identifies the sampler.
         TypeId::of::<LocalSampled>() == TypeId::of::<AlwaysOn>()
             && TypeId::of::<LocalNotSampled>() == TypeId::of::<AlwaysOff>()
     }

@@ -1,4 +1,4 @@
-//! [`ProbabilitySampler`]: a part of all traces, and how large a part.
+//! [`ProbabilitySampler`]: a part of all traces, with the probability in the trace state.
 
 use super::composite::{ComposableSampler, SamplingIntent};
 use super::input::SamplingInput;
@@ -30,18 +30,18 @@ pub struct ProbabilitySampler {
     probability: f64,
     /// `None`: no trace.
     threshold: Option<Threshold>,
-    /// The trace state of a kept root, made once.
+    /// The trace state of each kept root.
     root: TraceState,
 }
 
 impl ProbabilitySampler {
-    /// `probability` from 2⁻⁵⁶ to 1; a smaller one, or what is no number, keeps nothing, a larger
-    /// one everything. It is rounded as [`Threshold::from_probability`] says, by 1/8192 at most.
+    /// `probability` from 2⁻⁵⁶ to 1; a smaller one, or NaN, keeps nothing, a larger one everything. It
+    /// is rounded by 1/8192 at most, see [`Threshold::from_probability`].
     pub fn new(probability: f64) -> Self {
         Self::with_threshold(probability, Threshold::from_probability(probability))
     }
 
-    /// With so many hexadecimal digits of the threshold, from 1 to 14, instead of four; see
+    /// The number of hexadecimal digits of the threshold, from 1 to 14. Default four; see
     /// [`Threshold::with_precision`].
     #[must_use]
     pub fn with_precision(self, digits: u8) -> Self {
@@ -59,8 +59,7 @@ impl ProbabilitySampler {
 }
 
 impl Sampler for ProbabilitySampler {
-    /// A trace state that no longer holds is corrected: a threshold is written to what is kept, and
-    /// erased from what is dropped (SMP-9).
+    /// Corrects the trace state: a kept span gets the threshold, a dropped one loses it (SMP-9).
     fn should_sample(&self, input: &SamplingInput<'_>) -> SamplingResult {
         let before = input.trace_state();
         let state = OtelState::of(before);

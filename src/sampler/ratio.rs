@@ -1,4 +1,4 @@
-//! [`TraceIdRatio`]: a part of all traces.
+//! [`TraceIdRatio`]: a part of all traces, by the trace id.
 
 use super::input::SamplingInput;
 use super::otel_state;
@@ -7,14 +7,14 @@ use super::{Sampler, SamplingResult};
 use crate::context::TraceId;
 use crate::diagnostics::RATIO_BELOW_PARENT;
 
-/// Records the part of all traces that a ratio names, by the trace id alone (SMP-4): all services
-/// that use a ratio agree, and a lower ratio's traces are among a higher one's.
+/// Records a ratio of all traces, by the trace id alone: services with the same ratio agree, and the
+/// traces of a lower ratio are among those of a higher one.
 ///
-/// It ignores the parent, so use it for roots, in [`ParentBased`](super::ParentBased): below a parent
-/// whose service takes its ratio in another way, parts of traces are kept, which is worth one warning
-/// in the life of a process; a threshold in the parent's trace state is erased (SMP-9).
-/// [`ProbabilitySampler`](super::ProbabilitySampler) keeps the same traces (but for the last digits
-/// of the ratio), by a specified algorithm, and tells the backend how many spans each stands for.
+/// It ignores the parent, so use it for roots, in [`ParentBased`](super::ParentBased). Below a parent
+/// whose service samples by another algorithm, only parts of traces are kept, which a single warning
+/// reports; a threshold in the parent's trace state is erased.
+/// [`ProbabilitySampler`](super::ProbabilitySampler) keeps the same traces (except for the last digits
+/// of the ratio), by a specified algorithm, and gives the backend the threshold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TraceIdRatio {
     ratio: f64,
@@ -23,7 +23,7 @@ pub struct TraceIdRatio {
 }
 
 impl TraceIdRatio {
-    /// `ratio` between 0 and 1; what lies outside, or is no number, counts as the nearest end.
+    /// `ratio` from 0 to 1; a value outside is clamped.
     pub fn new(ratio: f64) -> Self {
         let ratio = threshold::clamp(ratio);
         Self {
@@ -32,7 +32,7 @@ impl TraceIdRatio {
         }
     }
 
-    /// Whether the trace of this id is among those of the ratio.
+    /// Whether the ratio includes the trace of this id.
     #[inline]
     pub(crate) fn includes(&self, trace_id: TraceId) -> bool {
         let randomness = threshold::randomness_of(trace_id);
@@ -52,7 +52,7 @@ impl Sampler for TraceIdRatio {
     }
 
     fn follows_local_parent(&self) -> bool {
-        // They share the trace id.
+        // Parent and child have the same trace id.
         true
     }
 

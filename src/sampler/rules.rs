@@ -1,4 +1,4 @@
-//! [`Rules`]: the first rule that fits names the sampler.
+//! [`Rules`]: the sampler of the first matching rule.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use super::input::SamplingInput;
 use super::when::When;
 use super::{Sampler, SamplingResult};
 
-/// Asks the sampler of the first rule that fits, else a last one.
+/// Decides by the sampler of the first matching rule, else by a default sampler.
 ///
 /// Usually for roots, in [`ParentBased`](super::ParentBased), so that traces stay whole. A rule by
-/// attribute looks at that field alone, and only if the rules before it did not fit.
+/// attribute visits that field alone, and only if no rule before it matches.
 ///
 /// ```
 /// use tracing_otlp::sampler::{AlwaysOff, AlwaysOn, ParentBased, RateLimiter, Rules, When};
@@ -25,7 +25,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// `otherwise` decides for the spans that no rule is for.
+    /// `otherwise` decides on spans without a matching rule.
     pub fn new(otherwise: impl Sampler) -> Self {
         Self {
             rules: Vec::new(),
@@ -33,7 +33,7 @@ impl Rules {
         }
     }
 
-    /// Adds a rule after those that are there: for spans that fit, `sampler` decides.
+    /// Adds a last rule: `sampler` decides on matching spans.
     #[must_use]
     pub fn with_rule(mut self, when: When, sampler: impl Sampler) -> Self {
         self.rules.push((when, Box::new(sampler)));

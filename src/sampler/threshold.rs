@@ -1,20 +1,20 @@
-//! [`Threshold`]: a probability as consistent sampling has it.
+//! [`Threshold`]: a probability in the form of consistent sampling.
 
 use std::fmt;
 
 use crate::context::TraceId;
 
-/// Randomness and thresholds lie below this: 2⁵⁶.
+/// The upper bound of randomness and thresholds: 2⁵⁶.
 pub(super) const RANGE: u64 = 1 << 56;
-/// The hexadecimal digits of either.
+/// Their number of hexadecimal digits.
 pub(super) const DIGITS: u32 = 14;
 
-/// Which traces are kept: those whose randomness, 56 bits that all spans of a trace share, is at
-/// least this (SMP-6, SMP-8).
+/// The rejection threshold of a probability: a trace is kept if its randomness, 56 bits that all its
+/// spans share, is at least this.
 ///
-/// Where a trace's randomness is at or above a threshold, it is so for every lower one: samplers
-/// with different probabilities agree as far as they can. It is written as `th` into the trace
-/// state, and tells a backend how many spans a kept one stands for.
+/// A trace that reaches a threshold reaches every lower one, so samplers with different probabilities
+/// agree as far as possible. The trace state has it as `th`; a backend derives from it the number of
+/// spans that a kept one represents.
 ///
 /// ```
 /// use tracing_otlp::sampler::Threshold;
@@ -30,26 +30,25 @@ impl Threshold {
     /// Every trace: 0.
     pub const ALWAYS: Self = Self(0);
 
-    /// The threshold of a probability, with four hexadecimal digits and one more for each `f` it
-    /// begins with (SMP-8). `None` for a probability below 2⁻⁵⁶, which keeps no trace; above 1
-    /// counts as 1.
+    /// The threshold of a probability, with four hexadecimal digits and one more for each leading `f`.
+    /// `None` for a probability below 2⁻⁵⁶, which keeps no trace; above 1 counts as 1.
     pub fn from_probability(probability: f64) -> Option<Self> {
         Self::with_precision(probability, 4)
     }
 
     /// As [`from_probability`](Self::from_probability), with `digits` digits, from 1 to 14, instead
-    /// of four. More are nearer to the probability and longer in the trace state.
+    /// of four. More digits are more precise, and longer in the trace state.
     pub fn with_precision(probability: f64, digits: u8) -> Option<Self> {
         let Self(exact) = Self::exactly(clamp(probability))?;
-        // Of 56 bits, those that are all ones at the left; the other 8 are zeros.
+        // The number of leading `f`s of the 56 bits, shifted to the left end of the 64.
         let leading = (!(exact << 8)).leading_zeros() / 4;
         let digits = (u32::from(digits.max(1)) + leading).min(DIGITS);
         let unit = 1 << (4 * (DIGITS - digits));
-        // Can't reach 2⁵⁶: the first digit that is kept after the `f`s is none.
+        // Cannot reach 2⁵⁶: the first digit after the `f`s is kept and is no `f`.
         Some(Self((exact + unit / 2) / unit * unit))
     }
 
-    /// From 0 to 2⁵⁶ − 1; `None` for what lies above.
+    /// A threshold from 0 to 2⁵⁶ − 1; `None` above.
     pub const fn from_bits(bits: u64) -> Option<Self> {
         if bits < RANGE { Some(Self(bits)) } else { None }
     }
@@ -59,8 +58,8 @@ impl Threshold {
         self.0
     }
 
-    /// Reads `th`: 1 to 14 lowercase hexadecimal digits, those that are missing at the end zeros
-    /// (SMP-8). `None` for any other text.
+    /// Reads `th`: 1 to 14 lowercase hexadecimal digits; missing ones at the end are zeros. `None` for
+    /// any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let missing = DIGITS.checked_sub(text.len() as u32)?;
         Some(Self(hex(text)? << (4 * missing)))
@@ -71,12 +70,12 @@ impl Threshold {
         (RANGE - self.0) as f64 / RANGE as f64
     }
 
-    /// How many spans each that is kept stands for: from 1 to 2⁵⁶.
+    /// The number of spans that a kept span represents: from 1 to 2⁵⁶.
     pub fn adjusted_count(self) -> f64 {
         RANGE as f64 / (RANGE - self.0) as f64
     }
 
-    /// All digits that the probability gives, from 0 to 1; `None` where none is kept.
+    /// The threshold of a probability from 0 to 1 with all digits; `None` if no trace is kept.
     pub(super) fn exactly(probability: f64) -> Option<Self> {
         // Exact: a power of two moves the exponent alone. Subtracting from 1.0 would round first.
         let kept = probability * RANGE as f64;
@@ -91,7 +90,7 @@ impl Threshold {
 }
 
 impl fmt::Display for Threshold {
-    /// As `th` has it: hexadecimal digits without the zeros at their end (SMP-8).
+    /// The text of `th`: hexadecimal digits without trailing zeros.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = format!("{:014x}", self.0);
         match digits.trim_end_matches('0') {
@@ -101,7 +100,7 @@ impl fmt::Display for Threshold {
     }
 }
 
-/// A probability from 0 to 1: what lies outside, or is no number, is the nearest end.
+/// Clamps a probability to 0 to 1; NaN becomes 0.
 pub(super) fn clamp(probability: f64) -> f64 {
     if probability.is_nan() {
         0.0
@@ -110,8 +109,8 @@ pub(super) fn clamp(probability: f64) -> f64 {
     }
 }
 
-/// A trace's randomness where `rv` does not say it: the rightmost 56 bits of its id, taken for
-/// random whatever its flags say (SMP-6).
+/// The randomness of a trace without `rv`: the rightmost 56 bits of its id, which count as random
+/// whatever its flags are (SMP-6).
 #[inline]
 pub(super) fn randomness_of(trace_id: TraceId) -> u64 {
     u128::from_be_bytes(trace_id.to_bytes()) as u64 & (RANGE - 1)

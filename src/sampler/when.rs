@@ -1,4 +1,4 @@
-//! [`When`]: which spans a rule is for.
+//! [`When`]: the condition of a rule.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,9 +11,9 @@ use crate::attribute::Value;
 use crate::context::TraceContext;
 use crate::span_data::SpanKind;
 
-/// Which spans a rule of [`Rules`](super::Rules) or [`RuleBased`](super::RuleBased) is for.
+/// The condition of a rule of [`Rules`](super::Rules) or [`RuleBased`](super::RuleBased).
 ///
-/// Of a span's fields only those that a rule names are looked at.
+/// It visits only the fields that a rule names.
 ///
 /// ```
 /// use tracing::Level;
@@ -49,34 +49,34 @@ impl When {
         Self(Condition::Any)
     }
 
-    /// Spans of this name, as the callsite has it: `otel.name` does not count.
+    /// Spans whose callsite has this name; `otel.name` does not count.
     pub fn name(name: impl Into<Cow<'static, str>>) -> Self {
         Self(Condition::Name(name.into()))
     }
 
-    /// Spans whose target begins with this, as in the filters of tracing-subscriber: `hyper` is for
-    /// `hyper::client` and for `hyper_util`.
+    /// Spans whose target begins with this text, as in the filters of tracing-subscriber: `hyper` matches
+    /// `hyper::client` and `hyper_util`.
     pub fn target(prefix: impl Into<Cow<'static, str>>) -> Self {
         Self(Condition::Target(prefix.into()))
     }
 
-    /// Spans of this level or a more verbose one: DEBUG is for DEBUG and TRACE.
+    /// Spans of this level or a more verbose one: DEBUG matches DEBUG and TRACE.
     pub fn verbose(level: Level) -> Self {
         Self(Condition::Verbose(level))
     }
 
-    /// Spans that are created with this kind (`otel.kind`).
+    /// Spans with this kind at their creation (`otel.kind`).
     pub fn kind(kind: SpanKind) -> Self {
         Self(Condition::Kind(kind))
     }
 
-    /// Spans that are created with this value under this key. The type counts: 1 is not `"1"`. A
+    /// Spans with this value under this key at their creation. The type counts: 1 is not `"1"`. A
     /// `Debug` or `Display` value is a string.
     pub fn attribute(key: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
         Self(Condition::Equals(key.into(), value.into()))
     }
 
-    /// Spans that are created with any value under this key.
+    /// Spans with any value under this key at their creation.
     pub fn has_attribute(key: impl Into<Cow<'static, str>>) -> Self {
         Self(Condition::Has(key.into()))
     }
@@ -86,17 +86,17 @@ impl When {
         Self(Condition::Root)
     }
 
-    /// Spans whose parent is in another process.
+    /// Spans with a remote parent.
     pub fn remote_parent() -> Self {
         Self(Condition::RemoteParent)
     }
 
-    /// Spans of which `fits` says so. Called on the thread that records the span.
+    /// Spans for which `fits` is true. Called on the thread that records the span.
     pub fn matches(fits: impl Fn(&SamplingInput<'_>) -> bool + Send + Sync + 'static) -> Self {
         Self(Condition::Custom(Arc::new(fits)))
     }
 
-    /// All spans but those.
+    /// Spans that do not match the condition.
     #[expect(
         clippy::should_implement_trait,
         reason = "`When::not(…)` reads as what it says"
@@ -105,7 +105,7 @@ impl When {
         Self(Condition::Not(Box::new(other.0)))
     }
 
-    /// Spans that are among these and those. What stands first is asked first.
+    /// Spans that match both conditions, checked in order.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let mut all = match self.0 {

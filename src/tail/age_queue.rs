@@ -1,6 +1,6 @@
-//! [`AgeQueue`]: the traces that hold spans, by when they began to.
+//! [`AgeQueue`]: the traces with held spans, in the order of their first one.
 //!
-//! Who takes a trace out decides it; who decides a trace takes it out. A trace enters once.
+//! A trace enters once. The thread that removes it decides it, and the thread that decides it removes it.
 
 use super::trace::LocalTrace;
 use crate::sync::{Arc, CachePadded, Mutex, lock};
@@ -8,10 +8,10 @@ use crate::sync::{Arc, CachePadded, Mutex, lock};
 /// A power of two.
 const SHARDS: usize = 16;
 
-/// No place.
+/// Stands for no place.
 const NONE: usize = usize::MAX;
 
-/// Room for so many is kept when a shard is empty.
+/// An empty shard keeps memory for this many places.
 const KEPT: usize = 64;
 
 #[derive(Debug, Default)]
@@ -19,14 +19,14 @@ pub(super) struct AgeQueue {
     shards: [CachePadded<Mutex<List>>; SHARDS],
 }
 
-/// What became of a trace that wanted a place.
-pub(super) enum Entry {
+/// The result of [`AgeQueue::enter`].
+pub(super) enum QueuePlace {
     At(usize),
-    /// Nothing may be held any more.
+    /// The queue is closed, so the trace must not hold spans.
     Closed,
 }
 
-/// A doubly linked list in a table, oldest first: taking out from the middle needs no search.
+/// A doubly linked list in a vector, oldest first: a removal from the middle needs no search.
 #[derive(Debug)]
 struct List {
     places: Vec<Place>,
@@ -40,7 +40,7 @@ struct List {
 
 #[derive(Debug)]
 struct Place {
-    /// `None`: free.
+    /// `None` if the place is free.
     trace: Option<Arc<LocalTrace>>,
     /// When it entered, by the clock.
     since: u64,
@@ -49,7 +49,7 @@ struct Place {
 }
 
 impl AgeQueue {
-    /// The shard of a trace; any spread will do.
+    /// The shard of a trace, by a byte of its id.
     pub(super) fn shard_of(trace: &LocalTrace) -> usize {
         usize::from(trace.id()[15]) % SHARDS
     }
@@ -58,23 +58,24 @@ impl AgeQueue {
         &self.shards[shard % SHARDS].0
     }
 
-    pub(super) fn enter(&self, trace: Arc<LocalTrace>, since: u64) -> Entry {
+    pub(super) fn enter(&self, trace: Arc<LocalTrace>, since: u64) -> QueuePlace {
         let shard = Self::shard_of(&trace);
         let mut list = lock(self.list(shard));
         match list.closed {
-            true => Entry::Closed,
-            false => Entry::At(list.push(trace, since)),
+            true => QueuePlace::Closed,
+            false => QueuePlace::At(list.push(trace, since)),
         }
     }
 
-    /// Takes `trace` out if it is still at this place.
+    /// Removes `trace` if it is still at this place. The comparison is needed because another trace may
+    /// have the place by now.
     pub(super) fn leave(&self, at: usize, trace: &Arc<LocalTrace>) {
         let shard = Self::shard_of(trace);
-        // Dropped when the lock is open again.
+        // The trace is dropped after the lock is released.
         let _out = lock(self.list(shard)).remove(at, |held, _| Arc::ptr_eq(held, trace));
     }
 
-    /// Takes the oldest trace out: of this shard, or of the next that has one.
+    /// Removes the oldest trace of this shard, or of the next shard with one.
     pub(super) fn oldest(&self, shard: usize) -> Option<Arc<LocalTrace>> {
         (0..SHARDS).find_map(|offset| {
             let mut list = lock(self.list(shard + offset));
@@ -83,7 +84,7 @@ impl AgeQueue {
         })
     }
 
-    /// Takes the oldest trace of a shard out if `is_over` says so of when it entered.
+    /// Removes the oldest trace of a shard if `is_over` is true for the time of its entry.
     pub(super) fn expired(
         &self,
         shard: usize,
@@ -98,7 +99,7 @@ impl AgeQueue {
         0..SHARDS
     }
 
-    /// From now on nothing enters.
+    /// No trace enters from now on.
     pub(super) fn close(&self) {
         for shard in &self.shards {
             lock(&shard.0).closed = true;
@@ -147,7 +148,7 @@ impl List {
         at
     }
 
-    /// Takes out what is at this place if `is_meant`.
+    /// Removes the trace at this place if `is_meant` is true for it.
     fn remove(
         &mut self,
         at: usize,
@@ -167,7 +168,7 @@ impl List {
             None => self.last = before,
         }
         self.held -= 1;
-        // A burst's memory is given back.
+        // Frees the memory of a burst.
         if self.held == 0 && self.places.capacity() > KEPT {
             let closed = self.closed;
             *self = Self {
@@ -205,7 +206,7 @@ mod tests {
                 match step {
                     0 | 1 => {
                         let trace = trace();
-                        let Entry::At(at) = age_queue.enter(Arc::clone(&trace), since as u64) else {
+                        let QueuePlace::At(at) = age_queue.enter(Arc::clone(&trace), since as u64) else {
                             panic!("closed");
                         };
                         model.push_back((at, trace));
@@ -240,7 +241,7 @@ mod tests {
         assert!(age_queue.expired(0, |since| since < 15).is_some());
         assert!(age_queue.expired(0, |since| since < 15).is_none());
         age_queue.close();
-        assert!(matches!(age_queue.enter(trace(), 30), Entry::Closed));
+        assert!(matches!(age_queue.enter(trace(), 30), QueuePlace::Closed));
         assert!(age_queue.oldest(0).is_some());
         assert!(age_queue.oldest(0).is_none());
     }

@@ -1,17 +1,17 @@
-//! [`BlockList`]: the spans of one trace, in blocks of memory that come back.
+//! [`BlockList`]: the spans of one trace, in reusable blocks of memory.
 
 use crate::processor::{ScopeId, TelemetryData};
 
 /// Bytes of an ordinary block: half a dozen ordinary spans.
 pub(super) const BLOCK: usize = 2 << 10;
 
-/// What stands before each span: its scope and its length, four bytes each.
+/// Bytes before each span: its scope and its length, four bytes each.
 const FRAME: usize = 8;
 
-/// What an allocation takes beside its bytes, twice.
+/// The cost of a block's two allocations beside its bytes.
 const OVERHEAD: usize = size_of::<Block>() + 32;
 
-/// Memory for a few spans, or for a large one alone.
+/// Memory for a few spans, or for a single large one.
 #[derive(Debug)]
 pub(super) struct Block {
     bytes: Vec<u8>,
@@ -33,7 +33,7 @@ impl Block {
         BLOCK.max(len.saturating_add(FRAME))
     }
 
-    /// What a block of this size is counted with.
+    /// The bytes that a block of this size takes of the budget.
     pub(super) fn cost_of(size: usize) -> usize {
         size.saturating_add(OVERHEAD)
     }
@@ -46,7 +46,7 @@ impl Block {
         self.size == BLOCK
     }
 
-    /// As new, but for its memory.
+    /// Removes the spans and keeps the memory.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
     }
@@ -78,14 +78,15 @@ impl Block {
     }
 }
 
-/// Spans in the order in which they ended. The last block is the one that is filled.
+/// Spans in the order of their ends. New spans go into the last block.
 #[derive(Debug, Default)]
 pub(super) struct BlockList {
     last: Option<Box<Block>>,
 }
 
 impl BlockList {
-    /// Copies a span in, into `spare` if what is here has no room; false if there is none either.
+    /// Copies a span into the last block, or into `spare` if the last one is full; false if neither has
+    /// the capacity.
     pub(super) fn append(
         &mut self,
         data: TelemetryData<'_>,
@@ -127,7 +128,8 @@ impl BlockList {
 }
 
 impl Drop for BlockList {
-    /// One after the other: left to themselves, the blocks would recurse as deep as they are many.
+    /// Drops the blocks in a loop: the derived drop recurses once for each block and may overflow the
+    /// stack.
     fn drop(&mut self) {
         while self.pop().is_some() {}
     }

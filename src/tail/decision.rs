@@ -1,17 +1,17 @@
-//! What becomes of a local trace: facts in, verdict out; no clock, no lock.
+//! The decision on a local trace, a pure function of its [`Facts`]: no clock, no lock.
 
 use crate::config::TailConfig;
 use crate::context::TraceId;
 use crate::sampler::TraceIdRatio;
 
-/// What is known of a local trace when it is decided.
+/// The facts of a local trace at its decision.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts {
     pub(super) trace_id: [u8; 16],
     pub(super) has_error: bool,
-    /// How long its root lasted, in nanoseconds; of one that is still open, what is certain.
+    /// The duration of its root in nanoseconds; a lower bound if the root is still open.
     pub(super) duration: u64,
-    /// The duration that few roots of its name exceed; `None`: not known.
+    /// The quantile of the durations of roots of its name; `None` if unknown.
     pub(super) usual: Option<u64>,
 }
 
@@ -21,16 +21,16 @@ pub(super) enum TailDecision {
     Drop,
 }
 
-/// The settings that decide, in the form in which they are asked.
+/// The settings of the decision.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(super) struct TailRules {
     errors: bool,
     /// In nanoseconds.
     slower_than: Option<u64>,
     ratio: TraceIdRatio,
 }
 
-impl Rules {
+impl TailRules {
     pub(super) fn new(config: &TailConfig) -> Self {
         let nanos = |d: std::time::Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
         Self {
@@ -40,7 +40,7 @@ impl Rules {
         }
     }
 
-    /// Any one reason is enough.
+    /// Any one rule keeps the trace.
     pub(super) fn decide(&self, facts: &Facts) -> TailDecision {
         let exceeds = |limit: Option<u64>| limit.is_some_and(|limit| facts.duration > limit);
         let keep = (self.errors && facts.has_error)
@@ -68,10 +68,10 @@ mod tests {
         usual: None,
     };
 
-    fn rules(edit: impl FnOnce(&mut TailConfig)) -> Rules {
+    fn rules(edit: impl FnOnce(&mut TailConfig)) -> TailRules {
         let mut config = TailConfig::default();
         edit(&mut config);
-        Rules::new(&config)
+        TailRules::new(&config)
     }
 
     #[test]

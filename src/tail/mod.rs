@@ -1,22 +1,22 @@
-//! Tail decisions: a local trace is held until its local root ends, and then kept or dropped whole.
-//! Under the usual registry that is when the root closes, after all that descends from it; spans that
-//! end later are those of traces that were decided early.
+//! Tail sampling: a local trace is held until its local root ends, and then kept or dropped whole.
+//! With `tracing_subscriber::Registry` the root closes after all its descendants; a span ends later only
+//! if its trace was decided early.
 //!
 //! ```text
-//!  span ends ─▶ Membership: the local trace that its parent passed on
-//!    a child: copied into the trace's chain of blocks    (store: credits and bytes; full? decide the oldest)
-//!    the local root: Facts ─▶ Rules ─▶ Verdict ─▶ all to the processor, or all counted as dropped
-//!    after the verdict: follows it; an error is kept in any case
-//!  the worker, about once a second ─▶ sweep: what was held too long is decided
+//!  span ends ─▶ TraceRef: the local trace, inherited from the parent
+//!    a child: copied into the trace's BlockList    (store: credits and bytes; full? decide the oldest)
+//!    the local root: Facts ─▶ TailRules ─▶ TailDecision ─▶ all to the processor, or all counted as dropped
+//!    after the decision: follows it; an error is kept in any case
+//!  the worker, about once a second ─▶ sweep: decides the traces that were held too long
 //! ```
 //!
-//! - `trace` is what the spans of a local trace share: it lives as long as one of them is open, so
-//!   a late span finds the verdict, and no table of verdicts has to be bounded.
-//! - `store` and `block_list` are the memory, `age_queue` says who was held longest, `quantile` what is slow
-//!   for a name, `decision` decides.
+//! - `trace`: the state that the spans of a local trace share. It lives as long as one of them is open,
+//!   so a late span finds the decision there, and no table of decisions needs a bound.
+//! - `store` and `block_list`: the memory. `age_queue`: the traces in the order of their age. `quantile`:
+//!   the usual durations of a name. `decision`: the rules.
 //!
-//! Everything runs on the thread whose span ended. No lock is taken while another is held, and none
-//! is held over foreign code or a push.
+//! All of it runs on the thread whose span ended. No thread takes a lock while it holds another, and none
+//! holds one during foreign code or a push.
 
 mod age_queue;
 mod block_list;
@@ -30,12 +30,12 @@ mod tests;
 
 use std::time::Duration;
 
-use self::age_queue::{AgeQueue, Entry};
-use self::decision::{Facts, Rules, TailDecision};
+use self::age_queue::{AgeQueue, QueuePlace};
+use self::decision::{Facts, TailRules, TailDecision};
 use self::quantile::Quantiles;
-use self::store::Store;
+use self::store::HoldingStore;
 pub(crate) use self::trace::TraceRef;
-use self::trace::{Held, Holding, LocalTrace, Slot};
+use self::trace::{HeldSpans, Holding, LocalTrace, HoldingSlot};
 use crate::clock;
 use crate::config::TailConfig;
 use crate::pool::{Budget, Memory};
@@ -43,22 +43,22 @@ use crate::processor::{BatchProcessor, TelemetryData};
 use crate::stats::DropReason;
 use crate::sync::Arc;
 
-/// Stands before the processor and decides what it gets.
+/// Holds ended spans before the processor, and passes on those of the traces that it keeps.
 #[derive(Debug)]
 pub(crate) struct TailSampler {
-    rules: Rules,
+    rules: TailRules,
     max_hold: Duration,
     quantiles: Option<Quantiles>,
-    store: Store,
+    store: HoldingStore,
     age_queue: AgeQueue,
     processor: BatchProcessor,
     /// The pipeline's.
     memory: Arc<Memory>,
 }
 
-/// A span that ended, as far as it matters for a verdict. Times are nanoseconds of the clock.
+/// An ended span: its bytes, and the facts for the decision. Times are nanoseconds of the clock.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ended<'a> {
+pub(crate) struct EndedSpan<'a> {
     pub(crate) trace_id: [u8; 16],
     pub(crate) trace_ref: &'a TraceRef,
     pub(crate) name: &'a str,
@@ -68,44 +68,45 @@ pub(crate) struct Ended<'a> {
     pub(crate) data: TelemetryData<'a>,
 }
 
-/// How often room for one span is looked for while others take it: nobody waits for ever.
+/// The most attempts to find memory for one span while other threads take it. After them, its trace is
+/// decided early, so that no thread loops without a bound.
 const ATTEMPTS: usize = 16;
 
 impl TailSampler {
     pub(crate) fn new(config: &TailConfig, processor: BatchProcessor, memory: Arc<Memory>) -> Self {
         let quantile = config.slower_than_quantile;
         Self {
-            rules: Rules::new(config),
+            rules: TailRules::new(config),
             max_hold: config.max_hold,
             quantiles: quantile.map(|q| Quantiles::new(q, Arc::clone(&memory.growth))),
-            store: Store::new(config.max_spans, config.max_bytes, &memory.growth),
+            store: HoldingStore::new(config.max_spans, config.max_bytes, &memory.growth),
             age_queue: AgeQueue::default(),
             processor,
             memory,
         }
     }
 
-    /// The local trace that begins with a new local root.
+    /// Makes the local trace of a new local root.
     #[inline]
     pub(crate) fn begin(&self, trace_id: [u8; 16]) -> TraceRef {
         TraceRef::of_root(LocalTrace::new(trace_id, &self.memory.spans))
     }
 
     /// Takes an ended span: holds it, or decides.
-    pub(crate) fn ended(&self, span: &Ended<'_>) {
+    pub(crate) fn ended(&self, span: &EndedSpan<'_>) {
         match span.trace_ref.trace() {
             Some(trace) if span.trace_ref.is_root() => self.conclude(trace, span),
             Some(trace) => self.hold(trace, span),
             None => {
                 let duration = span.end.saturating_sub(span.start);
-                let decision = self.verdict_alone(span, duration, None);
+                let decision = self.decide_alone(span, duration, None);
                 self.settle(None, decision, Some(span));
             }
         }
     }
 
-    /// The local root has ended.
-    fn conclude(&self, trace: &Arc<LocalTrace>, span: &Ended<'_>) {
+    /// Decides a trace whose local root has ended.
+    fn conclude(&self, trace: &Arc<LocalTrace>, span: &EndedSpan<'_>) {
         let duration = span.end.saturating_sub(span.start);
         let usual = self.quantiles.as_ref();
         let usual = usual.and_then(|quantiles| quantiles.observe(span.name, duration));
@@ -121,71 +122,72 @@ impl TailSampler {
     }
 
     /// Holds a span until its local root ends.
-    fn hold(&self, trace: &Arc<LocalTrace>, span: &Ended<'_>) {
-        if !self.store.has_place_for(span.data.span.len()) {
+    fn hold(&self, trace: &Arc<LocalTrace>, span: &EndedSpan<'_>) {
+        if !self.store.can_hold(span.data.span.len()) {
             return self.decide_early(trace, Some(span));
         }
-        let mut room = Slot {
+        let mut slot = HoldingSlot {
             credit: self.store.take_credit(),
             block: None,
         };
         for _ in 0..ATTEMPTS {
-            let holding = trace.hold(span.data, span.start, span.is_error, &mut room);
-            let has_room = match holding {
+            let holding = trace.hold(span.data, span.start, span.is_error, &mut slot);
+            let is_supplied = match holding {
                 Holding::Done { first } => {
-                    self.give_room(room);
+                    self.give_slot(slot);
                     if first {
                         self.enter(trace);
                     }
                     return;
                 }
                 Holding::Decided(decision) => {
-                    self.give_room(room);
+                    self.give_slot(slot);
                     return self.follow(decision, span, 0, None);
                 }
                 Holding::NeedsCredit => {
-                    room.credit = self.store.take_credit();
-                    room.credit
+                    slot.credit = self.store.take_credit();
+                    slot.credit
                 }
                 Holding::NeedsBlock => {
-                    room.block = self.store.take_block(span.data.span.len());
-                    room.block.is_some()
+                    slot.block = self.store.take_block(span.data.span.len());
+                    slot.block.is_some()
                 }
             };
-            if has_room {
+            if is_supplied {
                 continue;
             }
             match self.age_queue.oldest(AgeQueue::shard_of(trace)) {
-                // Its own turn: it is decided below, with this span.
+                // The trace itself is the oldest: it is decided below, with this span.
                 Some(oldest) if Arc::ptr_eq(&oldest, trace) => break,
                 Some(oldest) => self.decide_early(&oldest, None),
                 None => break,
             }
         }
-        self.give_room(room);
+        self.give_slot(slot);
         self.decide_early(trace, Some(span));
     }
 
-    /// Gives a trace that begins to hold spans its place among the others.
+    /// Puts a trace with its first held span into the age queue.
     fn enter(&self, trace: &Arc<LocalTrace>) {
         let now = clock::now();
         match self.age_queue.enter(Arc::clone(trace), now) {
-            // It may have been decided before it had a place to be taken from.
-            Entry::At(place) if !trace.set_place(place) => self.age_queue.leave(place, trace),
-            Entry::At(_) => {}
-            Entry::Closed => self.decide_early(trace, None),
+            // Another thread may have decided the trace between `hold` and `enter`. It found no place to
+            // leave, so the trace leaves here.
+            QueuePlace::At(place) if !trace.set_place(place) => self.age_queue.leave(place, trace),
+            QueuePlace::At(_) => {}
+            QueuePlace::Closed => self.decide_early(trace, None),
         }
-        // One comes, one goes: so the worker has little to sweep.
+        // For each new trace one expired trace goes, so that the worker's sweep stays short.
         self.expire(AgeQueue::shard_of(trace), now);
     }
 
-    fn leave(&self, held: &Held, trace: &Arc<LocalTrace>) {
+    fn leave(&self, held: &HeldSpans, trace: &Arc<LocalTrace>) {
         if let Some(place) = held.place {
             self.age_queue.leave(place, trace);
         }
     }
 
-    /// Decides the oldest trace of a shard if it was held too long; false if not.
+    /// Decides the oldest trace of a shard if it was held too long; returns whether it was.
     fn expire(&self, shard: usize, now: u64) -> bool {
         let max_hold = u64::try_from(self.max_hold.as_nanos()).unwrap_or(u64::MAX);
         let is_over = |since| now.saturating_sub(since) > max_hold;
@@ -198,7 +200,7 @@ impl TailSampler {
         }
     }
 
-    /// Decides what was held too long. The worker calls it about once a second.
+    /// Decides the traces that were held too long. The worker calls it about once a second.
     pub(crate) fn sweep(&self) {
         let now = clock::now();
         for shard in AgeQueue::shards() {
@@ -209,7 +211,8 @@ impl TailSampler {
         }
     }
 
-    /// Decides all that is held, and holds nothing from now on.
+    /// Decides all held traces, and holds no more from now on. The queue closes first, so no trace enters
+    /// behind the loop.
     pub(crate) fn close(&self) {
         self.age_queue.close();
         while let Some(oldest) = self.age_queue.oldest(0) {
@@ -217,13 +220,13 @@ impl TailSampler {
         }
     }
 
-    /// Decides by what is known so far, `last` included, which is not held.
+    /// Decides a trace by its spans so far and by `last`, a span that is not held.
     #[cold]
-    fn decide_early(&self, trace: &Arc<LocalTrace>, last: Option<&Ended<'_>>) {
+    fn decide_early(&self, trace: &Arc<LocalTrace>, last: Option<&EndedSpan<'_>>) {
         let now = clock::now();
         let (held, decision) = trace.decide(&self.rules, |held, facts| {
             facts.has_error |= last.is_some_and(|span| span.is_error);
-            // The root began no later than what it holds, and goes on.
+            // The root is still open and began no later than its earliest held span.
             let earliest = (held.spans > 0).then_some(held.earliest);
             let earliest = earliest
                 .into_iter()
@@ -241,16 +244,16 @@ impl TailSampler {
         }
     }
 
-    /// A span that ends after the verdict. One that would have kept its trace is kept itself.
-    fn follow(&self, decision: TailDecision, span: &Ended<'_>, duration: u64, usual: Option<u64>) {
+    /// Settles a span that ends after the decision: a span that would have kept its trace is kept.
+    fn follow(&self, decision: TailDecision, span: &EndedSpan<'_>, duration: u64, usual: Option<u64>) {
         let decision = match decision {
             TailDecision::Keep => TailDecision::Keep,
-            TailDecision::Drop => self.verdict_alone(span, duration, usual),
+            TailDecision::Drop => self.decide_alone(span, duration, usual),
         };
         self.settle(None, decision, Some(span));
     }
 
-    fn verdict_alone(&self, span: &Ended<'_>, duration: u64, usual: Option<u64>) -> TailDecision {
+    fn decide_alone(&self, span: &EndedSpan<'_>, duration: u64, usual: Option<u64>) -> TailDecision {
         self.rules.decide(&Facts {
             trace_id: span.trace_id,
             has_error: span.is_error,
@@ -259,8 +262,8 @@ impl TailSampler {
         })
     }
 
-    /// Does as the verdict says, and gives back what the held spans took.
-    fn settle(&self, held: Option<Held>, decision: TailDecision, last: Option<&Ended<'_>>) {
+    /// Pushes or drops the spans, and returns their credits and blocks.
+    fn settle(&self, held: Option<HeldSpans>, decision: TailDecision, last: Option<&EndedSpan<'_>>) {
         let (block_list, spans) = held
             .map(|held| (held.block_list, held.spans))
             .unwrap_or_default();
@@ -275,24 +278,24 @@ impl TailSampler {
                 }
             }
             TailDecision::Drop => {
-                self.store.give_chain(block_list);
+                self.store.discard(block_list);
                 let dropped = spans + usize::from(last.is_some());
                 let counters = self.processor.counters();
                 counters.drop_spans(DropReason::TailDropped, dropped as u64);
             }
         }
-        // After they are counted elsewhere: nothing is missing at any moment.
+        // After the processor or the drop counter has them, so that `Stats` never misses a span.
         self.store.give_credits(spans);
     }
 
-    fn give_room(&self, room: Slot) {
-        self.store.give_credits(usize::from(room.credit));
-        if let Some(block) = room.block {
+    fn give_slot(&self, slot: HoldingSlot) {
+        self.store.give_credits(usize::from(slot.credit));
+        if let Some(block) = slot.block {
             self.store.give_block(block);
         }
     }
 
-    /// Counts the spans that are held; it outlives this.
+    /// The count of held spans. It outlives the sampler.
     pub(crate) fn held(&self) -> &Arc<Budget> {
         self.store.credits()
     }

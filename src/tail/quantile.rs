@@ -1,29 +1,29 @@
-//! [`Quantiles`]: how long the local roots of a name last as a rule, bounded in memory.
+//! [`Quantiles`]: the usual durations of local roots by name, in bounded memory.
 
 use std::collections::HashMap;
 
 use crate::pool::Budget;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
 
-/// Names that have figures of their own.
+/// The most names with a histogram of their own.
 pub(super) const NAMES: usize = 256;
 
-/// A name longer than this has none.
+/// A longer name uses the shared histogram.
 const LONGEST_NAME: usize = 256;
 
-/// So that roots of different names rarely wait for each other.
+/// Shards, so that roots of different names rarely wait for each other.
 const SHARDS: usize = 16;
 
-/// What a name is counted with beside its own bytes: figures, and a place in a table half full.
+/// The cost of a name beside its bytes: its histogram, and its entry in a half-full table.
 const COST: usize = size_of::<Histogram>() + 2 * size_of::<(Box<str>, Box<Histogram>)>() + 32;
 
-/// The figures of every name.
+/// The histograms of all names.
 #[derive(Debug)]
 pub(super) struct Quantiles {
     target: Target,
     by_name: [Mutex<HashMap<Box<str>, Box<Histogram>>>; SHARDS],
     names: AtomicUsize,
-    /// Of all names that have no figures of their own.
+    /// Shared by all names without a histogram of their own.
     others: Mutex<Histogram>,
     budget: Arc<Budget>,
     /// Bytes taken of the budget.
@@ -42,8 +42,8 @@ impl Quantiles {
         }
     }
 
-    /// Takes note of a root that lasted `nanos`; what few of its name exceeded before it, once
-    /// enough were seen.
+    /// Counts a root that lasted `nanos`. Returns the quantile of the roots of its name before it, or
+    /// `None` before the warm-up ends.
     pub(super) fn observe(&self, name: &str, nanos: u64) -> Option<u64> {
         let bytes = name
             .bytes()
@@ -53,7 +53,7 @@ impl Quantiles {
             return histogram.observe(nanos, &self.target);
         }
         if self.admits(name) {
-            // Allocated outside the lock; another thread may have come first.
+            // Allocates outside of the lock; another thread may insert the name first.
             let (key, new) = (Box::from(name), Box::<Histogram>::default());
             let mut shard = lock(shard);
             return shard.entry(key).or_insert(new).observe(nanos, &self.target);
@@ -61,7 +61,7 @@ impl Quantiles {
         lock(&self.others).observe(nanos, &self.target)
     }
 
-    /// Whether there is room for another name. One that two threads bring at once is counted twice.
+    /// Whether another name fits. A name that two threads insert at once is counted twice.
     #[cold]
     fn admits(&self, name: &str) -> bool {
         if name.len() > LONGEST_NAME || self.names.load(Ordering::Relaxed) >= NAMES {
@@ -86,13 +86,13 @@ impl Drop for Quantiles {
     }
 }
 
-/// Which quantile, and of how many.
+/// The quantile, and the number of roots that it is computed from.
 #[derive(Debug)]
 struct Target {
     quantile: f64,
-    /// Nothing is said before so many were seen.
+    /// The number of roots before the first result.
     warm_up: u32,
-    /// At so many, each counts half: the figures follow the latest.
+    /// At this many roots all counts are halved, so that the histogram follows the latest.
     window: u32,
 }
 
@@ -113,14 +113,15 @@ const LEAST_BITS: u32 = 10;
 const MOST_BITS: u32 = 42;
 const BUCKETS: usize = ((MOST_BITS - LEAST_BITS) << SUB_BITS) as usize;
 
-/// How often each duration was seen lately, and where the quantile lies.
+/// The counts of recent durations, and the bucket of the quantile.
 #[derive(Debug)]
 struct Histogram {
     counts: [u32; BUCKETS],
     total: u32,
-    /// The bucket in which the quantile lies.
+    /// The bucket of the quantile.
     at: usize,
-    /// How many lie below that bucket.
+    /// The sum of the counts below that bucket; kept up to date so that [`find`](Self::find) needs no
+    /// sum over all buckets.
     below: u32,
 }
 
@@ -151,7 +152,7 @@ impl Histogram {
         limit
     }
 
-    /// Moves to the bucket in which the quantile now lies: a step or none, as a rule.
+    /// Moves to the quantile's new bucket, usually by one step at most.
     fn find(&mut self, quantile: f64) {
         let rank = quantile * f64::from(self.total);
         while self.at > 0 && f64::from(self.below) >= rank {
@@ -166,7 +167,7 @@ impl Histogram {
 
     #[cold]
     fn age(&mut self) {
-        // What a half leaves goes to the next: the rare ones must not vanish first.
+        // The remainder of a half goes to the next bucket, so that rare durations do not vanish first.
         let mut rest = 0;
         for count in &mut self.counts {
             let sum = *count + rest;

@@ -1,22 +1,22 @@
-//! [`Store`]: what may be held, in spans and in bytes, and the blocks it is held in.
+//! [`HoldingStore`]: the budgets of held spans, in number and in bytes, and their blocks.
 
 use super::block_list::{BLOCK, Block, BlockList};
 use crate::pool::{Budget, Grade, Pool, Reclaim};
 use crate::sync::Arc;
 
-/// Blocks that lie idle at most, unless `max_bytes` is small.
+/// The most idle blocks, fewer if `max_bytes` is small.
 const IDLE: usize = 256;
 
 #[derive(Debug)]
-pub(super) struct Store {
-    /// One for each span that may be held.
+pub(super) struct HoldingStore {
+    /// A credit for each span that may be held.
     credits: Arc<Budget>,
-    /// Of held and idle blocks; a part of the pipeline's.
+    /// The bytes of held and idle blocks; a part of the pipeline's budget.
     bytes: Arc<Budget>,
     pool: Arc<Pool<Box<Block>>>,
 }
 
-impl Store {
+impl HoldingStore {
     pub(super) fn new(max_spans: usize, max_bytes: usize, whole: &Arc<Budget>) -> Self {
         let bytes = Budget::part_of(whole, max_bytes, Grade::HELD);
         let cost = Block::cost_of(BLOCK);
@@ -31,15 +31,15 @@ impl Store {
         }
     }
 
-    /// How many spans are held, for whoever counts them.
+    /// The count of held spans.
     pub(super) fn credits(&self) -> &Arc<Budget> {
         &self.credits
     }
 
-    /// Whether a span of `len` bytes could be held if nothing else were.
-    pub(super) fn has_place_for(&self, len: usize) -> bool {
+    /// Whether an empty store could hold a span of `len` bytes.
+    pub(super) fn can_hold(&self, len: usize) -> bool {
         let size = Block::size_for(len);
-        // A length takes four bytes.
+        // A frame has four bytes for the length.
         u32::try_from(size).is_ok() && Block::cost_of(size) <= self.bytes.limit()
     }
 
@@ -54,7 +54,7 @@ impl Store {
         }
     }
 
-    /// A block with room for a span of `len` bytes, if there is memory for it.
+    /// A block that fits a span of `len` bytes; `None` if the budget is used up.
     pub(super) fn take_block(&self, len: usize) -> Option<Box<Block>> {
         let size = Block::size_for(len);
         if size == BLOCK {
@@ -75,14 +75,14 @@ impl Store {
         }
     }
 
-    /// Gives back what a trace held, without a look at it.
-    pub(super) fn give_chain(&self, block_list: BlockList) {
+    /// Returns the blocks of a dropped trace.
+    pub(super) fn discard(&self, block_list: BlockList) {
         for block in block_list.into_blocks() {
             self.give_block(block);
         }
     }
 
-    /// Frees half of what lies idle.
+    /// Frees half of the idle blocks.
     pub(super) fn trim(&self) {
         self.pool.trim();
     }

@@ -1,20 +1,20 @@
-//! [`LocalTrace`]: what the spans of a local trace share while one of them is open.
+//! [`LocalTrace`]: the state that the spans of a local trace share.
 
 use super::block_list::{Block, BlockList};
-use super::decision::{Facts, Rules, TailDecision};
+use super::decision::{Facts, TailRules, TailDecision};
 use crate::pool::Budget;
 use crate::processor::TelemetryData;
 use crate::sync::{Arc, Mutex, lock};
 
-/// What a local trace is counted with beside its spans: itself and its place in the order.
+/// The cost of a local trace beside its spans: itself and its place in the age queue.
 const COST: usize = 256;
 
 const _: () = assert!(size_of::<LocalTrace>() + 64 <= COST, "more than is counted");
 
-/// To which local trace an open span belongs: its children inherit that.
+/// The local trace of an open span; its children inherit it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TraceRef {
-    /// `None`: nothing is held, or the budget was used up when the trace began.
+    /// `None` if tail sampling is off, or the budget was used up when the trace began.
     trace: Option<Arc<LocalTrace>>,
     is_root: bool,
 }
@@ -27,7 +27,7 @@ impl TraceRef {
         }
     }
 
-    /// That of a child in the same process.
+    /// The reference for a child in the same process.
     #[inline]
     pub(crate) fn child(&self) -> Self {
         Self {
@@ -36,7 +36,7 @@ impl TraceRef {
         }
     }
 
-    /// That of the span that the local trace began with.
+    /// The reference for the local root.
     pub(crate) fn as_root(&self) -> Self {
         Self::of_root(self.trace.clone())
     }
@@ -55,43 +55,42 @@ impl TraceRef {
     }
 }
 
-/// Lives as long as a span of it is open or held, so its verdict is never forgotten too early and
-/// never kept for nothing.
+/// Lives as long as one of its spans is open or held, so a late span always finds the decision.
 #[derive(Debug)]
 pub(crate) struct LocalTrace {
     id: [u8; 16],
-    /// That of open spans; pays for this.
+    /// The budget of open spans, from which [`COST`] is reserved.
     budget: Arc<Budget>,
-    state: Mutex<State>,
+    state: Mutex<HoldState>,
 }
 
 #[derive(Debug)]
-enum State {
-    Undecided(Held),
+enum HoldState {
+    Undecided(HeldSpans),
     Decided(TailDecision),
 }
 
-/// The spans that ended before the verdict.
+/// The spans that ended before the decision.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct HeldSpans {
     pub(super) block_list: BlockList,
     pub(super) spans: usize,
     pub(super) has_error: bool,
-    /// When the first of them began, by the clock.
+    /// The earliest begin of them, by the clock.
     pub(super) earliest: u64,
-    /// Its place in the order, once it has one.
+    /// Its place in the age queue, once it has one.
     pub(super) place: Option<usize>,
 }
 
-/// What holding a span takes.
+/// The credit and the block for one more span.
 #[derive(Debug, Default)]
-pub(super) struct Slot {
+pub(super) struct HoldingSlot {
     pub(super) credit: bool,
     pub(super) block: Option<Box<Block>>,
 }
 
 pub(super) enum Holding {
-    /// `first`: it is the trace's first, which now needs a place in the order.
+    /// `first`: the trace's first held span, so the trace now enters the age queue.
     Done {
         first: bool,
     },
@@ -101,13 +100,13 @@ pub(super) enum Holding {
 }
 
 impl LocalTrace {
-    /// `None`: the budget has no room for it.
+    /// `None` if the budget is used up.
     pub(super) fn new(id: [u8; 16], budget: &Arc<Budget>) -> Option<Arc<Self>> {
         budget.reserve(COST).then(|| {
             Arc::new(Self {
                 id,
                 budget: Arc::clone(budget),
-                state: Mutex::new(State::Undecided(Held::default())),
+                state: Mutex::new(HoldState::Undecided(HeldSpans::default())),
             })
         })
     }
@@ -116,26 +115,26 @@ impl LocalTrace {
         self.id
     }
 
-    /// Copies a span in, with the credit and block of `room`.
+    /// Copies a span into the trace, with the credit and block of `slot`.
     pub(super) fn hold(
         &self,
         data: TelemetryData<'_>,
         start: u64,
         is_error: bool,
-        room: &mut Slot,
+        slot: &mut HoldingSlot,
     ) -> Holding {
         let mut state = lock(&self.state);
         let held = match &mut *state {
-            State::Undecided(held) => held,
-            State::Decided(decision) => return Holding::Decided(*decision),
+            HoldState::Undecided(held) => held,
+            HoldState::Decided(decision) => return Holding::Decided(*decision),
         };
-        if !room.credit {
+        if !slot.credit {
             return Holding::NeedsCredit;
         }
-        if !held.block_list.append(data, &mut room.block) {
+        if !held.block_list.append(data, &mut slot.block) {
             return Holding::NeedsBlock;
         }
-        room.credit = false;
+        slot.credit = false;
         let first = held.spans == 0;
         held.spans += 1;
         held.has_error |= is_error;
@@ -147,28 +146,28 @@ impl LocalTrace {
         Holding::Done { first }
     }
 
-    /// Keeps its place in the order; false if it was decided meanwhile and needs none.
+    /// Sets its place in the age queue; false if another thread decided the trace meanwhile.
     pub(super) fn set_place(&self, at: usize) -> bool {
         match &mut *lock(&self.state) {
-            State::Undecided(held) => {
+            HoldState::Undecided(held) => {
                 held.place = Some(at);
                 true
             }
-            State::Decided(_) => false,
+            HoldState::Decided(_) => false,
         }
     }
 
-    /// Decides, once: what was held comes out with the first verdict, and the verdict alone from
-    /// then on. `complete` adds to the facts what the caller knows.
+    /// Decides once: the first call returns the held spans, later calls the decision alone. `complete`
+    /// adds the caller's facts.
     pub(super) fn decide(
         &self,
-        rules: &Rules,
-        complete: impl FnOnce(&Held, &mut Facts),
-    ) -> (Option<Held>, TailDecision) {
+        rules: &TailRules,
+        complete: impl FnOnce(&HeldSpans, &mut Facts),
+    ) -> (Option<HeldSpans>, TailDecision) {
         let mut state = lock(&self.state);
         let held = match &mut *state {
-            State::Undecided(held) => std::mem::take(held),
-            State::Decided(decision) => return (None, *decision),
+            HoldState::Undecided(held) => std::mem::take(held),
+            HoldState::Decided(decision) => return (None, *decision),
         };
         let mut facts = Facts {
             trace_id: self.id,
@@ -178,7 +177,7 @@ impl LocalTrace {
         };
         complete(&held, &mut facts);
         let decision = rules.decide(&facts);
-        *state = State::Decided(decision);
+        *state = HoldState::Decided(decision);
         (Some(held), decision)
     }
 }

@@ -81,7 +81,7 @@ impl House {
 
     fn end(&self, trace_ref: &TraceRef, how: How) {
         let end = clock::now();
-        self.tail.ended(&Ended {
+        self.tail.ended(&EndedSpan {
             trace_id: [0; 16],
             trace_ref,
             name: "root",
@@ -183,7 +183,7 @@ fn late_spans_follow_the_verdict_and_a_late_error_is_kept() {
     assert_eq!(house.fates(), [0, 2, 2], "followed");
     house.end(&late[2], BADLY);
     assert_eq!(house.fates(), [0, 3, 2], "kept alone");
-    // Children of children, however late: the verdict lives as long as they do.
+    // Children of children, however late: the decision lives as long as they do.
     house.end(&late[0].child().child(), WELL);
     assert_eq!(house.fates(), [0, 4, 2]);
 }
