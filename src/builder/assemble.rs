@@ -1,4 +1,4 @@
-//! Settings become a layer, a processor, an exporter and a guard: the one place that knows them all.
+//! Assembles a pipeline from settings: layer, processor, exporter and guard.
 
 use std::sync::{OnceLock, Weak};
 
@@ -23,11 +23,11 @@ use crate::stats::StatsSource;
 use crate::sync::{Arc, Mutex, lock};
 use crate::tail::TailSampler;
 
-/// An exporter whose type is no longer known, and what there is to know of it.
+/// An exporter with its type erased, and its properties.
 pub(super) struct Target {
     exporter: ErasedExporter,
     components: Components,
-    /// The same for logs, if it takes them.
+    /// The same for logs, if the exporter supports them.
     of_logs: Option<Components>,
     max_schedule_delay: Option<std::time::Duration>,
 }
@@ -59,7 +59,7 @@ impl Exporter for Nothing {
     }
 }
 
-/// What code gives beside settings.
+/// The parts from code that are no plain settings.
 #[derive(Default)]
 pub(super) struct CodeOverrides {
     pub(super) exporter: Option<Target>,
@@ -72,7 +72,7 @@ pub(super) struct CodeOverrides {
     pub(super) propagator: Option<Box<dyn Propagator>>,
     pub(super) ids: Option<Box<dyn IdGenerator>>,
     pub(super) diagnostics: Option<Handler>,
-    /// Resolved already, because others speak for it too.
+    /// Already resolved, because metrics share it.
     pub(super) resource: Option<Resource>,
 }
 
@@ -82,7 +82,7 @@ pub(super) fn assemble(
 ) -> Result<(OtlpLayer, ShutdownGuard), Error> {
     let propagator = parts.propagator.take();
     let pipeline = pipeline(config, parts)?;
-    // Also of a disabled one, and not of one that could not be built (PROP-2).
+    // Also for a disabled pipeline, but not for a failed build (PROP-2).
     propagation::set_by_pipeline(propagator, config.propagators.as_deref());
     Ok(pipeline)
 }
@@ -110,7 +110,7 @@ fn pipeline(
     let bridge = parts.activates.then(bridge).flatten();
     let settings =
         |export_mode| Settings::new(config.capture.clone(), &config.limits, export_mode, bridge);
-    // An exporter given in code is meant; only the variable for all of OpenTelemetry is above it.
+    // An exporter from code wins over `OTEL_TRACES_EXPORTER`; only `OTEL_SDK_DISABLED` disables it.
     let home = Home::here()?;
     let mut client = None;
     let is_given = parts.exporter.is_some();
@@ -161,14 +161,14 @@ fn pipeline(
     let sweeper = Arc::new(OnceLock::<Weak<TailSampler>>::new());
     if config.tail.is_some() {
         let sweeper = Arc::clone(&sweeper);
-        // Weak: the worker must not keep the processor alive that it works for.
+        // Weak, because the worker must not keep its own processor alive.
         pipeline.every_second = Some(Box::new(move || {
             if let Some(tail) = sweeper.get().and_then(Weak::upgrade) {
                 tail.sweep();
             }
         }));
     }
-    // The layer is made after the processor, which asks it.
+    // The processor needs the layer, which is made after it.
     let in_progress = Arc::new(Mutex::new(None::<InProgress>));
     if config.capture.show_open_after.is_some() {
         let in_progress = Arc::clone(&in_progress);
@@ -197,7 +197,7 @@ fn pipeline(
     let tail = config.tail.as_ref().map(|config| {
         let tail = TailSampler::new(config, processor.clone(), Arc::clone(&memory));
         let tail = Arc::new(tail);
-        // Set once: nobody else has it.
+        // Succeeds: no other code has this cell.
         let _ = sweeper.set(Arc::downgrade(&tail));
         tail
     });
@@ -253,7 +253,7 @@ fn bridge() -> Option<&'static dyn ContextObserver> {
     None
 }
 
-/// A store with the sampler that the settings name.
+/// A store with the sampler of the settings.
 fn store_of(config: SamplerConfig) -> ConfigStore {
     match config {
         SamplerConfig::ParentBasedAlwaysOn => ConfigStore::default(),
@@ -274,8 +274,8 @@ fn otlp(config: &OtlpConfig, known: &mut Option<OtlpClient>) -> Result<OtlpClien
     Ok(client)
 }
 
-/// Where logs go, if there are any: to the exporter that code gave for them, to that of the spans if
-/// code gave that and it takes logs, or where the settings say.
+/// The exporter of logs, if any: that from code, else that of the spans if it comes from code and
+/// supports logs, else that of the settings.
 fn logs_route(
     config: &OtlpConfig,
     given: Option<Target>,

@@ -14,7 +14,7 @@ impl OtlpBuilder {
     /// `service.instance.id` included.
     ///
     /// The `OTEL_EXPORTER_OTLP_METRICS_*` variables say where metrics differ; what these methods say of
-    /// the connection counts for both signals (ENV-7). With `OTEL_METRICS_EXPORTER=none` or
+    /// the connection counts for both signals. With `OTEL_METRICS_EXPORTER=none` or
     /// `OTEL_SDK_DISABLED=true` the provider's instruments do nothing. An exporter of one's own
     /// ([`with_exporter`](Self::with_exporter)) is for spans alone.
     ///

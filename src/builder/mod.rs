@@ -1,4 +1,4 @@
-//! [`OtlpBuilder`]: settings in, a pipeline out. The only room that wires the others together.
+//! [`OtlpBuilder`]: builds a pipeline from settings. The only module that connects the others.
 
 mod assemble;
 #[cfg(feature = "metrics")]
@@ -24,7 +24,7 @@ use crate::runtime_config::{ConfigStore, Detail};
 use crate::sampler::Sampler;
 use crate::signal::Signal;
 
-/// Starts a pipeline: the `OTEL_*` variables, changed by what the `with_*` methods say.
+/// Starts building a pipeline from the `OTEL_*` variables; the `with_*` methods override them.
 pub fn builder() -> OtlpBuilder {
     OtlpBuilder {
         base: Base::Env,
@@ -36,12 +36,12 @@ pub fn builder() -> OtlpBuilder {
     }
 }
 
-/// A pipeline in the making.
+/// Builds a pipeline: a layer and a guard.
 ///
-/// Highest first: what these methods say, the signal's variable (`OTEL_EXPORTER_OTLP_TRACES_*`),
-/// the general variable, the default (ENV-7). Variables are read when the pipeline is built. A
-/// variable that can't be used leaves a warning; what would change where spans go, or how safely, and
-/// a value from code that can't be used, is an error of the build.
+/// Precedence, highest first: these methods, the signal's variable (`OTEL_EXPORTER_OTLP_TRACES_*`),
+/// the general variable, the default. Variables are read when the pipeline is built. An invalid
+/// variable leaves a warning; if it would change the destination of spans or the security of the
+/// connection, it is an error of the build, and so is an invalid value from code.
 #[must_use = "a builder does nothing until it is built"]
 pub struct OtlpBuilder {
     base: Base,
@@ -49,11 +49,11 @@ pub struct OtlpBuilder {
     /// The batch size came from code, so a queue smaller than it is an error, not a reason to
     /// lower it.
     batch_size_is_set: bool,
-    /// An endpoint came from code, so one for traces from a variable does not count (ENV-7).
+    /// An endpoint came from code, so a variable's endpoint of traces does not count.
     endpoint_is_set: bool,
-    /// The first value that could not even be kept until the build.
+    /// The first invalid value that no setting can hold; an error of the build.
     error: Option<Error>,
-    /// What is no setting: exporter, sampler, propagator, ids.
+    /// The parts from code that are no plain settings: exporter, sampler, propagator, ids.
     parts: CodeOverrides,
 }
 
@@ -71,7 +71,7 @@ impl OtlpBuilder {
         self.with_config(OtlpConfig::default())
     }
 
-    /// On top of these settings, instead of the variables.
+    /// Starts from these settings instead of the variables.
     ///
     /// ```no_run
     /// use tracing_otlp::OtlpConfig;
@@ -97,21 +97,20 @@ impl OtlpBuilder {
         self
     }
 
-    /// Spans go to `exporter` instead of an OTLP endpoint.
+    /// Sends spans to `exporter` instead of an OTLP endpoint.
     ///
-    /// The settings of the connection then say nothing; those of queue, worker and shutdown do.
+    /// The settings of the connection then have no effect; those of queue, worker and shutdown do.
     /// `OTEL_SDK_DISABLED=true` still disables the pipeline.
     pub fn with_exporter(mut self, exporter: impl Exporter) -> Self {
         self.parts.exporter = Some(assemble::Target::new(exporter));
         self
     }
 
-    /// `tracing` events also become log records, or become nothing else, as `events` says. They go where the
-    /// spans go: to the same endpoint, by the same connection, unless settings of logs say otherwise.
+    /// Turns logs on: `events` sets whether `tracing` events become log records only, or span events too.
+    /// Records go to the endpoint of the spans, over the same connection, unless settings of logs differ.
     ///
-    /// Without this, and without `OTEL_LOGS_EXPORTER`, there are no logs. The variable decides where they go:
-    /// `none` there switches them off for an endpoint that takes none, and then events stay events of
-    /// their span.
+    /// Without this, and without `OTEL_LOGS_EXPORTER`, there are no logs. The variable sets the destination:
+    /// `none` turns logs off, for an endpoint without logs, and events then stay span events.
     ///
     /// ```no_run
     /// use tracing_otlp::Events;
@@ -125,9 +124,9 @@ impl OtlpBuilder {
         })
     }
 
-    /// Log records go to `exporter`, which must [support](Exporter::supports) them; spans go their own way.
-    /// Default: to the exporter of the spans, if that was given in code and takes logs, else where
-    /// [`LogsConfig::exporter`](crate::config::LogsConfig::exporter) says.
+    /// Sends log records, not spans, to `exporter`, which must [support](Exporter::supports) them. Default:
+    /// the exporter of the spans, if it comes from code and supports logs, else
+    /// [`LogsConfig::exporter`](crate::config::LogsConfig::exporter).
     pub fn with_logs_exporter(mut self, exporter: impl Exporter) -> Self {
         if !exporter.supports(Signal::Logs) {
             let name = std::any::type_name_of_val(&exporter);
@@ -142,9 +141,8 @@ impl OtlpBuilder {
         })
     }
 
-    /// Which events become log records, by target and level; spans and their events are not touched.
-    /// Default all of them. It can be changed while the pipeline runs:
-    /// [`ConfigStore::set_log_filter`].
+    /// The filter of log records, by target and level; spans and their events are not affected. Default:
+    /// all events become records. [`ConfigStore::set_log_filter`] changes it while the pipeline runs.
     ///
     /// ```
     /// let builder = tracing_otlp::builder()
@@ -157,7 +155,7 @@ impl OtlpBuilder {
         self
     }
 
-    /// Which spans are recorded (SMP-1). Default: all roots, and children as their parents (SMP-2).
+    /// The sampler. Default: all roots, and children as their parents.
     ///
     /// ```
     /// use tracing_otlp::sampler::{ParentBased, TraceIdRatio};
@@ -170,10 +168,10 @@ impl OtlpBuilder {
         self
     }
 
-    /// Settings that can be changed while the pipeline runs: the sampler and the level of detail.
+    /// The settings that can change while the pipeline runs: the sampler and the filters.
     ///
-    /// The store's sampler is used instead of the one that `OTEL_TRACES_SAMPLER` names;
-    /// [`with_sampler`](Self::with_sampler) puts another one into the store.
+    /// The store's sampler replaces that of `OTEL_TRACES_SAMPLER`; [`with_sampler`](Self::with_sampler)
+    /// sets the sampler of the store.
     ///
     /// ```
     /// use tracing_otlp::ConfigStore;
@@ -181,7 +179,7 @@ impl OtlpBuilder {
     ///
     /// let store = ConfigStore::default();
     /// let builder = tracing_otlp::builder().with_config_store(store.clone());
-    /// // later, when there is too much of it
+    /// // later, to reduce the number of spans
     /// store.set_sampler(ParentBased::new(TraceIdRatio::new(0.01)));
     /// ```
     pub fn with_config_store(mut self, store: ConfigStore) -> Self {
@@ -189,11 +187,10 @@ impl OtlpBuilder {
         self
     }
 
-    /// The format in which context travels between processes, in place of those that settings name.
+    /// The propagator of contexts between processes, in place of those of the settings.
     ///
-    /// It becomes the process's when the pipeline is built, unless code
-    /// [set](crate::propagation::set_global) another:
-    /// [who decides](crate::propagation#which-formats-and-who-decides).
+    /// The build sets it as the [global one](crate::propagation#which-formats-and-who-decides), unless code
+    /// has [set](crate::propagation::set_global) another.
     ///
     /// ```
     /// use tracing_otlp::propagation::{CompositePropagator, XRayPropagator};
@@ -206,13 +203,12 @@ impl OtlpBuilder {
         self
     }
 
-    /// While a span is entered, or a [scope](crate::context::scope) open, `opentelemetry::Context` has
-    /// it as its active span, and a span of that API that is made current is a parent of `tracing`
-    /// spans. Default off: entering a span then costs about four times as much as without
-    /// (`cargo bench --all-features --bench context`),
-    /// and nothing where it is off.
+    /// Connects the current context with `opentelemetry::Context`: an entered span or an open
+    /// [scope](crate::context::scope) is the active span there, and a current span of that API is the
+    /// parent of `tracing` spans. Default off. On, entering a span costs about four times as much
+    /// (`cargo bench --all-features --bench context`); off, it costs nothing.
     ///
-    /// Where one pipeline of the process has it on, scopes are shown for all.
+    /// If one pipeline of the process has it on, it applies to the scopes of all.
     #[cfg(feature = "opentelemetry")]
     #[cfg_attr(docsrs, doc(cfg(feature = "opentelemetry")))]
     pub fn with_context_activation(mut self, on: bool) -> Self {
@@ -220,21 +216,21 @@ impl OtlpBuilder {
         self
     }
 
-    /// Who makes the ids of traces and spans (TR-4). Default: random ones; [`XRayIds`](crate::context::XRayIds)
-    /// makes those of AWS X-Ray.
+    /// The generator of trace and span ids. Default: random ids; [`XRayIds`](crate::context::XRayIds) makes
+    /// those of AWS X-Ray.
     pub fn with_id_generator(mut self, ids: impl IdGenerator) -> Self {
         self.parts.ids = Some(Box::new(ids));
         self
     }
 
-    /// Called with all that the pipeline reports of itself: settings that cannot be used, an endpoint that
-    /// takes no spans, spans that are lost, and the end of it. Default: none.
+    /// A handler of the pipeline's own reports: invalid settings, an endpoint that accepts no spans, lost
+    /// spans, and the end of such a state. Default: none.
     ///
-    /// The same is also an event of the target `tracing_otlp`. Without a handler, what no layer shows is
-    /// written to standard error ([`with_stderr_level`](Self::with_stderr_level)); with one, nothing is.
+    /// Each report is also an event of the target `tracing_otlp`. Without a handler, reports that no layer
+    /// shows are written to standard error ([`with_stderr_level`](Self::with_stderr_level)).
     ///
-    /// It is called on the worker's thread, some times a minute at most, and holds up the export while it
-    /// runs. A panic of it is caught, spans that it makes are not recorded.
+    /// The worker's thread calls the handler a few times a minute at most, and the export waits for it. A
+    /// panic of the handler is caught, and its spans are not recorded.
     ///
     /// ```
     /// let builder = tracing_otlp::builder().with_diagnostic_handler(|diagnostic| {
@@ -250,14 +246,13 @@ impl OtlpBuilder {
         self
     }
 
-    /// Starts the pipeline: its worker's thread, and no I/O. The layer goes into a subscriber, the
-    /// guard lives until the application ends.
+    /// Starts the pipeline: the worker's thread, without I/O. Add the layer to a subscriber, and keep the
+    /// guard until the application ends.
     ///
     /// # Errors
     ///
-    /// A setting that cannot be used, named with its value and the cure
-    /// ([`Error::is_config`]), or a thread or runtime that the system refuses
-    /// ([`Error::is_worker`]).
+    /// An invalid setting, with its value and the cure ([`Error::is_config`]), or a failure to start the
+    /// thread or the runtime ([`Error::is_worker`]).
     ///
     /// ```no_run
     /// use tracing_subscriber::prelude::*;
@@ -272,7 +267,7 @@ impl OtlpBuilder {
         assemble::assemble(&self.resolve()?, parts)
     }
 
-    /// All settings: the base, the edits in their order, checked.
+    /// The final settings: the base, then the edits in their order, validated.
     pub(crate) fn resolve(self) -> Result<OtlpConfig, Error> {
         if let Some(error) = self.error {
             return Err(error);
@@ -300,7 +295,7 @@ impl OtlpBuilder {
         for edit in self.edits {
             edit(&mut config);
         }
-        // Unless code has spoken of the metrics' connection itself.
+        // Unless code has set the metrics' connection itself.
         if let Some(exporter) = &mut config.metrics.exporter
             && metrics.as_ref() == Some(exporter)
         {
@@ -319,7 +314,7 @@ impl OtlpBuilder {
         if !self.batch_size_is_set {
             follow_queue(&mut config, &before);
         }
-        // Where nothing is sent, no setting of how it is stands in the way.
+        // A pipeline that sends nothing does not validate the settings of sending.
         if !config.disabled {
             config.validate()?;
             config.warnings.extend(port_doubt(&config.exporter));
@@ -328,8 +323,8 @@ impl OtlpBuilder {
     }
 }
 
-/// Code that makes the queue smaller says nothing of batches: one whose size comes from a variable
-/// or the default follows, as if a variable had made the queue smaller.
+/// If code makes the queue smaller, a batch size from a variable or the default follows, as if a
+/// variable had made the queue smaller.
 fn follow_queue(config: &mut OtlpConfig, before: &BatchConfig) {
     let size = before.max_export_batch_size;
     let queue = config.batch.max_queue_size;

@@ -19,37 +19,35 @@ use crate::semconv;
 
 /// The pipeline as a whole.
 impl OtlpBuilder {
-    /// Records and exports nothing where true. Default false; `OTEL_SDK_DISABLED` (ENV-3).
+    /// If true, records and exports nothing. Default false; `OTEL_SDK_DISABLED`.
     pub fn with_disabled(self, disabled: bool) -> Self {
         self.configure(move |c| c.disabled = disabled)
     }
 
-    /// Where spans go. Default [`TracesExporter::Otlp`]; `OTEL_TRACES_EXPORTER` (ENV-6).
+    /// The exporter of spans. Default [`TracesExporter::Otlp`]; `OTEL_TRACES_EXPORTER`.
     pub fn with_traces_exporter(self, exporter: TracesExporter) -> Self {
         self.configure(move |c| c.traces_exporter = exporter)
     }
 
-    /// From which level on reports of the pipeline that no layer shows are written to standard error.
-    /// Default [`LevelFilter::INFO`]; [`LevelFilter::OFF`]: none; `OTEL_LOG_LEVEL`. See
+    /// The level of the pipeline's reports on standard error. Default [`LevelFilter::INFO`];
+    /// [`LevelFilter::OFF`]: none; `OTEL_LOG_LEVEL`. See
     /// [`OtlpConfig::stderr_level`](crate::OtlpConfig::stderr_level).
     pub fn with_stderr_level(self, level: LevelFilter) -> Self {
         self.configure(move |c| c.stderr_level = level)
     }
 
-    /// Holds each local trace until it is over, and exports those that failed, were slow or fall
-    /// into a ratio: see [`TailConfig`]. `None`: exports all that the sampler lets through, the
-    /// default.
+    /// Tail sampling: holds each local trace until its end, and exports failed traces, slow ones or a
+    /// ratio: see [`TailConfig`]. Default `None`: exports every sampled span.
     pub fn with_tail_sampling(self, tail: impl Into<Option<TailConfig>>) -> Self {
         let tail = tail.into();
         self.configure(move |c| c.tail = tail)
     }
 
     /// The formats in which context travels between processes, in their order; without any, none.
-    /// Default W3C's trace context and baggage; `OTEL_PROPAGATORS` (PROP-2).
+    /// Default W3C's trace context and baggage; `OTEL_PROPAGATORS`.
     ///
-    /// They become the process's when the pipeline is built, unless code
-    /// [set](crate::propagation::set_global) others:
-    /// [who decides](crate::propagation#which-formats-and-who-decides).
+    /// The build sets them as the [global ones](crate::propagation#which-formats-and-who-decides), unless
+    /// code has [set](crate::propagation::set_global) others.
     ///
     /// ```
     /// use tracing_otlp::config::PropagatorKind;
@@ -62,28 +60,28 @@ impl OtlpBuilder {
     }
 }
 
-/// Who is speaking.
+/// The resource: the attributes that identify this process.
 impl OtlpBuilder {
     /// The logical name of the service, `service.name`. Default `unknown_service:<executable>`;
-    /// `OTEL_SERVICE_NAME` (RES-1).
+    /// `OTEL_SERVICE_NAME`.
     pub fn with_service_name(self, name: impl Into<Cow<'static, str>>) -> Self {
         self.with_resource_attribute(semconv::SERVICE_NAME, Value::String(name.into()))
     }
 
-    /// The version of the service, `service.version`. Default none (RES-6).
+    /// The version of the service, `service.version`. Default none.
     pub fn with_service_version(self, version: impl Into<Cow<'static, str>>) -> Self {
         self.with_resource_attribute(semconv::SERVICE_VERSION, Value::String(version.into()))
     }
 
-    /// The group that the service belongs to, `service.namespace`. Default none (RES-6).
+    /// The group that the service belongs to, `service.namespace`. Default none.
     pub fn with_service_namespace(self, namespace: impl Into<Cow<'static, str>>) -> Self {
         self.with_resource_attribute(semconv::SERVICE_NAMESPACE, Value::String(namespace.into()))
     }
 
-    /// One attribute of the resource. Wins over variables, over what is looked up and over an
-    /// earlier call with the same key; `OTEL_RESOURCE_ATTRIBUTES` (RES-4).
+    /// An attribute of the resource. It wins over variables, over detected attributes and over an
+    /// earlier call with the same key; `OTEL_RESOURCE_ATTRIBUTES`.
     ///
-    /// An empty key is an error of the build (TR-8).
+    /// An empty key is an error of the build.
     pub fn with_resource_attribute(
         self,
         key: impl Into<Cow<'static, str>>,
@@ -98,8 +96,7 @@ impl OtlpBuilder {
         self.configure(move |c| c.resource.attributes.extend(attributes))
     }
 
-    /// A whole resource, merged over what was said before; what is looked up still lies below it
-    /// (RES-3).
+    /// A whole resource, merged over earlier attributes; it also wins over detected attributes.
     pub fn with_resource(self, resource: Resource) -> Self {
         self.configure(move |c| {
             let merged = Resource::new(mem::take(&mut c.resource.attributes))
@@ -112,12 +109,12 @@ impl OtlpBuilder {
         })
     }
 
-    /// Looks up `service.instance.id`, a random UUID for each pipeline. Default on (RES-6).
+    /// Looks up `service.instance.id`, a random UUID for each pipeline. Default on.
     pub fn with_instance_id(self, on: bool) -> Self {
         self.configure(move |c| c.resource.instance_id = on)
     }
 
-    /// Looks up `process.pid` and `process.executable.name`. Default on (RES-7).
+    /// Looks up `process.pid` and `process.executable.name`. Default on.
     pub fn with_process_attributes(self, on: bool) -> Self {
         self.configure(move |c| c.resource.process = on)
     }
@@ -127,17 +124,17 @@ impl OtlpBuilder {
         self.configure(move |c| c.resource.executable_path = on)
     }
 
-    /// Looks up `process.command_args`. Default off: arguments may hold secrets (RES-7).
+    /// Looks up `process.command_args`. Default off: arguments may hold secrets.
     pub fn with_command_args(self, on: bool) -> Self {
         self.configure(move |c| c.resource.command_args = on)
     }
 
-    /// Looks up `host.name`, `host.id` and `host.arch`. Default on (RES-8).
+    /// Looks up `host.name`, `host.id` and `host.arch`. Default on.
     pub fn with_host_attributes(self, on: bool) -> Self {
         self.configure(move |c| c.resource.host = on)
     }
 
-    /// Looks up `os.type`. Default on (RES-8).
+    /// Looks up `os.type`. Default on.
     pub fn with_os_attributes(self, on: bool) -> Self {
         self.configure(move |c| c.resource.os = on)
     }
@@ -148,8 +145,7 @@ impl OtlpBuilder {
     /// The base URL: HTTP appends `v1/traces` to it, gRPC uses it as it is.
     ///
     /// Default `http://localhost:4318` for HTTP, `http://localhost:4317` for gRPC;
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT`. Being code, it also wins over
-    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (ENV-7).
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`. As code, it also wins over `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`.
     pub fn with_endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint_is_set = true;
         let url = url.into();
@@ -203,24 +199,24 @@ impl OtlpBuilder {
     }
 
     /// The longest one export may take, its attempts and waits included, without the time in which the
-    /// endpoint is down; `None`: no limit. Default 10 s; `OTEL_EXPORTER_OTLP_TIMEOUT`, in milliseconds (ENV-5).
+    /// endpoint is down; `None`: no limit. Default 10 s; `OTEL_EXPORTER_OTLP_TIMEOUT`, in milliseconds.
     pub fn with_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         let timeout = timeout.into();
         self.configure(move |c| c.exporter.timeout = timeout)
     }
 
-    /// The longest a connection may take to be made. Default 5 s.
+    /// The longest that connecting may take. Default 5 s.
     pub fn with_connect_timeout(self, timeout: Duration) -> Self {
         self.configure(move |c| c.exporter.connect_timeout = timeout)
     }
 
-    /// How requests are compressed. Default not at all; `OTEL_EXPORTER_OTLP_COMPRESSION`.
+    /// The compression of requests. Default none; `OTEL_EXPORTER_OTLP_COMPRESSION`.
     pub fn with_compression(self, compression: Compression) -> Self {
         self.configure(move |c| c.exporter.compression = compression)
     }
 
-    /// Headers that expire, such as the tokens of a cloud. `provide` is asked on the worker and runs there;
-    /// [`HeaderProvider`] says when. Default none.
+    /// Headers that expire, such as access tokens. `provide` runs on the worker; for the moments see
+    /// [`HeaderProvider`]. Default none.
     ///
     /// ```
     /// use std::time::Duration;
@@ -244,14 +240,14 @@ impl OtlpBuilder {
     }
 
     /// A file with headers, one a line as `name: value`, that is read again when it changes; in place of
-    /// [`with_header_provider`](Self::with_header_provider). One that cannot be used is an error of the
-    /// build; later it leaves a warning, and what it held before stays. Default none.
+    /// [`with_header_provider`](Self::with_header_provider). An invalid file is an error of the build;
+    /// later it leaves a warning, and its last valid content stays. Default none.
     pub fn with_headers_file(self, path: impl Into<std::path::PathBuf>) -> Self {
         let provider = HeaderProvider::file(path);
         self.configure(move |c| c.exporter.header_provider = Some(provider))
     }
 
-    /// Plaintext where the endpoint has no scheme (gRPC). Default false;
+    /// Plaintext if the endpoint has no scheme (gRPC). Default false;
     /// `OTEL_EXPORTER_OTLP_INSECURE`.
     pub fn with_insecure(self, insecure: bool) -> Self {
         self.configure(move |c| c.exporter.insecure = insecure)
@@ -286,28 +282,27 @@ impl OtlpBuilder {
         })
     }
 
-    /// Requests under way at once, 1 to 1,024. Default 4 (OTLP-9).
+    /// The most concurrent requests, 1 to 1,024. Default 4.
     pub fn with_max_concurrent_exports(self, requests: usize) -> Self {
         self.configure(move |c| c.exporter.max_concurrent_exports = requests)
     }
 
-    /// The largest request, in bytes before compression. Default 64 MiB (OTLP-12).
+    /// The largest request, in bytes before compression. Default 64 MiB.
     pub fn with_max_request_size(self, bytes: usize) -> Self {
         self.configure(move |c| c.exporter.max_request_size = bytes)
     }
 
-    /// The largest response, in bytes, also after decompression. Default 4 MiB (OTLP-13).
+    /// The largest response, in bytes, also after decompression. Default 4 MiB.
     pub fn with_max_response_size(self, bytes: usize) -> Self {
         self.configure(move |c| c.exporter.max_response_size = bytes)
     }
 
-    /// When and how often an attempt is repeated. Default [`RetryConfig::default`] (OTLP-8).
+    /// Waits and number of attempts. Default [`RetryConfig::default`].
     pub fn with_retry(self, retry: RetryConfig) -> Self {
         self.configure(move |c| c.exporter.retry = retry)
     }
 
-    /// A product put before the exporter's own in `User-Agent`, such as `shop/1.2`. Default none
-    /// (OTLP-3).
+    /// A product put before the exporter's own in `User-Agent`, such as `shop/1.2`. Default none.
     pub fn with_user_agent_prefix(self, product: impl Into<String>) -> Self {
         let product = product.into();
         self.configure(move |c| c.exporter.user_agent_prefix = Some(product))
@@ -316,7 +311,7 @@ impl OtlpBuilder {
 
 /// The queue and its worker.
 impl OtlpBuilder {
-    /// Spans that may wait to be sent. Default 65,536; `OTEL_BSP_MAX_QUEUE_SIZE` (BSP-5).
+    /// The most spans that wait to be sent. Default 65,536; `OTEL_BSP_MAX_QUEUE_SIZE`.
     ///
     /// A batch size that is not set in code follows a smaller queue.
     pub fn with_max_queue_size(self, spans: usize) -> Self {
@@ -324,33 +319,32 @@ impl OtlpBuilder {
     }
 
     /// Spans in one request, at most those of the queue. Default 2,048;
-    /// `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` (BSP-4).
+    /// `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`.
     pub fn with_max_export_batch_size(mut self, spans: usize) -> Self {
         self.batch_size_is_set = true;
         self.configure(move |c| c.batch.max_export_batch_size = spans)
     }
 
     /// The longest a span waits for its batch to fill. Default 5 s; `OTEL_BSP_SCHEDULE_DELAY`, in
-    /// milliseconds (BSP-4).
+    /// milliseconds.
     pub fn with_schedule_delay(self, delay: Duration) -> Self {
         self.configure(move |c| c.batch.schedule_delay = delay)
     }
 
     /// The longest one export may take before it is cancelled, without the time in which the endpoint
-    /// is down; `None`: no limit. Default 30 s; `OTEL_BSP_EXPORT_TIMEOUT`, in milliseconds (BSP-5).
+    /// is down; `None`: no limit. Default 30 s; `OTEL_BSP_EXPORT_TIMEOUT`, in milliseconds.
     pub fn with_export_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         let timeout = timeout.into();
         self.configure(move |c| c.batch.export_timeout = timeout)
     }
 
-    /// Bytes that open spans, queue, requests in flight and what is kept for reuse may hold together,
-    /// at least 256 KiB. Default 64 MiB (EH-2). See
+    /// The most bytes of the whole pipeline, at least 256 KiB. Default 64 MiB. See
     /// [`BatchConfig::max_memory`](crate::config::BatchConfig::max_memory).
     pub fn with_max_memory(self, bytes: usize) -> Self {
         self.configure(move |c| c.batch.max_memory = bytes)
     }
 
-    /// How long a guard that is dropped waits for what is queued. Default 5 s (BSP-7).
+    /// The longest that the drop of a guard waits for queued spans. Default 5 s.
     pub fn with_shutdown_timeout(self, timeout: Duration) -> Self {
         self.configure(move |c| c.batch.shutdown_timeout = timeout)
     }
@@ -375,7 +369,7 @@ impl OtlpBuilder {
     }
 }
 
-/// How much one span may hold (LIM-1). What exceeds it is dropped and counted on the wire.
+/// The limits of one span. What exceeds them is dropped, and the span carries the count.
 impl OtlpBuilder {
     /// All limits at once. Default [`SpanLimits::default`].
     pub fn with_span_limits(self, limits: SpanLimits) -> Self {
@@ -384,7 +378,7 @@ impl OtlpBuilder {
 
     /// Characters of a string, bytes of a byte array, of spans and of log records; `None`: no limit, the
     /// default. `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`; of one signal alone,
-    /// `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` and `OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT` (LIM-2).
+    /// `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` and `OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT`.
     pub fn with_max_attribute_value_length(self, length: impl Into<Option<usize>>) -> Self {
         let length = length.into();
         self.configure(move |c| {
@@ -394,7 +388,7 @@ impl OtlpBuilder {
     }
 
     /// Attributes of a span. Default 128; `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`,
-    /// `OTEL_ATTRIBUTE_COUNT_LIMIT` (LIM-3).
+    /// `OTEL_ATTRIBUTE_COUNT_LIMIT`.
     pub fn with_max_attributes_per_span(self, count: usize) -> Self {
         self.configure(move |c| c.limits.attribute_count_limit = count)
     }
@@ -422,17 +416,18 @@ impl OtlpBuilder {
     }
 }
 
-/// What the layer records beside a span's own fields. Names as in tracing-opentelemetry.
+/// The attributes that the layer records beside a span's own fields. Names as in
+/// tracing-opentelemetry.
 impl OtlpBuilder {
-    /// `code.file.path` and `code.line.number` of spans and events. Default on (CODE-1).
+    /// `code.file.path` and `code.line.number` of spans and events. Default on.
     pub fn with_location(self, on: bool) -> Self {
         self.configure(move |c| c.capture.location = on)
     }
 
-    /// `target` of spans and events. Default on (MIG-4).
+    /// `target` of spans and events. Default on.
     ///
-    /// OpenTelemetry's conventions have no such attribute, nor `level`, `busy_ns` and `idle_ns`. To
-    /// write nothing of our own that their registry does not know, switch off this and
+    /// OpenTelemetry's conventions do not define this attribute, nor `level`, `busy_ns` and `idle_ns`.
+    /// To write only attributes of the conventions, turn off this and
     /// [`with_event_level`](Self::with_event_level).
     pub fn with_target(self, on: bool) -> Self {
         self.configure(move |c| c.capture.target = on)
@@ -445,48 +440,47 @@ impl OtlpBuilder {
         self.configure(move |c| c.capture.middleware_target = on)
     }
 
-    /// `thread.id` and `thread.name` of the thread that made the span. Default off (THR-1).
+    /// `thread.id` and `thread.name` of the thread that made the span. Default off.
     pub fn with_threads(self, on: bool) -> Self {
         self.configure(move |c| c.capture.threads = on)
     }
 
-    /// `level` of spans. Default off (MIG-4).
+    /// `level` of spans. Default off.
     pub fn with_level(self, on: bool) -> Self {
         self.configure(move |c| c.capture.level = on)
     }
 
-    /// `level` of span events. Default on (EVT-1).
+    /// `level` of span events. Default on.
     pub fn with_event_level(self, on: bool) -> Self {
         self.configure(move |c| c.capture.event_level = on)
     }
 
-    /// `busy_ns` and `idle_ns`: time entered and time between. Default off (MIG-4).
+    /// `busy_ns` and `idle_ns`: time entered and time between. Default off.
     pub fn with_tracked_inactivity(self, on: bool) -> Self {
         self.configure(move |c| c.capture.tracked_inactivity = on)
     }
 
-    /// A `&dyn Error` field also sets `exception.message` and `exception.stacktrace`. Default on
-    /// (MIG-3).
+    /// A `&dyn Error` field also sets `exception.message` and `exception.stacktrace`. Default on.
     pub fn with_error_fields_to_exceptions(self, on: bool) -> Self {
         self.configure(move |c| c.capture.error_fields_to_exceptions = on)
     }
 
-    /// An event with a field `error` and no message sets the span's status. Default on (EVT-4).
+    /// An event with a field `error` and no message sets the span's status. Default on.
     pub fn with_error_events_to_status(self, on: bool) -> Self {
         self.configure(move |c| c.capture.error_events_to_status = on)
     }
 
-    /// An event with a field `error` and no message is named `exception`. Default on (EVT-4).
+    /// An event with a field `error` and no message is named `exception`. Default on.
     pub fn with_error_events_to_exceptions(self, on: bool) -> Self {
         self.configure(move |c| c.capture.error_events_to_exceptions = on)
     }
 
-    /// A `&dyn Error` field of an event also sets the span's `exception.*`. Default on (EVT-5).
+    /// A `&dyn Error` field of an event also sets the span's `exception.*`. Default on.
     pub fn with_error_records_to_exceptions(self, on: bool) -> Self {
         self.configure(move |c| c.capture.error_records_to_exceptions = on)
     }
 
-    /// A span that was entered ends when it closes, not at its last exit. Default off (MIG-7).
+    /// An entered span ends when it closes, not at its last exit. Default off.
     pub fn with_end_on_close(self, on: bool) -> Self {
         self.configure(move |c| c.capture.end_on_close = on)
     }
@@ -498,7 +492,7 @@ impl OtlpBuilder {
     }
 
     /// The instrumentation scope of all spans; an empty version is none. Default this crate's name
-    /// and version (TR-13).
+    /// and version.
     pub fn with_instrumentation_scope(
         self,
         name: impl Into<String>,
@@ -511,7 +505,7 @@ impl OtlpBuilder {
         })
     }
 
-    /// One instrumentation scope for each target instead of one for all. Default off (TR-13).
+    /// One instrumentation scope for each target instead of one for all. Default off.
     pub fn with_scope_per_target(self, on: bool) -> Self {
         self.configure(move |c| c.capture.scope_per_target = on)
     }

@@ -78,13 +78,13 @@ impl CallOptions {
 
     /// Records the server's address: that of the response's extensions, else `fallback`.
     pub(super) fn record_peer(
-    &self,
-    span: &Span,
-    response: &Extensions,
-    fallback: Option<SocketAddr>,
+        &self,
+        span: &Span,
+        response: &Extensions,
+        fallback: Option<SocketAddr>,
     ) {
-    let found = self.peer.as_ref().and_then(|peer| peer(response));
-    let Some(peer) = found.or(fallback) else {
+        let found = self.peer.as_ref().and_then(|peer| peer(response));
+        let Some(peer) = found.or(fallback) else {
             return;
         };
         if let Some(address) = IpText::of(peer).as_str() {

@@ -1,21 +1,21 @@
-//! The door to the `opentelemetry` crates: for code that uses their API beside `tracing`, and for
-//! those who come from `tracing-opentelemetry`.
+//! Interoperation with the `opentelemetry` crates, for code that uses their API beside `tracing`, and
+//! for migrations from `tracing-opentelemetry`.
 //!
-//! - [`OpenTelemetrySpanExt`]: the extension trait that migrants know; a change of imports.
-//! - [`TracerProvider`]: libraries that are instrumented with the OpenTelemetry API get their spans into
-//!   this pipeline, into the same traces.
+//! - [`OpenTelemetrySpanExt`]: the extension trait of `tracing-opentelemetry`; change the imports.
+//! - [`TracerProvider`]: the spans of libraries that use the OpenTelemetry API join this pipeline and its
+//!   traces.
 //! - [`OtlpBuilder::with_context_activation`](crate::OtlpBuilder::with_context_activation): while a
 //!   `tracing` span is entered, `opentelemetry::Context::current()` has it as its active span. Opt-in: it
 //!   costs two allocations and more each time a span is entered.
 //! - [`SpanExporterAdapter`]: any `SpanExporter` of `opentelemetry_sdk` at the end of this pipeline.
-//! - [`TextMapPropagatorAdapter`]: this crate's propagators for code that asks the API's global one.
+//! - [`TextMapPropagatorAdapter`]: this crate's propagators for code that uses the API's global one.
 //! - [`metrics`](https://docs.rs/tracing-otlp/latest/tracing_otlp/otel/metrics/): of requests, and of this
 //!   crate itself (feature `metrics`).
-//! - `From` between our ids, flags, kinds, values and contexts and theirs.
+//! - `From` between the ids, flags, kinds, values and contexts of both.
 //!
-//! This module follows the minor versions of `opentelemetry`, which break; the rest of the crate's
-//! interface shows none of its types. What differs from `tracing-opentelemetry` is told in
-//! `docs/migrating-from-tracing-opentelemetry.md`.
+//! This module follows the minor versions of `opentelemetry`, which are breaking; no other module exposes
+//! its types. `docs/migrating-from-tracing-opentelemetry.md` lists the differences from
+//! `tracing-opentelemetry`.
 //!
 //! ```
 //! use opentelemetry::global;
@@ -30,7 +30,7 @@
 //! # let _ =
 //! tracing_subscriber::registry().with(layer)
 //! # ;
-//! // A library's span, in the trace of whatever `tracing` span is entered.
+//! // A library's span, in the trace of the entered `tracing` span.
 //! global::tracer("some.library").in_span("query", |_cx| {});
 //! # Ok(()) }
 //! ```

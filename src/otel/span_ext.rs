@@ -49,7 +49,7 @@ pub trait OpenTelemetrySpanExt: sealed::Sealed {
     where
         Self: Sized;
 
-    /// Sets the status: `Ok` is final, an error gives way only to `Ok` (TR-7).
+    /// Sets the status: `Ok` is final, an error gives way only to `Ok`.
     fn set_status(&self, status: Status);
 
     /// Adds an event that happens now.

@@ -1,5 +1,5 @@
-//! Looks up what describes this process and its host. Small local files only; whatever can't be
-//! found is left out (RES-5).
+//! Detects attributes of this process and its host. Reads small local files only; an attribute that
+//! cannot be detected is left out (RES-5).
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,7 +17,7 @@ use crate::semconv;
 /// `opentelemetry` is reserved for OpenTelemetry's own SDKs (RES-2).
 const SDK_NAME: &str = env!("CARGO_PKG_NAME");
 
-/// The groups that `config` switches on, the SDK and the service's fallback name.
+/// The groups that are on in `config`, the SDK and the service's default name.
 pub(super) fn detect(config: &ResourceConfig) -> Resource {
     let mut found = vec![
         KeyValue::new(semconv::SERVICE_NAME, unknown_service()),
@@ -59,7 +59,7 @@ pub(super) fn detect(config: &ResourceConfig) -> Resource {
     Resource::new(found).with_schema_url(semconv::SCHEMA_URL)
 }
 
-/// What a service is called that has no name (RES-1).
+/// The name of a service without one (RES-1).
 pub(super) fn unknown_service() -> Value {
     match executable_name() {
         Some(name) => format!("unknown_service:{name}").into(),

@@ -1,7 +1,7 @@
-//! Who is speaking: detected, merged, encoded once.
+//! [`Resource`]: the attributes that identify a process: detected, merged, encoded once.
 //!
-//! A [`Resource`] stands before the spans of every request. What code and variables say wins over
-//! what is looked up, and looking it up reads a few small files, never the network.
+//! Every request begins with the resource. Attributes from code and variables win over detected ones.
+//! Detection reads a few small files, never the network.
 
 mod detect;
 
@@ -28,7 +28,7 @@ const SCHEMA_URL: u8 = tag(3, LEN);
 /// `Resource.attributes`
 const ATTRIBUTES: u8 = tag(1, LEN);
 
-/// Attributes of what produces the spans: the service, its process, its host. Immutable, each key
+/// The attributes of the producer of spans: the service, its process, its host. Immutable, each key
 /// once, sorted by key.
 ///
 /// ```
@@ -50,7 +50,7 @@ pub struct Resource {
 }
 
 impl fmt::Debug for Resource {
-    /// Of the attributes the keys: a value, such as the arguments of the process, may be a secret.
+    /// Shows only the keys of attributes: a value, such as the arguments of the process, may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resource")
             .field("attributes", &self.attributes.keys())
@@ -60,8 +60,8 @@ impl fmt::Debug for Resource {
 }
 
 impl Resource {
-    /// Of these attributes, without a schema URL. Of entries with the same key the last one wins;
-    /// one with an empty key is left out (TR-8).
+    /// A resource with these attributes, without a schema URL. Of entries with the same key the last one
+    /// wins; an entry with an empty key is left out.
     pub fn new(attributes: impl IntoIterator<Item = KeyValue>) -> Self {
         let attributes = attributes.into_iter();
         Self {
@@ -73,17 +73,17 @@ impl Resource {
         }
     }
 
-    /// What is known of this process without being told (RES-1…8): the groups that are on by
-    /// default in [`ResourceConfig`], and `unknown_service:<executable>` for `service.name`.
+    /// The detected attributes of this process: the groups that are on by default in [`ResourceConfig`],
+    /// and `unknown_service:<executable>` for `service.name`.
     ///
-    /// Each call makes a new `service.instance.id`. What can't be found is left out.
+    /// Each call makes a new `service.instance.id`. An attribute that cannot be detected is left out.
     pub fn detect() -> Self {
         Self::resolve(&ResourceConfig::default())
     }
 
-    /// What is looked up, overlaid with what `config` says (RES-3, RES-4).
+    /// The detected attributes, overlaid with those of `config`.
     ///
-    /// `service.name` is never missing and never empty (RES-1).
+    /// `service.name` is never missing and never empty.
     pub fn resolve(config: &ResourceConfig) -> Self {
         let given =
             Self::new(config.attributes.iter().cloned()).with_schema_url(config.schema_url.clone());
@@ -103,10 +103,10 @@ impl Resource {
         self
     }
 
-    /// Both; where both have a key, `updating` wins, also with an empty value (RES-3).
+    /// Merges both; for a key of both, `updating` wins, also with an empty value.
     ///
-    /// An empty schema URL gives way to the other. Two different ones can't both be true: the
-    /// result keeps all attributes and has none.
+    /// If one schema URL is empty, the other counts. If the two differ, the result has all attributes and
+    /// no schema URL.
     #[must_use]
     pub fn merge(&self, updating: &Self) -> Self {
         let mut attributes = self.attributes.clone();

@@ -7,14 +7,15 @@ use super::threshold::{self, Threshold};
 use super::{Sampler, SamplingDecision, SamplingResult};
 use crate::context::TraceState;
 
-/// Records the part of all traces that a probability names, and says in the trace state (`ot=th:…`)
-/// how large a part, so that a backend can count what was not sent (SMP-6…9).
+/// Records a part of all traces by probability, and writes the threshold into the trace state
+/// (`ot=th:…`), so that a backend can estimate the number of unsampled spans.
 ///
-/// All spans of a trace share their randomness (`rv` in the trace state, else the last 56 bits of
-/// the trace id; where nobody says that the id is random, that is presumed and told once). So
-/// services with different probabilities keep the same traces as far as they can: a trace that is
-/// kept at one probability is kept at every larger one. It looks at no parent's decision; use it for roots, in [`ParentBased`](super::ParentBased) or, where thresholds shall
-/// follow the trace, as a [`ComposableSampler`] in [`ParentThreshold`](super::ParentThreshold).
+/// All spans of a trace share their randomness: `rv` in the trace state, else the last 56 bits of
+/// the trace id (presumed random; a warning reports once if the `random` flag is missing). So
+/// services with different probabilities agree as far as possible: a trace that is kept at one
+/// probability is kept at every larger one. The sampler ignores the parent's decision. Use it for
+/// roots, in [`ParentBased`](super::ParentBased) or, to follow the parent's threshold, as a
+/// [`ComposableSampler`] in [`ParentThreshold`](super::ParentThreshold).
 ///
 /// ```
 /// use tracing_otlp::TraceId;

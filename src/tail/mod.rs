@@ -31,11 +31,11 @@ mod tests;
 use std::time::Duration;
 
 use self::age_queue::{AgeQueue, QueuePlace};
-use self::decision::{Facts, TailRules, TailDecision};
+use self::decision::{Facts, TailDecision, TailRules};
 use self::quantile::Quantiles;
 use self::store::HoldingStore;
 pub(crate) use self::trace::TraceRef;
-use self::trace::{HeldSpans, Holding, LocalTrace, HoldingSlot};
+use self::trace::{HeldSpans, Holding, HoldingSlot, LocalTrace};
 use crate::clock;
 use crate::config::TailConfig;
 use crate::pool::{Budget, Memory};
@@ -245,7 +245,13 @@ impl TailSampler {
     }
 
     /// Settles a span that ends after the decision: a span that would have kept its trace is kept.
-    fn follow(&self, decision: TailDecision, span: &EndedSpan<'_>, duration: u64, usual: Option<u64>) {
+    fn follow(
+        &self,
+        decision: TailDecision,
+        span: &EndedSpan<'_>,
+        duration: u64,
+        usual: Option<u64>,
+    ) {
         let decision = match decision {
             TailDecision::Keep => TailDecision::Keep,
             TailDecision::Drop => self.decide_alone(span, duration, usual),
@@ -253,7 +259,12 @@ impl TailSampler {
         self.settle(None, decision, Some(span));
     }
 
-    fn decide_alone(&self, span: &EndedSpan<'_>, duration: u64, usual: Option<u64>) -> TailDecision {
+    fn decide_alone(
+        &self,
+        span: &EndedSpan<'_>,
+        duration: u64,
+        usual: Option<u64>,
+    ) -> TailDecision {
         self.rules.decide(&Facts {
             trace_id: span.trace_id,
             has_error: span.is_error,
@@ -263,7 +274,12 @@ impl TailSampler {
     }
 
     /// Pushes or drops the spans, and returns their credits and blocks.
-    fn settle(&self, held: Option<HeldSpans>, decision: TailDecision, last: Option<&EndedSpan<'_>>) {
+    fn settle(
+        &self,
+        held: Option<HeldSpans>,
+        decision: TailDecision,
+        last: Option<&EndedSpan<'_>>,
+    ) {
         let (block_list, spans) = held
             .map(|held| (held.block_list, held.spans))
             .unwrap_or_default();

@@ -1,7 +1,7 @@
 //! [`LocalTrace`]: the state that the spans of a local trace share.
 
 use super::block_list::{Block, BlockList};
-use super::decision::{Facts, TailRules, TailDecision};
+use super::decision::{Facts, TailDecision, TailRules};
 use crate::pool::Budget;
 use crate::processor::TelemetryData;
 use crate::sync::{Arc, Mutex, lock};

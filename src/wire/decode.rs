@@ -1,7 +1,7 @@
-//! Reads back what was written: spans from bytes, for exporters that want structure.
+//! Decodes spans from their bytes, for exporters that need structure.
 //!
-//! Any input is safe: what is no span gives `None`, and nothing is allocated beyond a small
-//! multiple of the input. Unknown fields are skipped, groups (which OTLP never had) refused.
+//! Any input is safe: invalid bytes give `None`, and memory is bounded by a small multiple of the input.
+//! Unknown fields are skipped; groups, which OTLP does not use, are rejected.
 
 use super::span::find_attribute;
 use super::varint::{self, FIXED32, FIXED64, LEN, VARINT};
@@ -147,7 +147,7 @@ impl<'a> Link<'a> {
 }
 
 impl<'a> Status<'a> {
-    /// A message that comes twice is one message, as protobuf has it.
+    /// A repeated message merges into one, by protobuf's rule.
     fn merge(&mut self, bytes: &'a [u8]) -> Option<()> {
         fields(bytes, |number, field| {
             match number {
@@ -226,7 +226,7 @@ fn key_value(bytes: &[u8], depth: usize) -> Option<(&str, Value<'_>)> {
         match number {
             1 => out.0 = field.text()?,
             2 => out.1.merge(field.bytes()?, depth)?,
-            // An index into a table of strings, which traces do not have.
+            // An index into a string table, which traces do not have.
             3 => drop(field.varint()?),
             _ => {}
         }
@@ -236,7 +236,7 @@ fn key_value(bytes: &[u8], depth: usize) -> Option<(&str, Value<'_>)> {
 }
 
 impl<'a> Value<'a> {
-    /// As code gives it; `None` for what code cannot give.
+    /// The value of our API; `None` if the API has no such value.
     fn into_owned(self) -> Option<attribute::Value> {
         Some(match self {
             Self::String(v) => v.to_owned().into(),
@@ -252,7 +252,7 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// The last kind wins; a list that comes twice goes on, as protobuf has it.
+    /// The last kind wins; a repeated list is appended, by protobuf's rule.
     fn merge(&mut self, bytes: &'a [u8], depth: usize) -> Option<()> {
         if depth > MAX_DEPTH {
             return None;
@@ -301,7 +301,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Calls `f` with the number and content of each field; `None` if one is cut short or `f` says so.
+/// Calls `f` with the number and content of each field; `None` if a field is truncated or `f` fails.
 fn fields<'a>(mut bytes: &'a [u8], mut f: impl FnMut(u32, Field<'a>) -> Option<()>) -> Option<()> {
     while !bytes.is_empty() {
         let tag = u32::try_from(varint::take(&mut bytes)?).ok()?;
@@ -376,7 +376,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// An id, `Some(None)` where the field is empty.
+/// An id; `Some(None)` if the field is empty.
 fn id<const N: usize>(field: Field<'_>) -> Option<Option<[u8; N]>> {
     match field.bytes()? {
         [] => Some(None),
@@ -384,7 +384,7 @@ fn id<const N: usize>(field: Field<'_>) -> Option<Option<[u8; N]>> {
     }
 }
 
-/// Lists within lists beyond this are refused: ours end at 64 (LIM-1), and the stack is finite.
+/// Deeper lists are rejected, because decoding recurses; our own end at 64 (LIM-1).
 const MAX_DEPTH: usize = 80;
 
 #[cfg(feature = "viewer")]

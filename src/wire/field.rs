@@ -9,10 +9,10 @@ use std::fmt::{self, Write as _};
 use super::value::{ARRAY, BOOL, BYTES, DOUBLE, INT, KEY, STRING, VALUE, VALUES};
 use super::varint;
 
-/// The longest length that one byte can tell.
+/// The longest length that a one-byte varint holds.
 const SHORT: usize = 127;
 
-/// How much of a value is kept (LIM-2).
+/// The limit of a value's length (LIM-2).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ValueLimit {
     /// Characters of a string, bytes of a byte array.
@@ -22,7 +22,8 @@ pub(crate) struct ValueLimit {
 impl ValueLimit {
     pub(crate) const NONE: Self = Self { length: usize::MAX };
 
-    /// Where a text that begins at `start` is surely longer: a character has four bytes at most.
+    /// The end beyond which a text from `start` certainly exceeds the limit: a character has at most four
+    /// bytes.
     #[inline(always)]
     fn end(&self, start: usize) -> usize {
         match self.length {
@@ -32,19 +33,19 @@ impl ValueLimit {
     }
 }
 
-/// Who pays for the memory that a buffer takes beyond what it has.
+/// The budget from which a buffer takes memory beyond its capacity.
 pub(crate) trait Room: std::fmt::Debug {
-    /// Lets `out` take `more` bytes; false if there is no memory for so many.
+    /// Grows `out` by `more` bytes; false if the budget is used up.
     fn make_room(&mut self, out: &mut Vec<u8>, more: usize) -> bool;
 
-    /// Lets a text that is kept beside the buffer grow from `was` to `now` bytes.
+    /// Reserves memory for a text beside the buffer that grows from `was` to `now` bytes.
     fn keep_text(&mut self, was: usize, now: usize) -> bool;
 
-    /// Counts what is left out because there was none.
+    /// Counts a value that is left out for lack of memory.
     fn leave_out(&mut self);
 }
 
-/// As much as there is.
+/// No budget: any amount.
 #[cfg(any(test, fuzzing))]
 #[derive(Debug)]
 pub(crate) struct Unbounded;
@@ -62,24 +63,24 @@ impl Room for Unbounded {
     fn leave_out(&mut self) {}
 }
 
-/// Bytes that are copied in one go, without a call: an encoded key, and what comes before a value.
+/// The size of a copy without a call: an encoded key, and the bytes before a value.
 const PADDED: usize = 56;
 
-/// The longest key, encoded, that leaves room for any short value.
+/// The longest encoded key that fits with any short value.
 const LONGEST: usize = PADDED - 12;
 
 /// A key with the tag of the field that its attributes are written to.
 #[derive(Debug)]
 pub(crate) struct EncodedKey {
-    /// Tag, a byte for the attribute's length, the key's field, the value's tag; zeros up to the
-    /// end. Copying a fixed number of bytes and cutting off what is too much costs a few
-    /// instructions, copying as many as there are costs a call.
+    /// Tag, a byte for the attribute's length, the key's field, the value's tag; then zeros. A copy of
+    /// a fixed size, truncated afterwards, takes a few instructions; a copy of a variable size takes
+    /// a call.
     padded: [u8; PADDED],
-    /// How much of `padded` counts; zero for a key that does not fit.
+    /// The used length of `padded`; zero for a key that does not fit.
     len: u8,
-    /// The same, for a key of any length.
+    /// The same bytes, for a key of any length.
     prefix: Box<[u8]>,
-    /// Where the key's bytes begin in `prefix`.
+    /// The index of the key's first byte in `prefix`.
     key_at: usize,
 }
 
@@ -153,7 +154,7 @@ impl EncodedKey {
         out.extend_from_slice(tail);
     }
 
-    /// Appends a string value; false, and nothing appended, if there is no room for it.
+    /// Appends a string value; false, and nothing appended, if the budget is used up.
     #[inline(always)]
     pub(crate) fn put_str(
         &self,
@@ -202,7 +203,7 @@ impl EncodedKey {
         self.put_fixed(out, [2, BOOL, u8::from(value)]);
     }
 
-    /// Appends a value of few bytes, their number before them.
+    /// Appends a short value after its length.
     #[inline(always)]
     fn put_fixed<const N: usize>(&self, out: &mut Vec<u8>, any: [u8; N]) {
         if !self.put_short(out, any, N, 0) {
@@ -250,7 +251,7 @@ impl EncodedKey {
         self.put_fixed(out, any);
     }
 
-    /// Appends bytes; false, and nothing appended, if there is no room for them.
+    /// Appends bytes; false, and nothing appended, if the budget is used up.
     pub(crate) fn put_bytes(
         &self,
         out: &mut Vec<u8>,
@@ -261,7 +262,7 @@ impl EncodedKey {
         self.put_slice(out, room, BYTES, &value[..value.len().min(limit.length)])
     }
 
-    /// Appends what `value` formats to as a string; or nothing, and says why.
+    /// Appends the formatted `value` as a string; on an error, appends nothing.
     #[inline(always)]
     pub(crate) fn put_fmt(
         &self,
@@ -293,7 +294,7 @@ impl EncodedKey {
         Ok(())
     }
 
-    /// Gives the formatted text at `text` the longer lengths that it turned out to need.
+    /// Makes space for longer lengths before the formatted text at `text`, which exceeds the short form.
     #[cold]
     #[inline(never)]
     fn widen(&self, out: &mut Vec<u8>, start: usize, text: usize) {
@@ -310,7 +311,7 @@ impl EncodedKey {
         out.splice(start..text, head);
     }
 
-    /// Appends a list of what `values` format to; or nothing, and says why.
+    /// Appends the formatted `values` as a list; on an error, appends nothing.
     pub(crate) fn put_list(
         &self,
         out: &mut Vec<u8>,
@@ -319,7 +320,7 @@ impl EncodedKey {
         values: impl Iterator<Item = impl fmt::Display>,
     ) -> Result<(), Unwritten> {
         let start = out.len();
-        // Lengths come before what they are of, which is moved apart.
+        // Lengths precede their content, so the content is moved.
         let put = |out: &mut Vec<u8>, room: &mut dyn Room, at: usize, head: Vec<u8>| {
             let has_room = room.make_room(out, head.len());
             if has_room {
@@ -358,17 +359,17 @@ impl EncodedKey {
 /// The longest varint.
 const MAX_LEN: usize = 10;
 
-/// Why a value was not written.
+/// Why a value is not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unwritten {
-    /// It failed to format.
+    /// The value's `fmt` returned an error.
     Failed,
-    /// There is no room for it.
+    /// The budget is used up.
     NoRoom,
 }
 
-/// Appends what `value` formats to; if that fails, or there is no room for it, part of it may be
-/// there. It is stopped where no more of it is taken.
+/// Appends the formatted `value`. After an error a part of it may be appended. Formatting stops at the
+/// limit.
 #[inline(always)]
 pub(crate) fn format_into(
     out: &mut Vec<u8>,
@@ -392,7 +393,7 @@ pub(crate) fn format_into(
         return Err(Unwritten::Failed);
     }
     if limit.length != usize::MAX {
-        // Whole `str`s were appended, so this never fails.
+        // Never fails, because only whole `str`s were appended.
         let text = std::str::from_utf8(&out[start..]).unwrap_or_default();
         let kept = truncate(text, limit.length).len();
         out.truncate(start + kept);
@@ -400,7 +401,7 @@ pub(crate) fn format_into(
     Ok(())
 }
 
-/// What is there of a value may be all that the limit lets through.
+/// Whether the appended part of a value has reached the limit.
 #[cold]
 #[inline(never)]
 fn not_all(
@@ -421,8 +422,7 @@ fn not_all(
     }
 }
 
-/// What a foreign value formats to, as far as it does and there is room for it; that it was cut is
-/// counted.
+/// The formatted text of a foreign value, up to an error, the limit or the budget; a cut is counted.
 #[cold]
 pub(crate) fn text_within(room: &mut dyn Room, value: fmt::Arguments<'_>) -> String {
     let mut text = Vec::new();
@@ -432,7 +432,7 @@ pub(crate) fn text_within(room: &mut dyn Room, value: fmt::Arguments<'_>) -> Str
     String::from_utf8(text).unwrap_or_default()
 }
 
-/// Formats as far as a foreign value does: one that fails is cut, and no reason to lose the rest.
+/// Formats a foreign value up to its error: the text is cut there, and the attribute is kept.
 pub(crate) struct AsFarAsItGoes<T>(pub(crate) T);
 
 impl<T: fmt::Display> fmt::Display for AsFarAsItGoes<T> {
@@ -455,7 +455,7 @@ pub(crate) fn truncate(value: &str, limit: usize) -> &str {
     }
 }
 
-/// The beginning of a text, of so many bytes at most.
+/// The beginning of a text, at most this many bytes.
 pub(crate) fn beginning(text: &str, bytes: usize) -> &str {
     let mut end = bytes.min(text.len());
     while !text.is_char_boundary(end) {
@@ -464,14 +464,14 @@ pub(crate) fn beginning(text: &str, bytes: usize) -> &str {
     &text[..end]
 }
 
-/// Appends to a buffer while there is room, and no more than a limit asks for.
+/// Appends to a buffer up to a limit and within the budget.
 struct Bounded<'a> {
     out: &'a mut Vec<u8>,
     room: &'a mut dyn Room,
-    /// Where the next question is due: the end of the capacity, or the limit.
+    /// The length at which the next check is due: the capacity, or the limit.
     end: usize,
     limit: usize,
-    /// Why nothing more is taken.
+    /// The error after which no more is appended.
     is_over: Option<Over>,
 }
 
@@ -482,7 +482,7 @@ enum Over {
 }
 
 impl Bounded<'_> {
-    /// Makes room for `s`; without that, appends as much of it as is taken.
+    /// Grows the buffer for `s`; if that fails, appends the part that fits.
     #[cold]
     #[inline(never)]
     fn make_room(&mut self, s: &str) -> fmt::Result {
@@ -504,7 +504,8 @@ impl Bounded<'_> {
         self.stop(Over::Room)
     }
 
-    /// Who does not hear that nothing more is taken is not heard either: a text has no holes.
+    /// A `fmt` that ignores the error may write again. That is discarded too, so that the text has no
+    /// gap.
     fn stop(&mut self, over: Over) -> fmt::Result {
         self.is_over = Some(over);
         self.end = 0;

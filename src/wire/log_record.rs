@@ -35,7 +35,7 @@ pub(crate) fn put_times(out: &mut Vec<u8>, unix_nanos: u64) {
     out.extend_from_slice(&fields);
 }
 
-/// The same for a record of another source: zero is unknown.
+/// Appends the times of a record from another source: zero is unknown.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn put_time_and_observed(out: &mut Vec<u8>, time: u64, observed: u64) {
     for (tag, time) in [(TIME, time), (OBSERVED_TIME, observed)] {
@@ -67,14 +67,14 @@ pub(crate) fn put_context(out: &mut Vec<u8>, trace_id: [u8; 16], span_id: [u8; 8
     fields[18..20].copy_from_slice(&[SPAN_ID, 8]);
     fields[20..FLAGS_AT].copy_from_slice(&span_id);
     fields[FLAGS_AT..FLAGS_AT + 2].copy_from_slice(&[FLAGS, flags]);
-    // Always the same number of bytes, which costs no call.
+    // A constant size, so the copy needs no call.
     out.extend_from_slice(&fields);
     if flags == 0 || span_id == [0; 8] {
         shorten(out, &fields[FLAGS_AT..], span_id == [0; 8], flags == 0);
     }
 }
 
-/// Takes back a context's span id, or its flags, or both.
+/// Removes a context's span id, or its flags, or both.
 #[cold]
 fn shorten(out: &mut Vec<u8>, flags: &[u8], no_span: bool, no_flags: bool) {
     out.truncate(out.len() - flags.len());
@@ -91,7 +91,7 @@ pub(crate) fn put_event_name(out: &mut Vec<u8>, name: &str) {
     varint::put_bytes(out, EVENT_NAME, name.as_bytes());
 }
 
-/// Appends how many attributes were dropped.
+/// Appends the number of dropped attributes.
 #[inline]
 pub(crate) fn put_dropped(out: &mut Vec<u8>, count: u32) {
     if count > 0 {
@@ -108,8 +108,7 @@ pub(crate) fn put_body<'a>(out: &mut Vec<u8>, value: impl Into<ValueRef<'a>>) {
     put_any_value(out, value, 1);
 }
 
-/// Appends a text as the body, or so much of it as there is room for. Limits of lengths are for
-/// attributes (LOG-3).
+/// Appends a text as the body, up to the budget. Length limits apply to attributes only (LOG-3).
 #[inline]
 pub(crate) fn put_body_str(out: &mut Vec<u8>, room: &mut dyn Room, text: &str) {
     if text.len() < 0x7e {
@@ -127,7 +126,7 @@ fn put_long_body(out: &mut Vec<u8>, room: &mut dyn Room, text: &str) {
     let _ = put_body_fmt(out, room, format_args!("{text}"));
 }
 
-/// Appends bytes as the body; false, and nothing appended, if there is no room for them.
+/// Appends bytes as the body; false, and nothing appended, if the budget is used up.
 pub(crate) fn put_body_bytes(out: &mut Vec<u8>, room: &mut dyn Room, bytes: &[u8]) -> bool {
     let more = bytes.len().saturating_add(24);
     if out.capacity() - out.len() < more && !room.make_room(out, more) {
@@ -139,8 +138,8 @@ pub(crate) fn put_body_bytes(out: &mut Vec<u8>, room: &mut dyn Room, bytes: &[u8
     true
 }
 
-/// Appends what `value` formats to as the body; of a text without room its beginning. False, and
-/// nothing appended, if it fails to format.
+/// Appends the formatted `value` as the body, up to the budget. False, and nothing appended, if its
+/// `fmt` fails.
 #[inline]
 pub(crate) fn put_body_fmt(
     out: &mut Vec<u8>,
@@ -169,7 +168,7 @@ pub(crate) fn put_body_fmt(
     true
 }
 
-/// Gives the text at `text` the longer lengths that it turned out to need.
+/// Makes space for longer lengths before the text at `text`, which exceeds the short form.
 #[cold]
 #[inline(never)]
 fn widen(out: &mut Vec<u8>, start: usize, text: usize) {

@@ -1,6 +1,6 @@
-//! OTLP's protobuf as bytes: writing spans, log records and requests, reading answers.
+//! OTLP's protobuf encoding: writes spans, log records and requests, reads responses.
 //!
-//! Knows bytes and attributes only; no tracing type, context, clock or setting comes in here.
+//! Depends on bytes and attributes only, never on tracing types, contexts, clocks or settings.
 //! Every number below is a field number of opentelemetry-proto v1.11.0 (SPEC §3).
 
 pub(crate) mod decode;

@@ -22,14 +22,14 @@ const SCOPE_NAME: u8 = tag(1, LEN);
 const SCOPE_VERSION: u8 = tag(2, LEN);
 const SCOPE_ATTRIBUTES: u8 = tag(3, LEN);
 
-/// The field of `ExportTraceServiceRequest` in which spans come that are still open, a `ResourceSpans`
-/// each. OTLP has no such field, so whoever does not know it skips it.
+/// Our own field of `ExportTraceServiceRequest` for open spans, a `ResourceSpans` each. OTLP does not
+/// define it, so other receivers skip it.
 pub(crate) const OPEN_SPANS: u32 = 20_316;
 
 /// Slices shorter than this are copied together instead of being sent as frames of their own.
 const COALESCE: usize = 4096;
 
-/// An instrumentation scope (TR-13). What is empty is left out.
+/// An instrumentation scope (TR-13). Empty fields are not written.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Scope<'a> {
     pub(crate) name: &'a str,
@@ -120,7 +120,7 @@ pub(crate) fn frame(resource: &Bytes, groups: &[ScopeGroup]) -> Vec<Bytes> {
     out
 }
 
-/// A request with one `ResourceSpans`, as one that shows its spans open.
+/// Turns a request with one `ResourceSpans` into one of open spans.
 pub(crate) fn as_open(request: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(request.len() + 4);
     varint::put(&mut out, u64::from(OPEN_SPANS) << 3 | u64::from(LEN));

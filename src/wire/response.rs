@@ -1,6 +1,6 @@
-//! What an endpoint answers: partial success, `google.rpc.Status`, `RetryInfo`.
+//! Reads an endpoint's responses: partial success, `google.rpc.Status`, `RetryInfo`.
 //!
-//! Foreign bytes: unknown fields are skipped, and what is malformed is nothing.
+//! The bytes are foreign: unknown fields are skipped, and a malformed message counts as absent.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) struct PartialSuccess {
 
 impl PartialSuccess {
     /// Reads an `ExportTraceServiceResponse`. An absent or default `partial_success` is full success
-    /// (OTLP-4); `None` for what is no such message.
+    /// (OTLP-4); `None` if the bytes are malformed.
     pub(crate) fn decode(response: &[u8]) -> Option<Self> {
         let mut partial = Self::default();
         for field in Fields(response) {
@@ -35,7 +35,7 @@ impl PartialSuccess {
     }
 }
 
-/// `google.rpc.Status`, as far as we use it.
+/// The used fields of `google.rpc.Status`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RpcStatus {
     pub(crate) message: String,
@@ -44,7 +44,7 @@ pub(crate) struct RpcStatus {
 }
 
 impl RpcStatus {
-    /// Reads a status; `None` for what is no such message.
+    /// Reads a status; `None` if the bytes are malformed.
     pub(crate) fn decode(status: &[u8]) -> Option<Self> {
         let mut out = Self::default();
         for field in Fields(status) {
@@ -100,7 +100,7 @@ fn decode_duration(message: &[u8]) -> Option<Duration> {
     Some(Duration::new(seconds, nanos))
 }
 
-/// The fields of a message; an item of `None` where it is malformed, and nothing after.
+/// The fields of a message; `Some(None)` and then the end at a malformed one.
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 pub(super) enum Value<'a> {

@@ -1,10 +1,10 @@
-//! What is left out of a span where it is larger than its share: the largest attributes, events and
-//! links first, so that what is small stays.
+//! Shrinks a span that exceeds its share of memory: removes the largest attributes, events and links
+//! first, so that small ones stay.
 
 use super::span::{DROPPED_COUNTS, SPAN_ATTRIBUTE, SPAN_EVENT, SPAN_LINK, put_dropped_counts};
 use super::varint;
 
-/// How much was left out.
+/// The numbers of removed attributes, events and links.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Shed {
     pub(crate) attributes: u32,
@@ -26,9 +26,8 @@ impl Shed {
     }
 }
 
-/// Cuts attributes, events and links of more than `least` bytes out of `body`, the largest first, as
-/// many as it takes until no more than `goal` bytes are left; and the size of the largest that is
-/// left.
+/// Removes attributes, events and links of more than `least` bytes from `body`, the largest first, until
+/// at most `goal` bytes are left. Also returns the size of the largest remaining one.
 pub(crate) fn shed(body: &mut Vec<u8>, goal: usize, least: usize) -> (Shed, usize) {
     let mut largest: Vec<_> = Fields(body, 0).filter(Field::is_repeated).collect();
     largest.sort_unstable_by_key(|field| std::cmp::Reverse(field.len()));
@@ -57,8 +56,8 @@ pub(crate) fn shed(body: &mut Vec<u8>, goal: usize, least: usize) -> (Shed, usiz
     (shed, rest)
 }
 
-/// The same for a whole `Span`, which then says how much it left out; `None` if that is not enough,
-/// or if it is no span.
+/// Shrinks an encoded `Span` and writes its dropped counts; `None` if that is not enough, or if the
+/// bytes are no span.
 #[cold]
 pub(crate) fn slimmed(span: &[u8], goal: usize) -> Option<(Vec<u8>, Shed)> {
     /// What three counts take.
@@ -102,7 +101,7 @@ pub(crate) fn slimmed(span: &[u8], goal: usize) -> Option<(Vec<u8>, Shed)> {
     Some((out, shed))
 }
 
-/// A field of `Span`, by its place.
+/// A field of `Span`, by its range.
 struct Field {
     tag: u8,
     start: usize,

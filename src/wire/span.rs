@@ -67,7 +67,7 @@ impl StatusCode {
     }
 }
 
-/// What is known of a span when it ends.
+/// The fields of a span that are written at its end.
 #[derive(Debug)]
 pub(crate) struct SpanHead<'a> {
     pub(crate) trace_id: [u8; 16],
@@ -109,7 +109,7 @@ pub(crate) fn put_head(out: &mut Vec<u8>, head: &SpanHead<'_>) {
     fixed[50..FIXED].copy_from_slice(&flags.to_le_bytes());
     fixed[FIXED..FIXED + 2].copy_from_slice(&[SPAN_PARENT_ID, 8]);
     fixed[FIXED + 2..].copy_from_slice(&head.parent_id);
-    // Always the same number of bytes, which costs no call.
+    // A constant size, so the copy needs no call.
     out.extend_from_slice(&fixed);
     if head.parent_id == [0; 8] {
         out.truncate(out.len() - 10);
@@ -124,7 +124,7 @@ pub(crate) fn put_head(out: &mut Vec<u8>, head: &SpanHead<'_>) {
     put_rest(out, head.trace_state, dropped, status);
 }
 
-/// Appends what most spans have nothing of.
+/// Appends the rare fields.
 #[inline(always)]
 pub(crate) fn put_rest(
     out: &mut Vec<u8>,
@@ -142,14 +142,14 @@ pub(crate) fn put_rest(
     }
 }
 
-/// Of attributes, events and links.
+/// The numbers of dropped attributes, events and links.
 pub(super) const DROPPED_COUNTS: [u8; 3] = [
     SPAN_DROPPED_ATTRIBUTES,
     SPAN_DROPPED_EVENTS,
     SPAN_DROPPED_LINKS,
 ];
 
-/// Appends how many attributes, events and links were dropped.
+/// Appends the numbers of dropped attributes, events and links.
 #[inline]
 pub(super) fn put_dropped_counts(out: &mut Vec<u8>, attributes: u32, events: u32, links: u32) {
     put_count(out, SPAN_DROPPED_ATTRIBUTES, attributes);
@@ -157,7 +157,7 @@ pub(super) fn put_dropped_counts(out: &mut Vec<u8>, attributes: u32, events: u32
     put_count(out, SPAN_DROPPED_LINKS, links);
 }
 
-/// The message only goes with an error (TR-7).
+/// The message is written only for an error (TR-7).
 fn put_status(out: &mut Vec<u8>, code: StatusCode, message: &str) {
     let message = if code == StatusCode::Error {
         message
@@ -204,7 +204,7 @@ pub(crate) fn put_event_dropped(out: &mut Vec<u8>, count: u32) {
     put_count(out, EVENT_DROPPED_ATTRIBUTES, count);
 }
 
-/// The bytes of an event with this name and nothing else yet but its time.
+/// The length of an event with this name and its time alone.
 pub(crate) const EVENT_NAME_TAG: u8 = EVENT_NAME;
 
 /// Appends the content of a `Link`.
@@ -232,7 +232,7 @@ pub(crate) fn put_link_dropped(out: &mut Vec<u8>, count: u32) {
     put_count(out, LINK_DROPPED_ATTRIBUTES, count);
 }
 
-/// Where in `body`, a row of repeated fields of `Span`, the attribute with this key stands.
+/// The range of the attribute with this key in `body`, a sequence of repeated fields of `Span`.
 pub(crate) fn find_attribute(body: &[u8], tag: u8, key: &[u8]) -> Option<std::ops::Range<usize>> {
     let mut at = 0;
     while let Some((&first, mut rest)) = body.get(at..)?.split_first() {

@@ -30,7 +30,7 @@ pub(super) const VALUES: u8 = tag(1, LEN);
 /// An array nested deeper than this is written as an empty value (LIM-4).
 const MAX_DEPTH: usize = 64;
 
-/// A value that lies elsewhere: what is recorded need not become a [`Value`] first.
+/// A borrowed value, so that recording needs no owned [`Value`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ValueRef<'a> {
     String(&'a str),
@@ -91,7 +91,7 @@ fn put_array(out: &mut Vec<u8>, values: &[Value], depth: usize) {
     }
 }
 
-/// Bytes that [`put_any_value`] appends.
+/// The number of bytes that [`put_any_value`] appends.
 #[inline]
 pub(super) fn any_value_len(value: ValueRef<'_>, depth: usize) -> usize {
     match value {

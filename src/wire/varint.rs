@@ -12,7 +12,7 @@ pub(crate) const fn tag(field: u8, wire_type: u8) -> u8 {
     field << 3 | wire_type
 }
 
-/// Bytes that `v` takes as a varint: 1 to 10.
+/// The length of `v` as a varint: 1 to 10 bytes.
 #[inline]
 pub(crate) const fn len(v: u64) -> usize {
     // 64 - leading zeros of v|1 bits, seven to a byte.
@@ -34,7 +34,7 @@ pub(crate) fn put(out: &mut Vec<u8>, mut v: u64) {
 pub(crate) fn take(input: &mut &[u8]) -> Option<u64> {
     let mut v = 0u64;
     for (i, &byte) in input.iter().enumerate().take(10) {
-        // The tenth byte has room for one bit.
+        // Nine bytes have 63 bits, so the tenth has one.
         if i == 9 && byte > 1 {
             return None;
         }

@@ -23,7 +23,7 @@ use crate::resource::Resource;
 use crate::sync::{Arc, Mutex, lock};
 
 /// Sends metrics as a pipeline sends spans: over gRPC or HTTP, with the same settings, headers, TLS,
-/// compression and retries (OTLP-1).
+/// compression and retries.
 ///
 /// [`OtlpBuilder::build_with_metrics`](crate::OtlpBuilder::build_with_metrics) makes one; this type is
 /// for providers with views or readers of their own. What it does runs on a thread of its own

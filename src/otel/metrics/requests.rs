@@ -26,7 +26,7 @@ impl ServerLayer {
     ///
     /// `http.server.request.duration` and `http.server.active_requests`; where sizes are
     /// [recorded](Self::with_body_sizes), `http.server.request.body.size` and
-    /// `http.server.response.body.size`; for gRPC only `rpc.server.call.duration` (RPC-8). A request
+    /// `http.server.response.body.size`; for gRPC only `rpc.server.call.duration`. A request
     /// lasts until its response's body has ended, or until it is given up, as its span does, and
     /// `error.type` is the same on both.
     ///
@@ -52,7 +52,7 @@ impl ClientLayer {
     ///
     /// `http.client.request.duration`; where sizes are [recorded](Self::with_request_body_size),
     /// `http.client.request.body.size`, and with [`with_whole_body`](Self::with_whole_body)
-    /// `http.client.response.body.size`; for gRPC only `rpc.client.call.duration` (RPC-8). A request
+    /// `http.client.response.body.size`; for gRPC only `rpc.client.call.duration`. A request
     /// lasts as long as its span, and `error.type` is the same on both.
     ///
     /// ```

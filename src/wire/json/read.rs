@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::wire::varint::{self, FIXED32, FIXED64, LEN, VARINT, tag};
 
-/// Padding may be left out, as protobuf's readers have it.
+/// Padding is optional, as in protobuf's own readers.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -20,7 +20,7 @@ type Object = Map<String, Json>;
 type Read<T> = Result<T, String>;
 type Put = fn(&mut Vec<u8>, &Object) -> Read<()>;
 
-/// The encoded request that a text of JSON is; an error says what is wrong.
+/// Encodes a request in JSON as protobuf; an error names the invalid key.
 pub(crate) fn request_of_json(text: &str) -> Read<Vec<u8>> {
     let json: Json = serde_json::from_str(text).map_err(|e| format!("no JSON: {e}"))?;
     let Json::Object(request) = json else {
@@ -99,7 +99,7 @@ fn key_value(out: &mut Vec<u8>, o: &Object) -> Read<()> {
 
 /// A `oneof`: written whatever its value.
 fn any_value(out: &mut Vec<u8>, o: &Object) -> Read<()> {
-    // serde_json ends the nesting: what is deeper than 128 levels is no JSON to it.
+    // serde_json bounds the recursion: it rejects more than 128 levels.
     for (key, value) in o {
         let wrong = |what: &str| Err(format!("{key}: not {what}"));
         match (&**key, value) {
@@ -132,7 +132,7 @@ fn any_value(out: &mut Vec<u8>, o: &Object) -> Read<()> {
             }
             ("arrayValue" | "kvlistValue", _) => return wrong("an object"),
             ("bytesValue", Json::String(v)) => {
-                // Either alphabet is read.
+                // Both base64 alphabets are read.
                 let standard = v.replace('-', "+").replace('_', "/");
                 match BASE64.decode(standard) {
                     Ok(bytes) => varint::put_bytes(out, tag(7, LEN), &bytes),
@@ -146,7 +146,7 @@ fn any_value(out: &mut Vec<u8>, o: &Object) -> Read<()> {
     Ok(())
 }
 
-/// A field that is there, and not null.
+/// A field that is present and not null.
 fn get<'a>(o: &'a Object, key: &str) -> Option<&'a Json> {
     o.get(key).filter(|v| !v.is_null())
 }

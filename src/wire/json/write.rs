@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::wire::decode::{Attributes, Event, Link, Resource, Scope, Span, Value};
 
-/// Spans whose bytes are none.
+/// The error for bytes that are no span.
 pub(crate) type Unreadable = u64;
 
 /// Appends one request with these spans: the resource and each scope as their encoded fields of
