@@ -102,7 +102,7 @@ impl SpanSink {
             scope: span.scope,
             span: &span.body,
         };
-        match &self.way {
+        match &self.destination {
             Destination::Queue => self.processor.push_at_home(shard, data),
             Destination::Nowhere => self.processor.push_in_a_fork(),
             Destination::Tail(tail) => tail.ended(&EndedSpan {
