@@ -191,7 +191,7 @@ impl EventSink {
     /// formatted the message.
     fn emit(&self, diagnostic: &Diagnostic<'_>) -> bool {
         let is_read = Cell::new(false);
-        let message = Read {
+        let message = ReadMarker {
             text: diagnostic.message,
             is_read: &is_read,
         };
@@ -207,19 +207,19 @@ impl EventSink {
 }
 
 /// A text that notes when it is formatted.
-struct Read<'a> {
+struct ReadMarker<'a> {
     text: &'a str,
     is_read: &'a Cell<bool>,
 }
 
-impl fmt::Display for Read<'_> {
+impl fmt::Display for ReadMarker<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.is_read.set(true);
         f.write_str(self.text)
     }
 }
 
-fn event(level: Level, message: &Read<'_>, fields: &Fields<'_>) {
+fn event(level: Level, message: &ReadMarker<'_>, fields: &Fields<'_>) {
     macro_rules! with_fields {
         ($event:ident) => {
             $event!(

@@ -236,7 +236,7 @@ mod tests {
         drop(go);
         let mut done = lookup.clone();
         done.wait_for(Option::is_some).await.unwrap();
-        // Nobody was there when it ended, and it had failed.
+        // It ended without a waiting attempt, and had failed.
         resolver.resolve("slow.test", 7).await.unwrap_err();
         assert_eq!(count.load(Ordering::SeqCst), 1);
         assert!(is_of_use(&lookup), "for those who still look at it");

@@ -29,18 +29,18 @@ pub(super) struct Forked {
     log_counters: Arc<Counters>,
     has_reported: AtomicBool,
     /// Used in a fork of this fork.
-    next: Place,
+    next: ForkedCell,
 }
 
 /// The [`Forked`] of a process, made on first use without a lock.
 #[derive(Default)]
-pub(super) struct Place(OnceBox<Forked>);
+pub(super) struct ForkedCell(OnceBox<Forked>);
 
 /// How long a caller waits for a subscriber to take the one event. A subscriber that writes to a stream
 /// whose lock was held at the time of the fork never returns.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-impl Place {
+impl ForkedCell {
     /// The [`Forked`] of this process, a fork of `home`.
     #[cold]
     pub(super) fn of(&self, home: &Home) -> &Forked {
@@ -63,7 +63,7 @@ impl Place {
                 counters,
                 log_counters: Counters::new(),
                 has_reported: AtomicBool::new(false),
-                next: Place::default(),
+                next: ForkedCell::default(),
             })
         })
     }

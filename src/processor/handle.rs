@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tracing::dispatcher::WeakDispatch;
 
-use super::after_fork::{Forked, Place};
+use super::after_fork::{Forked, ForkedCell};
 use super::component::Components;
 use super::flush::{Command, FlushRequest, RequestQueue, Resolution};
 use super::in_flight::message_of;
@@ -94,7 +94,7 @@ pub(crate) struct Shared {
     log_components: Option<Components>,
     pub(super) memory: Arc<Memory>,
     home: Home,
-    forked: Place,
+    forked: ForkedCell,
 }
 
 /// The bound of a request with several spans, in bytes. gRPC servers refuse messages above 4 MiB by
@@ -175,7 +175,7 @@ impl BatchProcessor {
             log_components,
             memory,
             home,
-            forked: Place::default(),
+            forked: ForkedCell::default(),
         });
         let runtime = build_runtime(worker)?;
         let diagnostics = Diagnostics::new(
@@ -185,7 +185,7 @@ impl BatchProcessor {
             hints,
         )
         .with_logs(shared.logs.as_ref().map(|q| Arc::clone(&q.counters)));
-        let thread_worker = Worker::new(
+        let worker_loop = Worker::new(
             Arc::clone(&shared),
             lanes,
             resource,
@@ -194,7 +194,7 @@ impl BatchProcessor {
             every_second,
         )
         .showing(open_spans);
-        start_thread(worker, runtime, thread_worker)?;
+        start_thread(worker, runtime, worker_loop)?;
         let last = Arc::new(LastHandle {
             shared: Arc::clone(&shared),
             timeout: batch.shutdown_timeout,

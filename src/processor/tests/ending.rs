@@ -272,7 +272,7 @@ fn blocking_calls_return_although_the_worker_is_stuck() {
     until("settled", || processor.stats().in_flight == 0);
     assert!(
         processor.shutdown_blocking(SHORT).unwrap_err().is_timeout(),
-        "the first verdict"
+        "the first result"
     );
     account(&processor, 5);
 }
