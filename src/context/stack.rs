@@ -20,7 +20,7 @@ pub(crate) enum Innermost {
 
 /// A span entered on this thread, or a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry {
+struct StackEntry {
     /// [`SCOPE`] for a scope.
     layer: u32,
     /// For a scope its index in `scopes`.
@@ -32,7 +32,7 @@ pub(crate) const SCOPE: u32 = u32::MAX;
 
 #[derive(Debug)]
 struct Stack {
-    entries: Vec<Entry>,
+    entries: Vec<StackEntry>,
     scopes: Vec<TraceContext>,
 }
 
@@ -47,20 +47,20 @@ thread_local! {
 pub(crate) fn enter(layer: u32, span: u64) {
     // `try_with` fails only while the thread ends. No foreign code runs within the borrow, so
     // `borrow_mut` cannot panic.
-    let _ = STACK.try_with(|s| s.borrow_mut().entries.push(Entry { layer, span }));
+    let _ = STACK.try_with(|s| s.borrow_mut().entries.push(StackEntry { layer, span }));
 }
 
 /// Notes that `layer`'s span was left on this thread; returns whether it had been entered on it.
 #[inline]
 pub(crate) fn exit(layer: u32, span: u64) -> bool {
-    let entry = Entry { layer, span };
+    let entry = StackEntry { layer, span };
     STACK
         .try_with(|s| remove(&mut s.borrow_mut().entries, entry))
         .unwrap_or(false)
 }
 
 #[inline]
-fn remove(entries: &mut Vec<Entry>, entry: Entry) -> bool {
+fn remove(entries: &mut Vec<StackEntry>, entry: StackEntry) -> bool {
     if entries.last() == Some(&entry) {
         entries.pop();
         return true;
@@ -92,7 +92,7 @@ pub(crate) fn open(context: TraceContext) -> OpenScope {
         let at = stack.scopes.len();
         stack.scopes.push(context);
         let span = at as u64;
-        stack.entries.push(Entry { layer: SCOPE, span });
+        stack.entries.push(StackEntry { layer: SCOPE, span });
         at
     });
     if let (Some(observer), Some(context), Ok(at)) = (observer, shown, at) {
@@ -116,7 +116,7 @@ impl Drop for OpenScope {
             while stack.scopes.len() > self.at {
                 stack.scopes.pop();
                 let span = stack.scopes.len() as u64;
-                remove(&mut stack.entries, Entry { layer: SCOPE, span });
+                remove(&mut stack.entries, StackEntry { layer: SCOPE, span });
             }
         });
     }
@@ -183,7 +183,7 @@ pub(crate) fn innermost_spans(mut f: impl FnMut(u32, u64) -> bool) -> bool {
 
 /// Whether a span is among the `entries` above the last scope.
 #[inline]
-fn is_entered(entries: &[Entry], span: &Entry) -> bool {
+fn is_entered(entries: &[StackEntry], span: &StackEntry) -> bool {
     let in_scope = entries.iter().rev().take_while(|e| e.layer != SCOPE);
     in_scope.into_iter().any(|e| e == span)
 }
@@ -202,7 +202,7 @@ pub(crate) fn scope_ids() -> Option<([u8; 16], [u8; 8], u8)> {
     ids.ok().flatten()
 }
 
-fn scope(stack: &Stack, entry: Entry) -> Option<TraceContext> {
+fn scope(stack: &Stack, entry: StackEntry) -> Option<TraceContext> {
     let at = usize::try_from(entry.span).ok()?;
     stack.scopes.get(at).cloned()
 }
@@ -217,7 +217,7 @@ pub(super) fn context() -> TraceContext {
     // A span that a filter or the level filter hides is not on this stack, but may be the registry's
     // current one.
     let current = match top() {
-        Top::Span(Entry { layer, span }) => layer_registry::certain_context(layer, span)
+        Top::Span(StackEntry { layer, span }) => layer_registry::certain_context(layer, span)
             .or_else(|| registry_lookup::current(Some(layer))),
         Top::Again(layer) => registry_lookup::current(Some(layer)),
         Top::Nothing if layer_registry::may_hide() => registry_lookup::current(None),
@@ -252,7 +252,7 @@ pub(super) fn context() -> TraceContext {
 enum Top {
     Nothing,
     Scope,
-    Span(Entry),
+    Span(StackEntry),
     /// A repeated entry of a span of this layer.
     Again(u32),
 }

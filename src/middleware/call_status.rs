@@ -257,7 +257,7 @@ mod tests {
         };
         let error_type = |facts: CallFacts| call_status(&facts, cancelled).error_type;
         assert_eq!(error_type(late).as_deref(), Some("DEADLINE_EXCEEDED"));
-        // A client asked for it; a server's own word stays.
+        // After the deadline, `CANCELLED` becomes `DEADLINE_EXCEEDED` on a client only.
         let code = Some(Code::CANCELLED);
         let role = Role::Client;
         let told = CallFacts { role, code, ..late };

@@ -112,7 +112,7 @@ mod tests {
     use crate::attribute::KeyValue;
     use crate::context::{TraceId, TraceState};
 
-    /// Says what it was told to say.
+    /// Returns a given result.
     struct Says(SamplingResult);
 
     impl Sampler for Says {

@@ -252,7 +252,7 @@ mod tests {
         }
     }
 
-    /// Takes note of what is asked for.
+    /// Records the keys that are read.
     struct Asked(RefCell<Vec<String>>);
 
     impl Fields for Asked {

@@ -195,7 +195,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a deque: whoever enters and leaves, the oldest is the oldest.
+        /// Compares with a deque: the oldest trace is the same after any sequence of entries and removals.
         #[test]
         fn the_list_is_a_queue_from_which_anyone_may_leave(
             steps in prop::collection::vec((0..4u8, any::<prop::sample::Index>()), 0..400)

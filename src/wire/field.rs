@@ -401,7 +401,8 @@ pub(crate) fn format_into(
     Ok(())
 }
 
-/// Whether the appended part of a value has reached the limit.
+/// Ends a value of which only a part was appended: that part may already reach the limit, and is then
+/// all that the limit allows.
 #[cold]
 #[inline(never)]
 fn not_all(
@@ -437,7 +438,7 @@ pub(crate) struct AsFarAsItGoes<T>(pub(crate) T);
 
 impl<T: fmt::Display> fmt::Display for AsFarAsItGoes<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Whoever takes no more knows that.
+        // The writer itself remembers why it stopped.
         let _ = write!(f, "{}", self.0);
         Ok(())
     }

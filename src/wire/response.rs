@@ -19,11 +19,11 @@ impl PartialSuccess {
     pub(crate) fn decode(response: &[u8]) -> Option<Self> {
         let mut partial = Self::default();
         for field in Fields(response) {
-            if let (1, Value::Bytes(message)) = field? {
+            if let (1, FieldValue::Bytes(message)) = field? {
                 for field in Fields(message) {
                     match field? {
-                        (1, Value::Varint(n)) => partial.rejected_spans = n as i64,
-                        (2, Value::Bytes(text)) => {
+                        (1, FieldValue::Varint(n)) => partial.rejected_spans = n as i64,
+                        (2, FieldValue::Bytes(text)) => {
                             partial.error_message = String::from_utf8_lossy(text).into_owned();
                         }
                         _ => {}
@@ -49,8 +49,12 @@ impl RpcStatus {
         let mut out = Self::default();
         for field in Fields(status) {
             match field? {
-                (2, Value::Bytes(text)) => out.message = String::from_utf8_lossy(text).into_owned(),
-                (3, Value::Bytes(any)) => out.retry_delay = retry_info(any)?.or(out.retry_delay),
+                (2, FieldValue::Bytes(text)) => {
+                    out.message = String::from_utf8_lossy(text).into_owned()
+                }
+                (3, FieldValue::Bytes(any)) => {
+                    out.retry_delay = retry_info(any)?.or(out.retry_delay)
+                }
                 _ => {}
             }
         }
@@ -68,8 +72,8 @@ fn retry_info(any: &[u8]) -> Option<Option<Duration>> {
     let mut value: &[u8] = &[];
     for field in Fields(any) {
         match field? {
-            (1, Value::Bytes(url)) => is_retry_info = url.ends_with(b"google.rpc.RetryInfo"),
-            (2, Value::Bytes(bytes)) => value = bytes,
+            (1, FieldValue::Bytes(url)) => is_retry_info = url.ends_with(b"google.rpc.RetryInfo"),
+            (2, FieldValue::Bytes(bytes)) => value = bytes,
             _ => {}
         }
     }
@@ -78,7 +82,7 @@ fn retry_info(any: &[u8]) -> Option<Option<Duration>> {
     }
     let mut delay = Duration::ZERO;
     for field in Fields(value) {
-        if let (1, Value::Bytes(duration)) = field? {
+        if let (1, FieldValue::Bytes(duration)) = field? {
             delay = decode_duration(duration)?;
         }
     }
@@ -90,8 +94,8 @@ fn decode_duration(message: &[u8]) -> Option<Duration> {
     let (mut seconds, mut nanos) = (0, 0);
     for field in Fields(message) {
         match field? {
-            (1, Value::Varint(n)) => seconds = n as i64,
-            (2, Value::Varint(n)) => nanos = n as i64,
+            (1, FieldValue::Varint(n)) => seconds = n as i64,
+            (2, FieldValue::Varint(n)) => nanos = n as i64,
             _ => {}
         }
     }
@@ -100,10 +104,10 @@ fn decode_duration(message: &[u8]) -> Option<Duration> {
     Some(Duration::new(seconds, nanos))
 }
 
-/// The fields of a message; `Some(None)` and then the end at a malformed one.
+/// The fields of a message. The item of a malformed field is `None`, and the last one.
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
-pub(super) enum Value<'a> {
+pub(super) enum FieldValue<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
     /// Of a fixed length.
@@ -111,7 +115,7 @@ pub(super) enum Value<'a> {
 }
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = Option<(u64, Value<'a>)>;
+    type Item = Option<(u64, FieldValue<'a>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
@@ -126,16 +130,16 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn field(&mut self) -> Option<(u64, Value<'a>)> {
+    fn field(&mut self) -> Option<(u64, FieldValue<'a>)> {
         let key = varint::take(&mut self.0)?;
         let value = match (key & 7) as u8 {
-            VARINT => Value::Varint(varint::take(&mut self.0)?),
+            VARINT => FieldValue::Varint(varint::take(&mut self.0)?),
             LEN => {
                 let len = usize::try_from(varint::take(&mut self.0)?).ok()?;
-                Value::Bytes(self.cut(len)?)
+                FieldValue::Bytes(self.cut(len)?)
             }
-            FIXED64 => self.cut(8).map(|_| Value::Other)?,
-            FIXED32 => self.cut(4).map(|_| Value::Other)?,
+            FIXED64 => self.cut(8).map(|_| FieldValue::Other)?,
+            FIXED32 => self.cut(4).map(|_| FieldValue::Other)?,
             _ => return None,
         };
         Some((key >> 3, value))
