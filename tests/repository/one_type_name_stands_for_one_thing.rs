@@ -7,73 +7,56 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::sources::{assert_none, files};
 
-/// Names that several files define, and the number of these files. The list may shrink and not grow.
+/// Names that several files define, and the number of these files. The list shrinks and does not grow: a line that says
+/// too much fails as well.
 const TWICE: &[(&str, usize)] = &[
     ("Aead", 2),
     ("Answer", 2),
-    ("Asked", 2),
     ("Body", 2),
     ("Bounds", 2),
     ("Bucket", 2),
     ("Change", 2),
     ("Command", 2),
     ("Connection", 2),
-    ("End", 2),
-    ("Ended", 4),
-    ("Entry", 4),
     ("EventSink", 2),
     ("Event", 2),
-    ("Failure", 2),
     ("Field", 3),
     ("Fields", 5),
     ("Filter", 3),
-    ("Found", 2),
     ("Grpc", 2),
     ("Handler", 2),
-    ("Held", 6),
-    ("Ids", 3),
+    ("Ids", 2),
     ("InFlight", 2),
-    ("Known", 2),
     ("Layout", 2),
     ("Live", 2),
     ("Mark", 2),
-    ("Marks", 2),
     ("Name", 2),
     ("Names", 2),
     ("OnRequest", 2),
     ("OpenSpans", 2),
-    ("Origin", 5),
-    ("Over", 2),
+    ("Origin", 4),
     ("Pair", 2),
-    ("Place", 4),
-    ("Plan", 2),
+    ("Place", 3),
     ("Protection", 2),
     ("Protocol", 2),
-    ("Read", 3),
+    ("Read", 2),
     ("Refusal", 2),
     ("Resource", 2),
-    ("Room", 2),
-    ("Rules", 2),
     ("Running", 2),
     ("Scope", 2),
-    ("Seen", 2),
     ("Server", 2),
-    ("Settings", 4),
+    ("Settings", 3),
     ("Shard", 2),
-    ("Shared", 6),
+    ("Shared", 3),
     ("Signal", 3),
-    ("Slot", 4),
-    ("Source", 3),
+    ("Source", 2),
     ("Span", 2),
-    ("Spans", 2),
-    ("State", 12),
+    ("State", 3),
     ("Status", 3),
-    ("Store", 3),
+    ("Store", 2),
     ("Target", 5),
-    ("Trace", 3),
-    ("UnderWay", 2),
-    ("Value", 3),
-    ("Written", 2),
+    ("Trace", 2),
+    ("Value", 2),
 ];
 
 #[test]
@@ -100,7 +83,9 @@ fn no_type_name_is_defined_in_two_files() {
     for (name, number) in TWICE {
         let files = places.get(*name).map_or(0, BTreeSet::len);
         if files < *number {
-            println!("`{name}` is defined in {files} files, and {number} are listed");
+            new.insert(format!(
+                "`{name}` is defined in {files} files: the list says {number}"
+            ));
         }
     }
     assert_none(&new);
