@@ -278,6 +278,7 @@ fn every_switch_changes_one_setting() {
     type Set = fn(OtlpBuilder, bool) -> OtlpBuilder;
     type Get = fn(&OtlpConfig) -> bool;
     let switches: &[(Set, Get)] = &[
+        // CODE-1
         (|b, on| b.with_location(on), |c| c.capture.location),
         (|b, on| b.with_target(on), |c| c.capture.target),
         (|b, on| b.with_threads(on), |c| c.capture.threads),

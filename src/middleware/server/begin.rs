@@ -141,7 +141,7 @@ impl ServerLayer {
             let _scope = remote.map(|remote| stack::open(remote.clone()));
             return self.new_span(facts);
         }
-        // An empty scope, so that neither the current context nor the caller's becomes the parent.
+        // An empty scope, so that neither the current context nor the caller's becomes the parent (W3C-10).
         let _scope = stack::open(TraceContext::default());
         let span = self.new_span(facts);
         if let Some(remote) = remote.filter(|remote| remote.is_valid()) {

@@ -16,7 +16,7 @@ fn parent(randomness: u64, is_sampled: bool, state: &str) -> TraceContext {
         .with_trace_state(TraceState::parse(state).unwrap())
 }
 
-/// What becomes of a span with this parent: whether it is sampled, and its trace state.
+/// The decision on a span with this parent, and its trace state (SMP-1).
 fn decide(sampler: &dyn Sampler, parent: &TraceContext) -> (bool, String) {
     let input = SamplingInput::new(parent.trace_id(), "s").with_parent(parent);
     let result = sampler.should_sample(&input);
