@@ -28,7 +28,7 @@ use crate::export::endpoint::{Endpoint, Signal};
 use crate::sampler::{OtelState, Threshold};
 use crate::wire::decode::{Scope, Span};
 use crate::wire::response::{PartialSuccess, RpcStatus};
-use crate::wire::{request, span, varint};
+use crate::wire::{request, span};
 
 /// Reads a span; where prost can read it too, both read the same.
 pub fn decode_span(bytes: &[u8]) {
@@ -228,6 +228,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::varint;
 
     /// Bytes that look like protobuf more often than chance has it.
     fn messages() -> impl Strategy<Value = Vec<u8>> {
