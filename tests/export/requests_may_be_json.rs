@@ -11,7 +11,7 @@ use std::thread;
 use crate::support::pipeline::{Pipeline, builder, told};
 use serde_json::Value;
 use tracing_otlp::config::Compression;
-use tracing_otlp::{OtlpBuilder, Protocol};
+use tracing_otlp::{Events, OtlpBuilder, Protocol};
 
 /// What came: the head, in lower case, and the body.
 struct Request {
@@ -179,4 +179,30 @@ fn it_is_retried_compressed_and_counted_as_protobuf_is() {
         stats.retries,
     );
     assert_eq!(figures, (6, 2, 1, 1), "{}", told(&stats));
+}
+
+/// Records are JSON too, at a path of their own; what the endpoint rejects of them is counted as theirs.
+#[test]
+fn logs_are_json_and_their_rejection_is_read() {
+    let receives = receive(vec![(
+        200,
+        r#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"old"}}"#,
+    )]);
+    let pipeline = Pipeline::start(json(&receives).with_logs(Events::AsLogs));
+    pipeline.within(|| tracing::warn!(left = 3_i64, "only three left"));
+    let error = pipeline.flush().unwrap_err().to_string();
+    assert!(error.contains("rejected"), "{error}");
+    let request = receives.requests.recv().unwrap();
+    assert!(
+        request.head.starts_with("post /v1/logs http/1.1"),
+        "{}",
+        request.head
+    );
+    assert!(request.head.contains("content-type: application/json"));
+    let record = &request.body["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0];
+    assert_eq!(record["body"]["stringValue"], "only three left", "{record}");
+    assert_eq!(record["severityNumber"], 13);
+    assert_eq!(attribute(record, "left")["intValue"], "3");
+    let logs = pipeline.stats().logs;
+    assert_eq!((logs.delivered, logs.rejected), (0, 1));
 }
