@@ -11,7 +11,6 @@ mod meters;
 mod pace;
 
 mod both_apis_share_a_trace;
-mod metric_fields_are_told_once;
 mod migrants_find_their_trait;
 mod otel_exporters_can_stand_at_the_end;
 mod the_pipeline_measures_itself;

@@ -1,7 +1,15 @@
 //! Fields by which tracing-opentelemetry's `MetricsLayer` knows metrics are attributes here, which is worth
-//! one warning. Alone in its process, because "one" is meant of that (MIG-4).
+//! one warning. Alone in its process, because "one" is meant of that, and any pipeline may give it (MIG-4).
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use crate::life::{LONG, Pipeline, pipeline, quiet};
+#[path = "../support/capture.rs"]
+mod capture;
+#[path = "../support/life.rs"]
+mod life;
+#[path = "../support/pace.rs"]
+mod pace;
+
+use life::{LONG, Pipeline, pipeline, quiet};
 use tracing::{dispatcher, info_span};
 use tracing_otlp::Protocol;
 use tracing_otlp::testing::Collector;
