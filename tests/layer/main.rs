@@ -22,7 +22,6 @@ mod limits_are_kept_and_counted;
 mod otel_fields_work_until_close;
 mod parents_are_found;
 mod parents_may_come_late;
-mod scopes_of_any_name_are_bounded;
 mod settings_change_while_spans_are_recorded;
 mod spans_end_when_left;
 mod spans_take_late_changes;

@@ -1,11 +1,16 @@
 //! Tracers may be named by strangers: their scopes are bounded, and every span arrives all the same.
+//! Alone in its process: another pipeline could give the hint about scopes, which comes once.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+#[path = "../support/pace.rs"]
+mod pace;
 
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::pace::cpu_time;
 use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+use pace::cpu_time;
 use tracing_otlp::otel::TracerProvider;
 use tracing_otlp::testing::Collector;
 use tracing_subscriber::fmt::MakeWriter;
