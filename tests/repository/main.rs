@@ -8,6 +8,7 @@ mod no_circle_of_files;
 mod one_type_name_stands_for_one_thing;
 mod pages_name_files_that_exist;
 mod quickstart_serves_a_person;
+mod recipes_are_the_code_that_runs;
 mod rules_are_defined;
 mod sources;
 mod the_root_has_few_names;
