@@ -194,8 +194,9 @@ impl OtlpClient {
     }
 
     /// Waits for the sends in flight, for at most `timeout`, then cancels the rest. An endpoint to which no
-    /// connection can be made is given up after a few attempts. Later sends fail at once. Needs no runtime;
-    /// blocks the calling thread.
+    /// connection can be made is given up after a few attempts. Later sends fail at once. Needs no runtime
+    /// and blocks the calling thread: in async code, call it inside of `spawn_blocking`, because a send may
+    /// be waiting for the thread that this call blocks.
     ///
     /// # Errors
     ///
