@@ -3,8 +3,8 @@
 //! Any input is safe: invalid bytes give `None`, and memory is bounded by a small multiple of the input.
 //! Unknown fields are skipped; groups, which OTLP does not use, are rejected.
 
+use super::reader::{Delimited, Field, each_field};
 use super::span::find_attribute;
-use super::varint::{self, FIXED32, FIXED64, LEN, VARINT};
 use crate::attribute;
 
 /// A span, borrowed from its encoded message.
@@ -84,7 +84,7 @@ impl<'a> Span<'a> {
     /// is not UTF-8, a known field of the wrong type: all give `None`.
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut s = Self::default();
-        fields(bytes, |number, field| {
+        each_field(bytes, |number, field| {
             match number {
                 1 => s.trace_id = id(field)?.unwrap_or_default(),
                 2 => s.span_id = id(field)?.unwrap_or_default(),
@@ -113,7 +113,7 @@ impl<'a> Span<'a> {
 impl<'a> Event<'a> {
     fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut e = Self::default();
-        fields(bytes, |number, field| {
+        each_field(bytes, |number, field| {
             match number {
                 1 => e.unix_nanos = field.fixed64()?,
                 2 => e.name = field.text()?,
@@ -130,7 +130,7 @@ impl<'a> Event<'a> {
 impl<'a> Link<'a> {
     fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut l = Self::default();
-        fields(bytes, |number, field| {
+        each_field(bytes, |number, field| {
             match number {
                 1 => l.trace_id = id(field)?.unwrap_or_default(),
                 2 => l.span_id = id(field)?.unwrap_or_default(),
@@ -149,7 +149,7 @@ impl<'a> Link<'a> {
 impl<'a> Status<'a> {
     /// A repeated message merges into one, by protobuf's rule.
     fn merge(&mut self, bytes: &'a [u8]) -> Option<()> {
-        fields(bytes, |number, field| {
+        each_field(bytes, |number, field| {
             match number {
                 2 => self.message = field.text()?,
                 3 => self.code = field.varint()? as i32,
@@ -164,9 +164,9 @@ impl<'a> Scope<'a> {
     /// Decodes `ScopeSpans` without its spans, which are skipped.
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut s = Self::default();
-        fields(bytes, |number, field| {
+        each_field(bytes, |number, field| {
             match number {
-                1 => fields(field.bytes()?, |number, field| {
+                1 => each_field(field.bytes()?, |number, field| {
                     match number {
                         1 => s.name = field.text()?,
                         2 => s.version = field.text()?,
@@ -195,9 +195,9 @@ pub(crate) struct Resource<'a> {
 impl<'a> Resource<'a> {
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut r = Self::default();
-        fields(bytes, |number, field| {
+        each_field(bytes, |number, field| {
             match number {
-                1 => fields(field.bytes()?, |number, field| {
+                1 => each_field(field.bytes()?, |number, field| {
                     if number == 1 {
                         r.attributes.push(key_value(field.bytes()?, 1)?);
                     }
@@ -215,14 +215,13 @@ impl<'a> Resource<'a> {
 /// The value of the attribute with this key in a row of repeated fields of `Span`.
 pub(crate) fn attribute_value(row: &[u8], tag: u8, key: &str) -> Option<attribute::Value> {
     let at = find_attribute(row, tag, key.as_bytes())?;
-    let mut field = row.get(at)?.get(1..)?;
-    varint::take(&mut field)?;
+    let (_, field) = Delimited::new(row.get(at)?).next()?;
     key_value(field, 1)?.1.into_owned()
 }
 
 fn key_value(bytes: &[u8], depth: usize) -> Option<(&str, Value<'_>)> {
     let mut out = ("", Value::Empty);
-    fields(bytes, |number, field| {
+    each_field(bytes, |number, field| {
         match number {
             1 => out.0 = field.text()?,
             2 => out.1.merge(field.bytes()?, depth)?,
@@ -257,7 +256,7 @@ impl<'a> Value<'a> {
         if depth > MAX_DEPTH {
             return None;
         }
-        fields(bytes, |number, field| {
+        each_field(bytes, |number, field| {
             match number {
                 1 => *self = Self::String(field.text()?),
                 2 => *self = Self::Bool(field.varint()? != 0),
@@ -268,7 +267,7 @@ impl<'a> Value<'a> {
                         Self::Array(list) => list,
                         _ => Vec::new(),
                     };
-                    fields(field.bytes()?, |number, field| {
+                    each_field(field.bytes()?, |number, field| {
                         if number == 1 {
                             let mut value = Self::Empty;
                             value.merge(field.bytes()?, depth + 1)?;
@@ -283,7 +282,7 @@ impl<'a> Value<'a> {
                         Self::Map(list) => list,
                         _ => Vec::new(),
                     };
-                    fields(field.bytes()?, |number, field| {
+                    each_field(field.bytes()?, |number, field| {
                         if number == 1 {
                             list.push(key_value(field.bytes()?, depth + 1)?);
                         }
@@ -298,81 +297,6 @@ impl<'a> Value<'a> {
             }
             Some(())
         })
-    }
-}
-
-/// Calls `f` with the number and content of each field; `None` if a field is truncated or `f` fails.
-fn fields<'a>(mut bytes: &'a [u8], mut f: impl FnMut(u32, Field<'a>) -> Option<()>) -> Option<()> {
-    while !bytes.is_empty() {
-        let tag = u32::try_from(varint::take(&mut bytes)?).ok()?;
-        let field = match (tag & 7) as u8 {
-            VARINT => Field::Varint(varint::take(&mut bytes)?),
-            FIXED64 => {
-                let (value, rest) = bytes.split_first_chunk()?;
-                bytes = rest;
-                Field::Fixed64(u64::from_le_bytes(*value))
-            }
-            LEN => {
-                let len = usize::try_from(varint::take(&mut bytes)?).ok()?;
-                let (value, rest) = bytes.split_at_checked(len)?;
-                bytes = rest;
-                Field::Bytes(value)
-            }
-            FIXED32 => {
-                let (value, rest) = bytes.split_first_chunk()?;
-                bytes = rest;
-                Field::Fixed32(u32::from_le_bytes(*value))
-            }
-            _ => return None,
-        };
-        match tag >> 3 {
-            0 => return None,
-            number => f(number, field)?,
-        }
-    }
-    Some(())
-}
-
-/// The content of a field, by its wire type.
-#[derive(Clone, Copy)]
-enum Field<'a> {
-    Varint(u64),
-    Fixed64(u64),
-    Fixed32(u32),
-    Bytes(&'a [u8]),
-}
-
-impl<'a> Field<'a> {
-    fn varint(self) -> Option<u64> {
-        match self {
-            Self::Varint(v) => Some(v),
-            _ => None,
-        }
-    }
-
-    fn fixed64(self) -> Option<u64> {
-        match self {
-            Self::Fixed64(v) => Some(v),
-            _ => None,
-        }
-    }
-
-    fn fixed32(self) -> Option<u32> {
-        match self {
-            Self::Fixed32(v) => Some(v),
-            _ => None,
-        }
-    }
-
-    fn bytes(self) -> Option<&'a [u8]> {
-        match self {
-            Self::Bytes(v) => Some(v),
-            _ => None,
-        }
-    }
-
-    fn text(self) -> Option<&'a str> {
-        std::str::from_utf8(self.bytes()?).ok()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::reader::Delimited;
 use super::value::put_key_value;
 use super::varint::{self, LEN, tag};
 use crate::attribute::KeyValue;
@@ -135,40 +136,27 @@ pub(crate) fn span_field(span: &[u8]) -> Bytes {
     out.into()
 }
 
-/// Bytes that the first `count` spans of `run` take: `None` where `run` is not a row of spans.
-pub(crate) fn prefix_of_spans(run: &[u8], count: usize) -> Option<usize> {
-    let mut rest = run;
-    for _ in 0..count {
-        let (&first, tail) = rest.split_first()?;
-        rest = tail;
-        if first != SPANS {
-            return None;
-        }
-        let len = usize::try_from(varint::take(&mut rest)?).ok()?;
-        rest = rest.get(len..)?;
-    }
-    Some(run.len() - rest.len())
-}
-
 /// The encoded spans of `run`, without their tags and lengths; ends early where `run` is not a row
 /// of spans.
 pub(crate) fn each_span(run: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = run;
-    std::iter::from_fn(move || {
-        let (span, tail) = rest.split_at_checked(prefix_of_spans(rest, 1)?)?;
-        rest = tail;
-        let mut span = span.get(1..)?;
-        varint::take(&mut span)?;
-        Some(span)
-    })
+    Delimited::new(run).map_while(|(tag, span)| (tag == SPANS).then_some(span))
+}
+
+/// Bytes that the first `count` spans of `run` take: `None` where `run` is not a row of spans.
+pub(crate) fn prefix_of_spans(run: &[u8], count: usize) -> Option<usize> {
+    let mut fields = Delimited::new(run);
+    for _ in 0..count {
+        fields.next().filter(|(tag, _)| *tag == SPANS)?;
+    }
+    Some(run.len() - fields.rest().len())
 }
 
 /// Spans in `run`; `None` where `run` is not a row of spans.
 pub(crate) fn count_spans(run: &[u8]) -> Option<usize> {
-    let mut rest = run;
+    let mut fields = Delimited::new(run);
     let mut count = 0;
-    while !rest.is_empty() {
-        rest = rest.get(prefix_of_spans(rest, 1)?..)?;
+    while !fields.rest().is_empty() {
+        fields.next().filter(|(tag, _)| *tag == SPANS)?;
         count += 1;
     }
     Some(count)

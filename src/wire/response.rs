@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::varint::{self, FIXED32, FIXED64, LEN, VARINT};
+use super::reader::{Field, Fields};
 
 /// `ExportTracePartialSuccess`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,12 +18,12 @@ impl PartialSuccess {
     /// (OTLP-4); `None` if the bytes are malformed.
     pub(crate) fn decode(response: &[u8]) -> Option<Self> {
         let mut partial = Self::default();
-        for field in Fields(response) {
-            if let (1, FieldValue::Bytes(message)) = field? {
-                for field in Fields(message) {
+        for field in Fields::new(response) {
+            if let (1, Field::Bytes(message)) = field? {
+                for field in Fields::new(message) {
                     match field? {
-                        (1, FieldValue::Varint(n)) => partial.rejected_spans = n as i64,
-                        (2, FieldValue::Bytes(text)) => {
+                        (1, Field::Varint(n)) => partial.rejected_spans = n as i64,
+                        (2, Field::Bytes(text)) => {
                             partial.error_message = String::from_utf8_lossy(text).into_owned();
                         }
                         _ => {}
@@ -47,14 +47,10 @@ impl RpcStatus {
     /// Reads a status; `None` if the bytes are malformed.
     pub(crate) fn decode(status: &[u8]) -> Option<Self> {
         let mut out = Self::default();
-        for field in Fields(status) {
+        for field in Fields::new(status) {
             match field? {
-                (2, FieldValue::Bytes(text)) => {
-                    out.message = String::from_utf8_lossy(text).into_owned()
-                }
-                (3, FieldValue::Bytes(any)) => {
-                    out.retry_delay = retry_info(any)?.or(out.retry_delay)
-                }
+                (2, Field::Bytes(text)) => out.message = String::from_utf8_lossy(text).into_owned(),
+                (3, Field::Bytes(any)) => out.retry_delay = retry_info(any)?.or(out.retry_delay),
                 _ => {}
             }
         }
@@ -70,10 +66,10 @@ impl RpcStatus {
 fn retry_info(any: &[u8]) -> Option<Option<Duration>> {
     let mut is_retry_info = false;
     let mut value: &[u8] = &[];
-    for field in Fields(any) {
+    for field in Fields::new(any) {
         match field? {
-            (1, FieldValue::Bytes(url)) => is_retry_info = url.ends_with(b"google.rpc.RetryInfo"),
-            (2, FieldValue::Bytes(bytes)) => value = bytes,
+            (1, Field::Bytes(url)) => is_retry_info = url.ends_with(b"google.rpc.RetryInfo"),
+            (2, Field::Bytes(bytes)) => value = bytes,
             _ => {}
         }
     }
@@ -81,8 +77,8 @@ fn retry_info(any: &[u8]) -> Option<Option<Duration>> {
         return Some(None);
     }
     let mut delay = Duration::ZERO;
-    for field in Fields(value) {
-        if let (1, FieldValue::Bytes(duration)) = field? {
+    for field in Fields::new(value) {
+        if let (1, Field::Bytes(duration)) = field? {
             delay = decode_duration(duration)?;
         }
     }
@@ -92,64 +88,16 @@ fn retry_info(any: &[u8]) -> Option<Option<Duration>> {
 /// `google.protobuf.Duration`; a negative one is zero.
 fn decode_duration(message: &[u8]) -> Option<Duration> {
     let (mut seconds, mut nanos) = (0, 0);
-    for field in Fields(message) {
+    for field in Fields::new(message) {
         match field? {
-            (1, FieldValue::Varint(n)) => seconds = n as i64,
-            (2, FieldValue::Varint(n)) => nanos = n as i64,
+            (1, Field::Varint(n)) => seconds = n as i64,
+            (2, Field::Varint(n)) => nanos = n as i64,
             _ => {}
         }
     }
     let seconds = u64::try_from(seconds).unwrap_or(0);
     let nanos = u32::try_from(nanos).unwrap_or(0).min(999_999_999);
     Some(Duration::new(seconds, nanos))
-}
-
-/// The fields of a message. The item of a malformed field is `None`, and the last one.
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
-
-pub(super) enum FieldValue<'a> {
-    Varint(u64),
-    Bytes(&'a [u8]),
-    /// Of a fixed length.
-    Other,
-}
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Option<(u64, FieldValue<'a>)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let field = self.field();
-        if field.is_none() {
-            self.0 = &[];
-        }
-        Some(field)
-    }
-}
-
-impl<'a> Fields<'a> {
-    fn field(&mut self) -> Option<(u64, FieldValue<'a>)> {
-        let key = varint::take(&mut self.0)?;
-        let value = match (key & 7) as u8 {
-            VARINT => FieldValue::Varint(varint::take(&mut self.0)?),
-            LEN => {
-                let len = usize::try_from(varint::take(&mut self.0)?).ok()?;
-                FieldValue::Bytes(self.cut(len)?)
-            }
-            FIXED64 => self.cut(8).map(|_| FieldValue::Other)?,
-            FIXED32 => self.cut(4).map(|_| FieldValue::Other)?,
-            _ => return None,
-        };
-        Some((key >> 3, value))
-    }
-
-    fn cut(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (front, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(front)
-    }
 }
 
 #[cfg(all(test, not(tracing_otlp_loom)))]
@@ -161,6 +109,8 @@ mod tests {
     };
     use proptest::prelude::*;
     use prost::Message;
+
+    use crate::wire::varint;
 
     proptest! {
         #[test]

@@ -1,6 +1,7 @@
 //! Shrinks a span that exceeds its share of memory: removes the largest attributes, events and links
 //! first, so that small ones stay.
 
+use super::reader::{Field, Fields};
 use super::span::{DROPPED_COUNTS, SPAN_ATTRIBUTE, SPAN_EVENT, SPAN_LINK, put_dropped_counts};
 use super::varint;
 
@@ -29,7 +30,7 @@ impl Shed {
 /// Removes attributes, events and links of more than `least` bytes from `body`, the largest first, until
 /// at most `goal` bytes are left. Also returns the size of the largest remaining one.
 pub(crate) fn shed(body: &mut Vec<u8>, goal: usize, least: usize) -> (Shed, usize) {
-    let mut largest: Vec<_> = Fields(body, 0).filter(Field::is_repeated).collect();
+    let mut largest: Vec<_> = parts(body).filter(Part::is_repeated).collect();
     largest.sort_unstable_by_key(|field| std::cmp::Reverse(field.len()));
     let (mut left, mut cut) = (body.len(), 0);
     for field in &largest {
@@ -39,7 +40,7 @@ pub(crate) fn shed(body: &mut Vec<u8>, goal: usize, least: usize) -> (Shed, usiz
         left -= field.len();
         cut += 1;
     }
-    let rest = largest.get(cut).map_or(0, Field::len);
+    let rest = largest.get(cut).map_or(0, Part::len);
     largest.truncate(cut);
     largest.sort_unstable_by_key(|field| field.start);
     let mut shed = Shed::default();
@@ -62,10 +63,10 @@ pub(crate) fn shed(body: &mut Vec<u8>, goal: usize, least: usize) -> (Shed, usiz
 pub(crate) fn slimmed(span: &[u8], goal: usize) -> Option<(Vec<u8>, Shed)> {
     /// What three counts take.
     const COUNTS: usize = 3 * 6;
-    if Fields(span, 0).map(|field| field.len()).sum::<usize>() != span.len() {
+    if parts(span).map(|field| field.len()).sum::<usize>() != span.len() {
         return None;
     }
-    let mut repeated: Vec<_> = Fields(span, 0).filter(Field::is_repeated).collect();
+    let mut repeated: Vec<_> = parts(span).filter(Part::is_repeated).collect();
     repeated.sort_unstable_by_key(|field| std::cmp::Reverse(field.len()));
     let mut left = span.len() + COUNTS;
     let mut cut = Vec::new();
@@ -82,7 +83,7 @@ pub(crate) fn slimmed(span: &[u8], goal: usize) -> Option<(Vec<u8>, Shed)> {
     cut.sort_unstable();
     let (mut shed, mut counts) = (Shed::default(), [0; 3]);
     let mut out = Vec::with_capacity(left);
-    for field in Fields(span, 0) {
+    for field in parts(span) {
         if let Some(count) = DROPPED_COUNTS.iter().position(|tag| *tag == field.tag) {
             counts[count] = field.number as u32;
         } else if cut.binary_search(&field.start).is_ok() {
@@ -102,7 +103,8 @@ pub(crate) fn slimmed(span: &[u8], goal: usize) -> Option<(Vec<u8>, Shed)> {
 }
 
 /// A field of `Span`, by its range.
-struct Field {
+struct Part {
+    /// Zero where the tag takes more than a byte: such a field does not matter here.
     tag: u8,
     start: usize,
     end: usize,
@@ -110,7 +112,7 @@ struct Field {
     number: u64,
 }
 
-impl Field {
+impl Part {
     fn len(&self) -> usize {
         self.end - self.start
     }
@@ -120,41 +122,32 @@ impl Field {
     }
 }
 
-/// The fields of a `Span` that we wrote; ends at what is none.
-struct Fields<'a>(&'a [u8], usize);
-
-impl Iterator for Fields<'_> {
-    type Item = Field;
-
-    fn next(&mut self) -> Option<Field> {
-        let Self(span, start) = *self;
-        let mut rest = span.get(start..)?;
-        if rest.is_empty() {
-            return None;
-        }
-        let tag = varint::take(&mut rest)?;
-        let mut number = 0;
-        let len = match (tag & 7) as u8 {
-            varint::VARINT => {
-                number = varint::take(&mut rest)?;
-                0
-            }
-            varint::FIXED64 => 8,
-            varint::LEN => usize::try_from(varint::take(&mut rest)?).ok()?,
-            varint::FIXED32 => 4,
-            _ => return None,
+/// The fields of a `Span` that we wrote; ends before the first that is malformed.
+fn parts(span: &[u8]) -> impl Iterator<Item = Part> {
+    let mut fields = Fields::new(span);
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let (field, content) = fields.next()??;
+        let (wire_type, number) = match content {
+            Field::Varint(number) => (varint::VARINT, number),
+            Field::Bytes(_) => (varint::LEN, 0),
+            Field::Fixed64(_) => (varint::FIXED64, 0),
+            Field::Fixed32(_) => (varint::FIXED32, 0),
         };
-        rest.get(..len)?;
-        let end = span.len() - rest.len() + len;
-        self.1 = end;
-        Some(Field {
-            // Tags of more than a byte are of no field that matters here.
-            tag: u8::try_from(tag).unwrap_or(0),
+        let end = span.len() - fields.rest().len();
+        let part = Part {
+            tag: if field < 16 {
+                varint::tag(field as u8, wire_type)
+            } else {
+                0
+            },
             start,
             end,
             number,
-        })
-    }
+        };
+        start = end;
+        Some(part)
+    })
 }
 
 #[cfg(all(test, not(tracing_otlp_loom)))]

@@ -3,6 +3,8 @@
 //! Protobuf lets fields come in any order and repeated fields interleave: attributes, events and
 //! links are appended as they happen, the rest when the span ends.
 
+use super::reader::Delimited;
+use super::value::KEY;
 use super::varint::{self, FIXED64, LEN, VARINT, tag};
 /// `Span.kind`
 pub(crate) use crate::span_data::SpanKind as Kind;
@@ -234,46 +236,31 @@ pub(crate) fn put_link_dropped(out: &mut Vec<u8>, count: u32) {
 
 /// The range of the attribute with this key in `body`, a sequence of repeated fields of `Span`.
 pub(crate) fn find_attribute(body: &[u8], tag: u8, key: &[u8]) -> Option<std::ops::Range<usize>> {
-    let mut at = 0;
-    while let Some((&first, mut rest)) = body.get(at..)?.split_first() {
-        let len = usize::try_from(varint::take(&mut rest)?).ok()?;
-        let field = rest.get(..len)?;
-        let end = body.len() - rest.len() + len;
-        if first == tag && has_key(field, key) {
-            return Some(at..end);
+    let mut row = Delimited::new(body);
+    loop {
+        let start = body.len() - row.rest().len();
+        let (found, field) = row.next()?;
+        if found == tag && key_of(field) == Some(key) {
+            return Some(start..body.len() - row.rest().len());
         }
-        at = end;
     }
-    None
 }
 
-/// Whether a `KeyValue` that we wrote, key first, has this key.
-fn has_key(mut field: &[u8], key: &[u8]) -> bool {
-    let Some((&first, rest)) = field.split_first() else {
-        return false;
-    };
-    field = rest;
-    first == tag(1, LEN)
-        && varint::take(&mut field) == Some(key.len() as u64)
-        && field.get(..key.len()) == Some(key)
-}
-
-/// The key of a `KeyValue` that we wrote.
+/// The key of a `KeyValue` that we wrote, key first.
+#[inline]
 pub(crate) fn key_of(field: &[u8]) -> Option<&[u8]> {
-    let mut rest = field.strip_prefix(&[tag(1, LEN)])?;
-    let len = usize::try_from(varint::take(&mut rest)?).ok()?;
-    rest.get(..len)
+    match Delimited::new(field).next()? {
+        (KEY, key) => Some(key),
+        _ => None,
+    }
 }
 
 /// The fields in a row of repeated length-delimited fields: tag, content, whole.
 pub(crate) fn fields(body: &[u8]) -> impl Iterator<Item = (u8, &[u8], &[u8])> {
-    let mut left = body;
+    let mut row = Delimited::new(body);
     std::iter::from_fn(move || {
-        let (&tag, mut rest) = left.split_first()?;
-        let len = usize::try_from(varint::take(&mut rest)?).ok()?;
-        let content = rest.get(..len)?;
-        let whole = &left[..left.len() - rest.len() + len];
-        left = &rest[len..];
-        Some((tag, content, whole))
+        let left = row.rest();
+        let (tag, content) = row.next()?;
+        Some((tag, content, &left[..left.len() - row.rest().len()]))
     })
 }

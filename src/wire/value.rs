@@ -12,7 +12,7 @@ pub(super) const KEY: u8 = tag(1, LEN);
 pub(super) const VALUE: u8 = tag(2, LEN);
 
 /// `AnyValue.string_value`
-pub(super) const STRING: u8 = tag(1, LEN);
+pub(crate) const STRING: u8 = tag(1, LEN);
 /// `AnyValue.bool_value`
 pub(super) const BOOL: u8 = tag(2, VARINT);
 /// `AnyValue.int_value`

@@ -11,9 +11,11 @@ use crate::semconv;
 use crate::wire::decode::{LogRecord, Value};
 use crate::wire::field::Room as _;
 use crate::wire::log_record::{EVENT_NAME, LOG_ATTRIBUTE, LOG_BODY};
+use crate::wire::reader::Delimited;
 use crate::wire::span::{
     EVENT_ATTRIBUTE, SPAN_EVENT, fields, put_event_dropped, put_event_name, put_event_time,
 };
+use crate::wire::value::STRING;
 use crate::wire::varint;
 
 /// The input of a span event.
@@ -139,10 +141,12 @@ fn put_name_of_body(out: &mut Vec<u8>, encoded: std::ops::Range<usize>) -> bool 
         return false;
     };
     // Usually a text: tag, length, text.
-    let mut rest = any.get(1..).unwrap_or_default();
-    if any.first() == Some(&0x0a) && varint::take(&mut rest) == Some(rest.len() as u64) {
+    let mut fields = Delimited::new(any);
+    if let Some((STRING, text)) = fields.next()
+        && fields.rest().is_empty()
+    {
         let end = at + any.len();
-        let text = end - rest.len()..end;
+        let text = end - text.len()..end;
         out.push(NAME);
         varint::put(out, text.len() as u64);
         out.extend_from_within(text);

@@ -1,6 +1,6 @@
 //! An `ExportTraceServiceRequest` taken apart into its spans, for the viewer's OTLP receiver.
 
-use super::fields;
+use crate::wire::reader::each_field;
 use crate::wire::request::OPEN_SPANS;
 use crate::wire::varint::{self, LEN, tag};
 
@@ -30,19 +30,19 @@ fn each_span_below<'a>(
     mut each: impl FnMut(&[u8], &[u8], &'a [u8]),
 ) -> Option<()> {
     let (mut resource, mut scope) = (Vec::new(), Vec::new());
-    fields(request, |number, field| {
+    each_field(request, |number, field| {
         if number != below {
             return Some(());
         }
         let resource_spans = field.bytes()?;
         rest_of(resource_spans, &mut resource)?;
-        fields(resource_spans, |number, field| {
+        each_field(resource_spans, |number, field| {
             if number != 2 {
                 return Some(());
             }
             let scope_spans = field.bytes()?;
             rest_of(scope_spans, &mut scope)?;
-            fields(scope_spans, |number, field| {
+            each_field(scope_spans, |number, field| {
                 if number == 2 {
                     each(&resource, &scope, field.bytes()?);
                 }
@@ -56,7 +56,7 @@ fn each_span_below<'a>(
 /// spans, so they are read before.
 fn rest_of(message: &[u8], out: &mut Vec<u8>) -> Option<()> {
     out.clear();
-    fields(message, |number, field| {
+    each_field(message, |number, field| {
         match number {
             1 => varint::put_bytes(out, tag(1, LEN), field.bytes()?),
             3 => varint::put_bytes(out, tag(3, LEN), field.bytes()?),

@@ -1,6 +1,7 @@
 //! [`LogRecord`]: a log record read back from its bytes.
 
-use super::{Attributes, Value, fields, id, key_value};
+use super::{Attributes, Value, id, key_value};
+use crate::wire::reader::each_field;
 
 /// A log record, borrowed from its encoded message.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -25,7 +26,7 @@ impl<'a> LogRecord<'a> {
     /// Decodes a `LogRecord` message; `None` as for [`Span::decode`](super::Span::decode).
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut r = Self::default();
-        fields(bytes, |number, field| {
+        each_field(bytes, |number, field| {
             match number {
                 1 => r.unix_nanos = field.fixed64()?,
                 2 => r.severity_number = field.varint()? as i32,
