@@ -11,7 +11,6 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 use tracing::Span;
-use tracing::field::{Field, Value};
 
 use super::call_status::{CallFacts, Ending, Protocol, Role, call_status, kind_of};
 use super::end::CallEnd;
@@ -19,6 +18,7 @@ use super::from_tonic;
 use super::grpc::{self, Code};
 use super::head::{RequestHead, ResponseHead, content_length, version_text};
 use super::in_flight::{InFlight, InFlightToken};
+use super::late::CallSpan;
 use super::meter::{Labels, Measured};
 use super::options::CallOptions;
 use super::text::Causes;
@@ -32,7 +32,7 @@ use crate::span_ext::SpanExt as _;
 pub(super) struct Call {
     options: Arc<CallOptions>,
     /// Disabled if the filter excludes the request, or its level is off.
-    span: Span,
+    span: CallSpan,
     /// The caller's context, if the request has no span that continues it.
     scope: Option<Box<TraceContext>>,
     role: Role,
@@ -83,7 +83,7 @@ impl Call {
         Self {
             in_flight: options.in_flight.as_ref().map(InFlight::token),
             options,
-            span: Span::none(),
+            span: CallSpan::none(),
             scope: None,
             role,
             protocol,
@@ -111,7 +111,7 @@ impl Call {
         self.scope = Some(Box::new(remote));
     }
 
-    pub(super) fn put_in_span(&mut self, span: Span) {
+    pub(super) fn put_in_span(&mut self, span: CallSpan) {
         self.span = span;
     }
 
@@ -121,11 +121,11 @@ impl Call {
     }
 
     fn has_span(&self) -> bool {
-        !self.span.is_disabled()
+        !self.span().is_disabled()
     }
 
     pub(super) fn span(&self) -> &Span {
-        &self.span
+        &self.span.span
     }
 
     /// Reports the call's begin to the meter.
@@ -141,14 +141,14 @@ impl Call {
     #[inline]
     pub(super) fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         let _scope = self.scope.as_deref().map(|cx| stack::open(cx.clone()));
-        let _entered = self.span.enter();
+        let _entered = self.span().enter();
         f()
     }
 
     /// Takes the headers of the response. Returns whether the call ends with them.
     pub(super) fn responded<B: Body>(&mut self, response: &mut Response<B>) -> bool {
         self.options
-            .write_response_headers(&self.span, response.headers_mut());
+            .write_response_headers(self.span(), response.headers_mut());
         if self.answered(&ResponseHead::of(response), None) || response.body().is_end_stream() {
             return true;
         }
@@ -166,7 +166,7 @@ impl Call {
         self.status = Some(status);
         if self.role == Role::Client {
             self.version = version_text(head.version);
-            options.record_peer(&self.span, head.extensions, peer);
+            options.record_peer(self.span(), head.extensions, peer);
         }
         if self.protocol == Protocol::Grpc {
             self.is_grpc_answer = grpc::has_content_type(headers);
@@ -174,9 +174,9 @@ impl Call {
         }
         options
             .response_headers
-            .put_response(&self.span, headers, self.protocol);
+            .put_response(self.span(), headers, self.protocol);
         if let Some(hook) = options.on_response.as_ref().filter(|_| self.has_span()) {
-            hook(head, &self.span);
+            hook(head, self.span());
         }
         let has_no_body = self.is_head
             || (self.is_connect && status.is_success())
@@ -211,7 +211,7 @@ impl Call {
             labels.rpc_method = None;
         }
         let path = self.path.as_ref().map_or("", PathAndQuery::path);
-        self.options.mark_unknown_method(&self.span, path);
+        self.options.mark_unknown_method(self.span(), path);
     }
 
     /// Counts bytes of the response's body.
@@ -252,7 +252,7 @@ impl Call {
             KeyValue::new(semconv::EXCEPTION_TYPE, super::call_status::PANIC),
             KeyValue::new(semconv::EXCEPTION_MESSAGE, message.to_owned()),
         ];
-        self.span.add_event(semconv::EXCEPTION_EVENT, &exception);
+        self.span().add_event(semconv::EXCEPTION_EVENT, &exception);
         self.end(Ending::Panicked { message });
     }
 
@@ -322,9 +322,9 @@ impl Call {
                     error_type,
                     is_complete: matches!(ending, Ending::Complete),
                 };
-                hook(&end, &self.span);
+                hook(&end, self.span());
             }
-            self.span.end();
+            self.span().end();
         }
         self.in_flight = None;
         if let Some(after) = &self.options.after {
@@ -338,25 +338,8 @@ impl Call {
         (self.options.body_size && is_there).then_some(self.passed)
     }
 
-    /// Records the end in the fields of [`LATE`], by position.
+    /// Records the end in the late fields of the span.
     fn record(&self, ending: Ending<'_>, error_type: Option<&str>, code: Option<Code>) {
-        let Some(metadata) = self.span.metadata() else {
-            return;
-        };
-        let mut declared = metadata.fields().iter();
-        let late: [Option<Field>; LATE.len()] = std::array::from_fn(|_| declared.next());
-        let [
-            Some(status),
-            Some(description),
-            Some(kind),
-            Some(answer),
-            Some(size),
-            Some(first),
-            Some(version),
-        ] = &late
-        else {
-            return;
-        };
         let is_error = error_type.map(|_| "error");
         let text;
         let message = match ending {
@@ -368,40 +351,26 @@ impl Call {
             }
             Ending::Complete | Ending::Cancelled => self.message.as_deref(),
         };
-        let code = code.map(Code::name);
         let number = self.status.map(|status| status.as_u16());
-        let answered: &dyn Value = match self.protocol {
-            Protocol::Http => &number,
-            Protocol::Grpc => &code,
-        };
+        let code = code.map(Code::name);
         let passed = self.response_size();
         let waited = self
             .to_first_byte
             .filter(|_| self.options.time_to_first_byte);
         let waited = waited.map(|waited| waited.as_secs_f64());
-        self.span.record_all(&metadata.fields().value_set(&[
-            (status, Some(&is_error as &dyn Value)),
-            (description, Some(&message)),
-            (kind, Some(&error_type)),
-            (answer, Some(answered)),
-            (size, Some(&passed)),
-            (first, Some(&waited)),
-            (version, Some(&self.version)),
-        ]));
+        // In the order of `late::LATE`.
+        self.span.record_late([
+            &is_error,
+            &message,
+            &error_type,
+            &number,
+            &code,
+            &passed,
+            &waited,
+            &self.version,
+        ]);
     }
 }
-
-/// The first fields of each kind of span, in this order: [`Call::record`] pairs them with values by
-/// position. For gRPC the fourth is `rpc.status_code`.
-pub(super) const LATE: [&str; 7] = [
-    "otel.status_code",
-    "otel.status_description",
-    "error.type",
-    "http.response.status_code",
-    "http.response.body.size",
-    "tracing_otlp.time_to_first_byte",
-    "network.protocol.version",
-];
 
 impl Drop for Call {
     fn drop(&mut self) {
@@ -426,7 +395,7 @@ impl fmt::Debug for Call {
         f.debug_struct("Call")
             .field("role", &self.role)
             .field("protocol", &self.protocol)
-            .field("span", &self.span)
+            .field("span", self.span())
             .field("status", &self.status)
             .finish_non_exhaustive()
     }

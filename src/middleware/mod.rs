@@ -99,6 +99,8 @@ mod grpc;
 mod head;
 mod in_flight;
 mod known;
+mod late;
+mod layer;
 mod meter;
 mod method;
 mod options;

@@ -1,15 +1,15 @@
 //! The spans of requests: the fields of each kind, and their levels.
 //!
-//! Each kind begins with the fields of [`LATE`](super::call::LATE), in its order, because the end of a
-//! call records them by position. The spans are ordinary `tracing` spans, so that a log shows them and
-//! filters apply.
+//! Each kind declares the [late fields](super::late::LATE) of its protocol. The spans are ordinary
+//! `tracing` spans, so that a log shows them and filters apply.
 
 use std::fmt;
 
 use tracing::field::Empty;
-use tracing::{Level, Span, span};
+use tracing::{Level, span};
 
 use super::grpc;
+use super::late::{CallSpan, LateFields};
 
 /// `{method} {target}`, or `{method}` alone (HTTP-1).
 pub(super) struct Name<'a> {
@@ -75,22 +75,31 @@ pub(super) struct Grpc<'a> {
     pub(super) version: Option<&'a str>,
 }
 
-/// A callsite has one level: this makes a callsite for each level.
+/// A callsite has one level: this makes a callsite for each level, each with its late fields.
 macro_rules! span_at {
     ($level:expr, $target:literal, $name:literal, $($fields:tt)*) => {
         match $level {
-            Level::ERROR => span!(target: $target, Level::ERROR, $name, $($fields)*),
-            Level::WARN => span!(target: $target, Level::WARN, $name, $($fields)*),
-            Level::INFO => span!(target: $target, Level::INFO, $name, $($fields)*),
-            Level::DEBUG => span!(target: $target, Level::DEBUG, $name, $($fields)*),
-            Level::TRACE => span!(target: $target, Level::TRACE, $name, $($fields)*),
+            Level::ERROR => span_at!(@at Level::ERROR, $target, $name, $($fields)*),
+            Level::WARN => span_at!(@at Level::WARN, $target, $name, $($fields)*),
+            Level::INFO => span_at!(@at Level::INFO, $target, $name, $($fields)*),
+            Level::DEBUG => span_at!(@at Level::DEBUG, $target, $name, $($fields)*),
+            Level::TRACE => span_at!(@at Level::TRACE, $target, $name, $($fields)*),
         }
     };
+    (@at $level:expr, $target:literal, $name:literal, $($fields:tt)*) => {{
+        static LATE: LateFields = LateFields::new();
+        CallSpan {
+            span: span!(target: $target, $level, $name, $($fields)*),
+            late: &LATE,
+        }
+    }};
 }
+#[cfg(test)]
+pub(super) use span_at;
 
 impl HttpServer<'_> {
     #[inline(never)]
-    pub(super) fn span(&self, level: Level) -> Span {
+    pub(super) fn span(&self, level: Level) -> CallSpan {
         span_at!(
             level,
             "tracing_otlp::server",
@@ -123,7 +132,7 @@ impl HttpServer<'_> {
 
 impl HttpClient<'_> {
     #[inline(never)]
-    pub(super) fn span(&self, level: Level) -> Span {
+    pub(super) fn span(&self, level: Level) -> CallSpan {
         span_at!(
             level,
             "tracing_otlp::client",
@@ -180,12 +189,12 @@ macro_rules! grpc_span {
 
 impl Grpc<'_> {
     #[inline(never)]
-    pub(super) fn served(&self, level: Level) -> Span {
+    pub(super) fn served(&self, level: Level) -> CallSpan {
         grpc_span!(self, level, "tracing_otlp::server")
     }
 
     #[inline(never)]
-    pub(super) fn called(&self, level: Level) -> Span {
+    pub(super) fn called(&self, level: Level) -> CallSpan {
         grpc_span!(self, level, "tracing_otlp::client")
     }
 }

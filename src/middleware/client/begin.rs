@@ -4,19 +4,18 @@ use std::borrow::Cow;
 
 use http::HeaderMap;
 use http::header::HOST;
-use tracing::Span;
 
 use super::super::address::Host;
 use super::super::call::Call;
 use super::super::call_status::{Protocol, Role};
-use super::super::head::{RequestHead, content_length};
+use super::super::head::RequestHead;
+use super::super::late::CallSpan;
 use super::super::meter::Labels;
 use super::super::method::OTHER;
 use super::super::spans::{Endpoints, Grpc, HttpClient, Name};
 use super::super::{from_tonic, grpc, text};
 use super::{ClientLayer, Resends, UrlTemplate};
 use crate::context;
-use crate::propagation::{self, Propagator as _};
 use crate::span_ext::{self, SpanExt as _};
 
 /// The server of a request.
@@ -30,7 +29,7 @@ impl ClientLayer {
     /// `None` for a request that the filter excludes: it only carries the [context](Self::inject).
     pub(super) fn begin(&self, head: &RequestHead<'_>) -> Option<Call> {
         let settings = &*self.settings;
-        if settings.filter.as_ref().is_some_and(|wants| !wants(head)) {
+        if !settings.request.is_wanted(head) {
             return None;
         }
         let protocol = match grpc::is_grpc(head.method, head.headers) {
@@ -43,16 +42,11 @@ impl ClientLayer {
         if from_tonic::is_generated(head.extensions) {
             call.trust_method();
         }
-        call.measure(|| self.labels(head, protocol, server));
-        call.put_in_span(self.span(head, protocol, server));
-        let span = call.span();
-        if !span.is_disabled() {
-            let captured = &settings.request_headers;
-            captured.put_request(span, head.headers, protocol);
-            if let Some(hook) = &settings.on_request {
-                hook(head, span);
-            }
-        }
+        let labels = || self.labels(head, protocol, server);
+        let span = || self.span(head, protocol, server);
+        settings
+            .request
+            .begin(&mut call, head, protocol, labels, span);
         Some(call)
     }
 
@@ -63,10 +57,9 @@ impl ClientLayer {
             Some(span) if span_ext::is_known(span) => span.trace_context(),
             _ => context::current(),
         };
-        match &self.settings.propagator {
-            Some(own) => own.inject(&context, headers),
-            None => propagation::global().inject(&context, headers),
-        }
+        self.settings
+            .request
+            .with_propagator(|p| p.inject(&context, headers));
     }
 
     fn server<'a>(&'a self, head: &RequestHead<'a>) -> Server<'a> {
@@ -91,7 +84,7 @@ impl ClientLayer {
         host.map(Cow::Borrowed).or_else(target)
     }
 
-    fn span(&self, head: &RequestHead<'_>, protocol: Protocol, server: Server<'_>) -> Span {
+    fn span(&self, head: &RequestHead<'_>, protocol: Protocol, server: Server<'_>) -> CallSpan {
         let settings = &*self.settings;
         let ends = Endpoints {
             server: server.address.map(text::cut),
@@ -109,28 +102,29 @@ impl ClientLayer {
                 client: None,
                 version: None,
             };
-            return grpc.called(settings.level);
+            return grpc.called(settings.request.level);
         }
-        let known = settings.known_methods.find(head.method);
+        let method = settings.request.method(head.method);
         let template = head.extensions.get().map(|UrlTemplate(text)| *text);
         let url = settings
+            .request
             .secret_keys
             .url(head.uri, self.authority(head).as_deref());
         let resends = head.extensions.get().map_or(0, Resends::next);
         let http = HttpClient {
             name: Name {
-                method: known.unwrap_or("HTTP"),
+                method: method.in_name,
                 target: template,
             },
-            method: known.unwrap_or(OTHER),
-            method_original: known.is_none().then(|| text::cut(head.method.as_str())),
+            method: method.method,
+            method_original: method.original,
             url: text::cut(&url),
             template,
             ends,
             resend_count: (resends > 0).then_some(resends),
-            request_size: self.request_size(head),
+            request_size: self.settings.request.request_size(head),
         };
-        http.span(settings.level)
+        http.span(settings.request.level)
     }
 
     fn labels(&self, head: &RequestHead<'_>, protocol: Protocol, server: Server<'_>) -> Labels {
@@ -141,7 +135,7 @@ impl ClientLayer {
         Labels {
             role: Role::Client,
             protocol,
-            method: self.settings.known_methods.label(head.method),
+            method: self.settings.request.known_methods.label(head.method),
             // Only a server's metrics have it.
             scheme: "",
             route: None,
@@ -153,7 +147,7 @@ impl ClientLayer {
                     true => (address.to_owned(), server.port),
                     false => (OTHER.to_owned(), None),
                 }),
-            request_size: self.request_size(head),
+            request_size: self.settings.request.request_size(head),
         }
     }
 
@@ -163,11 +157,5 @@ impl ClientLayer {
         let is_resent = resends.is_some_and(Resends::is_begun);
         let has_target = self.settings.target.is_some();
         has_target || self.options.may_name_server(address, port, is_resent)
-    }
-
-    /// The request's `content-length`, if a setting asks for it.
-    fn request_size(&self, head: &RequestHead<'_>) -> Option<u64> {
-        let is_wanted = self.settings.request_size;
-        is_wanted.then(|| content_length(head.headers)).flatten()
     }
 }

@@ -5,19 +5,18 @@ use std::net::IpAddr;
 
 use http::Request;
 use http::header::USER_AGENT;
-use tracing::Span;
 
 use super::super::address::{Forwarded, Host, IpText};
 use super::super::call::Call;
 use super::super::call_status::{Protocol, Role};
-use super::super::head::{RequestHead, content_length, version_text};
+use super::super::head::{RequestHead, version_text};
+use super::super::late::CallSpan;
 use super::super::meter::Labels;
 use super::super::method::OTHER;
 use super::super::spans::{Endpoints, Grpc, HttpServer, Name};
 use super::super::{from_axum, from_tonic, grpc, text};
 use super::ServerLayer;
 use crate::context::{self, TraceContext, stack};
-use crate::propagation::{self, Propagator as _};
 use crate::span_ext::{self, SpanExt as _};
 
 /// Whether the current context already continues the caller's trace: an outer layer, such as that
@@ -52,10 +51,9 @@ impl ServerLayer {
         if let Some(uri) = from_axum::original_uri(head.extensions) {
             head.uri = uri;
         }
-        let remote = match &settings.propagator {
-            Some(own) => own.extract(TraceContext::default(), head.headers),
-            None => propagation::global().extract(TraceContext::default(), head.headers),
-        };
+        let remote = settings
+            .request
+            .with_propagator(|p| p.extract(TraceContext::default(), head.headers));
         let has_remote =
             (remote.is_valid() || !remote.baggage().is_empty()) && !is_continued(&remote);
         let route = from_axum::matched_path(head.extensions);
@@ -64,12 +62,11 @@ impl ServerLayer {
             true => Protocol::Grpc,
             false => Protocol::Http,
         };
-        let is_wanted = settings.filter.as_ref().is_none_or(|wants| wants(&head));
         let call = || {
             let options = self.options.clone();
             Call::new(options, Role::Server, protocol, &head)
         };
-        if !is_wanted {
+        if !settings.request.is_wanted(&head) {
             let passes_on = has_remote && !settings.is_public;
             let is_waited_for = self.options.in_flight.is_some() || self.options.after.is_some();
             if !passes_on && !is_waited_for {
@@ -87,17 +84,12 @@ impl ServerLayer {
         if is_routed_whole {
             call.trust_method();
         }
-        call.measure(|| self.labels(&facts));
-        call.put_in_span(self.span(&facts, has_remote.then_some(&remote)));
-        let span = call.span();
-        if !span.is_disabled() {
-            let captured = &settings.request_headers;
-            captured.put_request(span, head.headers, protocol);
-            if let Some(hook) = &settings.on_request {
-                hook(&head, span);
-            }
-        }
-        if has_remote && !settings.is_public && !span_ext::is_known(span) {
+        let labels = || self.labels(&facts);
+        let span = || self.span(&facts, has_remote.then_some(&remote));
+        settings
+            .request
+            .begin(&mut call, &head, protocol, labels, span);
+        if has_remote && !settings.is_public && !span_ext::is_known(call.span()) {
             call.put_in_scope(remote);
         }
         Some(call)
@@ -136,7 +128,7 @@ impl ServerLayer {
         }
     }
 
-    fn span(&self, facts: &RequestFacts<'_>, remote: Option<&TraceContext>) -> Span {
+    fn span(&self, facts: &RequestFacts<'_>, remote: Option<&TraceContext>) -> CallSpan {
         if !self.settings.is_public {
             let _scope = remote.map(|remote| stack::open(remote.clone()));
             return self.new_span(facts);
@@ -145,12 +137,12 @@ impl ServerLayer {
         let _scope = stack::open(TraceContext::default());
         let span = self.new_span(facts);
         if let Some(remote) = remote.filter(|remote| remote.is_valid()) {
-            span.add_link(remote.clone());
+            span.span.add_link(remote.clone());
         }
         span
     }
 
-    fn new_span(&self, facts: &RequestFacts<'_>) -> Span {
+    fn new_span(&self, facts: &RequestFacts<'_>) -> CallSpan {
         let settings = &*self.settings;
         let head = &facts.head;
         let peer_text = head.peer.map(IpText::of);
@@ -175,19 +167,19 @@ impl ServerLayer {
                 client,
                 version,
             };
-            return grpc.served(settings.level);
+            return grpc.served(settings.request.level);
         }
-        let known = settings.known_methods.find(head.method);
+        let method = settings.request.method(head.method);
         let query = head.uri.query().filter(|q| !q.is_empty());
-        let query = query.map(|query| settings.secret_keys.query(query));
+        let query = query.map(|query| settings.request.secret_keys.query(query));
         let user_agent = head.headers.get(USER_AGENT).map(text::of_header);
         let http = HttpServer {
             name: Name {
-                method: known.unwrap_or("HTTP"),
+                method: method.in_name,
                 target: facts.route.as_deref(),
             },
-            method: known.unwrap_or(OTHER),
-            method_original: known.is_none().then(|| text::cut(head.method.as_str())),
+            method: method.method,
+            method_original: method.original,
             route: facts.route.as_deref(),
             scheme: facts.scheme,
             path: text::cut(head.uri.path()),
@@ -196,9 +188,9 @@ impl ServerLayer {
             client,
             user_agent: user_agent.as_deref(),
             version,
-            request_size: self.request_size(head),
+            request_size: self.settings.request.request_size(head),
         };
-        http.span(settings.level)
+        http.span(settings.request.level)
     }
 
     fn labels(&self, facts: &RequestFacts<'_>) -> Labels {
@@ -210,7 +202,7 @@ impl ServerLayer {
         Labels {
             role: Role::Server,
             protocol: facts.protocol,
-            method: self.settings.known_methods.label(head.method),
+            method: self.settings.request.known_methods.label(head.method),
             scheme: match facts.scheme {
                 "http" => "http",
                 "https" => "https",
@@ -221,13 +213,7 @@ impl ServerLayer {
             rpc_method: rpc_method.map(str::to_owned),
             version: version_text(head.version),
             server: None,
-            request_size: self.request_size(head),
+            request_size: self.settings.request.request_size(head),
         }
-    }
-
-    /// The request's `content-length`, if a setting asks for it.
-    fn request_size(&self, head: &RequestHead<'_>) -> Option<u64> {
-        let is_wanted = self.settings.request_size;
-        is_wanted.then(|| content_length(head.headers)).flatten()
     }
 }
