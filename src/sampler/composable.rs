@@ -1,12 +1,9 @@
-//! Samplers made of others: [`ParentThreshold`], [`RuleBased`], [`Annotating`].
-
-use std::fmt;
+//! Samplers made of others: [`ParentThreshold`], [`Annotating`].
 
 use super::composite::{ComposableSampler, SamplingIntent};
 use super::input::SamplingInput;
 use super::otel_state::OtelState;
 use super::threshold::Threshold;
-use super::when::When;
 use crate::attribute::KeyValue;
 
 /// Follows the parent's decision with the parent's threshold; another sampler decides on roots.
@@ -43,59 +40,6 @@ impl<S: ComposableSampler> ComposableSampler for ParentThreshold<S> {
 
     fn describe(&self) -> String {
         format!("ParentThreshold{{root:{}}}", self.root.describe())
-    }
-}
-
-/// Decides by the sampler of the first matching rule; keeps nothing without a match.
-///
-/// ```
-/// use tracing_otlp::sampler::{AlwaysOff, AlwaysOn, ProbabilitySampler, RuleBased, When};
-///
-/// let sampler = RuleBased::new()
-///     .with_rule(When::attribute("url.path", "/health"), AlwaysOff)
-///     .with_rule(When::target("shop::checkout"), AlwaysOn)
-///     .with_rule(When::any(), ProbabilitySampler::new(0.1));
-/// ```
-#[derive(Default)]
-pub struct RuleBased {
-    rules: Vec<(When, Box<dyn ComposableSampler>)>,
-}
-
-impl RuleBased {
-    /// Without a rule: keeps nothing.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a last rule.
-    #[must_use]
-    pub fn with_rule(mut self, when: When, sampler: impl ComposableSampler) -> Self {
-        self.rules.push((when, Box::new(sampler)));
-        self
-    }
-}
-
-impl ComposableSampler for RuleBased {
-    fn intent<'a>(&'a self, input: &'a SamplingInput<'_>) -> SamplingIntent<'a> {
-        let rule = self.rules.iter().find(|(when, _)| when.fits(input));
-        match rule {
-            Some((_, sampler)) => sampler.intent(input),
-            None => SamplingIntent::never(),
-        }
-    }
-
-    fn describe(&self) -> String {
-        let rules = self.rules.iter();
-        let rules: Vec<_> = rules
-            .map(|(when, sampler)| format!("{when}:{}", sampler.describe()))
-            .collect();
-        format!("RuleBased{{{}}}", rules.join(","))
-    }
-}
-
-impl fmt::Debug for RuleBased {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.describe())
     }
 }
 

@@ -40,7 +40,7 @@ use crate::attribute::KeyValue;
 use crate::context::TraceState;
 
 pub use self::always::{AlwaysOff, AlwaysOn, AlwaysRecord};
-pub use self::composable::{Annotating, ParentThreshold, RuleBased};
+pub use self::composable::{Annotating, ParentThreshold};
 pub use self::composite::{ComposableSampler, CompositeSampler, SamplingIntent};
 pub(crate) use self::input::Fields;
 pub use self::input::SamplingInput;
@@ -51,7 +51,7 @@ pub(crate) use self::otel_state::without_contradiction;
 pub use self::parent_based::ParentBased;
 pub use self::probability::ProbabilitySampler;
 pub use self::ratio::TraceIdRatio;
-pub use self::rules::Rules;
+pub use self::rules::{RuleBased, Rules};
 pub use self::threshold::Threshold;
 pub use self::when::When;
 
