@@ -2,6 +2,8 @@
 
 use std::sync::{OnceLock, Weak};
 
+use tracing_subscriber::filter::Targets;
+
 use crate::config::{BatchConfig, Events, LogsExporter, OtlpConfig, SamplerConfig, TracesExporter};
 use crate::context::IdGenerator;
 use crate::context::otel_context::ContextObserver;
@@ -15,7 +17,7 @@ use crate::pool::Memory;
 use crate::processor::{BatchProcessor, Components, LogsRoute, PipelineParts};
 use crate::propagation::{self, Propagator};
 use crate::resource::Resource;
-use crate::runtime_config::{ConfigStore, Detail};
+use crate::runtime_config::ConfigStore;
 use crate::sampler::{AlwaysOff, AlwaysOn, ParentBased, Sampler, TraceIdRatio};
 use crate::semconv;
 use crate::signal::Signal;
@@ -64,7 +66,7 @@ impl Exporter for Nothing {
 pub(super) struct CodeOverrides {
     pub(super) exporter: Option<Target>,
     pub(super) logs_exporter: Option<Target>,
-    pub(super) log_filter: Option<Detail>,
+    pub(super) log_filter: Option<Targets>,
     pub(super) sampler: Option<Box<dyn Sampler>>,
     pub(super) store: Option<ConfigStore>,
     /// Whether `opentelemetry::Context` follows the spans entered.

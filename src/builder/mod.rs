@@ -10,6 +10,8 @@ mod tests;
 
 use std::fmt;
 
+use tracing_subscriber::filter::Targets;
+
 use self::assemble::CodeOverrides;
 use crate::config::{BatchConfig, ConfigWarning, Events, LogsExporter, OtlpConfig};
 use crate::context::IdGenerator;
@@ -20,7 +22,7 @@ use crate::export::endpoint::port_doubt;
 use crate::guard::ShutdownGuard;
 use crate::layer::OtlpLayer;
 use crate::propagation::Propagator;
-use crate::runtime_config::{ConfigStore, Detail};
+use crate::runtime_config::ConfigStore;
 use crate::sampler::Sampler;
 use crate::signal::Signal;
 
@@ -148,9 +150,9 @@ impl OtlpBuilder {
     /// let builder = tracing_otlp::builder()
     ///     .with_logs(tracing_otlp::Events::AsBoth)
     ///     .with_log_filter("warn,shop=info".parse()?);
-    /// # Ok::<(), tracing_otlp::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn with_log_filter(mut self, filter: Detail) -> Self {
+    pub fn with_log_filter(mut self, filter: Targets) -> Self {
         self.parts.log_filter = Some(filter);
         self
     }

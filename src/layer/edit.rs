@@ -59,7 +59,7 @@ impl Spans for Recorder {
 
     fn may_hide(&self) -> bool {
         self.here().may_be_filtered.load(Ordering::Relaxed)
-            || self.config.sampling_flags().has_detail()
+            || self.config.sampling_flags().has_span_filter()
     }
 
     fn context(&self, span: u64) -> Option<TraceContext> {

@@ -79,7 +79,7 @@ impl OtlpLayer {
         let entered = || stack::innermost_span(self.layer, |_| true);
         // Without filters the thread's stack and the registry agree, and the stack is cheaper.
         let is_certain =
-            !sampling_flags.has_detail() && !recorder.may_be_filtered.load(Ordering::Relaxed);
+            !sampling_flags.has_span_filter() && !recorder.may_be_filtered.load(Ordering::Relaxed);
         let span = match event.parent() {
             Some(span) => Some(span.into_u64()),
             None if is_certain => entered(),

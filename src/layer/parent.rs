@@ -89,9 +89,9 @@ impl OtlpLayer {
                 }
                 child.set_baggage(active.baggage());
             }
-            let has_detail = sampling_flags.has_detail();
+            let has_span_filter = sampling_flags.has_span_filter();
             // The level filter leaves spans out that are entered all the same.
-            let is_open = |span| !has_detail || spans.has(span);
+            let is_open = |span| !has_span_filter || spans.has(span);
             let innermost = match stack::innermost(self.layer, is_open) {
                 Innermost::Span(span) => Some(span),
                 Innermost::Nothing => None,
@@ -99,7 +99,7 @@ impl OtlpLayer {
                     return recorder.inherit_context(child, &stack::scope_context());
                 }
             };
-            if recorder.may_be_filtered.load(Ordering::Relaxed) || has_detail {
+            if recorder.may_be_filtered.load(Ordering::Relaxed) || has_span_filter {
                 // The registry's current span may be hidden from this layer.
                 let registered = context.current_span().id().map(Id::into_u64);
                 if registered != innermost {

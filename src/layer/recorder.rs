@@ -164,7 +164,8 @@ impl Recorder {
         sampling_flags: SamplingFlags,
         metadata: &Metadata<'_>,
     ) -> bool {
-        sampling_flags.has_detail() && !self.config.admits(metadata.target(), *metadata.level())
+        sampling_flags.has_span_filter()
+            && !self.config.admits(metadata.target(), *metadata.level())
     }
 
     /// As [`is_filtered`](Self::is_filtered) for an event; a line of the `log` crate has its own target.
@@ -174,7 +175,7 @@ impl Recorder {
         sampling_flags: SamplingFlags,
         event: &Event<'_>,
     ) -> bool {
-        sampling_flags.has_detail() && !self.admits_event(event)
+        sampling_flags.has_span_filter() && !self.admits_event(event)
     }
 
     #[cold]

@@ -1,21 +1,19 @@
-//! Settings that change while the pipeline runs: [`ConfigStore`] and [`Detail`].
+//! Settings that change while the pipeline runs: [`ConfigStore`].
 //!
 //! You need this module to change the sampler, the level of each target, or the filter of log records
 //! without a restart, for example from an admin endpoint. Spans read the settings without a lock.
-
-mod detail;
 
 use std::any::TypeId;
 use std::fmt;
 
 use arc_swap::{ArcSwap, Guard};
-use tracing_core::Level;
+use tracing_core::{Level, LevelFilter};
+use tracing_subscriber::filter::Targets;
 
-pub use self::detail::Detail;
 use crate::sampler::{ParentBased, Sampler};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
 
-/// Settings that can change while the pipeline runs: the sampler, the most verbose level of each target,
+/// Settings that can change while the pipeline runs: the sampler, the filter of spans and their events,
 /// and the filter of log records.
 ///
 /// A change takes effect for the spans made after it, on every thread, and no span is lost. A trace that
@@ -30,9 +28,9 @@ use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
 ///
 /// let store = ConfigStore::default();
 /// store.set_sampler(ParentBased::new(TraceIdRatio::new(0.1)));
-/// store.set_detail("info,hyper=warn".parse()?);
+/// store.set_span_filter("info,hyper=warn".parse()?);
 /// assert!(store.sampler_description().contains("TraceIdRatioBased{0.1}"));
-/// # Ok::<(), tracing_otlp::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct ConfigStore(Arc<LiveSettings>);
@@ -53,7 +51,7 @@ pub(crate) struct SamplingFlags(usize);
 impl SamplingFlags {
     const SAMPLER: usize = 1;
     const CHILDREN: usize = 2;
-    const DETAIL: usize = 4;
+    const SPANS: usize = 4;
     const LOGS: usize = 8;
 
     fn of<S: Sampler>(sampler: &S) -> Self {
@@ -78,8 +76,8 @@ impl SamplingFlags {
 
     /// Whether a span or event may be filtered, so that [`ConfigStore::admits`] has to decide.
     #[inline]
-    pub(crate) fn has_detail(self) -> bool {
-        self.0 & Self::DETAIL != 0
+    pub(crate) fn has_span_filter(self) -> bool {
+        self.0 & Self::SPANS != 0
     }
 
     /// Whether a log record may be filtered, so that [`ConfigStore::admits_log`] has to decide.
@@ -92,8 +90,8 @@ impl SamplingFlags {
 /// A consistent snapshot of the settings.
 pub(crate) struct Live {
     sampler: Arc<dyn Sampler>,
-    detail: Detail,
-    log_filter: Detail,
+    span_filter: Targets,
+    log_filter: Targets,
 }
 
 impl Live {
@@ -109,8 +107,8 @@ impl ConfigStore {
             sampling_flags: AtomicUsize::new(SamplingFlags::of(&sampler).0),
             live: ArcSwap::from_pointee(Live {
                 sampler: Arc::new(sampler),
-                detail: Detail::default(),
-                log_filter: Detail::default(),
+                span_filter: everything(),
+                log_filter: everything(),
             }),
             changing: Mutex::new(()),
         }))
@@ -121,29 +119,33 @@ impl ConfigStore {
         let asks = SamplingFlags::of(&sampler).0;
         let sampler: Arc<dyn Sampler> = Arc::new(sampler);
         self.change(|live| {
-            let filters = self.sampling_flags().0 & (SamplingFlags::DETAIL | SamplingFlags::LOGS);
+            let filters = self.sampling_flags().0 & (SamplingFlags::SPANS | SamplingFlags::LOGS);
             self.0
                 .sampling_flags
                 .store(asks | filters, Ordering::Relaxed);
             Live {
                 sampler,
-                detail: live.detail.clone(),
+                span_filter: live.span_filter.clone(),
                 log_filter: live.log_filter.clone(),
             }
         });
     }
 
-    /// Sets the filter of spans and events from now on. Open spans are not affected.
-    pub fn set_detail(&self, detail: Detail) {
+    /// Sets the filter of spans and their events from now on. Default: everything is recorded. Open spans
+    /// are not affected, nor are other layers of the subscriber.
+    ///
+    /// A target applies to all targets that begin with it; of several the longest counts. A target without
+    /// an entry has the level that stands alone, and none without such: `trace,hyper=warn` filters hyper
+    /// alone. A span of the OpenTelemetry API has the name of its instrumentation scope as target, and the
+    /// level INFO. The children and events of a filtered span belong to its nearest recorded ancestor.
+    pub fn set_span_filter(&self, filter: Targets) {
         self.change(|live| {
-            let asks = self.sampling_flags().0 & !SamplingFlags::DETAIL;
-            let detail_bit = usize::from(!detail.is_everything()) * SamplingFlags::DETAIL;
-            self.0
-                .sampling_flags
-                .store(asks | detail_bit, Ordering::Relaxed);
+            let others = self.sampling_flags().0 & !SamplingFlags::SPANS;
+            let bit = usize::from(!is_everything(&filter)) * SamplingFlags::SPANS;
+            self.0.sampling_flags.store(others | bit, Ordering::Relaxed);
             Live {
                 sampler: Arc::clone(&live.sampler),
-                detail,
+                span_filter: filter,
                 log_filter: live.log_filter.clone(),
             }
         });
@@ -151,22 +153,22 @@ impl ConfigStore {
 
     /// Sets the filter of log records from now on. Default: all events become records.
     ///
-    /// It does not affect spans and their events, and [`set_detail`](Self::set_detail) does not affect log
+    /// It does not affect spans and their events, and [`set_span_filter`](Self::set_span_filter) does not affect log
     /// records. [`OtlpBuilder::with_logs`](crate::OtlpBuilder::with_logs) turns logs on.
     ///
     /// ```
     /// # let store = tracing_otlp::ConfigStore::default();
     /// store.set_log_filter("warn,shop=info".parse()?);
-    /// # Ok::<(), tracing_otlp::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn set_log_filter(&self, filter: Detail) {
+    pub fn set_log_filter(&self, filter: Targets) {
         self.change(|live| {
             let others = self.sampling_flags().0 & !SamplingFlags::LOGS;
-            let bit = usize::from(!filter.is_everything()) * SamplingFlags::LOGS;
+            let bit = usize::from(!is_everything(&filter)) * SamplingFlags::LOGS;
             self.0.sampling_flags.store(others | bit, Ordering::Relaxed);
             Live {
                 sampler: Arc::clone(&live.sampler),
-                detail: live.detail.clone(),
+                span_filter: live.span_filter.clone(),
                 log_filter: filter,
             }
         });
@@ -178,13 +180,13 @@ impl ConfigStore {
     }
 
     /// The filter of log records.
-    pub fn log_filter(&self) -> Detail {
+    pub fn log_filter(&self) -> Targets {
         self.load().log_filter.clone()
     }
 
-    /// The filter of spans and events.
-    pub fn detail(&self) -> Detail {
-        self.load().detail.clone()
+    /// The filter of spans and their events.
+    pub fn span_filter(&self) -> Targets {
+        self.load().span_filter.clone()
     }
 
     /// The current flags.
@@ -195,12 +197,14 @@ impl ConfigStore {
 
     /// Whether spans and events of a target and level are recorded.
     pub(crate) fn admits(&self, target: &str, level: Level) -> bool {
-        !self.sampling_flags().has_detail() || self.load().detail.admits(target, level)
+        !self.sampling_flags().has_span_filter()
+            || self.load().span_filter.would_enable(target, &level)
     }
 
     /// Whether events of a target and level become log records.
     pub(crate) fn admits_log(&self, target: &str, level: Level) -> bool {
-        !self.sampling_flags().has_log_filter() || self.load().log_filter.admits(target, level)
+        !self.sampling_flags().has_log_filter()
+            || self.load().log_filter.would_enable(target, &level)
     }
 
     /// The current settings; never waits for a change.
@@ -229,10 +233,20 @@ impl fmt::Debug for ConfigStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConfigStore")
             .field("sampler", &self.sampler_description())
-            .field("detail", &self.detail())
+            .field("span_filter", &self.span_filter())
             .field("log_filter", &self.log_filter())
             .finish()
     }
+}
+
+/// The filter that admits every level of every target; without an entry, [`Targets`] admits none.
+fn everything() -> Targets {
+    Targets::new().with_default(LevelFilter::TRACE)
+}
+
+fn is_everything(filter: &Targets) -> bool {
+    filter.default_level() == Some(LevelFilter::TRACE)
+        && filter.iter().all(|(_, level)| level == LevelFilter::TRACE)
 }
 
 /// All parts of the default sampler are types without fields, so its type identifies it.
@@ -264,14 +278,14 @@ mod tests {
         let other = store.clone();
         assert!(
             !store.sampling_flags().asks_sampler()
-                && !store.sampling_flags().has_detail()
+                && !store.sampling_flags().has_span_filter()
                 && keeps(&store)
         );
         store.set_sampler(AlwaysOff);
         assert!(other.sampling_flags().asks_sampler() && !keeps(&other));
         assert_eq!(other.sampler_description(), "AlwaysOffSampler");
-        store.set_detail("warn,shop=trace".parse().unwrap());
-        assert!(other.sampling_flags().has_detail());
+        store.set_span_filter("warn,shop=trace".parse().unwrap());
+        assert!(other.sampling_flags().has_span_filter());
         assert!(!other.admits("hyper", Level::INFO) && other.admits("shop", Level::TRACE));
         assert_eq!(
             other.sampler_description(),
@@ -280,9 +294,9 @@ mod tests {
         );
         other.set_sampler(ParentBased::new(AlwaysOn));
         assert!(!store.sampling_flags().asks_sampler() && keeps(&store));
-        assert_eq!(store.detail().to_string(), "warn,shop=trace");
-        other.set_detail(Detail::default());
-        assert!(!store.sampling_flags().has_detail() && store.admits("hyper", Level::TRACE));
+        assert_eq!(store.span_filter(), "warn,shop=trace".parse().unwrap());
+        other.set_span_filter(everything());
+        assert!(!store.sampling_flags().has_span_filter() && store.admits("hyper", Level::TRACE));
     }
 
     #[test]
@@ -314,6 +328,32 @@ mod tests {
     }
 
     #[test]
+    fn only_a_filter_that_may_filter_is_read() {
+        for (text, may_filter) in [
+            ("trace", false),
+            ("trace,shop=trace", false),
+            ("trace,shop=debug", true),
+            ("debug,shop=trace", true),
+            ("shop=trace", true),
+            ("off", true),
+        ] {
+            let store = ConfigStore::default();
+            store.set_span_filter(text.parse().unwrap());
+            assert_eq!(
+                store.sampling_flags().has_span_filter(),
+                may_filter,
+                "{text}"
+            );
+            store.set_log_filter(text.parse().unwrap());
+            assert_eq!(
+                store.sampling_flags().has_log_filter(),
+                may_filter,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn changes_at_once_from_many_threads_undo_none_of_each_other() {
         let store = ConfigStore::default();
         thread::scope(|s| {
@@ -325,9 +365,10 @@ mod tests {
             });
             s.spawn(|| {
                 (0..=1000).for_each(|i| {
-                    store.set_detail(
-                        Detail::new(tracing_core::LevelFilter::WARN)
-                            .with_target(format!("t{i}"), tracing_core::LevelFilter::TRACE),
+                    store.set_span_filter(
+                        Targets::new()
+                            .with_default(LevelFilter::WARN)
+                            .with_target(format!("t{i}"), LevelFilter::TRACE),
                     );
                 })
             });
@@ -338,7 +379,7 @@ mod tests {
             });
         });
         assert_eq!(store.sampler_description(), "TraceIdRatioBased{1}");
-        assert_eq!(store.detail().to_string(), "warn,t1000=trace");
+        assert_eq!(store.span_filter(), "warn,t1000=trace".parse().unwrap());
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn the_switches_of_target_and_location_are_for_log_lines_too() {
 #[test]
 fn a_detail_hushes_log_lines_by_their_own_target() {
     let store = ConfigStore::default();
-    store.set_detail("info,hyper=warn".parse().unwrap());
+    store.set_span_filter("info,hyper=warn".parse().unwrap());
     let span = recorded(
         |b| b.with_config_store(store),
         || {

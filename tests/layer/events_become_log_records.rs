@@ -254,7 +254,7 @@ fn the_log_filter_says_nothing_of_spans_and_changes_while_running() {
             handle.set_log_filter("off".parse().unwrap());
             error!("a span event now");
             handle.set_log_filter("trace".parse().unwrap());
-            handle.set_detail("error".parse().unwrap());
+            handle.set_span_filter("error".parse().unwrap());
             info!("a log only");
         },
     );

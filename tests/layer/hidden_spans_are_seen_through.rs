@@ -31,7 +31,7 @@ fn rig() -> &'static Rig {
     static RIG: OnceLock<Rig> = OnceLock::new();
     RIG.get_or_init(|| {
         let store = ConfigStore::default();
-        store.set_detail(format!("trace,{HUSHED}=warn").parse().unwrap());
+        store.set_span_filter(format!("trace,{HUSHED}=warn").parse().unwrap());
         let (layer, capture) = layer_with(|builder| builder.with_config_store(store.clone()));
         let is_seen = filter_fn(|metadata| metadata.target() != FILTERED);
         let subscriber = tracing_subscriber::registry()
@@ -151,13 +151,13 @@ fn an_event_may_name_a_hidden_parent() {
 fn what_was_hushed_stays_so_when_the_detail_changes() {
     // A pipeline of its own, for its settings change.
     let store = ConfigStore::default();
-    store.set_detail("info".parse().unwrap());
+    store.set_span_filter("info".parse().unwrap());
     let (layer, capture) = layer_with(|builder| builder.with_config_store(store.clone()));
     capture::under(tracing_subscriber::registry().with(layer), || {
         let outer = info_span!("outer");
         let around = info_span!("around").entered();
         let hushed = debug_span!(parent: &outer, "hushed").entered();
-        store.set_detail("trace".parse().unwrap());
+        store.set_span_filter("trace".parse().unwrap());
         info!("said there");
         assert_eq!(context::current(), outer.trace_context());
         drop(info_span!("made there"));
@@ -171,7 +171,7 @@ fn what_was_hushed_stays_so_when_the_detail_changes() {
 
 #[test]
 fn where_nothing_is_current_nothing_is_parted() {
-    assert!(!rig().store.detail().to_string().is_empty());
+    assert!(rig().store.span_filter().default_level().is_some());
     let nothing = context::in_current_trace_context(|| drop(info_span!("closure")));
     let future = async { drop(info_span!("future")) }.in_current_trace_context();
     assert!(!future.trace_context().is_valid());

@@ -146,7 +146,7 @@ fn what_is_too_detailed_is_left_out_and_its_children_join_the_nearest_ancestor()
         .with(layer)
         .with(seen.clone());
     under(subscriber, || {
-        store.set_detail("info,chatty=warn".parse().unwrap());
+        store.set_span_filter("info,chatty=warn".parse().unwrap());
         let outer = info_span!("outer").entered();
         let hushed = debug_span!("hushed").entered();
         let by_target = info_span!(target: "chatty::inner", "hushed by its target").entered();
@@ -159,7 +159,7 @@ fn what_is_too_detailed_is_left_out_and_its_children_join_the_nearest_ancestor()
             let _hushed = debug_span!("hushed in a scope").entered();
             drop(info_span!("of the scope"));
         });
-        store.set_detail("trace".parse().unwrap());
+        store.set_span_filter("trace".parse().unwrap());
         drop(debug_span!("no longer hushed"));
         drop(by_target);
         drop(hushed);

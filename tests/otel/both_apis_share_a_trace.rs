@@ -352,7 +352,7 @@ fn what_is_current_may_be_asked_for_when_a_thread_ends() {
 #[test]
 fn the_level_of_detail_is_for_both() {
     let store = ConfigStore::default();
-    store.set_detail("library=off".parse().unwrap());
+    store.set_span_filter("trace,library=off".parse().unwrap());
     let (spans, _) = record_with(
         |builder| builder.with_config_store(store),
         |tracer| {

@@ -186,7 +186,7 @@ impl OtlpLayer {
             },
         };
         let entered = || stack::innermost_span(self.layer, |_| true);
-        let is_certain = !recorder.config.sampling_flags().has_detail()
+        let is_certain = !recorder.config.sampling_flags().has_span_filter()
             && !recorder.may_be_filtered.load(Ordering::Relaxed);
         let span = match is_certain {
             true => entered(),
