@@ -277,7 +277,6 @@ pub(crate) struct Counters {
     pub(crate) truncated: AtomicU64,
     /// Of the data left out, the part for want of memory.
     pub(crate) shed: AtomicU64,
-    pub(crate) after_end: AtomicU64,
     pub(crate) requests_ok: AtomicU64,
     pub(crate) requests_failed: AtomicU64,
     pub(crate) retries: AtomicU64,
@@ -303,7 +302,6 @@ impl Counters {
             rejected: AtomicU64::new(0),
             truncated: AtomicU64::new(0),
             shed: AtomicU64::new(0),
-            after_end: AtomicU64::new(0),
             requests_ok: AtomicU64::new(0),
             requests_failed: AtomicU64::new(0),
             retries: AtomicU64::new(0),
@@ -369,7 +367,6 @@ impl Counters {
             rejected: get(&self.rejected),
             truncated: get(&self.truncated),
             truncated_for_memory: get(&self.shed),
-            after_end: get(&self.after_end),
             requests_ok: get(&self.requests_ok),
             requests_failed: get(&self.requests_failed),
             retries: get(&self.retries),
