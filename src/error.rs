@@ -135,13 +135,18 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        chain(self)
+            .skip(1)
+            .try_for_each(|cause| write!(f, ": {cause}"))
     }
+}
+
+/// An error and its causes, outermost first; bounded, because the chain of a foreign error may be a
+/// circle.
+pub(crate) fn chain<'e>(
+    error: &'e (dyn StdError + 'static),
+) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source()).take(65)
 }
 
 impl StdError for Error {

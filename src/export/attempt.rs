@@ -241,15 +241,11 @@ pub(crate) fn clean(text: &str) -> String {
 /// An error and its causes in one line.
 pub(crate) fn explain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
-    let mut depth = 0;
-    while let Some(error) = cause.filter(|_| depth < 8) {
-        let line = error.to_string();
+    for cause in crate::error::chain(error).skip(1).take(8) {
+        let line = cause.to_string();
         if !text.contains(&line) {
             text = format!("{text}: {line}");
         }
-        cause = error.source();
-        depth += 1;
     }
     clean(&text)
 }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::callsite::StaticAttributes;
 use crate::attribute::{KeyValue, Value};
+use crate::error::chain;
 use crate::semconv;
 use crate::wire::field::{AsFarAsItGoes, EncodedKey, Room, Unwritten, ValueLimit, truncate};
 use crate::wire::span::{fields, find_attribute, key_of};
@@ -264,7 +265,7 @@ impl<'a> AttributeWriter<'a> {
         }
         let limit = self.limit;
         self.put_dynamic(&format!("{name}.chain"), |key, out, room| {
-            let causes = sources(error).map(AsFarAsItGoes);
+            let causes = chain(error).skip(1).map(AsFarAsItGoes);
             key.put_list(out, limit, room, causes).is_ok()
         });
     }
@@ -293,7 +294,7 @@ struct ErrorChain<'e>(&'e (dyn Error + 'static));
 impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", AsFarAsItGoes(self.0))?;
-        sources(self.0).try_for_each(|cause| {
+        chain(self.0).skip(1).try_for_each(|cause| {
             // Fails once the limit is reached.
             f.write_str("\ncaused by: ")?;
             write!(f, "{}", AsFarAsItGoes(cause))
@@ -331,17 +332,4 @@ pub(crate) struct EncodedAttributes<'a> {
     pub(crate) dynamic: bool,
     pub(crate) count: u32,
     pub(crate) dropped: u32,
-}
-
-/// The causes of an error, outermost first; bounded, because a chain may be cyclic.
-fn sources<'e>(
-    error: &'e (dyn Error + 'static),
-) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    let mut next = error.source();
-    std::iter::from_fn(move || {
-        let cause = next?;
-        next = cause.source();
-        Some(cause)
-    })
-    .take(64)
 }

@@ -39,8 +39,7 @@ pub(super) fn failure(error: &(dyn Any + 'static)) -> Option<(u8, String)> {
         (_, _, Some(boxed)) => &**boxed,
         _ => return None,
     };
-    let mut chain = std::iter::successors(Some(error), |&error| error.source());
-    let code = chain.find_map(code_of);
+    let code = crate::error::chain(error).find_map(code_of);
     // tonic answers UNKNOWN for an error without a status.
     let code = number(code.unwrap_or(Code::Unknown));
     Some((

@@ -6,6 +6,7 @@ use std::fmt;
 
 use http::HeaderValue;
 
+use crate::error::chain;
 use crate::text::text_of;
 
 /// Bytes that are kept of a path, a query or a header.
@@ -45,9 +46,7 @@ impl fmt::Display for Causes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut said = text_of(format_args!("{}", self.0), LONGEST);
         f.write_str(&said)?;
-        let causes = std::iter::successors(self.0.source(), |&error| error.source());
-        // A foreign error's sources may form a cycle.
-        for error in causes.take(64) {
+        for error in chain(self.0).skip(1) {
             let text = text_of(format_args!("{error}"), LONGEST);
             if !said.ends_with(&text) {
                 write!(f, ": {text}")?;

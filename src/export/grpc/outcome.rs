@@ -8,6 +8,7 @@ use tonic::Code;
 use tonic::metadata::MetadataMap;
 
 use super::super::attempt::{Request, SendFailure};
+use crate::error::chain;
 use crate::wire::response::RpcStatus;
 
 pub(super) enum CallOutcome {
@@ -17,45 +18,27 @@ pub(super) enum CallOutcome {
 
 /// tonic also keeps `grpc-timeout`, and may be a little earlier than our deadline.
 pub(super) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<tonic::TimeoutExpired>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    chain(error).any(|error| error.is::<tonic::TimeoutExpired>())
 }
 
 /// Whether the connection was closed because a ping got no answer.
 pub(super) fn is_silent(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error
-            .downcast_ref::<hyper::Error>()
-            .is_some_and(hyper::Error::is_timeout)
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    chain(error)
+        .filter_map(|error| error.downcast_ref::<hyper::Error>())
+        .any(hyper::Error::is_timeout)
 }
 
 /// How far the request got, by the error that ended it.
 pub(super) fn outcome_of(error: &(dyn Error + 'static), request: &Request) -> CallOutcome {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<h2::Error>().filter(|e| e.is_remote()) {
-            if error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
-                return CallOutcome::Refused;
-            }
-            // Only streams above the last one that the endpoint processed end so.
-            if error.is_go_away() {
-                return CallOutcome::Gone(SendFailure::Unread);
-            }
+    let of_h2 = chain(error).filter_map(|error| error.downcast_ref::<h2::Error>());
+    for error in of_h2.filter(|error| error.is_remote()) {
+        if error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+            return CallOutcome::Refused;
         }
-        cause = error.source();
+        // Only streams above the last one that the endpoint processed end so.
+        if error.is_go_away() {
+            return CallOutcome::Gone(SendFailure::Unread);
+        }
     }
     CallOutcome::Gone(match request.sent.maybe() {
         true => SendFailure::Unknown,

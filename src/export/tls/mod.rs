@@ -238,15 +238,9 @@ fn cause(error: &io::Error) -> Cause {
 /// The TLS cause of an error on an established connection. In TLS 1.3 a client learns only after the
 /// handshake that the server requires its certificate.
 pub(crate) fn wants_a_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut error = Some(error);
-    while let Some(this) = error {
-        let io = this.downcast_ref::<io::Error>();
-        if io.is_some_and(|io| cause(io) == Cause::ClientCertificate) {
-            return true;
-        }
-        error = this.source();
-    }
-    false
+    crate::error::chain(error)
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|io| cause(io) == Cause::ClientCertificate)
 }
 
 /// The configured authorities alone, else the system's, else Mozilla's.
