@@ -144,6 +144,16 @@ pub(crate) fn join<T: fmt::Display>(items: impl IntoIterator<Item = T>, separato
     out
 }
 
+/// The beginning of a text, at most this many bytes, cut between characters.
+#[inline]
+pub(crate) fn beginning(text: &str, bytes: usize) -> &str {
+    let mut end = bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// What a value formats to, as far as it does and no more than `most` bytes: one of foreign code may
 /// fail, where `to_string` panics, and may have no end.
 pub(crate) fn text_of(value: fmt::Arguments<'_>, most: usize) -> String {
@@ -168,8 +178,7 @@ impl Write for Short {
             self.text.push_str(s);
             return Ok(());
         }
-        let end = (0..=left).rev().find(|end| s.is_char_boundary(*end));
-        self.text.push_str(&s[..end.unwrap_or_default()]);
+        self.text.push_str(beginning(s, left));
         // Nothing is appended behind what was cut.
         self.most = self.text.len();
         Err(fmt::Error)

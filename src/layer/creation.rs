@@ -8,8 +8,8 @@ use tracing_core::span::Attributes;
 
 use crate::attribute::Value;
 use crate::sampler::Fields;
+use crate::text::beginning;
 use crate::text::text_of;
-use crate::wire::field::beginning;
 
 /// The longest text that a sampler gets, in bytes.
 const LONGEST_TEXT: usize = 64 << 10;

@@ -3,7 +3,8 @@
 use tracing_core::Metadata;
 
 use crate::semconv;
-use crate::wire::field::{Room, beginning};
+use crate::text::beginning;
+use crate::wire::field::Room;
 use crate::wire::span::{Kind, StatusCode};
 
 /// The role of a field.

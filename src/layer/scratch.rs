@@ -6,7 +6,8 @@
 use std::cell::Cell;
 
 use crate::pool::{Grade, Memory};
-use crate::wire::field::{Room, beginning};
+use crate::text::beginning;
+use crate::wire::field::Room;
 
 /// A larger buffer is not kept, and its bytes are counted while it is in use.
 const LARGEST_KEPT: usize = 16 << 10;

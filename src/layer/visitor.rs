@@ -10,7 +10,8 @@ use super::attributes::AttributeWriter;
 use super::callsite::Callsite;
 use super::fields::{CUT, FieldRole, OtelFields};
 use crate::config::CaptureConfig;
-use crate::wire::field::{EncodedKey, Unwritten, ValueLimit, beginning, format_into, text_within};
+use crate::text::beginning;
+use crate::wire::field::{EncodedKey, Unwritten, ValueLimit, format_into, text_within};
 use crate::wire::span::SPAN_ATTRIBUTE;
 
 /// Visits the fields of a span.

@@ -7,7 +7,7 @@ use std::fmt;
 use http::HeaderValue;
 
 use crate::error::chain;
-use crate::text::text_of;
+use crate::text::{beginning, text_of};
 
 /// Bytes that are kept of a path, a query or a header.
 const LONGEST: usize = 4096;
@@ -17,11 +17,7 @@ pub(super) const LONGEST_ENCODED: usize = 3 * LONGEST;
 
 /// The text, or its first [`LONGEST`] bytes.
 pub(super) fn cut(text: &str) -> &str {
-    if text.len() <= LONGEST {
-        return text;
-    }
-    let whole = (0..=LONGEST).rev().find_map(|end| text.get(..end));
-    whole.unwrap_or_default()
+    beginning(text, LONGEST)
 }
 
 /// A header's value; invalid UTF-8 is replaced.

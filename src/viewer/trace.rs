@@ -3,6 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use crate::text;
 use crate::wire::decode::{Resource, Span, Value};
 
 /// What an allocation takes beyond its contents: the allocator's own word, and its rounding.
@@ -262,9 +263,5 @@ impl Trace {
 
 /// The part of a name that a list shows.
 fn cut(name: &str) -> &str {
-    let mut end = name.len().min(200);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    name.get(..end).unwrap_or(name)
+    text::beginning(name, 200)
 }

@@ -8,6 +8,7 @@ use std::fmt::{self, Write as _};
 
 use super::value::{ARRAY, BOOL, BYTES, DOUBLE, INT, KEY, STRING, VALUE, VALUES};
 use super::varint;
+use crate::text::beginning;
 
 /// The longest length that a one-byte varint holds.
 const SHORT: usize = 127;
@@ -454,15 +455,6 @@ pub(crate) fn truncate(value: &str, limit: usize) -> &str {
         Some((at, _)) => &value[..at],
         None => value,
     }
-}
-
-/// The beginning of a text, at most this many bytes.
-pub(crate) fn beginning(text: &str, bytes: usize) -> &str {
-    let mut end = bytes.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 /// Appends to a buffer up to a limit and within the budget.
