@@ -1,5 +1,7 @@
 //! Times, durations and values as people read them, for the console and for test output.
 
+pub(crate) mod hex;
+
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
@@ -54,11 +56,9 @@ pub(crate) fn time(unix_nanos: u64) -> String {
 
 /// Lower-case hex digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut out, b| {
-        // Writing to a String does not fail.
-        let _ = write!(out, "{b:02x}");
-        out
-    })
+    let mut text = vec![0; 2 * bytes.len()];
+    hex::encode(bytes, &mut text);
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// Text on one line: escaped where it would break the line, cut after `most` characters, and in

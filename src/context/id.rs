@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rand::rngs::{SmallRng, SysRng};
 use rand::{Rng, SeedableRng};
 
-use super::hex;
 use crate::fork::Home;
+use crate::text::hex;
 
 /// The 16 bytes that identify a trace; valid unless all are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

@@ -7,7 +7,6 @@
 
 mod baggage;
 mod error;
-pub(crate) mod hex;
 mod id;
 pub(crate) mod layer_registry;
 pub(crate) mod otel_context;

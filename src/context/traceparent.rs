@@ -3,7 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
-use super::{SpanId, TraceContext, TraceFlags, TraceId, hex};
+use super::{SpanId, TraceContext, TraceFlags, TraceId};
+use crate::text::hex;
 
 /// The text of a `traceparent` header, without heap memory.
 ///

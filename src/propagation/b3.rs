@@ -2,7 +2,8 @@
 
 use super::header::{B3, B3_FLAGS, B3_PARENT_SPAN_ID, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID};
 use super::{Extractor, Injector, Propagator, adopt, short};
-use crate::context::{TraceContext, TraceFlags, hex};
+use crate::context::{TraceContext, TraceFlags};
+use crate::text::hex;
 
 /// Zipkin's B3: `b3` and `b3multi` in `OTEL_PROPAGATORS`.
 ///

@@ -2,7 +2,8 @@
 
 use super::header::X_AMZN_TRACE_ID;
 use super::{Extractor, Injector, Propagator, adopt, short};
-use crate::context::{TraceContext, TraceFlags, hex};
+use crate::context::{TraceContext, TraceFlags};
+use crate::text::hex;
 
 /// AWS X-Ray's `X-Amzn-Trace-Id: Root=1-<8 digits>-<24 digits>;Parent=<16 digits>;Sampled=<0|1>`:
 /// `xray` in `OTEL_PROPAGATORS`.

@@ -8,6 +8,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value as Json};
 
+use crate::text::hex;
 use crate::wire::varint::{self, FIXED32, FIXED64, LEN, VARINT, tag};
 
 /// Padding is optional, as in protobuf's own readers.
@@ -55,10 +56,10 @@ fn scope_spans(out: &mut Vec<u8>, o: &Object) -> Read<()> {
 }
 
 fn span(out: &mut Vec<u8>, o: &Object) -> Read<()> {
-    id(out, 1, o, "traceId", 16)?;
-    id(out, 2, o, "spanId", 8)?;
+    id::<16>(out, 1, o, "traceId")?;
+    id::<8>(out, 2, o, "spanId")?;
     text(out, 3, o, "traceState")?;
-    id(out, 4, o, "parentSpanId", 8)?;
+    id::<8>(out, 4, o, "parentSpanId")?;
     text(out, 5, o, "name")?;
     number(out, 6, o, "kind")?;
     fixed64(out, 7, o, "startTimeUnixNano")?;
@@ -84,8 +85,8 @@ fn event(out: &mut Vec<u8>, o: &Object) -> Read<()> {
 }
 
 fn link(out: &mut Vec<u8>, o: &Object) -> Read<()> {
-    id(out, 1, o, "traceId", 16)?;
-    id(out, 2, o, "spanId", 8)?;
+    id::<16>(out, 1, o, "traceId")?;
+    id::<8>(out, 2, o, "spanId")?;
     text(out, 3, o, "traceState")?;
     messages(out, 4, o, "attributes", key_value)?;
     count(out, 5, o, "droppedAttributesCount")?;
@@ -202,23 +203,17 @@ fn text(out: &mut Vec<u8>, number: u32, o: &Object, key: &str) -> Read<()> {
 }
 
 /// An id in hex, of either case; empty is none.
-fn id(out: &mut Vec<u8>, number: u32, o: &Object, key: &str, len: usize) -> Read<()> {
-    let wrong = || format!("{key}: not {} digits of hex", 2 * len);
-    let digits = match get(o, key) {
+fn id<const N: usize>(out: &mut Vec<u8>, number: u32, o: &Object, key: &str) -> Read<()> {
+    let id: Option<[u8; N]> = match get(o, key) {
         None => return Ok(()),
         Some(Json::String(digits)) if digits.is_empty() => return Ok(()),
-        Some(Json::String(digits)) if digits.len() == 2 * len => digits.as_bytes(),
-        Some(_) => return Err(wrong()),
+        Some(Json::String(digits)) => hex::decode(digits.to_ascii_lowercase().as_bytes()),
+        Some(_) => None,
     };
+    let id = id.ok_or_else(|| format!("{key}: not {} digits of hex", 2 * N))?;
     put_tag(out, number, LEN);
-    varint::put(out, len as u64);
-    for pair in digits.chunks(2) {
-        let digit = |at: usize| char::from(*pair.get(at)?).to_digit(16);
-        let (Some(high), Some(low)) = (digit(0), digit(1)) else {
-            return Err(wrong());
-        };
-        out.push((high << 4 | low) as u8);
-    }
+    varint::put(out, N as u64);
+    out.extend(id);
     Ok(())
 }
 

@@ -1,10 +1,9 @@
 //! Encoded spans as an `ExportTraceServiceRequest` in JSON, on one line.
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::text;
 use crate::wire::decode::{Attributes, Event, Link, Resource, Scope, Span, Value};
 
 /// The error for bytes that are no span.
@@ -218,10 +217,7 @@ impl Fields<'_> {
         if id.iter().any(|b| *b != 0) {
             self.key(key);
             self.0.push('"');
-            for b in id {
-                // Writing to a String does not fail.
-                let _ = write!(self.0, "{b:02x}");
-            }
+            self.0.push_str(&text::hex(id));
             self.0.push('"');
         }
     }
