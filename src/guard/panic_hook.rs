@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{OpenSpans, PipelineHandle, Release, ShutdownGuard};
 use crate::attribute::KeyValue;
+use crate::error::panic_text;
 use crate::semconv;
 use crate::suppress;
 use crate::sync::{Arc, AtomicBool, Ordering};
@@ -173,10 +174,7 @@ fn note(open_spans: &OpenSpans, info: &PanicHookInfo<'_>) {
 }
 
 fn message_of<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
-    let payload = info.payload();
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a value that is no text")
+    panic_text(info.payload()).unwrap_or("a value that is no text")
 }
 
 impl fmt::Debug for PanicHook {

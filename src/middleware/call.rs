@@ -24,6 +24,7 @@ use super::options::CallOptions;
 use super::text::Causes;
 use crate::attribute::KeyValue;
 use crate::context::{TraceContext, stack};
+use crate::error::panic_text;
 use crate::semconv;
 use crate::span_ext::SpanExt as _;
 
@@ -239,15 +240,7 @@ impl Call {
     /// Code that ran for the call panicked.
     #[cold]
     pub(super) fn panicked(&mut self, payload: &(dyn Any + Send)) {
-        let message = match (
-            payload.downcast_ref::<&str>(),
-            payload.downcast_ref::<String>(),
-        ) {
-            (Some(message), _) => message,
-            (None, Some(message)) => message.as_str(),
-            (None, None) => "",
-        };
-        let message = super::text::cut(message);
+        let message = super::text::cut(panic_text(payload).unwrap_or_default());
         let exception = [
             KeyValue::new(semconv::EXCEPTION_TYPE, super::call_status::PANIC),
             KeyValue::new(semconv::EXCEPTION_MESSAGE, message.to_owned()),

@@ -9,6 +9,7 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::task::{Id, JoinError, JoinSet};
 
+use crate::error::panic_text;
 use crate::export::Outcome;
 use crate::signal::Signal;
 use crate::stats::{Counters, DropReason, REJECTED};
@@ -254,11 +255,7 @@ impl InFlight {
 
 /// The message of a panic.
 pub(crate) fn message_of(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
+    panic_text(panic).unwrap_or("no message")
 }
 
 #[cfg(test)]
