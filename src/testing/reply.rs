@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -175,7 +177,8 @@ fn grpc_refusal(code: u32, message: &str, retry: Option<Duration>) -> Response<B
         headers.insert("grpc-accept-encoding", encodings);
     }
     if let Some(delay) = retry {
-        let details = base64(&rpc_status(code, message, Some(delay)));
+        // Without padding, as binary metadata of gRPC requires.
+        let details = STANDARD_NO_PAD.encode(rpc_status(code, message, Some(delay)));
         if let Ok(details) = HeaderValue::from_str(&details) {
             headers.insert(GRPC_STATUS_DETAILS, details);
         }
@@ -251,21 +254,6 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     // Writing to a Vec does not fail.
     let _ = encoder.write_all(bytes);
     encoder.finish().unwrap_or_default()
-}
-
-/// Base64 without padding, as gRPC's binary metadata wants it.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0u32, |word, &b| word << 8 | u32::from(b)) << (8 * (3 - chunk.len()));
-        for digit in 0..=chunk.len() {
-            let six = word >> (18 - 6 * digit) & 63;
-            out.push(char::from(DIGITS[six as usize]));
-        }
-    }
-    out
 }
 
 /// A response's body: at most one piece of data, then perhaps trailers.
