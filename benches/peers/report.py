@@ -16,7 +16,7 @@ from statistics import median
 OUT = Path(sys.argv[1])
 ORDER = ["floor-off", "floor", "floor-visit", "tracing-otlp", "tracing-otlp-lean",
          "tracing-otlp-unsampled", "otel", "otel-lean", "fastrace"]
-WORKS = {"request": 5, "tiny": 2, "async": 5}  # spans in a unit of work
+WORKS = {"request": 5, "tiny": 2, "async": 5, "deep": 1, "wide": 1}  # spans in a unit of work
 
 
 def read_results():

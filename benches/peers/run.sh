@@ -7,6 +7,7 @@
 # Results are added to $OUT; `all` starts afresh. `check` only proves that every mode works.
 # Settings, by environment:
 #   CONTENDERS  "NAME[:VARIANT]..."; the ratios of the report need floor:off, floor and otel
+#   WORKS       "NAME..." the workloads of alloc and cg
 #   ROUNDS      5      rounds of hot and e2e; every round runs each contender once
 #   PEAK_ROUNDS 3      rounds of peak
 #   UNITS       100000 requests of an e2e run, 5 spans each
@@ -32,7 +33,7 @@ WEB_SECONDS=${WEB_SECONDS:-4}
 LISTEN=${LISTEN:-127.0.0.1:0}
 # Where nothing may be lost, the queue is given room for a whole burst and more.
 ROOM=16384
-WORKS="request tiny async"
+WORKS=${WORKS:-request tiny async deep wide}
 mkdir -p "$OUT"
 : >"$OUT/failed"
 

@@ -4,8 +4,16 @@
 //! registries may be equal; a scope counts for every layer. An exit out of order removes its own entry
 //! from wherever it is, so that guards dropped in the wrong order, or held across an await, leave no
 //! stale entry (PAIN 18).
+//!
+//! Whether a span is entered already is asked for each enter, and the stack is walked for it only where
+//! a filter says that it may be ([`EnteredFilter`]). So an enter, a new span and an event cost the same
+//! at every depth.
+
+mod entered;
 
 use std::cell::RefCell;
+
+use self::entered::EnteredFilter;
 
 use super::{TraceContext, layer_registry, otel_context, registry_lookup};
 
@@ -23,8 +31,25 @@ pub(crate) enum Innermost {
 struct StackEntry {
     /// [`SCOPE`] for a scope.
     layer: u32,
+    /// Whether the span was entered already, with no scope between.
+    is_repeated: bool,
     /// For a scope its index in `scopes`.
     span: u64,
+}
+
+impl StackEntry {
+    fn new(layer: u32, span: u64) -> Self {
+        Self {
+            layer,
+            is_repeated: false,
+            span,
+        }
+    }
+
+    #[inline(always)]
+    fn is(&self, layer: u32, span: u64) -> bool {
+        self.span == span && self.layer == layer
+    }
 }
 
 /// Stands for the layer in the entry of a scope.
@@ -34,12 +59,72 @@ pub(crate) const SCOPE: u32 = u32::MAX;
 struct Stack {
     entries: Vec<StackEntry>,
     scopes: Vec<TraceContext>,
+    entered: EnteredFilter,
 }
 
 thread_local! {
     static STACK: RefCell<Stack> = const {
-        RefCell::new(Stack { entries: Vec::new(), scopes: Vec::new() })
+        RefCell::new(Stack {
+            entries: Vec::new(),
+            scopes: Vec::new(),
+            entered: EnteredFilter::new(),
+        })
     };
+}
+
+impl Stack {
+    #[inline(always)]
+    fn enter(&mut self, layer: u32, span: u64) {
+        let mut entry = StackEntry::new(layer, span);
+        if self.entered.add(layer, span) {
+            entry.is_repeated = is_entered(&self.entries, layer, span);
+        }
+        self.entries.push(entry);
+        if self.entered.is_small_for(self.entries.len()) {
+            self.enlarge_filter();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn enlarge_filter(&mut self) {
+        self.entered.enlarge(self.entries.len());
+        for entry in self.entries.iter().filter(|e| e.layer != SCOPE) {
+            self.entered.add(entry.layer, entry.span);
+        }
+    }
+
+    #[inline(always)]
+    fn exit(&mut self, layer: u32, span: u64) -> bool {
+        let was_entered = remove(&mut self.entries, layer, span);
+        if was_entered {
+            self.entered.remove(layer, span);
+        }
+        was_entered
+    }
+
+    /// Removes the last scope. What was entered within it, and is not left, belongs to the scope around.
+    #[inline]
+    fn close_last_scope(&mut self) {
+        self.scopes.pop();
+        let scope = self.scopes.len() as u64;
+        let is_last = self.entries.last().is_some_and(|e| e.is(SCOPE, scope));
+        remove(&mut self.entries, SCOPE, scope);
+        if !is_last {
+            self.mark_repeated();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn mark_repeated(&mut self) {
+        for at in 0..self.entries.len() {
+            let (below, rest) = self.entries.split_at_mut(at);
+            if let Some(entry) = rest.first_mut().filter(|e| e.layer != SCOPE) {
+                entry.is_repeated = is_entered(below, entry.layer, entry.span);
+            }
+        }
+    }
 }
 
 /// Notes that `layer`'s span was entered on this thread.
@@ -47,25 +132,25 @@ thread_local! {
 pub(crate) fn enter(layer: u32, span: u64) {
     // `try_with` fails only while the thread ends. No foreign code runs within the borrow, so
     // `borrow_mut` cannot panic.
-    let _ = STACK.try_with(|s| s.borrow_mut().entries.push(StackEntry { layer, span }));
+    let _ = STACK.try_with(|s| s.borrow_mut().enter(layer, span));
 }
 
 /// Notes that `layer`'s span was left on this thread; returns whether it had been entered on it.
 #[inline]
 pub(crate) fn exit(layer: u32, span: u64) -> bool {
-    let entry = StackEntry { layer, span };
     STACK
-        .try_with(|s| remove(&mut s.borrow_mut().entries, entry))
+        .try_with(|s| s.borrow_mut().exit(layer, span))
         .unwrap_or(false)
 }
 
+/// Removes the last entry of a span or scope.
 #[inline]
-fn remove(entries: &mut Vec<StackEntry>, entry: StackEntry) -> bool {
-    if entries.last() == Some(&entry) {
+fn remove(entries: &mut Vec<StackEntry>, layer: u32, span: u64) -> bool {
+    if entries.last().is_some_and(|e| e.is(layer, span)) {
         entries.pop();
         return true;
     }
-    match entries.iter().rposition(|e| *e == entry) {
+    match entries.iter().rposition(|e| e.is(layer, span)) {
         Some(at) => {
             entries.remove(at);
             true
@@ -92,7 +177,7 @@ pub(crate) fn open(context: TraceContext) -> OpenScope {
         let at = stack.scopes.len();
         stack.scopes.push(context);
         let span = at as u64;
-        stack.entries.push(StackEntry { layer: SCOPE, span });
+        stack.entries.push(StackEntry::new(SCOPE, span));
         at
     });
     if let (Some(observer), Some(context), Ok(at)) = (observer, shown, at) {
@@ -114,9 +199,7 @@ impl Drop for OpenScope {
             let mut stack = s.borrow_mut();
             // The scope of a forgotten inner guard ends with this one.
             while stack.scopes.len() > self.at {
-                stack.scopes.pop();
-                let span = stack.scopes.len() as u64;
-                remove(&mut stack.entries, StackEntry { layer: SCOPE, span });
+                stack.close_last_scope();
             }
         });
     }
@@ -127,16 +210,13 @@ impl Drop for OpenScope {
 #[inline(always)]
 pub(crate) fn innermost(layer: u32, is_current: impl Fn(u64) -> bool) -> Innermost {
     let found = STACK.try_with(|s| {
-        let stack = s.borrow();
-        let mut entries = &stack.entries[..];
-        while let Some((last, below)) = entries.split_last() {
-            if last.layer == layer && !is_entered(below, last) && is_current(last.span) {
-                return Innermost::Span(last.span);
+        for entry in s.borrow().entries.iter().rev() {
+            if entry.layer == layer && !entry.is_repeated && is_current(entry.span) {
+                return Innermost::Span(entry.span);
             }
-            if last.layer == SCOPE {
+            if entry.layer == SCOPE {
                 return Innermost::Scope;
             }
-            entries = below;
         }
         Innermost::Nothing
     });
@@ -148,14 +228,11 @@ pub(crate) fn innermost(layer: u32, is_current: impl Fn(u64) -> bool) -> Innermo
 pub(crate) fn innermost_span(layer: u32, is_current: impl Fn(u64) -> bool) -> Option<u64> {
     let found = STACK.try_with(|s| {
         let stack = s.borrow();
-        let mut entries = &stack.entries[..];
-        while let Some((last, below)) = entries.split_last() {
-            if last.layer == layer && !is_entered(below, last) && is_current(last.span) {
-                return Some(last.span);
-            }
-            entries = below;
-        }
-        None
+        let mut entries = stack.entries.iter().rev();
+        let found = entries
+            .find(|e| e.layer == layer && !e.is_repeated && is_current(e.span))
+            .map(|e| e.span);
+        found
     });
     found.ok().flatten()
 }
@@ -182,10 +259,11 @@ pub(crate) fn innermost_spans(mut f: impl FnMut(u32, u64) -> bool) -> bool {
 }
 
 /// Whether a span is among the `entries` above the last scope.
-#[inline]
-fn is_entered(entries: &[StackEntry], span: &StackEntry) -> bool {
+#[cold]
+#[inline(never)]
+fn is_entered(entries: &[StackEntry], layer: u32, span: u64) -> bool {
     let in_scope = entries.iter().rev().take_while(|e| e.layer != SCOPE);
-    in_scope.into_iter().any(|e| e == span)
+    in_scope.into_iter().any(|e| e.is(layer, span))
 }
 
 /// The context of the last scope opened on this thread.
@@ -217,7 +295,7 @@ pub(super) fn context() -> TraceContext {
     // A span that a filter or the level filter hides is not on this stack, but may be the registry's
     // current one.
     let current = match top() {
-        Top::Span(StackEntry { layer, span }) => layer_registry::certain_context(layer, span)
+        Top::Span(StackEntry { layer, span, .. }) => layer_registry::certain_context(layer, span)
             .or_else(|| registry_lookup::current(Some(layer))),
         Top::Again(layer) => registry_lookup::current(Some(layer)),
         Top::Nothing if layer_registry::may_hide() => registry_lookup::current(None),
@@ -228,20 +306,18 @@ pub(super) fn context() -> TraceContext {
     }
     let found = STACK.try_with(|s| {
         let stack = s.borrow();
-        let mut entries = &stack.entries[..];
-        while let Some((last, below)) = entries.split_last() {
-            let context = if last.layer == SCOPE {
-                scope(&stack, *last)
-            } else if is_entered(below, last) {
-                None
-            } else {
-                layer_registry::context(last.layer, last.span)
+        for entry in stack.entries.iter().rev() {
+            // A span that no layer holds inherits from the entries below.
+            let context = match entry {
+                StackEntry { layer: SCOPE, .. } => scope(&stack, *entry),
+                StackEntry {
+                    is_repeated: true, ..
+                } => None,
+                StackEntry { layer, span, .. } => layer_registry::context(*layer, *span),
             };
             if let Some(context) = context {
                 return context;
             }
-            // A span that no layer holds inherits from the entries below.
-            entries = below;
         }
         elsewhere.unwrap_or_default()
     });
@@ -259,11 +335,11 @@ enum Top {
 
 #[inline]
 fn top() -> Top {
-    let top = STACK.try_with(|s| match s.borrow().entries.split_last() {
+    let top = STACK.try_with(|s| match s.borrow().entries.last() {
         None => Top::Nothing,
-        Some((last, _)) if last.layer == SCOPE => Top::Scope,
-        Some((last, below)) if is_entered(below, last) => Top::Again(last.layer),
-        Some((last, _)) => Top::Span(*last),
+        Some(last) if last.layer == SCOPE => Top::Scope,
+        Some(last) if last.is_repeated => Top::Again(last.layer),
+        Some(last) => Top::Span(*last),
     });
     top.unwrap_or(Top::Nothing)
 }
@@ -296,6 +372,63 @@ mod tests {
         assert_eq!(innermost(9, |_| true), Innermost::Span(2));
         assert!(exit(9, 2) && exit(9, 1));
         assert_eq!(innermost(9, |_| true), Innermost::Nothing);
+    }
+
+    /// Against the definition: the last entry above whose segment has no other of the same span.
+    #[test]
+    fn every_stack_agrees_with_a_walk_over_it() {
+        let mut entries: Vec<Option<u64>> = Vec::new();
+        let mut scopes = Vec::new();
+        let mut seed = 7_u64;
+        let mut draw = |n: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % n
+        };
+        for step in 0..20_000 {
+            // A deep stack and a flat one, in turn.
+            let depth = if step % 2_000 < 1_000 { 300 } else { 3 };
+            let span = draw(200);
+            match draw(100) {
+                0..3 => {
+                    scopes.push(open(cx(1)));
+                    entries.push(None);
+                }
+                3..6 => {
+                    if scopes.pop().is_some() {
+                        let at = entries.iter().rposition(Option::is_none);
+                        at.map(|at| entries.remove(at));
+                    }
+                }
+                _ if entries.len() < depth => {
+                    enter(12, span);
+                    entries.push(Some(span));
+                }
+                _ => {
+                    let at = entries.iter().rposition(|e| *e == Some(span));
+                    assert_eq!(exit(12, span), at.is_some());
+                    at.map(|at| entries.remove(at));
+                    if let Some(Some(span)) = entries.last().copied() {
+                        assert!(exit(12, span));
+                        entries.pop();
+                    }
+                }
+            }
+            let mut expected = Innermost::Nothing;
+            for (at, entry) in entries.iter().enumerate().rev() {
+                let below = entries[..at].iter().rev().take_while(|e| e.is_some());
+                match entry {
+                    None => expected = Innermost::Scope,
+                    Some(_) if below.into_iter().any(|e| e == entry) => continue,
+                    Some(span) => expected = Innermost::Span(*span),
+                }
+                break;
+            }
+            assert_eq!(innermost(12, |_| true), expected, "step {step}");
+        }
+        while scopes.pop().is_some() {}
+        entries.into_iter().flatten().for_each(|span| {
+            exit(12, span);
+        });
     }
 
     fn cx(id: u8) -> TraceContext {

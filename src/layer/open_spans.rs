@@ -1,10 +1,13 @@
 //! [`OpenSpans`]: the table of open spans. The registry's extensions would cost a boxed value and a
 //! hash map for each span, and a lock shared with foreign layers.
 
+mod table;
+
+use self::table::{OpenEntry, SpanTable};
 use super::span::OpenSpan;
 use crate::sync::{Mutex, MutexGuard, lock, try_lock};
 
-/// Cheap enough for a short-lived process; with ten thousand open spans a bucket has ten.
+/// Few enough for a short-lived process, and enough that threads seldom meet at one lock.
 pub(super) const BUCKETS: usize = 1024;
 
 /// `sharded_slab` under the usual registry keeps the number of the creating thread from bit 38 on. The
@@ -23,34 +26,11 @@ struct Bucket(Mutex<BucketSpans>);
 
 #[derive(Debug, Default)]
 struct BucketSpans {
-    open: Vec<OpenEntry>,
+    open: SpanTable,
     started: u64,
     started_unsampled: u64,
     /// The recorded ones among the unsampled.
     started_recorded: u64,
-}
-
-impl BucketSpans {
-    #[inline(always)]
-    fn find(&mut self, id: u64) -> Option<&mut OpenEntry> {
-        /// Searches the entries after the first; nearly always there are none.
-        #[cold]
-        #[inline(never)]
-        fn find_in_rest(rest: &mut [OpenEntry], id: u64) -> Option<&mut OpenEntry> {
-            rest.iter_mut().find(|entry| entry.id == id)
-        }
-        let (first, rest) = self.open.split_first_mut()?;
-        match first.id == id {
-            true => Some(first),
-            false => find_in_rest(rest, id),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct OpenEntry {
-    id: u64,
-    span: Box<OpenSpan>,
 }
 
 /// Numbers of started and of open spans.
@@ -94,19 +74,14 @@ impl OpenSpans {
             bucket.started_unsampled += 1;
             bucket.started_recorded += u64::from(span.identity.is_recorded_only());
         }
-        if let Some(entry) = bucket.find(id) {
-            return Some(std::mem::replace(&mut entry.span, span));
-        }
-        bucket.open.push(OpenEntry { id, span });
-        None
+        bucket.open.insert(id, span)
     }
 
     /// Calls `f` with a span under its bucket's lock: no foreign code may run in `f`.
     #[inline(always)]
     pub(crate) fn with<R>(&self, id: u64, f: impl FnOnce(&mut OpenSpan) -> R) -> Option<R> {
         let mut bucket = self.bucket(id);
-        let entry = bucket.find(id)?;
-        Some(f(&mut entry.span))
+        Some(f(bucket.open.find(id)?))
     }
 
     /// Counts a span that was dropped because the memory is full.
@@ -123,14 +98,13 @@ impl OpenSpans {
     #[inline(always)]
     pub(crate) fn try_with<R>(&self, id: u64, f: impl FnOnce(&mut OpenSpan) -> R) -> Option<R> {
         let mut bucket = try_lock(&self.buckets[Self::place(id)].0)?;
-        let entry = bucket.find(id)?;
-        Some(f(&mut entry.span))
+        Some(f(bucket.open.find(id)?))
     }
 
     /// Whether a span is open; `None` if the bucket is locked, by another thread or by this one.
     pub(crate) fn try_has(&self, id: u64) -> Option<bool> {
-        let bucket = try_lock(&self.buckets[Self::place(id)].0)?;
-        Some(bucket.open.iter().any(|e| e.id == id))
+        let mut bucket = try_lock(&self.buckets[Self::place(id)].0)?;
+        Some(bucket.open.find(id).is_some())
     }
 
     /// Counts an unsampled span that is not in the table.
@@ -152,7 +126,7 @@ impl OpenSpans {
             started_unsampled,
             started_recorded,
         } = &mut *bucket;
-        let span = &mut open.iter_mut().find(|e| e.id == id)?.span;
+        let span = open.find(id)?;
         let was = span.identity.is_exported();
         let was_recorded = span.identity.is_recorded_only();
         let result = f(span);
@@ -178,25 +152,15 @@ impl OpenSpans {
         f: impl FnOnce(&OpenSpan) -> Option<Box<OpenSpan>>,
     ) -> Option<Box<OpenSpan>> {
         let mut bucket = self.bucket(id);
-        let entry = bucket.find(id)?;
-        let other = f(&entry.span)?;
-        Some(std::mem::replace(&mut entry.span, other))
+        let span = bucket.open.find(id)?;
+        let other = f(span)?;
+        Some(std::mem::replace(span, other))
     }
 
     /// Takes a span out.
     #[inline]
     pub(crate) fn remove(&self, id: u64) -> Option<Box<OpenSpan>> {
-        let mut bucket = self.bucket(id);
-        let at = match bucket.open.first()?.id == id {
-            true => 0,
-            false => bucket.open.iter().position(|e| e.id == id)?,
-        };
-        let span = bucket.open.swap_remove(at).span;
-        // Frees the memory of a burst.
-        if bucket.open.is_empty() && bucket.open.capacity() > 64 {
-            bucket.open = Vec::new();
-        }
-        Some(span)
+        self.bucket(id).open.remove(id)
     }
 
     /// Appends the ids of a bucket's exported spans that started by `time`. Stops at the capacity of
@@ -216,7 +180,7 @@ impl OpenSpans {
     pub(crate) fn drain(&self) -> Vec<Box<OpenSpan>> {
         let mut all = Vec::new();
         for bucket in self.buckets.iter() {
-            all.extend(lock(&bucket.0).open.drain(..).map(|e| e.span));
+            all.extend(lock(&bucket.0).open.drain());
         }
         all
     }
@@ -228,7 +192,7 @@ impl OpenSpans {
             counts.started += bucket.started;
             counts.started_unsampled += bucket.started_unsampled;
             counts.started_recorded += bucket.started_recorded;
-            for entry in &bucket.open {
+            for entry in bucket.open.iter() {
                 counts.open += u64::from(entry.span.identity.is_exported());
                 counts.open_recorded += u64::from(entry.span.identity.is_recorded_only());
             }

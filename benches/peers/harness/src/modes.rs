@@ -10,7 +10,7 @@ use crate::Contender;
 use crate::allocations::{self, Allocations};
 use crate::clock::CpuClock;
 use crate::options::Options;
-use crate::runner::{Inline, Workers};
+use crate::runner::{Inline, Workers, surrounded};
 use crate::workload::{Input, Work};
 
 /// Spans between two flushes where nothing may be lost: less than the smallest default queue.
@@ -27,6 +27,10 @@ pub(crate) struct Measured {
 
 pub(crate) fn measure<C: Contender>(contender: &C, options: &Options) -> Measured {
     let input = Input::leaked();
+    let is_surrounded = options.work.surrounding() > 0;
+    if is_surrounded && !["alloc", "cg"].contains(&options.mode.as_str()) {
+        panic!("`{}` is for alloc and cg", options.work.name());
+    }
     let (units, figures) = match (options.mode.as_str(), options.work) {
         ("hot", Work::Async) => hot_tasks(contender, options, input),
         ("hot", _) => hot_threads(contender, options, input),
@@ -37,7 +41,7 @@ pub(crate) fn measure<C: Contender>(contender: &C, options: &Options) -> Measure
         (mode, _) => panic!("`{mode}` is not a mode: hot, alloc, e2e, peak, cg"),
     };
     Measured {
-        produced: units * options.work.spans(),
+        produced: units * options.work.spans() + options.work.surrounding(),
         figures: figures.as_object().cloned().unwrap_or_default(),
     }
 }
@@ -116,15 +120,18 @@ fn alloc<C: Contender>(contender: &C, options: &Options, input: &'static Input) 
         contender.flush();
         recording
     };
-    for _ in 0..WARM_UP_BURSTS {
-        record();
-    }
-    allocations::count(true);
-    let recording = (0..COUNTED_BURSTS).fold(Allocations::default(), |sum, _| sum + record());
-    // The exporter's threads finish what the last flush left them to do.
-    thread::sleep(Duration::from_millis(100));
-    let all = Allocations::of_all_threads();
-    allocations::count(false);
+    let (mut recording, mut all) = (Allocations::default(), Allocations::default());
+    surrounded::<C::Work>(options.work, || contender.flush(), &mut || {
+        for _ in 0..WARM_UP_BURSTS {
+            record();
+        }
+        allocations::count(true);
+        recording = (0..COUNTED_BURSTS).fold(Allocations::default(), |sum, _| sum + record());
+        // The exporter's threads finish what the last flush left them to do.
+        thread::sleep(Duration::from_millis(100));
+        all = Allocations::of_all_threads();
+        allocations::count(false);
+    });
 
     let spans = (COUNTED_BURSTS * burst * options.work.spans()) as f64;
     let figures = json!({
@@ -195,11 +202,13 @@ fn fixed<C: Contender>(contender: &C, options: &Options, input: &'static Input) 
                 turn.wait();
             }
         });
-        for _ in 0..bursts {
-            runner.run::<C::Work>(input, UNITS_BETWEEN_FLUSHES);
-            turn.wait();
-            turn.wait();
-        }
+        surrounded::<C::Work>(options.work, || contender.flush(), &mut || {
+            for _ in 0..bursts {
+                runner.run::<C::Work>(input, UNITS_BETWEEN_FLUSHES);
+                turn.wait();
+                turn.wait();
+            }
+        });
     });
     (bursts * UNITS_BETWEEN_FLUSHES, json!({}))
 }

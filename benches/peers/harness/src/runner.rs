@@ -6,7 +6,7 @@ use std::thread;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::clock::CpuClock;
-use crate::workload::{Input, Work, Workload};
+use crate::workload::{BESIDE, Input, LEVELS, Work, Workload};
 
 /// Concurrent tasks of the async workload.
 const TASKS: u64 = 32;
@@ -16,6 +16,7 @@ pub(crate) enum Inline {
     Request,
     Tiny,
     Async(Runtime),
+    Step,
 }
 
 impl Inline {
@@ -24,6 +25,7 @@ impl Inline {
             Work::Request => Self::Request,
             Work::Tiny => Self::Tiny,
             Work::Async => Self::Async(Builder::new_current_thread().build().expect("a runtime")),
+            Work::Deep | Work::Wide => Self::Step,
         }
     }
 
@@ -31,7 +33,26 @@ impl Inline {
         match self {
             Self::Request => (0..units).for_each(|_| W::request(input)),
             Self::Tiny => (0..units).for_each(|_| W::tiny()),
+            Self::Step => (0..units).for_each(|_| W::step(input)),
             Self::Async(runtime) => runtime.block_on(as_tasks::<W>(input, units)),
+        }
+    }
+}
+
+/// Calls `f` with the spans around it that the work has: entered, or open beside it.
+pub(crate) fn surrounded<W: Workload>(work: Work, flush: impl Fn(), f: &mut dyn FnMut()) {
+    /// Spans between two flushes where nothing may be lost.
+    const BURST: usize = 2_000;
+    match work {
+        Work::Request | Work::Tiny | Work::Async => f(),
+        Work::Deep => W::inside(LEVELS, f),
+        Work::Wide => {
+            let mut open: Vec<_> = (0..BESIDE).map(W::open).collect();
+            f();
+            while !open.is_empty() {
+                open.truncate(open.len().saturating_sub(BURST));
+                flush();
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The workloads in the macros of `tracing`.
 
 use tracing::field::Empty;
-use tracing::{Instrument, info, info_span};
+use tracing::{Instrument, Span, info, info_span};
 
 use crate::workload::{Input, Workload, yield_now};
 
@@ -91,6 +91,24 @@ impl Workload for Traced {
             handle.record("http.response.status_code", input.status);
         }
         .instrument(request)
+    }
+
+    fn step(input: &'static Input) {
+        render(input);
+    }
+
+    fn inside(levels: u64, f: &mut dyn FnMut()) {
+        if levels == 0 {
+            return f();
+        }
+        let _entered = info_span!("level", levels).entered();
+        Self::inside(levels - 1, f);
+    }
+
+    type Open = Span;
+
+    fn open(number: u64) -> Span {
+        info_span!(parent: None, "waiting", number)
     }
 }
 

@@ -7,6 +7,8 @@
 //! - `tiny`: 2 spans, one inside the other, nothing else.
 //! - `async`: `request` in futures. Each of the four inner spans yields twice, so a leaf is
 //!   entered 3 times, `load_user` 5 times and the root 9 times.
+//! - `deep`: 1 span and 1 event, as in `request`, inside 100 entered spans.
+//! - `wide`: the same while 100,000 other spans are open, none of them entered.
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,6 +26,18 @@ pub trait Workload: 'static {
 
     /// One request as a future that may move between threads.
     fn request_async(input: &'static Input) -> impl Future<Output = ()> + Send + 'static;
+
+    /// One of the inner spans of a request with its event, in the calling thread.
+    fn step(input: &'static Input);
+
+    /// Calls `f` inside so many entered spans.
+    fn inside(levels: u64, f: &mut dyn FnMut());
+
+    /// An open span.
+    type Open;
+
+    /// Opens a span without a parent, and does not enter it.
+    fn open(number: u64) -> Self::Open;
 }
 
 /// Which workload is run.
@@ -32,7 +46,15 @@ pub(crate) enum Work {
     Request,
     Tiny,
     Async,
+    Deep,
+    Wide,
 }
+
+/// Entered spans around a unit of `deep`.
+pub(crate) const LEVELS: u64 = 100;
+
+/// Open spans beside a unit of `wide`.
+pub(crate) const BESIDE: u64 = 100_000;
 
 impl Work {
     /// Spans in one unit of this work.
@@ -40,6 +62,16 @@ impl Work {
         match self {
             Self::Request | Self::Async => 5,
             Self::Tiny => 2,
+            Self::Deep | Self::Wide => 1,
+        }
+    }
+
+    /// Spans that are open around all units of this work.
+    pub(crate) fn surrounding(self) -> u64 {
+        match self {
+            Self::Request | Self::Tiny | Self::Async => 0,
+            Self::Deep => LEVELS,
+            Self::Wide => BESIDE,
         }
     }
 
@@ -48,6 +80,8 @@ impl Work {
             Self::Request => "request",
             Self::Tiny => "tiny",
             Self::Async => "async",
+            Self::Deep => "deep",
+            Self::Wide => "wide",
         }
     }
 }
@@ -56,10 +90,16 @@ impl FromStr for Work {
     type Err = ();
 
     fn from_str(name: &str) -> Result<Self, ()> {
-        [Self::Request, Self::Tiny, Self::Async]
-            .into_iter()
-            .find(|work| work.name() == name)
-            .ok_or(())
+        [
+            Self::Request,
+            Self::Tiny,
+            Self::Async,
+            Self::Deep,
+            Self::Wide,
+        ]
+        .into_iter()
+        .find(|work| work.name() == name)
+        .ok_or(())
     }
 }
 

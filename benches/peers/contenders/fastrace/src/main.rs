@@ -171,4 +171,30 @@ impl Workload for Native {
         }
         .in_span(request_span(input))
     }
+
+    fn step(input: &'static Input) {
+        render(input);
+    }
+
+    fn inside(levels: u64, f: &mut dyn FnMut()) {
+        // The outermost is a root: without one there is no local parent.
+        let root = Span::root("level", SpanContext::random());
+        let _entered = root.set_local_parent();
+        nested(levels - 1, f);
+    }
+
+    type Open = Span;
+
+    fn open(number: u64) -> Span {
+        Span::root("waiting", SpanContext::random())
+            .with_property(|| ("number", number.to_string()))
+    }
+}
+
+fn nested(levels: u64, f: &mut dyn FnMut()) {
+    if levels == 0 {
+        return f();
+    }
+    let _entered = LocalSpan::enter_with_local_parent("level");
+    nested(levels - 1, f);
 }

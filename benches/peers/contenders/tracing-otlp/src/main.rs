@@ -17,6 +17,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// No measurement here comes near it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Room for the open spans of `wide`.
+const MEMORY: usize = 1 << 30;
+
 fn main() {
     harness::run::<TracingOtlp>();
 }
@@ -33,7 +36,7 @@ impl Contender for TracingOtlp {
             .with_endpoint(&setup.url)
             .with_protocol(Protocol::Grpc);
         if let Some(spans) = setup.queue {
-            builder = builder.with_max_queue_size(spans);
+            builder = builder.with_max_queue_size(spans).with_max_memory(MEMORY);
         }
         builder = match setup.variant.as_str() {
             "" => builder,
