@@ -8,12 +8,12 @@ use std::fmt;
 
 pub(crate) use self::layout::Layout;
 use self::layout::Line;
-pub(crate) use self::tree::{Key, Origin, Place, arrange};
+pub(crate) use self::tree::{Key, ParentOrigin, TreePlace, arrange};
 use crate::text;
 
 /// A span as it is drawn. Its texts are foreign; what is drawn of them is harmless.
 #[derive(Debug)]
-pub(crate) struct Span {
+pub(crate) struct DrawnSpan {
     pub(crate) name: String,
     /// Empty for most: they are internal, and need not say so.
     pub(crate) kind: String,
@@ -21,15 +21,15 @@ pub(crate) struct Span {
     pub(crate) parent: Option<String>,
     pub(crate) start: u64,
     pub(crate) end: u64,
-    pub(crate) status: Status,
+    pub(crate) status: DrawnStatus,
     pub(crate) links: usize,
     pub(crate) attributes: Vec<Attribute>,
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Vec<DrawnEvent>,
     pub(crate) service: Option<String>,
 }
 
 #[derive(Debug)]
-pub(crate) enum Status {
+pub(crate) enum DrawnStatus {
     Unset,
     Ok,
     Error(String),
@@ -45,7 +45,7 @@ pub(crate) struct Attribute {
 
 /// What happened at a moment within a span.
 #[derive(Debug)]
-pub(crate) struct Event {
+pub(crate) struct DrawnEvent {
     pub(crate) mark: Mark,
     pub(crate) name: String,
     pub(crate) at: u64,
@@ -67,7 +67,7 @@ pub(crate) enum Mark {
 pub(crate) struct Drawing<'a> {
     pub(crate) id: [u8; 16],
     /// In the order of [`arrange`].
-    pub(crate) spans: Vec<(Place, Span)>,
+    pub(crate) spans: Vec<(TreePlace, DrawnSpan)>,
     /// The attributes that are shown; `None`: a few that matter most.
     pub(crate) keys: Option<&'a [&'a str]>,
     pub(crate) layout: &'a Layout,
@@ -92,7 +92,7 @@ struct Window {
 }
 
 impl Window {
-    fn of(spans: &[(Place, Span)]) -> Self {
+    fn of(spans: &[(TreePlace, DrawnSpan)]) -> Self {
         let start = spans.iter().map(|(_, s)| s.start).min();
         let end = spans.iter().map(|(_, s)| s.end).max();
         let start = start.unwrap_or(0);
@@ -103,7 +103,7 @@ impl Window {
     }
 
     /// Which part of the window `span` took.
-    fn part(&self, span: &Span) -> (f64, f64) {
+    fn part(&self, span: &DrawnSpan) -> (f64, f64) {
         (self.share(span.start), self.share(span.end))
     }
 
@@ -130,7 +130,7 @@ impl Drawing<'_> {
         }
         let n = self.spans.len();
         parts.push(format!("{n} {}", if n == 1 { "span" } else { "spans" }));
-        let is_error = |s: &&(Place, Span)| matches!(s.1.status, Status::Error(_));
+        let is_error = |s: &&(TreePlace, DrawnSpan)| matches!(s.1.status, DrawnStatus::Error(_));
         let errors = self.spans.iter().filter(is_error).count();
         if errors > 0 {
             parts.push(format!(
@@ -143,7 +143,7 @@ impl Drawing<'_> {
     }
 }
 
-fn lines(nodes: &[(Place, Span)], window: &Window, keys: Option<&[&str]>) -> Vec<Line> {
+fn lines(nodes: &[(TreePlace, DrawnSpan)], window: &Window, keys: Option<&[&str]>) -> Vec<Line> {
     let mut lines = Vec::new();
     // For each depth, what stands before the names of those below.
     let mut margins: Vec<String> = Vec::new();
@@ -185,8 +185,8 @@ fn lines(nodes: &[(Place, Span)], window: &Window, keys: Option<&[&str]>) -> Vec
 }
 
 fn event_line(
-    event: &Event,
-    span: &Span,
+    event: &DrawnEvent,
+    span: &DrawnSpan,
     margin: &str,
     window: &Window,
     keys: Option<&[&str]>,
@@ -216,8 +216,8 @@ fn event_line(
 }
 
 /// What a failed span says of its failure.
-fn error(span: &Span) -> Option<String> {
-    let Status::Error(message) = &span.status else {
+fn error(span: &DrawnSpan) -> Option<String> {
+    let DrawnStatus::Error(message) = &span.status else {
         return None;
     };
     let message = text::line(message, MOST_VALUE * 2, false);
@@ -225,14 +225,18 @@ fn error(span: &Span) -> Option<String> {
 }
 
 /// What else a span says beside its times.
-fn rest(origin: Origin, span: &Span, keys: Option<&[&str]>) -> Vec<String> {
+fn rest(origin: ParentOrigin, span: &DrawnSpan, keys: Option<&[&str]>) -> Vec<String> {
     let mut parts = Vec::new();
-    if matches!(span.status, Status::Ok) {
+    if matches!(span.status, DrawnStatus::Ok) {
         parts.push("OK".to_owned());
     }
     match (origin, &span.parent) {
-        (Origin::Orphan, Some(parent)) => parts.push(format!("(parent {parent} not received)")),
-        (Origin::Circle, Some(parent)) => parts.push(format!("(parent {parent} in a circle)")),
+        (ParentOrigin::Orphan, Some(parent)) => {
+            parts.push(format!("(parent {parent} not received)"))
+        }
+        (ParentOrigin::Circle, Some(parent)) => {
+            parts.push(format!("(parent {parent} in a circle)"))
+        }
         _ => {}
     }
     match span.links {

@@ -23,7 +23,7 @@ pub(crate) struct Home {
 impl Home {
     /// This process. Fails if the system has no memory for the handler.
     pub(crate) fn here() -> Result<Self, Error> {
-        static HANDLER: Handler = Handler(AtomicU32::new(Handler::ABSENT));
+        static HANDLER: ForkHandler = ForkHandler(AtomicU32::new(ForkHandler::ABSENT));
         let guard = HANDLER.guard()?;
         Ok(Self {
             guard,
@@ -52,9 +52,9 @@ impl Home {
 /// The state of the handler's registration: [`ABSENT`](Self::ABSENT), [`REGISTERED`](Self::REGISTERED), or
 /// the id of the process that registers it now. `forkguard` waits for the registering thread, which in
 /// a fork may not exist; so one thread registers, and others use it afterwards.
-struct Handler(AtomicU32);
+struct ForkHandler(AtomicU32);
 
-impl Handler {
+impl ForkHandler {
     const ABSENT: u32 = 0;
     const REGISTERED: u32 = u32::MAX;
 
@@ -103,9 +103,9 @@ mod tests {
     #[test]
     fn a_fork_does_not_wait_for_the_thread_that_registers_the_handler() {
         let other = process::id() - 1;
-        let handler = Handler(AtomicU32::new(other));
+        let handler = ForkHandler(AtomicU32::new(other));
         assert!(handler.guard().unwrap_err().to_string().contains("forked"));
-        let handler = Handler(AtomicU32::new(Handler::ABSENT));
+        let handler = ForkHandler(AtomicU32::new(ForkHandler::ABSENT));
         handler.guard().unwrap();
         handler.guard().unwrap();
         assert!(!Home::here().unwrap().is_surely_left());

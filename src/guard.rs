@@ -57,7 +57,7 @@ pub struct ShutdownGuard {
     /// Moves the spans that tail sampling holds into the queue, before a shutdown.
     release: Option<Release>,
     /// `None`: the pipeline is disabled.
-    open_spans: Option<OpenSpans>,
+    open_spans: Option<GuardedSpans>,
 }
 
 /// Called at the begin of each shutdown.
@@ -65,7 +65,7 @@ pub(crate) type Release = Arc<dyn Fn() + Send + Sync>;
 
 /// The layer's functions for open spans at the end of the process.
 #[derive(Clone)]
-pub(crate) struct OpenSpans {
+pub(crate) struct GuardedSpans {
     /// Ends all open spans and returns their number.
     pub(crate) end_all: Arc<dyn Fn() -> usize + Send + Sync>,
     /// Records a panic of the calling thread on its current span: the message, and the attributes of the
@@ -115,7 +115,7 @@ impl ShutdownGuard {
     }
 
     /// Sets the layer's functions for spans that are open at the end of the process.
-    pub(crate) fn with_open_spans(mut self, open_spans: OpenSpans) -> Self {
+    pub(crate) fn with_open_spans(mut self, open_spans: GuardedSpans) -> Self {
         self.open_spans = Some(open_spans);
         self
     }

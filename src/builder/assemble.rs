@@ -11,7 +11,7 @@ use crate::diagnostics::{EventSink, HINTS, Handler};
 use crate::error::Error;
 use crate::export::{Batch, ConsoleExporter, ErasedExporter, Exporter, OtlpClient, Outcome};
 use crate::fork::Home;
-use crate::guard::{OpenSpans, Release, ShutdownGuard};
+use crate::guard::{GuardedSpans, Release, ShutdownGuard};
 use crate::layer::{ExportMode, Ids, InProgress, LogSink, OtlpLayer, Settings, SpanSink};
 use crate::pool::Memory;
 use crate::processor::{BatchProcessor, Components, LogsRoute, PipelineParts};
@@ -26,7 +26,7 @@ use crate::sync::{Arc, Mutex, lock};
 use crate::tail::TailSampler;
 
 /// An exporter with its type erased, and its properties.
-pub(super) struct Target {
+pub(super) struct ExportTarget {
     exporter: ErasedExporter,
     components: Components,
     /// The same for logs, if the exporter supports them.
@@ -34,7 +34,7 @@ pub(super) struct Target {
     max_schedule_delay: Option<std::time::Duration>,
 }
 
-impl Target {
+impl ExportTarget {
     pub(super) fn new(exporter: impl Exporter) -> Self {
         Self {
             components: Components::of(Signal::Traces, &exporter),
@@ -64,8 +64,8 @@ impl Exporter for Nothing {
 /// The parts from code that are no plain settings.
 #[derive(Default)]
 pub(super) struct CodeOverrides {
-    pub(super) exporter: Option<Target>,
-    pub(super) logs_exporter: Option<Target>,
+    pub(super) exporter: Option<ExportTarget>,
+    pub(super) logs_exporter: Option<ExportTarget>,
     pub(super) log_filter: Option<Targets>,
     pub(super) sampler: Option<Box<dyn Sampler>>,
     pub(super) store: Option<ConfigStore>,
@@ -120,14 +120,16 @@ fn pipeline(
         (true, _, _) => Err(ExportMode::Disabled),
         (false, Some(target), _) => Ok(target),
         (false, None, TracesExporter::None) => Err(ExportMode::Unseen),
-        (false, None, TracesExporter::Otlp) => Ok(Target::new(otlp(config, &mut client)?)),
-        (false, None, TracesExporter::Console) => Ok(Target::new(ConsoleExporter::new())),
+        (false, None, TracesExporter::Otlp) => Ok(ExportTarget::new(otlp(config, &mut client)?)),
+        (false, None, TracesExporter::Console) => Ok(ExportTarget::new(ConsoleExporter::new())),
         #[cfg(feature = "file")]
         (false, None, TracesExporter::OtlpStdout) => {
-            Ok(Target::new(crate::export::OtlpFileExporter::stdout()))
+            Ok(ExportTarget::new(crate::export::OtlpFileExporter::stdout()))
         }
         #[cfg(feature = "viewer")]
-        (false, None, TracesExporter::Viewer) => Ok(Target::new(crate::viewer::viewer().build()?)),
+        (false, None, TracesExporter::Viewer) => {
+            Ok(ExportTarget::new(crate::viewer::viewer().build()?))
+        }
     };
     let logs = match &target {
         Err(ExportMode::Disabled) => None,
@@ -142,7 +144,7 @@ fn pipeline(
     let (target, export_mode) = match target {
         Ok(target) => (target, ExportMode::Exported),
         // Logs alone.
-        Err(export_mode) if has_logs => (Target::new(Nothing), export_mode),
+        Err(export_mode) if has_logs => (ExportTarget::new(Nothing), export_mode),
         Err(export_mode) => {
             let memory = Memory::new(config.batch.max_memory);
             let layer = OtlpLayer::new(home, settings(export_mode), store, ids, memory, None, None);
@@ -227,7 +229,7 @@ fn pipeline(
     let release = tail.map(|tail| Arc::new(move || tail.close()) as Release);
     let guard = ShutdownGuard::new(processor, config.batch.shutdown_timeout, stats);
     let (of_end, of_panic) = (layer.last_words(), layer.last_words());
-    let open_spans = OpenSpans {
+    let open_spans = GuardedSpans {
         end_all: Arc::new(move || of_end.end_all()),
         note_panic: Arc::new(move |message, attributes| of_panic.note_panic(message, attributes)),
     };
@@ -280,8 +282,8 @@ fn otlp(config: &OtlpConfig, known: &mut Option<OtlpClient>) -> Result<OtlpClien
 /// supports logs, else that of the settings.
 fn logs_route(
     config: &OtlpConfig,
-    given: Option<Target>,
-    spans: Option<&Target>,
+    given: Option<ExportTarget>,
+    spans: Option<&ExportTarget>,
     client: Option<&OtlpClient>,
 ) -> Result<Option<LogsRoute>, Error> {
     let logs = &config.logs;
@@ -300,7 +302,7 @@ fn logs_route(
         max_export_batch_size: logs.batch.max_export_batch_size,
         ..config.batch.clone()
     };
-    if let Some(Target {
+    if let Some(ExportTarget {
         exporter,
         of_logs: Some(components),
         ..
@@ -312,7 +314,7 @@ fn logs_route(
             batch,
         }));
     }
-    if let Some(Target {
+    if let Some(ExportTarget {
         exporter,
         of_logs: Some(components),
         ..

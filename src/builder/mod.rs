@@ -104,7 +104,7 @@ impl OtlpBuilder {
     /// The settings of the connection then have no effect; those of queue, worker and shutdown do.
     /// `OTEL_SDK_DISABLED=true` still disables the pipeline.
     pub fn with_exporter(mut self, exporter: impl Exporter) -> Self {
-        self.parts.exporter = Some(assemble::Target::new(exporter));
+        self.parts.exporter = Some(assemble::ExportTarget::new(exporter));
         self
     }
 
@@ -137,7 +137,7 @@ impl OtlpBuilder {
                 Error::config("logs.exporter", name, cure)
             });
         }
-        self.parts.logs_exporter = Some(assemble::Target::new(exporter));
+        self.parts.logs_exporter = Some(assemble::ExportTarget::new(exporter));
         self.configure(|config| {
             config.logs.exporter.get_or_insert(LogsExporter::Otlp);
         })

@@ -49,7 +49,7 @@ impl OtlpConfig {
         set(&mut config.traces_exporter, env.traces_exporter());
         set(&mut config.sampler, env.sampler());
         config.propagators = env.propagators();
-        config.exporter = env.exporter(Signal::Traces);
+        config.exporter = env.exporter(SignalVariables::Traces);
         if cfg!(feature = "metrics") {
             env.metrics(&mut config);
         }
@@ -84,13 +84,13 @@ impl BatchConfig {
 
 /// The signal whose variables take precedence over the general ones.
 #[derive(Clone, Copy)]
-enum Signal {
+enum SignalVariables {
     Traces,
     Metrics,
     Logs,
 }
 
-impl Signal {
+impl SignalVariables {
     const ENDPOINT: [&str; 4] = [
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
@@ -164,29 +164,29 @@ struct Env<'a> {
 
 impl Env<'_> {
     /// The connection of a signal: its variables, then the general ones.
-    fn exporter(&mut self, signal: Signal) -> ExporterConfig {
+    fn exporter(&mut self, signal: SignalVariables) -> ExporterConfig {
         let mut exporter = ExporterConfig::default();
-        let [own, general] = signal.of(Signal::ENDPOINT);
+        let [own, general] = signal.of(SignalVariables::ENDPOINT);
         exporter.endpoint = self.text(&[general]);
         let own = self.text(&[own]);
         match signal {
-            Signal::Traces => exporter.traces_endpoint = own,
-            Signal::Metrics => exporter.metrics_endpoint = own,
-            Signal::Logs => exporter.logs_endpoint = own,
+            SignalVariables::Traces => exporter.traces_endpoint = own,
+            SignalVariables::Metrics => exporter.metrics_endpoint = own,
+            SignalVariables::Logs => exporter.logs_endpoint = own,
         }
-        exporter.protocol = self.read(&signal.of(Signal::PROTOCOL), parse::protocol);
+        exporter.protocol = self.read(&signal.of(SignalVariables::PROTOCOL), parse::protocol);
         set(
             &mut exporter.insecure,
-            self.flag(&signal.of(Signal::INSECURE)),
+            self.flag(&signal.of(SignalVariables::INSECURE)),
         );
         exporter.proxy = self.proxy();
-        exporter.certificate = self.file(&signal.of(Signal::CERTIFICATE));
-        exporter.client_key = self.file(&signal.of(Signal::CLIENT_KEY));
-        exporter.client_certificate = self.file(&signal.of(Signal::CLIENT_CERTIFICATE));
-        self.headers(&signal.of(Signal::HEADERS), &mut exporter);
-        let compression = self.read(&signal.of(Signal::COMPRESSION), parse::compression);
+        exporter.certificate = self.file(&signal.of(SignalVariables::CERTIFICATE));
+        exporter.client_key = self.file(&signal.of(SignalVariables::CLIENT_KEY));
+        exporter.client_certificate = self.file(&signal.of(SignalVariables::CLIENT_CERTIFICATE));
+        self.headers(&signal.of(SignalVariables::HEADERS), &mut exporter);
+        let compression = self.read(&signal.of(SignalVariables::COMPRESSION), parse::compression);
         set(&mut exporter.compression, compression);
-        let timeout = self.read(&signal.of(Signal::TIMEOUT), parse::timeout);
+        let timeout = self.read(&signal.of(SignalVariables::TIMEOUT), parse::timeout);
         set(&mut exporter.timeout, timeout);
         exporter
     }
@@ -227,7 +227,7 @@ impl Env<'_> {
             parse::temporality,
         );
         set(&mut metrics.temporality, temporality);
-        let mut exporter = self.exporter(Signal::Metrics);
+        let mut exporter = self.exporter(SignalVariables::Metrics);
         // Metrics do not use it, so it must not make the connections differ.
         exporter
             .traces_endpoint

@@ -26,21 +26,21 @@ pub struct TraceContext {
     is_remote: bool,
     trace_state: TraceState,
     baggage: Baggage,
-    origin: Origin,
+    origin: LocalOrigin,
 }
 
 /// The layer of an open span, and its id there. A hint for a lookup and no part of the context's
 /// value, so any two are equal.
 #[derive(Debug, Clone, Copy, Default)]
-struct Origin(Option<(u32, u64)>);
+struct LocalOrigin(Option<(u32, u64)>);
 
-impl PartialEq for Origin {
+impl PartialEq for LocalOrigin {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Origin {}
+impl Eq for LocalOrigin {}
 
 impl TraceContext {
     /// Trace id, span id and W3C flags; `None` if it is not valid.
@@ -64,13 +64,13 @@ impl TraceContext {
             is_remote: false,
             trace_state: TraceState::EMPTY,
             baggage: Baggage::EMPTY,
-            origin: Origin(None),
+            origin: LocalOrigin(None),
         }
     }
 
     /// With the id by which `layer` has the span open.
     pub(crate) fn with_origin(mut self, layer: u32, span: u64) -> Self {
-        self.origin = Origin(Some((layer, span)));
+        self.origin = LocalOrigin(Some((layer, span)));
         self
     }
 

@@ -12,7 +12,7 @@ pub(crate) struct Key {
 
 /// Where a span stands.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct TreePlace {
     /// Which of the spans that were given it is.
     pub(crate) span: usize,
     /// The place of the parent in the list; always smaller than its own.
@@ -20,12 +20,12 @@ pub(crate) struct Place {
     pub(crate) depth: usize,
     /// Whether no sister follows.
     pub(crate) last: bool,
-    pub(crate) origin: Origin,
+    pub(crate) origin: ParentOrigin,
 }
 
 /// Why a span stands where it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum ParentOrigin {
     /// It has no parent, or is drawn under it.
     Plain,
     /// Its parent is not among the spans.
@@ -35,7 +35,7 @@ pub(crate) enum Origin {
 }
 
 /// Puts spans in order. Without recursion: a trace may be deeper than a stack.
-pub(crate) fn arrange(spans: &[Key]) -> Vec<Place> {
+pub(crate) fn arrange(spans: &[Key]) -> Vec<TreePlace> {
     let mut order: Vec<usize> = (0..spans.len()).collect();
     order.sort_by_key(|&i| spans[i].start);
     let mut by_id = HashMap::new();
@@ -46,15 +46,15 @@ pub(crate) fn arrange(spans: &[Key]) -> Vec<Place> {
     let mut roots = Vec::new();
     for &i in &order {
         match spans[i].parent {
-            None => roots.push((i, Origin::Plain)),
+            None => roots.push((i, ParentOrigin::Plain)),
             Some(parent) => match by_id.get(&parent) {
                 Some(&parent) => children[parent].push(i),
-                None => roots.push((i, Origin::Orphan)),
+                None => roots.push((i, ParentOrigin::Orphan)),
             },
         }
     }
 
-    let mut places: Vec<Place> = Vec::with_capacity(spans.len());
+    let mut places: Vec<TreePlace> = Vec::with_capacity(spans.len());
     let mut seen = vec![false; spans.len()];
     let mut grow = |root: usize, origin, seen: &mut Vec<bool>| {
         let mut stack = vec![(root, None::<usize>, true, origin)];
@@ -64,7 +64,7 @@ pub(crate) fn arrange(spans: &[Key]) -> Vec<Place> {
             }
             let at = places.len();
             let depth = parent.map_or(0, |p| places[p].depth + 1);
-            places.push(Place {
+            places.push(TreePlace {
                 span,
                 parent,
                 depth,
@@ -75,7 +75,7 @@ pub(crate) fn arrange(spans: &[Key]) -> Vec<Place> {
             let open: Vec<_> = children[span].iter().filter(|&&c| !seen[c]).collect();
             let count = open.len();
             for (n, &&child) in open.iter().enumerate().rev() {
-                stack.push((child, Some(at), n + 1 == count, Origin::Plain));
+                stack.push((child, Some(at), n + 1 == count, ParentOrigin::Plain));
             }
         }
     };
@@ -86,7 +86,7 @@ pub(crate) fn arrange(spans: &[Key]) -> Vec<Place> {
     for &start in &order {
         if !seen[start] {
             let on_circle = circle_above(start, spans, &by_id);
-            grow(on_circle, Origin::Circle, &mut seen);
+            grow(on_circle, ParentOrigin::Circle, &mut seen);
         }
     }
     places

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{OpenSpans, PipelineHandle, Release, ShutdownGuard};
+use super::{GuardedSpans, PipelineHandle, Release, ShutdownGuard};
 use crate::attribute::KeyValue;
 use crate::error::panic_text;
 use crate::semconv;
@@ -56,7 +56,7 @@ impl ShutdownGuard {
 #[derive(Clone)]
 pub struct PanicHook {
     pipeline: PipelineHandle,
-    open_spans: Option<OpenSpans>,
+    open_spans: Option<GuardedSpans>,
     release: Option<Release>,
     timeout: Duration,
     every_panic_is_fatal: bool,
@@ -153,7 +153,7 @@ impl PanicHook {
 }
 
 /// Records the panic on the current span.
-fn note(open_spans: &OpenSpans, info: &PanicHookInfo<'_>) {
+fn note(open_spans: &GuardedSpans, info: &PanicHookInfo<'_>) {
     let message = message_of(info);
     let mut attributes = vec![
         KeyValue::new(semconv::EXCEPTION_TYPE, "panic"),

@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 use tracing::Span;
 
-use super::call_status::{CallFacts, Ending, Protocol, Role, call_status, kind_of};
+use super::call_status::{CallFacts, CallProtocol, Ending, Role, call_status, kind_of};
 use super::end::CallEnd;
 use super::from_tonic;
 use super::grpc::{self, Code};
@@ -37,7 +37,7 @@ pub(super) struct Call {
     /// The caller's context, if the request has no span that continues it.
     scope: Option<Box<TraceContext>>,
     role: Role,
-    protocol: Protocol,
+    protocol: CallProtocol,
     /// The path of a gRPC request. Its method may not exist.
     path: Option<PathAndQuery>,
     /// Whether the method exists for certain: generated code or a whole route names it.
@@ -70,16 +70,16 @@ impl Call {
     pub(super) fn new(
         options: Arc<CallOptions>,
         role: Role,
-        protocol: Protocol,
+        protocol: CallProtocol,
         head: &RequestHead<'_>,
     ) -> Self {
         let timeout = match (protocol, role) {
-            (Protocol::Grpc, Role::Client) => grpc::timeout(head.headers),
-            (Protocol::Grpc, Role::Server) => grpc::timeout(head.headers).map(grpc::late_after),
-            (Protocol::Http, _) => None,
+            (CallProtocol::Grpc, Role::Client) => grpc::timeout(head.headers),
+            (CallProtocol::Grpc, Role::Server) => grpc::timeout(head.headers).map(grpc::late_after),
+            (CallProtocol::Http, _) => None,
         };
         let path = head.uri.path_and_query();
-        let path = path.filter(|_| protocol == Protocol::Grpc);
+        let path = path.filter(|_| protocol == CallProtocol::Grpc);
         let is_timed = options.is_timed() || timeout.is_some();
         Self {
             in_flight: options.in_flight.as_ref().map(InFlight::token),
@@ -169,7 +169,7 @@ impl Call {
             self.version = version_text(head.version);
             options.record_peer(self.span(), head.extensions, peer);
         }
-        if self.protocol == Protocol::Grpc {
+        if self.protocol == CallProtocol::Grpc {
             self.is_grpc_answer = grpc::has_content_type(headers);
             self.take_code(headers);
         }
@@ -183,7 +183,7 @@ impl Call {
             || (self.is_connect && status.is_success())
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let is_unawaited = options.ends_with_headers && self.protocol == Protocol::Http;
+        let is_unawaited = options.ends_with_headers && self.protocol == CallProtocol::Http;
         has_no_body || is_unawaited
     }
 
@@ -222,7 +222,7 @@ impl Call {
     }
 
     pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
-        if self.protocol == Protocol::Grpc {
+        if self.protocol == CallProtocol::Grpc {
             self.take_code(trailers);
         }
     }
@@ -253,8 +253,8 @@ impl Call {
     pub(super) fn failed<E: fmt::Display + 'static>(&mut self, error: &E) {
         let kind = kind_of::<E>();
         let known = match self.protocol {
-            Protocol::Grpc => from_tonic::failure(error),
-            Protocol::Http => None,
+            CallProtocol::Grpc => from_tonic::failure(error),
+            CallProtocol::Http => None,
         };
         if let Some((code, message)) = known {
             self.code = self.code.or_else(|| Some(Code::of(code)));
@@ -290,7 +290,7 @@ impl Call {
         };
         let call_status = call_status(&facts, ending);
         let error_type = call_status.error_type.as_deref();
-        if self.protocol == Protocol::Grpc && !self.is_method_known() {
+        if self.protocol == CallProtocol::Grpc && !self.is_method_known() {
             self.mark_unknown_method();
         }
         if let (Some(labels), Some(meter)) = (self.labels.take(), &self.options.meter) {
@@ -327,7 +327,7 @@ impl Call {
 
     /// Bytes of an HTTP response's body, if a setting asks for them.
     fn response_size(&self) -> Option<u64> {
-        let is_there = self.protocol == Protocol::Http && self.status.is_some();
+        let is_there = self.protocol == CallProtocol::Http && self.status.is_some();
         (self.options.body_size && is_there).then_some(self.passed)
     }
 
@@ -377,7 +377,7 @@ impl Drop for Call {
                 Ending::Panicked { message: "" }
             }
             // A server stops reading the body after `content-length` bytes, without its end.
-            () if is_all && self.protocol == Protocol::Http => Ending::Complete,
+            () if is_all && self.protocol == CallProtocol::Http => Ending::Complete,
             () => Ending::Cancelled,
         });
     }

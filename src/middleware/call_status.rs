@@ -16,7 +16,7 @@ pub(crate) enum Role {
 
 /// The protocol of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub(crate) enum CallProtocol {
     Http,
     Grpc,
 }
@@ -41,7 +41,7 @@ pub(super) enum Ending<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CallFacts {
     pub(super) role: Role,
-    pub(super) protocol: Protocol,
+    pub(super) protocol: CallProtocol,
     pub(super) status: Option<StatusCode>,
     pub(super) code: Option<Code>,
     /// Whether the caller's deadline has passed (gRPC).
@@ -63,11 +63,11 @@ pub(super) const PANIC: &str = "panic";
 
 pub(super) fn call_status(facts: &CallFacts, ending: Ending<'_>) -> CallStatus {
     match facts.protocol {
-        Protocol::Http => CallStatus {
+        CallProtocol::Http => CallStatus {
             error_type: http_error(facts, ending),
             code: None,
         },
-        Protocol::Grpc => grpc(facts, ending),
+        CallProtocol::Grpc => grpc(facts, ending),
     }
 }
 
@@ -139,7 +139,7 @@ mod tests {
 
     const NONE: CallFacts = CallFacts {
         role: Role::Server,
-        protocol: Protocol::Http,
+        protocol: CallProtocol::Http,
         status: None,
         code: None,
         is_late: false,
@@ -209,7 +209,7 @@ mod tests {
         }
         let facts = CallFacts {
             role,
-            protocol: Protocol::Grpc,
+            protocol: CallProtocol::Grpc,
             status: Some(StatusCode::OK),
             code: Code::find(&headers),
             ..NONE
@@ -251,7 +251,7 @@ mod tests {
             (Some("my::Error".to_owned()), None)
         );
         let late = CallFacts {
-            protocol: Protocol::Grpc,
+            protocol: CallProtocol::Grpc,
             is_late: true,
             ..NONE
         };

@@ -15,13 +15,13 @@ use crate::sync::Arc;
 const MOST: usize = 512;
 const LONGEST: usize = 256;
 
-type Names = HashSet<Arc<str>>;
+type NameSet = HashSet<Arc<str>>;
 
 /// Names that are listed, and a bounded number that is learnt. Clones share the learnt names.
 #[derive(Clone, Default)]
 pub(super) struct KnownNames {
-    listed: Arc<Names>,
-    learnt: Arc<ArcSwap<Names>>,
+    listed: Arc<NameSet>,
+    learnt: Arc<ArcSwap<NameSet>>,
 }
 
 impl KnownNames {
@@ -55,7 +55,7 @@ impl KnownNames {
     fn learn_new(&self, name: &str) {
         let name: Arc<str> = name.into();
         self.learnt.rcu(|known| {
-            let mut known = Names::clone(known);
+            let mut known = NameSet::clone(known);
             if known.len() < MOST {
                 known.insert(Arc::clone(&name));
             }

@@ -1,7 +1,6 @@
 //! [`CallSpan`]: a request's span and the fields that its end records.
 
-use std::sync::OnceLock;
-
+use once_cell::race::OnceBox;
 use tracing::field::{Field, Value};
 use tracing::{Metadata, Span};
 
@@ -19,16 +18,16 @@ pub(super) const LATE: [&str; 8] = [
 
 /// The fields of [`LATE`] that a callsite has, found by their names once.
 #[derive(Debug)]
-pub(super) struct LateFields(OnceLock<[Option<Field>; LATE.len()]>);
+pub(super) struct LateFields(OnceBox<[Option<Field>; LATE.len()]>);
 
 impl LateFields {
     pub(super) const fn new() -> Self {
-        Self(OnceLock::new())
+        Self(OnceBox::new())
     }
 
     fn of(&self, metadata: &'static Metadata<'static>) -> &[Option<Field>; LATE.len()] {
         self.0
-            .get_or_init(|| LATE.map(|name| metadata.fields().field(name)))
+            .get_or_init(|| Box::new(LATE.map(|name| metadata.fields().field(name))))
     }
 }
 
@@ -81,7 +80,7 @@ mod tests {
     use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
     use super::super::call::Call;
-    use super::super::call_status::{Ending, Protocol, Role};
+    use super::super::call_status::{CallProtocol, Ending, Role};
     use super::super::head::RequestHead;
     use super::super::options::CallOptions;
     use super::super::spans::span_at;
@@ -107,7 +106,7 @@ mod tests {
             let request = Request::get("/").body(()).unwrap();
             let head = RequestHead::of(&request);
             let options = Arc::new(CallOptions::default());
-            let mut call = Call::new(options, Role::Server, Protocol::Http, &head);
+            let mut call = Call::new(options, Role::Server, CallProtocol::Http, &head);
             call.put_in_span(span());
             call.end(Ending::Failed {
                 kind: "shop::Error",

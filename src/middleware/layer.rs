@@ -7,7 +7,7 @@ use http::Method;
 use tracing::{Level, Span};
 
 use super::call::Call;
-use super::call_status::Protocol;
+use super::call_status::CallProtocol;
 use super::head::{RequestHead, content_length};
 use super::late::CallSpan;
 use super::meter::Labels;
@@ -17,7 +17,7 @@ use super::redact::SecretKeys;
 use super::text;
 use crate::propagation::{self, Propagator};
 
-pub(super) type Filter = dyn Fn(&RequestHead<'_>) -> bool + Send + Sync;
+pub(super) type RequestFilter = dyn Fn(&RequestHead<'_>) -> bool + Send + Sync;
 pub(super) type OnRequest = dyn Fn(&RequestHead<'_>, &Span) + Send + Sync;
 
 /// The settings for the beginning of a call, of either role. Those that a call needs until its end are
@@ -25,7 +25,7 @@ pub(super) type OnRequest = dyn Fn(&RequestHead<'_>, &Span) + Send + Sync;
 #[derive(Clone)]
 pub(super) struct RequestSettings {
     pub(super) level: Level,
-    pub(super) filter: Option<Arc<Filter>>,
+    pub(super) filter: Option<Arc<RequestFilter>>,
     pub(super) propagator: Option<Arc<dyn Propagator>>,
     pub(super) known_methods: KnownMethods,
     pub(super) secret_keys: SecretKeys,
@@ -75,7 +75,7 @@ impl RequestSettings {
         &self,
         call: &mut Call,
         head: &RequestHead<'_>,
-        protocol: Protocol,
+        protocol: CallProtocol,
         labels: impl FnOnce() -> Labels,
         span: impl FnOnce() -> CallSpan,
     ) {

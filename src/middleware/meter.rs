@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::call_status::{Protocol, Role};
+use super::call_status::{CallProtocol, Role};
 use super::grpc::Code;
 
 /// Takes the begin and the end of each call, sampled or not. Each begin has exactly one end, also after
@@ -22,7 +22,7 @@ pub(crate) trait Meter: Send + Sync {
 #[derive(Debug, Clone)]
 pub(crate) struct Labels {
     pub(crate) role: Role,
-    pub(crate) protocol: Protocol,
+    pub(crate) protocol: CallProtocol,
     /// The HTTP method, or `_OTHER`.
     pub(crate) method: Cow<'static, str>,
     /// The URI's scheme; empty on a client.

@@ -119,7 +119,7 @@ pub use server::{ServerLayer, ServerService};
 
 #[cfg(feature = "metrics")]
 pub(crate) use self::{
-    call_status::{Protocol, Role},
+    call_status::{CallProtocol, Role},
     grpc::SYSTEM,
     meter::{Labels, Measured, Meter},
     method::OTHER,

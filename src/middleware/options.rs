@@ -8,7 +8,7 @@ use http::{Extensions, HeaderMap, HeaderName};
 use tracing::Span;
 
 use super::address::IpText;
-use super::call_status::Protocol;
+use super::call_status::CallProtocol;
 use super::end::CallEnd;
 use super::grpc;
 use super::head::ResponseHead;
@@ -140,18 +140,18 @@ impl Captured {
         Self(names.into_iter().collect())
     }
 
-    pub(super) fn put_request(&self, span: &Span, headers: &HeaderMap, protocol: Protocol) {
+    pub(super) fn put_request(&self, span: &Span, headers: &HeaderMap, protocol: CallProtocol) {
         let prefix = match protocol {
-            Protocol::Http => "http.request.header.",
-            Protocol::Grpc => "rpc.request.metadata.",
+            CallProtocol::Http => "http.request.header.",
+            CallProtocol::Grpc => "rpc.request.metadata.",
         };
         self.put(span, headers, prefix);
     }
 
-    pub(super) fn put_response(&self, span: &Span, headers: &HeaderMap, protocol: Protocol) {
+    pub(super) fn put_response(&self, span: &Span, headers: &HeaderMap, protocol: CallProtocol) {
         let prefix = match protocol {
-            Protocol::Http => "http.response.header.",
-            Protocol::Grpc => "rpc.response.metadata.",
+            CallProtocol::Http => "http.response.header.",
+            CallProtocol::Grpc => "rpc.response.metadata.",
         };
         self.put(span, headers, prefix);
     }

@@ -12,13 +12,13 @@ use super::grpc;
 use super::late::{CallSpan, LateFields};
 
 /// `{method} {target}`, or `{method}` alone (HTTP-1).
-pub(super) struct Name<'a> {
+pub(super) struct SpanName<'a> {
     /// `HTTP` for a method that is not known.
     pub(super) method: &'a str,
     pub(super) target: Option<&'a str>,
 }
 
-impl fmt::Display for Name<'_> {
+impl fmt::Display for SpanName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.method)?;
         match self.target {
@@ -38,7 +38,7 @@ pub(super) struct Endpoints<'a> {
 
 /// A request that came in over HTTP.
 pub(super) struct HttpServer<'a> {
-    pub(super) name: Name<'a>,
+    pub(super) name: SpanName<'a>,
     pub(super) method: &'a str,
     pub(super) method_original: Option<&'a str>,
     pub(super) route: Option<&'a str>,
@@ -54,7 +54,7 @@ pub(super) struct HttpServer<'a> {
 
 /// A request that goes out over HTTP.
 pub(super) struct HttpClient<'a> {
-    pub(super) name: Name<'a>,
+    pub(super) name: SpanName<'a>,
     pub(super) method: &'a str,
     pub(super) method_original: Option<&'a str>,
     pub(super) url: &'a str,
@@ -65,7 +65,7 @@ pub(super) struct HttpClient<'a> {
 }
 
 /// A gRPC call, from either side.
-pub(super) struct Grpc<'a> {
+pub(super) struct GrpcSpan<'a> {
     pub(super) kind: &'static str,
     /// `None` if the path names no method.
     pub(super) method: Option<&'a str>,
@@ -187,7 +187,7 @@ macro_rules! grpc_span {
     };
 }
 
-impl Grpc<'_> {
+impl GrpcSpan<'_> {
     #[inline(never)]
     pub(super) fn served(&self, level: Level) -> CallSpan {
         grpc_span!(self, level, "tracing_otlp::server")

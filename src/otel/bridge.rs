@@ -49,7 +49,7 @@ impl Attached {
 }
 
 /// What our contexts carry, and all that are made of them: whose they are.
-struct Mark {
+struct BridgeMark {
     layer: u32,
     context: TraceContext,
     /// The active span of the context that was attached. With another one, the context is a newer one
@@ -57,7 +57,7 @@ struct Mark {
     active: otel::SpanId,
 }
 
-impl Mark {
+impl BridgeMark {
     fn is_of(&self, attached: &Attached) -> bool {
         (self.layer, self.context.span_id()) == (attached.layer, attached.context.span_id())
     }
@@ -83,7 +83,7 @@ fn whose(context: &Context) -> Whose {
     if !active.is_valid() {
         return Whose::Nobody;
     }
-    let mark = context.get::<Mark>();
+    let mark = context.get::<BridgeMark>();
     if let Some(mark) = mark.filter(|mark| mark.active == active.span_id()) {
         let is_own = active.span_id() == mark.context.span_id().into();
         return match is_own {
@@ -214,17 +214,17 @@ pub(super) fn parent_in(context: &Context) -> TraceContext {
     }
 }
 
-struct Live;
+struct BridgeInUse;
 
-impl Drop for Live {
+impl Drop for BridgeInUse {
     fn drop(&mut self) {}
 }
 
 thread_local! {
     /// Begins after the thread's current context, so it is gone before that is.
-    static LIVE: Live = {
+    static LIVE: BridgeInUse = {
         Context::map_current(|_| ());
-        Live
+        BridgeInUse
     };
 }
 
@@ -241,7 +241,7 @@ pub(super) fn active(layer: u32, span: u64, context: &TraceContext) -> Context {
         id: context.span_id(),
         context: context.into(),
     };
-    let shown = Context::current().with_span(own).with_value(Mark {
+    let shown = Context::current().with_span(own).with_value(BridgeMark {
         layer,
         context: context.clone(),
         active: context.span_id().into(),
@@ -254,7 +254,7 @@ pub(super) fn active(layer: u32, span: u64, context: &TraceContext) -> Context {
 fn beside(layer: u32, context: &TraceContext) -> Context {
     let current = Context::current();
     let active = current.span().span_context().span_id();
-    let shown = current.with_value(Mark {
+    let shown = current.with_value(BridgeMark {
         layer,
         context: context.clone(),
         active,

@@ -116,7 +116,7 @@ impl From<&OtelBaggage> for Baggage {
 pub fn from_context(context: &Context) -> TraceContext {
     let span = context.span();
     let own = TraceContext::from(span.span_context()).with_baggage(context.baggage().into());
-    match context.get::<Origin>() {
+    match context.get::<LayerSpan>() {
         Some(origin) => own.with_origin(origin.layer, origin.span),
         None => own,
     }
@@ -124,7 +124,7 @@ pub fn from_context(context: &Context) -> TraceContext {
 
 /// Where the span that a context was made for is open; says nothing of another span that is active
 /// in it by now.
-pub(super) struct Origin {
+pub(super) struct LayerSpan {
     pub(super) layer: u32,
     pub(super) span: u64,
 }

@@ -37,11 +37,11 @@ use crate::wire::decode;
 /// let builder = tracing_otlp::builder().with_exporter(SpanExporterAdapter::new(memory));
 /// ```
 pub struct SpanExporterAdapter<E> {
-    shared: Arc<Shared<E>>,
+    shared: Arc<SharedExporter<E>>,
     limiter: ConcurrencyLimiter,
 }
 
-struct Shared<E> {
+struct SharedExporter<E> {
     exporter: Mutex<Slot<E>>,
     is_closed: AtomicBool,
 }
@@ -61,7 +61,7 @@ impl<E: SpanExporter + 'static> SpanExporterAdapter<E> {
     /// Around `exporter`.
     pub fn new(exporter: E) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(SharedExporter {
                 exporter: Mutex::new(Slot::New(exporter)),
                 is_closed: AtomicBool::new(false),
             }),
@@ -70,7 +70,7 @@ impl<E: SpanExporter + 'static> SpanExporterAdapter<E> {
     }
 }
 
-impl<E: SpanExporter + 'static> Shared<E> {
+impl<E: SpanExporter + 'static> SharedExporter<E> {
     /// The exporter, told the resource.
     fn exporter(&self, resource: &[u8]) -> Option<Arc<E>> {
         let mut slot = lock(&self.exporter);
@@ -165,7 +165,11 @@ impl<E: SpanExporter + 'static> Exporter for SpanExporterAdapter<E> {
     }
 }
 
-async fn export<E>(shared: &Shared<E>, batch: Batch, cancelled: &CancellationToken) -> Outcome
+async fn export<E>(
+    shared: &SharedExporter<E>,
+    batch: Batch,
+    cancelled: &CancellationToken,
+) -> Outcome
 where
     E: SpanExporter + 'static,
 {

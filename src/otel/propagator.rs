@@ -59,7 +59,9 @@ impl TextMapPropagator for TextMapPropagatorAdapter {
 
     fn extract_with_context(&self, cx: &Context, extractor: &dyn OtelExtractor) -> Context {
         let before = from_context(cx);
-        let after = self.propagator.extract(before.clone(), &Read(extractor));
+        let after = self
+            .propagator
+            .extract(before.clone(), &OtelCarrier(extractor));
         let (old, new) = (SpanContext::from(&before), SpanContext::from(&after));
         // A span that is active stays, unless the request names another.
         let context = match new.is_valid() && new != old {
@@ -93,9 +95,9 @@ impl Injector for Written<'_> {
     }
 }
 
-struct Read<'a>(&'a dyn OtelExtractor);
+struct OtelCarrier<'a>(&'a dyn OtelExtractor);
 
-impl Extractor for Read<'_> {
+impl Extractor for OtelCarrier<'_> {
     fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key)
     }

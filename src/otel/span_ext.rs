@@ -8,7 +8,7 @@ use opentelemetry::{Context, Key, KeyValue, Value};
 use tracing::{Dispatch, Span, span};
 
 use super::bridge;
-use super::convert::{Origin, from_context, key_values};
+use super::convert::{LayerSpan, from_context, key_values};
 use crate::context::{SetParentError, layer_registry};
 use crate::span_ext::SpanExt;
 
@@ -118,7 +118,7 @@ pub fn get_otel_context(id: &span::Id, dispatch: &Dispatch) -> Option<Context> {
     let span = id.into_u64();
     let active = bridge::active(layer, span, &context);
     // So that what is made below it, wherever that is, is known for a child.
-    Some(active.with_value(Origin { layer, span }))
+    Some(active.with_value(LayerSpan { layer, span }))
 }
 
 mod sealed {

@@ -17,7 +17,7 @@ use crate::wire::shed::slimmed;
 
 /// The bounds of the buffer, and the size of a batch.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
+pub(crate) struct QueueBounds {
     /// Spans that may wait.
     pub(crate) spans: usize,
     /// Spans of a batch.
@@ -29,8 +29,8 @@ pub(crate) struct Bounds {
 #[derive(Debug)]
 pub(crate) struct TelemetryBuffer {
     /// A power of two of them.
-    shards: Box<[CachePadded<Mutex<Shard>>]>,
-    layout: Layout,
+    shards: Box<[CachePadded<Mutex<QueueShard>>]>,
+    layout: ShardLayout,
     signal: Signal,
     credits: Credits,
     pool: Arc<ChunkPool>,
@@ -39,7 +39,7 @@ pub(crate) struct TelemetryBuffer {
 }
 
 #[derive(Debug, Default)]
-struct Shard {
+struct QueueShard {
     open: Chunk,
     full: Vec<Chunk>,
     /// Set at the last drain: later spans are counted as `AfterShutdown`.
@@ -54,8 +54,8 @@ struct Shard {
 
 /// Sizes that follow from the bounds.
 #[derive(Debug, Clone, Copy)]
-struct Layout {
-    bounds: Bounds,
+struct ShardLayout {
+    bounds: QueueBounds,
     /// Bytes of a common chunk.
     chunk: usize,
     /// Credits that a shard takes at once.
@@ -85,7 +85,7 @@ impl TelemetryBuffer {
     /// `parallelism`: how many threads may push at the same moment.
     pub(crate) fn new(
         signal: Signal,
-        bounds: Bounds,
+        bounds: QueueBounds,
         parallelism: usize,
         budget: &Arc<Budget>,
         wake: Arc<Wake>,
@@ -98,7 +98,7 @@ impl TelemetryBuffer {
             shards /= 2;
         }
         let chunk = (memory / (4 * shards)).clamp(MIN_CHUNK, MAX_CHUNK);
-        let layout = Layout {
+        let layout = ShardLayout {
             bounds,
             chunk,
             grain: (bounds.spans / (8 * shards)).clamp(1, 256),
@@ -253,7 +253,7 @@ impl TelemetryBuffer {
         &self,
         preferred: usize,
         chunk: &mut Option<Chunk>,
-        put: &mut impl FnMut(&mut Shard, &mut Option<Chunk>) -> Attempt,
+        put: &mut impl FnMut(&mut QueueShard, &mut Option<Chunk>) -> Attempt,
     ) -> Result<(), DropReason> {
         let epoch = self.credits.epoch();
         if self.credits.is_full(epoch) {
@@ -284,7 +284,7 @@ impl TelemetryBuffer {
         &self,
         mut epoch: usize,
         chunk: &mut Option<Chunk>,
-        put: &mut impl FnMut(&mut Shard, &mut Option<Chunk>) -> Attempt,
+        put: &mut impl FnMut(&mut QueueShard, &mut Option<Chunk>) -> Attempt,
     ) -> Result<(), DropReason> {
         for _ in 0..SEARCHES {
             let mut index = 0;
@@ -315,9 +315,9 @@ impl TelemetryBuffer {
     /// One attempt, under the lock.
     fn attempt(
         &self,
-        mut shard: MutexGuard<'_, Shard>,
+        mut shard: MutexGuard<'_, QueueShard>,
         chunk: &mut Option<Chunk>,
-        put: &mut impl FnMut(&mut Shard, &mut Option<Chunk>) -> Attempt,
+        put: &mut impl FnMut(&mut QueueShard, &mut Option<Chunk>) -> Attempt,
     ) -> Attempt {
         if shard.closed {
             return Attempt::Closed;
@@ -333,7 +333,7 @@ impl TelemetryBuffer {
 
     /// The preferred shard, or the next one that is unlocked.
     #[inline]
-    fn any_shard(&self, preferred: usize) -> MutexGuard<'_, Shard> {
+    fn any_shard(&self, preferred: usize) -> MutexGuard<'_, QueueShard> {
         let mask = self.shards.len() - 1;
         for offset in 0..self.shards.len() {
             let shard = &self.shards[preferred.wrapping_add(offset) & mask];
@@ -370,7 +370,7 @@ impl TelemetryBuffer {
         self.credits.release(spans);
     }
 
-    pub(crate) fn bounds(&self) -> &Bounds {
+    pub(crate) fn bounds(&self) -> &QueueBounds {
         &self.layout.bounds
     }
 
@@ -393,27 +393,27 @@ impl TelemetryBuffer {
     }
 }
 
-impl Layout {
+impl ShardLayout {
     fn make_chunk(&self) -> Chunk {
         Chunk::with_capacity(self.chunk)
     }
 
     /// A batch is full by spans or by bytes: bytes count as the equivalent number of spans.
     fn load_of(&self, spans: usize, bytes: usize) -> usize {
-        let Bounds {
+        let QueueBounds {
             batch, batch_bytes, ..
         } = self.bounds;
         spans.max(bytes.saturating_mul(batch) / batch_bytes.max(1))
     }
 }
 
-impl Shard {
+impl QueueShard {
     /// Copies a span into the open chunk. If that is full, `empty` replaces it; without `empty`, the caller
     /// has to bring one.
     #[inline]
     fn append(
         &mut self,
-        layout: &Layout,
+        layout: &ShardLayout,
         wake: &Wake,
         data: TelemetryData<'_>,
         len: usize,
@@ -437,7 +437,7 @@ impl Shard {
     }
 
     /// Takes a chunk with one large span.
-    fn admit(&mut self, layout: &Layout, wake: &Wake, alone: &mut Option<Chunk>) -> Attempt {
+    fn admit(&mut self, layout: &ShardLayout, wake: &Wake, alone: &mut Option<Chunk>) -> Attempt {
         let Some(chunk) = alone.take() else {
             return Attempt::Done { notify: false };
         };
@@ -451,7 +451,7 @@ impl Shard {
     /// Counts one more span; `heavy` is load beyond the number of spans. True: the caller notifies the
     /// worker.
     #[inline]
-    fn count(&mut self, layout: &Layout, wake: &Wake, heavy: usize) -> bool {
+    fn count(&mut self, layout: &ShardLayout, wake: &Wake, heavy: usize) -> bool {
         self.credits -= 1;
         self.unpublished += 1;
         if self.unpublished < layout.step && heavy == 0 {
@@ -464,7 +464,7 @@ impl Shard {
     }
 }
 
-impl Layout {
+impl ShardLayout {
     /// The load of a closed chunk beyond its number of spans, if they are large.
     fn surplus(&self, chunk: &Chunk) -> usize {
         let spans = chunk.spans() as usize;

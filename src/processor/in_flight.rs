@@ -1,4 +1,4 @@
-//! [`InFlight`]: the batches that are being sent. Each settles exactly once, also if its task panics, is
+//! [`InFlightBatches`]: the batches that are being sent. Each settles exactly once, also if its task panics, is
 //! cancelled or never ends.
 
 use std::collections::HashMap;
@@ -131,14 +131,14 @@ const CANCELLED: &str = "the export was cancelled before an answer came";
 
 /// The batches that are being sent.
 #[derive(Debug)]
-pub(crate) struct InFlight {
+pub(crate) struct InFlightBatches {
     tasks: JoinSet<TaskResult>,
     under_way: HashMap<Id, (u64, Arc<Claim>)>,
     signal: Signal,
     counters: Arc<Counters>,
 }
 
-impl InFlight {
+impl InFlightBatches {
     pub(crate) fn new(signal: Signal, counters: Arc<Counters>) -> Self {
         Self {
             tasks: JoinSet::new(),

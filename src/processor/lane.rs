@@ -14,7 +14,7 @@ use tokio::time::{sleep_until, timeout};
 
 use super::batch::{Cut, Staging};
 use super::chunk::Chunk;
-use super::in_flight::{InFlight, Settled};
+use super::in_flight::{InFlightBatches, Settled};
 use super::queue::Queue;
 use super::worker::later;
 use crate::export::{Batch, ErasedExporter, Outcome, Readiness, SendPermit};
@@ -41,7 +41,7 @@ pub(super) struct Lane {
     settings: LaneSettings,
     /// The drained items. They keep their credits until they are sent.
     pub(super) staging: Staging,
-    pub(super) in_flight: InFlight,
+    pub(super) in_flight: InFlightBatches,
     /// Staged items below this number are due, even if they fill no batch.
     pub(super) send_upto: u64,
     /// When the schedule delay is over.
@@ -66,7 +66,7 @@ impl Lane {
     pub(super) fn new(queue: Arc<Queue>, exporter: ErasedExporter, settings: LaneSettings) -> Self {
         Self {
             staging: Staging::new(Arc::clone(queue.buffer.pool())),
-            in_flight: InFlight::new(queue.signal, Arc::clone(&queue.counters)),
+            in_flight: InFlightBatches::new(queue.signal, Arc::clone(&queue.counters)),
             send_upto: 0,
             next_tick: later(Instant::now(), settings.delay),
             ready: None,

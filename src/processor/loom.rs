@@ -9,7 +9,7 @@
 
 use loom::thread;
 
-use super::buffer::{Bounds, TelemetryBuffer};
+use super::buffer::{QueueBounds, TelemetryBuffer};
 use super::flush::{Command, RequestQueue};
 use super::record::{ScopeId, TelemetryData};
 use super::wake::Wake;
@@ -27,7 +27,7 @@ struct Rig {
 
 fn rig(spans: usize, batch: usize, shards: usize) -> Arc<Rig> {
     let (counters, wake) = (Counters::new(), Arc::new(Wake::new()));
-    let bounds = Bounds {
+    let bounds = QueueBounds {
         spans,
         batch,
         batch_bytes: 1 << 20,

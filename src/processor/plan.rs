@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::buffer::Bounds;
+use super::buffer::QueueBounds;
 use super::component::Components;
 use super::lane::LaneSettings;
 use super::queue::Queue;
@@ -72,7 +72,7 @@ impl PipelineParts {
 /// The numbers of one signal, from its settings.
 pub(super) struct Plan {
     pub(super) settings: LaneSettings,
-    bounds: Bounds,
+    bounds: QueueBounds,
 }
 
 impl Plan {
@@ -94,7 +94,7 @@ impl Plan {
                 delay,
                 export_timeout: batch.export_timeout,
             },
-            bounds: Bounds {
+            bounds: QueueBounds {
                 spans: queue,
                 batch: due,
                 batch_bytes: max_bytes,

@@ -1,6 +1,6 @@
 //! [`Queue`]: the waiting items of one signal, and its counters.
 
-use super::buffer::{Bounds, TelemetryBuffer};
+use super::buffer::{QueueBounds, TelemetryBuffer};
 use super::record::TelemetryData;
 use super::wake::Wake;
 use crate::pool::{Budget, preferred_shard};
@@ -24,7 +24,7 @@ pub(crate) struct Queue {
 impl Queue {
     pub(super) fn new(
         signal: Signal,
-        bounds: Bounds,
+        bounds: QueueBounds,
         parallelism: usize,
         budget: &Arc<Budget>,
         wake: Wake,

@@ -103,9 +103,9 @@ impl Propagator for B3Propagator {
 
 const MULTI: [&str; 4] = [B3_TRACE_ID, B3_SPAN_ID, B3_SAMPLED, B3_FLAGS];
 
-type Ids = ([u8; 16], [u8; 8], TraceFlags);
+type B3Ids = ([u8; 16], [u8; 8], TraceFlags);
 
-fn single(text: &str) -> Option<Ids> {
+fn single(text: &str) -> Option<B3Ids> {
     let mut parts = text.split('-');
     let ids = (trace_id(parts.next()?)?, span_id(parts.next()?)?);
     let flags = match parts.next() {
@@ -120,7 +120,7 @@ fn single(text: &str) -> Option<Ids> {
     parts.next().is_none().then_some((ids.0, ids.1, flags))
 }
 
-fn multi(carrier: &dyn Extractor) -> Option<Ids> {
+fn multi(carrier: &dyn Extractor) -> Option<B3Ids> {
     // An oversized value counts as invalid, not as absent.
     let get = |key| carrier.get(key).map(|text| short(text).unwrap_or("?"));
     let ids = (trace_id(get(B3_TRACE_ID)?)?, span_id(get(B3_SPAN_ID)?)?);

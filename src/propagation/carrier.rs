@@ -54,7 +54,7 @@ pub trait Injector {
 /// assert_eq!(Values::from(Some("a")).collect::<Vec<_>>(), ["a"]);
 /// assert_eq!(Values::from(vec!["a", "b"]).collect::<Vec<_>>(), ["a", "b"]);
 /// ```
-pub struct Values<'a>(Source<'a>);
+pub struct Values<'a>(CarrierSource<'a>);
 
 impl fmt::Debug for Values<'_> {
     /// Shows no value: a header may be a secret.
@@ -63,7 +63,7 @@ impl fmt::Debug for Values<'_> {
     }
 }
 
-enum Source<'a> {
+enum CarrierSource<'a> {
     One(std::option::IntoIter<&'a str>),
     Many(std::vec::IntoIter<&'a str>),
     Headers(ValueIter<'a, HeaderValue>),
@@ -71,19 +71,19 @@ enum Source<'a> {
 
 impl<'a> From<Option<&'a str>> for Values<'a> {
     fn from(value: Option<&'a str>) -> Self {
-        Self(Source::One(value.into_iter()))
+        Self(CarrierSource::One(value.into_iter()))
     }
 }
 
 impl<'a> From<Vec<&'a str>> for Values<'a> {
     fn from(values: Vec<&'a str>) -> Self {
-        Self(Source::Many(values.into_iter()))
+        Self(CarrierSource::Many(values.into_iter()))
     }
 }
 
 impl<'a> From<GetAll<'a, HeaderValue>> for Values<'a> {
     fn from(values: GetAll<'a, HeaderValue>) -> Self {
-        Self(Source::Headers(values.iter()))
+        Self(CarrierSource::Headers(values.iter()))
     }
 }
 
@@ -92,9 +92,9 @@ impl<'a> Iterator for Values<'a> {
 
     fn next(&mut self) -> Option<&'a str> {
         match &mut self.0 {
-            Source::One(values) => values.next(),
-            Source::Many(values) => values.next(),
-            Source::Headers(values) => values.next().map(text),
+            CarrierSource::One(values) => values.next(),
+            CarrierSource::Many(values) => values.next(),
+            CarrierSource::Headers(values) => values.next().map(text),
         }
     }
 }

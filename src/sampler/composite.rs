@@ -38,11 +38,11 @@ pub struct SamplingIntent<'a> {
     threshold: Option<Threshold>,
     is_reliable: bool,
     attributes: Option<Annotate<'a>>,
-    trace_state: Option<Change<'a>>,
+    trace_state: Option<TraceStateChange<'a>>,
 }
 
 type Annotate<'a> = Box<dyn FnOnce(&mut Vec<KeyValue>) + 'a>;
-type Change<'a> = Box<dyn FnOnce(TraceState) -> TraceState + 'a>;
+type TraceStateChange<'a> = Box<dyn FnOnce(TraceState) -> TraceState + 'a>;
 
 impl<'a> SamplingIntent<'a> {
     /// Keeps the traces at or above this threshold; each kept span represents

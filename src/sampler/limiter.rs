@@ -21,7 +21,7 @@ use crate::sync::{AtomicU64, Ordering};
 pub struct RateLimiter {
     rate: f64,
     burst: u32,
-    bucket: Bucket,
+    bucket: TokenBucket,
     born: Instant,
 }
 
@@ -48,7 +48,7 @@ impl RateLimiter {
         Self {
             rate,
             burst,
-            bucket: Bucket::new(rate, burst),
+            bucket: TokenBucket::new(rate, burst),
             born: Instant::now(),
         }
     }
@@ -81,7 +81,7 @@ impl fmt::Debug for RateLimiter {
 /// A token bucket in one atomic: the time at which it will be full (the generic cell rate algorithm).
 /// Taking a token moves that time by one interval.
 #[derive(Debug)]
-struct Bucket {
+struct TokenBucket {
     full_at: AtomicU64,
     /// The time between two tokens; `None`: there are no tokens.
     interval: Option<u64>,
@@ -95,7 +95,7 @@ const UNITS: f64 = 16.0;
 /// The longest interval: two of them and 18 years do not overflow when added.
 const LONGEST: u64 = u64::MAX / 4;
 
-impl Bucket {
+impl TokenBucket {
     fn new(rate: f64, burst: u32) -> Self {
         // Rounded up, so that the rate is never exceeded.
         let interval = ((1e9 * UNITS / rate).ceil() as u64).clamp(1, LONGEST);

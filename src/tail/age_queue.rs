@@ -29,7 +29,7 @@ pub(super) enum QueuePlace {
 /// A doubly linked list in a vector, oldest first: a removal from the middle needs no search.
 #[derive(Debug)]
 struct List {
-    places: Vec<Place>,
+    places: Vec<QueueEntry>,
     /// Free places, linked by `after`.
     free: usize,
     first: usize,
@@ -39,7 +39,7 @@ struct List {
 }
 
 #[derive(Debug)]
-struct Place {
+struct QueueEntry {
     /// `None` if the place is free.
     trace: Option<Arc<LocalTrace>>,
     /// When it entered, by the clock.
@@ -122,7 +122,7 @@ impl Default for List {
 
 impl List {
     fn push(&mut self, trace: Arc<LocalTrace>, since: u64) -> usize {
-        let place = Place {
+        let place = QueueEntry {
             trace: Some(trace),
             since,
             before: self.last,

@@ -20,7 +20,7 @@ const COST: usize = size_of::<Histogram>() + 2 * size_of::<(Box<str>, Box<Histog
 /// The histograms of all names.
 #[derive(Debug)]
 pub(super) struct Quantiles {
-    target: Target,
+    target: QuantileTarget,
     by_name: [Mutex<HashMap<Box<str>, Box<Histogram>>>; SHARDS],
     names: AtomicUsize,
     /// Shared by all names without a histogram of their own.
@@ -33,7 +33,7 @@ pub(super) struct Quantiles {
 impl Quantiles {
     pub(super) fn new(quantile: f64, budget: Arc<Budget>) -> Self {
         Self {
-            target: Target::new(quantile),
+            target: QuantileTarget::new(quantile),
             by_name: std::array::from_fn(|_| Mutex::default()),
             names: AtomicUsize::new(0),
             others: Mutex::default(),
@@ -88,7 +88,7 @@ impl Drop for Quantiles {
 
 /// The quantile, and the number of roots that it is computed from.
 #[derive(Debug)]
-struct Target {
+struct QuantileTarget {
     quantile: f64,
     /// The number of roots before the first result.
     warm_up: u32,
@@ -96,7 +96,7 @@ struct Target {
     window: u32,
 }
 
-impl Target {
+impl QuantileTarget {
     fn new(quantile: f64) -> Self {
         let rare = 1.0 / (1.0 - quantile);
         Self {
@@ -137,7 +137,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    fn observe(&mut self, nanos: u64, target: &Target) -> Option<u64> {
+    fn observe(&mut self, nanos: u64, target: &QuantileTarget) -> Option<u64> {
         let limit = (self.total >= target.warm_up).then(|| upper_edge(self.at));
         if self.total >= target.window {
             self.age();
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn the_incremental_place_is_the_one_that_counting_anew_finds() {
-        let target = Target::new(0.9);
+        let target = QuantileTarget::new(0.9);
         let (mut histogram, mut next) = (Histogram::default(), uniform());
         for i in 0..20_000u32 {
             let scale = if i % 5000 < 2500 { 1e5 } else { 1e8 };

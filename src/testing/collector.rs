@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::answer::Answer;
 use super::received::{ReceivedRequest, ReceivedSpan};
 use super::request::Port;
-use super::store::{Malformed, Store};
+use super::store::{Malformed, RequestStore};
 use super::{server, tls};
 use crate::config::Protocol;
 use crate::suppress;
@@ -26,7 +26,7 @@ use crate::sync::{Mutex, lock};
 ///
 /// See [the module](super) for an example.
 pub struct Collector {
-    pub(super) store: Arc<Store>,
+    pub(super) store: Arc<RequestStore>,
     pub(super) patience: Duration,
     pub(super) runtime: tokio::runtime::Handle,
     ports: [(SocketAddr, Arc<Port>); 2],
@@ -305,7 +305,7 @@ impl CollectorBuilder {
     pub fn start(self) -> io::Result<Collector> {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listeners = [listen(any)?, listen(any)?];
-        let store = Arc::new(Store::new());
+        let store = Arc::new(RequestStore::new());
         let port = |protocol, listener: &TcpListener| {
             let port = Port {
                 protocol,

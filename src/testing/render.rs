@@ -6,7 +6,7 @@ use super::log::ReceivedLog;
 use super::received::{ReceivedEvent, ReceivedKind, ReceivedStatusCode};
 use super::trace::{Node, Trace};
 use super::value::ReceivedValue;
-use crate::drawing::{Attribute, Drawing, Event, Layout, Mark, Span, Status};
+use crate::drawing::{Attribute, Drawing, DrawnEvent, DrawnSpan, DrawnStatus, Layout, Mark};
 
 /// A [`Trace`] as text, from [`Trace::drawing`].
 ///
@@ -65,12 +65,12 @@ impl fmt::Display for TraceDrawing<'_> {
     }
 }
 
-fn drawn(node: &Node) -> Span {
+fn drawn(node: &Node) -> DrawnSpan {
     let span = &node.span;
     let events = span.events.iter().map(event);
     let logs = node.logs.iter().map(log);
     let service = span.resource.attr("service.name");
-    Span {
+    DrawnSpan {
         name: span.name.clone(),
         kind: match span.kind {
             ReceivedKind::Internal => String::new(),
@@ -80,9 +80,9 @@ fn drawn(node: &Node) -> Span {
         start: span.start_unix_nanos,
         end: span.end_unix_nanos,
         status: match span.status.code {
-            ReceivedStatusCode::Error => Status::Error(span.status.message.clone()),
-            ReceivedStatusCode::Ok => Status::Ok,
-            _ => Status::Unset,
+            ReceivedStatusCode::Error => DrawnStatus::Error(span.status.message.clone()),
+            ReceivedStatusCode::Ok => DrawnStatus::Ok,
+            _ => DrawnStatus::Unset,
         },
         links: span.links.len(),
         attributes: attributes(&span.attributes),
@@ -91,8 +91,8 @@ fn drawn(node: &Node) -> Span {
     }
 }
 
-fn event(event: &ReceivedEvent) -> Event {
-    Event {
+fn event(event: &ReceivedEvent) -> DrawnEvent {
+    DrawnEvent {
         mark: Mark::Event,
         name: event.name.clone(),
         at: event.unix_nanos,
@@ -100,8 +100,8 @@ fn event(event: &ReceivedEvent) -> Event {
     }
 }
 
-fn log(log: &ReceivedLog) -> Event {
-    Event {
+fn log(log: &ReceivedLog) -> DrawnEvent {
+    DrawnEvent {
         mark: Mark::Log {
             severity: log.severity_text.clone(),
         },

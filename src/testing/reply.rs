@@ -30,13 +30,13 @@ pub(super) const INTERNAL: u32 = 13;
 
 /// Why the collector refuses a request on its own account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct RequestRefusal {
     pub(super) grpc: u32,
     pub(super) http: StatusCode,
     pub(super) message: String,
 }
 
-impl Refusal {
+impl RequestRefusal {
     pub(super) fn new(grpc: u32, http: StatusCode, message: impl Into<String>) -> Self {
         Self {
             grpc,
@@ -45,7 +45,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn response(&self, protocol: Protocol) -> Response<Body> {
+    pub(super) fn response(&self, protocol: Protocol) -> Response<ReplyBody> {
         match protocol {
             Protocol::Grpc => grpc_refusal(self.grpc, &self.message, None),
             Protocol::HttpProtobuf | Protocol::HttpJson => {
@@ -65,8 +65,8 @@ pub(super) fn bare(
     status: StatusCode,
     content_type: &'static str,
     body: &'static str,
-) -> Response<Body> {
-    let mut response = Response::new(Body::new(Bytes::from_static(body.as_bytes())));
+) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::new(Bytes::from_static(body.as_bytes())));
     *response.status_mut() = status;
     let value = HeaderValue::from_static(content_type);
     response.headers_mut().insert(CONTENT_TYPE, value);
@@ -75,7 +75,7 @@ pub(super) fn bare(
 
 /// The response that `answer` asks for. Those that answer nothing never come here; if one does, it
 /// is an internal error for all to see.
-pub(super) fn response(answer: &Answer, protocol: Protocol) -> Response<Body> {
+pub(super) fn response(answer: &Answer, protocol: Protocol) -> Response<ReplyBody> {
     let mut response = match (&answer.what, protocol) {
         (What::Ok, _) => success(Vec::new(), answer, protocol),
         (What::Partial { rejected, message }, _) => {
@@ -104,7 +104,7 @@ pub(super) fn response(answer: &Answer, protocol: Protocol) -> Response<Body> {
             "scripted by the test",
             answer.retry_info,
         ),
-        (_, _) => Refusal::new(
+        (_, _) => RequestRefusal::new(
             INTERNAL,
             StatusCode::INTERNAL_SERVER_ERROR,
             "this answer has no response",
@@ -129,7 +129,7 @@ fn partial(rejected_spans: i64, error_message: String) -> Vec<u8> {
     .encode_to_vec()
 }
 
-fn success(message: Vec<u8>, answer: &Answer, protocol: Protocol) -> Response<Body> {
+fn success(message: Vec<u8>, answer: &Answer, protocol: Protocol) -> Response<ReplyBody> {
     let message = if answer.gzip { gzip(&message) } else { message };
     match protocol {
         Protocol::Grpc => {
@@ -139,7 +139,7 @@ fn success(message: Vec<u8>, answer: &Answer, protocol: Protocol) -> Response<Bo
             framed.extend_from_slice(&message);
             let mut trailers = HeaderMap::new();
             trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
-            let mut response = Response::new(Body::new(framed.into()).with_trailers(trailers));
+            let mut response = Response::new(ReplyBody::new(framed.into()).with_trailers(trailers));
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             if answer.gzip {
@@ -148,7 +148,7 @@ fn success(message: Vec<u8>, answer: &Answer, protocol: Protocol) -> Response<Bo
             response
         }
         Protocol::HttpProtobuf | Protocol::HttpJson => {
-            let mut response = Response::new(Body::new(message.into()));
+            let mut response = Response::new(ReplyBody::new(message.into()));
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
             if answer.gzip {
@@ -160,8 +160,8 @@ fn success(message: Vec<u8>, answer: &Answer, protocol: Protocol) -> Response<Bo
 }
 
 /// A response of headers alone, as gRPC servers refuse.
-fn grpc_refusal(code: u32, message: &str, retry: Option<Duration>) -> Response<Body> {
-    let mut response = Response::new(Body::default());
+fn grpc_refusal(code: u32, message: &str, retry: Option<Duration>) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::default());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(GRPC_STATUS, HeaderValue::from(code));
@@ -191,8 +191,8 @@ fn http_refusal(
     code: u32,
     message: &str,
     retry: Option<Duration>,
-) -> Response<Body> {
-    let mut response = Response::new(Body::new(rpc_status(code, message, retry).into()));
+) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::new(rpc_status(code, message, retry).into()));
     *response.status_mut() = status;
     let value = HeaderValue::from_static(PROTOBUF);
     response.headers_mut().insert(CONTENT_TYPE, value);
@@ -258,9 +258,9 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// A response's body: at most one piece of data, then perhaps trailers.
 #[derive(Debug, Default)]
-pub(super) struct Body(VecDeque<Frame<Bytes>>);
+pub(super) struct ReplyBody(VecDeque<Frame<Bytes>>);
 
-impl Body {
+impl ReplyBody {
     fn new(data: Bytes) -> Self {
         let mut frames = VecDeque::new();
         if !data.is_empty() {
@@ -275,7 +275,7 @@ impl Body {
     }
 }
 
-impl http_body::Body for Body {
+impl http_body::Body for ReplyBody {
     type Data = Bytes;
     type Error = Infallible;
 

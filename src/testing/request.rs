@@ -15,9 +15,9 @@ use super::answer::What;
 use super::convert::Decoded;
 use super::received::ReceivedRequest;
 use super::reply::{
-    self, Body, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, Refusal, UNIMPLEMENTED,
+    self, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, ReplyBody, RequestRefusal, UNIMPLEMENTED,
 };
-use super::store::{Malformed, Store};
+use super::store::{Malformed, RequestStore};
 use crate::config::Protocol;
 use crate::signal::Signal;
 
@@ -30,12 +30,12 @@ pub(super) struct Port {
     pub(super) takes_logs: bool,
     pub(super) max_message_size: usize,
     pub(super) count_only: bool,
-    pub(super) store: Arc<Store>,
+    pub(super) store: Arc<RequestStore>,
 }
 
 /// What a request may ask of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Command {
+pub(super) enum ServerCommand {
     Close,
     GoAway,
     Freeze,
@@ -43,18 +43,18 @@ pub(super) enum Command {
 
 /// The connection that a request came on.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct CollectorConnection {
     pub(super) port: Arc<Port>,
     pub(super) number: u64,
-    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) commands: mpsc::UnboundedSender<ServerCommand>,
 }
 
-impl Connection {
+impl CollectorConnection {
     /// Answers `request`. An error resets the stream (HTTP/2) or closes the connection (HTTP/1).
     pub(super) async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> Result<Response<Body>, h2::Error> {
+    ) -> Result<Response<ReplyBody>, h2::Error> {
         let store = &self.port.store;
         let attempt = store.add_attempt();
         let (head, body) = request.into_parts();
@@ -68,9 +68,9 @@ impl Connection {
         };
         let answer = store.next_answer();
         match answer.what {
-            What::Close => return self.command(Command::Close, answer.delay).await,
-            What::GoAway => return self.command(Command::GoAway, answer.delay).await,
-            What::Freeze => return self.command(Command::Freeze, answer.delay).await,
+            What::Close => return self.command(ServerCommand::Close, answer.delay).await,
+            What::GoAway => return self.command(ServerCommand::GoAway, answer.delay).await,
+            What::Freeze => return self.command(ServerCommand::Freeze, answer.delay).await,
             What::RefuseStream => {
                 pause(answer.delay).await;
                 return Err(h2::Reason::REFUSED_STREAM.into());
@@ -122,7 +122,7 @@ impl Connection {
         pause(answer.delay).await;
         match answer.what {
             What::Never => std::future::pending().await,
-            What::CloseAfterBody => self.command(Command::Close, Duration::ZERO).await,
+            What::CloseAfterBody => self.command(ServerCommand::Close, Duration::ZERO).await,
             _ => {
                 if let Some(recorded) = recorded
                     && answer.accepts()
@@ -135,7 +135,7 @@ impl Connection {
     }
 
     /// Hands the connection its command and answers no more.
-    async fn command<T>(&self, command: Command, delay: Duration) -> T {
+    async fn command<T>(&self, command: ServerCommand, delay: Duration) -> T {
         pause(delay).await;
         // A connection that is gone already needs no command.
         let _ = self.commands.send(command);
@@ -151,7 +151,7 @@ struct Opened {
 
 impl Port {
     /// What an export request brings, by its line and headers, or the answer to what is none.
-    fn route(&self, head: &http::request::Parts) -> Result<Signal, Box<Response<Body>>> {
+    fn route(&self, head: &http::request::Parts) -> Result<Signal, Box<Response<ReplyBody>>> {
         let signal = self.signal(head.uri.path());
         match self.turn_away(head, signal) {
             Some(refused) => Err(Box::new(refused)),
@@ -176,7 +176,7 @@ impl Port {
         &self,
         head: &http::request::Parts,
         signal: Option<Signal>,
-    ) -> Option<Response<Body>> {
+    ) -> Option<Response<ReplyBody>> {
         let content_type = content_type(&head.headers);
         let path = head.uri.path();
         let (status, message) = match self.protocol {
@@ -209,17 +209,17 @@ impl Port {
             }
             Protocol::HttpProtobuf | Protocol::HttpJson => return None,
         };
-        Some(Refusal::new(UNIMPLEMENTED, status, message).response(self.protocol))
+        Some(RequestRefusal::new(UNIMPLEMENTED, status, message).response(self.protocol))
     }
 
     /// Takes the message out of its framing and compression.
-    fn open(&self, headers: &HeaderMap, body: &Received) -> Result<Opened, Refusal> {
+    fn open(&self, headers: &HeaderMap, body: &Received) -> Result<Opened, RequestRefusal> {
         let (encoding, compressed, bytes) = match self.protocol {
             Protocol::Grpc => {
                 let encoding = header(headers, "grpc-encoding");
                 let (compressed, bytes) = self.unframe(body)?;
                 if compressed && matches!(encoding, "" | "identity") {
-                    return Err(Refusal::new(
+                    return Err(RequestRefusal::new(
                         INTERNAL,
                         StatusCode::BAD_REQUEST,
                         "the message is flagged as compressed and grpc-encoding does not say how",
@@ -245,7 +245,7 @@ impl Port {
                 self.unpack("zstd", decoder.map_err(|e| invalid(format!("zstd: {e}")))?)?
             }
             (true, other) => {
-                return Err(Refusal::new(
+                return Err(RequestRefusal::new(
                     UNIMPLEMENTED,
                     StatusCode::UNSUPPORTED_MEDIA_TYPE,
                     format!("compression {other:?} is not supported"),
@@ -256,7 +256,7 @@ impl Port {
     }
 
     /// One length-prefixed message of gRPC, and whether it is compressed.
-    fn unframe(&self, body: &Received) -> Result<(bool, Bytes), Refusal> {
+    fn unframe(&self, body: &Received) -> Result<(bool, Bytes), RequestRefusal> {
         let mut bytes = body.bytes.clone();
         if bytes.len() < HEAD {
             return Err(invalid(format!(
@@ -278,11 +278,11 @@ impl Port {
         Ok((flag == 1, bytes))
     }
 
-    fn gunzip(&self, bytes: &[u8]) -> Result<Bytes, Refusal> {
+    fn gunzip(&self, bytes: &[u8]) -> Result<Bytes, RequestRefusal> {
         self.unpack("gzip", flate2::read::MultiGzDecoder::new(bytes))
     }
 
-    fn unpack(&self, encoding: &str, decoder: impl Read) -> Result<Bytes, Refusal> {
+    fn unpack(&self, encoding: &str, decoder: impl Read) -> Result<Bytes, RequestRefusal> {
         let mut out = Vec::new();
         let limit = self.max_message_size as u64 + 1;
         decoder
@@ -296,7 +296,11 @@ impl Port {
     }
 
     /// The message's content, and what is to be kept of the message itself.
-    fn decode(&self, signal: Signal, mut opened: Opened) -> Result<(Opened, Decoded), Refusal> {
+    fn decode(
+        &self,
+        signal: Signal,
+        mut opened: Opened,
+    ) -> Result<(Opened, Decoded), RequestRefusal> {
         let decoded = if self.count_only {
             Decoded::count(signal, &std::mem::take(&mut opened.bytes))
         } else {
@@ -308,8 +312,8 @@ impl Port {
         }
     }
 
-    fn too_large(&self, len: usize) -> Refusal {
-        Refusal::new(
+    fn too_large(&self, len: usize) -> RequestRefusal {
+        RequestRefusal::new(
             RESOURCE_EXHAUSTED,
             StatusCode::PAYLOAD_TOO_LARGE,
             format!(
@@ -320,8 +324,8 @@ impl Port {
     }
 }
 
-fn invalid(message: String) -> Refusal {
-    Refusal::new(INVALID_ARGUMENT, StatusCode::BAD_REQUEST, message)
+fn invalid(message: String) -> RequestRefusal {
+    RequestRefusal::new(INVALID_ARGUMENT, StatusCode::BAD_REQUEST, message)
 }
 
 /// Sleeps, and does not even yield if there is nothing to sleep for: a timer takes a millisecond.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::request::{Command, Connection, Port};
+use super::request::{CollectorConnection, Port, ServerCommand};
 use super::tls;
 use crate::config::Protocol;
 use crate::sync::{Mutex, lock};
@@ -70,7 +70,7 @@ async fn serve<T>(stream: T, port: Arc<Port>, number: u64)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut stream = Shared(Arc::new(Mutex::new(stream)));
+    let mut stream = SharedState(Arc::new(Mutex::new(stream)));
     let (commands, mut commanded) = mpsc::unbounded_channel();
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
@@ -80,7 +80,7 @@ where
     if port.protocol == Protocol::Grpc {
         server = server.http2_only();
     }
-    let connection = Arc::new(Connection {
+    let connection = Arc::new(CollectorConnection {
         port,
         number,
         commands,
@@ -92,7 +92,7 @@ where
         tokio::select! {
             biased;
             Some(command) = commanded.recv() => {
-                if command == Command::Freeze {
+                if command == ServerCommand::Freeze {
                     // Held and never polled again, until the collector stops.
                     std::future::pending::<()>().await;
                 }
@@ -101,7 +101,7 @@ where
             _ = &mut serving => None,
         }
     };
-    if command == Some(Command::GoAway) {
+    if command == Some(ServerCommand::GoAway) {
         // Closing with unread bytes would reset the connection, and the frame might be lost.
         let farewell = async {
             stream.write_all(&GO_AWAY).await?;
@@ -116,15 +116,15 @@ where
 
 /// A socket that outlives the hyper connection that uses it. Never contended: the connection is
 /// dropped before anyone else touches the socket.
-struct Shared<T>(Arc<Mutex<T>>);
+struct SharedState<T>(Arc<Mutex<T>>);
 
-impl<T> Clone for Shared<T> {
+impl<T> Clone for SharedState<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Shared<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for SharedState<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -134,7 +134,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Shared<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Shared<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for SharedState<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -31,16 +31,16 @@ pub struct Malformed {
 }
 
 #[derive(Debug)]
-pub(super) struct Store {
-    state: Mutex<State>,
+pub(super) struct RequestStore {
+    state: Mutex<StoreState>,
     /// Wakes those who wait in a thread.
     changed: Condvar,
-    /// Wakes those who wait in a task; carries [`State::version`].
+    /// Wakes those who wait in a task; carries [`StoreState::version`].
     version: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct StoreState {
     /// Grows with every change, so that no waiter misses one.
     version: u64,
     /// Grows with `clear`: what began before it is forgotten also when it ends after it.
@@ -66,17 +66,17 @@ pub(super) struct Recorded {
     index: usize,
 }
 
-impl Store {
+impl RequestStore {
     pub(super) fn new() -> Self {
         Self {
-            state: Mutex::new(State::default()),
+            state: Mutex::new(StoreState::default()),
             changed: Condvar::new(),
             version: watch::Sender::new(0),
         }
     }
 
     /// Changes the state and wakes all who wait.
-    fn change<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T>(&self, f: impl FnOnce(&mut StoreState) -> T) -> T {
         let mut state = lock(&self.state);
         let out = f(&mut state);
         state.version += 1;

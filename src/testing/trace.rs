@@ -6,7 +6,7 @@ use std::fmt;
 use super::log::ReceivedLog;
 use super::received::ReceivedSpan;
 use super::render::TraceDrawing;
-use crate::drawing::{Key, Place, arrange};
+use crate::drawing::{Key, TreePlace, arrange};
 
 /// The spans of one trace as a tree. Its `Display` draws it:
 ///
@@ -33,7 +33,7 @@ pub struct Trace {
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) span: ReceivedSpan,
-    pub(super) place: Place,
+    pub(super) place: TreePlace,
     /// What was logged in it, by time.
     pub(super) logs: Vec<ReceivedLog>,
 }
@@ -179,7 +179,7 @@ fn nodes(spans: &[&ReceivedSpan]) -> Vec<Node> {
         start: span.start_unix_nanos,
     };
     let keys: Vec<_> = spans.iter().map(key).collect();
-    let node = |place: Place| Node {
+    let node = |place: TreePlace| Node {
         span: spans[place.span].clone(),
         place,
         logs: Vec::new(),

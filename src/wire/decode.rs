@@ -3,7 +3,7 @@
 //! Any input is safe: invalid bytes give `None`, and memory is bounded by a small multiple of the input.
 //! Unknown fields are skipped; groups, which OTLP does not use, are rejected.
 
-use super::reader::{Delimited, Field, each_field};
+use super::reader::{Delimited, FieldValue, each_field};
 use super::span::find_attribute;
 use crate::attribute;
 
@@ -301,7 +301,7 @@ impl<'a> Value<'a> {
 }
 
 /// An id; `Some(None)` if the field is empty.
-fn id<const N: usize>(field: Field<'_>) -> Option<Option<[u8; N]>> {
+fn id<const N: usize>(field: FieldValue<'_>) -> Option<Option<[u8; N]>> {
     match field.bytes()? {
         [] => Some(None),
         bytes => Some(Some(bytes.try_into().ok()?)),

@@ -1,20 +1,20 @@
 //! The walk through the fields of an encoded message; every reader of protobuf uses it.
 //!
-//! [`Fields`] reads any message. [`Delimited`] reads the rows that this crate writes itself, on the
+//! [`MessageFields`] reads any message. [`Delimited`] reads the rows that this crate writes itself, on the
 //! recording thread: each field has a tag of one byte and a length.
 
 use super::varint::{self, FIXED32, FIXED64, LEN, VARINT};
 
 /// The content of a field, by its wire type.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Field<'a> {
+pub(crate) enum FieldValue<'a> {
     Varint(u64),
     Fixed64(u64),
     Fixed32(u32),
     Bytes(&'a [u8]),
 }
 
-impl<'a> Field<'a> {
+impl<'a> FieldValue<'a> {
     pub(crate) fn varint(self) -> Option<u64> {
         match self {
             Self::Varint(v) => Some(v),
@@ -51,9 +51,9 @@ impl<'a> Field<'a> {
 /// The fields of a message, by number. The item of a malformed field is `None`, and the last one.
 /// Groups, which OTLP does not use, are malformed.
 #[derive(Debug, Clone)]
-pub(crate) struct Fields<'a>(&'a [u8]);
+pub(crate) struct MessageFields<'a>(&'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> MessageFields<'a> {
     pub(crate) fn new(message: &'a [u8]) -> Self {
         Self(message)
     }
@@ -63,13 +63,13 @@ impl<'a> Fields<'a> {
         self.0
     }
 
-    fn field(&mut self) -> Option<(u32, Field<'a>)> {
+    fn field(&mut self) -> Option<(u32, FieldValue<'a>)> {
         let tag = u32::try_from(varint::take(&mut self.0)?).ok()?;
         let field = match (tag & 7) as u8 {
-            VARINT => Field::Varint(varint::take(&mut self.0)?),
-            FIXED64 => Field::Fixed64(u64::from_le_bytes(self.fixed()?)),
-            FIXED32 => Field::Fixed32(u32::from_le_bytes(self.fixed()?)),
-            LEN => Field::Bytes(take_delimited(&mut self.0)?),
+            VARINT => FieldValue::Varint(varint::take(&mut self.0)?),
+            FIXED64 => FieldValue::Fixed64(u64::from_le_bytes(self.fixed()?)),
+            FIXED32 => FieldValue::Fixed32(u32::from_le_bytes(self.fixed()?)),
+            LEN => FieldValue::Bytes(take_delimited(&mut self.0)?),
             _ => return None,
         };
         match tag >> 3 {
@@ -85,8 +85,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl<'a> Iterator for Fields<'a> {
-    type Item = Option<(u32, Field<'a>)>;
+impl<'a> Iterator for MessageFields<'a> {
+    type Item = Option<(u32, FieldValue<'a>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
@@ -103,9 +103,9 @@ impl<'a> Iterator for Fields<'a> {
 /// Calls `f` with the number and content of each field; `None` if a field is malformed or `f` fails.
 pub(crate) fn each_field<'a>(
     message: &'a [u8],
-    mut f: impl FnMut(u32, Field<'a>) -> Option<()>,
+    mut f: impl FnMut(u32, FieldValue<'a>) -> Option<()>,
 ) -> Option<()> {
-    for field in Fields::new(message) {
+    for field in MessageFields::new(message) {
         let (number, field) = field?;
         f(number, field)?;
     }
@@ -167,8 +167,11 @@ mod tests {
             &[0x80, 0x80, 0x80, 0x80, 0x80, 1, 1],
         ] {
             let message = [&[0x08, 7][..], fault].concat();
-            let mut fields = Fields::new(&message);
-            assert!(matches!(fields.next(), Some(Some((1, Field::Varint(7))))));
+            let mut fields = MessageFields::new(&message);
+            assert!(matches!(
+                fields.next(),
+                Some(Some((1, FieldValue::Varint(7))))
+            ));
             assert!(matches!(fields.next(), Some(None)), "{fault:?}");
             assert!(fields.next().is_none());
         }

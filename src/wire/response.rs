@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::reader::{Field, Fields};
+use super::reader::{FieldValue, MessageFields};
 
 /// `ExportTracePartialSuccess`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,12 +18,12 @@ impl PartialSuccess {
     /// (OTLP-4); `None` if the bytes are malformed.
     pub(crate) fn decode(response: &[u8]) -> Option<Self> {
         let mut partial = Self::default();
-        for field in Fields::new(response) {
-            if let (1, Field::Bytes(message)) = field? {
-                for field in Fields::new(message) {
+        for field in MessageFields::new(response) {
+            if let (1, FieldValue::Bytes(message)) = field? {
+                for field in MessageFields::new(message) {
                     match field? {
-                        (1, Field::Varint(n)) => partial.rejected_spans = n as i64,
-                        (2, Field::Bytes(text)) => {
+                        (1, FieldValue::Varint(n)) => partial.rejected_spans = n as i64,
+                        (2, FieldValue::Bytes(text)) => {
                             partial.error_message = String::from_utf8_lossy(text).into_owned();
                         }
                         _ => {}
@@ -47,10 +47,14 @@ impl RpcStatus {
     /// Reads a status; `None` if the bytes are malformed.
     pub(crate) fn decode(status: &[u8]) -> Option<Self> {
         let mut out = Self::default();
-        for field in Fields::new(status) {
+        for field in MessageFields::new(status) {
             match field? {
-                (2, Field::Bytes(text)) => out.message = String::from_utf8_lossy(text).into_owned(),
-                (3, Field::Bytes(any)) => out.retry_delay = retry_info(any)?.or(out.retry_delay),
+                (2, FieldValue::Bytes(text)) => {
+                    out.message = String::from_utf8_lossy(text).into_owned()
+                }
+                (3, FieldValue::Bytes(any)) => {
+                    out.retry_delay = retry_info(any)?.or(out.retry_delay)
+                }
                 _ => {}
             }
         }
@@ -66,10 +70,10 @@ impl RpcStatus {
 fn retry_info(any: &[u8]) -> Option<Option<Duration>> {
     let mut is_retry_info = false;
     let mut value: &[u8] = &[];
-    for field in Fields::new(any) {
+    for field in MessageFields::new(any) {
         match field? {
-            (1, Field::Bytes(url)) => is_retry_info = url.ends_with(b"google.rpc.RetryInfo"),
-            (2, Field::Bytes(bytes)) => value = bytes,
+            (1, FieldValue::Bytes(url)) => is_retry_info = url.ends_with(b"google.rpc.RetryInfo"),
+            (2, FieldValue::Bytes(bytes)) => value = bytes,
             _ => {}
         }
     }
@@ -77,8 +81,8 @@ fn retry_info(any: &[u8]) -> Option<Option<Duration>> {
         return Some(None);
     }
     let mut delay = Duration::ZERO;
-    for field in Fields::new(value) {
-        if let (1, Field::Bytes(duration)) = field? {
+    for field in MessageFields::new(value) {
+        if let (1, FieldValue::Bytes(duration)) = field? {
             delay = decode_duration(duration)?;
         }
     }
@@ -88,10 +92,10 @@ fn retry_info(any: &[u8]) -> Option<Option<Duration>> {
 /// `google.protobuf.Duration`; a negative one is zero.
 fn decode_duration(message: &[u8]) -> Option<Duration> {
     let (mut seconds, mut nanos) = (0, 0);
-    for field in Fields::new(message) {
+    for field in MessageFields::new(message) {
         match field? {
-            (1, Field::Varint(n)) => seconds = n as i64,
-            (2, Field::Varint(n)) => nanos = n as i64,
+            (1, FieldValue::Varint(n)) => seconds = n as i64,
+            (2, FieldValue::Varint(n)) => nanos = n as i64,
             _ => {}
         }
     }

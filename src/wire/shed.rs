@@ -1,7 +1,7 @@
 //! Shrinks a span that exceeds its share of memory: removes the largest attributes, events and links
 //! first, so that small ones stay.
 
-use super::reader::{Field, Fields};
+use super::reader::{FieldValue, MessageFields};
 use super::span::{DROPPED_COUNTS, SPAN_ATTRIBUTE, SPAN_EVENT, SPAN_LINK, put_dropped_counts};
 use super::varint;
 
@@ -30,7 +30,7 @@ impl Shed {
 /// Removes attributes, events and links of more than `least` bytes from `body`, the largest first, until
 /// at most `goal` bytes are left. Also returns the size of the largest remaining one.
 pub(crate) fn shed(body: &mut Vec<u8>, goal: usize, least: usize) -> (Shed, usize) {
-    let mut largest: Vec<_> = parts(body).filter(Part::is_repeated).collect();
+    let mut largest: Vec<_> = parts(body).filter(SpanPart::is_repeated).collect();
     largest.sort_unstable_by_key(|field| std::cmp::Reverse(field.len()));
     let (mut left, mut cut) = (body.len(), 0);
     for field in &largest {
@@ -40,7 +40,7 @@ pub(crate) fn shed(body: &mut Vec<u8>, goal: usize, least: usize) -> (Shed, usiz
         left -= field.len();
         cut += 1;
     }
-    let rest = largest.get(cut).map_or(0, Part::len);
+    let rest = largest.get(cut).map_or(0, SpanPart::len);
     largest.truncate(cut);
     largest.sort_unstable_by_key(|field| field.start);
     let mut shed = Shed::default();
@@ -66,7 +66,7 @@ pub(crate) fn slimmed(span: &[u8], goal: usize) -> Option<(Vec<u8>, Shed)> {
     if parts(span).map(|field| field.len()).sum::<usize>() != span.len() {
         return None;
     }
-    let mut repeated: Vec<_> = parts(span).filter(Part::is_repeated).collect();
+    let mut repeated: Vec<_> = parts(span).filter(SpanPart::is_repeated).collect();
     repeated.sort_unstable_by_key(|field| std::cmp::Reverse(field.len()));
     let mut left = span.len() + COUNTS;
     let mut cut = Vec::new();
@@ -103,7 +103,7 @@ pub(crate) fn slimmed(span: &[u8], goal: usize) -> Option<(Vec<u8>, Shed)> {
 }
 
 /// A field of `Span`, by its range.
-struct Part {
+struct SpanPart {
     /// Zero where the tag takes more than a byte: such a field does not matter here.
     tag: u8,
     start: usize,
@@ -112,7 +112,7 @@ struct Part {
     number: u64,
 }
 
-impl Part {
+impl SpanPart {
     fn len(&self) -> usize {
         self.end - self.start
     }
@@ -123,19 +123,19 @@ impl Part {
 }
 
 /// The fields of a `Span` that we wrote; ends before the first that is malformed.
-fn parts(span: &[u8]) -> impl Iterator<Item = Part> {
-    let mut fields = Fields::new(span);
+fn parts(span: &[u8]) -> impl Iterator<Item = SpanPart> {
+    let mut fields = MessageFields::new(span);
     let mut start = 0;
     std::iter::from_fn(move || {
         let (field, content) = fields.next()??;
         let (wire_type, number) = match content {
-            Field::Varint(number) => (varint::VARINT, number),
-            Field::Bytes(_) => (varint::LEN, 0),
-            Field::Fixed64(_) => (varint::FIXED64, 0),
-            Field::Fixed32(_) => (varint::FIXED32, 0),
+            FieldValue::Varint(number) => (varint::VARINT, number),
+            FieldValue::Bytes(_) => (varint::LEN, 0),
+            FieldValue::Fixed64(_) => (varint::FIXED64, 0),
+            FieldValue::Fixed32(_) => (varint::FIXED32, 0),
         };
         let end = span.len() - fields.rest().len();
-        let part = Part {
+        let part = SpanPart {
             tag: if field < 16 {
                 varint::tag(field as u8, wire_type)
             } else {

@@ -1,6 +1,6 @@
 //! The variables of logs.
 
-use super::{Env, Signal, set};
+use super::{Env, SignalVariables, set};
 use crate::config::{LogBatchConfig, OtlpConfig, parse};
 
 impl Env<'_> {
@@ -28,7 +28,7 @@ impl Env<'_> {
             parse::integer,
         );
         set(&mut limits.attribute_count_limit, count);
-        let mut connection = self.exporter(Signal::Logs);
+        let mut connection = self.exporter(SignalVariables::Logs);
         // Logs do not use it, so it must not make the connections differ.
         connection
             .traces_endpoint

@@ -22,7 +22,7 @@ impl SupportedKxGroup for Group {
         let private = EphemeralPrivateKey::generate(self.1, &SystemRandom::new())
             .map_err(|_| GetRandomFailed)?;
         let public = private.compute_public_key().map_err(|_| GetRandomFailed)?;
-        Ok(Box::new(Pair {
+        Ok(Box::new(KeyExchange {
             name: self.0,
             algorithm: self.1,
             private,
@@ -35,14 +35,14 @@ impl SupportedKxGroup for Group {
     }
 }
 
-struct Pair {
+struct KeyExchange {
     name: NamedGroup,
     algorithm: &'static Algorithm,
     private: EphemeralPrivateKey,
     public: PublicKey,
 }
 
-impl ActiveKeyExchange for Pair {
+impl ActiveKeyExchange for KeyExchange {
     /// *ring* refuses points that are not on the curve, and a secret that is zero.
     fn complete(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, Error> {
         let peer = UnparsedPublicKey::new(self.algorithm, peer);

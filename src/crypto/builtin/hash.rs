@@ -13,7 +13,7 @@ pub(super) struct Sha(HashAlgorithm, &'static digest::Algorithm);
 
 impl Hash for Sha {
     fn start(&self) -> Box<dyn Context> {
-        Box::new(Running(digest::Context::new(self.1)))
+        Box::new(RunningHash(digest::Context::new(self.1)))
     }
 
     fn hash(&self, data: &[u8]) -> Output {
@@ -29,9 +29,9 @@ impl Hash for Sha {
     }
 }
 
-struct Running(digest::Context);
+struct RunningHash(digest::Context);
 
-impl Context for Running {
+impl Context for RunningHash {
     fn fork_finish(&self) -> Output {
         Output::new(self.0.clone().finish().as_ref())
     }

@@ -18,10 +18,10 @@ pub(super) fn load(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>, Error
     let key = match key {
         PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der())
             .ok()
-            .map(|key| Pair::Rsa(key.into())),
+            .map(|key| SigningPair::Rsa(key.into())),
         PrivateKeyDer::Sec1(der) => [Curve::P256, Curve::P384].into_iter().find_map(|curve| {
             let pkcs8 = curve.pkcs8(der.secret_sec1_der());
-            Some(Pair::Ecdsa(curve, curve.load(&pkcs8)?))
+            Some(SigningPair::Ecdsa(curve, curve.load(&pkcs8)?))
         }),
         PrivateKeyDer::Pkcs8(der) => of_pkcs8(der.secret_pkcs8_der()),
         _ => None,
@@ -31,12 +31,12 @@ pub(super) fn load(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>, Error
     Ok(Arc::new(key))
 }
 
-fn of_pkcs8(der: &[u8]) -> Option<Pair> {
-    let rsa = || Some(Pair::Rsa(RsaKeyPair::from_pkcs8(der).ok()?.into()));
-    let ecdsa = |curve: Curve| Some(Pair::Ecdsa(curve, curve.load(der)?));
+fn of_pkcs8(der: &[u8]) -> Option<SigningPair> {
+    let rsa = || Some(SigningPair::Rsa(RsaKeyPair::from_pkcs8(der).ok()?.into()));
+    let ecdsa = |curve: Curve| Some(SigningPair::Ecdsa(curve, curve.load(der)?));
     let ed25519 = || {
         let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).ok()?;
-        Some(Pair::Ed25519(key.into()))
+        Some(SigningPair::Ed25519(key.into()))
     };
     rsa()
         .or_else(|| ecdsa(Curve::P256))
@@ -45,7 +45,7 @@ fn of_pkcs8(der: &[u8]) -> Option<Pair> {
 }
 
 #[derive(Clone)]
-enum Pair {
+enum SigningPair {
     Rsa(Arc<RsaKeyPair>),
     Ecdsa(Curve, Arc<EcdsaKeyPair>),
     Ed25519(Arc<Ed25519KeyPair>),
@@ -109,7 +109,7 @@ static OF_RSA: &[(SignatureScheme, &dyn RsaEncoding)] = &[
     (SignatureScheme::RSA_PKCS1_SHA256, &RSA_PKCS1_SHA256),
 ];
 
-impl SigningKey for Pair {
+impl SigningKey for SigningPair {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
         let mut encoding = None;
         let scheme = match self {
@@ -149,7 +149,7 @@ impl SigningKey for Pair {
 }
 
 struct WithScheme {
-    key: Pair,
+    key: SigningPair,
     scheme: SignatureScheme,
     /// Of RSA.
     encoding: Option<&'static dyn RsaEncoding>,
@@ -160,18 +160,18 @@ impl Signer for WithScheme {
         let failed = |_| Error::General("signing failed".to_owned());
         let random = SystemRandom::new();
         match &self.key {
-            Pair::Rsa(key) => {
+            SigningPair::Rsa(key) => {
                 let encoding = self.encoding.unwrap_or(&RSA_PSS_SHA256);
                 let mut signature = vec![0; key.public().modulus_len()];
                 key.sign(encoding, &random, message, &mut signature)
                     .map_err(failed)?;
                 Ok(signature)
             }
-            Pair::Ecdsa(_, key) => {
+            SigningPair::Ecdsa(_, key) => {
                 let signature = key.sign(&random, message).map_err(failed)?;
                 Ok(signature.as_ref().to_vec())
             }
-            Pair::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
+            SigningPair::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
         }
     }
 
@@ -180,9 +180,9 @@ impl Signer for WithScheme {
     }
 }
 
-impl fmt::Debug for Pair {
+impl fmt::Debug for SigningPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pair").finish_non_exhaustive()
+        f.debug_struct("SigningPair").finish_non_exhaustive()
     }
 }
 

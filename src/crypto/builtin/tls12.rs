@@ -80,7 +80,7 @@ const fn with_aes_256(suite: CipherSuite, sign: &'static [Scheme]) -> Tls12Ciphe
 const fn with_sha256(
     suite: CipherSuite,
     sign: &'static [Scheme],
-    aead_alg: &'static Aead,
+    aead_alg: &'static Tls12Aead,
     confidentiality_limit: u64,
 ) -> Tls12CipherSuite {
     Tls12CipherSuite {
@@ -98,15 +98,15 @@ const fn with_sha256(
 
 static PRF_SHA256: PrfUsingHmac<'static> = PrfUsingHmac(&HMAC_SHA256);
 static PRF_SHA384: PrfUsingHmac<'static> = PrfUsingHmac(&HMAC_SHA384);
-static AES_256: Aead = Aead {
+static AES_256: Tls12Aead = Tls12Aead {
     algorithm: &aead::AES_256_GCM,
     shape: OF_GCM,
 };
-static AES_128: Aead = Aead {
+static AES_128: Tls12Aead = Tls12Aead {
     algorithm: &aead::AES_128_GCM,
     shape: OF_GCM,
 };
-static CHACHA20: Aead = Aead {
+static CHACHA20: Tls12Aead = Tls12Aead {
     algorithm: &aead::CHACHA20_POLY1305,
     shape: Shape {
         fixed: NONCE_LEN,
@@ -126,20 +126,20 @@ const OF_GCM: Shape = Shape {
     explicit: 8,
 };
 
-struct Aead {
+struct Tls12Aead {
     algorithm: &'static aead::Algorithm,
     shape: Shape,
 }
 
-impl Aead {
-    fn protection(&self, key: &AeadKey, iv: &[u8], extra: &[u8]) -> Protection {
+impl Tls12Aead {
+    fn protection(&self, key: &AeadKey, iv: &[u8], extra: &[u8]) -> Tls12Protection {
         let mut whole = [0; NONCE_LEN];
         let given = iv.iter().chain(extra);
         whole
             .iter_mut()
             .zip(given)
             .for_each(|(to, from)| *to = *from);
-        Protection {
+        Tls12Protection {
             key: self::key(self.algorithm, key),
             iv: whole.into(),
             shape: self.shape,
@@ -147,7 +147,7 @@ impl Aead {
     }
 }
 
-impl Tls12AeadAlgorithm for Aead {
+impl Tls12AeadAlgorithm for Tls12Aead {
     fn encrypter(&self, key: AeadKey, iv: &[u8], extra: &[u8]) -> Box<dyn MessageEncrypter> {
         Box::new(self.protection(&key, iv, extra))
     }
@@ -174,14 +174,14 @@ impl Tls12AeadAlgorithm for Aead {
     }
 }
 
-struct Protection {
+struct Tls12Protection {
     key: Option<LessSafeKey>,
     /// Of GCM when it decrypts, the first four bytes alone.
     iv: Iv,
     shape: Shape,
 }
 
-impl MessageEncrypter for Protection {
+impl MessageEncrypter for Tls12Protection {
     fn encrypt(
         &mut self,
         message: OutboundPlainMessage<'_>,
@@ -218,7 +218,7 @@ impl MessageEncrypter for Protection {
     }
 }
 
-impl MessageDecrypter for Protection {
+impl MessageDecrypter for Tls12Protection {
     fn decrypt<'a>(
         &mut self,
         mut message: InboundOpaqueMessage<'a>,

@@ -25,7 +25,7 @@ pub(super) static SUITES: &[Tls13CipherSuite] = &[
             confidentiality_limit: GCM_RECORDS,
         },
         hkdf_provider: &HkdfUsingHmac(&HMAC_SHA384),
-        aead_alg: &Aead(&aead::AES_256_GCM),
+        aead_alg: &Tls13Aead(&aead::AES_256_GCM),
         quic: None,
     },
     Tls13CipherSuite {
@@ -35,7 +35,7 @@ pub(super) static SUITES: &[Tls13CipherSuite] = &[
             confidentiality_limit: GCM_RECORDS,
         },
         hkdf_provider: &HkdfUsingHmac(&HMAC_SHA256),
-        aead_alg: &Aead(&aead::AES_128_GCM),
+        aead_alg: &Tls13Aead(&aead::AES_128_GCM),
         quic: None,
     },
     Tls13CipherSuite {
@@ -45,7 +45,7 @@ pub(super) static SUITES: &[Tls13CipherSuite] = &[
             confidentiality_limit: u64::MAX,
         },
         hkdf_provider: &HkdfUsingHmac(&HMAC_SHA256),
-        aead_alg: &Aead(&aead::CHACHA20_POLY1305),
+        aead_alg: &Tls13Aead(&aead::CHACHA20_POLY1305),
         quic: None,
     },
 ];
@@ -56,17 +56,17 @@ pub(super) fn key(algorithm: &'static aead::Algorithm, key: &AeadKey) -> Option<
     Some(LessSafeKey::new(key))
 }
 
-struct Aead(&'static aead::Algorithm);
+struct Tls13Aead(&'static aead::Algorithm);
 
-impl Tls13AeadAlgorithm for Aead {
+impl Tls13AeadAlgorithm for Tls13Aead {
     fn encrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageEncrypter> {
         let key = self::key(self.0, &key);
-        Box::new(Protection { key, iv })
+        Box::new(Tls13Protection { key, iv })
     }
 
     fn decrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageDecrypter> {
         let key = self::key(self.0, &key);
-        Box::new(Protection { key, iv })
+        Box::new(Tls13Protection { key, iv })
     }
 
     fn key_len(&self) -> usize {
@@ -82,18 +82,18 @@ impl Tls13AeadAlgorithm for Aead {
     }
 }
 
-struct Protection {
+struct Tls13Protection {
     key: Option<LessSafeKey>,
     iv: Iv,
 }
 
-impl Protection {
+impl Tls13Protection {
     fn nonce(&self, record: u64) -> aead::Nonce {
         aead::Nonce::assume_unique_for_key(Nonce::new(&self.iv, record).0)
     }
 }
 
-impl MessageEncrypter for Protection {
+impl MessageEncrypter for Tls13Protection {
     fn encrypt(
         &mut self,
         message: OutboundPlainMessage<'_>,
@@ -121,7 +121,7 @@ impl MessageEncrypter for Protection {
     }
 }
 
-impl MessageDecrypter for Protection {
+impl MessageDecrypter for Tls13Protection {
     fn decrypt<'a>(
         &mut self,
         mut message: InboundOpaqueMessage<'a>,

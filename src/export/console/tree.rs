@@ -212,24 +212,24 @@ fn draw(out: &mut String, trace: &HeldTrace, layout: &Layout) {
     let _ = writeln!(out, "{drawing}");
 }
 
-fn drawn(span: &Span<'_>, service: Option<&str>) -> drawing::Span {
-    drawing::Span {
+fn drawn(span: &Span<'_>, service: Option<&str>) -> drawing::DrawnSpan {
+    drawing::DrawnSpan {
         name: span.name.to_owned(),
         kind: kind(span.kind).unwrap_or_default().to_owned(),
         parent: span.parent_span_id.map(|id| text::hex(&id)),
         start: span.start_unix_nanos,
         end: span.end_unix_nanos,
         status: match span.status.code {
-            1 => drawing::Status::Ok,
-            2 => drawing::Status::Error(span.status.message.to_owned()),
-            _ => drawing::Status::Unset,
+            1 => drawing::DrawnStatus::Ok,
+            2 => drawing::DrawnStatus::Error(span.status.message.to_owned()),
+            _ => drawing::DrawnStatus::Unset,
         },
         links: span.links.len(),
         attributes: attributes(&span.attributes),
         events: span
             .events
             .iter()
-            .map(|event| drawing::Event {
+            .map(|event| drawing::DrawnEvent {
                 mark: drawing::Mark::Event,
                 name: event.name.to_owned(),
                 at: event.unix_nanos,

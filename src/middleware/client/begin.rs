@@ -7,12 +7,12 @@ use http::header::HOST;
 
 use super::super::address::Host;
 use super::super::call::Call;
-use super::super::call_status::{Protocol, Role};
+use super::super::call_status::{CallProtocol, Role};
 use super::super::head::RequestHead;
 use super::super::late::CallSpan;
 use super::super::meter::Labels;
 use super::super::method::OTHER;
-use super::super::spans::{Endpoints, Grpc, HttpClient, Name};
+use super::super::spans::{Endpoints, GrpcSpan, HttpClient, SpanName};
 use super::super::{from_tonic, grpc, text};
 use super::{ClientLayer, Resends, UrlTemplate};
 use crate::context;
@@ -20,7 +20,7 @@ use crate::span_ext::{self, SpanExt as _};
 
 /// The server of a request.
 #[derive(Clone, Copy)]
-struct Server<'a> {
+struct ServerAddress<'a> {
     address: Option<&'a str>,
     port: Option<u16>,
 }
@@ -33,8 +33,8 @@ impl ClientLayer {
             return None;
         }
         let protocol = match grpc::is_grpc(head.method, head.headers) {
-            true => Protocol::Grpc,
-            false => Protocol::Http,
+            true => CallProtocol::Grpc,
+            false => CallProtocol::Http,
         };
         let server = self.server(head);
         let options = self.options.clone();
@@ -62,16 +62,16 @@ impl ClientLayer {
             .with_propagator(|p| p.inject(&context, headers));
     }
 
-    fn server<'a>(&'a self, head: &RequestHead<'a>) -> Server<'a> {
+    fn server<'a>(&'a self, head: &RequestHead<'a>) -> ServerAddress<'a> {
         if let Some(target) = &self.settings.target {
-            return Server {
+            return ServerAddress {
                 address: Some(&target.address),
                 port: target.port,
             };
         }
         let host = Host::of_request(head.uri, head.headers);
         let scheme = head.uri.scheme_str().unwrap_or("http");
-        Server {
+        ServerAddress {
             address: host.map(|host| host.address),
             port: host.and_then(|host| host.port_or_default(scheme)),
         }
@@ -84,7 +84,12 @@ impl ClientLayer {
         host.map(Cow::Borrowed).or_else(target)
     }
 
-    fn span(&self, head: &RequestHead<'_>, protocol: Protocol, server: Server<'_>) -> CallSpan {
+    fn span(
+        &self,
+        head: &RequestHead<'_>,
+        protocol: CallProtocol,
+        server: ServerAddress<'_>,
+    ) -> CallSpan {
         let settings = &*self.settings;
         let ends = Endpoints {
             server: server.address.map(text::cut),
@@ -92,9 +97,9 @@ impl ClientLayer {
             peer: None,
             peer_port: None,
         };
-        if protocol == Protocol::Grpc {
+        if protocol == CallProtocol::Grpc {
             let method = grpc::method(head.uri.path());
-            let grpc = Grpc {
+            let grpc = GrpcSpan {
                 kind: "client",
                 method: method.map(text::cut),
                 method_original: method.is_none().then(|| text::cut(head.uri.path())),
@@ -112,7 +117,7 @@ impl ClientLayer {
             .url(head.uri, self.authority(head).as_deref());
         let resends = head.extensions.get().map_or(0, Resends::next);
         let http = HttpClient {
-            name: Name {
+            name: SpanName {
                 method: method.in_name,
                 target: template,
             },
@@ -127,10 +132,15 @@ impl ClientLayer {
         http.span(settings.request.level)
     }
 
-    fn labels(&self, head: &RequestHead<'_>, protocol: Protocol, server: Server<'_>) -> Labels {
+    fn labels(
+        &self,
+        head: &RequestHead<'_>,
+        protocol: CallProtocol,
+        server: ServerAddress<'_>,
+    ) -> Labels {
         let rpc_method = match protocol {
-            Protocol::Grpc => grpc::method(head.uri.path()),
-            Protocol::Http => None,
+            CallProtocol::Grpc => grpc::method(head.uri.path()),
+            CallProtocol::Http => None,
         };
         Labels {
             role: Role::Client,

@@ -9,7 +9,7 @@ use http::Extensions;
 use super::super::known::KnownNames;
 use super::super::layer::{RequestSettings, request_setters};
 use super::super::options::CallOptions;
-use super::target::Target;
+use super::target::ServerTarget;
 
 /// Makes a span for each request that a client sends, and writes its context into the headers: a
 /// [`tower_layer::Layer`] for any `Service<http::Request<B>>`, such as hyper-util's client and tonic's
@@ -47,7 +47,7 @@ pub struct ClientLayer {
 #[derive(Clone)]
 pub(super) struct ClientSettings {
     pub(super) request: RequestSettings,
-    pub(super) target: Option<Target>,
+    pub(super) target: Option<ServerTarget>,
 }
 
 /// The template of a request's path, such as `/users/{id}`. In the extensions of a request, it becomes
@@ -101,7 +101,7 @@ impl ClientLayer {
     /// `host:port`, a URL, `unix:///path`; any other text becomes the address. Default: the host of the
     /// request.
     pub fn with_server(self, target: impl AsRef<str>) -> Self {
-        let target = Target::parse(target.as_ref());
+        let target = ServerTarget::parse(target.as_ref());
         self.set(|s| s.target = Some(target))
     }
 

@@ -1,15 +1,15 @@
-//! [`Target`]: the server of a channel whose requests have no host (RPC-5).
+//! [`ServerTarget`]: the server of a channel whose requests have no host (RPC-5).
 
 use super::super::address::Host;
 
 /// A server, for `server.address` and `server.port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct ServerTarget {
     pub(super) address: String,
     pub(super) port: Option<u16>,
 }
 
-impl Target {
+impl ServerTarget {
     /// `host:port`, a URL, `unix:///path`, or a gRPC target. Any other text, such as several addresses,
     /// becomes the address.
     pub(super) fn parse(text: &str) -> Self {
@@ -85,7 +85,11 @@ mod tests {
             ("", "", None),
         ] {
             let address = address.to_owned();
-            assert_eq!(Target::parse(text), Target { address, port }, "{text}");
+            assert_eq!(
+                ServerTarget::parse(text),
+                ServerTarget { address, port },
+                "{text}"
+            );
         }
     }
 
@@ -100,7 +104,7 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(
-                Target::parse(text).authority().as_deref(),
+                ServerTarget::parse(text).authority().as_deref(),
                 authority,
                 "{text}"
             );

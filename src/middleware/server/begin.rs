@@ -8,12 +8,12 @@ use http::header::USER_AGENT;
 
 use super::super::address::{Forwarded, Host, IpText};
 use super::super::call::Call;
-use super::super::call_status::{Protocol, Role};
+use super::super::call_status::{CallProtocol, Role};
 use super::super::head::{RequestHead, version_text};
 use super::super::late::CallSpan;
 use super::super::meter::Labels;
 use super::super::method::OTHER;
-use super::super::spans::{Endpoints, Grpc, HttpServer, Name};
+use super::super::spans::{Endpoints, GrpcSpan, HttpServer, SpanName};
 use super::super::{from_axum, from_tonic, grpc, text};
 use super::ServerLayer;
 use crate::context::{self, TraceContext, stack};
@@ -35,7 +35,7 @@ fn is_continued(remote: &TraceContext) -> bool {
 /// The facts of a request that its span and its labels record.
 struct RequestFacts<'a> {
     head: RequestHead<'a>,
-    protocol: Protocol,
+    protocol: CallProtocol,
     route: Option<Cow<'a, str>>,
     scheme: &'a str,
     server: Option<Host<'a>>,
@@ -59,8 +59,8 @@ impl ServerLayer {
         let route = from_axum::matched_path(head.extensions);
         let is_grpc = grpc::is_grpc(head.method, head.headers) && route.is_none_or(grpc::may_serve);
         let protocol = match is_grpc {
-            true => Protocol::Grpc,
-            false => Protocol::Http,
+            true => CallProtocol::Grpc,
+            false => CallProtocol::Http,
         };
         let call = || {
             let options = self.options.clone();
@@ -102,7 +102,7 @@ impl ServerLayer {
         }
     }
 
-    fn facts<'a>(&'a self, head: RequestHead<'a>, protocol: Protocol) -> RequestFacts<'a> {
+    fn facts<'a>(&'a self, head: RequestHead<'a>, protocol: CallProtocol) -> RequestFacts<'a> {
         let settings = &*self.settings;
         let forwarded = match (&settings.is_trusted, head.peer) {
             (Some(is_trusted), Some(peer)) if is_trusted(peer.ip().to_canonical()) => {
@@ -111,7 +111,7 @@ impl ServerLayer {
             _ => Forwarded::default(),
         };
         let route = match (&settings.route, protocol) {
-            (_, Protocol::Grpc) => None,
+            (_, CallProtocol::Grpc) => None,
             (Some(route), _) => route(&head),
             (None, _) => from_axum::matched_path(head.extensions).map(Cow::Borrowed),
         };
@@ -157,9 +157,9 @@ impl ServerLayer {
         };
         let client = facts.client.map(|host| text::cut(host.address)).or(peer);
         let version = version_text(head.version);
-        if facts.protocol == Protocol::Grpc {
+        if facts.protocol == CallProtocol::Grpc {
             let method = grpc::method(head.uri.path());
-            let grpc = Grpc {
+            let grpc = GrpcSpan {
                 kind: "server",
                 method: method.map(text::cut),
                 method_original: method.is_none().then(|| text::cut(head.uri.path())),
@@ -174,7 +174,7 @@ impl ServerLayer {
         let query = query.map(|query| settings.request.secret_keys.query(query));
         let user_agent = head.headers.get(USER_AGENT).map(text::of_header);
         let http = HttpServer {
-            name: Name {
+            name: SpanName {
                 method: method.in_name,
                 target: facts.route.as_deref(),
             },
@@ -196,8 +196,8 @@ impl ServerLayer {
     fn labels(&self, facts: &RequestFacts<'_>) -> Labels {
         let head = &facts.head;
         let rpc_method = match facts.protocol {
-            Protocol::Grpc => grpc::method(head.uri.path()),
-            Protocol::Http => None,
+            CallProtocol::Grpc => grpc::method(head.uri.path()),
+            CallProtocol::Http => None,
         };
         Labels {
             role: Role::Server,

@@ -49,7 +49,7 @@ pub struct MetricExporter {
     client: OtlpClient,
     /// `None` after the shutdown.
     runtime: Mutex<Option<Runtime>>,
-    event_sink: Arc<Mutex<EventSink>>,
+    event_sink: Arc<Mutex<MetricsReports>>,
     temporality: Temporality,
 }
 
@@ -158,7 +158,7 @@ impl fmt::Debug for MetricExporter {
 
 /// Says that metrics do not arrive, and that they do again.
 #[derive(Debug, Default)]
-struct EventSink {
+struct MetricsReports {
     is_failing: bool,
     spoke: Option<Instant>,
     speaker: Speaker,
@@ -167,7 +167,7 @@ struct EventSink {
 /// While something goes on it is said so often.
 const REPEAT: Duration = Duration::from_secs(60);
 
-impl EventSink {
+impl MetricsReports {
     fn tell(&mut self, sent: &Result<(), String>) {
         match sent {
             Ok(()) if std::mem::take(&mut self.is_failing) => {

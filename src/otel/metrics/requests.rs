@@ -5,7 +5,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Histogram, MeterProvider, UpDownCounter};
 
 use crate::middleware::{
-    ClientLayer, Labels, Measured, Meter, OTHER, Protocol, Role, SYSTEM, ServerLayer,
+    CallProtocol, ClientLayer, Labels, Measured, Meter, OTHER, Role, SYSTEM, ServerLayer,
 };
 use crate::sync::Arc;
 
@@ -145,7 +145,7 @@ impl Requests {
         let Some(active) = self
             .active
             .as_ref()
-            .filter(|_| call.protocol == Protocol::Http)
+            .filter(|_| call.protocol == CallProtocol::Http)
         else {
             return;
         };
@@ -166,8 +166,8 @@ impl Meter for Requests {
         self.count(&call, -1);
         let seconds = end.duration.as_secs_f64();
         match call.protocol {
-            Protocol::Grpc => self.call_duration.record(seconds, &of_rpc(call, end)),
-            Protocol::Http => {
+            CallProtocol::Grpc => self.call_duration.record(seconds, &of_rpc(call, end)),
+            CallProtocol::Http => {
                 let size = call.request_size;
                 let attributes = of_http(call, end);
                 self.duration.record(seconds, &attributes);

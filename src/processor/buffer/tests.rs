@@ -18,7 +18,7 @@ struct Rig {
 fn rig(spans: usize, batch: usize, memory: usize, shards: usize) -> Rig {
     let (counters, wake) = (Counters::new(), Arc::new(Wake::new()));
     let budget = Budget::new(memory);
-    let bounds = Bounds {
+    let bounds = QueueBounds {
         spans,
         batch,
         batch_bytes: 1 << 20,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::context::{SpanId, TraceContext, TraceFlags, TraceId, TraceState};
 
-fn taken(bucket: &Bucket, now: Duration, tries: usize) -> usize {
+fn taken(bucket: &TokenBucket, now: Duration, tries: usize) -> usize {
     (0..tries).filter(|_| bucket.take(now)).count()
 }
 
@@ -14,7 +14,7 @@ const MS: Duration = Duration::from_millis(1);
 
 #[test]
 fn a_burst_then_the_rate() {
-    let bucket = Bucket::new(10.0, 3);
+    let bucket = TokenBucket::new(10.0, 3);
     assert_eq!(taken(&bucket, Duration::ZERO, 10), 3);
     assert_eq!(taken(&bucket, 99 * MS, 10), 0);
     assert_eq!(taken(&bucket, 100 * MS, 10), 1);
@@ -36,12 +36,12 @@ fn any_rate_works_and_what_is_none_keeps_nothing() {
         );
     }
     // One in three years.
-    let rare = Bucket::new(1e-8, 1);
+    let rare = TokenBucket::new(1e-8, 1);
     assert_eq!(taken(&rare, Duration::ZERO, 10), 1);
     assert_eq!(taken(&rare, Duration::from_secs(99_999_999), 10), 0);
     assert_eq!(taken(&rare, Duration::from_secs(100_000_001), 10), 1);
     for extreme in [f64::MIN_POSITIVE, 1e-300] {
-        let bucket = Bucket::new(extreme, u32::MAX);
+        let bucket = TokenBucket::new(extreme, u32::MAX);
         assert!(taken(&bucket, Duration::ZERO, 100) <= 2, "{extreme}");
         assert!(
             taken(&bucket, Duration::from_secs(1 << 28), 100) <= 1,
@@ -56,7 +56,7 @@ fn any_rate_works_and_what_is_none_keeps_nothing() {
 #[test]
 fn the_rate_is_kept_for_long() {
     for rate in [0.3, 1.0, 7.0, 1000.0, 999_999.0, 3e6] {
-        let bucket = Bucket::new(rate, 1);
+        let bucket = TokenBucket::new(rate, 1);
         // A try every half interval, for a thousand intervals.
         let step = Duration::from_secs_f64(0.5 / rate);
         let kept = (0..2000u32).filter(|i| bucket.take(step * *i)).count();
@@ -67,7 +67,7 @@ fn the_rate_is_kept_for_long() {
 #[test]
 fn threads_together_get_no_more_than_one_would() {
     const THREADS: usize = 4;
-    let bucket = Bucket::new(1000.0, 50);
+    let bucket = TokenBucket::new(1000.0, 50);
     let barrier = Barrier::new(THREADS);
     // Each thread's clock goes through the same second, at its own pace.
     let thread = || {
@@ -148,7 +148,7 @@ proptest! {
         burst in 1u32..100,
         times in proptest::collection::vec(0u64..2_000_000_000, 1..300),
     ) {
-        let bucket = Bucket::new(rate, burst);
+        let bucket = TokenBucket::new(rate, burst);
         let kept = times.iter().filter(|t| bucket.take(Duration::from_nanos(**t))).count();
         let last = times.iter().copied().max().unwrap_or_default() as f64 / 1e9;
         prop_assert!(kept as f64 <= f64::from(burst) + rate * last + 1e-6);

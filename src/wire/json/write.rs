@@ -18,7 +18,7 @@ pub(crate) fn put_request<'a>(
 ) -> Unreadable {
     let resource = Resource::decode(resource).unwrap_or_default();
     out.push_str(r#"{"resourceSpans":[{"resource":{"#);
-    let mut fields = Fields(out, false);
+    let mut fields = JsonFields(out, false);
     fields.attributes("attributes", &resource.attributes);
     out.push_str(r#"},"scopeSpans":["#);
     let mut scope: Option<&[u8]> = None;
@@ -46,7 +46,7 @@ pub(crate) fn put_request<'a>(
         end_scope(out, scope);
     }
     out.push(']');
-    Fields(out, true).text("schemaUrl", resource.schema_url);
+    JsonFields(out, true).text("schemaUrl", resource.schema_url);
     out.push_str("}]}");
     unreadable
 }
@@ -54,7 +54,7 @@ pub(crate) fn put_request<'a>(
 fn begin_scope(out: &mut String, scope: &[u8]) {
     let scope = Scope::decode(scope).unwrap_or_default();
     out.push_str(r#"{"scope":{"#);
-    let mut fields = Fields(out, false);
+    let mut fields = JsonFields(out, false);
     fields.text("name", scope.name);
     fields.text("version", scope.version);
     fields.attributes("attributes", &scope.attributes);
@@ -65,13 +65,13 @@ fn begin_scope(out: &mut String, scope: &[u8]) {
 fn end_scope(out: &mut String, scope: &[u8]) {
     let scope = Scope::decode(scope).unwrap_or_default();
     out.push(']');
-    Fields(out, true).text("schemaUrl", scope.schema_url);
+    JsonFields(out, true).text("schemaUrl", scope.schema_url);
     out.push('}');
 }
 
 fn put_span(out: &mut String, span: &Span<'_>) {
     out.push('{');
-    let mut fields = Fields(out, false);
+    let mut fields = JsonFields(out, false);
     fields.id("traceId", &span.trace_id);
     fields.id("spanId", &span.span_id);
     fields.text("traceState", span.trace_state);
@@ -91,7 +91,7 @@ fn put_span(out: &mut String, span: &Span<'_>) {
     if status != Default::default() {
         fields.key("status");
         fields.0.push('{');
-        let mut of_status = Fields(fields.0, false);
+        let mut of_status = JsonFields(fields.0, false);
         of_status.text("message", status.message);
         of_status.number("code", status.code);
         fields.0.push('}');
@@ -101,7 +101,7 @@ fn put_span(out: &mut String, span: &Span<'_>) {
 
 fn put_event(out: &mut String, event: &Event<'_>) {
     out.push('{');
-    let mut fields = Fields(out, false);
+    let mut fields = JsonFields(out, false);
     fields.nanos("timeUnixNano", event.unix_nanos);
     fields.text("name", event.name);
     fields.attributes("attributes", &event.attributes);
@@ -111,7 +111,7 @@ fn put_event(out: &mut String, event: &Event<'_>) {
 
 fn put_link(out: &mut String, link: &Link<'_>) {
     out.push('{');
-    let mut fields = Fields(out, false);
+    let mut fields = JsonFields(out, false);
     fields.id("traceId", &link.trace_id);
     fields.id("spanId", &link.span_id);
     fields.text("traceState", link.trace_state);
@@ -194,9 +194,9 @@ fn put_all<T>(out: &mut String, list: &[T], put: impl Fn(&mut String, &T)) {
 }
 
 /// The members of an object, and whether there are any yet. What has its default value is left out.
-struct Fields<'a>(&'a mut String, bool);
+struct JsonFields<'a>(&'a mut String, bool);
 
-impl Fields<'_> {
+impl JsonFields<'_> {
     fn key(&mut self, key: &str) {
         if std::mem::replace(&mut self.1, true) {
             self.0.push(',');
