@@ -285,6 +285,7 @@ impl OtlpBuilder {
             if let Some(connection) = &mut config.logs.connection {
                 connection.logs_endpoint = None;
             }
+            #[cfg(feature = "metrics")]
             if let Some(exporter) = &mut config.metrics.exporter {
                 exporter.metrics_endpoint = None;
             }
@@ -292,12 +293,14 @@ impl OtlpBuilder {
         let before = config.batch.clone();
         let connection_before = config.exporter.clone();
         let logs_batch_size = config.logs.batch.max_export_batch_size;
+        #[cfg(feature = "metrics")]
         let metrics = config.metrics.exporter.clone();
         let logs = config.logs.connection.clone();
         for edit in self.edits {
             edit(&mut config);
         }
-        // Unless code has set the metrics' connection itself.
+        // Unless code has set the connection of metrics, or of logs, itself.
+        #[cfg(feature = "metrics")]
         if let Some(exporter) = &mut config.metrics.exporter
             && metrics.as_ref() == Some(exporter)
         {

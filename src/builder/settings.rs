@@ -11,7 +11,7 @@ use super::OtlpBuilder;
 use crate::attribute::{KeyValue, Value};
 use crate::config::{
     Compression, HeaderProvider, Pem, PropagatorKind, Protocol, ProvidedHeaders, ProxyConfig,
-    RetryConfig, SpanLimits, TailConfig, TracesExporter, parse,
+    RetryConfig, SpanLimits, TailConfig, TracesExporter, request_header,
 };
 use crate::error::Error;
 use crate::resource::Resource;
@@ -184,7 +184,7 @@ impl OtlpBuilder {
     /// that no header may have, and a header that the exporter sets itself, are errors of the
     /// build.
     pub fn with_header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
-        match parse::header(name.as_ref(), value.as_ref()) {
+        match request_header::checked(name.as_ref(), value.as_ref()) {
             Ok((name, value)) => self.configure(move |c| {
                 c.exporter.headers.retain(|(known, _)| *known != name);
                 c.exporter.headers.push((name, value));

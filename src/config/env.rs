@@ -4,9 +4,10 @@
 //! is set and valid wins), and its parser.
 
 mod logs;
+#[cfg(feature = "metrics")]
+mod metrics;
 
 use std::ffi::OsString;
-use std::time::Duration;
 
 use crate::attribute::KeyValue;
 use crate::config::spelling::misspelled;
@@ -50,9 +51,8 @@ impl OtlpConfig {
         set(&mut config.sampler, env.sampler());
         config.propagators = env.propagators();
         config.exporter = env.exporter(SignalVariables::Traces);
-        if cfg!(feature = "metrics") {
-            env.metrics(&mut config);
-        }
+        #[cfg(feature = "metrics")]
+        env.metrics(&mut config);
         env.logs(&mut config);
         env.batch(&mut config.batch);
         env.limits(&mut config.limits);
@@ -86,6 +86,7 @@ impl BatchConfig {
 #[derive(Clone, Copy)]
 enum SignalVariables {
     Traces,
+    #[cfg(feature = "metrics")]
     Metrics,
     Logs,
 }
@@ -147,12 +148,14 @@ impl SignalVariables {
     ];
 
     /// The signal's variable, then the general one.
-    fn of(self, [traces, metrics, logs, general]: [&'static str; 4]) -> [&'static str; 2] {
-        match self {
-            Self::Traces => [traces, general],
-            Self::Metrics => [metrics, general],
-            Self::Logs => [logs, general],
-        }
+    fn of(self, names: [&'static str; 4]) -> [&'static str; 2] {
+        let own = match self {
+            Self::Traces => names[0],
+            #[cfg(feature = "metrics")]
+            Self::Metrics => names[1],
+            Self::Logs => names[2],
+        };
+        [own, names[3]]
     }
 }
 
@@ -171,6 +174,7 @@ impl Env<'_> {
         let own = self.text(&[own]);
         match signal {
             SignalVariables::Traces => exporter.traces_endpoint = own,
+            #[cfg(feature = "metrics")]
             SignalVariables::Metrics => exporter.metrics_endpoint = own,
             SignalVariables::Logs => exporter.logs_endpoint = own,
         }
@@ -205,34 +209,6 @@ impl Env<'_> {
         proxy.https = https.or(all);
         proxy.no_proxy = self.text(&["NO_PROXY", "no_proxy"]);
         proxy
-    }
-
-    /// Metrics get their own connection only if it differs from that of the traces.
-    fn metrics(&mut self, config: &mut OtlpConfig) {
-        let metrics = &mut config.metrics;
-        let exporter = self.read(&["OTEL_METRICS_EXPORTER"], parse::metrics_exporter);
-        set(&mut metrics.enabled, exporter);
-        let interval = self.read(
-            &["OTEL_METRIC_EXPORT_INTERVAL"],
-            |text| match parse::duration(text)? {
-                Duration::ZERO => Err("use at least 1 ms".into()),
-                interval => Ok(interval),
-            },
-        );
-        set(&mut metrics.interval, interval);
-        let timeout = self.read(&["OTEL_METRIC_EXPORT_TIMEOUT"], parse::timeout);
-        set(&mut metrics.export_timeout, timeout);
-        let temporality = self.read(
-            &["OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"],
-            parse::temporality,
-        );
-        set(&mut metrics.temporality, temporality);
-        let mut exporter = self.exporter(SignalVariables::Metrics);
-        // Metrics do not use it, so it must not make the connections differ.
-        exporter
-            .traces_endpoint
-            .clone_from(&config.exporter.traces_endpoint);
-        metrics.exporter = (exporter != config.exporter).then_some(exporter);
     }
 
     fn batch(&mut self, batch: &mut BatchConfig) {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderName, HeaderValue};
 
-use super::parse;
+use super::request_header;
 use crate::error::Error;
 
 type ProviderError = Box<dyn StdError + Send + Sync>;
@@ -90,7 +90,8 @@ pub(crate) fn read(path: &Path) -> Result<ProvidedHeaders, Error> {
         let (header, value) = line
             .split_once(':')
             .ok_or_else(|| wrong("write `name: value`"))?;
-        let header = parse::header(header.trim(), value.trim()).map_err(|why| wrong(&why))?;
+        let header =
+            request_header::checked(header.trim(), value.trim()).map_err(|why| wrong(&why))?;
         provided.headers.push(header);
     }
     Ok(provided)
@@ -147,7 +148,7 @@ impl ProvidedHeaders {
     /// [`Error::is_config`] if no header may have this name or value, or the exporter sets it itself.
     pub fn with(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Result<Self, Error> {
         let name = name.as_ref();
-        let header = parse::header(name, value.as_ref())
+        let header = request_header::checked(name, value.as_ref())
             .map_err(|why| Error::config("exporter.header_provider", name, why))?;
         self.headers.push(header);
         Ok(self)

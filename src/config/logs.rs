@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing_core::LevelFilter;
 
-use super::{ExporterConfig, OtlpConfig};
+use super::exporter::ExporterConfig;
 
 /// The export of `tracing` events as log records.
 ///
@@ -146,29 +146,5 @@ impl Default for LogLimits {
             attribute_value_length_limit: None,
             attribute_count_limit: 128,
         }
-    }
-}
-
-impl OtlpConfig {
-    /// The connection of logs: its own, or that of traces.
-    pub(crate) fn logs_connection(&self) -> &ExporterConfig {
-        self.logs.connection.as_ref().unwrap_or(&self.exporter)
-    }
-}
-
-impl ExporterConfig {
-    /// Whether one connection can serve both: all settings are equal except those of the requests' URL
-    /// and content.
-    pub(crate) fn connects_as(&self, other: &Self) -> bool {
-        self.insecure == other.insecure
-            && self.certificate == other.certificate
-            && self.client_key == other.client_key
-            && self.client_certificate == other.client_certificate
-            && self.headers == other.headers
-            && self.proxy == other.proxy
-            && self.timeout == other.timeout
-            && self.connect_timeout == other.connect_timeout
-            && self.max_response_size == other.max_response_size
-            && self.user_agent_prefix == other.user_agent_prefix
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ExporterConfig, OtlpConfig};
+use super::exporter::ExporterConfig;
 
 /// The export of metrics in a pipeline that was built with
 /// `OtlpBuilder::build_with_metrics` (feature `metrics`).
@@ -19,7 +19,7 @@ pub struct MetricsConfig {
     /// Whether values count from the start or from the last export. Default
     /// [`MetricsTemporality::Cumulative`]; `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`.
     pub temporality: MetricsTemporality,
-    /// The connection; `None`: that of the traces, [`OtlpConfig::exporter`]. Default `None`, unless
+    /// The connection; `None`: that of the traces, [`OtlpConfig::exporter`](super::OtlpConfig::exporter). Default `None`, unless
     /// `OTEL_EXPORTER_OTLP_METRICS_*` variables are set. The builder's methods change both connections.
     pub exporter: Option<ExporterConfig>,
 }
@@ -50,63 +50,11 @@ pub enum MetricsTemporality {
     LowMemory,
 }
 
-impl OtlpConfig {
-    /// The connection of metrics.
-    #[cfg(feature = "metrics")]
-    pub(crate) fn metrics_exporter(&self) -> ExporterConfig {
-        let own = self.metrics.exporter.as_ref();
-        let mut exporter = own.unwrap_or(&self.exporter).clone();
-        let limits = [exporter.timeout, self.metrics.export_timeout];
-        exporter.timeout = limits.into_iter().flatten().min();
-        exporter
-    }
-}
-
-impl ExporterConfig {
-    /// Applies the difference from `before` to `after`: a change that code makes to the traces'
-    /// connection counts for metrics too (ENV-7).
-    pub(crate) fn follow(&mut self, before: &Self, after: &Self) {
-        macro_rules! follow {
-            ($($setting:ident),*) => {$(
-                if before.$setting != after.$setting {
-                    self.$setting = after.$setting.clone();
-                }
-            )*};
-        }
-        follow!(
-            protocol,
-            endpoint,
-            metrics_endpoint,
-            logs_endpoint,
-            insecure,
-            certificate,
-            client_key,
-            client_certificate,
-            header_provider,
-            compression,
-            timeout,
-            connect_timeout,
-            max_concurrent_exports,
-            max_request_size,
-            max_response_size,
-            retry,
-            user_agent_prefix
-        );
-        // One by one: headers from a variable of traces must not go to the metrics' endpoint.
-        let new = after.headers.iter().filter(|h| !before.headers.contains(h));
-        for (name, value) in new {
-            self.headers.retain(|(known, _)| known != name);
-            self.headers.push((name.clone(), value.clone()));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderName, HeaderValue};
+    use crate::config::OtlpConfig;
 
-    #[cfg(feature = "metrics")]
     #[test]
     fn the_shorter_timeout_counts() {
         let seconds = Duration::from_secs;
@@ -122,36 +70,5 @@ mod tests {
             config.metrics.export_timeout = of_export;
             assert_eq!(config.metrics_exporter().timeout, expected);
         }
-    }
-
-    fn header(name: &'static str) -> (HeaderName, HeaderValue) {
-        let value = HeaderValue::from_static("v");
-        (HeaderName::from_static(name), value)
-    }
-
-    #[test]
-    fn what_code_changed_counts_and_the_traces_own_variables_do_not_env_7() {
-        let before = ExporterConfig {
-            timeout: Some(Duration::from_secs(3)),
-            headers: vec![header("traces-only")],
-            ..ExporterConfig::default()
-        };
-        let mut after = before.clone();
-        after.endpoint = Some("http://code".to_owned());
-        after.headers.push(header("from-code"));
-        let mut metrics = ExporterConfig {
-            timeout: Some(Duration::from_secs(7)),
-            metrics_endpoint: Some("http://variable".to_owned()),
-            headers: vec![header("metrics-only"), header("from-code")],
-            ..ExporterConfig::default()
-        };
-        metrics.follow(&before, &after);
-        assert_eq!(metrics.timeout, Some(Duration::from_secs(7)));
-        assert_eq!(metrics.endpoint.as_deref(), Some("http://code"));
-        assert_eq!(metrics.metrics_endpoint.as_deref(), Some("http://variable"));
-        assert_eq!(
-            metrics.headers,
-            [header("metrics-only"), header("from-code")]
-        );
     }
 }

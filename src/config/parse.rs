@@ -9,10 +9,12 @@ use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 use tracing_core::LevelFilter;
 
+use super::request_header;
 use crate::attribute::KeyValue;
+#[cfg(feature = "metrics")]
+use crate::config::MetricsTemporality;
 use crate::config::{
-    Compression, Events, LogsExporter, MetricsTemporality, PropagatorKind, Protocol, SamplerConfig,
-    TracesExporter,
+    Compression, Events, LogsExporter, PropagatorKind, Protocol, SamplerConfig, TracesExporter,
 };
 
 /// Why a text is unusable, and a usable one; completes the sentence "… is ignored: ".
@@ -205,6 +207,7 @@ pub(crate) fn traces_exporter(text: &str) -> (Option<TracesExporter>, Option<Cur
 }
 
 /// Whether metrics are exported.
+#[cfg(feature = "metrics")]
 pub(crate) fn metrics_exporter(text: &str) -> Result<bool, Cure> {
     let mut entries = list(text);
     let known = [("otlp", true), ("none", false)];
@@ -234,6 +237,7 @@ pub(crate) fn events(text: &str) -> Result<Events, Cure> {
 }
 
 /// A temporality of metrics, in any case.
+#[cfg(feature = "metrics")]
 pub(crate) fn temporality(text: &str) -> Result<MetricsTemporality, Cure> {
     let known = [
         ("cumulative", MetricsTemporality::Cumulative),
@@ -322,42 +326,7 @@ fn header_entry(entry: &str) -> Result<(HeaderName, HeaderValue), Cure> {
         .ok_or("it has no `=`; write `name=value`")?;
     let value = decode(value.trim_ascii())
         .ok_or("its value is not percent-encoded UTF-8; write `%` as `%25`")?;
-    header(name.trim_ascii(), &value)
-}
-
-/// A header of every request. The value is marked as sensitive; the message does not show it.
-pub(crate) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Cure> {
-    let name = HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| "its name is not a valid header name".to_owned())?;
-    if is_reserved(&name) {
-        return Err(format!("the exporter sets `{name}` itself"));
-    }
-    // `from_str` also accepts bytes beyond ASCII, but gRPC does not.
-    let mut value = HeaderValue::from_str(value)
-        .ok()
-        .filter(|value| value.to_str().is_ok())
-        .ok_or_else(|| {
-            format!("the value of `{name}` holds a character that no header may: use visible ASCII")
-        })?;
-    value.set_sensitive(true);
-    Ok((name, value))
-}
-
-/// Headers that frame the message or belong to the connection: another value breaks the request.
-fn is_reserved(name: &HeaderName) -> bool {
-    const RESERVED: [&str; 10] = [
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    RESERVED.contains(&name.as_str()) || name.as_str().starts_with("grpc-")
+    request_header::checked(name.trim_ascii(), &value)
 }
 
 /// `key=value,key=value`, both percent-decoded. One error discards the whole list (RES-4).

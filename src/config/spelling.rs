@@ -256,7 +256,8 @@ mod tests {
         let known = Known::new();
         let source = concat!(
             include_str!("env.rs"),
-            include_str!("metrics.rs"),
+            include_str!("env/logs.rs"),
+            include_str!("env/metrics.rs"),
             include_str!("../init/filter.rs")
         );
         let names = source

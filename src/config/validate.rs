@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::config::parse::{self, MAX_DURATION, MAX_INTEGER};
+use crate::config::request_header;
 use crate::config::{
     BatchConfig, ExporterConfig, LogBatchConfig, LogsExporter, OtlpConfig, ResourceConfig,
     RetryConfig, SamplerConfig, TailConfig, WorkerConfig,
@@ -42,8 +43,8 @@ impl OtlpConfig {
             connection.validate()?;
         }
         self.logs.batch.validate()?;
-        positive("metrics.interval", self.metrics.interval)?;
-        limit("metrics.export_timeout", self.metrics.export_timeout)?;
+        #[cfg(feature = "metrics")]
+        self.metrics.validate()?;
         self.worker.validate()?;
         self.resource.validate()
     }
@@ -89,6 +90,14 @@ impl LogBatchConfig {
         count("logs.batch.max_export_batch_size", size, queue)?;
         duration("logs.batch.schedule_delay", self.schedule_delay)?;
         limit("logs.batch.export_timeout", self.export_timeout)
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl crate::config::MetricsConfig {
+    fn validate(&self) -> Result<(), Error> {
+        positive("metrics.interval", self.interval)?;
+        limit("metrics.export_timeout", self.export_timeout)
     }
 }
 
@@ -151,7 +160,8 @@ impl ExporterConfig {
         }
         for (name, value) in &self.headers {
             let text = value.to_str().unwrap_or("\0");
-            parse::header(name.as_str(), text).map_err(|why| bad("exporter.headers", name, why))?;
+            request_header::checked(name.as_str(), text)
+                .map_err(|why| bad("exporter.headers", name, why))?;
         }
         if let Some(prefix) = &self.user_agent_prefix {
             let usable = HeaderValue::from_str(prefix).is_ok() && !prefix.trim().is_empty();

@@ -13,21 +13,6 @@ use crate::sources::{assert_none, files};
 const CLOSES_A_CIRCLE: &[(&str, &str, &str)] = &[
     ("layer/event.rs", "layer/mod.rs", "methods of OtlpLayer"),
     (
-        "config/logs.rs",
-        "config/mod.rs",
-        "its settings stand in `OtlpConfig`, and start from those of traces",
-    ),
-    (
-        "config/metrics.rs",
-        "config/mod.rs",
-        "its settings stand in `OtlpConfig`, and start from those of traces",
-    ),
-    (
-        "config/parse.rs",
-        "config/mod.rs",
-        "a text becomes a setting, whose enums `mod` defines",
-    ),
-    (
         "context/registry_lookup.rs",
         "context/layer_registry.rs",
         "a registry has layers, and a layer has a registry",

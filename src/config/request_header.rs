@@ -1,0 +1,39 @@
+//! Which headers a user may add to every request.
+
+use http::{HeaderName, HeaderValue};
+
+/// A header of every request, else a text that completes the sentence "… is ignored: ". The value is
+/// marked as sensitive; the message does not show it.
+pub(crate) fn checked(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let name = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| "its name is not a valid header name".to_owned())?;
+    if is_reserved(&name) {
+        return Err(format!("the exporter sets `{name}` itself"));
+    }
+    // `from_str` also accepts bytes beyond ASCII, but gRPC does not.
+    let mut value = HeaderValue::from_str(value)
+        .ok()
+        .filter(|value| value.to_str().is_ok())
+        .ok_or_else(|| {
+            format!("the value of `{name}` holds a character that no header may: use visible ASCII")
+        })?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// Headers that frame the message or belong to the connection: another value breaks the request.
+fn is_reserved(name: &HeaderName) -> bool {
+    const RESERVED: [&str; 10] = [
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    RESERVED.contains(&name.as_str()) || name.as_str().starts_with("grpc-")
+}
