@@ -1,6 +1,7 @@
 //! [`OtlpBuilder`]: builds a pipeline from settings. The only module that connects the others.
 
 mod assemble;
+mod capture;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod settings;

@@ -111,19 +111,19 @@ const TWINS: &[Twin] = &[
         b.with_max_attribute_value_length(5)
     }),
     (&[("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "5")], |b| {
-        b.with_max_attributes_per_span(5)
+        b.configure(|c| c.limits.attribute_count_limit = 5)
     }),
     (&[("OTEL_SPAN_EVENT_COUNT_LIMIT", "5")], |b| {
-        b.with_max_events_per_span(5)
+        b.configure(|c| c.limits.event_count_limit = 5)
     }),
     (&[("OTEL_SPAN_LINK_COUNT_LIMIT", "5")], |b| {
-        b.with_max_links_per_span(5)
+        b.configure(|c| c.limits.link_count_limit = 5)
     }),
     (&[("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "5")], |b| {
-        b.with_max_attributes_per_event(5)
+        b.configure(|c| c.limits.attributes_per_event_limit = 5)
     }),
     (&[("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "5")], |b| {
-        b.with_max_attributes_per_link(5)
+        b.configure(|c| c.limits.attributes_per_link_limit = 5)
     }),
 ];
 
@@ -311,18 +311,30 @@ fn every_switch_changes_one_setting() {
             |b, on| b.with_scope_per_target(on),
             |c| c.capture.scope_per_target,
         ),
-        (|b, on| b.with_instance_id(on), |c| c.resource.instance_id),
         (
-            |b, on| b.with_process_attributes(on),
+            |b, on| b.configure(move |c| c.resource.instance_id = on),
+            |c| c.resource.instance_id,
+        ),
+        (
+            |b, on| b.configure(move |c| c.resource.process = on),
             |c| c.resource.process,
         ),
         (
-            |b, on| b.with_executable_path(on),
+            |b, on| b.configure(move |c| c.resource.executable_path = on),
             |c| c.resource.executable_path,
         ),
-        (|b, on| b.with_command_args(on), |c| c.resource.command_args),
-        (|b, on| b.with_host_attributes(on), |c| c.resource.host),
-        (|b, on| b.with_os_attributes(on), |c| c.resource.os),
+        (
+            |b, on| b.configure(move |c| c.resource.command_args = on),
+            |c| c.resource.command_args,
+        ),
+        (
+            |b, on| b.configure(move |c| c.resource.host = on),
+            |c| c.resource.host,
+        ),
+        (
+            |b, on| b.configure(move |c| c.resource.os = on),
+            |c| c.resource.os,
+        ),
     ];
     let read = |b: OtlpBuilder| {
         let config = b.resolve().unwrap();
@@ -345,14 +357,14 @@ fn the_rest_of_the_methods_set_what_they_say() {
     let config = builder()
         .without_env()
         .with_connect_timeout(Duration::from_secs(1))
-        .with_max_request_size(2)
-        .with_max_response_size(3)
+        .configure(|c| c.exporter.max_request_size = 2)
+        .configure(|c| c.exporter.max_response_size = 3)
         .with_user_agent_prefix("shop/1.2")
         .with_max_memory(1 << 20)
         .with_shutdown_timeout(Duration::from_secs(4))
         .with_worker_threads(5)
-        .with_worker_thread_name("w")
-        .with_worker_stack_size(6 << 20)
+        .configure(|c| c.worker.thread_name = "w".to_owned())
+        .configure(|c| c.worker.stack_size = Some(6 << 20))
         .with_instrumentation_scope("scope", "")
         .with_open_spans_after(Duration::from_secs(7))
         .resolve()

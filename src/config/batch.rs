@@ -6,12 +6,14 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatchConfig {
-    /// The longest a span waits for its batch to fill. Default 5 s; `OTEL_BSP_SCHEDULE_DELAY`.
+    /// The longest a span waits for its batch to fill. Default 5 s; `OTEL_BSP_SCHEDULE_DELAY`,
+    /// in milliseconds.
     pub schedule_delay: Duration,
     /// The longest one export may take before it is cancelled, without the time in which the
-    /// endpoint is down; `None`: no limit. Default 30 s; `OTEL_BSP_EXPORT_TIMEOUT`.
+    /// endpoint is down; `None`: no limit. Default 30 s; `OTEL_BSP_EXPORT_TIMEOUT`, in milliseconds.
     pub export_timeout: Option<Duration>,
-    /// Spans that may wait to be sent. Default 65,536; `OTEL_BSP_MAX_QUEUE_SIZE`.
+    /// Spans that may wait to be sent. Default 65,536; `OTEL_BSP_MAX_QUEUE_SIZE`. A batch size that code
+    /// does not set follows a smaller queue.
     pub max_queue_size: usize,
     /// The most spans in one request, and the number of waiting spans that starts one. At most
     /// [`max_queue_size`](Self::max_queue_size). Default: the lesser of that and 2,048, which is four
@@ -19,7 +21,7 @@ pub struct BatchConfig {
     /// spans a second). `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`.
     pub max_export_batch_size: usize,
     /// The most bytes that open spans, the queue, requests in flight and buffers for reuse may hold
-    /// together. A bound, not a reservation. Default 64 MiB.
+    /// together. A bound, not a reservation. At least 256 KiB; default 64 MiB.
     ///
     /// A quarter is reserved for open spans, another for the queue, and an eighth for large spans; none
     /// can use the part of another. The rest serves the first request, and idle buffers are freed for it.
@@ -52,7 +54,7 @@ pub struct WorkerConfig {
     pub threads: Option<usize>,
     /// The name of the worker's thread. Default `otlp-worker`.
     pub thread_name: String,
-    /// Bytes of stack of each thread; `None`: the platform's default.
+    /// Bytes of stack of each thread, at least 128 KiB. Default `None`: the platform's.
     pub stack_size: Option<usize>,
 }
 

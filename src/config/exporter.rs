@@ -77,11 +77,11 @@ pub struct ExporterConfig {
     pub compression: Compression,
     /// The longest one export may take, its attempts and waits included; `None`: no limit. In a
     /// pipeline the time in which the endpoint is down does not count. Default 10 s;
-    /// `OTEL_EXPORTER_OTLP_TIMEOUT`.
+    /// `OTEL_EXPORTER_OTLP_TIMEOUT`, in milliseconds.
     pub timeout: Option<Duration>,
     /// The longest that connecting may take. Default 5 s.
     pub connect_timeout: Duration,
-    /// The most concurrent requests. Default 4.
+    /// The most concurrent requests, 1 to 1,024. Default 4.
     pub max_concurrent_exports: usize,
     /// The largest request, in bytes before compression. Default 64 MiB.
     pub max_request_size: usize,

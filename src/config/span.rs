@@ -45,10 +45,14 @@ pub struct CaptureConfig {
     /// `code.file.path` and `code.line.number` of spans and events. Default on.
     pub location: bool,
     /// `target` of spans and events. Default on.
+    ///
+    /// OpenTelemetry's conventions do not define this attribute, nor `level`, `busy_ns` and `idle_ns`. To
+    /// write only attributes of the conventions, turn off this and [`event_level`](Self::event_level).
     pub target: bool,
     /// `thread.id` and `thread.name` of the thread that made the span. Default off.
     pub threads: bool,
-    /// `target` of the spans that the middleware makes, if [`target`](Self::target) is on.
+    /// `target` of the spans that the middleware makes, which is `tracing_otlp::server` or
+    /// `tracing_otlp::client`, if [`target`](Self::target) is on.
     /// Default on.
     pub middleware_target: bool,
     /// `level` of spans. Default off.

@@ -200,7 +200,9 @@ fn an_endpoint_that_finds_everything_too_large_is_not_asked_for_ever() {
 fn a_request_stays_below_its_own_limit_otlp_12() {
     for protocol in BOTH {
         let collector = Collector::start();
-        let (layer, guard) = pipeline(&collector, protocol, |b| b.with_max_request_size(64 << 10));
+        let (layer, guard) = pipeline(&collector, protocol, |b| {
+            b.configure(|c| c.exporter.max_request_size = 64 << 10)
+        });
         record(layer, 100, 4 << 10);
         guard.force_flush_blocking(LONG).unwrap();
         assert_eq!(account(&guard, &collector).delivered, 100, "{protocol:?}");
@@ -215,8 +217,9 @@ fn an_endless_or_senseless_answer_does_no_harm_otlp_13() {
         for answer in [Answer::oversize(1 << 20), Answer::garbage()] {
             let collector = Collector::start();
             collector.script([answer]);
-            let (layer, guard) =
-                pipeline(&collector, protocol, |b| b.with_max_response_size(64 << 10));
+            let (layer, guard) = pipeline(&collector, protocol, |b| {
+                b.configure(|c| c.exporter.max_response_size = 64 << 10)
+            });
             record(layer, 3, 1);
             let _ = guard.force_flush_blocking(LONG);
             account(&guard, &collector);

@@ -287,7 +287,9 @@ fn an_answer_that_is_too_long_or_nonsense_is_not_asked_for_again_otlp_13() {
         let collector = Collector::start();
         collector.script([Answer::oversize(5000), Answer::garbage()]);
         let endpoint = collector.endpoint(protocol);
-        let pipeline = Pipeline::start(builder(protocol, &endpoint).with_max_response_size(4096));
+        let pipeline = Pipeline::start(
+            builder(protocol, &endpoint).configure(|c| c.exporter.max_response_size = 4096),
+        );
         pipeline.spans(2, 10);
         pipeline.flush().unwrap_err();
         let stats = pipeline.stats();

@@ -208,7 +208,7 @@ fn attributes_beyond_the_memory_are_dropped_and_counted() {
 /// What is written beside an event, for its span, is paid for and given back.
 #[test]
 fn a_long_error_beside_an_event_holds_no_memory_afterwards() {
-    let (layer, capture) = layer_with(|b| b.with_max_attributes_per_event(1));
+    let (layer, capture) = layer_with(|b| b.configure(|c| c.limits.attributes_per_event_limit = 1));
     let error: Box<dyn std::error::Error> = "long ".repeat(4 << 10).into();
     let mut used = Vec::new();
     under(tracing_subscriber::registry().with(layer), || {
@@ -253,8 +253,10 @@ fn what_a_sampler_added_goes_from_a_span_of_very_many_fields() {
     }
 
     for attributes in 380..386 {
-        let (layer, capture) =
-            layer_with(|b| b.with_sampler(Adds).with_max_attributes_per_span(1000));
+        let (layer, capture) = layer_with(|b| {
+            b.with_sampler(Adds)
+                .configure(|c| c.limits.attribute_count_limit = 1000)
+        });
         under(tracing_subscriber::registry().with(layer), || {
             let span = info_span!("many");
             for n in 0..attributes {

@@ -48,7 +48,7 @@ impl Contender for TracingOtlp {
             "eventless" => builder
                 .with_target(false)
                 .with_location(false)
-                .with_max_events_per_span(0),
+                .configure(|c| c.limits.event_count_limit = 0),
             "unsampled" => builder.with_sampler(AlwaysOff),
             other => panic!("tracing-otlp has no variant `{other}`"),
         };
