@@ -25,7 +25,7 @@ pub(crate) enum Signal {
     Traces,
     #[cfg_attr(
         not(feature = "metrics"),
-        expect(dead_code, reason = "nothing else makes them")
+        allow(dead_code, reason = "nothing else makes them")
     )]
     Metrics,
     Logs,

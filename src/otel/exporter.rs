@@ -21,7 +21,7 @@ use crate::wire::decode;
 /// Lets any `opentelemetry_sdk` span exporter take the spans of this pipeline: `opentelemetry-otlp`'s,
 /// the in-memory one, Zipkin's.
 ///
-/// It gets one batch at a time (BSP-3), and the pipeline's resource before the first. It runs on a
+/// It gets one batch at a time, and the pipeline's resource before the first. It runs on a
 /// blocking thread of the worker's runtime, so that it may block or be asynchronous, and is flushed after
 /// each batch: what counts as delivered has left it. A batch that fails, or is not done within
 /// `OTEL_BSP_EXPORT_TIMEOUT`, counts as [`DropReason::Unconfirmed`](crate::DropReason::Unconfirmed), because

@@ -58,7 +58,7 @@ impl Answer {
         Self::new(What::Ok)
     }
 
-    /// Takes the request and answers with a partial success (OTLP-5). All its spans are recorded,
+    /// Takes the request and answers with a partial success. All its spans are recorded,
     /// since OTLP does not say which of them were rejected.
     pub fn partial(rejected_spans: i64, message: impl Into<String>) -> Self {
         Self::new(What::Partial {
@@ -96,7 +96,7 @@ impl Answer {
         Self::grpc(14, "scripted to be unavailable")
     }
 
-    /// Takes the spans and answers with a valid message of `len` bytes or a little more (OTLP-13).
+    /// Takes the spans and answers with a valid message of `len` bytes or a little more.
     pub const fn oversize(len: usize) -> Self {
         Self::new(What::Oversize { len })
     }
@@ -154,7 +154,7 @@ impl Answer {
         self
     }
 
-    /// Adds a `Retry-After` header as it stands: seconds or an HTTP date (OTLP-8). Only over HTTP.
+    /// Adds a `Retry-After` header as it stands: seconds or an HTTP date. Only over HTTP.
     ///
     /// # Panics
     ///
@@ -169,7 +169,7 @@ impl Answer {
         self
     }
 
-    /// Adds a `google.rpc.RetryInfo` (OTLP-6, OTLP-8): over gRPC in `grpc-status-details-bin`,
+    /// Adds a `google.rpc.RetryInfo`: over gRPC in `grpc-status-details-bin`,
     /// over HTTP in the `google.rpc.Status` that is the body. Only with a refusal.
     pub const fn retry_info(mut self, delay: Duration) -> Self {
         self.retry_info = Some(delay);
