@@ -23,7 +23,7 @@ use tracing::Level;
 
 use self::cure::EndpointHealth;
 pub use self::event_sink::Diagnostic;
-pub(crate) use self::event_sink::{EventSink, Fields, Handler, Speaker, Topic};
+pub(crate) use self::event_sink::{EventSink, Fields, Handler, Speaker, TARGET, Topic};
 pub(crate) use self::hint::{
     HINTS, Hint, METRIC_FIELDS, PRESUMED_RANDOM, RATIO_BELOW_PARENT, TOO_MANY_SCOPES,
 };
@@ -32,9 +32,6 @@ use self::throttle::{Reach, Reachability, Throttle, Transition};
 use crate::signal::Signal;
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::Arc;
-
-/// The target of all our own events.
-pub(crate) const TARGET: &str = "tracing_otlp";
 
 /// The shortest time between two readings of the counters.
 const POLL: Duration = Duration::from_millis(250);

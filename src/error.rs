@@ -150,6 +150,18 @@ pub(crate) fn chain<'e>(
     std::iter::successors(Some(error), |&error| error.source()).take(65)
 }
 
+/// An error and its causes in one line.
+pub(crate) fn explain(error: &(dyn StdError + 'static)) -> String {
+    let mut line = error.to_string();
+    for cause in chain(error).skip(1).take(8) {
+        let cause = cause.to_string();
+        if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    text::clean(&line)
+}
+
 /// The text of a panic, if it has one.
 pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> Option<&str> {
     let text = payload.downcast_ref::<&str>().copied();

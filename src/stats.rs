@@ -13,6 +13,7 @@
 //! where the spans are, not derived from the other counters, so that the equation can show a defect.
 
 mod logs;
+mod reason;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,88 +22,9 @@ use std::time::{Duration, SystemTime};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 use crate::text;
 
+pub use self::reason::DropReason;
+use self::reason::write_reasons;
 pub use logs::LogStats;
-
-/// Why a sampled span did not reach the endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DropReason {
-    /// The queue held its bound of spans or bytes when the span closed.
-    QueueFull,
-    /// Open spans held so much memory that none was left when the span was created. Its children become
-    /// children of its parent.
-    MemoryFull,
-    /// The span closed after shutdown had begun.
-    AfterShutdown,
-    /// The span alone is larger than a request may be, by our limit or by the endpoint's.
-    TooLarge,
-    /// The endpoint answered with an error that must not be retried.
-    Refused,
-    /// Deadlines passed, attempts were used up or a shutdown ended the attempts, and certainly the endpoint
-    /// did not take the span: no attempt reached it, or each was answered with a refusal.
-    Unsent,
-    /// The span was, or may have been, written to the endpoint, and no answer came: it may have arrived.
-    Unconfirmed,
-    /// The span still waited in the queue when the shutdown deadline passed.
-    ShutdownTimeout,
-    /// The span was open when its layer was dropped or replaced.
-    LayerGone,
-    /// The span closed in a fork of the pipeline's process: a fork has no worker thread. Build a pipeline of
-    /// its own after the fork.
-    Forked,
-    /// Tail sampling decided against the span's trace, as configured: no loss
-    /// ([`TailConfig`](crate::config::TailConfig)).
-    TailDropped,
-    /// The endpoint does not take the signal: it answered `UNIMPLEMENTED` or, at the signal's path, 404.
-    /// Only for log records.
-    Unsupported,
-    /// A defect of the worker or of an exporter.
-    Internal,
-}
-
-impl DropReason {
-    /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 13] = [
-        Self::QueueFull,
-        Self::MemoryFull,
-        Self::AfterShutdown,
-        Self::TooLarge,
-        Self::Refused,
-        Self::Unsent,
-        Self::Unconfirmed,
-        Self::ShutdownTimeout,
-        Self::LayerGone,
-        Self::Forked,
-        Self::TailDropped,
-        Self::Unsupported,
-        Self::Internal,
-    ];
-
-    /// A low-cardinality name such as `queue_full`, fit for a metric's `error.type`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::MemoryFull => "memory_full",
-            Self::AfterShutdown => "already_shutdown",
-            Self::TooLarge => "too_large",
-            Self::Refused => "refused",
-            Self::Unsent => "unsent",
-            Self::Unconfirmed => "unconfirmed",
-            Self::ShutdownTimeout => "shutdown_timeout",
-            Self::LayerGone => "layer_gone",
-            Self::Forked => "forked",
-            Self::TailDropped => "tail_dropped",
-            Self::Unsupported => "unsupported",
-            Self::Internal => "internal",
-        }
-    }
-}
-
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// The `error.type` of spans that the endpoint rejected.
 pub(crate) const REJECTED: &str = "rejected";
@@ -246,19 +168,29 @@ impl fmt::Display for Stats {
     }
 }
 
-/// As ` (queue_full 3, refused 1)`; nothing if nothing was dropped.
-fn write_reasons(f: &mut fmt::Formatter<'_>, count: impl Fn(DropReason) -> u64) -> fmt::Result {
-    let mut sep = " (";
-    for reason in DropReason::ALL {
-        if count(reason) > 0 {
-            write!(f, "{sep}{reason} {}", count(reason))?;
-            sep = ", ";
+impl From<Stats> for LogStats {
+    /// The reading of counters that count log records.
+    fn from(counted: Stats) -> Self {
+        Self {
+            emitted: 0,
+            queued: counted.queued,
+            queue_limit: counted.queue_limit,
+            in_flight: counted.in_flight,
+            delivered: counted.delivered,
+            rejected: counted.rejected,
+            truncated: counted.truncated,
+            truncated_for_memory: counted.truncated_for_memory,
+            requests_ok: counted.requests_ok,
+            requests_failed: counted.requests_failed,
+            retries: counted.retries,
+            possible_duplicates: counted.possible_duplicates,
+            last_error: counted.last_error,
+            last_warning: counted.last_warning,
+            dropped: counted.dropped,
+            dropped_by_exporter: counted.dropped_by_exporter,
+            handed_over: counted.handed_over,
         }
     }
-    if sep == ", " {
-        f.write_str(")")?;
-    }
-    Ok(())
 }
 
 /// Adds the layer's counters to a reading: [`Stats::started`], [`Stats::open`].

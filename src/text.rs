@@ -86,6 +86,11 @@ pub(crate) fn line(text: &str, most: usize, quoted: bool) -> String {
     out
 }
 
+/// A foreign text for a log line: shortened, with invisible characters escaped.
+pub(crate) fn clean(text: &str) -> String {
+    line(text, 200, false)
+}
+
 /// A foreign text as it may be shown: what would move a terminal's cursor, turn the direction of the
 /// text or hide in it is escaped. Each place that shows texts of others uses this or [`line`].
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {

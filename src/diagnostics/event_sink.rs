@@ -16,8 +16,10 @@ use tracing::level_filters::LevelFilter;
 use tracing::subscriber::NoSubscriber;
 use tracing::{Level, error, info, warn};
 
-use super::TARGET;
 use crate::sync::{Arc, Mutex, lock};
+
+/// The target of all our own events.
+pub(crate) const TARGET: &str = "tracing_otlp";
 
 /// The shortest time between two lines of one topic on standard error.
 const REPEAT: Duration = Duration::from_secs(600);

@@ -232,20 +232,3 @@ pub(crate) fn no_answer(address: &str, within: Duration) -> String {
     let what = format!("no answer from {address} within {within:.1?}");
     tell(&what, Cause::NoAnswer)
 }
-
-/// A foreign text for a log line: shortened, with invisible characters escaped.
-pub(crate) fn clean(text: &str) -> String {
-    text::line(text, 200, false)
-}
-
-/// An error and its causes in one line.
-pub(crate) fn explain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    for cause in crate::error::chain(error).skip(1).take(8) {
-        let line = cause.to_string();
-        if !text.contains(&line) {
-            text = format!("{text}: {line}");
-        }
-    }
-    clean(&text)
-}

@@ -7,8 +7,8 @@
 
 use std::io;
 
-use super::attempt::clean;
 use crate::text;
+use crate::text::clean;
 
 /// A cause, as far as the client can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

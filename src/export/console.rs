@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
 
+use self::block::no_span;
 use self::tree::LiveTree;
 use super::{Batch, Exporter, Outcome};
 use crate::config::wants_no_color;
@@ -217,11 +218,6 @@ fn print(batch: &Batch, out: &mut impl Write) -> Outcome {
 
 fn put(out: &mut impl Write, text: &str) -> io::Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush())
-}
-
-fn no_span(count: u64) -> Outcome {
-    let why = "console: a span's bytes are no span";
-    Outcome::dropped(DropReason::Internal, count, why)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::cause::{Cause, tell};
 use crate::config::{HeaderProvider, ProvidedHeaders, RetryConfig};
 use crate::diagnostics::TARGET;
-use crate::export::attempt::explain;
+use crate::error::explain;
 use crate::export::retry::{Backoff, jitter};
 use crate::sync::{Arc, Mutex, lock};
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
-use super::attempt::{Answer, Request, SendFailure, Sent, clean, no_answer};
+use super::attempt::{Answer, Request, SendFailure, Sent, no_answer};
 use super::batch::Batch;
 use super::cause::{Cause, tell};
 use super::client_state::ClientState;
@@ -23,6 +23,7 @@ use super::status::Retryability;
 use super::{Outcome, compress, json};
 use crate::config::Protocol;
 use crate::stats::DropReason;
+use crate::text::clean;
 
 /// If a single-span request below this size is refused as too large, the refusal is not about size, and
 /// the other parts are not split further.

@@ -4,14 +4,11 @@
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 #[cfg(feature = "http")]
 use http::Uri;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -25,6 +22,7 @@ use super::happy_eyeballs::{self, Failures};
 use super::proxy::Proxy;
 use super::resolve::Resolver;
 use super::socket::Socket;
+use super::stream::{DialError, Io};
 use super::tls::Tls;
 use crate::config::ExporterConfig;
 use crate::error::Error;
@@ -47,21 +45,6 @@ pub(crate) struct Dialer {
     pub(crate) proxy: Option<Proxy>,
     config: Arc<ExporterConfig>,
 }
-
-/// A stream of any kind, as one type.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
-pub(crate) struct Io(Box<dyn Stream>);
-
-impl Io {
-    pub(crate) fn new(stream: impl Stream + 'static) -> Self {
-        Self(Box::new(stream))
-    }
-}
-
-/// The error of an attempt to connect; the text continues the sentence "cannot connect to …".
-pub(crate) type DialError = (Cause, String);
 
 impl Dialer {
     /// Reads the PEM files; does no other I/O.
@@ -249,46 +232,6 @@ fn tune(tcp: &TcpStream) -> io::Result<()> {
     let _ = SockRef::from(tcp).set_tcp_keepalive(&keep_alive);
     // A request is written whole: a delay of small writes gains nothing.
     tcp.set_nodelay(true)
-}
-
-impl AsyncRead for Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]

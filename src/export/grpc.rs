@@ -17,7 +17,7 @@ use tonic::transport::{Channel, Endpoint as Transport};
 use tower_service::Service;
 
 use self::outcome::{CallOutcome, is_silent, is_timeout, outcome_of, read_status};
-use super::attempt::{Answer, Request, SendFailure, clean, explain, leads_to, no_answer};
+use super::attempt::{Answer, Request, SendFailure, leads_to, no_answer};
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
 use super::endpoint::{Endpoint, Signal, Target};
@@ -26,7 +26,9 @@ use super::retry;
 use super::size::Said;
 use super::status::{self, Retryability};
 use super::tls::Tls;
+use crate::error::explain;
 use crate::sync::{Mutex, lock};
+use crate::text::clean;
 use crate::wire::response::PartialSuccess;
 
 /// Pings during requests detect a dead connection: one is sent with the first request after a silence, and

@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-use super::attempt::{Answer, Frames, Request, SendFailure, clean, explain, leads_to};
+use super::attempt::{Answer, Frames, Request, SendFailure, leads_to};
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
 use super::endpoint::{Endpoint, Signal, Target};
@@ -32,7 +32,9 @@ use super::status::Retryability;
 use super::tls::{Tls, wants_a_certificate};
 use super::{json, retry, status};
 use crate::config::Protocol;
+use crate::error::explain;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use crate::text::clean;
 use crate::wire::response::{PartialSuccess, RpcStatus};
 
 /// The silence after which a request is sent on a second connection.

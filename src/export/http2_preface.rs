@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
 use super::cause::Cause;
-use super::dial::Io;
+use super::stream::Io;
 use super::tls::wants_a_certificate;
 
 /// The protocol of a connection's first bytes.

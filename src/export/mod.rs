@@ -69,6 +69,7 @@ mod retry;
 mod size;
 mod socket;
 mod status;
+mod stream;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 mod transport;

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 
 use crate::config::ExporterConfig;
 use crate::error::Error;
-use crate::export::dial::{DialError, Io};
 use crate::export::endpoint::Endpoint;
+use crate::export::stream::{DialError, Io};
 use crate::export::tls::Tls;
 
 #[derive(Debug, Clone)]

@@ -6,8 +6,8 @@ use std::io;
 use crate::config::ExporterConfig;
 use crate::error::Error;
 use crate::export::cause::Cause;
-use crate::export::dial::Io;
 use crate::export::endpoint::Endpoint;
+use crate::export::stream::Io;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Tls(Infallible);

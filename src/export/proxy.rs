@@ -16,10 +16,10 @@ use hyper_util::rt::TokioIo;
 
 use crate::config::{ExporterConfig, Protocol};
 use crate::error::Error;
-use crate::export::attempt::explain;
+use crate::error::explain;
 use crate::export::cause::Cause;
-use crate::export::dial::{DialError, Io};
 use crate::export::endpoint::Endpoint;
+use crate::export::stream::{DialError, Io};
 use crate::export::tls::Tls;
 
 #[derive(Clone)]

@@ -12,23 +12,22 @@ use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tracing::dispatcher::WeakDispatch;
 
-use super::after_fork::{Forked, ForkedCell};
+use super::after_fork::ForkedCell;
 use super::component::Components;
 use super::flush::{Command, FlushRequest, RequestQueue, Resolution};
 use super::in_flight::message_of;
 use super::lane::Lane;
 use super::plan::{PipelineParts, Plan};
-use super::queue::Queue;
 use super::record::{ScopeId, TelemetryData};
 use super::scopes::Scopes;
+use super::shared::Shared;
 use super::wake::Wake;
 use super::worker::Worker;
 use crate::config::{BatchConfig, WorkerConfig};
-use crate::diagnostics::{Diagnostics, EventSink};
+use crate::diagnostics::Diagnostics;
 use crate::error::Error;
 use crate::export::{ErasedExporter, Exporter};
 use crate::fork::Home;
-use crate::pool::Memory;
 use crate::signal::Signal;
 use crate::stats::{Counters, DropReason, Stats};
 use crate::suppress;
@@ -71,30 +70,6 @@ use crate::sync::{Arc, Mutex, lock};
 pub struct BatchProcessor {
     shared: Arc<Shared>,
     last: Arc<LastHandle>,
-}
-
-/// The part of a processor that its handles and its worker share.
-pub(crate) struct Shared {
-    pub(crate) spans: Arc<Queue>,
-    /// `None`: the pipeline has no logs.
-    pub(crate) logs: Option<Arc<Queue>>,
-    pub(crate) requests: RequestQueue,
-    /// Of spans and of logs: `ScopeSpans` and `ScopeLogs` have the same layout.
-    pub(crate) scopes: Scopes,
-    pub(crate) event_sink: Arc<EventSink>,
-    #[cfg_attr(
-        not(feature = "metrics"),
-        allow(dead_code, reason = "only metrics tell them")
-    )]
-    components: Components,
-    #[cfg_attr(
-        not(feature = "metrics"),
-        allow(dead_code, reason = "only metrics tell them")
-    )]
-    log_components: Option<Components>,
-    pub(super) memory: Arc<Memory>,
-    home: Home,
-    forked: ForkedCell,
 }
 
 /// The bound of a request with several spans, in bytes. gRPC servers refuse messages above 4 MiB by
@@ -377,22 +352,6 @@ impl BatchProcessor {
             self.shared.spans.wake.notify();
         }
         request.timed_out(why()).map_err(Error::from)
-    }
-}
-
-impl Shared {
-    /// In a fork of the worker's process: the counters and answers of the fork.
-    fn forked(&self) -> Option<&Forked> {
-        let is_forked = self.home.is_surely_left();
-        is_forked.then(|| self.forked.of(&self.home))
-    }
-
-    /// Refuses further spans and records, and counts those that the worker has not drained as lost.
-    pub(crate) fn close_queue(&self, reason: DropReason) {
-        self.spans.close(reason);
-        if let Some(logs) = &self.logs {
-            logs.close(reason);
-        }
     }
 }
 

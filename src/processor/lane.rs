@@ -16,7 +16,6 @@ use super::batch::{Cut, Staging};
 use super::chunk::Chunk;
 use super::in_flight::{InFlightBatches, Settled};
 use super::queue::Queue;
-use super::worker::later;
 use crate::export::{Batch, ErasedExporter, Outcome, Readiness, SendPermit};
 use crate::signal::Signal;
 use crate::stats::DropReason;
@@ -269,4 +268,10 @@ fn timed_out(signal: Signal, items: u64, limit: Duration) -> Outcome {
         items,
         format!("an export did not end within {limit:?} ({variable})"),
     )
+}
+
+/// `now + delay`, at most a year, because an `Instant` may overflow.
+pub(super) fn later(now: Instant, delay: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    now + delay.min(YEAR)
 }

@@ -35,6 +35,7 @@ mod flush;
 mod record;
 #[cfg(not(tracing_otlp_loom))]
 mod scopes;
+mod shared;
 mod wake;
 
 #[cfg(not(tracing_otlp_loom))]

@@ -19,10 +19,10 @@ pub(crate) use self::open::OpenSpanSource;
 use self::open::Showing;
 use super::chunk::Chunk;
 use super::flush::FlushRequest;
-use super::handle::Shared;
 use super::in_flight::{Settled, message_of};
-use super::lane::{self, Lane, LaneEvent};
+use super::lane::{self, Lane, LaneEvent, later};
 use super::pending_flushes::{EarlyLoss, Marks, PendingFlushes};
+use super::shared::Shared;
 use crate::diagnostics::Diagnostics;
 use crate::export::SendPermit;
 use crate::signal::Signal;
@@ -370,10 +370,4 @@ impl Worker {
         }
         None
     }
-}
-
-/// `now + delay`, at most a year, because an `Instant` may overflow.
-pub(super) fn later(now: Instant, delay: Duration) -> Instant {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-    now + delay.min(YEAR)
 }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use super::Resource;
 use crate::attribute::{KeyValue, Value};
 use crate::config::ResourceConfig;
 use crate::semconv;
@@ -18,7 +17,7 @@ use crate::semconv;
 const SDK_NAME: &str = env!("CARGO_PKG_NAME");
 
 /// The groups that are on in `config`, the SDK and the service's default name.
-pub(super) fn detect(config: &ResourceConfig) -> Resource {
+pub(super) fn detect(config: &ResourceConfig) -> Vec<KeyValue> {
     let mut found = vec![
         KeyValue::new(semconv::SERVICE_NAME, unknown_service()),
         KeyValue::new(semconv::TELEMETRY_SDK_NAME, SDK_NAME),
@@ -56,7 +55,7 @@ pub(super) fn detect(config: &ResourceConfig) -> Resource {
     if config.os {
         add(semconv::OS_TYPE, Some(os_type(std::env::consts::OS).into()));
     }
-    Resource::new(found).with_schema_url(semconv::SCHEMA_URL)
+    found
 }
 
 /// The name of a service without one (RES-1).

@@ -87,7 +87,8 @@ impl Resource {
     pub fn resolve(config: &ResourceConfig) -> Self {
         let given =
             Self::new(config.attributes.iter().cloned()).with_schema_url(config.schema_url.clone());
-        let mut merged = detect::detect(config).merge(&given);
+        let found = Self::new(detect::detect(config)).with_schema_url(semconv::SCHEMA_URL);
+        let mut merged = found.merge(&given);
         if merged.get(semconv::SERVICE_NAME) == Some(&Value::from("")) {
             merged
                 .attributes

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use super::{DropReason, Stats};
+use super::reason::{DropReason, write_reasons};
 
 /// The counters of a pipeline's log records: [`Stats::logs`](super::Stats::logs). All zero in a pipeline
 /// without logs.
@@ -87,31 +87,6 @@ impl LogStats {
     }
 }
 
-impl From<Stats> for LogStats {
-    /// The reading of counters that count log records.
-    fn from(counted: Stats) -> Self {
-        Self {
-            emitted: 0,
-            queued: counted.queued,
-            queue_limit: counted.queue_limit,
-            in_flight: counted.in_flight,
-            delivered: counted.delivered,
-            rejected: counted.rejected,
-            truncated: counted.truncated,
-            truncated_for_memory: counted.truncated_for_memory,
-            requests_ok: counted.requests_ok,
-            requests_failed: counted.requests_failed,
-            retries: counted.retries,
-            possible_duplicates: counted.possible_duplicates,
-            last_error: counted.last_error,
-            last_warning: counted.last_warning,
-            dropped: counted.dropped,
-            dropped_by_exporter: counted.dropped_by_exporter,
-            handed_over: counted.handed_over,
-        }
-    }
-}
-
 impl fmt::Display for LogStats {
     /// One line: `emitted 10, queued 0, in flight 0, delivered 10, rejected 0, dropped 0`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -125,6 +100,6 @@ impl fmt::Display for LogStats {
             self.rejected,
             self.dropped_total()
         )?;
-        super::write_reasons(f, |reason| self.dropped(reason))
+        write_reasons(f, |reason| self.dropped(reason))
     }
 }

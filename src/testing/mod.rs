@@ -56,6 +56,7 @@ mod answer;
 mod collector;
 mod convert;
 mod expect;
+mod expect_logs;
 mod log;
 mod received;
 mod render;

@@ -18,36 +18,6 @@ const CLOSES_A_CIRCLE: &[(&str, &str, &str)] = &[
         "a registry has layers, and a layer has a registry",
     ),
     (
-        "diagnostics/event_sink.rs",
-        "diagnostics.rs",
-        "the target of the events",
-    ),
-    (
-        "export/cause.rs",
-        "export/attempt.rs",
-        "text of a server in one line: belongs into `text`",
-    ),
-    (
-        "export/console/tree.rs",
-        "export/console.rs",
-        "a batch of another signal is refused in one way",
-    ),
-    (
-        "export/credentials.rs",
-        "export/attempt.rs",
-        "text of an error: belongs into `cause`",
-    ),
-    (
-        "export/proxy.rs",
-        "export/dial.rs",
-        "a tunnel is a stream: `Io` and `Failure` belong into a file of their own",
-    ),
-    (
-        "export/tls/mod.rs",
-        "export/dial.rs",
-        "a TLS session is a stream: `Io` belongs into a file of its own",
-    ),
-    (
         "layer/after_fork.rs",
         "layer/recorder.rs",
         "a recorder makes its successor in a fork",
@@ -78,21 +48,6 @@ const CLOSES_A_CIRCLE: &[(&str, &str, &str)] = &[
         "a parent is adopted by its recorder, which knows the kind of parent",
     ),
     (
-        "processor/lane.rs",
-        "processor/worker.rs",
-        "`later`, a function of two instants",
-    ),
-    (
-        "processor/worker.rs",
-        "processor/handle.rs",
-        "`Shared` is for both: belongs into a file of its own",
-    ),
-    (
-        "processor/worker/end.rs",
-        "processor/handle.rs",
-        "`Shared` is for both: belongs into a file of its own",
-    ),
-    (
         "processor/worker/end.rs",
         "processor/worker.rs",
         "methods of `Worker`",
@@ -103,17 +58,6 @@ const CLOSES_A_CIRCLE: &[(&str, &str, &str)] = &[
         "methods of `Worker`",
     ),
     (
-        "resource/detect.rs",
-        "resource/mod.rs",
-        "detects a part of a `Resource`",
-    ),
-    ("stats/logs.rs", "stats.rs", "is shown as `Stats` are"),
-    (
-        "testing/log.rs",
-        "testing/collector.rs",
-        "a method of `Collector`",
-    ),
-    (
         "testing/received.rs",
         "testing/log.rs",
         "a resource holds spans and records, and a record knows its resource",
@@ -122,11 +66,6 @@ const CLOSES_A_CIRCLE: &[(&str, &str, &str)] = &[
         "testing/render.rs",
         "testing/trace.rs",
         "a trace is drawn by a method of its own",
-    ),
-    (
-        "testing/wait.rs",
-        "testing/collector.rs",
-        "methods of `Collector`",
     ),
 ];
 

@@ -69,6 +69,8 @@ fn what_is_not_unicode_is_unset_and_warned_of() {
     for &name in VARIABLES
         .iter()
         .filter(|v| **v != "OTEL_TRACES_SAMPLER_ARG")
+        // Without metrics nothing reads their variables.
+        .filter(|v| cfg!(feature = "metrics") || !v.contains("METRIC"))
     {
         let value = OsString::from_vec(b"a=\xff\xfe".to_vec());
         survives(name, value.clone());

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::export::Outcome;
+use crate::stats::DropReason;
 use crate::text;
 use crate::wire::decode::{Attributes, Event, Scope, Span, Value};
 
@@ -114,3 +116,9 @@ pub(super) fn kind(number: i32) -> Option<&'static str> {
 pub(super) const MOST: usize = 200;
 
 pub(super) const INDENT: &str = "  ";
+
+/// The outcome for bytes that are no span.
+pub(super) fn no_span(count: u64) -> Outcome {
+    let why = "console: a span's bytes are no span";
+    Outcome::dropped(DropReason::Internal, count, why)
+}

@@ -9,8 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::block::{kind, text};
-use super::no_span;
+use super::block::{kind, no_span, text};
 use crate::drawing::{self, Drawing, Key, Layout, arrange};
 use crate::export::{Batch, Outcome};
 use crate::semconv;

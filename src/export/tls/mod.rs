@@ -20,8 +20,8 @@ use crate::crypto;
 use crate::diagnostics::TARGET;
 use crate::error::Error;
 use crate::export::cause::Cause;
-use crate::export::dial::Io;
 use crate::export::endpoint::Endpoint;
+use crate::export::stream::Io;
 use crate::sync::{Arc, Mutex, lock};
 
 /// The interval at which the PEM files are read again, when a request is sent.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use super::super::flush::FlushError;
-use super::super::handle::Shared;
 use super::super::in_flight::Settled;
+use super::super::shared::Shared;
 use super::{Lane, Worker, later};
 use crate::signal::Signal;
 use crate::stats::DropReason;

@@ -1,0 +1,52 @@
+//! [`Shared`]: what the handles of a processor and its worker have in common.
+
+use super::after_fork::{Forked, ForkedCell};
+use super::component::Components;
+use super::flush::RequestQueue;
+use super::queue::Queue;
+use super::scopes::Scopes;
+use crate::diagnostics::EventSink;
+use crate::fork::Home;
+use crate::pool::Memory;
+use crate::stats::DropReason;
+use crate::sync::Arc;
+
+/// The part of a processor that its handles and its worker share.
+pub(crate) struct Shared {
+    pub(crate) spans: Arc<Queue>,
+    /// `None`: the pipeline has no logs.
+    pub(crate) logs: Option<Arc<Queue>>,
+    pub(crate) requests: RequestQueue,
+    /// Of spans and of logs: `ScopeSpans` and `ScopeLogs` have the same layout.
+    pub(crate) scopes: Scopes,
+    pub(crate) event_sink: Arc<EventSink>,
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "only metrics tell them")
+    )]
+    pub(super) components: Components,
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "only metrics tell them")
+    )]
+    pub(super) log_components: Option<Components>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) home: Home,
+    pub(super) forked: ForkedCell,
+}
+
+impl Shared {
+    /// In a fork of the worker's process: the counters and answers of the fork.
+    pub(super) fn forked(&self) -> Option<&Forked> {
+        let is_forked = self.home.is_surely_left();
+        is_forked.then(|| self.forked.of(&self.home))
+    }
+
+    /// Refuses further spans and records, and counts those that the worker has not drained as lost.
+    pub(crate) fn close_queue(&self, reason: DropReason) {
+        self.spans.close(reason);
+        if let Some(logs) = &self.logs {
+            logs.close(reason);
+        }
+    }
+}
