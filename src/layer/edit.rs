@@ -44,8 +44,9 @@ impl Spans for Recorder {
     }
 
     fn learn(&self, dispatch: &Dispatch) {
-        let may_be_filtered = !filters::are_absent(dispatch);
         let recorder = self.here();
+        let may_be_filtered =
+            recorder.settings.capture.expect_filters || !filters::are_absent(dispatch);
         recorder
             .may_be_filtered
             .store(may_be_filtered, Ordering::Relaxed);

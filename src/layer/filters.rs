@@ -3,7 +3,8 @@
 //! Without filters the innermost span entered on a thread is the registry's current span, and a new
 //! span saves the registry's lookup: 160 of some 4,400 instructions. The registry shows its number of
 //! filters in its `Debug` output alone. Any unexpected output means that there may be filters: then
-//! the registry is asked, which is always correct.
+//! the registry is asked, which is always correct. A text that says the same and means another thing is
+//! noticed by the tests below; `CaptureConfig::expect_filters` has the registry asked in any case.
 
 use std::fmt::{self, Write as _};
 
@@ -38,6 +39,7 @@ impl fmt::Write for TextEnd {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use tracing_subscriber::filter::LevelFilter;
@@ -61,6 +63,24 @@ mod tests {
         let boxed = tracing_subscriber::registry()
             .with(Identity::new().with_filter(LevelFilter::INFO).boxed());
         assert!(!are_absent(&Dispatch::new(boxed)));
+    }
+
+    #[test]
+    fn a_layer_may_be_set_to_expect_filters() {
+        use crate::config::TracesExporter;
+        use crate::context::layer_registry::Spans as _;
+
+        for expected in [false, true] {
+            let builder = crate::builder::builder()
+                .without_env()
+                .with_traces_exporter(TracesExporter::None)
+                .configure(move |c| c.capture.expect_filters = expected);
+            let (layer, _guard) = builder.build().unwrap();
+            let recorder = crate::sync::Arc::clone(&layer.recorder);
+            let registry = tracing_subscriber::registry().with(layer);
+            let _dispatch = Dispatch::new(registry);
+            assert_eq!(recorder.may_hide(), expected);
+        }
     }
 
     #[test]
