@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::{OtlpConfig, VARIABLES, read, warned_settings};
-use crate::config::{Pem, TracesExporter};
 
 /// Each line: variables, what the setting must then be, and which variables must be warned of.
-fn check(setting: fn(&OtlpConfig) -> String, cases: &[(Variables, &'static str, Warned)]) {
+pub(super) fn check(
+    setting: fn(&OtlpConfig) -> String,
+    cases: &[(Variables, &'static str, Warned)],
+) {
     for &(variables, expected, warned) in cases {
         let config = read(variables);
         assert_eq!(setting(&config), expected, "{variables:?}");
@@ -62,112 +64,6 @@ fn booleans() {
             (&[(S, "on"), (G, "true")], "false", &[S]),
         ],
     );
-}
-
-#[test]
-fn exporters() {
-    // ENV-6
-    const V: &str = "OTEL_TRACES_EXPORTER";
-    check(
-        |c| format!("{:?}", c.traces_exporter),
-        &[
-            (&[(V, "otlp")], "Otlp", &[]),
-            (&[(V, "Console")], "Console", &[]),
-            (&[(V, "NONE")], "None", &[]),
-            (&[(V, "none,")], "None", &[]),
-            (&[(V, "console, console")], "Console", &[]),
-            (&[(V, "console,otlp")], "Console", &[V]),
-            (&[(V, "zipkin,none")], "None", &[V]),
-            (&[(V, "zipkin")], "Otlp", &[V]),
-            (&[(V, "logging")], "Otlp", &[V]),
-            (&[(V, ",,")], "Otlp", &[]),
-        ],
-    );
-    // The viewer by a variable alone is for builds with debug assertions.
-    #[cfg(feature = "viewer")]
-    match cfg!(debug_assertions) {
-        true => check(
-            |c| format!("{:?}", c.traces_exporter),
-            &[(&[(V, "viewer")], "Viewer", &[])],
-        ),
-        false => {
-            let config = read(&[(V, "viewer")]);
-            assert_eq!(config.traces_exporter, TracesExporter::Otlp);
-            let warning = config.warnings[0].to_string();
-            assert!(warning.contains("tracing_otlp::viewer()"), "{warning}");
-        }
-    }
-    let config = read(&[(V, "Jaeger")]);
-    assert_eq!(config.traces_exporter, TracesExporter::Otlp);
-    assert_eq!(config.warnings[0].value, "Jaeger", "the original value");
-}
-
-#[test]
-fn propagators() {
-    // PROP-2, ENV-2, ENV-6
-    const V: &str = "OTEL_PROPAGATORS";
-    check(
-        |c| format!("{:?}", c.propagators),
-        &[
-            (&[], "None", &[]),
-            (&[(V, "tracecontext")], "Some([TraceContext])", &[]),
-            (
-                &[(V, "tracecontext,baggage")],
-                "Some([TraceContext, Baggage])",
-                &[],
-            ),
-            (
-                &[(V, " b3 ,B3Multi, JAEGER,xray,,")],
-                "Some([B3, B3Multi, Jaeger, XRay])",
-                &[],
-            ),
-            (&[(V, "b3,b3,B3")], "Some([B3])", &[]),
-            (&[(V, "none")], "Some([])", &[]),
-            (&[(V, "None,")], "Some([])", &[]),
-            (&[(V, "none,b3")], "Some([B3])", &[V]),
-            (&[(V, "ottrace")], "None", &[V]),
-            (&[(V, "ottrace,none")], "Some([])", &[V]),
-            (&[(V, "ottrace,b3,nobody")], "Some([B3])", &[V]),
-            (&[(V, ",,")], "None", &[]),
-        ],
-    );
-    let config = read(&[(V, "b3,OTtrace")]);
-    let warning = config.warnings[0].to_string();
-    assert!(warning.contains("\"OTtrace\" is not"), "{warning}");
-}
-
-#[test]
-fn protocols_and_compressions() {
-    // ENV-6; SPEC §1 PROTOCOL, COMPRESSION
-    const S: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
-    const G: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
-    check(
-        |c| format!("{:?}", c.exporter.protocol),
-        &[
-            (&[], "None", &[]),
-            (&[(G, "grpc")], "Some(Grpc)", &[]),
-            (&[(G, "HTTP/Protobuf")], "Some(HttpProtobuf)", &[]),
-            (&[(S, "grpc"), (G, "http/protobuf")], "Some(Grpc)", &[]),
-            (&[(G, "http/JSON")], "Some(HttpJson)", &[]),
-            (&[(S, "http/json"), (G, "grpc")], "Some(HttpJson)", &[]),
-            (&[(G, "http")], "None", &[G]),
-            (&[(S, "x"), (G, "y")], "None", &[S, G]),
-        ],
-    );
-    const CS: &str = "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION";
-    const CG: &str = "OTEL_EXPORTER_OTLP_COMPRESSION";
-    check(
-        |c| format!("{:?}", c.exporter.compression),
-        &[
-            (&[(CG, "GZIP")], "Gzip", &[]),
-            (&[(CS, "none"), (CG, "gzip")], "None", &[]),
-            (&[(CS, ""), (CG, "gzip")], "Gzip", &[]),
-            (&[(CG, "zstd")], "Zstd", &[]),
-            (&[(CG, "brotli")], "None", &[CG]),
-        ],
-    );
-    let wrong = read(&[(G, "http/xml")]).warnings[0].to_string();
-    assert!(wrong.contains("`http/protobuf` or `http/json`"), "{wrong}");
 }
 
 #[test]
@@ -299,69 +195,6 @@ fn limits() {
 }
 
 #[test]
-fn endpoints_stay_apart() {
-    let config = read(&[
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", " http://base:4318/my/ "),
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces/x"),
-    ]);
-    let exporter = config.exporter;
-    assert_eq!(exporter.endpoint.as_deref(), Some("http://base:4318/my/"));
-    assert_eq!(
-        exporter.traces_endpoint.as_deref(),
-        Some("https://traces/x")
-    );
-}
-
-#[test]
-fn files() {
-    let config = read(&[
-        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/ca.pem"),
-        ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "/etc/key.pem"),
-        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/etc/other.pem"),
-        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "chain.pem"),
-    ]);
-    let exporter = config.exporter;
-    assert_eq!(exporter.certificate, Some(Pem::File("/etc/ca.pem".into())));
-    assert_eq!(exporter.client_key, Some(Pem::File("/etc/key.pem".into())));
-    assert_eq!(
-        exporter.client_certificate,
-        Some(Pem::File("chain.pem".into()))
-    );
-}
-
-#[test]
-fn headers() {
-    const S: &str = "OTEL_EXPORTER_OTLP_TRACES_HEADERS";
-    const G: &str = "OTEL_EXPORTER_OTLP_HEADERS";
-    check(
-        |c| {
-            let pairs = c.exporter.headers.iter();
-            let pairs = pairs.map(|(k, v)| format!("{k}: {}", v.to_str().unwrap()));
-            pairs.collect::<Vec<_>>().join(" | ")
-        },
-        &[
-            (&[(G, "Api-Key=abc")], "api-key: abc", &[]),
-            (&[(G, " a = 1 ,, b=x%20y,")], "a: 1 | b: x y", &[]),
-            (&[(G, "a=b=c==")], "a: b=c==", &[]),
-            (&[(G, "a=")], "a: ", &[]),
-            (&[(G, "a=1,b=2,A=3")], "a: 3 | b: 2", &[]),
-            // Properties are not supported: part of the value.
-            (&[(G, "a=1;p=2")], "a: 1;p=2", &[]),
-            // The signal's list replaces the general one whole.
-            (&[(S, "a=1"), (G, "b=2")], "a: 1", &[]),
-            (&[(S, "nonsense"), (G, "b=2")], "b: 2", &[S]),
-            (&[(G, "a=1,nonsense,b=%zz,c=3")], "a: 1 | c: 3", &[G]),
-            (&[(G, "a=100%")], "", &[G]),
-            (&[(G, "a=%ff")], "", &[G]),
-            (&[(G, "=x")], "", &[G]),
-            (&[(G, "bad name=x,ok=y")], "ok: y", &[G]),
-            (&[(G, "a=1%0d%0aevil: 2")], "", &[G]),
-            (&[(G, "content-type=text/plain,grpc-timeout=1S")], "", &[G]),
-        ],
-    );
-}
-
-#[test]
 fn resource_attributes() {
     // RES-4, and the name's own variable wins
     const A: &str = "OTEL_RESOURCE_ATTRIBUTES";
@@ -417,90 +250,4 @@ fn a_year_is_the_longest_duration() {
         Duration::from_secs(365 * 86_400)
     );
     assert!(config.validate().is_ok());
-}
-
-#[test]
-fn sampler() {
-    const S: &str = "OTEL_TRACES_SAMPLER";
-    const A: &str = "OTEL_TRACES_SAMPLER_ARG";
-    check(
-        |c| format!("{:?}", c.sampler),
-        &[
-            (&[], "ParentBasedAlwaysOn", &[]),
-            (&[(A, "0.5")], "ParentBasedAlwaysOn", &[]),
-            (&[(S, " Always_Off ")], "AlwaysOff", &[]),
-            (&[(S, "always_on"), (A, "nonsense")], "AlwaysOn", &[]),
-            (
-                &[(S, "parentbased_always_off")],
-                "ParentBasedAlwaysOff",
-                &[],
-            ),
-            (&[(S, "traceidratio")], "TraceIdRatio(1.0)", &[]),
-            (
-                &[(S, "traceidratio"), (A, "0.25")],
-                "TraceIdRatio(0.25)",
-                &[],
-            ),
-            (
-                &[(S, "parentbased_traceidratio"), (A, "0")],
-                "ParentBasedTraceIdRatio(0.0)",
-                &[],
-            ),
-            (
-                &[(S, "traceidratio"), (A, "1.5")],
-                "TraceIdRatio(1.0)",
-                &[A],
-            ),
-            (
-                &[(S, "traceidratio"), (A, "NaN")],
-                "TraceIdRatio(1.0)",
-                &[A],
-            ),
-            (
-                &[(S, "traceidratio"), (A, "half")],
-                "TraceIdRatio(1.0)",
-                &[A],
-            ),
-            (&[(S, "jaeger_remote")], "ParentBasedAlwaysOn", &[S]),
-            (
-                &[(S, "parentbased_jaeger_remote"), (A, "endpoint=http://x")],
-                "ParentBasedAlwaysOn",
-                &[S],
-            ),
-            (&[(S, "xray"), (A, "0.5")], "ParentBasedAlwaysOn", &[S]),
-            (
-                &[(S, "traceidratio"), (A, "1e-3")],
-                "TraceIdRatio(0.001)",
-                &[],
-            ),
-            (&[(S, "everything")], "ParentBasedAlwaysOn", &[S]),
-        ],
-    );
-}
-
-#[test]
-fn a_sampler_that_cannot_be_used_is_named_with_what_is_used_instead() {
-    // ENV-6
-    for (variables, value, instead) in [
-        (
-            &[("OTEL_TRACES_SAMPLER", "xray")][..],
-            "xray",
-            "parentbased_always_on",
-        ),
-        (
-            &[
-                ("OTEL_TRACES_SAMPLER", "traceidratio"),
-                ("OTEL_TRACES_SAMPLER_ARG", "10%"),
-            ],
-            "10%",
-            "1 is used",
-        ),
-    ] {
-        let config = read(variables);
-        let [warning] = config.warnings.as_slice() else {
-            panic!("{:?}", config.warnings);
-        };
-        assert_eq!(warning.value, value);
-        assert!(warning.message.contains(instead), "{warning}");
-    }
 }

@@ -6,6 +6,8 @@
 )]
 
 mod env;
+mod env_connection;
+mod env_traces;
 mod hostile;
 mod logs;
 mod validate;
