@@ -23,7 +23,7 @@ use tracing::Level;
 
 use self::cure::EndpointHealth;
 pub use self::event_sink::Diagnostic;
-pub(crate) use self::event_sink::{EventSink, Fields, Handler, Speaker, TARGET, Topic};
+pub(crate) use self::event_sink::{EventSink, Handler, ReportFields, Speaker, TARGET, Topic};
 pub(crate) use self::hint::{
     HINTS, Hint, METRIC_FIELDS, PRESUMED_RANDOM, RATIO_BELOW_PARENT, TOO_MANY_SCOPES,
 };
@@ -185,11 +185,11 @@ impl Diagnostics {
         if lost > 0 {
             let (reasons, cure) = self.reasons(&stats);
             let error = stats.last_error.map(|(_, error)| error);
-            let fields = Fields {
+            let fields = ReportFields {
                 spans: Some(lost),
                 reasons: Some(&reasons),
                 error: error.as_deref(),
-                ..Fields::default()
+                ..ReportFields::default()
             };
             let message = format!("spans were lost by the time of shutdown; {cure}");
             self.speaker.say(Topic::Loss, Level::WARN, &message, fields);
@@ -206,7 +206,7 @@ impl Diagnostics {
 
     fn warn_once(&mut self) {
         let mut say = |text: &str| {
-            let fields = Fields::default();
+            let fields = ReportFields::default();
             self.speaker.say(Topic::Setting, Level::WARN, text, fields);
         };
         for warning in self.warnings.drain(..) {
@@ -221,10 +221,10 @@ impl Diagnostics {
         let said = self.restarts.observe(now, stats.worker_restarts, true);
         if let Some(Transition::Begins(times) | Transition::GoesOn(times)) = said {
             let error = stats.last_error.as_ref().map(|(_, error)| error.as_str());
-            let fields = Fields {
+            let fields = ReportFields {
                 times: Some(times),
                 error,
-                ..Fields::default()
+                ..ReportFields::default()
             };
             let message = "the worker panicked and was started again";
             self.speaker
@@ -247,9 +247,9 @@ impl Diagnostics {
             Some(Reachability::StillLost) => (Level::WARN, "the endpoint still takes no spans"),
             Some(Reachability::Found) => (Level::INFO, "the endpoint takes spans again"),
         };
-        let fields = Fields {
+        let fields = ReportFields {
             error: self.exporter_error.as_deref(),
-            ..Fields::default()
+            ..ReportFields::default()
         };
         self.speaker.say(Topic::Reach, level, message, fields);
     }
@@ -296,12 +296,12 @@ impl Diagnostics {
         };
         let error = self.last_error.as_ref().map(|(_, error)| error.as_str());
         let is_rejection = self.is_rejection;
-        let fields = Fields {
+        let fields = ReportFields {
             // The report of the end names no cause.
             error: error.filter(|_| level != Level::INFO),
             failed: (!is_rejection).then_some(stats.requests_failed),
             rejected: is_rejection.then_some(stats.rejected),
-            ..Fields::default()
+            ..ReportFields::default()
         };
         self.speaker.say(topic, level, message, fields);
     }
@@ -310,10 +310,10 @@ impl Diagnostics {
         let said = self.endpoint_warned.observe(now, stats.warnings, true);
         let warning = stats.last_warning.as_ref().map(|(_, text)| text.as_str());
         if let Some(Transition::Begins(times) | Transition::GoesOn(times)) = said {
-            let fields = Fields {
+            let fields = ReportFields {
                 times: Some(times),
                 warning,
-                ..Fields::default()
+                ..ReportFields::default()
             };
             let message = "the endpoint took the spans, and warns";
             self.speaker
@@ -329,9 +329,9 @@ impl Diagnostics {
     }
 
     fn say_left_out(&mut self, what: &str, left_out: u64) {
-        let fields = Fields {
+        let fields = ReportFields {
             left_out: Some(left_out),
-            ..Fields::default()
+            ..ReportFields::default()
         };
         let message = format!("{what} for want of memory; {MEMORY}");
         self.speaker
@@ -351,9 +351,9 @@ impl Diagnostics {
             Some(Transition::Begins(spans)) => (spans, "spans are being lost"),
             Some(Transition::GoesOn(spans)) => (spans, "spans are still being lost"),
             Some(Transition::Ends(spans)) => {
-                let fields = Fields {
+                let fields = ReportFields {
                     spans: Some(spans),
-                    ..Fields::default()
+                    ..ReportFields::default()
                 };
                 let message = "no more spans are being lost";
                 self.speaker.say(Topic::Loss, Level::INFO, message, fields);
@@ -362,11 +362,11 @@ impl Diagnostics {
             }
         };
         let (reasons, cure) = self.reasons(&stats);
-        let fields = Fields {
+        let fields = ReportFields {
             spans: Some(spans),
             reasons: Some(&reasons),
             error: error.as_deref(),
-            ..Fields::default()
+            ..ReportFields::default()
         };
         let message = format!("{words}; {cure}");
         self.speaker.say(Topic::Loss, Level::WARN, &message, fields);

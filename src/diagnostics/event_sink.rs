@@ -33,7 +33,7 @@ const REPEAT: Duration = Duration::from_secs(600);
 pub struct Diagnostic<'a> {
     level: Level,
     message: &'a str,
-    fields: Fields<'a>,
+    fields: ReportFields<'a>,
 }
 
 impl<'a> Diagnostic<'a> {
@@ -56,7 +56,7 @@ impl<'a> Diagnostic<'a> {
 
 impl fmt::Display for Diagnostic<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fields {
+        let ReportFields {
             spans,
             reasons,
             records,
@@ -97,7 +97,7 @@ impl fmt::Display for Diagnostic<'_> {
 
 /// The fields of our events.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Fields<'a> {
+pub(crate) struct ReportFields<'a> {
     pub(super) spans: Option<u64>,
     pub(super) records: Option<u64>,
     /// The reasons of a loss, as `queue_full 3, refused 1`.
@@ -221,7 +221,7 @@ impl fmt::Display for ReadMarker<'_> {
     }
 }
 
-fn event(level: Level, message: &ReadMarker<'_>, fields: &Fields<'_>) {
+fn event(level: Level, message: &ReadMarker<'_>, fields: &ReportFields<'_>) {
     macro_rules! with_fields {
         ($event:ident) => {
             $event!(
@@ -266,7 +266,13 @@ impl Speaker {
         self.event_sink.has_subscriber()
     }
 
-    pub(crate) fn say(&mut self, topic: Topic, level: Level, message: &str, fields: Fields<'_>) {
+    pub(crate) fn say(
+        &mut self,
+        topic: Topic,
+        level: Level,
+        message: &str,
+        fields: ReportFields<'_>,
+    ) {
         let diagnostic = Diagnostic {
             level,
             message,
@@ -335,14 +341,14 @@ mod tests {
         let mut diagnostic = Diagnostic {
             level: Level::WARN,
             message: "spans are being lost",
-            fields: Fields::default(),
+            fields: ReportFields::default(),
         };
         assert_eq!(diagnostic.to_string(), "spans are being lost");
-        diagnostic.fields = Fields {
+        diagnostic.fields = ReportFields {
             spans: Some(3),
             reasons: Some("queue_full 2, refused 1"),
             error: Some("HTTP 400"),
-            ..Fields::default()
+            ..ReportFields::default()
         };
         assert_eq!(
             diagnostic.to_string(),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tracing::Level;
 
 use super::cure::{self, EndpointHealth};
-use super::event_sink::{Fields, Speaker, Topic};
+use super::event_sink::{ReportFields, Speaker, Topic};
 use super::throttle::{Reach, Reachability, Throttle, Transition};
 use crate::stats::{Counters, DropReason, Stats};
 use crate::sync::Arc;
@@ -66,20 +66,20 @@ impl LogDiagnostics {
         }
         let rejected = self.rejection.observe(now, stats.rejected, true);
         if let Some(Transition::Begins(records) | Transition::GoesOn(records)) = rejected {
-            let fields = Fields {
+            let fields = ReportFields {
                 records: Some(records),
                 error: error_of(&stats),
-                ..Fields::default()
+                ..ReportFields::default()
             };
             let message = "the endpoint rejects log records";
             speaker.say(Topic::LogRejection, Level::WARN, message, fields);
         }
         let warned = self.warned.observe(now, stats.warnings, true);
         if let Some(Transition::Begins(times) | Transition::GoesOn(times)) = warned {
-            let fields = Fields {
+            let fields = ReportFields {
                 times: Some(times),
                 warning: stats.last_warning.as_ref().map(|(_, text)| text.as_str()),
-                ..Fields::default()
+                ..ReportFields::default()
             };
             let message = "the endpoint took the log records, and warns";
             speaker.say(Topic::LogWarning, Level::WARN, message, fields);
@@ -90,9 +90,9 @@ impl LogDiagnostics {
                 self.say_lost(records, &stats, "log records are being lost", speaker);
             }
             Some(Transition::Ends(records)) => {
-                let fields = Fields {
+                let fields = ReportFields {
                     records: Some(records),
-                    ..Fields::default()
+                    ..ReportFields::default()
                 };
                 let message = "no more log records are being lost";
                 speaker.say(Topic::LogLoss, Level::INFO, message, fields);
@@ -103,11 +103,11 @@ impl LogDiagnostics {
 
     fn say_lost(&self, records: u64, stats: &Stats, what: &str, speaker: &mut Speaker) {
         let (reasons, cure) = self.reasons(stats);
-        let fields = Fields {
+        let fields = ReportFields {
             records: Some(records),
             reasons: Some(&reasons),
             error: error_of(stats),
-            ..Fields::default()
+            ..ReportFields::default()
         };
         let message = format!("{what}; {cure}");
         speaker.say(Topic::LogLoss, Level::WARN, &message, fields);
@@ -125,9 +125,9 @@ impl LogDiagnostics {
             }
             Some(Reachability::Found) => (Level::INFO, "the endpoint takes log records again"),
         };
-        let fields = Fields {
+        let fields = ReportFields {
             error: self.exporter_error.as_deref(),
-            ..Fields::default()
+            ..ReportFields::default()
         };
         speaker.say(Topic::LogReach, level, message, fields);
     }
@@ -149,9 +149,9 @@ impl LogDiagnostics {
             return;
         }
         self.has_told_unsupported = true;
-        let fields = Fields {
+        let fields = ReportFields {
             error: error_of(stats),
-            ..Fields::default()
+            ..ReportFields::default()
         };
         speaker.say(Topic::LogSupport, Level::WARN, UNSUPPORTED, fields);
     }

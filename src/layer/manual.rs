@@ -23,7 +23,7 @@ use crate::sampler::Fields;
 use crate::span_data::SpanKind;
 use crate::suppress::is_suppressed;
 use crate::sync::Arc;
-use crate::wire::request::Scope;
+use crate::wire::request::ScopeFields;
 
 /// The OpenTelemetry API has no levels.
 const LEVEL: Level = Level::INFO;
@@ -56,7 +56,7 @@ impl OtlpLayer {
 
 impl ManualSpans {
     /// An instrumentation scope for spans; with too many scopes the common one, and `false`.
-    pub(crate) fn register_scope(&self, scope: Scope<'_>) -> (ScopeId, bool) {
+    pub(crate) fn register_scope(&self, scope: ScopeFields<'_>) -> (ScopeId, bool) {
         let sink = self.0.here().sink.as_ref();
         sink.map_or_else(|| (ScopeId::default(), true), |o| o.register(scope))
     }

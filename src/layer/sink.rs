@@ -8,7 +8,7 @@ use super::span::{OpenSpan, SpanState};
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
 use crate::sync::{Arc, Mutex, Ordering, lock};
 use crate::tail::{EndedSpan, TailSampler};
-use crate::wire::request::Scope;
+use crate::wire::request::ScopeFields;
 use crate::wire::span::StatusCode;
 
 #[derive(Debug)]
@@ -41,11 +41,11 @@ impl SpanSink {
         per_target: bool,
         schema_url: &'static str,
     ) -> Self {
-        let common = Scope {
+        let common = ScopeFields {
             name,
             version,
             schema_url,
-            ..Scope::default()
+            ..ScopeFields::default()
         };
         Self {
             common: processor.register_scope(common.encode()),
@@ -58,7 +58,7 @@ impl SpanSink {
 
     /// Registers an instrumentation scope; with too many the common one, and `false`.
     #[cfg(feature = "opentelemetry")]
-    pub(super) fn register(&self, scope: Scope<'_>) -> (ScopeId, bool) {
+    pub(super) fn register(&self, scope: ScopeFields<'_>) -> (ScopeId, bool) {
         match self.processor.try_register_scope(scope.encode()) {
             Some(scope) => (scope, true),
             None => (self.common, false),
@@ -162,10 +162,10 @@ impl SpanSink {
             return self.common;
         }
         // Registered without this lock. Two threads that register one target get the same scope.
-        let scope = Scope {
+        let scope = ScopeFields {
             name: target,
             schema_url: self.schema_url,
-            ..Scope::default()
+            ..ScopeFields::default()
         };
         let scope = self.processor.try_register_scope(scope.encode());
         let Some(scope) = scope else {

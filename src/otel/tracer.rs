@@ -14,7 +14,7 @@ use crate::context::{self, TraceContext};
 use crate::layer::{ManualSpans, NewSpan, OtlpLayer};
 use crate::processor::ScopeId;
 use crate::semconv;
-use crate::wire::request::Scope;
+use crate::wire::request::ScopeFields;
 
 /// Makes tracers for code that is instrumented with the OpenTelemetry API.
 ///
@@ -22,14 +22,14 @@ use crate::wire::request::Scope;
 /// layer it was made for, and are children and parents of `tracing` spans: with
 /// [context activation](crate::OtlpBuilder::with_context_activation) in whatever order the two APIs are
 /// nested; without, a span that is started outside of any OpenTelemetry span is a child of the current
-/// `tracing` span. It goes on working after the layer was dropped, until the pipeline is shut down.
+/// `tracing` span. It works until the pipeline is shut down, also after the drop of the layer.
 #[derive(Clone)]
 pub struct TracerProvider {
     spans: ManualSpans,
 }
 
 impl TracerProvider {
-    /// For the pipeline of this layer.
+    /// Tracers of this layer's pipeline.
     pub fn new(layer: &OtlpLayer) -> Self {
         Self {
             spans: layer.free_spans(),
@@ -44,13 +44,13 @@ impl fmt::Debug for TracerProvider {
 }
 
 /// A pipeline keeps up to 1,000 instrumentation scopes apart. The spans of further tracers go out under
-/// the pipeline's own scope, with the name as the attribute `otel.scope.name`; that is told once.
+/// the pipeline's own scope, with the name as the attribute `otel.scope.name`; a warning reports it once.
 impl otel::TracerProvider for TracerProvider {
     type Tracer = Tracer;
 
     fn tracer_with_scope(&self, scope: InstrumentationScope) -> Tracer {
         let attributes = key_values(scope.attributes().cloned());
-        let (id, is_own) = self.spans.register_scope(Scope {
+        let (id, is_own) = self.spans.register_scope(ScopeFields {
             name: scope.name(),
             version: scope.version().unwrap_or_default(),
             attributes: &attributes,
@@ -70,7 +70,7 @@ impl otel::TracerProvider for TracerProvider {
 pub struct Tracer {
     spans: ManualSpans,
     scope: ScopeId,
-    /// Whether the scope is this tracer's, and not the common one.
+    /// Whether the tracer has a scope of its own, not the pipeline's.
     is_own: bool,
     name: std::sync::Arc<str>,
 }
@@ -129,7 +129,7 @@ impl otel::Tracer for Tracer {
     }
 }
 
-/// A span of the OpenTelemetry API in this pipeline; ends when it is dropped, if not before.
+/// A span of the OpenTelemetry API in this pipeline; its drop ends it, if nothing did before.
 pub struct TracerSpan {
     spans: ManualSpans,
     context: TraceContext,

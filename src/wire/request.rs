@@ -32,14 +32,14 @@ const COALESCE: usize = 4096;
 
 /// An instrumentation scope (TR-13). Empty fields are not written.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Scope<'a> {
+pub(crate) struct ScopeFields<'a> {
     pub(crate) name: &'a str,
     pub(crate) version: &'a str,
     pub(crate) attributes: &'a [KeyValue],
     pub(crate) schema_url: &'a str,
 }
 
-impl Scope<'_> {
+impl ScopeFields<'_> {
     /// The fields of `ScopeSpans` other than `spans`.
     pub(crate) fn encode(&self) -> Bytes {
         let mut scope = Vec::new();

@@ -11,7 +11,7 @@ use crate::pool::preferred_shard;
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
 use crate::sync::{Arc, AtomicU64, CachePadded, Mutex, Ordering, lock};
 use crate::wire::field::ValueLimit;
-use crate::wire::request::Scope;
+use crate::wire::request::ScopeFields;
 
 /// Takes log records to a processor, under the scopes of their targets (LOG-56).
 pub(crate) struct LogSink {
@@ -63,9 +63,9 @@ impl LogSink {
             attribute_value_length_limit: length,
             attribute_count_limit: count,
         } = config.limits;
-        let unnamed = Scope {
+        let unnamed = ScopeFields {
             schema_url,
-            ..Scope::default()
+            ..ScopeFields::default()
         };
         Arc::new(Self {
             common: processor.register_scope(unnamed.encode()),
@@ -139,10 +139,10 @@ impl LogSink {
         if self.processor.is_forked() || self.processor.has_all_scopes() {
             return (self.common, false);
         }
-        let scope = Scope {
+        let scope = ScopeFields {
             name: target,
             schema_url: self.schema_url,
-            ..Scope::default()
+            ..ScopeFields::default()
         };
         match self.processor.try_register_scope(scope.encode()) {
             Some(scope) => (scope, true),

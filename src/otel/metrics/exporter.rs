@@ -15,7 +15,7 @@ use tracing::Level;
 
 use super::super::exporter::resource_of;
 use crate::config::{ExporterConfig, MetricsConfig, MetricsTemporality, WorkerConfig};
-use crate::diagnostics::{Fields, Speaker, Topic};
+use crate::diagnostics::{ReportFields, Speaker, Topic};
 use crate::error::Error;
 use crate::export::OtlpClient;
 use crate::processor::build_runtime;
@@ -26,12 +26,12 @@ use crate::sync::{Arc, Mutex, lock};
 /// compression and retries.
 ///
 /// [`OtlpBuilder::build_with_metrics`](crate::OtlpBuilder::build_with_metrics) makes one; this type is
-/// for providers with views or readers of their own. What it does runs on a thread of its own
-/// (`otlp-metrics`), whose spans no layer of this crate captures. So it works under every reader, inside
-/// and outside of a runtime, and never blocks one.
+/// for providers with views or readers of their own. Exports run on a thread of their own (`otlp-metrics`),
+/// whose spans no layer of this crate captures. So the exporter works under every reader, inside and outside
+/// of a runtime, and never blocks one.
 ///
-/// An export takes [`timeout`](ExporterConfig::timeout) at most, retries included. That one fails is
-/// said by a `tracing` event with the target `tracing_otlp`, at most once a minute, and so is its end.
+/// An export takes [`timeout`](ExporterConfig::timeout) at most, retries included. A `tracing` event with the
+/// target `tracing_otlp` reports failed exports, at most once a minute, and their end.
 ///
 /// ```
 /// use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
@@ -76,7 +76,7 @@ impl MetricExporter {
         })
     }
 
-    /// Whether figures count since the start or since the export before. Default: since the start.
+    /// Whether values count from the start or from the last export. Default: from the start.
     #[must_use]
     pub fn with_temporality(mut self, temporality: Temporality) -> Self {
         self.temporality = temporality;
@@ -120,7 +120,7 @@ impl PushMetricExporter for MetricExporter {
     }
 
     fn force_flush(&self) -> OTelSdkResult {
-        // Nothing is kept back.
+        // The exporter has no queue.
         Ok(())
     }
 
@@ -140,7 +140,7 @@ impl PushMetricExporter for MetricExporter {
 
 impl Drop for MetricExporter {
     fn drop(&mut self) {
-        // A runtime that is simply dropped blocks, and panics on another one's thread.
+        // The plain drop of a runtime blocks, and panics on the thread of another runtime.
         if let Some(runtime) = self.end() {
             runtime.shutdown_background();
         }
@@ -156,7 +156,7 @@ impl fmt::Debug for MetricExporter {
     }
 }
 
-/// Says that metrics do not arrive, and that they do again.
+/// Reports that metrics do not arrive, and that they arrive again.
 #[derive(Debug, Default)]
 struct MetricsReports {
     is_failing: bool,
@@ -164,14 +164,14 @@ struct MetricsReports {
     speaker: Speaker,
 }
 
-/// While something goes on it is said so often.
+/// The time between two reports of the same failure.
 const REPEAT: Duration = Duration::from_secs(60);
 
 impl MetricsReports {
     fn tell(&mut self, sent: &Result<(), String>) {
         match sent {
             Ok(()) if std::mem::take(&mut self.is_failing) => {
-                let fields = Fields::default();
+                let fields = ReportFields::default();
                 self.speaker
                     .say(Topic::Metrics, Level::INFO, "metrics arrive again", fields);
             }
@@ -190,13 +190,13 @@ impl MetricsReports {
         }
         self.spoke = Some(now);
         let message = format!("metrics could not be exported: {error}");
-        let fields = Fields::default();
+        let fields = ReportFields::default();
         self.speaker
             .say(Topic::Metrics, Level::WARN, &message, fields);
     }
 }
 
-/// A provider that exports by `exporter`, on behalf of `resource`.
+/// A provider that exports by `exporter`, with this resource.
 pub(crate) fn provider(
     exporter: MetricExporter,
     config: &MetricsConfig,
