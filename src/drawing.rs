@@ -1,5 +1,5 @@
-//! A trace as text: tree, times, bars and what matters most about each span. For the console and for
-//! tests, which each have spans of their own.
+//! A trace as text: tree, times, bars, and the most important attributes of each span. The console and the
+//! tests each give spans of their own type.
 
 mod layout;
 mod tree;
@@ -11,13 +11,13 @@ use self::layout::Line;
 pub(crate) use self::tree::{Key, ParentOrigin, TreePlace, arrange};
 use crate::text;
 
-/// A span as it is drawn. Its texts are foreign; what is drawn of them is harmless.
+/// A span of a drawing. Its texts are foreign; the drawing escapes them.
 #[derive(Debug)]
 pub(crate) struct DrawnSpan {
     pub(crate) name: String,
-    /// Empty for most: they are internal, and need not say so.
+    /// Empty for an internal span, as most are.
     pub(crate) kind: String,
-    /// Its parent, as hex.
+    /// The parent's id in hex.
     pub(crate) parent: Option<String>,
     pub(crate) start: u64,
     pub(crate) end: u64,
@@ -39,11 +39,11 @@ pub(crate) enum DrawnStatus {
 pub(crate) struct Attribute {
     pub(crate) key: String,
     pub(crate) value: String,
-    /// Whether the value is a string, and no number.
+    /// Whether the value is a string.
     pub(crate) is_text: bool,
 }
 
-/// What happened at a moment within a span.
+/// An event or a log record within a span.
 #[derive(Debug)]
 pub(crate) struct DrawnEvent {
     pub(crate) mark: Mark,
@@ -68,7 +68,7 @@ pub(crate) struct Drawing<'a> {
     pub(crate) id: [u8; 16],
     /// In the order of [`arrange`].
     pub(crate) spans: Vec<(TreePlace, DrawnSpan)>,
-    /// The attributes that are shown; `None`: a few that matter most.
+    /// The keys of the attributes to show; `None`: a few important ones.
     pub(crate) keys: Option<&'a [&'a str]>,
     pub(crate) layout: &'a Layout,
     /// Whether an empty line follows the title.
@@ -102,12 +102,12 @@ impl Window {
         }
     }
 
-    /// Which part of the window `span` took.
+    /// The part of the window that `span` took.
     fn part(&self, span: &DrawnSpan) -> (f64, f64) {
         (self.share(span.start), self.share(span.end))
     }
 
-    /// How much of the window has passed at this time: 0 to 1.
+    /// The part of the window that has passed at this time: 0 to 1.
     fn share(&self, at: u64) -> f64 {
         let length = (self.end - self.start).max(1);
         let passed = at.clamp(self.start, self.end) - self.start;
@@ -145,7 +145,7 @@ impl Drawing<'_> {
 
 fn lines(nodes: &[(TreePlace, DrawnSpan)], window: &Window, keys: Option<&[&str]>) -> Vec<Line> {
     let mut lines = Vec::new();
-    // For each depth, what stands before the names of those below.
+    // For each depth, the branches before the names of the spans below.
     let mut margins: Vec<String> = Vec::new();
     for (i, (node, span)) in nodes.iter().enumerate() {
         margins.truncate(node.depth);
@@ -161,7 +161,7 @@ fn lines(nodes: &[(TreePlace, DrawnSpan)], window: &Window, keys: Option<&[&str]
         } else {
             (branch, format!("{above}{below}"))
         };
-        // The stem that leads to the first child passes by the events.
+        // The branch to the first child passes the events.
         let has_child = nodes.get(i + 1).is_some_and(|(n, _)| n.parent == Some(i));
         let stem = if has_child && !deep { "│  " } else { "   " };
         lines.push(Line {
@@ -215,7 +215,7 @@ fn event_line(
     }
 }
 
-/// What a failed span says of its failure.
+/// The message of a failed span.
 fn error(span: &DrawnSpan) -> Option<String> {
     let DrawnStatus::Error(message) = &span.status else {
         return None;
@@ -224,7 +224,7 @@ fn error(span: &DrawnSpan) -> Option<String> {
     Some(format!("ERROR {message}").trim_end().to_owned())
 }
 
-/// What else a span says beside its times.
+/// The texts of a span beside its times.
 fn rest(origin: ParentOrigin, span: &DrawnSpan, keys: Option<&[&str]>) -> Vec<String> {
     let mut parts = Vec::new();
     if matches!(span.status, DrawnStatus::Ok) {
@@ -248,7 +248,7 @@ fn rest(origin: ParentOrigin, span: &DrawnSpan, keys: Option<&[&str]>) -> Vec<St
     parts
 }
 
-/// The chosen attributes, or a few that are not noise and not in the name already.
+/// The chosen attributes, or a few that are not noise and not part of the name.
 fn attributes(name: &str, attributes: &[Attribute], keys: Option<&[&str]>) -> Vec<String> {
     let pair = |a: &Attribute| {
         let value = text::line(&a.value, MOST_VALUE, true);
@@ -275,7 +275,7 @@ fn attributes(name: &str, attributes: &[Attribute], keys: Option<&[&str]>) -> Ve
     parts
 }
 
-/// Where the code stands and what is the same on every span tells nothing in a drawing.
+/// The place in the code, and values that all spans share, do not help in a drawing.
 fn is_noise(key: &str) -> bool {
     const KEYS: [&str; 8] = [
         "target",
@@ -298,7 +298,7 @@ fn is_noise(key: &str) -> bool {
     KEYS.contains(&key) || PREFIXES.iter().any(|p| key.starts_with(p))
 }
 
-/// Levels that are indented; those below stand in one column.
+/// The number of levels that are indented; deeper ones stand in one column.
 const MOST_DEPTH: usize = 16;
 
 const MOST_NAME: usize = 48;

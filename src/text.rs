@@ -61,8 +61,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
-/// Text on one line: escaped where it would break the line, cut after `most` characters, and in
-/// quotes if `quoted` asks for it and it would not read as one word.
+/// A text on one line: line breaks and invisible characters escaped, cut after `most` characters, and in
+/// quotes if `quoted` is set and it is not one word.
 pub(crate) fn line(text: &str, most: usize, quoted: bool) -> String {
     let mut out = String::new();
     let quotes = quoted && (text.is_empty() || text.contains([' ', '"', '=']));
@@ -91,8 +91,8 @@ pub(crate) fn clean(text: &str) -> String {
     line(text, 200, false)
 }
 
-/// A foreign text as it may be shown: what would move a terminal's cursor, turn the direction of the
-/// text or hide in it is escaped. Each place that shows texts of others uses this or [`line`].
+/// A foreign text, safe to show: characters that move a terminal's cursor, turn the direction of the text or
+/// hide in it are escaped. Each place that shows foreign texts uses this or [`line`].
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     match text.contains(is_invisible) {
         true => line(text, usize::MAX, false).into(),
@@ -111,9 +111,9 @@ fn is_invisible(c: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// A URL, or what was meant to be one, without what may be a secret: user and password, query and
-/// fragment. Of a text that is no URL too much is left out rather than too little, so all before the
-/// last `@` counts as user and password, wherever it stands.
+/// A URL without the parts that may hold a secret: user and password, query and fragment. In a text that is
+/// no URL, all before the last `@` counts as user and password, because too much masked is better than too
+/// little.
 pub(crate) fn url(text: &str) -> String {
     const MASK: &str = "[masked]";
     let is_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
@@ -159,8 +159,8 @@ pub(crate) fn beginning(text: &str, bytes: usize) -> &str {
     &text[..end]
 }
 
-/// What a value formats to, as far as it does and no more than `most` bytes: one of foreign code may
-/// fail, where `to_string` panics, and may have no end.
+/// The text of a value, up to `most` bytes or to its failure. The `fmt` of foreign code may fail, where
+/// `to_string` panics, and may have no end.
 pub(crate) fn text_of(value: fmt::Arguments<'_>, most: usize) -> String {
     let mut text = Short {
         text: String::new(),
@@ -170,7 +170,7 @@ pub(crate) fn text_of(value: fmt::Arguments<'_>, most: usize) -> String {
     text.text
 }
 
-/// A text of so many bytes at most.
+/// A text with a greatest length in bytes.
 struct Short {
     text: String,
     most: usize,
@@ -184,7 +184,7 @@ impl Write for Short {
             return Ok(());
         }
         self.text.push_str(beginning(s, left));
-        // Nothing is appended behind what was cut.
+        // Nothing is appended behind a cut.
         self.most = self.text.len();
         Err(fmt::Error)
     }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// How a drawing is laid out.
+/// The width, colours and columns of a drawing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Layout {
-    /// The widest that a line may be; `None`: as wide as it needs.
+    /// The greatest width of a line; `None`: no limit.
     pub(crate) columns: Option<usize>,
     pub(crate) color: bool,
 }
@@ -19,11 +19,11 @@ pub(super) struct Line {
     pub(super) below: String,
     pub(super) kind: String,
     pub(super) time: String,
-    /// From where to where in the whole trace, 0 to 1.
+    /// Its begin and its end within the whole trace, 0 to 1.
     pub(super) part: (f64, f64),
     pub(super) is_event: bool,
     pub(super) error: Option<String>,
-    /// What else there is to say, piece by piece.
+    /// Further texts, each whole on its line.
     pub(super) rest: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ impl Layout {
         Ok(())
     }
 
-    /// As much of a text as a line may hold.
+    /// The beginning of a text that fits into a line.
     pub(super) fn fit(&self, text: &str) -> String {
         let most = self.columns.map_or(usize::MAX, |c| c.max(FEWEST_COLUMNS));
         cut(text, most)
@@ -86,7 +86,7 @@ impl Layout {
         self.write_rest(f, line, widths)
     }
 
-    /// What there is to say: behind the bar if it all fits there, else below, in the tree.
+    /// The further texts: behind the bar if all fit there, else on lines below, in the tree.
     fn write_rest(&self, f: &mut fmt::Formatter<'_>, line: &Line, widths: &Widths) -> fmt::Result {
         let error = line.error.iter().map(|e| (e, RED));
         let pieces: Vec<_> = error.chain(line.rest.iter().map(|r| (r, PLAIN))).collect();
@@ -94,7 +94,7 @@ impl Layout {
         let mut at = widths.head();
         let indent = format!("{}  ", cut(&line.below, widths.line / 2));
         if at.saturating_add(all) > widths.line {
-            // Full, so that the first piece opens a line.
+            // Begins full, so that the first text opens a line.
             at = widths.line;
         }
         for (piece, color) in pieces {
@@ -128,10 +128,10 @@ impl Widths {
     }
 }
 
-/// When it took place; everything shows.
+/// The bar of a span; also the shortest span shows.
 fn bar(line: &Line, cells: usize) -> String {
     let (start, end) = line.part;
-    // Half a cell at least counts as one.
+    // From half a cell on, a cell is drawn.
     let halves = |share: f64| (share * 2.0 * cells as f64) as usize;
     let from = (halves(start) / 2).min(cells - 1);
     let to = match line.is_event {
@@ -151,7 +151,7 @@ fn pad(text: &str, width: usize) -> String {
     format!("{text:width$}")
 }
 
-/// The text, or as much of it as `most` characters hold.
+/// The text, cut after `most` characters.
 fn cut(text: &str, most: usize) -> String {
     if chars(text) <= most {
         return text.to_owned();
@@ -160,7 +160,7 @@ fn cut(text: &str, most: usize) -> String {
     kept.chain("…".chars().take(most)).collect()
 }
 
-/// Between two columns.
+/// The space between two columns.
 const GAP: usize = 2;
 
 const BAR: usize = 20;

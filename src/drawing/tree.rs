@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-/// What a span's place depends on.
+/// The parts of a span on which its place depends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Key {
     pub(crate) id: [u8; 8],
@@ -10,27 +10,27 @@ pub(crate) struct Key {
     pub(crate) start: u64,
 }
 
-/// Where a span stands.
+/// The place of a span in the drawing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TreePlace {
-    /// Which of the spans that were given it is.
+    /// The index of the span among those that were given.
     pub(crate) span: usize,
     /// The place of the parent in the list; always smaller than its own.
     pub(crate) parent: Option<usize>,
     pub(crate) depth: usize,
-    /// Whether no sister follows.
+    /// Whether it is the last child of its parent.
     pub(crate) last: bool,
     pub(crate) origin: ParentOrigin,
 }
 
-/// Why a span stands where it does.
+/// The reason for a span's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ParentOrigin {
     /// It has no parent, or is drawn under it.
     Plain,
     /// Its parent is not among the spans.
     Orphan,
-    /// Its parents go in a circle, which is cut here.
+    /// Its parents form a circle, which is cut here.
     Circle,
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn arrange(spans: &[Key]) -> Vec<TreePlace> {
                 last,
                 origin,
             });
-            // The child that closes a circle was drawn already, and must not count as the last.
+            // The child that closes a circle is drawn already, so it must not count as the last.
             let open: Vec<_> = children[span].iter().filter(|&&c| !seen[c]).collect();
             let count = open.len();
             for (n, &&child) in open.iter().enumerate().rev() {
@@ -82,7 +82,7 @@ pub(crate) fn arrange(spans: &[Key]) -> Vec<TreePlace> {
     for (root, origin) in roots {
         grow(root, origin, &mut seen);
     }
-    // What no root reaches hangs on a circle: cut it at a member, not at what hangs below it.
+    // A span that no root reaches hangs on a circle. The cut is at a member of the circle, not below it.
     for &start in &order {
         if !seen[start] {
             let on_circle = circle_above(start, spans, &by_id);
@@ -92,7 +92,7 @@ pub(crate) fn arrange(spans: &[Key]) -> Vec<TreePlace> {
     places
 }
 
-/// The earliest span of the circle that the parents of `start` end in.
+/// The earliest span of the circle in which the parents of `start` end.
 fn circle_above(start: usize, spans: &[Key], by_id: &HashMap<[u8; 8], usize>) -> usize {
     let parent = |i: usize| by_id.get(&spans[i].parent?).copied();
     // After as many steps as there are spans, the walk is within the circle.

@@ -14,7 +14,7 @@ use crate::context::otel_context::{self, ContextObserver};
 use crate::context::stack;
 use crate::context::{Baggage, SpanId, TraceContext};
 
-/// The bridge, from now on also told of scopes.
+/// The observer of contexts; its first use also makes the stack report scopes.
 pub(crate) fn activation() -> &'static dyn ContextObserver {
     otel_context::set(&Activation);
     &Activation
@@ -27,7 +27,7 @@ struct Attached {
     layer: u32,
     span: u64,
     context: TraceContext,
-    /// Whether another layer's span stays the active one.
+    /// Whether the span of another layer stays active.
     is_beside: bool,
     _guard: ContextGuard,
 }
@@ -48,12 +48,11 @@ impl Attached {
     }
 }
 
-/// What our contexts carry, and all that are made of them: whose they are.
+/// A mark in the contexts that this crate attaches, and in all contexts made from them: their owner.
 struct BridgeMark {
     layer: u32,
     context: TraceContext,
-    /// The active span of the context that was attached. With another one, the context is a newer one
-    /// that was made of it.
+    /// The active span of the attached context. A context with another active span was made from it later.
     active: otel::SpanId,
 }
 
@@ -63,63 +62,63 @@ impl BridgeMark {
     }
 }
 
-/// Whose the active span of a context is.
-enum Whose {
+/// The owner of a context's active span.
+enum Owner {
     Nobody,
-    /// Of what is attached, or was: the context itself.
+    /// This crate attached the context.
     Ours,
-    /// Of a span of ours, beside which another layer's is active.
+    /// A span of this crate is entered, and the span of another layer is active.
     Beside(TraceContext),
-    /// Of this pipeline's tracer, of another process, or made current by code that knows what is.
+    /// The tracer of this pipeline made the span, another process did, or code attached it on purpose.
     Newer,
     /// Another layer has made it active for a span that it has too, as tracing-opentelemetry does:
     /// it is in that layer's trace and not in ours, where what was attached last is the innermost.
     Other,
 }
 
-fn whose(context: &Context) -> Whose {
+fn owner_of(context: &Context) -> Owner {
     let span = context.span();
     let active = span.span_context();
     if !active.is_valid() {
-        return Whose::Nobody;
+        return Owner::Nobody;
     }
     let mark = context.get::<BridgeMark>();
     if let Some(mark) = mark.filter(|mark| mark.active == active.span_id()) {
         let is_own = active.span_id() == mark.context.span_id().into();
         return match is_own {
-            true => Whose::Ours,
-            false => Whose::Beside(mark.context.clone()),
+            true => Owner::Ours,
+            false => Owner::Beside(mark.context.clone()),
         };
     }
     if active.is_remote() || layer_registry::has_free(active.span_id().to_bytes()) {
-        return Whose::Newer;
+        return Owner::Newer;
     }
     let judged = ATTACHED.try_with(|all| {
         let all = all.borrow();
         let Some(last) = all.last() else {
-            return Whose::Newer;
+            return Owner::Newer;
         };
         let is_newer = mark.is_some_and(|mark| {
             let is_here = || all.iter().any(|attached| mark.is_of(attached));
-            // One that was taken along from elsewhere was meant to be current. Another layer's spans
-            // carry the mark of the scope that they were made in, wherever they go.
+            // A context from elsewhere was attached on purpose. The spans of another layer carry the mark
+            // of the scope in which they were made, on every thread.
             mark.is_of(last) || (mark.layer != stack::SCOPE && !is_here())
         });
-        if is_newer { Whose::Newer } else { Whose::Other }
+        if is_newer { Owner::Newer } else { Owner::Other }
     });
-    judged.unwrap_or(Whose::Newer)
+    judged.unwrap_or(Owner::Newer)
 }
 
-/// Whether another layer has just made a span of its own active, for the span of ours that is being
-/// entered: then it stays, for what that layer records within. What our span was made in is another
-/// matter.
+/// Whether another layer has just made its own span active for the span of ours that is being entered. Its
+/// span then stays active, for the records of that layer. A span that was active when ours was made does not
+/// count.
 fn is_other_layers(parent: [u8; 8]) -> bool {
     Context::map_current(|context| {
         let active = context.span().span_context().span_id().to_bytes();
-        match whose(context) {
-            Whose::Nobody | Whose::Ours | Whose::Beside(_) => false,
-            Whose::Newer if context.span().span_context().is_remote() => false,
-            Whose::Newer | Whose::Other => active != parent && !layer_registry::has_free(active),
+        match owner_of(context) {
+            Owner::Nobody | Owner::Ours | Owner::Beside(_) => false,
+            Owner::Newer if context.span().span_context().is_remote() => false,
+            Owner::Newer | Owner::Other => active != parent && !layer_registry::has_free(active),
         }
     })
 }
@@ -133,7 +132,7 @@ impl ContextObserver for Activation {
         if is_live() {
             let is_beside = layer != stack::SCOPE && is_other_layers(parent);
             let attached = Attached::new(layer, span, context, is_beside);
-            // Where the thread's locals are gone, it is detached at once.
+            // Without thread locals (the thread ends) the context is detached at once.
             let _ = ATTACHED.try_with(|all| all.borrow_mut().push(attached));
         }
     }
@@ -145,7 +144,7 @@ impl ContextObserver for Activation {
             let last = last.filter(|a| (a.layer, a.span) == (layer, span))?;
             Some(last.is_beside)
         });
-        // Attached before the other is left, so that all else in the context stays.
+        // The new context is attached first, so that other values of the old one stay.
         if let Ok(Some(is_beside)) = last {
             let anew = Attached::new(layer, span, context, is_beside);
             self.left(layer, span);
@@ -160,7 +159,7 @@ impl ContextObserver for Activation {
             let at = all.iter().rposition(is_it)?;
             Some(all.remove(at))
         });
-        // Outside of the borrow: observers of the context may be foreign code.
+        // Outside of the borrow, because observers of the context may be foreign code.
         drop(last);
     }
 
@@ -172,13 +171,13 @@ impl ContextObserver for Activation {
             let last = ATTACHED.try_with(|all| all.borrow().last().map(|a| a.context.clone()));
             let last = last.ok().flatten();
             let span_id = context.span().span_context().span_id();
-            let seen = match whose(context) {
-                Whose::Other => return None,
-                Whose::Beside(own) => own.span_id().into(),
-                Whose::Nobody | Whose::Ours | Whose::Newer => span_id,
+            let seen = match owner_of(context) {
+                Owner::Other => return None,
+                Owner::Beside(own) => own.span_id().into(),
+                Owner::Nobody | Owner::Ours | Owner::Newer => span_id,
             };
             match last {
-                // One of ours, which we know better: they have no debug flag, for one.
+                // The context of a span of this crate has more than the API's: a debug flag, for example.
                 Some(own) if seen == own.span_id().into() => {
                     let baggage = Baggage::from(context.baggage());
                     (baggage != *own.baggage()).then(|| own.with_baggage(baggage))
@@ -192,24 +191,24 @@ impl ContextObserver for Activation {
     }
 }
 
-/// What a context is to us, whatever else is active in it.
+/// The mark of a context, whichever span is active in it.
 fn own_context(context: &Context) -> TraceContext {
-    match whose(context) {
-        Whose::Beside(own) => own.with_baggage(context.baggage().into()),
+    match owner_of(context) {
+        Owner::Beside(own) => own.with_baggage(context.baggage().into()),
         _ => from_context(context),
     }
 }
 
 /// The parent of a span that code of the other API makes in `context`.
 pub(super) fn parent_in(context: &Context) -> TraceContext {
-    // An explicit one is meant; only what is current may be another layer's.
+    // An explicit parent counts; only the current span may belong to another layer.
     let is_current = || {
         Context::map_current(|current| {
             current.span().span_context() == context.span().span_context()
         })
     };
-    match whose(context) {
-        Whose::Other if is_live() && is_current() => crate::context::current(),
+    match owner_of(context) {
+        Owner::Other if is_live() && is_current() => crate::context::current(),
         _ => own_context(context),
     }
 }
@@ -221,14 +220,14 @@ impl Drop for BridgeInUse {
 }
 
 thread_local! {
-    /// Begins after the thread's current context, so it is gone before that is.
+    /// A thread local that begins after the current context, so it ends before that does.
     static LIVE: BridgeInUse = {
         Context::map_current(|_| ());
         BridgeInUse
     };
 }
 
-/// Whether the thread's current context can still be asked for: to ask for it after that aborts.
+/// Whether the thread's current context may be read: a read after its end aborts the process.
 fn is_live() -> bool {
     LIVE.try_with(|_| ()).is_ok()
 }
@@ -249,8 +248,7 @@ pub(super) fn active(layer: u32, span: u64, context: &TraceContext) -> Context {
     with_baggage(shown, context.baggage())
 }
 
-/// The current OpenTelemetry context, which stays as it is for another layer, marked as that of one of
-/// our spans.
+/// The current OpenTelemetry context, unchanged for another layer, with the mark of one of our spans.
 fn beside(layer: u32, context: &TraceContext) -> Context {
     let current = Context::current();
     let active = current.span().span_context().span_id();
@@ -262,8 +260,8 @@ fn beside(layer: u32, context: &TraceContext) -> Context {
     with_baggage(shown, context.baggage())
 }
 
-/// One of our spans, or a scope, as the OpenTelemetry API sees it. What is said of it reaches the span
-/// as long as it is open.
+/// One of our spans, or a scope, as a span of the OpenTelemetry API. Calls on it reach our span while that
+/// is open.
 #[derive(Debug)]
 struct ActiveSpan {
     layer: u32,
@@ -281,7 +279,7 @@ impl ActiveSpan {
         });
     }
 
-    /// The registry uses its ids again; ours tells whether it is the same span.
+    /// The registry reuses its ids; the span id shows whether it is the same span.
     fn is_open(&self, spans: &dyn Spans) -> bool {
         let context = spans.context(self.span);
         context.is_some_and(|context| context.span_id() == self.id)

@@ -43,7 +43,7 @@ impl From<opentelemetry::TraceFlags> for TraceFlags {
 }
 
 impl From<&TraceState> for otel::TraceState {
-    /// Members that the other crate does not take leave it empty.
+    /// Empty if the other crate refuses a member.
     fn from(state: &TraceState) -> Self {
         if state.is_empty() {
             return Self::NONE;
@@ -53,7 +53,7 @@ impl From<&TraceState> for otel::TraceState {
 }
 
 impl From<&otel::TraceState> for TraceState {
-    /// What is not valid by W3C leaves it empty.
+    /// Empty if it is not valid by W3C.
     fn from(state: &otel::TraceState) -> Self {
         let text = state.header();
         if text.is_empty() {
@@ -101,7 +101,7 @@ fn members(baggage: &Baggage) -> impl Iterator<Item = KeyValueMetadata> {
 
 impl From<&OtelBaggage> for Baggage {
     fn from(baggage: &OtelBaggage) -> Self {
-        // A hash map over there: by name it is the same each time.
+        // The other type is a hash map: sorted by name, the order is the same each time.
         let mut members: Vec<_> = baggage.iter().collect();
         members.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
         let add = |ours: Self, (name, (value, metadata)): (&opentelemetry::Key, &(_, _))| {
@@ -122,8 +122,8 @@ pub fn from_context(context: &Context) -> TraceContext {
     }
 }
 
-/// Where the span that a context was made for is open; says nothing of another span that is active
-/// in it by now.
+/// The layer and the id of the open span for which a context was made. Another span may be active in the
+/// context by now.
 pub(super) struct LayerSpan {
     pub(super) layer: u32,
     pub(super) span: u64,
@@ -160,7 +160,7 @@ impl From<opentelemetry::Value> for Value {
             Theirs::Array(Array::I64(v)) => array(v),
             Theirs::Array(Array::F64(v)) => array(v),
             Theirs::Array(Array::String(v)) => array(v.into_iter().map(String::from)),
-            // A kind that is younger than this code.
+            // A kind of a later version.
             other => other.to_string().into(),
         }
     }

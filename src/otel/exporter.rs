@@ -23,7 +23,7 @@ use crate::wire::decode;
 ///
 /// It gets one batch at a time, and the pipeline's resource before the first. It runs on a
 /// blocking thread of the worker's runtime, so that it may block or be asynchronous, and is flushed after
-/// each batch: what counts as delivered has left it. A batch that fails, or is not done within
+/// each batch: delivered spans have left the exporter. A batch that fails, or is not done within
 /// `OTEL_BSP_EXPORT_TIMEOUT`, counts as [`DropReason::Unconfirmed`](crate::DropReason::Unconfirmed), because
 /// it may have arrived; while a call goes on after that, the next batches wait in the queue.
 ///
@@ -46,19 +46,19 @@ struct SharedExporter<E> {
     is_closed: AtomicBool,
 }
 
-/// An exporter before and after it was told the resource.
+/// An exporter before and after `set_resource`.
 enum Slot<E> {
     New(E),
-    Told(Arc<E>),
-    /// It panicked while it was told, or was shut down before that.
+    Ready(Arc<E>),
+    /// The exporter panicked in `set_resource`, or was shut down before.
     Gone,
 }
 
-/// How long an exporter may take to shut down, on a thread of its own.
+/// The longest that an exporter's shutdown may take, on a thread of its own.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
 impl<E: SpanExporter + 'static> SpanExporterAdapter<E> {
-    /// Around `exporter`.
+    /// Adapts `exporter`.
     pub fn new(exporter: E) -> Self {
         Self {
             shared: Arc::new(SharedExporter {
@@ -71,20 +71,20 @@ impl<E: SpanExporter + 'static> SpanExporterAdapter<E> {
 }
 
 impl<E: SpanExporter + 'static> SharedExporter<E> {
-    /// The exporter, told the resource.
+    /// The exporter, after `set_resource`.
     fn exporter(&self, resource: &[u8]) -> Option<Arc<E>> {
         let mut slot = lock(&self.exporter);
-        // One batch at a time comes here, so foreign code under the lock holds up nobody but a
-        // shutdown's own thread; should it panic, the slot says so.
+        // One batch at a time is exported, so foreign code under this lock delays only the thread of a
+        // shutdown. If it panics, the slot stays `Gone`.
         match std::mem::replace(&mut *slot, Slot::Gone) {
             Slot::New(mut exporter) => {
                 exporter.set_resource(&resource_of(resource));
-                *slot = Slot::Told(Arc::new(exporter));
+                *slot = Slot::Ready(Arc::new(exporter));
             }
             told => *slot = told,
         }
         match &*slot {
-            Slot::Told(exporter) => Some(Arc::clone(exporter)),
+            Slot::Ready(exporter) => Some(Arc::clone(exporter)),
             Slot::New(_) | Slot::Gone => None,
         }
     }
@@ -118,17 +118,17 @@ impl<E: SpanExporter + 'static> Exporter for SpanExporterAdapter<E> {
         async move {
             let count = batch.span_count() as u64;
             let cancelled = CancellationToken::new();
-            // Dropped with this future, when the batch's time is over.
+            // The deadline of the batch drops this future, and the call with it.
             let _cancels = cancelled.clone().drop_guard();
             let export = move || {
-                // Our own spans are suppressed on this thread; now those of other providers too.
+                // The worker suppresses this crate's spans; this suppresses those of other providers.
                 let _suppressed = Context::enter_telemetry_suppressed_scope();
                 let outcome = pollster::block_on(export(&shared, batch, &cancelled));
-                // Not before the call has returned, however long that takes.
+                // The slot is free when the call has returned, however long that takes.
                 drop(permit);
                 outcome
             };
-            // tokio panics where the system has no thread for it.
+            // tokio panics if the system refuses a thread.
             let started = || tokio::task::spawn_blocking(export);
             let exports = match catch_unwind(AssertUnwindSafe(started)) {
                 Ok(exports) => exports,
@@ -151,14 +151,14 @@ impl<E: SpanExporter + 'static> Exporter for SpanExporterAdapter<E> {
         let shut = move || {
             suppress::mark_thread();
             let _suppressed = Context::enter_telemetry_suppressed_scope();
-            // Everything it was given it has flushed, so nobody waits for this verdict.
+            // Each batch was flushed, so the result of the shutdown changes no count.
             let _ = match std::mem::replace(&mut *lock(&shared.exporter), Slot::Gone) {
-                Slot::Told(exporter) => exporter.shutdown_with_timeout(SHUTDOWN),
+                Slot::Ready(exporter) => exporter.shutdown_with_timeout(SHUTDOWN),
                 Slot::New(exporter) => exporter.shutdown_with_timeout(SHUTDOWN),
                 Slot::Gone => Ok(()),
             };
         };
-        // It may block, and the worker must not. Without a thread it is dropped as it is.
+        // A shutdown may block, and the worker must not. Without a thread the exporter is dropped.
         let _ = std::thread::Builder::new()
             .name("otlp-shutdown".to_owned())
             .spawn(shut);
@@ -199,7 +199,7 @@ where
             readable,
             format!("exporter: {error}"),
         ),
-        // Nobody hears this: the batch was settled when its time was over.
+        // The batch settled at its deadline, so this result changes no count.
         None => Outcome::dropped(DropReason::Unconfirmed, readable, "exporter: given up"),
     };
     if readable == count {

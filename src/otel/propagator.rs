@@ -14,8 +14,8 @@ use crate::propagation::{self, Extractor, Injector, Propagator, Values};
 
 /// A [`Propagator`] as one of the OpenTelemetry API.
 ///
-/// Libraries such as reqwest-tracing ask the API's global propagator, which writes nothing unless one is
-/// set. No pipeline does that by itself, because it is the whole process's:
+/// Libraries such as reqwest-tracing use the API's global propagator, which writes nothing by default. A
+/// pipeline does not set it, because it belongs to the whole process:
 ///
 /// ```
 /// use opentelemetry::global;
@@ -24,7 +24,7 @@ use crate::propagation::{self, Extractor, Injector, Propagator, Values};
 /// # fn main() -> Result<(), tracing_otlp::Error> {
 /// # let builder = tracing_otlp::builder().without_env();
 /// let (layer, _guard) = builder.build()?;
-/// // Once the pipeline is built: it decides about the formats.
+/// // After the build, which sets the formats.
 /// global::set_text_map_propagator(TextMapPropagatorAdapter::global());
 /// # drop(layer);
 /// # Ok(()) }
@@ -35,13 +35,13 @@ pub struct TextMapPropagatorAdapter {
 }
 
 impl TextMapPropagatorAdapter {
-    /// The process's propagator, [`propagation::global()`]: at every call the one that is set then.
-    /// Its [`fields`](TextMapPropagator::fields) are those of this moment.
+    /// The propagator of the process, [`propagation::global()`], looked up at every call. Its
+    /// [`fields`](TextMapPropagator::fields) are those of this moment.
     pub fn global() -> Self {
         Self::new(propagation::global())
     }
 
-    /// This one.
+    /// Adapts `propagator`.
     pub fn new(propagator: impl Propagator) -> Self {
         let fields = propagator.fields().into_iter().map(str::to_owned).collect();
         Self {
@@ -63,7 +63,7 @@ impl TextMapPropagator for TextMapPropagatorAdapter {
             .propagator
             .extract(before.clone(), &OtelCarrier(extractor));
         let (old, new) = (SpanContext::from(&before), SpanContext::from(&after));
-        // A span that is active stays, unless the request names another.
+        // The active span stays, unless the request names another.
         let context = match new.is_valid() && new != old {
             true => cx.with_remote_span_context(new),
             false => cx.clone(),

@@ -18,7 +18,7 @@ const IS_REMOTE: u32 = 0x200;
 pub(super) fn decode(scope: &[u8], span: &[u8]) -> Option<SpanData> {
     let scope = Scope::decode(scope)?;
     let span = Span::decode(span)?;
-    // Filled one by one: later versions may have more.
+    // Field by field, because a later version may have more fields.
     let mut events = SpanEvents::default();
     events.dropped_count = span.dropped_events;
     events.events = span.events.iter().map(event).collect();
@@ -138,7 +138,7 @@ fn value(value: &decode::Value<'_>) -> Value {
     }
 }
 
-/// A list of one kind keeps it; any other becomes texts.
+/// A list of one kind keeps its kind; a mixed list becomes texts.
 fn array(values: &[decode::Value<'_>]) -> Array {
     use decode::Value as Ours;
     fn all<'a, T>(

@@ -12,8 +12,8 @@ use super::convert::{LayerSpan, from_context, key_values};
 use crate::context::{SetParentError, layer_registry};
 use crate::span_ext::SpanExt;
 
-/// What `tracing-opentelemetry` calls by the same name: a migration is a change of imports. It works
-/// on the same spans as [`SpanExt`](crate::SpanExt), which needs no `opentelemetry`.
+/// The trait of the same name in `tracing-opentelemetry`: a migration changes imports alone. It works on
+/// the same spans as [`SpanExt`](crate::SpanExt), which needs no `opentelemetry`.
 ///
 /// ```
 /// use opentelemetry::trace::{Status, TraceContextExt as _};
@@ -26,12 +26,12 @@ use crate::span_ext::SpanExt;
 /// let trace_id = span.context().span().span_context().trace_id();
 /// ```
 pub trait OpenTelemetrySpanExt: sealed::Sealed {
-    /// Makes the active span of `cx` the parent, and takes its baggage over; see
-    /// [`SpanExt::set_parent`](crate::SpanExt::set_parent). Other values of the context are left.
+    /// Makes the active span of `cx` the parent, and adopts its baggage; see
+    /// [`SpanExt::set_parent`](crate::SpanExt::set_parent). Other values of the context do not count.
     ///
     /// # Errors
     ///
-    /// As there: once a child was made, where the span is not recorded, or was ended.
+    /// As there: if the span has a child, is not recorded, or has ended.
     fn set_parent(&self, cx: Context) -> Result<(), SetParentError>;
 
     /// Adds a link to another span.
@@ -40,7 +40,7 @@ pub trait OpenTelemetrySpanExt: sealed::Sealed {
     /// Adds a link with attributes of its own.
     fn add_link_with_attributes(&self, cx: SpanContext, attributes: Vec<KeyValue>);
 
-    /// The current context with this span as its active span, which passes on what is said of it.
+    /// The current context with this span as its active span, which passes calls on to this span.
     #[must_use]
     fn context(&self) -> Context;
 
@@ -111,13 +111,12 @@ impl OpenTelemetrySpanExt for Span {
     }
 }
 
-/// The OpenTelemetry context of a span, for other layers: `None` where the span is not recorded in this
-/// subscriber.
+/// The OpenTelemetry context of a span, for other layers; `None` if this subscriber does not record the span.
 pub fn get_otel_context(id: &span::Id, dispatch: &Dispatch) -> Option<Context> {
     let (layer, context) = layer_registry::find(dispatch, id.into_u64())?;
     let span = id.into_u64();
     let active = bridge::active(layer, span, &context);
-    // So that what is made below it, wherever that is, is known for a child.
+    // So that a span made under it, on any thread, finds its parent.
     Some(active.with_value(LayerSpan { layer, span }))
 }
 

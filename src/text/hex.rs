@@ -1,6 +1,6 @@
 //! Hexadecimal digits to bytes and back; lowercase, as in W3C headers and OTLP JSON.
 
-/// The bytes that `text` spells with two lowercase digits each; `None` unless it does exactly that.
+/// The bytes of `text`, two lowercase digits each; `None` for any other text or length.
 #[inline]
 pub(crate) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     if text.len() != 2 * N {

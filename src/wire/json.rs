@@ -1,4 +1,4 @@
-//! OTLP as JSON: what OTLP changes in protobuf's mapping, and that mapping (LOG-71 to LOG-74).
+//! OTLP as JSON: protobuf's mapping with OTLP's changes (LOG-71 to LOG-74).
 //!
 //! Keys in lowerCamelCase, ids as hex, integers of 64 bits as text, enums as numbers, bytes as base64.
 

@@ -1,17 +1,16 @@
 //! Metrics: of the requests that the [middleware](crate::middleware) sees, and of this crate itself.
 //!
 //! - [`ServerLayer::with_meter_provider`](crate::middleware::ServerLayer::with_meter_provider) and
-//!   [`ClientLayer::with_meter_provider`](crate::middleware::ClientLayer::with_meter_provider): how long
-//!   requests take, as the HTTP and RPC conventions have it. Every request counts, also one that is not
+//!   [`ClientLayer::with_meter_provider`](crate::middleware::ClientLayer::with_meter_provider): the
+//!   durations of requests, by the HTTP and RPC conventions. Every request counts, also one that is not
 //!   sampled or whose span is filtered out.
-//! - [`observe_pipeline`]: the `otel.sdk.*` metrics of a pipeline, which say what its
-//!   [`Stats`](crate::Stats) say.
+//! - [`observe_pipeline`]: the `otel.sdk.*` metrics of a pipeline, from its [`Stats`](crate::Stats).
 //! - [`OtlpBuilder::build_with_metrics`](crate::OtlpBuilder::build_with_metrics): a pipeline, and an
 //!   [`SdkMeterProvider`] that exports to the same place. [`MetricExporter`] is its exporter, for
 //!   providers put together by hand.
 //!
 //! Instruments are those of the `opentelemetry` API, so any implementation of its `MeterProvider` will
-//! do. What is measured, with which attributes, is told in `docs/metrics.md`.
+//! do. `docs/metrics.md` lists the metrics and their attributes.
 //!
 //! ```no_run
 //! use tracing_otlp::middleware::ServerLayer;
@@ -42,7 +41,7 @@ pub(crate) use self::exporter::{disabled_provider, provider};
 pub use self::pipeline::observe_pipeline;
 pub use opentelemetry_sdk::metrics::SdkMeterProvider;
 
-/// The meter under whose name all of our instruments go.
+/// The meter of all instruments of this crate.
 fn meter(provider: &impl MeterProvider) -> Meter {
     let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
         .with_version(env!("CARGO_PKG_VERSION"))

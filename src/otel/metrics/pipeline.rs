@@ -1,4 +1,4 @@
-//! How a pipeline fares: the `otel.sdk.*` metrics, read from its [`Stats`] (SPEC 5e).
+//! The `otel.sdk.*` metrics of a pipeline, read from its [`Stats`] (SPEC 5e).
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider};
@@ -11,7 +11,7 @@ use crate::stats::{DropReason, REJECTED, Stats};
 use crate::sync::Arc;
 
 /// Lets `provider` collect the `otel.sdk.*` metrics of a pipeline: spans started and open, the queue,
-/// what was handed to the exporter, what has arrived, and what was lost for which reason.
+/// spans that the exporter received, spans delivered, and spans lost by reason.
 ///
 /// The figures are those of [`PipelineHandle::stats`], read when metrics are collected: spans pay
 /// nothing for it. `otel.sdk.exporter.operation.duration` is measured once for each batch. Call it once
@@ -76,8 +76,8 @@ fn component(components: &Components, component_type: &'static str) -> Vec<KeyVa
     ]
 }
 
-/// Why the processor did not hand a span to the exporter. What tail sampling dropped is none of
-/// these: nobody wanted it.
+/// The reasons for which the processor passes no span to the exporter. Spans that tail sampling drops are not
+/// lost, so they do not count.
 const OF_PROCESSOR: [DropReason; 7] = [
     DropReason::QueueFull,
     DropReason::MemoryFull,
@@ -229,7 +229,7 @@ impl Outcomes {
         f(&all);
     }
 
-    /// A kind of failure is told of once there is one.
+    /// A kind of failure has a series from its first failure on.
     fn failed(&self, spans: u64, error: &'static str, out: &dyn AsyncInstrument<u64>) {
         if spans > 0 {
             self.with(Some(error), |all| out.observe(spans, all));

@@ -1,5 +1,5 @@
-//! How requests fare: the middleware's [`Meter`] over instruments of the OpenTelemetry API
-//! (SPEC 5a, RPC-8).
+//! The middleware's [`Meter`]: durations, sizes and numbers of requests, by instruments of the OpenTelemetry
+//! API (SPEC 5a, RPC-8).
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Histogram, MeterProvider, UpDownCounter};
@@ -9,25 +9,25 @@ use crate::middleware::{
 };
 use crate::sync::Arc;
 
-/// In seconds, for all durations.
+/// The conventions' bounds of buckets for durations, in seconds.
 const BOUNDARIES: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 
-/// HTTP has no status beyond.
+/// The highest status of HTTP.
 const LAST_STATUS: u16 = 599;
 
-/// More attributes no measure has.
+/// No measure has more attributes.
 const MOST_ATTRIBUTES: usize = 6;
 
 impl ServerLayer {
-    /// Measures every request that [`with_filter`](Self::with_filter) lets through, also where there
-    /// is no span because of the sampler or the span's level.
+    /// Measures every request that [`with_filter`](Self::with_filter) admits, also without
+    /// a span because of the sampler or the span's level.
     ///
     /// `http.server.request.duration` and `http.server.active_requests`; where sizes are
     /// [recorded](Self::with_body_sizes), `http.server.request.body.size` and
     /// `http.server.response.body.size`; for gRPC only `rpc.server.call.duration`. A request
-    /// lasts until its response's body has ended, or until it is given up, as its span does, and
+    /// lasts until its response's body has ended or the call is cancelled, as its span does, and
     /// `error.type` is the same on both.
     ///
     /// ```
@@ -47,8 +47,8 @@ impl ServerLayer {
 }
 
 impl ClientLayer {
-    /// Measures every request that [`with_filter`](Self::with_filter) lets through, also where there
-    /// is no span because of the sampler or the span's level.
+    /// Measures every request that [`with_filter`](Self::with_filter) admits, also without
+    /// a span because of the sampler or the span's level.
     ///
     /// `http.client.request.duration`; where sizes are [recorded](Self::with_request_body_size),
     /// `http.client.request.body.size`, and with [`with_whole_body`](Self::with_whole_body)
@@ -73,7 +73,7 @@ impl ClientLayer {
 struct Requests {
     duration: Histogram<f64>,
     call_duration: Histogram<f64>,
-    /// Of a server; clients have no such metric.
+    /// Only servers have this metric.
     active: Option<UpDownCounter<i64>>,
     request_size: Histogram<u64>,
     response_size: Histogram<u64>,
@@ -222,7 +222,7 @@ fn of_rpc(call: Labels, end: &Measured<'_>) -> Vec<KeyValue> {
     all
 }
 
-/// Whom a client has asked. A server's own name is what its clients say, so it is left out.
+/// The server of a client's request. A server leaves out its own name, because its clients choose it.
 fn put_server(all: &mut Vec<KeyValue>, server: Option<(String, Option<u16>)>) {
     let Some((address, port)) = server else {
         return;
@@ -235,7 +235,7 @@ fn put_server(all: &mut Vec<KeyValue>, server: Option<(String, Option<u16>)>) {
 
 fn put_error(all: &mut Vec<KeyValue>, end: &Measured<'_>) {
     let Some(kind) = end.error_type else { return };
-    // A status that is none is what its sender likes.
+    // A sender may choose any number outside of the range of statuses.
     let is_status = end.status.is_some_and(|status| status > LAST_STATUS);
     let is_strange = is_status && kind.bytes().all(|b| b.is_ascii_digit());
     let kind = if is_strange { OTHER } else { kind };

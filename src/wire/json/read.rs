@@ -1,7 +1,7 @@
 //! A request in JSON as an encoded `ExportTraceServiceRequest`.
 //!
-//! Unknown keys are ignored, so are fields that hold `null`; integers come as numbers or as text, ids in
-//! either case. What cannot be read is named by its key.
+//! Unknown keys and fields of `null` are ignored; integers may be numbers or texts, ids of either case. An
+//! error names the key of the invalid value.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -98,7 +98,7 @@ fn key_value(out: &mut Vec<u8>, o: &Object) -> Read<()> {
     message(out, 2, o, "value", any_value)
 }
 
-/// A `oneof`: written whatever its value.
+/// A `oneof`: a default value is written too.
 fn any_value(out: &mut Vec<u8>, o: &Object) -> Read<()> {
     // serde_json bounds the recursion: it rejects more than 128 levels.
     for (key, value) in o {
@@ -182,7 +182,7 @@ fn messages(out: &mut Vec<u8>, number: u32, o: &Object, key: &str, put: Put) -> 
     for item in list {
         match item {
             Json::Object(o) => nested(out, number, o, put).map_err(|e| format!("{key}.{e}"))?,
-            // An element of a list that is no message has no meaning that could be kept.
+            // An element that is no message has no meaning in protobuf.
             _ => return Err(format!("{key}: not a list of objects")),
         }
     }
@@ -222,7 +222,7 @@ fn integer<T: TryFrom<i128>>(json: &Json) -> Option<T> {
         Json::Number(n) => match (n.as_i64(), n.as_u64(), n.as_f64()) {
             (Some(v), _, _) => i128::from(v),
             (_, Some(v), _) => i128::from(v),
-            // `1e3` is an integer too, as protobuf has it; beyond 53 bits it would not be exact.
+            // `1e3` is an integer too, by protobuf's mapping; beyond 53 bits it is not exact.
             (_, _, Some(v)) if v.fract() == 0.0 && v.abs() < 9e15 => v as i128,
             _ => return None,
         },
@@ -250,7 +250,7 @@ fn number(out: &mut Vec<u8>, field: u32, o: &Object, key: &str) -> Read<()> {
     let Some(json) = get(o, key) else {
         return Ok(());
     };
-    // Names of enums are not OTLP's (LOG-73).
+    // OTLP forbids the names of enums (LOG-73).
     let number: i32 = integer(json).ok_or_else(|| format!("{key}: not a number"))?;
     put_tag(out, field, VARINT);
     varint::put(out, i64::from(number) as u64);

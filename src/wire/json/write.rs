@@ -10,7 +10,7 @@ use crate::wire::decode::{Attributes, Event, Link, Resource, Scope, Span, Value}
 pub(crate) type Unreadable = u64;
 
 /// Appends one request with these spans: the resource and each scope as their encoded fields of
-/// `ResourceSpans` and `ScopeSpans` other than the spans. No line break is within.
+/// `ResourceSpans` and `ScopeSpans` other than the spans. The text has no line break.
 pub(crate) fn put_request<'a>(
     out: &mut String,
     resource: &[u8],
@@ -129,7 +129,7 @@ fn put_attribute(out: &mut String, (key, value): &(&str, Value<'_>)) {
     out.push('}');
 }
 
-/// A `oneof` is never left out, whatever its value (LOG-74).
+/// A `oneof` is always written, a default value too (LOG-74).
 fn put_value(out: &mut String, value: &Value<'_>) {
     out.push('{');
     match value {
@@ -175,7 +175,7 @@ fn put_double(out: &mut String, v: f64) {
         v if v.is_nan() => out.push_str(r#""NaN""#),
         f64::INFINITY => out.push_str(r#""Infinity""#),
         f64::NEG_INFINITY => out.push_str(r#""-Infinity""#),
-        // The shortest that reads back as the same.
+        // The shortest text that reads back as the same number.
         v => out.push_str(&serde_json::Value::from(v).to_string()),
     }
 }
@@ -193,7 +193,7 @@ fn put_all<T>(out: &mut String, list: &[T], put: impl Fn(&mut String, &T)) {
     }
 }
 
-/// The members of an object, and whether there are any yet. What has its default value is left out.
+/// The members of an object, and whether one is written yet. A default value is left out.
 struct JsonFields<'a>(&'a mut String, bool);
 
 impl JsonFields<'_> {

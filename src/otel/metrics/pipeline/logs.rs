@@ -4,7 +4,7 @@ use super::{Observed, Outcomes, component, exporter_of, signed};
 use crate::processor::Components;
 use crate::stats::{DropReason, REJECTED};
 
-/// Why the processor did not hand a record to the exporter.
+/// The reasons for which the processor passes no record to the exporter.
 const OF_PROCESSOR: [DropReason; 7] = [
     DropReason::QueueFull,
     DropReason::AfterShutdown,
