@@ -140,6 +140,26 @@ impl Answer {
         }
     }
 
+    /// Whether the endpoint certainly did not process the request.
+    #[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "gRPC asks"))]
+    pub(crate) fn is_unsent(&self) -> bool {
+        use SendFailure::{Unreached, Unread};
+        let Self::None { lost, .. } = self else {
+            return false;
+        };
+        matches!(lost, Unreached | Unread)
+    }
+
+    /// The words of the endpoint, or the error.
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            Self::Taken { message, .. }
+            | Self::NotTaken { message, .. }
+            | Self::None { message, .. }
+            | Self::TooLong { message } => message,
+        }
+    }
+
     /// Whether the endpoint gave an answer that could be read.
     #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "HTTP asks"))]
     pub(crate) fn is_some(&self) -> bool {

@@ -215,11 +215,9 @@ impl Grpc {
                     self.disconnect(current.number);
                     // That an old connection ended meanwhile says nothing of the endpoint. The
                     // next one is new, at the latest when all those at hand are used up.
-                    let is_unsent =
-                        matches!(gone.lost, SendFailure::Unreached | SendFailure::Unread);
-                    let again = !current.is_new && is_unsent;
+                    let again = !current.is_new && gone.is_unsent();
                     if !again {
-                        return gone.answer();
+                        return gone;
                     }
                 }
                 Ok(answer) => return answer,
@@ -227,16 +225,17 @@ impl Grpc {
         }
     }
 
+    /// The answer; as an error, if the connection cannot be used any more.
     async fn call(
         &self,
         channel: &mut Channel,
         request: &Request,
         timeout: Option<Duration>,
-    ) -> Result<Answer, Gone> {
+    ) -> Result<Answer, Answer> {
         let address = self.dialer.endpoint.address();
         if let Err(e) = std::future::poll_fn(|cx| channel.poll_ready(cx)).await {
             let what = format!("{address}: {}", explain(&e));
-            return Err(Gone {
+            return Err(Answer::None {
                 message: tell(&what, Cause::Broken),
                 lost: SendFailure::Unreached,
             });
@@ -252,19 +251,19 @@ impl Grpc {
                         lost: SendFailure::Unread,
                     }),
                     (CallOutcome::Gone(SendFailure::Unknown), Some(timeout)) if is_timeout(&e) => {
-                        Err(Gone {
+                        Err(Answer::None {
                             message: no_answer(&address, timeout),
                             lost: SendFailure::Unknown,
                         })
                     }
                     (CallOutcome::Gone(SendFailure::Unknown), _) if is_silent(&e) => {
                         let what = format!("the connection to {address} fell silent");
-                        Err(Gone {
+                        Err(Answer::None {
                             message: tell(&what, Cause::Silent),
                             lost: SendFailure::Unknown,
                         })
                     }
-                    (CallOutcome::Gone(lost), _) => Err(Gone {
+                    (CallOutcome::Gone(lost), _) => Err(Answer::None {
                         message: tell(
                             &broken,
                             match lost {
@@ -390,19 +389,6 @@ impl Grpc {
             size: said,
             location: None,
         })
-    }
-}
-
-/// A connection that cannot be used any more, and the answer to the request on it.
-struct Gone {
-    message: String,
-    lost: SendFailure,
-}
-
-impl Gone {
-    fn answer(self) -> Answer {
-        let Self { message, lost } = self;
-        Answer::None { message, lost }
     }
 }
 

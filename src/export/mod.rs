@@ -59,6 +59,7 @@ mod http2_preface;
 #[cfg_attr(not(feature = "http-json"), path = "no_json.rs")]
 mod json;
 mod limiter;
+mod next_step;
 mod no_sigpipe;
 #[cfg_attr(not(any(feature = "grpc", feature = "http")), path = "no_proxy.rs")]
 mod proxy;

@@ -37,9 +37,6 @@ pub(crate) struct Settled {
     pub(crate) is_supported: Option<bool>,
 }
 
-/// The result of a task: [`Settled::lost`], [`Settled::error`] and [`Settled::is_supported`].
-type TaskResult = (u64, Option<String>, Option<bool>);
-
 impl Claim {
     fn new(spans: u64, counters: &Arc<Counters>) -> Arc<Self> {
         counters.in_flight.fetch_add(spans, Ordering::Relaxed);
@@ -132,7 +129,7 @@ const CANCELLED: &str = "the export was cancelled before an answer came";
 /// The batches that are being sent.
 #[derive(Debug)]
 pub(crate) struct InFlightBatches {
-    tasks: JoinSet<TaskResult>,
+    tasks: JoinSet<Settled>,
     under_way: HashMap<Id, (u64, Arc<Claim>)>,
     signal: Signal,
     counters: Arc<Counters>,
@@ -171,6 +168,7 @@ impl InFlightBatches {
     ) {
         let claim = Claim::new(spans, &self.counters);
         let guard = SettleOnDrop(Arc::clone(&claim));
+        let signal = self.signal;
         let task = async move {
             let outcome = send.await;
             let lost = guard.0.settle(&outcome);
@@ -182,7 +180,13 @@ impl InFlightBatches {
                 true => Some(false),
                 false => (outcome.delivered > 0).then_some(true),
             };
-            (lost, outcome.error, is_supported)
+            Settled {
+                signal,
+                start,
+                lost,
+                error: outcome.error,
+                is_supported,
+            }
         };
         let id = self.tasks.spawn_on(task, runtime).id();
         self.under_way.insert(id, (start, claim));
@@ -208,15 +212,15 @@ impl InFlightBatches {
         Some(self.account(joined))
     }
 
-    fn account(&mut self, joined: Result<(Id, TaskResult), JoinError>) -> Settled {
+    fn account(&mut self, joined: Result<(Id, Settled), JoinError>) -> Settled {
         let (id, ended) = match joined {
             Ok((id, ended)) => (id, Ok(ended)),
             Err(error) => (error.id(), Err(error)),
         };
         let Some((start, claim)) = self.under_way.remove(&id) else {
-            return self.settled(0, (0, None, None));
+            return ended.unwrap_or_else(|_| self.failed(0, 0, CANCELLED.to_owned()));
         };
-        let ended = ended.unwrap_or_else(|error| {
+        ended.unwrap_or_else(|error| {
             let error = match error.try_into_panic() {
                 Ok(panic) => format!("the exporter panicked: {}", message_of(&*panic)),
                 Err(_) => CANCELLED.to_owned(),
@@ -224,18 +228,17 @@ impl InFlightBatches {
             // `SettleOnDrop` has counted the spans; this message has the text of the panic.
             claim.give_up(DropReason::Internal, &error);
             self.counters.set_last_error(error.clone());
-            (claim.spans, Some(error), None)
-        });
-        self.settled(start, ended)
+            self.failed(start, claim.spans, error)
+        })
     }
 
-    fn settled(&self, start: u64, (lost, error, is_supported): TaskResult) -> Settled {
+    fn failed(&self, start: u64, lost: u64, error: String) -> Settled {
         Settled {
             signal: self.signal,
             start,
             lost,
-            error,
-            is_supported,
+            error: Some(error),
+            is_supported: None,
         }
     }
 
@@ -247,7 +250,7 @@ impl InFlightBatches {
         let under_way: Vec<_> = self.under_way.drain().collect();
         let cancelled = |(_, (start, claim)): (Id, (u64, Arc<Claim>))| {
             let lost = claim.give_up(DropReason::Unconfirmed, CANCELLED);
-            self.settled(start, (lost, Some(CANCELLED.to_owned()), None))
+            self.failed(start, lost, CANCELLED.to_owned())
         };
         under_way.into_iter().map(cancelled).collect()
     }

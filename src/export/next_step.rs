@@ -1,0 +1,373 @@
+//! [`next_step`]: what follows from the answer to an attempt. Reads no clock, waits for nothing, and knows
+//! no connection.
+
+use std::time::Duration;
+
+use super::attempt::{Answer, SendFailure};
+use super::endpoint::Signal;
+use super::size::Said;
+use super::status::Retryability;
+use crate::stats::DropReason;
+
+/// After this many cut connections, a large request counts as too large: some endpoints close the
+/// connection instead of an answer.
+const CUTS: u32 = 2;
+
+/// If a single-span request below this size is refused as too large, the refusal is not about size.
+pub(super) const SMALL: usize = 64 << 10;
+
+/// The request as far as its next step depends on it, and what its attempts came to.
+#[derive(Debug, Clone)]
+pub(super) struct Progress {
+    pub(super) signal: Signal,
+    /// The length before compression.
+    pub(super) plain_len: usize,
+    pub(super) max_attempts: u32,
+    /// Attempts that count: of the others the endpoint certainly saw nothing, or they were probes.
+    pub(super) attempts: u32,
+    /// Attempts that ended with a cut connection.
+    pub(super) cuts: u32,
+    /// An earlier attempt may have been taken.
+    pub(super) ambiguous: bool,
+    /// The request was sent again with new credentials.
+    pub(super) has_new_credentials: bool,
+}
+
+/// The end of the attempts of one request.
+#[derive(Debug, PartialEq)]
+pub(super) enum DeliveryEnd {
+    Taken {
+        rejected: u64,
+        message: String,
+        /// An earlier attempt may have been taken, too.
+        maybe_twice: bool,
+    },
+    /// `maybe`: an earlier attempt may have been taken.
+    TooLarge {
+        message: String,
+        maybe: bool,
+        /// Whether the endpoint answered so; `false`: by our own limit or a cut connection.
+        is_said: bool,
+    },
+    Dropped {
+        reason: DropReason,
+        message: String,
+    },
+}
+
+/// What an attempt shows about the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Shown {
+    /// It handled the request, with success or a final refusal.
+    Handled,
+    /// It is there and asks for a later request, with its shortest wait.
+    Later(Option<Duration>),
+    /// No connection can be made.
+    Unreached,
+    /// No answer: it may be up or down.
+    Unanswered,
+    Nothing,
+}
+
+/// What follows from an attempt.
+#[derive(Debug, PartialEq)]
+pub(super) enum NextStep {
+    End(DeliveryEnd),
+    /// The request, or a part of it, was too large; the client learns the size.
+    Learn(Said, DeliveryEnd),
+    /// The credentials were refused: another attempt follows at once if there are newer ones, else this end.
+    Authenticate(String, DeliveryEnd),
+    /// The time left was too short for this attempt.
+    OutOfTime,
+    /// Another attempt, after a wait. `is_blank`: the endpoint certainly saw nothing, so the attempt uses up
+    /// no time.
+    Again {
+        message: String,
+        is_blank: bool,
+    },
+}
+
+/// What follows from `answer`. `is_probe`: the attempt asked an endpoint that is down.
+pub(super) fn next_step(
+    answer: Answer,
+    is_probe: bool,
+    so_far: &mut Progress,
+) -> (Shown, NextStep) {
+    let (shown, message, is_blank) = match answer {
+        Answer::Taken { rejected, message } => {
+            let maybe_twice = so_far.ambiguous;
+            let end = DeliveryEnd::Taken {
+                rejected,
+                message,
+                maybe_twice,
+            };
+            return (Shown::Handled, NextStep::End(end));
+        }
+        Answer::TooLong { message } => {
+            return (Shown::Handled, NextStep::End(unsent(true, message)));
+        }
+        Answer::NotTaken {
+            retryability,
+            message,
+            wait,
+            size,
+            ..
+        } => match retryability {
+            Retryability::Retry => (Shown::Later(wait), message, false),
+            _ => return (Shown::Handled, refused(retryability, message, size, so_far)),
+        },
+        Answer::None {
+            lost: SendFailure::NoTime,
+            ..
+        } => return (Shown::Nothing, NextStep::OutOfTime),
+        Answer::None { message, lost } => {
+            let shown = match lost {
+                SendFailure::NoTime => Shown::Nothing,
+                SendFailure::Unreached => Shown::Unreached,
+                SendFailure::Unread => Shown::Later(None),
+                SendFailure::Unknown | SendFailure::Cut => {
+                    so_far.ambiguous = true;
+                    Shown::Unanswered
+                }
+            };
+            so_far.cuts += u32::from(lost == SendFailure::Cut);
+            if so_far.cuts >= CUTS && so_far.plain_len > SMALL {
+                let end = DeliveryEnd::TooLarge {
+                    message,
+                    maybe: true,
+                    is_said: false,
+                };
+                return (shown, NextStep::Learn(Said::TooLarge, end));
+            }
+            let is_blank = matches!(lost, SendFailure::Unreached | SendFailure::Unread);
+            (shown, message, is_blank)
+        }
+    };
+    let counts = !is_blank && !is_probe;
+    so_far.attempts += u32::from(counts);
+    if counts && so_far.attempts >= so_far.max_attempts.max(1) {
+        let message = format!("gave up after {} attempts: {message}", so_far.attempts);
+        return (shown, NextStep::End(unsent(so_far.ambiguous, message)));
+    }
+    (shown, NextStep::Again { message, is_blank })
+}
+
+/// What follows from an answer after which the same request is not sent again.
+fn refused(retryability: Retryability, message: String, size: Said, so_far: &Progress) -> NextStep {
+    if retryability == Retryability::Split {
+        let end = DeliveryEnd::TooLarge {
+            message,
+            maybe: so_far.ambiguous,
+            is_said: true,
+        };
+        return NextStep::Learn(size, end);
+    }
+    let reason = match (retryability, so_far.signal) {
+        (Retryability::Unknown, Signal::Logs) => DropReason::Unsupported,
+        _ => DropReason::Refused,
+    };
+    let end = lost(so_far.ambiguous, reason, message.clone());
+    match retryability {
+        Retryability::Unauthenticated if !so_far.has_new_credentials => {
+            NextStep::Authenticate(message, end)
+        }
+        _ => NextStep::End(end),
+    }
+}
+
+/// The end of a request lost for `reason`; if `ambiguous`, the endpoint may have it, so the reason is
+/// `Unconfirmed`.
+pub(super) fn lost(ambiguous: bool, reason: DropReason, message: String) -> DeliveryEnd {
+    let reason = match ambiguous {
+        true => DropReason::Unconfirmed,
+        false => reason,
+    };
+    DeliveryEnd::Dropped { reason, message }
+}
+
+pub(super) fn unsent(ambiguous: bool, message: String) -> DeliveryEnd {
+    lost(ambiguous, DropReason::Unsent, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LARGE: usize = 1 << 20;
+
+    fn begin(signal: Signal) -> Progress {
+        Progress {
+            signal,
+            plain_len: LARGE,
+            max_attempts: 3,
+            attempts: 0,
+            cuts: 0,
+            ambiguous: false,
+            has_new_credentials: false,
+        }
+    }
+
+    fn not_taken(retryability: Retryability, size: Said) -> Answer {
+        Answer::NotTaken {
+            retryability,
+            message: "no".to_owned(),
+            wait: Some(Duration::from_secs(7)),
+            size,
+            location: None,
+        }
+    }
+
+    fn none(lost: SendFailure) -> Answer {
+        Answer::None {
+            message: "no".to_owned(),
+            lost,
+        }
+    }
+
+    fn dropped(reason: DropReason) -> NextStep {
+        NextStep::End(ended(reason))
+    }
+
+    fn ended(reason: DropReason) -> DeliveryEnd {
+        DeliveryEnd::Dropped {
+            reason,
+            message: "no".to_owned(),
+        }
+    }
+
+    fn again(is_blank: bool) -> NextStep {
+        NextStep::Again {
+            message: "no".to_owned(),
+            is_blank,
+        }
+    }
+
+    fn too_large(maybe: bool, is_said: bool) -> DeliveryEnd {
+        DeliveryEnd::TooLarge {
+            message: "no".to_owned(),
+            maybe,
+            is_said,
+        }
+    }
+
+    /// A first attempt of spans, and what follows.
+    #[test]
+    fn each_answer_has_its_next_step() {
+        let taken = Answer::Taken {
+            rejected: 2,
+            message: String::new(),
+        };
+        let too_long = Answer::TooLong {
+            message: "no".to_owned(),
+        };
+        let is_taken = NextStep::End(DeliveryEnd::Taken {
+            rejected: 2,
+            message: String::new(),
+            maybe_twice: false,
+        });
+        let limit = Said::Limit(9);
+        let asked = Shown::Later(Some(Duration::from_secs(7)));
+        let authenticate = NextStep::Authenticate("no".to_owned(), ended(DropReason::Refused));
+        use DropReason::{Refused, Unconfirmed};
+        use Retryability::{Refused as Final, Retry, Split, Unauthenticated, Unknown};
+        for (answer, shown, step) in [
+            (taken, Shown::Handled, is_taken),
+            (too_long, Shown::Handled, dropped(Unconfirmed)),
+            (not_taken(Retry, Said::Nothing), asked, again(false)),
+            (
+                not_taken(Split, limit),
+                Shown::Handled,
+                NextStep::Learn(limit, too_large(false, true)),
+            ),
+            (
+                not_taken(Final, Said::Nothing),
+                Shown::Handled,
+                dropped(Refused),
+            ),
+            (
+                not_taken(Unknown, Said::Nothing),
+                Shown::Handled,
+                dropped(Refused),
+            ),
+            (
+                not_taken(Unauthenticated, Said::Nothing),
+                Shown::Handled,
+                authenticate,
+            ),
+            (
+                none(SendFailure::NoTime),
+                Shown::Nothing,
+                NextStep::OutOfTime,
+            ),
+            (none(SendFailure::Unreached), Shown::Unreached, again(true)),
+            (none(SendFailure::Unread), Shown::Later(None), again(true)),
+            (none(SendFailure::Unknown), Shown::Unanswered, again(false)),
+            (none(SendFailure::Cut), Shown::Unanswered, again(false)),
+        ] {
+            let what = format!("{answer:?}");
+            let mut so_far = begin(Signal::Traces);
+            let got = next_step(answer, false, &mut so_far);
+            assert_eq!(got, (shown, step), "{what}");
+        }
+    }
+
+    #[test]
+    fn attempts_are_counted_unless_nobody_saw_them_or_they_probe() {
+        let mut so_far = begin(Signal::Traces);
+        for _ in 0..9 {
+            next_step(none(SendFailure::Unreached), false, &mut so_far);
+            next_step(none(SendFailure::Unknown), true, &mut so_far);
+        }
+        assert_eq!((so_far.attempts, so_far.ambiguous), (0, true));
+        let later = || not_taken(Retryability::Retry, Said::Nothing);
+        let mut so_far = begin(Signal::Traces);
+        for _ in 0..2 {
+            let (_, step) = next_step(later(), false, &mut so_far);
+            assert_eq!(step, again(false));
+        }
+        let (_, step) = next_step(later(), false, &mut so_far);
+        let end = unsent(false, "gave up after 3 attempts: no".to_owned());
+        assert_eq!(step, NextStep::End(end));
+    }
+
+    #[test]
+    fn what_an_earlier_attempt_may_have_brought_is_unconfirmed() {
+        let mut so_far = begin(Signal::Traces);
+        next_step(none(SendFailure::Unknown), false, &mut so_far);
+        let refused = || not_taken(Retryability::Refused, Said::Nothing);
+        let (_, step) = next_step(refused(), false, &mut so_far);
+        assert_eq!(step, dropped(DropReason::Unconfirmed));
+        let mut so_far = begin(Signal::Logs);
+        let unknown = not_taken(Retryability::Unknown, Said::Nothing);
+        let (_, step) = next_step(unknown, false, &mut so_far);
+        assert_eq!(
+            step,
+            dropped(DropReason::Unsupported),
+            "only logs may be unknown"
+        );
+    }
+
+    #[test]
+    fn a_large_request_is_split_after_two_cuts_and_a_small_one_is_not() {
+        let cut = || none(SendFailure::Cut);
+        let mut so_far = begin(Signal::Traces);
+        next_step(cut(), false, &mut so_far);
+        let (_, step) = next_step(cut(), false, &mut so_far);
+        let end = too_large(true, false);
+        assert_eq!(step, NextStep::Learn(Said::TooLarge, end));
+        so_far = begin(Signal::Traces);
+        so_far.plain_len = SMALL;
+        next_step(cut(), false, &mut so_far);
+        let (_, step) = next_step(cut(), false, &mut so_far);
+        assert_eq!(step, again(false));
+    }
+
+    #[test]
+    fn credentials_are_renewed_once() {
+        let mut so_far = begin(Signal::Traces);
+        so_far.has_new_credentials = true;
+        let answer = not_taken(Retryability::Unauthenticated, Said::Nothing);
+        let (_, step) = next_step(answer, false, &mut so_far);
+        assert_eq!(step, dropped(DropReason::Refused));
+    }
+}
