@@ -7,6 +7,7 @@
 //! | [`troubleshooting`] | No spans arrive; spans are missing; traces break |
 //! | [`vendors`] | The variables for Grafana Cloud, Honeycomb, Datadog, AWS and others |
 //! | [`viewer`] | Traces in the browser: the page, its data as JSON, its bounds and its safety |
+//! | [`fleet`] | Several endpoints, traces that stay together, several destinations |
 //! | [`metrics`] | Request metrics and the pipeline's own |
 //! | [`migration`] | From tracing-opentelemetry, one line at a time |
 //! | [`comparison`] | Five other stacks, feature by feature, with sources |
@@ -26,6 +27,9 @@ pub mod vendors {}
 
 #[doc = include_str!("../docs/viewer.md")]
 pub mod viewer {}
+
+#[doc = include_str!("../docs/fleet.md")]
+pub mod fleet {}
 
 #[doc = include_str!("../docs/metrics.md")]
 pub mod metrics {}

@@ -12,6 +12,7 @@
 //! Layer, queue, worker and exporter count with relaxed atomics. `open`, `held` and `queued` are counted
 //! where the spans are, not derived from the other counters, so that the equation can show a defect.
 
+mod endpoints;
 mod logs;
 mod reason;
 
@@ -24,6 +25,7 @@ use crate::text;
 
 pub use self::reason::DropReason;
 use self::reason::write_reasons;
+pub use endpoints::EndpointStats;
 pub use logs::LogStats;
 
 /// The `error.type` of spans that the endpoint rejected.
@@ -84,6 +86,9 @@ pub struct Stats {
     pub last_error: Option<(SystemTime, String)>,
     /// The last warning of the endpoint about spans that it took, and its time.
     pub last_warning: Option<(SystemTime, String)>,
+    /// What each address of the endpoint got; empty unless the exporter is an
+    /// [`OtlpClient`](crate::export::OtlpClient). The sums of `delivered` and `rejected` are those of the whole.
+    pub endpoints: Vec<EndpointStats>,
     /// The counters of log records; all zero in a pipeline without logs.
     pub logs: LogStats,
     pub(crate) warnings: u64,
@@ -186,6 +191,7 @@ impl From<Stats> for LogStats {
             possible_duplicates: counted.possible_duplicates,
             last_error: counted.last_error,
             last_warning: counted.last_warning,
+            endpoints: counted.endpoints,
             dropped: counted.dropped,
             dropped_by_exporter: counted.dropped_by_exporter,
             handed_over: counted.handed_over,

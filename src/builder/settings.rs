@@ -119,6 +119,12 @@ impl OtlpBuilder {
         self.configure(move |c| c.exporter.endpoint = Some(url))
     }
 
+    /// With several endpoints: all spans of a trace to the same one: see
+    /// [`ExporterConfig::trace_affinity`](crate::config::ExporterConfig::trace_affinity).
+    pub fn with_trace_affinity(self, on: bool) -> Self {
+        self.configure(move |c| c.exporter.trace_affinity = on)
+    }
+
     /// The URL of traces, used as it is: see
     /// [`ExporterConfig::traces_endpoint`](crate::config::ExporterConfig::traces_endpoint).
     pub fn with_traces_endpoint(self, url: impl Into<String>) -> Self {

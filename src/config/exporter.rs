@@ -45,6 +45,11 @@ pub struct ExporterConfig {
     /// `user:password@` before the host, percent-encoded, is sent as basic authentication, unless
     /// [`headers`](Self::headers) hold an `authorization`. `unix:/run/otel.sock` is a Unix domain socket,
     /// over either protocol.
+    ///
+    /// A list with commas, `http://a:4317,http://b:4317`, sends to all of them, each batch to one. So does
+    /// `dns:///name:4317`, to each address of the name (with TLS unless [`insecure`](Self::insecure);
+    /// `dns+http://` and `dns+https://` also name the scheme). See
+    /// [the guide](crate::guide::fleet).
     pub endpoint: Option<String>,
     /// The URL of traces, used as it is; wins over [`endpoint`](Self::endpoint).
     /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`.
@@ -55,6 +60,10 @@ pub struct ExporterConfig {
     /// The URL of logs, used as it is. Default: [`endpoint`](Self::endpoint) with `v1/logs`.
     /// `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT`.
     pub logs_endpoint: Option<String>,
+    /// With several endpoints, all spans and log records of a trace go to the same one, from every process with
+    /// the same endpoints: for collectors that decide by whole traces. Default false: each batch goes to the
+    /// endpoint with the fewest requests under way.
+    pub trace_affinity: bool,
     /// Plaintext for a gRPC endpoint given without a scheme. Default false;
     /// `OTEL_EXPORTER_OTLP_INSECURE`.
     pub insecure: bool,
@@ -101,6 +110,7 @@ impl Default for ExporterConfig {
             traces_endpoint: None,
             metrics_endpoint: None,
             logs_endpoint: None,
+            trace_affinity: false,
             insecure: false,
             proxy: ProxyConfig::none(),
             certificate: None,
@@ -166,6 +176,7 @@ impl ExporterConfig {
             endpoint,
             metrics_endpoint,
             logs_endpoint,
+            trace_affinity,
             insecure,
             certificate,
             client_key,
@@ -200,6 +211,7 @@ impl std::fmt::Debug for ExporterConfig {
             .field("metrics_endpoint", &shown(&self.metrics_endpoint))
             .field("proxy", &self.proxy)
             .field("logs_endpoint", &shown(&self.logs_endpoint))
+            .field("trace_affinity", &self.trace_affinity)
             .field("headers", &names)
             .field("compression", &self.compression)
             .field("timeout", &self.timeout)

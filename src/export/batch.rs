@@ -86,6 +86,61 @@ impl Batch {
         })
     }
 
+    /// The parts of the batch: `part_of` names the part of each encoded span, by a number from 0 on. Parts keep
+    /// the order of the spans; a number that was never named has none.
+    pub(crate) fn partition(self, mut part_of: impl FnMut(&[u8]) -> usize) -> Vec<Self> {
+        let mut parts: Vec<(Vec<ScopeGroup>, usize)> = Vec::new();
+        for group in self.groups {
+            // Where each part has this scope.
+            let mut begun: Vec<usize> = Vec::new();
+            let mut put = |part: usize, piece: Bytes, spans: usize| {
+                if parts.len() <= part {
+                    parts.resize_with(part + 1, Default::default);
+                }
+                let (groups, count) = &mut parts[part];
+                *count += spans;
+                if begun.contains(&part)
+                    && let Some(group) = groups.last_mut()
+                {
+                    group.spans.push(piece);
+                } else {
+                    begun.push(part);
+                    groups.push(ScopeGroup {
+                        scope: group.scope.clone(),
+                        spans: vec![piece],
+                    });
+                }
+            };
+            for run in group.spans {
+                // Neighbours of one part: its number, where they begin, and how many they are.
+                let mut row: Option<(usize, usize, usize)> = None;
+                let mut at = 0;
+                for item in request::each_span(&run) {
+                    let part = part_of(item);
+                    row = match row {
+                        Some((same, start, spans)) if same == part => {
+                            Some((part, start, spans + 1))
+                        }
+                        Some((other, start, spans)) => {
+                            put(other, run.slice(start..at), spans);
+                            Some((part, at, 1))
+                        }
+                        None => Some((part, at, 1)),
+                    };
+                    at += request::field_len(item.len());
+                }
+                if let Some((part, start, spans)) = row {
+                    put(part, run.slice(start..at), spans);
+                }
+            }
+        }
+        let parts = parts.into_iter().filter(|(_, spans)| *spans > 0);
+        let (signal, resource) = (self.signal, self.resource);
+        parts
+            .map(|(groups, spans)| Self::new(signal, resource.clone(), groups, spans))
+            .collect()
+    }
+
     /// Splits the batch into two halves by spans, in order; a batch of one span (or none) is returned whole,
     /// as the error.
     pub fn split(mut self) -> Result<(Self, Self), Self> {

@@ -8,14 +8,15 @@ use super::deadline::Cap;
 use super::delivery::Delivery;
 use super::delivery::Rejected;
 use super::dial::Dialer;
-use super::endpoint::{Endpoint, Signal};
-use super::health::Probe;
+use super::endpoint::{Endpoint, EndpointEntry, Signal};
 use super::limiter::{ConcurrencyLimiter, ConcurrencyPermit};
+use super::members::{Members, Route};
 use super::resolve::Resolver;
-use super::transport::Transport;
-use super::{Exporter, Outcome, compress, json};
+use super::transport::TransportTemplate;
+use super::{Exporter, Outcome, affinity, compress, json};
 use crate::config::{ExporterConfig, Protocol, read_headers};
 use crate::error::Error;
+use crate::stats::EndpointStats;
 use crate::sync::{Arc, Condvar, Mutex, lock, wait_timeout};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -46,7 +47,8 @@ pub struct OtlpClient {
 
 #[derive(Debug)]
 struct Inner {
-    endpoint: Endpoint,
+    /// The endpoints of the settings.
+    entries: Vec<EndpointEntry>,
     state: ClientState,
     limiter: ConcurrencyLimiter,
     /// Sends in flight.
@@ -64,13 +66,19 @@ impl OtlpClient {
     pub fn new(config: ExporterConfig) -> Result<Self, Error> {
         // Without a processor no other deadline exists.
         let cap = Cap::Always(config.timeout);
-        Self::of(config, cap, Signal::Traces, None)
+        Self::of(config, cap, Signal::Traces, None, Resolver::system())
     }
 
     /// The client of a pipeline. `cap`: the longest time of a send, without the time in which the endpoint
     /// is down.
     pub(crate) fn with_cap(config: ExporterConfig, cap: Option<Duration>) -> Result<Self, Error> {
-        Self::of(config, Cap::WhileUp(cap), Signal::Traces, None)
+        Self::of(
+            config,
+            Cap::WhileUp(cap),
+            Signal::Traces,
+            None,
+            Resolver::system(),
+        )
     }
 
     /// The same for logs: shares the connections of `traces` if both have the same settings of the
@@ -80,46 +88,57 @@ impl OtlpClient {
         cap: Option<Duration>,
         traces: Option<&Self>,
     ) -> Result<Self, Error> {
-        Self::of(config, Cap::WhileUp(cap), Signal::Logs, traces)
+        Self::of(
+            config,
+            Cap::WhileUp(cap),
+            Signal::Logs,
+            traces,
+            Resolver::system(),
+        )
     }
 
     /// A client for metrics, by [`post`](Self::post).
     #[cfg(feature = "metrics")]
     pub(crate) fn for_metrics(config: ExporterConfig) -> Result<Self, Error> {
         let cap = Cap::Always(config.timeout);
-        Self::of(config, cap, Signal::Metrics, None)
+        Self::of(config, cap, Signal::Metrics, None, Resolver::system())
     }
 
-    fn of(
+    pub(super) fn of(
         config: ExporterConfig,
         cap: Cap,
         signal: Signal,
         other: Option<&Self>,
+        resolver: Resolver,
     ) -> Result<Self, Error> {
         config.validate()?;
-        let endpoint = Endpoint::resolve(&config, signal)?;
+        let entries = Endpoint::entries(&config, signal)?;
         compress::check(config.compression)?;
-        if endpoint.protocol == Protocol::HttpJson {
+        if entries
+            .iter()
+            .any(|e| e.endpoint.protocol == Protocol::HttpJson)
+        {
             json::check()?;
         }
         if let Some(path) = config.header_provider.as_ref().and_then(|p| p.path()) {
             read_headers(path)?;
         }
-        let shared = other.filter(|other| {
-            let known = &other.inner;
-            let is_same = endpoint.shares_connection(&known.endpoint);
-            is_same && config.connects_as(&known.state.config)
+        let state = other.map(|other| &other.inner.state);
+        let shared = state.filter(|state| config.connects_as(&state.config));
+        let templates = entries.iter().map(|entry| {
+            let template = Self::template(&config, entry, resolver.clone())?;
+            Ok((entry.clone(), template))
         });
-        let transport = match shared {
-            Some(other) => Arc::clone(&other.inner.state.transport),
-            None => Arc::new(Self::transport(&config, &endpoint)?),
-        };
-        let target = transport.target_of(&endpoint);
+        let members = Members::new(
+            templates.collect::<Result<_, Error>>()?,
+            config.retry.clone(),
+            shared.map(|state| Arc::clone(&state.members)),
+        )?;
         let limiter = ConcurrencyLimiter::new(config.max_concurrent_exports);
         Ok(Self {
             inner: Arc::new(Inner {
-                state: ClientState::new(transport, (signal, target), config, cap),
-                endpoint,
+                state: ClientState::new(members, signal, config, cap),
+                entries,
                 limiter,
                 in_flight: Mutex::new(0),
                 idle: Condvar::new(),
@@ -127,12 +146,20 @@ impl OtlpClient {
         })
     }
 
-    fn transport(config: &ExporterConfig, endpoint: &Endpoint) -> Result<Transport, Error> {
-        let dialer = Dialer::new(
-            Arc::new(config.clone()),
-            endpoint.clone(),
-            Resolver::system(),
-        )?;
+    fn template(
+        config: &ExporterConfig,
+        EndpointEntry { endpoint, is_name }: &EndpointEntry,
+        resolver: Resolver,
+    ) -> Result<TransportTemplate, Error> {
+        let dialer = Dialer::new(Arc::new(config.clone()), endpoint.clone(), resolver)?;
+        if *is_name && dialer.proxy.is_some() {
+            return Err(Error::config(
+                "endpoint",
+                endpoint.address(),
+                "the addresses of a name are not reached through a proxy: put the name into NO_PROXY, or \
+                 leave out `dns`",
+            ));
+        }
         let mut headers = HeaderMap::new();
         for (name, value) in &config.headers {
             let mut value = value.clone();
@@ -150,9 +177,12 @@ impl OtlpClient {
                 .entry(AUTHORIZATION)
                 .or_insert_with(|| authorization.clone());
         }
-        let user_agent = user_agent(config.user_agent_prefix.as_deref())?;
-        let limit = config.max_response_size;
-        Transport::new(dialer, headers, user_agent, limit)
+        Ok(TransportTemplate {
+            dialer,
+            headers,
+            user_agent: user_agent(config.user_agent_prefix.as_deref())?,
+            max_response: config.max_response_size,
+        })
     }
 
     /// Connects, with the handshakes of TLS and HTTP/2, so that a wrong endpoint is an error at the start.
@@ -163,12 +193,9 @@ impl OtlpClient {
     /// [`Error::is_export`] if the endpoint cannot be reached within
     /// [`connect_timeout`](ExporterConfig::connect_timeout).
     pub async fn initialize(&self) -> Result<(), Error> {
-        if self.inner.state.transport.is_connected() {
-            return Ok(());
-        }
         self.inner
             .state
-            .transport
+            .members
             .connect()
             .await
             .map_err(Error::export)
@@ -179,10 +206,13 @@ impl OtlpClient {
         self.deliver(batch, self.inner.state.cap, None).await
     }
 
-    async fn deliver(&self, batch: Batch, cap: Cap, probe: Option<Probe>) -> Outcome {
+    async fn deliver(&self, batch: Batch, cap: Cap, route: Option<Route>) -> Outcome {
         let _under_way = SendGuard::new(Arc::clone(&self.inner));
-        let delivery = Delivery::new(&self.inner.state, cap, probe);
-        delivery.deliver(batch).await
+        let state = &self.inner.state;
+        match state.is_affine() {
+            true => affinity::deliver(state, cap, batch).await,
+            false => Delivery::new(state, cap, route).deliver(batch).await,
+        }
     }
 
     /// Sends an encoded request, with retries. `Ok(Some(_))`: the endpoint rejected a part of it.
@@ -202,7 +232,7 @@ impl OtlpClient {
     ///
     /// [`Error::is_timeout`] if a send was cancelled.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
-        self.inner.state.health.begin_shutdown();
+        self.inner.state.members.begin_shutdown();
         let deadline = Instant::now().checked_add(timeout);
         let mut in_flight = lock(&self.inner.in_flight);
         while *in_flight > 0 {
@@ -218,7 +248,7 @@ impl OtlpClient {
         match all_done {
             true => Ok(()),
             false => {
-                let why = self.inner.state.health.last_error();
+                let why = self.inner.state.members.last_error();
                 let step = "the client's shutdown";
                 Err(Error::timeout(step, timeout, why))
             }
@@ -230,9 +260,22 @@ impl OtlpClient {
         &self.inner.limiter
     }
 
-    /// The endpoint of this client.
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.inner.endpoint
+    /// The endpoint of this client; of several, none.
+    pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
+        match &self.inner.entries[..] {
+            [EndpointEntry { endpoint, is_name }] => Some(endpoint).filter(|_| !is_name),
+            _ => None,
+        }
+    }
+
+    /// What each address got.
+    pub(crate) fn endpoint_stats(&self) -> Vec<EndpointStats> {
+        self.inner.state.members.stats()
+    }
+
+    pub(crate) fn protocol(&self) -> Option<Protocol> {
+        let first = self.inner.entries.first();
+        first.map(|entry| entry.endpoint.protocol)
     }
 }
 
@@ -241,7 +284,7 @@ impl Exporter for OtlpClient {
 
     async fn ready(&self) -> ConcurrencyPermit {
         let mut permit = self.inner.limiter.acquire().await;
-        permit.probe = self.inner.state.ready().await;
+        permit.route = self.inner.state.ready().await;
         permit
     }
 
@@ -256,14 +299,14 @@ impl Exporter for OtlpClient {
             // spans in the queue do.
             let (Cap::Always(cap) | Cap::WhileUp(cap)) = client.inner.state.cap;
             let cap = Cap::WhileUp(cap);
-            let outcome = client.deliver(batch, cap, permit.probe.take()).await;
+            let outcome = client.deliver(batch, cap, permit.route.take()).await;
             drop(permit);
             outcome
         }
     }
 
     fn begin_shutdown(&self) {
-        self.inner.state.health.begin_shutdown();
+        self.inner.state.members.begin_shutdown();
     }
 
     fn shutdown(&self) {
@@ -272,7 +315,7 @@ impl Exporter for OtlpClient {
 
     fn last_error(&self) -> Option<String> {
         // The error of a single request does not count while others succeed.
-        self.inner.state.health.last_error()
+        self.inner.state.members.last_error()
     }
 
     fn supports(&self, signal: crate::signal::Signal) -> bool {
@@ -283,7 +326,7 @@ impl Exporter for OtlpClient {
         let client = self.clone();
         async move {
             // No probe of a failing endpoint: batches do that.
-            if client.inner.state.health.last_error().is_none() {
+            if client.inner.state.members.last_error().is_none() {
                 // An error loses no span: each is sent when it ends.
                 let _ = client.post(batch.to_open_request()).await;
             }

@@ -1,68 +1,70 @@
-//! [`ClientState`]: the state that a client shares with its deliveries, such as connections and the
-//! endpoint's health.
+//! [`ClientState`]: the state that a client shares with its deliveries, such as the members of its endpoint.
 
 use tokio_util::sync::CancellationToken;
 
 use super::credentials::CredentialSource;
 use super::deadline::Cap;
-use super::endpoint::{Signal, Target};
-use super::health::{Health, Probe};
+use super::endpoint::Signal;
+use super::members::{Members, Route};
 use super::size::SizeLimit;
-use super::transport::Transport;
 use crate::config::ExporterConfig;
 use crate::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct ClientState {
-    /// Connections may be shared with the client of another signal; the health is of this signal alone.
-    pub(super) transport: Arc<Transport>,
+    pub(super) members: Arc<Members>,
     pub(super) signal: Signal,
-    pub(super) target: Target,
     pub(super) config: ExporterConfig,
     pub(super) cap: Cap,
     pub(super) credentials: CredentialSource,
     /// Cancels the requests in flight.
     pub(super) cancel: CancellationToken,
-    pub(super) health: Health,
     /// The size that the endpoint has refused as too large.
     pub(super) size: SizeLimit,
 }
 
 impl ClientState {
     pub(super) fn new(
-        transport: Arc<Transport>,
-        (signal, target): (Signal, Target),
+        members: Arc<Members>,
+        signal: Signal,
         config: ExporterConfig,
         cap: Cap,
     ) -> Self {
         Self {
-            transport,
+            members,
             signal,
-            target,
             cap,
             credentials: CredentialSource::new(
                 config.header_provider.clone(),
                 config.retry.clone(),
             ),
             cancel: CancellationToken::new(),
-            health: Health::new(config.retry.clone()),
             size: SizeLimit::default(),
             config,
         }
     }
 
-    /// Waits, without a bound, until a request may be sent on a connection, or a shutdown has given the
+    /// Whether the spans of a trace go to one member.
+    pub(super) fn is_affine(&self) -> bool {
+        self.config.trace_affinity && !self.members.is_single()
+    }
+
+    /// Waits, without a bound, until a request may be sent on a connection; `None`: a shutdown has given the
     /// endpoint up.
-    pub(super) async fn ready(&self) -> Option<Probe> {
+    pub(super) async fn ready(&self) -> Option<Route> {
         loop {
-            let probe = self.health.admission().await;
-            if self.transport.is_up() || self.health.is_given_up() {
-                return probe;
+            let route = self.members.pick(&[]).await?;
+            let member = &route.member;
+            if member.transport.is_up() {
+                return Some(route);
             }
-            match self.transport.connect().await {
+            match member.transport.connect().await {
                 // A connection alone does not prove the endpoint's health: an answer does.
-                Ok(()) => return probe,
-                Err(message) => self.health.unreached(&message, probe.is_some()),
+                Ok(()) => return Some(route),
+                Err(message) => {
+                    member.health.unreached(&message, route.probe.is_some());
+                    self.members.note_loss();
+                }
             }
         }
     }

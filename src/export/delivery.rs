@@ -11,13 +11,15 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Outcome;
+use super::affinity::split;
 use super::batch::Batch;
 use super::client_state::ClientState;
 use super::deadline::{Cap, Deadline};
 use super::endpoint::Signal;
-use super::health::Probe;
+use super::members::{Member, Route};
 use super::next_step::{DeliveryEnd, SMALL, lost};
 use crate::stats::DropReason;
+use crate::sync::Arc;
 use crate::text::clean;
 
 /// After this many single-span requests refused as too large, the refusal is not about size.
@@ -26,8 +28,12 @@ const IN_VAIN: usize = 8;
 pub(super) struct Delivery<'a> {
     client: &'a ClientState,
     deadline: Deadline,
-    /// The next attempt is a probe.
-    probe: Option<Probe>,
+    /// The way of the next attempt.
+    route: Option<Route>,
+    /// The number of the member that has the batch, with affine routing.
+    owner: Option<u64>,
+    /// The member that took the last request.
+    taken_by: Option<Arc<Member>>,
     retries: u64,
 }
 
@@ -48,16 +54,28 @@ struct Part {
     batch: Batch,
     /// Whether the endpoint may have taken it in an earlier attempt.
     maybe: bool,
+    /// The number of the member that has it, with affine routing.
+    owner: Option<u64>,
+    /// Members that did not answer.
+    avoid: Vec<u64>,
 }
 
 impl<'a> Delivery<'a> {
-    pub(super) fn new(client: &'a ClientState, cap: Cap, probe: Option<Probe>) -> Self {
+    pub(super) fn new(client: &'a ClientState, cap: Cap, route: Option<Route>) -> Self {
         Self {
             client,
             deadline: Deadline::new(client.config.timeout, cap),
-            probe,
+            route,
+            owner: None,
+            taken_by: None,
             retries: 0,
         }
+    }
+
+    /// For the batch of one member.
+    pub(super) fn to_owner(mut self, owner: Option<u64>) -> Self {
+        self.owner = owner;
+        self
     }
 
     pub(super) async fn deliver(mut self, batch: Batch) -> Outcome {
@@ -71,11 +89,32 @@ impl<'a> Delivery<'a> {
         let mut todo = vec![Part {
             batch,
             maybe: false,
+            owner: self.owner,
+            avoid: Vec::new(),
         }];
         let mut hopeless: Option<String> = None;
         // Single spans refused as too large since the last success.
         let mut in_vain = 0;
-        while let Some(Part { batch, maybe }) = todo.pop() {
+        while let Some(part) = todo.pop() {
+            let part = match part.owner.is_none() && self.client.is_affine() {
+                true => match self.owned(part).await {
+                    Ok(parts) => {
+                        todo.extend(parts);
+                        continue;
+                    }
+                    Err(lost) => {
+                        outcome = outcome.merge(lost);
+                        continue;
+                    }
+                },
+                false => part,
+            };
+            let Part {
+                batch,
+                maybe,
+                owner,
+                avoid,
+            } = part;
             let spans = batch.span_count() as u64;
             let len = batch.encoded_len();
             let limit = self.client.config.max_request_size;
@@ -94,7 +133,7 @@ impl<'a> Delivery<'a> {
                     is_said: false,
                 }
             } else {
-                self.attempts(batch.frames(), len, maybe).await
+                self.attempts(batch.frames(), len, maybe, owner).await
             };
             let part = match end {
                 DeliveryEnd::Taken {
@@ -104,10 +143,25 @@ impl<'a> Delivery<'a> {
                 } => {
                     in_vain = 0;
                     self.client.size.taken(len);
-                    Outcome {
+                    let outcome = Outcome {
                         possible_duplicates: if maybe_twice { spans } else { 0 },
                         ..taken((spans, items), rejected, message)
+                    };
+                    if let Some(member) = self.taken_by.take() {
+                        member.took(outcome.delivered, outcome.rejected);
                     }
+                    outcome
+                }
+                DeliveryEnd::Moved { from, maybe } => {
+                    let mut avoid = avoid;
+                    avoid.push(from);
+                    todo.push(Part {
+                        batch,
+                        maybe,
+                        owner: None,
+                        avoid,
+                    });
+                    continue;
                 }
                 DeliveryEnd::Dropped { reason, message } => {
                     Outcome::dropped(reason, spans, message)
@@ -118,7 +172,12 @@ impl<'a> Delivery<'a> {
                     is_said,
                 } => match batch.split() {
                     Ok((first, second)) => {
-                        let part = |batch| Part { batch, maybe };
+                        let part = |batch| Part {
+                            batch,
+                            maybe,
+                            owner,
+                            avoid: avoid.clone(),
+                        };
                         todo.extend([part(second), part(first)]);
                         continue;
                     }
@@ -149,6 +208,35 @@ impl<'a> Delivery<'a> {
         outcome
     }
 
+    /// The parts of a part by the members that have their traces now, the first on top of the stack.
+    async fn owned(&self, part: Part) -> Result<Vec<Part>, Outcome> {
+        let Part {
+            batch,
+            maybe,
+            avoid,
+            ..
+        } = part;
+        let owners = match self.owners(&avoid).await {
+            Ok(owners) => owners,
+            Err(over) => {
+                let message = over.because(self.client.members.last_error());
+                let reason = match maybe {
+                    true => DropReason::Unconfirmed,
+                    false => DropReason::Unsent,
+                };
+                return Err(Outcome::dropped(reason, batch.span_count() as u64, message));
+            }
+        };
+        let parts = split(batch, &owners).into_iter().rev();
+        let of_owner = |(owner, batch)| Part {
+            batch,
+            maybe,
+            owner,
+            avoid: avoid.clone(),
+        };
+        Ok(parts.map(of_owner).collect())
+    }
+
     /// By the endpoint's earlier refusals.
     fn is_larger_than_it_takes(&self, len: usize) -> bool {
         let most = self.client.size.most(Instant::now());
@@ -163,7 +251,13 @@ impl<'a> Delivery<'a> {
                 "{len} bytes are more than a request may have, {limit}"
             ));
         }
-        match self.attempts(vec![body], len, false).await {
+        let end = self.attempts(vec![body], len, false, None).await;
+        if let Some(member) = self.taken_by.take() {
+            member.took(0, 0);
+        }
+        match end {
+            // Only parts of a batch have an owner.
+            DeliveryEnd::Moved { .. } => Err("no endpoint".to_owned()),
             DeliveryEnd::Taken {
                 rejected: 0,
                 message,

@@ -2,7 +2,7 @@
 //! the endpoint's scheme asks for it.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::cause::{Cause, tell_long};
 use super::endpoint::Endpoint;
@@ -42,6 +42,8 @@ pub(crate) struct Dialer {
     #[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "for pings"))]
     pub(crate) answer_within: Option<Duration>,
     pub(crate) resolver: Resolver,
+    /// The address to connect to, in place of a look-up: a member of a name.
+    at: Option<SocketAddr>,
     pub(crate) proxy: Option<Proxy>,
     config: Arc<ExporterConfig>,
 }
@@ -64,8 +66,39 @@ impl Dialer {
             timeout: config.connect_timeout,
             answer_within: config.timeout,
             resolver,
+            at: None,
             config,
         })
+    }
+
+    /// A dialer for one address of the endpoint's name.
+    pub(crate) fn to(&self, at: Option<SocketAddr>) -> Self {
+        Self { at, ..self.clone() }
+    }
+
+    /// Host and port, or the socket, for messages; the address too, if it is one of several.
+    pub(crate) fn address(&self) -> String {
+        let address = self.endpoint.address();
+        match self.at {
+            Some(at) => format!("{address} ({at})"),
+            None => address,
+        }
+    }
+
+    /// The addresses of the endpoint's name.
+    pub(crate) async fn look_up(&self) -> Result<Vec<SocketAddr>, String> {
+        let Endpoint { host, port, .. } = &self.endpoint;
+        let look_up = self.resolver.resolve(host, *port);
+        let (cause, why) = match timeout(self.timeout, look_up).await {
+            Ok(Ok(addresses)) => return Ok(addresses),
+            Ok(Err(e)) => (Cause::UnknownHost, format!(": {e}")),
+            Err(_) => {
+                let why = format!(" within {:?}: it is still looked up", self.timeout);
+                (Cause::SlowLookUp, why)
+            }
+        };
+        let address = self.endpoint.address();
+        Err(tell_long(&format!("no address of {address}{why}"), cause))
     }
 
     /// A dialer for another path of the same endpoint.
@@ -109,7 +142,7 @@ impl Dialer {
     pub(crate) async fn dial(&self) -> Result<Io, String> {
         let deadline = Instant::now() + self.timeout;
         self.connect(deadline).await.map_err(|(cause, why)| {
-            let address = self.endpoint.address();
+            let address = self.address();
             let via = match &self.proxy {
                 Some(proxy) => format!(" through the proxy {}", proxy.address()),
                 None => String::new(),
@@ -183,6 +216,9 @@ impl Dialer {
 
     /// Connects to one of the host's addresses.
     async fn tcp(&self, host: &str, port: u16, deadline: Instant) -> Result<Io, DialError> {
+        if let Some(at) = self.at {
+            return self.to_one_of(vec![at], true, deadline).await;
+        }
         let addresses = match timeout_at(deadline, self.resolver.resolve(host, port)).await {
             Ok(Ok(addresses)) => addresses,
             Ok(Err(e)) => return Err((Cause::UnknownHost, format!(": {e}"))),
@@ -192,6 +228,15 @@ impl Dialer {
             }
         };
         let is_literal = host.parse::<IpAddr>().is_ok();
+        self.to_one_of(addresses, is_literal, deadline).await
+    }
+
+    async fn to_one_of(
+        &self,
+        addresses: Vec<SocketAddr>,
+        is_literal: bool,
+        deadline: Instant,
+    ) -> Result<Io, DialError> {
         let tcp = happy_eyeballs::connect(addresses, deadline, TcpStream::connect)
             .await
             .map_err(|failures| self.none_connected(&failures, is_literal))?;
@@ -240,7 +285,6 @@ mod tests {
     use super::*;
     use tokio::net::TcpListener;
 
-    use std::net::SocketAddr;
     use std::sync::mpsc;
 
     use crate::export::endpoint::Signal;

@@ -96,7 +96,7 @@ impl Grpc {
     }
 
     pub(crate) fn address(&self) -> String {
-        self.dialer.endpoint.address()
+        self.dialer.address()
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -134,7 +134,7 @@ impl Grpc {
     async fn dial(&self) -> Result<Current, String> {
         let io = self.dialer.dial().await?;
         let (io, first) = SettingsProbe::new(io);
-        let address = self.dialer.endpoint.address();
+        let address = self.dialer.address();
         let no_http2 = |why: &str, cause| tell(&format!("no HTTP/2 with {address}: {why}"), cause);
         // The connector hands over a connection that is encrypted already where it should be, so
         // tonic gets the scheme `http`; the endpoint sees the origin.
@@ -232,7 +232,7 @@ impl Grpc {
         request: &Request,
         timeout: Option<Duration>,
     ) -> Result<Answer, Answer> {
-        let address = self.dialer.endpoint.address();
+        let address = self.dialer.address();
         if let Err(e) = std::future::poll_fn(|cx| channel.poll_ready(cx)).await {
             let what = format!("{address}: {}", explain(&e));
             return Err(Answer::None {
@@ -305,7 +305,7 @@ impl Grpc {
     }
 
     async fn read(&self, response: Response<Body>, request: &Request) -> Answer {
-        let address = self.dialer.endpoint.address();
+        let address = self.dialer.address();
         let (head, body) = response.into_parts();
         let refused = |retryability, what: &str, cause| Answer::NotTaken {
             retryability,
@@ -363,7 +363,7 @@ impl Grpc {
         if code == 0 {
             return Some(taken(message));
         }
-        let address = self.dialer.endpoint.address();
+        let address = self.dialer.address();
         let wait = details.retry_delay;
         let retryability = status::of_grpc(code, wait.is_some());
         let said = match retryability {

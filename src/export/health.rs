@@ -28,14 +28,20 @@ const ABSURD: Duration = Duration::from_secs(24 * 3600);
 /// waits they take about 0.3 s if connections are refused.
 const GIVE_UP_AFTER: u32 = 3;
 
+/// A member of several that does not answer is probed after this time at first, and after
+/// [`SILENT_FOR_AT_MOST`] later: a probe costs its request half of the deadline.
+const SILENT_FOR: Duration = Duration::from_secs(5);
+const SILENT_FOR_AT_MOST: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 pub(super) struct Health {
     retry: RetryConfig,
     state: Mutex<HealthState>,
     /// Held by the request that may probe; fair, in the order of waiting requests.
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// Wakes the request that holds `turn`, if the endpoint is up before the next probe is due.
-    changed: Notify,
+    /// Wakes the request that holds `turn`, if the endpoint is up before the next probe is due. The members of
+    /// an endpoint share it.
+    changed: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -71,12 +77,12 @@ pub(super) struct Probe {
 }
 
 impl Health {
-    pub(super) fn new(retry: RetryConfig) -> Self {
+    pub(super) fn new(retry: RetryConfig, changed: Arc<Notify>) -> Self {
         Self {
             retry,
             state: Mutex::default(),
             turn: Arc::default(),
-            changed: Notify::new(),
+            changed,
         }
     }
 
@@ -102,8 +108,43 @@ impl Health {
         }
     }
 
+    /// The turn to probe, if the endpoint is down, a probe is due, and no other request has the turn.
+    pub(super) fn try_probe(&self) -> Option<Probe> {
+        if !self.is_due() {
+            return None;
+        }
+        let turn = Arc::clone(&self.turn).try_lock_owned().ok()?;
+        // The last probe may have ended since.
+        self.is_due().then_some(Probe { _turn: turn })
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.is_down() && self.wait_until().is_none() && !self.is_given_up()
+    }
+
+    /// A connection was made to an endpoint that is down: the next probe is due.
+    pub(super) fn is_reachable(&self) {
+        if let Some(down) = &mut lock(&self.state).down {
+            down.next_probe = Instant::now();
+        }
+    }
+
+    /// A member of several did not answer: it is down at once, and gets no request for a while.
+    pub(super) fn silent(&self, why: &str, is_probe: bool) {
+        let mut state = lock(&self.state);
+        state.why = Some(why.to_owned());
+        state.fall(is_probe, || {
+            Backoff::new(&RetryConfig {
+                initial_backoff: SILENT_FOR.max(self.retry.initial_backoff),
+                max_backoff: SILENT_FOR_AT_MOST.max(self.retry.max_backoff),
+                multiplier: 2.0,
+                ..self.retry.clone()
+            })
+        });
+    }
+
     /// When the next request may be sent; `None`: now.
-    fn wait_until(&self) -> Option<Instant> {
+    pub(super) fn wait_until(&self) -> Option<Instant> {
         let state = lock(&self.state);
         let next_probe = state.down.as_ref().map(|down| down.next_probe);
         let pause = state.pause.as_ref().map(|(until, _)| *until);
@@ -260,10 +301,11 @@ mod tests {
     use tokio_test::task::spawn;
 
     fn health() -> Health {
-        Health::new(RetryConfig {
+        let retry = RetryConfig {
             initial_backoff: Duration::from_secs(1),
             ..RetryConfig::default()
-        })
+        };
+        Health::new(retry, Arc::default())
     }
 
     fn fallen() -> Health {

@@ -151,7 +151,7 @@ impl Http {
     }
 
     pub(crate) fn address(&self) -> String {
-        self.dialer.endpoint.address()
+        self.dialer.address()
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -220,7 +220,7 @@ impl Http {
     }
 
     fn closed_at_once(&self, cause: Option<Cause>) -> Answer {
-        let address = self.dialer.endpoint.address();
+        let address = self.dialer.address();
         unreached(match cause {
             Some(cause @ (Cause::SpeaksHttp2 | Cause::SpeaksTls | Cause::OtherProtocol)) => {
                 let what = format!("{address} does not speak HTTP/1.1");
@@ -294,7 +294,7 @@ impl Http {
     }
 
     fn silent(&self) -> ExchangeEnd {
-        let address = self.dialer.endpoint.address();
+        let address = self.dialer.address();
         let what = format!("the connection to {address} fell silent");
         ExchangeEnd::With(Answer::None {
             message: tell(&what, Cause::Silent),
@@ -321,7 +321,7 @@ impl Http {
                 if wants_a_certificate(&e) {
                     return ExchangeEnd::Stale(Some(Cause::ClientCertificate));
                 }
-                let what = format!("{}: {}", self.dialer.endpoint.address(), explain(&e));
+                let what = format!("{}: {}", self.dialer.address(), explain(&e));
                 return ExchangeEnd::With(Answer::None {
                     message: tell(&what, Cause::Broken),
                     lost: SendFailure::Cut,
@@ -349,7 +349,7 @@ impl Http {
     }
 
     async fn read(&self, response: Response<Incoming>, request: &Request) -> Answer {
-        let address = self.dialer.endpoint.address();
+        let address = self.dialer.address();
         let (head, body) = response.into_parts();
         if head.status.is_success() {
             // The status is the same for a full and a partial success, and neither may be sent again
@@ -408,7 +408,7 @@ impl Http {
     ) -> Answer {
         let status = head.status;
         let wait = retry::asked_by(&head.headers).or(wait);
-        let address = self.dialer.endpoint.address();
+        let address = self.dialer.address();
         let code = status.as_u16();
         let said = Said::of(words, request.plain_len);
         let retryability = status::of_http(code, said != Said::Nothing);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::health::Probe;
+use super::members::Route;
 
 /// A semaphore for concurrent requests: hands out at most [`limit`](Self::limit) permits and counts them.
 ///
@@ -31,8 +31,8 @@ pub struct ConcurrencyLimiter {
 pub struct ConcurrencyPermit {
     /// `None` only after the semaphore was closed, which never happens.
     _permit: Option<OwnedSemaphorePermit>,
-    /// `Some`: the endpoint is down, and this request probes it.
-    pub(super) probe: Option<Probe>,
+    /// The member that its first attempt goes to.
+    pub(super) route: Option<Route>,
 }
 
 impl ConcurrencyLimiter {
@@ -50,7 +50,7 @@ impl ConcurrencyLimiter {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         ConcurrencyPermit {
             _permit: permit.ok(),
-            probe: None,
+            route: None,
         }
     }
 

@@ -34,6 +34,7 @@
     )
 )]
 
+mod affinity;
 mod attempt;
 mod batch;
 mod cause;
@@ -59,6 +60,7 @@ mod http2_preface;
 #[cfg_attr(not(feature = "http-json"), path = "no_json.rs")]
 mod json;
 mod limiter;
+mod members;
 mod next_step;
 mod no_sigpipe;
 #[cfg_attr(not(any(feature = "grpc", feature = "http")), path = "no_proxy.rs")]

@@ -53,6 +53,11 @@ pub(super) enum DeliveryEnd {
         reason: DropReason,
         message: String,
     },
+    /// The member that had it is down, or silent: others have its traces now. `maybe`: it may have taken them.
+    Moved {
+        from: u64,
+        maybe: bool,
+    },
 }
 
 /// What an attempt shows about the endpoint.

@@ -27,7 +27,7 @@ const FRESH: Duration = Duration::from_secs(30);
 
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
-/// Returns addresses whose port is ignored.
+/// Returns addresses; the port 0 stands for that of the endpoint.
 type LookUp = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
 /// Looks names up. A clone shares the running look-ups.
@@ -99,7 +99,7 @@ impl Resolver {
             let message = format!("{host} has no address");
             return Err(io::Error::new(io::ErrorKind::NotFound, message));
         }
-        for address in &mut addresses {
+        for address in addresses.iter_mut().filter(|a| a.port() == 0) {
             address.set_port(port);
         }
         Ok(addresses)

@@ -1,5 +1,6 @@
 //! [`Transport`]: gRPC or HTTP, as one type.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -14,6 +15,28 @@ use super::grpc::Grpc;
 use super::redirect::Redirecting;
 use crate::config::Protocol;
 use crate::error::Error;
+
+/// What the transports to the addresses of one endpoint have in common.
+#[derive(Debug)]
+pub(crate) struct TransportTemplate {
+    pub(crate) dialer: Dialer,
+    pub(crate) headers: HeaderMap,
+    pub(crate) user_agent: HeaderValue,
+    pub(crate) max_response: usize,
+}
+
+impl TransportTemplate {
+    /// A transport to the endpoint, or to one address of its name.
+    pub(crate) fn transport(&self, at: Option<SocketAddr>) -> Result<Transport, Error> {
+        let (headers, user_agent) = (self.headers.clone(), self.user_agent.clone());
+        Transport::new(self.dialer.to(at), headers, user_agent, self.max_response)
+    }
+
+    /// The addresses of the endpoint's name.
+    pub(crate) async fn look_up(&self) -> Result<Vec<SocketAddr>, String> {
+        self.dialer.look_up().await
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Transport {

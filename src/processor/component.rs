@@ -5,6 +5,7 @@ use std::any::{Any, type_name};
 use crate::config::Protocol;
 use crate::export::{Exporter, OtlpClient};
 use crate::signal::Signal;
+use crate::stats::EndpointStats;
 use crate::sync::{AtomicU64, Ordering};
 
 /// The names of a pipeline's parts, and the host and port of its endpoint.
@@ -14,8 +15,10 @@ pub(crate) struct Components {
     number: u64,
     /// The `otel.component.type` of the exporter.
     pub(crate) exporter: &'static str,
-    /// Host and port of the endpoint, if the exporter is an [`OtlpClient`].
+    /// Host and port of the endpoint, if the exporter is an [`OtlpClient`] with a single one.
     pub(crate) server: Option<(String, u16)>,
+    /// The exporter itself, for the counters of its endpoints.
+    client: Option<OtlpClient>,
 }
 
 impl Components {
@@ -35,10 +38,10 @@ impl Components {
             Signal::Logs => logs,
         };
         let client = (exporter as &dyn Any).downcast_ref::<OtlpClient>();
-        let endpoint = client.map(OtlpClient::endpoint);
+        let endpoint = client.and_then(OtlpClient::endpoint);
         Self {
             number: next.fetch_add(1, Ordering::Relaxed),
-            exporter: match (endpoint.map(|endpoint| endpoint.protocol), signal) {
+            exporter: match (client.and_then(OtlpClient::protocol), signal) {
                 (Some(Protocol::Grpc), Signal::Traces) => "otlp_grpc_span_exporter",
                 (Some(Protocol::HttpProtobuf), Signal::Traces) => "otlp_http_span_exporter",
                 (Some(Protocol::HttpJson), Signal::Traces) => "otlp_http_json_span_exporter",
@@ -48,7 +51,16 @@ impl Components {
                 (None, _) => type_name::<E>(),
             },
             server: endpoint.map(|endpoint| (endpoint.host.clone(), endpoint.port)),
+            client: client.cloned(),
         }
+    }
+
+    /// What each endpoint got; none unless the exporter is an [`OtlpClient`].
+    pub(crate) fn endpoint_stats(&self) -> Vec<EndpointStats> {
+        self.client
+            .as_ref()
+            .map(OtlpClient::endpoint_stats)
+            .unwrap_or_default()
     }
 
     /// The `otel.component.name` of the part of this type.

@@ -274,6 +274,9 @@ impl BatchProcessor {
                     stats.logs = logs.counters.snapshot().into();
                     stats.logs.queued = logs.buffer.queued() as u64;
                 }
+                stats.endpoints = shared.components.endpoint_stats();
+                let of_logs = shared.log_components.as_ref();
+                stats.logs.endpoints = of_logs.map(Components::endpoint_stats).unwrap_or_default();
                 stats
             }
         };

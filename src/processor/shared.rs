@@ -20,15 +20,7 @@ pub(crate) struct Shared {
     /// Of spans and of logs: `ScopeSpans` and `ScopeLogs` have the same layout.
     pub(crate) scopes: Scopes,
     pub(crate) event_sink: Arc<EventSink>,
-    #[cfg_attr(
-        not(feature = "metrics"),
-        allow(dead_code, reason = "only metrics tell them")
-    )]
     pub(super) components: Components,
-    #[cfg_attr(
-        not(feature = "metrics"),
-        allow(dead_code, reason = "only metrics tell them")
-    )]
     pub(super) log_components: Option<Components>,
     pub(super) memory: Arc<Memory>,
     pub(super) home: Home,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use super::endpoints::EndpointStats;
 use super::reason::{DropReason, write_reasons};
 
 /// The counters of a pipeline's log records: [`Stats::logs`](super::Stats::logs). All zero in a pipeline
@@ -42,6 +43,8 @@ pub struct LogStats {
     pub last_error: Option<(SystemTime, String)>,
     /// The last warning of the endpoint about records that it took, and its time.
     pub last_warning: Option<(SystemTime, String)>,
+    /// What each address of the endpoint got.
+    pub endpoints: Vec<EndpointStats>,
     pub(super) dropped: [u64; DropReason::ALL.len()],
     #[cfg_attr(
         not(feature = "metrics"),

@@ -308,6 +308,18 @@ fn id<const N: usize>(field: FieldValue<'_>) -> Option<Option<[u8; N]>> {
     }
 }
 
+/// The bytes of a message's field; `None` if it has none, or is no message.
+pub(crate) fn bytes_of(message: &[u8], number: u32) -> Option<&[u8]> {
+    let mut found = None;
+    each_field(message, |field, value| {
+        if field == number {
+            found = Some(value.bytes()?);
+        }
+        Some(())
+    })?;
+    found
+}
+
 /// Deeper lists are rejected, because decoding recurses; our own end at 64 (LIM-1).
 const MAX_DEPTH: usize = 80;
 

@@ -77,7 +77,7 @@ impl ScopeGroup {
 }
 
 /// The length of a field with a one-byte tag and `len` bytes.
-fn field_len(len: usize) -> usize {
+pub(crate) fn field_len(len: usize) -> usize {
     1 + varint::len(len as u64) + len
 }
 

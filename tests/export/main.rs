@@ -22,4 +22,5 @@ mod says_who_it_is;
 mod secrets_are_never_shown;
 mod speaks_tls;
 mod splits_what_is_too_large;
+mod spreads_over_several_endpoints;
 mod waits_out_an_endpoint_that_says_later;

@@ -258,3 +258,20 @@ fn files_that_are_no_certificates_are_errors_of_the_build() {
         "client_key",
     );
 }
+
+/// The certificate is for the name, and each address of the name is asked for it.
+#[test]
+fn the_addresses_of_a_name_are_verified_by_the_name() {
+    for protocol in BOTH {
+        let server = sign_for("localhost");
+        let collector = serve(&server, None);
+        let endpoint = collector.endpoint(protocol);
+        let endpoint = endpoint.replace("https://127.0.0.1", "dns+https://localhost");
+        let pipeline =
+            Pipeline::start(builder(protocol, &endpoint).with_certificate(pem(&server.authority)));
+        pipeline.spans(20, 1000);
+        pipeline.flush().unwrap();
+        let stats = pipeline.settle(distinct(&collector));
+        assert_eq!(stats.delivered, 20, "{}", told(&stats));
+    }
+}

@@ -10,11 +10,12 @@ use crate::config::Protocol;
 use crate::export::attempt::{Answer, Request, SendFailure, Sent, no_answer};
 use crate::export::cause::{Cause, tell};
 use crate::export::credentials::Credentials;
-use crate::export::health::Probe;
+use crate::export::members::{Member, Owners, Route};
 use crate::export::next_step::{DeliveryEnd, NextStep, Progress, Shown, lost, next_step, unsent};
 use crate::export::retry::{Backoff, jitter};
 use crate::export::{compress, json};
 use crate::stats::DropReason;
+use crate::sync::Arc;
 
 /// The bytes of a request, for any number of attempts.
 struct Encoded {
@@ -30,6 +31,7 @@ impl Delivery<'_> {
         frames: Vec<Bytes>,
         plain_len: usize,
         maybe: bool,
+        owner: Option<u64>,
     ) -> DeliveryEnd {
         let encoded = match self.encode(frames, plain_len) {
             Ok(encoded) => encoded,
@@ -47,22 +49,23 @@ impl Delivery<'_> {
             has_new_credentials: false,
         };
         let mut last: Option<String> = None;
+        // Members that have failed in this row.
+        let mut tried = Vec::new();
         loop {
-            let probe = match self.admission().await {
-                Ok(probe) => probe,
-                Err(over) => {
-                    let last = last.or_else(|| client.health.last_error());
+            let route = match self.way(&tried, owner).await {
+                Ok(Some(route)) if !client.members.is_given_up() => route,
+                Ok(None) => return moved(owner, so_far.ambiguous),
+                over => {
+                    let last = last.or_else(|| client.members.last_error());
+                    let over = over.err().unwrap_or(StopReason::Unreached);
                     return unsent(so_far.ambiguous, over.because(last));
                 }
             };
-            if client.health.is_given_up() {
-                let last = last.or_else(|| client.health.last_error());
-                return unsent(so_far.ambiguous, StopReason::Unreached.because(last));
-            }
             if self.deadline.is_over() {
                 return unsent(so_far.ambiguous, StopReason::Time.because(last));
             }
-            let is_probe = probe.is_some();
+            let is_probe = route.probe.is_some();
+            tried.push(route.member.number);
             let sent = Sent::default();
             let credentials = match self.credentials().await {
                 Ok(credentials) => credentials,
@@ -71,8 +74,10 @@ impl Delivery<'_> {
             let began = Instant::now();
             let (answer, credentials) = match credentials {
                 Ok(credentials) => {
-                    let request = self.request(&encoded, &credentials, &sent);
-                    let Some(answer) = self.attempt(&request).await else {
+                    let request = self.request(&encoded, &route, &credentials, &sent);
+                    let others = client.members.is_any_open(&tried);
+                    let answer = self.attempt(&request, &route.member, others).await;
+                    let Some(answer) = answer else {
                         let ambiguous = so_far.ambiguous || sent.maybe();
                         return unsent(ambiguous, StopReason::Shutdown.because(last));
                     };
@@ -88,13 +93,18 @@ impl Delivery<'_> {
             so_far.ambiguous |= sent.is_doubled();
             let words = answer.message().to_owned();
             let (shown, step) = next_step(answer, is_probe, &mut so_far);
-            self.note(shown, &words, is_probe);
+            self.note(&route, shown, &words);
             if shown == Shown::Handled || step == NextStep::OutOfTime {
                 // The parts that follow have what is left.
                 self.deadline.spend(took);
             }
             let (message, is_blank) = match step {
-                NextStep::End(end) => return end,
+                NextStep::End(end) => {
+                    if matches!(end, DeliveryEnd::Taken { .. }) {
+                        self.taken_by = Some(Arc::clone(&route.member));
+                    }
+                    return end;
+                }
                 NextStep::Learn(said, end) => {
                     client.size.refused(plain_len, said, Instant::now());
                     return end;
@@ -106,6 +116,9 @@ impl Delivery<'_> {
                     so_far.has_new_credentials = true;
                     last = Some(message);
                     self.retries += 1;
+                    // The same member again.
+                    tried.clear();
+                    self.route = Some(route);
                     continue;
                 }
                 NextStep::OutOfTime => {
@@ -113,8 +126,21 @@ impl Delivery<'_> {
                 }
                 NextStep::Again { message, is_blank } => (message, is_blank),
             };
-            drop(probe);
-            let wait = backoff.wait(None, jitter());
+            let (from, is_down) = (route.member.number, route.member.health.is_closed());
+            drop(route);
+            if owner.is_some() && is_down {
+                if !is_blank {
+                    self.deadline.spend(took);
+                }
+                self.retries += 1;
+                return moved(Some(from), so_far.ambiguous);
+            }
+            // With affine routing the traces stay where they are until that member is down.
+            let others = owner.is_none() && client.members.is_any_open(&tried);
+            let wait = (!others).then(|| backoff.wait(None, jitter()));
+            if !others {
+                tried.clear();
+            }
             if let Err(over) = self
                 .until_next(wait, took, is_blank, so_far.ambiguous)
                 .await
@@ -149,10 +175,16 @@ impl Delivery<'_> {
         })
     }
 
-    fn request(&self, encoded: &Encoded, credentials: &Credentials, sent: &Sent) -> Request {
+    fn request(
+        &self,
+        encoded: &Encoded,
+        route: &Route,
+        credentials: &Credentials,
+        sent: &Sent,
+    ) -> Request {
         Request {
             signal: self.client.signal,
-            target: self.client.target.clone(),
+            target: route.member.target.clone(),
             frames: encoded.frames.clone(),
             len: encoded.len,
             plain_len: encoded.plain_len,
@@ -162,39 +194,45 @@ impl Delivery<'_> {
         }
     }
 
-    /// Tells the endpoint's health what an attempt has shown.
-    fn note(&self, shown: Shown, message: &str, is_probe: bool) {
-        let health = &self.client.health;
+    /// Tells the member's health what an attempt has shown.
+    fn note(&self, route: &Route, shown: Shown, message: &str) {
+        let (members, member) = (&self.client.members, &route.member);
+        let (health, is_probe) = (&member.health, route.probe.is_some());
         match shown {
-            Shown::Handled => health.handled(),
+            Shown::Handled => return health.handled(),
             Shown::Later(wait) => health.later(message, wait, is_probe),
-            Shown::Unreached => health.unreached(message, is_probe),
-            Shown::Unanswered => health.unanswered(message, is_probe),
+            Shown::Unreached => {
+                health.unreached(message, is_probe);
+                members.note_loss();
+            }
+            Shown::Unanswered if members.is_single() => health.unanswered(message, is_probe),
+            Shown::Unanswered => health.silent(message, is_probe),
             Shown::Nothing => {}
         }
+        member.failed();
     }
 
-    /// Spends the time of a failed attempt, and waits before the next one. Where the endpoint is down, the
-    /// next attempt waits in [`admission`](Self::admission).
+    /// Spends the time of a failed attempt, and waits before the next one; `None`: it goes to another member at
+    /// once. Where all members are down, the next attempt waits for its [`way`](Self::way).
     async fn until_next(
         &mut self,
-        wait: Duration,
+        wait: Option<Duration>,
         took: Duration,
         is_blank: bool,
         ambiguous: bool,
     ) -> Result<(), StopReason> {
-        let waits = self.client.health.is_closed();
+        let waits = !self.client.members.is_any_open(&[]);
         if waits && !ambiguous {
             self.deadline.renew();
         } else if !is_blank {
             self.deadline.spend(took);
         }
-        if self.deadline.is_over() || !(waits || self.deadline.allows(wait, is_blank)) {
+        let wait = wait.filter(|_| !waits);
+        let is_in_time = wait.is_none_or(|wait| self.deadline.allows(wait, is_blank));
+        if self.deadline.is_over() || !is_in_time {
             return Err(StopReason::Time);
         }
-        if waits {
-            return Ok(());
-        }
+        let Some(wait) = wait else { return Ok(()) };
         self.pause(wait).await.ok_or(StopReason::Shutdown)?;
         if !is_blank {
             self.deadline.spend(wait);
@@ -202,84 +240,95 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    /// Waits until an attempt may be made, while the endpoint is down. `Some`: the attempt is a probe.
-    async fn admission(&mut self) -> Result<Option<Probe>, StopReason> {
-        if let Some(probe) = self.probe.take() {
-            return Ok(Some(probe));
+    /// The member of the next attempt; waits while all are down. `Ok(None)`: the owner of the traces is down.
+    async fn way(
+        &mut self,
+        tried: &[u64],
+        owner: Option<u64>,
+    ) -> Result<Option<Route>, StopReason> {
+        if let Some(route) = self.route.take() {
+            return Ok(Some(route));
         }
-        let client = self.client;
-        let admission = async {
-            let admission = client.health.admission();
+        if let Some(owner) = owner {
+            return Ok(self.client.members.route_to(owner));
+        }
+        let picked = self.in_time(self.client.members.pick(tried)).await?;
+        picked.map(Some).ok_or(StopReason::Unreached)
+    }
+
+    /// The members that traces are divided among; waits while all are down.
+    pub(super) async fn owners(&self, avoid: &[u64]) -> Result<Owners, StopReason> {
+        let owners = self.in_time(self.client.members.owners(avoid)).await?;
+        owners.ok_or(StopReason::Unreached)
+    }
+
+    /// The output of a wait for the endpoint, unless the time or a shutdown ends it.
+    async fn in_time<T>(&self, wait: impl Future<Output = T>) -> Result<T, StopReason> {
+        let wait = async {
             match self.deadline.wait_left() {
-                Some(left) => timeout(left, admission).await.map_err(|_| StopReason::Time),
-                None => Ok(admission.await),
+                Some(left) => timeout(left, wait).await.map_err(|_| StopReason::Time),
+                None => Ok(wait.await),
             }
         };
-        let admission = client.cancel.run_until_cancelled(admission).await;
-        admission.unwrap_or(Err(StopReason::Shutdown))
+        let waited = self.client.cancel.run_until_cancelled(wait).await;
+        waited.unwrap_or(Err(StopReason::Shutdown))
     }
 
     /// The headers of an attempt, or the error of their provider.
     async fn credentials(&self) -> Result<Result<Credentials, String>, StopReason> {
-        let client = self.client;
-        let asked = async {
-            let asked = client.credentials.current();
-            match self.deadline.wait_left() {
-                Some(left) => timeout(left, asked).await.map_err(|_| StopReason::Time),
-                None => Ok(asked.await),
-            }
-        };
-        let asked = client.cancel.run_until_cancelled(asked).await;
-        asked.unwrap_or(Err(StopReason::Shutdown))
+        self.in_time(self.client.credentials.current()).await
     }
 
-    /// One attempt within the time left; `None` if a shutdown cancelled it.
-    async fn attempt(&self, request: &Request) -> Option<Answer> {
-        let answer = self.uncertain_attempt(request).await;
+    /// One attempt within the time left; `None` if a shutdown cancelled it. `others`: another member could take
+    /// the request, so half of the time is left for it.
+    async fn attempt(&self, request: &Request, member: &Member, others: bool) -> Option<Answer> {
+        let left = self.deadline.left();
+        let left = left.map(|left| if others { left / 2 } else { left });
+        let attempt = self.uncertain_attempt(request, member, left);
+        let answer = self.client.cancel.run_until_cancelled(attempt).await;
         // The head of the answer has reported success: another attempt would duplicate the spans.
         let is_certain = matches!(&answer, Some(Answer::Taken { .. } | Answer::TooLong { .. }));
         match request.sent.is_taken() && !is_certain {
-            true => {
-                let address = self.client.transport.address();
-                Some(Answer::taken_without_words(&address))
-            }
+            true => Some(Answer::taken_without_words(&member.transport.address())),
             false => answer,
         }
     }
 
-    async fn uncertain_attempt(&self, request: &Request) -> Option<Answer> {
-        let left = self.deadline.left();
-        let connect = self.client.config.connect_timeout;
-        let exchange = async {
-            let exchange = self.client.transport.exchange(request, left);
-            let Some(left) = left else {
-                return exchange.await;
-            };
-            match timeout(left, exchange).await {
-                Ok(answer) => answer,
-                // Earlier attempts used up the time: this failure says nothing about the endpoint.
-                Err(_) if !request.sent.maybe() && !self.deadline.is_fair(connect) => {
-                    let message = format!("{left:.1?} were left for it");
-                    let lost = SendFailure::NoTime;
-                    Answer::None { message, lost }
-                }
-                Err(_) => {
-                    // The connection may be dead.
-                    self.client.transport.disconnect();
-                    let address = self.client.transport.address();
-                    let (lost, message) = match request.sent.maybe() {
-                        true => (SendFailure::Unknown, no_answer(&address, left)),
-                        false => {
-                            self.client.transport.mark_down();
-                            let what = format!("no connection from {address} within {left:.1?}");
-                            (SendFailure::Unreached, tell(&what, Cause::ConnectTimeout))
-                        }
-                    };
-                    Answer::None { message, lost }
-                }
-            }
+    async fn uncertain_attempt(
+        &self,
+        request: &Request,
+        member: &Member,
+        left: Option<Duration>,
+    ) -> Answer {
+        let transport = &member.transport;
+        let exchange = transport.exchange(request, left);
+        let Some(left) = left else {
+            return exchange.await;
         };
-        self.client.cancel.run_until_cancelled(exchange).await
+        let connect = self.client.config.connect_timeout;
+        match timeout(left, exchange).await {
+            Ok(answer) => answer,
+            // Earlier attempts used up the time: this failure says nothing about the endpoint.
+            Err(_) if !request.sent.maybe() && !self.deadline.is_fair(connect) => {
+                let message = format!("{left:.1?} were left for it");
+                let lost = SendFailure::NoTime;
+                Answer::None { message, lost }
+            }
+            Err(_) => {
+                // The connection may be dead.
+                transport.disconnect();
+                let address = transport.address();
+                let (lost, message) = match request.sent.maybe() {
+                    true => (SendFailure::Unknown, no_answer(&address, left)),
+                    false => {
+                        transport.mark_down();
+                        let what = format!("no connection from {address} within {left:.1?}");
+                        (SendFailure::Unreached, tell(&what, Cause::ConnectTimeout))
+                    }
+                };
+                Answer::None { message, lost }
+            }
+        }
     }
 
     async fn pause(&self, wait: Duration) -> Option<()> {
@@ -288,7 +337,7 @@ impl Delivery<'_> {
 }
 
 /// The reason why no further attempt is made.
-enum StopReason {
+pub(super) enum StopReason {
     Time,
     Shutdown,
     /// A shutdown gave the endpoint up: no connection could be made.
@@ -297,7 +346,7 @@ enum StopReason {
 
 impl StopReason {
     /// `last`: the error of the last attempt.
-    fn because(self, last: Option<String>) -> String {
+    pub(super) fn because(self, last: Option<String>) -> String {
         let over = match self {
             Self::Time => "out of time",
             Self::Shutdown => "cut short by the shutdown",
@@ -308,4 +357,10 @@ impl StopReason {
             None => format!("{over} before it was answered"),
         }
     }
+}
+
+/// The end of a request whose member is down.
+fn moved(from: Option<u64>, maybe: bool) -> DeliveryEnd {
+    let from = from.unwrap_or_default();
+    DeliveryEnd::Moved { from, maybe }
 }

@@ -1,0 +1,131 @@
+//! Trace-affine routing: each span goes to the member that has its trace, by rendezvous hashing.
+//!
+//! The spans of a batch are told apart here, on the worker: the thread that records a span pays nothing.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
+use super::Outcome;
+use super::batch::Batch;
+use super::client_state::ClientState;
+use super::deadline::Cap;
+use super::delivery::Delivery;
+use super::members::{Owners, key_of};
+use super::retry::jitter;
+use crate::signal::Signal;
+use crate::wire::decode::bytes_of;
+
+/// `Span.trace_id` and `LogRecord.trace_id`.
+const SPAN_TRACE_ID: u32 = 1;
+const LOG_TRACE_ID: u32 = 9;
+
+/// Delivers each part of a batch to the member that has its traces, all at the same time.
+pub(super) async fn deliver(client: &ClientState, cap: Cap, batch: Batch) -> Outcome {
+    let parts = match client.members.owners(&[]).await {
+        Some(owners) => split(batch, &owners),
+        None => vec![(None, batch)],
+    };
+    let deliveries = parts.into_iter().map(|(owner, batch)| {
+        let delivery = Delivery::new(client, cap, None).to_owner(owner);
+        Box::pin(delivery.deliver(batch))
+    });
+    let outcomes = join_all(deliveries.collect()).await;
+    let all = outcomes.into_iter().reduce(Outcome::merge);
+    all.unwrap_or_default()
+}
+
+/// The parts of a batch by the number of the member that has their traces.
+pub(super) fn split(batch: Batch, owners: &Owners) -> Vec<(Option<u64>, Batch)> {
+    if let Some(only) = owners.only() {
+        return vec![(Some(only), batch)];
+    }
+    let field = match batch.signal() {
+        Signal::Traces => SPAN_TRACE_ID,
+        Signal::Logs => LOG_TRACE_ID,
+    };
+    // Records without a trace may go anywhere.
+    let anywhere = jitter().to_bits();
+    let mut last = (Vec::new(), None);
+    let mut chosen = HashMap::<u64, usize>::new();
+    let parts = batch.partition(|item| {
+        let trace_id = bytes_of(item, field).filter(|id| !id.is_empty());
+        let owner = match trace_id {
+            None => owners.of(anywhere),
+            // Neighbours often are of one trace.
+            Some(id) if id == last.0 => last.1,
+            Some(id) => {
+                let owner = owners.of(key_of(id));
+                last = (id.to_vec(), owner);
+                owner
+            }
+        };
+        let next = chosen.len();
+        *chosen.entry(owner.unwrap_or_default()).or_insert(next)
+    });
+    let mut numbers: Vec<_> = chosen.into_iter().collect();
+    numbers.sort_unstable_by_key(|(_, index)| *index);
+    let numbers = numbers.into_iter().map(|(number, _)| Some(number));
+    numbers.zip(parts).collect()
+}
+
+/// All outputs, in the order of the futures. They are polled together, on this task.
+async fn join_all<F: Future>(futures: Vec<Pin<Box<F>>>) -> Vec<F::Output> {
+    let mut ended: Vec<_> = futures.iter().map(|_| None).collect();
+    let mut futures: Vec<_> = futures.into_iter().map(Some).collect();
+    poll_fn(|cx| {
+        for (future, ended) in futures.iter_mut().zip(&mut ended) {
+            let Some(running) = future else { continue };
+            if let Poll::Ready(output) = running.as_mut().poll(cx) {
+                *ended = Some(output);
+                *future = None;
+            }
+        }
+        match futures.iter().all(Option::is_none) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    ended.into_iter().flatten().collect()
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::export::members::tests::{batch, span};
+
+    #[test]
+    fn a_batch_is_divided_by_traces_and_nothing_is_lost() {
+        let owners = Owners::new([1, 2, 3]);
+        let spans: Vec<_> = (0..300).map(|n| span(n % 50, n)).collect();
+        let parts = split(batch(spans.clone()), &owners);
+        assert_eq!(parts.len(), 3);
+        let mut all = Vec::new();
+        for (owner, part) in &parts {
+            assert_eq!(part.spans().count(), part.span_count());
+            assert_eq!(
+                part.frames().iter().map(|f| f.len()).sum::<usize>(),
+                part.encoded_len()
+            );
+            for (_, span) in part.spans() {
+                let id = bytes_of(span, SPAN_TRACE_ID).unwrap_or_default();
+                assert_eq!(owners.of(key_of(id)), *owner);
+                all.push(span.to_vec());
+            }
+        }
+        all.sort_unstable();
+        let mut expected: Vec<_> = spans.iter().map(|s| s.to_vec()).collect();
+        expected.sort_unstable();
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn spans_without_a_trace_and_bytes_that_are_no_span_go_somewhere() {
+        let owners = Owners::new([1, 2]);
+        let odd = [&b""[..], b"\x0a\x00", b"\xff\xff", b"\x2a\x03run"];
+        let parts = split(batch(odd.map(bytes::Bytes::from_static)), &owners);
+        assert_eq!(parts.iter().map(|(_, p)| p.span_count()).sum::<usize>(), 4);
+    }
+}

@@ -1,0 +1,218 @@
+//! The members of a name beside real collectors; the look-ups are answered here.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use crate::config::{ExporterConfig, Protocol};
+use crate::export::batch::Batch;
+use crate::export::client::OtlpClient;
+use crate::export::deadline::Cap;
+use crate::export::endpoint::Signal;
+use crate::export::resolve::Resolver;
+use crate::export::{Exporter, Outcome};
+use crate::sync::{Arc, Mutex, lock};
+use crate::testing::Collector;
+use crate::wire::request::{ScopeGroup, span_field};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+const BOTH: [Protocol; 2] = [Protocol::Grpc, Protocol::HttpProtobuf];
+
+/// A span of this trace.
+pub(in crate::export) fn span(trace: u64, number: u64) -> Bytes {
+    let mut span = vec![0x2a, 1, b'x', 0x0a, 16];
+    span.extend_from_slice(&super::mix(trace).to_be_bytes());
+    span.extend_from_slice(&super::mix(!trace).to_be_bytes());
+    span.extend_from_slice(&[0x12, 8]);
+    span.extend_from_slice(&(number + 1).to_be_bytes());
+    for time in [0x39, 0x41] {
+        span.push(time);
+        span.extend_from_slice(&1_700_000_000_000_000_000_u64.to_le_bytes());
+    }
+    span.into()
+}
+
+pub(in crate::export) fn batch(spans: impl IntoIterator<Item = Bytes>) -> Batch {
+    let spans: Vec<_> = spans.into_iter().map(|span| span_field(&span)).collect();
+    let count = spans.len();
+    let group = ScopeGroup {
+        scope: Bytes::new(),
+        spans,
+    };
+    Batch::new(
+        crate::signal::Signal::Traces,
+        Bytes::new(),
+        vec![group],
+        count,
+    )
+}
+
+/// What a name stands for at present.
+#[derive(Clone, Default)]
+struct Zone(Arc<Mutex<Vec<SocketAddr>>>);
+
+impl Zone {
+    fn set(&self, collectors: &[&Collector], protocol: Protocol) {
+        let address = |c: &&Collector| {
+            let url = c.endpoint(protocol);
+            url.rsplit('/').next().unwrap().parse().unwrap()
+        };
+        *lock(&self.0) = collectors.iter().map(address).collect();
+    }
+
+    fn client(&self, protocol: Protocol, edit: impl FnOnce(&mut ExporterConfig)) -> OtlpClient {
+        let zone = self.clone();
+        let resolver = Resolver::new(move |host| match &lock(&zone.0)[..] {
+            [] => Err(io::Error::other(format!("{host} is unknown here"))),
+            addresses => Ok(addresses.to_vec()),
+        });
+        let mut config = ExporterConfig {
+            endpoint: Some("dns+http://collectors.test:1".to_owned()),
+            protocol: Some(protocol),
+            timeout: Some(PATIENCE),
+            ..ExporterConfig::default()
+        };
+        edit(&mut config);
+        let cap = Cap::WhileUp(Some(PATIENCE));
+        OtlpClient::of(config, cap, Signal::Traces, None, resolver).unwrap()
+    }
+}
+
+async fn send(client: &OtlpClient, number: u64) -> Outcome {
+    let permit = timeout(PATIENCE, client.ready()).await.unwrap();
+    Exporter::send(client, permit, batch([span(number, number)])).await
+}
+
+#[tokio::test]
+async fn each_address_of_a_name_gets_its_part_and_is_looked_up_again_after_a_loss() {
+    for protocol in BOTH {
+        let [a, b, c, d] = [(); 4].map(|()| Collector::start());
+        let zone = Zone::default();
+        zone.set(&[&a, &b, &c], protocol);
+        let client = zone.client(protocol, |_| {});
+        for number in 0..60 {
+            assert_eq!(send(&client, number).await.delivered, 1);
+        }
+        for collector in [&a, &b, &c] {
+            assert!(collector.span_count() > 5, "{}", collector.span_count());
+        }
+        c.go_offline();
+        zone.set(&[&a, &b, &d], protocol);
+        let mut sent = 60;
+        let until = std::time::Instant::now() + PATIENCE;
+        while d.span_count() == 0 && std::time::Instant::now() < until {
+            let outcome = send(&client, sent).await;
+            assert_eq!(outcome.delivered, 1, "{outcome:?}");
+            sent += 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(d.span_count() > 0, "the new address is found");
+        let all = [&a, &b, &c, &d].map(|c| c.span_count() as u64);
+        assert_eq!(all.iter().sum::<u64>(), sent, "{all:?}: each span once");
+        let stats = client.endpoint_stats();
+        let delivered: u64 = stats.iter().map(|member| member.delivered).sum();
+        assert_eq!(delivered, sent, "{stats:?}");
+        let [former] = &stats
+            .iter()
+            .filter(|m| m.address.is_empty())
+            .collect::<Vec<_>>()[..]
+        else {
+            panic!("{stats:?}");
+        };
+        assert_eq!(former.delivered, c.span_count() as u64);
+    }
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_is_waited_for_and_said() {
+    for protocol in BOTH {
+        let zone = Zone::default();
+        let client = zone.client(protocol, |_| {});
+        let mut ready = Box::pin(client.ready());
+        let until = std::time::Instant::now() + PATIENCE;
+        while client.last_error().is_none() && std::time::Instant::now() < until {
+            let _ = timeout(Duration::from_millis(5), &mut ready).await;
+        }
+        let error = client.last_error().unwrap();
+        for part in ["no address of collectors.test:1", "unknown here", "DNS"] {
+            assert!(error.contains(part), "{error}");
+        }
+        let collector = Collector::start();
+        zone.set(&[&collector], protocol);
+        let permit = timeout(PATIENCE, ready).await.unwrap();
+        let outcome = Exporter::send(&client, permit, batch([span(1, 1)])).await;
+        assert_eq!((outcome.delivered, collector.span_count()), (1, 1));
+        assert!(client.last_error().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_gives_up_on_a_name_without_an_address() {
+    let client = Zone::default().client(Protocol::Grpc, |_| {});
+    client.begin_shutdown();
+    let permit = timeout(PATIENCE, client.ready()).await.unwrap();
+    let outcome = Exporter::send(&client, permit, batch([span(1, 1)])).await;
+    assert_eq!((outcome.delivered, outcome.spans()), (0, 1));
+    let error = outcome.error.unwrap();
+    assert!(error.contains("given up by the shutdown"), "{error}");
+}
+
+#[tokio::test]
+async fn traces_stay_whole_and_move_only_with_their_collector() {
+    for protocol in BOTH {
+        let all = [(); 3].map(|()| Collector::start());
+        let [a, b, c] = &all;
+        let zone = Zone::default();
+        zone.set(&[a, b, c], protocol);
+        // Three processes, whose batches hold a part of each trace.
+        for process in 0..3 {
+            let client = zone.client(protocol, |config| config.trace_affinity = true);
+            let spans = (0..90).map(|trace| span(trace, trace * 10 + process));
+            let permit = client.ready().await;
+            let outcome = Exporter::send(&client, permit, batch(spans)).await;
+            assert_eq!(
+                (outcome.delivered, outcome.spans()),
+                (90, 90),
+                "{outcome:?}"
+            );
+        }
+        let traces = |collector: &Collector| -> Vec<_> {
+            let mut ids: Vec<_> = collector.spans().iter().map(|s| s.trace_id).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let mut seen = Vec::new();
+        for collector in &all {
+            let ids = traces(collector);
+            assert!(
+                ids.len() > 30,
+                "a third of 270, more or less: {}",
+                ids.len()
+            );
+            assert!(ids.chunks(3).all(|of| of.len() == 3 && of[0] == of[2]));
+            seen.push(ids);
+        }
+        // With one collector gone, its traces alone move.
+        c.go_offline();
+        let client = zone.client(protocol, |config| config.trace_affinity = true);
+        let spans = (0..90).map(|trace| span(trace, trace * 10 + 7));
+        let permit = client.ready().await;
+        let outcome = Exporter::send(&client, permit, batch(spans)).await;
+        assert_eq!(outcome.delivered, 90, "{outcome:?}");
+        let lost = &seen[2];
+        for (collector, before) in [a, b].into_iter().zip(&seen) {
+            let now = traces(collector);
+            let is_new = |id: &&[u8; 16]| !before.contains(id);
+            assert!(now.iter().filter(is_new).all(|id| lost.contains(id)));
+            assert!(
+                before
+                    .iter()
+                    .all(|id| now.iter().filter(|n| *n == id).count() == 4)
+            );
+        }
+    }
+}
