@@ -12,6 +12,7 @@
 //! Layer, queue, worker and exporter count with relaxed atomics. `open`, `held` and `queued` are counted
 //! where the spans are, not derived from the other counters, so that the equation can show a defect.
 
+mod additional;
 mod endpoints;
 mod logs;
 mod reason;
@@ -25,6 +26,7 @@ use crate::text;
 
 pub use self::reason::DropReason;
 use self::reason::write_reasons;
+pub use additional::AdditionalStats;
 pub use endpoints::EndpointStats;
 pub use logs::LogStats;
 
@@ -89,6 +91,10 @@ pub struct Stats {
     /// What each address of the endpoint got; empty unless the exporter is an
     /// [`OtlpClient`](crate::export::OtlpClient). The sums of `delivered` and `rejected` are those of the whole.
     pub endpoints: Vec<EndpointStats>,
+    /// What the additional exporters got
+    /// ([`with_additional_endpoint`](crate::OtlpBuilder::with_additional_endpoint)). The other counters are those
+    /// of the pipeline's own exporter.
+    pub additional: Vec<AdditionalStats>,
     /// The counters of log records; all zero in a pipeline without logs.
     pub logs: LogStats,
     pub(crate) warnings: u64,
@@ -168,6 +174,9 @@ impl fmt::Display for Stats {
         write_reasons(f, |reason| self.dropped(reason))?;
         if self.logs.queue_limit > 0 {
             write!(f, "; logs: {}", self.logs)?;
+        }
+        for additional in &self.additional {
+            write!(f, "; {additional}")?;
         }
         Ok(())
     }

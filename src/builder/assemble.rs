@@ -4,48 +4,27 @@ use std::sync::{OnceLock, Weak};
 
 use tracing_subscriber::filter::Targets;
 
+use super::additional::{self, AdditionalExporter};
+use super::target::ExportTarget;
 use crate::config::{BatchConfig, Events, LogsExporter, OtlpConfig, SamplerConfig, TracesExporter};
 use crate::context::IdGenerator;
 use crate::context::otel_context::ContextObserver;
 use crate::diagnostics::{EventSink, HINTS, Handler};
 use crate::error::Error;
-use crate::export::{Batch, ConsoleExporter, ErasedExporter, Exporter, OtlpClient, Outcome};
+use crate::export::{Batch, ConsoleExporter, Exporter, OtlpClient, Outcome};
 use crate::fork::Home;
 use crate::guard::{GuardedSpans, Release, ShutdownGuard};
 use crate::layer::{ExportMode, Ids, InProgress, LogSink, OtlpLayer, Settings, SpanSink};
 use crate::pool::Memory;
-use crate::processor::{BatchProcessor, Components, LogsRoute, PipelineParts};
+use crate::processor::{BatchProcessor, LogsRoute, PipelineParts};
 use crate::propagation::{self, Propagator};
 use crate::resource::Resource;
 use crate::runtime_config::ConfigStore;
 use crate::sampler::{AlwaysOff, AlwaysOn, ParentBased, Sampler, TraceIdRatio};
 use crate::semconv;
-use crate::signal::Signal;
 use crate::stats::StatsSource;
 use crate::sync::{Arc, Mutex, lock};
 use crate::tail::TailSampler;
-
-/// An exporter with its type erased, and its properties.
-pub(super) struct ExportTarget {
-    exporter: ErasedExporter,
-    components: Components,
-    /// The same for logs, if the exporter supports them.
-    of_logs: Option<Components>,
-    max_schedule_delay: Option<std::time::Duration>,
-}
-
-impl ExportTarget {
-    pub(super) fn new(exporter: impl Exporter) -> Self {
-        Self {
-            components: Components::of(Signal::Traces, &exporter),
-            of_logs: exporter
-                .supports(Signal::Logs)
-                .then(|| Components::of(Signal::Logs, &exporter)),
-            max_schedule_delay: exporter.max_schedule_delay(),
-            exporter: ErasedExporter::new(exporter),
-        }
-    }
-}
 
 /// Takes what a pipeline of logs alone never has.
 struct Nothing;
@@ -66,6 +45,8 @@ impl Exporter for Nothing {
 pub(super) struct CodeOverrides {
     pub(super) exporter: Option<ExportTarget>,
     pub(super) logs_exporter: Option<ExportTarget>,
+    /// Exporters beside the pipeline's own.
+    pub(super) additional: Vec<AdditionalExporter>,
     pub(super) log_filter: Option<Targets>,
     pub(super) sampler: Option<Box<dyn Sampler>>,
     pub(super) store: Option<ConfigStore>,
@@ -113,6 +94,9 @@ fn pipeline(
     let settings =
         |export_mode| Settings::new(config.capture.clone(), &config.limits, export_mode, bridge);
     // An exporter from code wins over `OTEL_TRACES_EXPORTER`; only `OTEL_SDK_DISABLED` disables it.
+    if !config.disabled {
+        additional::validate(&parts.additional)?;
+    }
     let home = Home::here()?;
     let mut client = None;
     let is_given = parts.exporter.is_some();
@@ -157,7 +141,7 @@ fn pipeline(
     }
     pipeline.logs = logs;
     pipeline.hints = HINTS;
-    pipeline.event_sink = EventSink::new(parts.diagnostics, config.stderr_level);
+    pipeline.event_sink = Arc::new(EventSink::new(parts.diagnostics, config.stderr_level));
     pipeline.warnings = config.warnings.iter().map(ToString::to_string).collect();
     let memory = Arc::clone(&pipeline.memory);
     let resource = parts.resource;
@@ -187,8 +171,13 @@ fn pipeline(
     if let Some(delay) = target.max_schedule_delay {
         batch.schedule_delay = batch.schedule_delay.min(delay);
     }
+    let mut additional = Vec::new();
+    for exporter in parts.additional {
+        additional.push(exporter.start(config, &resource, &mut pipeline)?);
+    }
     let processor = BatchProcessor::start_erased(
         (target.exporter, target.components),
+        additional,
         &batch,
         &config.worker,
         resource.encode(),

@@ -1,10 +1,12 @@
 //! [`OtlpBuilder`]: builds a pipeline from settings. The only module that connects the others.
 
+mod additional;
 mod assemble;
 mod capture;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod settings;
+mod target;
 
 #[cfg(test)]
 mod tests;
@@ -105,7 +107,7 @@ impl OtlpBuilder {
     /// The settings of the connection then have no effect; those of queue, worker and shutdown do.
     /// `OTEL_SDK_DISABLED=true` still disables the pipeline.
     pub fn with_exporter(mut self, exporter: impl Exporter) -> Self {
-        self.parts.exporter = Some(assemble::ExportTarget::new(exporter));
+        self.parts.exporter = Some(target::ExportTarget::new(exporter));
         self
     }
 
@@ -138,7 +140,7 @@ impl OtlpBuilder {
                 Error::config("logs.exporter", name, cure)
             });
         }
-        self.parts.logs_exporter = Some(assemble::ExportTarget::new(exporter));
+        self.parts.logs_exporter = Some(target::ExportTarget::new(exporter));
         self.configure(|config| {
             config.logs.exporter.get_or_insert(LogsExporter::Otlp);
         })

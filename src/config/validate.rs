@@ -64,7 +64,7 @@ impl SamplerConfig {
 }
 
 impl BatchConfig {
-    fn validate(&self) -> Result<(), Error> {
+    pub(crate) fn validate(&self) -> Result<(), Error> {
         let queue = self.max_queue_size;
         count("batch.max_queue_size", queue, MAX_INTEGER)?;
         let size = self.max_export_batch_size;

@@ -1,9 +1,10 @@
 //! [`BatchProcessor`]: the handle of layer and guard on queue and worker.
 
+mod additional;
+mod ending;
 mod logs;
 
 use std::fmt;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tracing::dispatcher::WeakDispatch;
 
 use super::after_fork::ForkedCell;
 use super::component::Components;
-use super::flush::{Command, FlushRequest, RequestQueue, Resolution};
+use super::flush::{Command, RequestQueue};
 use super::in_flight::message_of;
 use super::lane::Lane;
 use super::plan::{PipelineParts, Plan};
@@ -28,6 +29,7 @@ use crate::diagnostics::Diagnostics;
 use crate::error::Error;
 use crate::export::{ErasedExporter, Exporter};
 use crate::fork::Home;
+use crate::pool::preferred_shard;
 use crate::signal::Signal;
 use crate::stats::{Counters, DropReason, Stats};
 use crate::suppress;
@@ -68,8 +70,17 @@ use crate::sync::{Arc, Mutex, lock};
 /// sends the queued spans, within [`BatchConfig::shutdown_timeout`], and ends; the drop does not wait for it.
 #[derive(Clone)]
 pub struct BatchProcessor {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     last: Arc<LastHandle>,
+    /// Those of additional exporters, which get all that this one gets.
+    additional: Arc<[Additional]>,
+}
+
+/// The processor of an exporter beside the pipeline's own.
+#[derive(Debug)]
+pub(crate) struct Additional {
+    pub(crate) name: String,
+    pub(crate) processor: BatchProcessor,
 }
 
 /// The bound of a request with several spans, in bytes. gRPC servers refuse messages above 4 MiB by
@@ -100,12 +111,14 @@ impl BatchProcessor {
     ) -> Result<Self, Error> {
         let components = Components::of(Signal::Traces, &exporter);
         let exporter = ErasedExporter::new(exporter);
-        Self::start_erased((exporter, components), batch, worker, resource, pipeline)
+        let exporter = (exporter, components);
+        Self::start_erased(exporter, Vec::new(), batch, worker, resource, pipeline)
     }
 
-    /// The same with an exporter that another signal may share.
+    /// The same with an exporter that another signal may share, and with processors that get the same.
     pub(crate) fn start_erased(
         (exporter, components): (ErasedExporter, Components),
+        additional: Vec<Additional>,
         batch: &BatchConfig,
         worker: &WorkerConfig,
         resource: Bytes,
@@ -115,6 +128,7 @@ impl BatchProcessor {
             counters,
             memory,
             event_sink,
+            scopes,
             warnings,
             hints,
             every_second,
@@ -144,8 +158,8 @@ impl BatchProcessor {
             spans,
             logs,
             requests: RequestQueue::default(),
-            scopes: Scopes::new(Arc::clone(&memory.queue)),
-            event_sink: Arc::new(event_sink),
+            scopes: scopes.unwrap_or_else(|| Arc::new(Scopes::new(Arc::clone(&memory.queue)))),
+            event_sink,
             components,
             log_components,
             memory,
@@ -174,7 +188,11 @@ impl BatchProcessor {
             shared: Arc::clone(&shared),
             timeout: batch.shutdown_timeout,
         });
-        Ok(Self { shared, last })
+        Ok(Self {
+            shared,
+            last,
+            additional: additional.into(),
+        })
     }
 
     /// Registers an instrumentation scope: the encoded fields of `ScopeSpans` other than `spans`.
@@ -206,13 +224,16 @@ impl BatchProcessor {
         if self.shared.home.is_left() {
             return self.push_in_a_fork();
         }
-        self.shared.spans.push(data);
+        self.push_at_home(preferred_shard(), data);
     }
 
     /// The same, if the caller has checked that this process is no fork; `shard` is the preferred shard.
     #[inline(always)]
     pub(crate) fn push_at_home(&self, shard: usize, data: TelemetryData<'_>) {
         self.shared.spans.push_to(shard, data);
+        if !self.additional.is_empty() {
+            self.push_to_additional(shard, data);
+        }
     }
 
     /// Counts a span of a fork.
@@ -221,45 +242,6 @@ impl BatchProcessor {
         if let Some(forked) = self.shared.forked() {
             forked.push();
         }
-    }
-
-    /// Sends every span that was pushed before this call, and resolves when each of them is delivered,
-    /// rejected or dropped. Begins at once, whether or not the future is polled, and needs no runtime.
-    ///
-    /// Errors: the `timeout` passed first; or spans were lost, for whatever reason, or left out data for
-    /// want of memory, since the last flush that was answered (since the start, for the first flush). In a
-    /// fork of the process that started the processor, this call and [`shutdown`](Self::shutdown) return an
-    /// error at once: a fork has no worker. After a shutdown the queue is empty: `Ok`. The worker watches
-    /// the deadline, so an [`Exporter`] that blocks the worker's thread delays the answer; the blocking
-    /// calls watch it themselves.
-    pub fn force_flush(
-        &self,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        Resolution(self.submit(Command::Flush, timeout))
-    }
-
-    /// [`force_flush`](Self::force_flush) for code that is not async. Also works on a runtime's thread,
-    /// which it blocks.
-    pub fn force_flush_blocking(&self, timeout: Duration) -> Result<(), Error> {
-        self.block(Command::Flush, timeout)
-    }
-
-    /// Refuses further spans, sends the queued ones, and ends the worker; at the deadline, spans that are
-    /// not sent are counted as lost. Begins at once, whether or not the future is polled.
-    ///
-    /// The first call decides: later calls wait for it and return the same result.
-    pub fn shutdown(
-        &self,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        Resolution(self.submit(Command::Shutdown, timeout))
-    }
-
-    /// [`shutdown`](Self::shutdown) for code that is not async. Also works on a runtime's thread, which it
-    /// blocks.
-    pub fn shutdown_blocking(&self, timeout: Duration) -> Result<(), Error> {
-        self.block(Command::Shutdown, timeout)
     }
 
     /// The counters of all spans pushed so far. `started` and `open` are zero: the layer counts them.
@@ -274,6 +256,7 @@ impl BatchProcessor {
                     stats.logs = logs.counters.snapshot().into();
                     stats.logs.queued = logs.buffer.queued() as u64;
                 }
+                stats.additional = self.additional_stats();
                 stats.endpoints = shared.components.endpoint_stats();
                 let of_logs = shared.log_components.as_ref();
                 stats.logs.endpoints = of_logs.map(Components::endpoint_stats).unwrap_or_default();
@@ -321,40 +304,6 @@ impl BatchProcessor {
     #[cfg(test)]
     pub(crate) fn is_shut_down(&self) -> bool {
         self.shared.requests.is_closed()
-    }
-
-    fn submit(&self, command: Command, timeout: Duration) -> Arc<FlushRequest> {
-        match self.shared.forked() {
-            Some(forked) => Arc::new(forked.answer(command, timeout)),
-            None => {
-                let wake = &self.shared.spans.wake;
-                self.shared.requests.submit(command, timeout, wake)
-            }
-        }
-    }
-
-    fn block(&self, command: Command, timeout: Duration) -> Result<(), Error> {
-        if suppress::is_suppressed() {
-            return Err(Error::worker(
-                "a blocking flush or shutdown on the worker's own thread would wait for itself; \
-                 await the async one there",
-            ));
-        }
-        let request = self.submit(command, timeout);
-        if let Some(outcome) = request.wait() {
-            return outcome.map_err(Error::from);
-        }
-        // The worker is blocked: the deadline is kept here.
-        let why = || {
-            let why = "an exporter holds the worker's thread, or the machine has no time for it";
-            Some(why.to_owned())
-        };
-        if command == Command::Shutdown {
-            self.shared.close_queue(DropReason::ShutdownTimeout);
-            self.shared.requests.close(request.timed_out(why()));
-            self.shared.spans.wake.notify();
-        }
-        request.timed_out(why()).map_err(Error::from)
     }
 }
 

@@ -72,6 +72,8 @@ pub(crate) mod tests;
 pub(crate) use component::Components;
 #[cfg(not(tracing_otlp_loom))]
 pub use handle::BatchProcessor;
+#[cfg(not(tracing_otlp_loom))]
+pub(crate) use handle::Additional;
 #[cfg(all(feature = "metrics", not(tracing_otlp_loom)))]
 pub(crate) use handle::build_runtime;
 #[cfg(not(tracing_otlp_loom))]

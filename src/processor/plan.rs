@@ -7,6 +7,7 @@ use super::buffer::QueueBounds;
 use super::component::Components;
 use super::lane::LaneSettings;
 use super::queue::Queue;
+use super::scopes::Scopes;
 use super::wake::Wake;
 use super::worker::{EverySecond, OpenSpanSource};
 use crate::config::BatchConfig;
@@ -22,7 +23,9 @@ pub(crate) struct PipelineParts {
     pub(crate) counters: Arc<Counters>,
     pub(crate) memory: Arc<Memory>,
     /// The receivers of the worker's reports.
-    pub(crate) event_sink: EventSink,
+    pub(crate) event_sink: Arc<EventSink>,
+    /// The scopes, if several processors share them; `None`: those of this processor alone.
+    pub(super) scopes: Option<Arc<Scopes>>,
     /// Reported once, as soon as a subscriber takes them.
     pub(crate) warnings: Vec<String>,
     /// Each reported once, when it is due.
@@ -59,12 +62,33 @@ impl PipelineParts {
         Self {
             counters: Counters::new(),
             memory: Memory::new(batch.max_memory),
-            event_sink: EventSink::default(),
+            event_sink: Arc::default(),
+            scopes: None,
             warnings: Vec::new(),
             hints: &[],
             every_second: None,
             open_spans: None,
             logs: None,
+        }
+    }
+}
+
+impl PipelineParts {
+    /// The parts of an additional exporter's processor: with a bound of its own, and the same scopes and
+    /// receivers of reports.
+    pub(crate) fn for_additional(&mut self, batch: &BatchConfig, logs: Option<LogsRoute>) -> Self {
+        let memory = &self.memory.queue;
+        let make = || Arc::new(Scopes::new(Arc::clone(memory)));
+        let scopes = self.scopes.get_or_insert_with(make);
+        Self {
+            memory: match &logs {
+                Some(_) => Memory::with_logs(batch.max_memory),
+                None => Memory::new(batch.max_memory),
+            },
+            event_sink: Arc::clone(&self.event_sink),
+            scopes: Some(Arc::clone(scopes)),
+            logs,
+            ..Self::new(batch)
         }
     }
 }

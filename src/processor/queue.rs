@@ -64,6 +64,15 @@ impl Queue {
         self.is_unsupported.load(Ordering::Relaxed)
     }
 
+    /// The same, and counts the item that is not pushed.
+    pub(super) fn refuses_one(&self) -> bool {
+        let refuses = self.is_unsupported();
+        if refuses {
+            self.counters.drop_spans(DropReason::Unsupported, 1);
+        }
+        refuses
+    }
+
     pub(super) fn set_unsupported(&self, is_unsupported: bool) {
         self.is_unsupported.store(is_unsupported, Ordering::Relaxed);
     }

@@ -18,7 +18,7 @@ pub(crate) struct Shared {
     pub(crate) logs: Option<Arc<Queue>>,
     pub(crate) requests: RequestQueue,
     /// Of spans and of logs: `ScopeSpans` and `ScopeLogs` have the same layout.
-    pub(crate) scopes: Scopes,
+    pub(crate) scopes: Arc<Scopes>,
     pub(crate) event_sink: Arc<EventSink>,
     pub(super) components: Components,
     pub(super) log_components: Option<Components>,

@@ -210,7 +210,7 @@ fn every_trace_is_whole_at_one_collector() {
             let mut context = None;
             first.within(|| {
                 let root = tracing::info_span!("root").entered();
-                context = tracing_otlp::context::current();
+                context = Some(tracing_otlp::context::current());
                 drop(tracing::info_span!("near").entered());
                 drop(root);
             });

@@ -24,7 +24,7 @@ use tokio::time::sleep_until;
 
 use self::member::MemberParts;
 pub(super) use self::member::{Member, Route};
-use self::names::Names;
+use self::names::DnsNames;
 pub(super) use self::rendezvous::key_of;
 use self::rendezvous::{mix, score};
 use super::endpoint::EndpointEntry;
@@ -51,7 +51,7 @@ pub(super) struct Members {
     entries: Vec<(EndpointEntry, TransportTemplate)>,
     retry: RetryConfig,
     state: Mutex<MembersState>,
-    names: Names,
+    names: DnsNames,
     /// Notified when a member opens, or members come or go.
     changed: Arc<Notify>,
     /// The members of another signal, whose connections are shared.
@@ -78,7 +78,7 @@ impl Members {
         retry: RetryConfig,
         donor: Option<Arc<Self>>,
     ) -> Result<Arc<Self>, Error> {
-        let names = Names::new(entries.iter().map(|(entry, _)| entry), &retry);
+        let names = DnsNames::new(entries.iter().map(|(entry, _)| entry), &retry);
         let seed = || (jitter() * u64::MAX as f64) as u64;
         let members = Self {
             entries,

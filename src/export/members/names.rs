@@ -1,4 +1,4 @@
-//! [`Names`]: the look-ups of names whose addresses are members.
+//! [`DnsNames`]: the look-ups of names whose addresses are members.
 //!
 //! A name is looked up before its first request, every [`EVERY`] while requests are sent, and soon after a
 //! member was lost. Where a look-up fails, the members of the one before stay.
@@ -22,10 +22,10 @@ const GIVE_UP_AFTER: u32 = 3;
 const MOST: usize = 1000;
 
 #[derive(Debug)]
-pub(super) struct Names(Mutex<Vec<Name>>);
+pub(super) struct DnsNames(Mutex<Vec<DnsName>>);
 
 #[derive(Debug)]
-struct Name {
+struct DnsName {
     entry: usize,
     is_running: bool,
     next: Instant,
@@ -37,13 +37,13 @@ struct Name {
     retry: RetryConfig,
 }
 
-impl Names {
+impl DnsNames {
     pub(super) fn new<'a>(
         entries: impl Iterator<Item = &'a EndpointEntry>,
         retry: &RetryConfig,
     ) -> Self {
         let named = entries.enumerate().filter(|(_, entry)| entry.is_name);
-        let names = named.map(|(entry, _)| Name {
+        let names = named.map(|(entry, _)| DnsName {
             entry,
             is_running: false,
             next: Instant::now(),
@@ -119,13 +119,13 @@ impl Names {
 }
 
 /// A look-up; ends as failed where its task does not end it.
-struct RunningName {
+struct NameLookUp {
     members: Arc<Members>,
     entry: usize,
     is_over: bool,
 }
 
-impl RunningName {
+impl NameLookUp {
     async fn run(mut self) {
         let error = match self.members.look_up(self.entry).await {
             Ok(addresses) => {
@@ -139,7 +139,7 @@ impl RunningName {
     }
 }
 
-impl Drop for RunningName {
+impl Drop for NameLookUp {
     fn drop(&mut self) {
         if !self.is_over {
             let error = "the look-up was cancelled".to_owned();
@@ -153,7 +153,7 @@ impl Members {
     /// Starts the look-ups that are due.
     pub(super) fn look_up_names(self: &Arc<Self>) {
         for entry in self.names.begin() {
-            let running = RunningName {
+            let running = NameLookUp {
                 members: Arc::clone(self),
                 entry,
                 is_over: false,

@@ -3,6 +3,7 @@
 use super::BatchProcessor;
 #[cfg(feature = "metrics")]
 use crate::processor::component::Components;
+use crate::processor::queue::Queue;
 use crate::processor::record::TelemetryData;
 use crate::stats::{Counters, DropReason};
 use crate::sync::Arc;
@@ -14,8 +15,15 @@ impl BatchProcessor {
         if self.shared.home.is_left() {
             return self.push_log_in_a_fork();
         }
-        if let Some(logs) = &self.shared.logs {
-            logs.push(data);
+        let has_additional = !self.additional.is_empty();
+        match &self.shared.logs {
+            // The record was encoded for the others.
+            Some(logs) if has_additional && logs.refuses_one() => {}
+            Some(logs) => logs.push(data),
+            None => {}
+        }
+        if has_additional {
+            self.push_log_to_additional(data);
         }
     }
 
@@ -34,11 +42,27 @@ impl BatchProcessor {
         logs.is_some_and(|logs| logs.is_unsupported()) && self.count_refused_log()
     }
 
+    /// Whether no additional exporter takes log records either.
+    fn additional_refuse_logs(&self) -> bool {
+        let takes = |logs: &Arc<Queue>| !logs.is_unsupported();
+        let mut queues = self
+            .shared
+            .additional
+            .iter()
+            .map(|a| &a.processor.shared.logs);
+        !queues.any(|logs| logs.as_ref().is_some_and(takes))
+    }
+
     #[cold]
     fn count_refused_log(&self) -> bool {
-        let is_refused = !self.shared.home.is_left();
-        if is_refused && let Some(logs) = &self.shared.logs {
-            logs.counters.drop_spans(DropReason::Unsupported, 1);
+        let is_refused = !self.shared.home.is_left() && self.additional_refuse_logs();
+        if is_refused {
+            let additional = self.additional.iter().map(|a| &a.processor.shared);
+            for shared in additional.chain([&self.shared]) {
+                if let Some(logs) = &shared.logs {
+                    logs.counters.drop_spans(DropReason::Unsupported, 1);
+                }
+            }
         }
         is_refused
     }

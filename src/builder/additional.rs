@@ -1,0 +1,152 @@
+//! Exporters beside the pipeline's own.
+
+use super::OtlpBuilder;
+use super::target::ExportTarget;
+use crate::config::{BatchConfig, ExporterConfig, OtlpConfig};
+use crate::error::Error;
+use crate::export::{Exporter, OtlpClient};
+use crate::processor::{Additional, BatchProcessor, LogsRoute, PipelineParts};
+use crate::resource::Resource;
+
+/// An exporter beside the pipeline's own, and the settings of its queue.
+pub(super) enum AdditionalExporter {
+    Endpoint {
+        name: String,
+        connection: Box<ExporterConfig>,
+        batch: BatchConfig,
+    },
+    Given {
+        name: String,
+        target: ExportTarget,
+        batch: BatchConfig,
+    },
+}
+
+impl AdditionalExporter {
+    fn name(&self) -> &str {
+        let (Self::Endpoint { name, .. } | Self::Given { name, .. }) = self;
+        name
+    }
+
+    fn batch(&self) -> &BatchConfig {
+        let (Self::Endpoint { batch, .. } | Self::Given { batch, .. }) = self;
+        batch
+    }
+
+    /// Starts its processor, which shares scopes and reports with `pipeline`.
+    pub(super) fn start(
+        self,
+        config: &OtlpConfig,
+        resource: &Resource,
+        pipeline: &mut PipelineParts,
+    ) -> Result<Additional, Error> {
+        let has_logs = pipeline.logs.is_some();
+        let (name, target, logs, batch) = match self {
+            Self::Endpoint {
+                name,
+                connection,
+                batch,
+            } => {
+                let client = OtlpClient::with_cap((*connection).clone(), batch.export_timeout)?;
+                let timeout = batch.export_timeout;
+                let logs = has_logs
+                    .then(|| OtlpClient::for_logs(*connection, timeout, Some(&client)))
+                    .transpose()?;
+                let logs = logs.map(|client| LogsRoute::new(client, batch.clone()));
+                (name, ExportTarget::new(client), logs, batch)
+            }
+            Self::Given {
+                name,
+                target,
+                batch,
+            } => {
+                let components = target.of_logs.clone().filter(|_| has_logs);
+                let logs = components.map(|components| LogsRoute {
+                    exporter: target.exporter.clone(),
+                    components,
+                    batch: batch.clone(),
+                });
+                (name, target, logs, batch)
+            }
+        };
+        let mut batch = batch;
+        if let Some(delay) = target.max_schedule_delay {
+            batch.schedule_delay = batch.schedule_delay.min(delay);
+        }
+        let parts = pipeline.for_additional(&batch, logs);
+        let processor = BatchProcessor::start_erased(
+            (target.exporter, target.components),
+            Vec::new(),
+            &batch,
+            &config.worker,
+            resource.encode(),
+            parts,
+        )?;
+        Ok(Additional { name, processor })
+    }
+}
+
+impl OtlpBuilder {
+    /// Sends all spans, and log records if the pipeline has them, to a further OTLP endpoint, with headers, TLS,
+    /// retries and limits of its own. A span is encoded once.
+    ///
+    /// `name` stands for it in [`Stats::additional`](crate::Stats::additional). `batch` sets its own queue, batches
+    /// and memory, in addition to those of the pipeline; it has a worker thread of its own. So one destination
+    /// that is slow or down costs no other anything. A flush and a shutdown cover all of them, and report the
+    /// losses of each.
+    ///
+    /// ```no_run
+    /// use tracing_otlp::config::{BatchConfig, ExporterConfig};
+    ///
+    /// let mut vendor = ExporterConfig::default();
+    /// vendor.endpoint = Some("https://otlp.vendor.example".into());
+    /// let mut batch = BatchConfig::default();
+    /// batch.max_memory = 16 << 20;
+    /// let builder = tracing_otlp::builder().with_additional_endpoint("vendor", vendor, batch);
+    /// ```
+    pub fn with_additional_endpoint(
+        mut self,
+        name: impl Into<String>,
+        connection: ExporterConfig,
+        batch: BatchConfig,
+    ) -> Self {
+        let (name, connection) = (name.into(), Box::new(connection));
+        self.parts.additional.push(AdditionalExporter::Endpoint {
+            name,
+            connection,
+            batch,
+        });
+        self
+    }
+
+    /// The same with an exporter of your own. It gets log records too if it
+    /// [supports](Exporter::supports) them and the pipeline has them.
+    pub fn with_additional_exporter(
+        mut self,
+        name: impl Into<String>,
+        exporter: impl Exporter,
+        batch: BatchConfig,
+    ) -> Self {
+        let (name, target) = (name.into(), ExportTarget::new(exporter));
+        self.parts.additional.push(AdditionalExporter::Given {
+            name,
+            target,
+            batch,
+        });
+        self
+    }
+}
+
+/// Checks the names and settings of additional exporters.
+pub(super) fn validate(additional: &[AdditionalExporter]) -> Result<(), Error> {
+    for (index, exporter) in additional.iter().enumerate() {
+        let name = exporter.name();
+        let is_twice = additional.iter().take(index).any(|e| e.name() == name);
+        if name.trim().is_empty() || is_twice {
+            let cure = "give each additional exporter a name of its own";
+            return Err(Error::config("additional exporter", name, cure));
+        }
+        exporter.batch().validate()?;
+    }
+    Ok(())
+}
