@@ -217,7 +217,7 @@ fn every_trace_is_whole_at_one_collector() {
             second.within(|| {
                 use tracing_otlp::SpanExt as _;
                 let far = tracing::info_span!("far");
-                far.set_parent(context.unwrap());
+                let _ = far.set_parent(context.unwrap());
                 let _entered = far.enter();
                 drop(tracing::info_span!("farther").entered());
             });

@@ -379,3 +379,37 @@ fn an_observed_pipeline_ends_with_its_guard() {
     let started = meters.sum("otel.sdk.span.started");
     assert_eq!(started.iter().map(|(_, count)| count).sum::<i64>(), 3);
 }
+
+#[test]
+fn each_of_several_endpoints_has_its_count() {
+    let collectors = [(); 2].map(|()| Collector::start());
+    let urls = collectors.each_ref().map(|c| c.endpoint(Protocol::Grpc));
+    let gate = Gate::closed();
+    gate.open();
+    let builder = quiet()
+        .with_protocol(Protocol::Grpc)
+        .with_endpoint(urls.join(","))
+        .with_max_export_batch_size(1)
+        .with_additional_exporter("gate", gate, Default::default());
+    let pipeline = Pipeline::start(builder);
+    pipeline.record(40);
+    until("delivered", || pipeline.stats().delivered == 40);
+    let exported = pipeline.meters.sum("otel.sdk.exporter.span.exported");
+    let mut sum = 0;
+    for (url, collector) in urls.iter().zip(&collectors) {
+        let port = url.rsplit_once(':').unwrap().1.trim_end_matches('/');
+        let is_of = |a: &&(Attributes, i64)| a.0.get("server.port").is_some_and(|p| p == port);
+        let (attributes, count) = exported.iter().find(is_of).unwrap();
+        assert_eq!(attributes["server.address"], "127.0.0.1");
+        assert_eq!(*count, collector.span_count() as i64);
+        sum += count;
+    }
+    assert_eq!(sum, 40);
+    // The additional exporter has a name of its own.
+    let is_gate = |a: &&(Attributes, i64)| a.0["otel.component.type"].ends_with("::Gate");
+    assert_eq!(exported.iter().filter(is_gate).count(), 1);
+    let queues = pipeline
+        .meters
+        .sum("otel.sdk.processor.span.queue.capacity");
+    assert_eq!(queues.len(), 2);
+}

@@ -13,5 +13,6 @@ mod support;
 mod a_dead_endpoint_keeps_every_deadline;
 mod logs_and_spans_share_a_pipeline;
 mod memory_has_a_share_for_each_holder;
+mod several_exporters_get_the_same;
 mod spans_show_while_they_are_open;
 mod ten_spans_then_shutdown_arrive;

@@ -6,8 +6,8 @@ use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider};
 mod logs;
 
 use crate::guard::PipelineHandle;
-use crate::processor::Components;
-use crate::stats::{DropReason, REJECTED, Stats};
+use crate::processor::{BatchProcessor, Components};
+use crate::stats::{DropReason, EndpointStats, REJECTED, Stats};
 use crate::sync::Arc;
 
 /// Lets `provider` collect the `otel.sdk.*` metrics of a pipeline: spans started and open, the queue,
@@ -36,37 +36,38 @@ pub fn observe_pipeline(pipeline: &PipelineHandle, provider: &impl MeterProvider
     let Some(processor) = pipeline.processor() else {
         return;
     };
-    let components = processor.components();
     let observed = Observed {
         meter: super::meter(provider),
         pipeline,
+        additional: None,
     };
     observed.spans();
-    if let Some(components) = processor.log_components() {
-        observed.logs(components);
+    observed.all_of(processor);
+    for (index, processor) in processor.additional().enumerate() {
+        let observed = Observed {
+            meter: super::meter(provider),
+            pipeline,
+            additional: Some(index),
+        };
+        observed.all_of(processor);
     }
-    observed.processor(component(components, Components::PROCESSOR));
-    let attributes = exporter_of(components);
-    observed.exporter(&attributes);
-    let duration = observed
-        .meter
-        .f64_histogram("otel.sdk.exporter.operation.duration")
-        .with_unit("s")
-        .with_description("The duration of exporting a batch of telemetry records.")
-        .build();
-    let attributes = Outcomes::new(attributes);
-    processor.counters().on_export(Arc::new(move |took, error| {
-        attributes.with(error, |all| duration.record(took.as_secs_f64(), all));
-    }));
 }
 
 fn exporter_of(components: &Components) -> Vec<KeyValue> {
     let mut attributes = component(components, components.exporter);
     if let Some((host, port)) = &components.server {
-        attributes.push(KeyValue::new("server.address", host.clone()));
-        attributes.push(KeyValue::new("server.port", i64::from(*port)));
+        attributes.extend(server(host.clone(), *port));
     }
     attributes
+}
+
+const SERVER_ADDRESS: &str = "server.address";
+
+fn server(host: String, port: u16) -> [KeyValue; 2] {
+    [
+        KeyValue::new(SERVER_ADDRESS, host),
+        KeyValue::new("server.port", i64::from(port)),
+    ]
 }
 
 fn component(components: &Components, component_type: &'static str) -> Vec<KeyValue> {
@@ -91,9 +92,32 @@ const OF_PROCESSOR: [DropReason; 7] = [
 struct Observed<'a> {
     meter: Meter,
     pipeline: &'a PipelineHandle,
+    /// Which of the additional exporters; `None`: the pipeline's own.
+    additional: Option<usize>,
 }
 
 impl Observed<'_> {
+    /// The metrics of one processor and its exporters.
+    fn all_of(&self, processor: &BatchProcessor) {
+        let components = processor.components();
+        if let Some(components) = processor.log_components() {
+            self.logs(components);
+        }
+        self.processor(component(components, Components::PROCESSOR));
+        let attributes = exporter_of(components);
+        self.exporter(&attributes);
+        let duration = self
+            .meter
+            .f64_histogram("otel.sdk.exporter.operation.duration")
+            .with_unit("s")
+            .with_description("The duration of exporting a batch of telemetry records.")
+            .build();
+        let attributes = Outcomes::new(attributes);
+        processor.counters().on_export(Arc::new(move |took, error| {
+            attributes.with(error, |all| duration.record(took.as_secs_f64(), all));
+        }));
+    }
+
     fn spans(&self) {
         const RESULT: &str = "otel.span.sampling_result";
         let sampled = [KeyValue::new(RESULT, "RECORD_AND_SAMPLE")];
@@ -165,8 +189,8 @@ impl Observed<'_> {
             "otel.sdk.exporter.span.exported",
             "The number of spans for which the export has finished, either successful or failed.",
             move |stats, out| {
-                attributes.with(None, |all| out.observe(stats.delivered, all));
-                attributes.failed(stats.rejected, REJECTED, out);
+                let whole = (stats.delivered, stats.rejected);
+                attributes.taken(whole, &stats.endpoints, out);
                 for reason in DropReason::ALL {
                     attributes.failed(stats.dropped_by_exporter(reason), reason.as_str(), out);
                 }
@@ -180,12 +204,12 @@ impl Observed<'_> {
         description: &'static str,
         observe: impl Fn(&Stats, &dyn AsyncInstrument<u64>) + Send + Sync + 'static,
     ) {
-        let pipeline = self.pipeline.clone();
+        let (pipeline, additional) = (self.pipeline.clone(), self.additional);
         self.meter
             .u64_observable_counter(name)
             .with_unit(unit_of(name))
             .with_description(description)
-            .with_callback(move |out| observe(&pipeline.stats(), out))
+            .with_callback(move |out| read(&pipeline, additional, |stats| observe(stats, out)))
             .build();
     }
 
@@ -195,13 +219,26 @@ impl Observed<'_> {
         description: &'static str,
         observe: impl Fn(&Stats, &dyn AsyncInstrument<i64>) + Send + Sync + 'static,
     ) {
-        let pipeline = self.pipeline.clone();
+        let (pipeline, additional) = (self.pipeline.clone(), self.additional);
         self.meter
             .i64_observable_up_down_counter(name)
             .with_unit(unit_of(name))
             .with_description(description)
-            .with_callback(move |out| observe(&pipeline.stats(), out))
+            .with_callback(move |out| read(&pipeline, additional, |stats| observe(stats, out)))
             .build();
+    }
+}
+
+/// Reads the counters of the pipeline's own exporter, or of an additional one.
+fn read(pipeline: &PipelineHandle, additional: Option<usize>, f: impl FnOnce(&Stats)) {
+    let stats = pipeline.stats();
+    match additional {
+        None => f(&stats),
+        Some(index) => {
+            if let Some(additional) = stats.additional.get(index) {
+                f(&additional.stats);
+            }
+        }
     }
 }
 
@@ -227,6 +264,30 @@ impl Outcomes {
         let mut all = self.0.clone();
         all.push(KeyValue::new("error.type", error));
         f(&all);
+    }
+
+    /// What endpoints took and rejected: by endpoint if there are several, because the
+    /// attributes of a single one name it already.
+    fn taken(
+        &self,
+        (delivered, rejected): (u64, u64),
+        endpoints: &[EndpointStats],
+        out: &dyn AsyncInstrument<u64>,
+    ) {
+        let is_single = self.0.iter().any(|a| a.key.as_str() == SERVER_ADDRESS);
+        if is_single || endpoints.is_empty() {
+            self.with(None, |all| out.observe(delivered, all));
+            return self.failed(rejected, REJECTED, out);
+        }
+        for endpoint in endpoints {
+            let mut attributes = self.0.clone();
+            if !endpoint.address.is_empty() {
+                attributes.extend(server(endpoint.address.clone(), endpoint.port));
+            }
+            let attributes = Self(attributes);
+            attributes.with(None, |all| out.observe(endpoint.delivered, all));
+            attributes.failed(endpoint.rejected, REJECTED, out);
+        }
     }
 
     /// A kind of failure has a series from its first failure on.

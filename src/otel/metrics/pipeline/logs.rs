@@ -2,7 +2,7 @@
 
 use super::{Observed, Outcomes, component, exporter_of, signed};
 use crate::processor::Components;
-use crate::stats::{DropReason, REJECTED};
+use crate::stats::DropReason;
 
 /// The reasons for which the processor passes no record to the exporter.
 const OF_PROCESSOR: [DropReason; 7] = [
@@ -17,11 +17,13 @@ const OF_PROCESSOR: [DropReason; 7] = [
 
 impl Observed<'_> {
     pub(super) fn logs(&self, components: &Components) {
-        self.counter(
-            "otel.sdk.log.created",
-            "The number of logs submitted to enabled SDK Loggers.",
-            |stats, out| out.observe(stats.logs.emitted, &[]),
-        );
+        if self.additional.is_none() {
+            self.counter(
+                "otel.sdk.log.created",
+                "The number of logs submitted to enabled SDK Loggers.",
+                |stats, out| out.observe(stats.logs.emitted, &[]),
+            );
+        }
         let attributes = component(components, Components::LOG_PROCESSOR);
         let all = attributes.clone();
         self.up_down_counter(
@@ -62,8 +64,8 @@ impl Observed<'_> {
             "The number of log records for which the export has finished, either successful or \
              failed.",
             move |stats, out| {
-                outcomes.with(None, |all| out.observe(stats.logs.delivered, all));
-                outcomes.failed(stats.logs.rejected, REJECTED, out);
+                let whole = (stats.logs.delivered, stats.logs.rejected);
+                outcomes.taken(whole, &stats.logs.endpoints, out);
                 for reason in DropReason::ALL {
                     outcomes.failed(stats.logs.dropped_by_exporter(reason), reason.as_str(), out);
                 }
