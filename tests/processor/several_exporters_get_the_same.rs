@@ -112,10 +112,12 @@ fn one_that_is_down_costs_the_other_nothing() {
             };
             down.always(Answer::unavailable());
             let mut batch = batch();
+            batch.schedule_delay = 10 * MS;
             batch.max_queue_size = 500;
             batch.max_export_batch_size = 100;
             let pipeline = Pipeline::start(
                 pipeline::builder(protocol, &first.endpoint(protocol))
+                    .with_schedule_delay(10 * MS)
                     .with_max_queue_size(500)
                     .with_max_export_batch_size(100)
                     .with_additional_endpoint("second", connection(protocol, &second), batch),
