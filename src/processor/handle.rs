@@ -31,7 +31,7 @@ use crate::export::{ErasedExporter, Exporter};
 use crate::fork::Home;
 use crate::pool::preferred_shard;
 use crate::signal::Signal;
-use crate::stats::{Counters, DropReason, Stats};
+use crate::stats::{Counters, Stats};
 use crate::suppress;
 use crate::sync::{Arc, Mutex, lock};
 

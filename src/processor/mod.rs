@@ -71,9 +71,9 @@ pub(crate) mod tests;
 #[cfg(not(tracing_otlp_loom))]
 pub(crate) use component::Components;
 #[cfg(not(tracing_otlp_loom))]
-pub use handle::BatchProcessor;
-#[cfg(not(tracing_otlp_loom))]
 pub(crate) use handle::Additional;
+#[cfg(not(tracing_otlp_loom))]
+pub use handle::BatchProcessor;
 #[cfg(all(feature = "metrics", not(tracing_otlp_loom)))]
 pub(crate) use handle::build_runtime;
 #[cfg(not(tracing_otlp_loom))]

@@ -11,7 +11,7 @@ impl BatchProcessor {
     /// Copies a closed span into the queues of the additional exporters.
     #[cold]
     pub(super) fn push_to_additional(&self, shard: usize, data: TelemetryData<'_>) {
-        for Additional { processor, .. } in &self.additional {
+        for Additional { processor, .. } in self.additional.iter() {
             processor.shared.spans.push_to(shard, data);
         }
     }
@@ -19,7 +19,7 @@ impl BatchProcessor {
     /// The same for a log record, of which the pipeline's own endpoint may take none.
     #[cold]
     pub(super) fn push_log_to_additional(&self, data: TelemetryData<'_>) {
-        for Additional { processor, .. } in &self.additional {
+        for Additional { processor, .. } in self.additional.iter() {
             match &processor.shared.logs {
                 Some(logs) if !logs.refuses_one() => logs.push(data),
                 _ => {}

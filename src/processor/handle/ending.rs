@@ -1,6 +1,9 @@
 //! Flush and shutdown of a processor, and of those of its additional exporters.
 
+use std::collections::VecDeque;
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::BatchProcessor;
@@ -57,17 +60,13 @@ impl BatchProcessor {
         command: Command,
         timeout: Duration,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        let own = Resolution(self.submit(command, timeout));
-        let additional = self.additional.iter();
-        let additional: Vec<_> = additional
-            .map(|a| Resolution(a.processor.submit(command, timeout)))
-            .collect();
-        async move {
-            let mut ended = own.await;
-            for resolution in additional {
-                ended = ended.and(resolution.await);
-            }
-            ended
+        let additional = self.additional.iter().map(|a| &a.processor);
+        let all = std::iter::once(self).chain(additional);
+        EndOfAll {
+            waiting: all
+                .map(|p| Resolution(p.submit(command, timeout)))
+                .collect(),
+            ended: Ok(()),
         }
     }
 
@@ -115,5 +114,26 @@ impl BatchProcessor {
             self.shared.spans.wake.notify();
         }
         request.timed_out(why()).map_err(Error::from)
+    }
+}
+
+/// Resolves when all have ended, with the first error.
+struct EndOfAll {
+    waiting: VecDeque<Resolution>,
+    ended: Result<(), Error>,
+}
+
+impl Future for EndOfAll {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        while let Some(next) = self.waiting.front_mut() {
+            let ended = ready!(Pin::new(next).poll(cx));
+            self.waiting.pop_front();
+            if self.ended.is_ok() {
+                self.ended = ended;
+            }
+        }
+        Poll::Ready(std::mem::replace(&mut self.ended, Ok(())))
     }
 }

@@ -45,11 +45,7 @@ impl BatchProcessor {
     /// Whether no additional exporter takes log records either.
     fn additional_refuse_logs(&self) -> bool {
         let takes = |logs: &Arc<Queue>| !logs.is_unsupported();
-        let mut queues = self
-            .shared
-            .additional
-            .iter()
-            .map(|a| &a.processor.shared.logs);
+        let mut queues = self.additional.iter().map(|a| &a.processor.shared.logs);
         !queues.any(|logs| logs.as_ref().is_some_and(takes))
     }
 
