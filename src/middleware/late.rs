@@ -113,8 +113,7 @@ mod tests {
                 message: &"out of stock",
             });
         });
-        let recorded = layer.0.lock().unwrap().clone();
-        recorded
+        layer.0.lock().unwrap().clone()
     }
 
     #[test]
