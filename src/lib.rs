@@ -148,6 +148,8 @@ pub mod processor;
 #[cfg(not(tracing_otlp_loom))]
 pub mod propagation;
 #[cfg(not(tracing_otlp_loom))]
+pub mod registry;
+#[cfg(not(tracing_otlp_loom))]
 mod resource;
 #[cfg(not(tracing_otlp_loom))]
 pub mod runtime_config;
@@ -179,8 +181,9 @@ pub use self::{
     builder::{OtlpBuilder, builder},
     config::{Events, OtlpConfig, Protocol},
     context::{SpanId, TraceContext, TraceId},
-    guard::{PipelineHandle, ShutdownGuard},
+    guard::ShutdownGuard,
     layer::OtlpLayer,
+    registry::registry,
     resource::Resource,
     runtime_config::ConfigStore,
     span_data::{SpanKind, Status},

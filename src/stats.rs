@@ -1,7 +1,7 @@
 //! Counters of a pipeline: [`Stats`], [`LogStats`] and [`DropReason`].
 //!
 //! For health checks, alerts and tests: [`ShutdownGuard::stats`](crate::ShutdownGuard::stats) and
-//! [`PipelineHandle::stats`](crate::PipelineHandle::stats) return a reading. It shows where each span is,
+//! [`PipelineHandle::stats`](crate::guard::PipelineHandle::stats) return a reading. It shows where each span is,
 //! why spans were dropped, and the last error with its cure.
 //!
 //! While no span is being recorded or sent,

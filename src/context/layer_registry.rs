@@ -93,6 +93,12 @@ struct RegisteredLayer {
 /// a writer replaces the whole list.
 static LAYERS: ArcSwapOption<Vec<RegisteredLayer>> = ArcSwapOption::const_empty();
 
+/// A number that no other layer of the process has, and no other registry of ours.
+pub(crate) fn next_number() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// A layer's place in the registry; the layer is removed when this is dropped.
 pub(crate) struct LayerHandle {
     layer: u32,
@@ -102,9 +108,8 @@ pub(crate) struct LayerHandle {
 impl LayerHandle {
     /// Reserves a number; the layer's spans are found after [`register`](Self::register).
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         Self {
-            layer: NEXT.fetch_add(1, Ordering::Relaxed),
+            layer: next_number(),
             registry: Arc::new(AtomicUsize::new(UNKNOWN)),
         }
     }

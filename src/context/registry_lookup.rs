@@ -7,10 +7,13 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use super::{TraceContext, layer_registry};
+use crate::registry::OtlpRegistry;
 
-/// Identifies the registry of a subscriber, by its address; zero if the subscriber has no
-/// `tracing_subscriber::Registry`.
+/// Identifies the registry of a subscriber, by its address; zero if the subscriber has none that is known.
 pub(crate) fn registry_of(subscriber: &Dispatch) -> usize {
+    if let Some(registry) = subscriber.downcast_ref::<OtlpRegistry>() {
+        return std::ptr::from_ref(registry) as usize;
+    }
     let registry = subscriber.downcast_ref::<Registry>();
     registry.map_or(0, |registry| std::ptr::from_ref(registry) as usize)
 }
@@ -47,8 +50,12 @@ fn own_context(dispatch: &Dispatch, id: &Id, metadata: &Metadata<'_>) -> Option<
 }
 
 fn inherited(dispatch: &Dispatch, id: &Id) -> Option<TraceContext> {
-    let registry = dispatch.downcast_ref::<Registry>()?;
-    ancestors(registry.span(id)?).find_map(|s| own_context(dispatch, &s.id(), s.metadata()))
+    let mut context = None;
+    find_ancestor(dispatch, id, |span, metadata| {
+        context = own_context(dispatch, span, metadata);
+        context.is_some()
+    });
+    context
 }
 
 /// Parent, grandparent and so on, without those that a filter hides from the layer of the lookup.
@@ -59,13 +66,22 @@ where
     std::iter::successors(span.parent(), SpanRef::parent)
 }
 
-/// The first result of `f` on the ancestors of a span, hidden ones included.
+/// The first ancestor of a span for which `f` is true, hidden ones included.
 pub(crate) fn find_ancestor(
     dispatch: &Dispatch,
     span: &Id,
-    f: impl FnMut(&u64) -> bool,
+    mut f: impl FnMut(&Id, &'static Metadata<'static>) -> bool,
 ) -> Option<u64> {
-    let registry = dispatch.downcast_ref::<Registry>()?;
-    let mut ancestors = ancestors(registry.span(span)?).map(|span| span.id().into_u64());
-    ancestors.find(f)
+    fn find<'a, R: LookupSpan<'a>>(
+        registry: &'a R,
+        span: &Id,
+        f: &mut dyn FnMut(&Id, &'static Metadata<'static>) -> bool,
+    ) -> Option<u64> {
+        let found = ancestors(registry.span(span)?).find(|s| f(&s.id(), s.metadata()));
+        found.map(|span| span.id().into_u64())
+    }
+    if let Some(registry) = dispatch.downcast_ref::<OtlpRegistry>() {
+        return find(registry, span, &mut f);
+    }
+    find(dispatch.downcast_ref::<Registry>()?, span, &mut f)
 }

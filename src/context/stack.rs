@@ -33,6 +33,8 @@ struct StackEntry {
     layer: u32,
     /// Whether the span was entered already, with no scope between.
     is_repeated: bool,
+    /// The same with or without a scope between: a registry knows nothing of scopes.
+    is_repeated_at_all: bool,
     /// For a scope its index in `scopes`.
     span: u64,
 }
@@ -42,6 +44,7 @@ impl StackEntry {
         Self {
             layer,
             is_repeated: false,
+            is_repeated_at_all: false,
             span,
         }
     }
@@ -78,6 +81,7 @@ impl Stack {
         let mut entry = StackEntry::new(layer, span);
         if self.entered.add(layer, span) {
             entry.is_repeated = is_entered(&self.entries, layer, span);
+            entry.is_repeated_at_all = self.entries.iter().any(|e| e.is(layer, span));
         }
         self.entries.push(entry);
         if self.entered.is_small_for(self.entries.len()) {
@@ -233,6 +237,30 @@ pub(crate) fn innermost_span(layer: u32, is_current: impl Fn(u64) -> bool) -> Op
             .find(|e| e.layer == layer && !e.is_repeated && is_current(e.span))
             .map(|e| e.span);
         found
+    });
+    found.ok().flatten()
+}
+
+/// The current span of a registry, which is noted under this number; zero if there is none.
+#[inline]
+pub(crate) fn current(registry: u32) -> u64 {
+    let current = STACK.try_with(|s| {
+        let stack = s.borrow();
+        let mut entries = stack.entries.iter().rev();
+        let current = entries.find(|e| e.layer == registry && !e.is_repeated_at_all);
+        current.map_or(0, |e| e.span)
+    });
+    current.unwrap_or(0)
+}
+
+/// The first result of `f` on the entered spans of a registry, the innermost first. `f` enters no span.
+#[cold]
+pub(crate) fn find_entered<R>(registry: u32, f: impl FnMut(u64) -> Option<R>) -> Option<R> {
+    let found = STACK.try_with(|s| {
+        let stack = s.borrow();
+        let entries = stack.entries.iter().rev();
+        let own = entries.filter(|e| e.layer == registry && !e.is_repeated_at_all);
+        own.map(|e| e.span).find_map(f)
     });
     found.ok().flatten()
 }

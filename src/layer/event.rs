@@ -114,7 +114,7 @@ impl OtlpLayer {
             // A filter hides it from the context too; the subscriber itself can look it up.
             None => recorder
                 .dispatch()
-                .and_then(|d| find_ancestor(&d, &id, is_open)),
+                .and_then(|d| find_ancestor(&d, &id, |span, _| is_open(&span.into_u64()))),
         };
         let entered = || stack::innermost_span(self.layer, |span| recorder.spans.has(span));
         found.or_else(|| event.is_contextual().then(entered).flatten())

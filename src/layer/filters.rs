@@ -11,8 +11,13 @@ use std::fmt::{self, Write as _};
 use tracing_core::Dispatch;
 use tracing_subscriber::Registry;
 
+use crate::registry::OtlpRegistry;
+
 /// Whether certainly no layer of this subscriber has a per-layer filter.
 pub(super) fn are_absent(subscriber: &Dispatch) -> bool {
+    if let Some(registry) = subscriber.downcast_ref::<OtlpRegistry>() {
+        return !registry.has_filters();
+    }
     let Some(registry) = subscriber.downcast_ref::<Registry>() else {
         return false;
     };

@@ -53,6 +53,7 @@ use crate::context::registry_lookup::registry_of;
 use crate::context::stack;
 use crate::fork::Home;
 use crate::pool::Memory;
+use crate::registry::OtlpRegistry;
 use crate::runtime_config::ConfigStore;
 use crate::stats::StatsSource;
 use crate::suppress::is_suppressed;
@@ -67,6 +68,8 @@ use crate::sync::Arc;
 pub struct OtlpLayer {
     /// Copy of [`Recorder::layer`], so that `on_enter` reads one pointer less.
     layer: u32,
+    /// Whether the registry notes entered spans under this layer's number.
+    shares_stack: bool,
     recorder: Arc<Recorder>,
     handle: LayerHandle,
 }
@@ -95,6 +98,7 @@ impl OtlpLayer {
         handle.register(Arc::clone(&recorder) as _);
         Self {
             layer: handle.layer(),
+            shares_stack: false,
             recorder,
             handle,
         }
@@ -172,6 +176,12 @@ impl<S> Layer<S> for OtlpLayer
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
+    fn on_layer(&mut self, subscriber: &mut S) {
+        let subscriber: &dyn Subscriber = subscriber;
+        let registry = subscriber.downcast_ref::<OtlpRegistry>();
+        self.shares_stack = registry.is_some_and(|registry| registry.share_stack(self.layer));
+    }
+
     fn on_register_dispatch(&self, subscriber: &Dispatch) {
         self.handle.set_registry(registry_of(subscriber));
         self.recorder.learn(subscriber);
@@ -216,14 +226,18 @@ where
     }
 
     fn on_enter(&self, id: &Id, _: Context<'_, S>) {
-        stack::enter(self.layer, id.into_u64());
+        if !self.shares_stack {
+            stack::enter(self.layer, id.into_u64());
+        }
         if self.recorder.settings.is_watched {
             self.enter_watched(id.into_u64());
         }
     }
 
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {
-        stack::exit(self.layer, id.into_u64());
+        if !self.shares_stack {
+            stack::exit(self.layer, id.into_u64());
+        }
         if self.recorder.settings.is_watched {
             self.exit_watched(id.into_u64());
         } else {

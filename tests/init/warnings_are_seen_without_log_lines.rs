@@ -169,7 +169,7 @@ fn a_handler_gets_everything_and_does_no_harm() {
     const TEST: &str = "a_handler_gets_everything_and_does_no_harm";
     if child::role().is_some() {
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let handle = Arc::new(OnceLock::<tracing_otlp::PipelineHandle>::new());
+        let handle = Arc::new(OnceLock::<tracing_otlp::guard::PipelineHandle>::new());
         let (layer, guard) = {
             let (heard, handle) = (Arc::clone(&heard), Arc::clone(&handle));
             tracing_otlp::builder()

@@ -20,7 +20,14 @@ const TIERS: &[(u8, &[&str])] = &[
     (4, &["runtime_config", "processor", "viewer"]),
     (
         3,
-        &["export", "propagation", "sampler", "resource", "testing"],
+        &[
+            "export",
+            "propagation",
+            "registry",
+            "resource",
+            "sampler",
+            "testing",
+        ],
     ),
     (
         2,
@@ -47,6 +54,11 @@ const TIERS: &[(u8, &[&str])] = &[
 
 /// Module, import against the rule, reason.
 const AGAINST_THE_RULE: &[(&str, &str, &str)] = &[
+    (
+        "context",
+        "registry",
+        "a subscriber shows its registry by the type alone",
+    ),
     ("fork", "error", "the registration of a handler may fail"),
     (
         "diagnostics",
@@ -143,6 +155,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "fuzzing",
             "init",
             "layer",
+            "registry",
             "runtime_config",
         ],
     ),

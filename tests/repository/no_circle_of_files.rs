@@ -18,6 +18,11 @@ const CLOSES_A_CIRCLE: &[(&str, &str, &str)] = &[
         "a registry has layers, and a layer has a registry",
     ),
     (
+        "context/registry_lookup.rs",
+        "registry/mod.rs",
+        "a registry has a stack of entered spans, and the current context may be one that only it knows",
+    ),
+    (
         "layer/after_fork.rs",
         "layer/recorder.rs",
         "a recorder makes its successor in a fork",

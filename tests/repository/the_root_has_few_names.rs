@@ -16,7 +16,6 @@ const NAMES: &[&str] = &[
     "OtlpBuilder",
     "OtlpConfig",
     "OtlpLayer",
-    "PipelineHandle",
     "Protocol",
     "Resource",
     "ShutdownGuard",
@@ -30,6 +29,7 @@ const NAMES: &[&str] = &[
     "Value",
     "builder",
     "init",
+    "registry",
     "subscriber",
     "viewer",
 ];
@@ -48,6 +48,7 @@ const MODULES: &[&str] = &[
     "otel",
     "processor",
     "propagation",
+    "registry",
     "runtime_config",
     "sampler",
     "stats",

@@ -1,7 +1,8 @@
 //! This crate, over gRPC.
 //!
 //! Variants: `lean` leaves out the attributes that the layer adds by itself (target, place in the
-//! source); `unsampled` keeps the layer and turns all sampling off; `logs` is `lean` with its events as log
+//! source); `registry` is `lean` on this crate's own registry, all others stand on tracing-subscriber's;
+//! `unsampled` keeps the layer and turns all sampling off, `registry-unsampled` on the own registry; `logs` is `lean` with its events as log
 //! records instead of span events, and `eventless` is `lean` without them: their difference is the price of
 //! the records.
 
@@ -40,7 +41,7 @@ impl Contender for TracingOtlp {
         }
         builder = match setup.variant.as_str() {
             "" => builder,
-            "lean" => builder.with_target(false).with_location(false),
+            "lean" | "registry" => builder.with_target(false).with_location(false),
             "logs" => builder
                 .with_target(false)
                 .with_location(false)
@@ -49,14 +50,21 @@ impl Contender for TracingOtlp {
                 .with_target(false)
                 .with_location(false)
                 .configure(|c| c.limits.event_count_limit = 0),
-            "unsampled" => builder.with_sampler(AlwaysOff),
+            "unsampled" | "registry-unsampled" => builder.with_sampler(AlwaysOff),
             other => panic!("tracing-otlp has no variant `{other}`"),
         };
         let (layer, guard) = builder.build().expect("valid settings");
-        tracing_subscriber::registry()
-            .with(LevelFilter::INFO)
-            .with(layer)
-            .init();
+        if setup.variant.starts_with("registry") {
+            tracing_otlp::registry::registry()
+                .with(LevelFilter::INFO)
+                .with(layer)
+                .init();
+        } else {
+            tracing_subscriber::registry()
+                .with(LevelFilter::INFO)
+                .with(layer)
+                .init();
+        }
         Self { guard }
     }
 
