@@ -5,9 +5,9 @@
 //! from wherever it is, so that guards dropped in the wrong order, or held across an await, leave no
 //! stale entry (PAIN 18).
 //!
-//! Whether a span is entered already is asked for each enter, and the stack is walked for it only where
-//! a filter says that it may be ([`EnteredFilter`]). So an enter, a new span and an event cost the same
-//! at every depth.
+//! Whether an entry repeats one below is found when it is asked for the first time, and noted in the
+//! entry. A deep stack is walked for it only where a filter says that it may ([`EnteredFilter`]). So a new
+//! span and an event cost the same at every depth.
 
 mod entered;
 
@@ -31,20 +31,26 @@ pub(crate) enum Innermost {
 struct StackEntry {
     /// [`SCOPE`] for a scope.
     layer: u32,
-    /// Whether the span was entered already, with no scope between.
-    is_repeated: bool,
-    /// The same with or without a scope between: a registry knows nothing of scopes.
-    is_repeated_at_all: bool,
+    below: Below,
     /// For a scope its index in `scopes`.
     span: u64,
+}
+
+/// Whether the entries below one have its span too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Below {
+    Unknown,
+    Nothing,
+    /// Beneath a scope: to a layer the scope is current between them.
+    InOtherScope,
+    InThisScope,
 }
 
 impl StackEntry {
     fn new(layer: u32, span: u64) -> Self {
         Self {
             layer,
-            is_repeated: false,
-            is_repeated_at_all: false,
+            below: Below::Unknown,
             span,
         }
     }
@@ -62,72 +68,136 @@ pub(crate) const SCOPE: u32 = u32::MAX;
 struct Stack {
     entries: Vec<StackEntry>,
     scopes: Vec<TraceContext>,
-    entered: EnteredFilter,
+    /// The number of entries that the filter has, from the lowest on.
+    filtered: usize,
+    filter: EnteredFilter,
 }
+
+/// A stack with fewer entries is walked without the filter.
+const SHALLOW: usize = 16;
 
 thread_local! {
     static STACK: RefCell<Stack> = const {
         RefCell::new(Stack {
             entries: Vec::new(),
             scopes: Vec::new(),
-            entered: EnteredFilter::new(),
+            filtered: 0,
+            filter: EnteredFilter::new(),
         })
     };
 }
 
 impl Stack {
+    /// What is below an entry.
     #[inline(always)]
-    fn enter(&mut self, layer: u32, span: u64) {
-        let mut entry = StackEntry::new(layer, span);
-        if self.entered.add(layer, span) {
-            entry.is_repeated = is_entered(&self.entries, layer, span);
-            entry.is_repeated_at_all = self.entries.iter().any(|e| e.is(layer, span));
-        }
-        self.entries.push(entry);
-        if self.entered.is_small_for(self.entries.len()) {
-            self.enlarge_filter();
+    fn below(&mut self, at: usize, entry: StackEntry) -> Below {
+        match entry.below {
+            Below::Unknown => self.look_below(at, entry),
+            known => known,
         }
     }
 
-    #[cold]
     #[inline(never)]
-    fn enlarge_filter(&mut self) {
-        self.entered.enlarge(self.entries.len());
-        for entry in self.entries.iter().filter(|e| e.layer != SCOPE) {
-            self.entered.add(entry.layer, entry.span);
-        }
-    }
-
-    #[inline(always)]
-    fn exit(&mut self, layer: u32, span: u64) -> bool {
-        let was_entered = remove(&mut self.entries, layer, span);
-        if was_entered {
-            self.entered.remove(layer, span);
-        }
-        was_entered
-    }
-
-    /// Removes the last scope. What was entered within it, and is not left, belongs to the scope around.
-    #[inline]
-    fn close_last_scope(&mut self) {
-        self.scopes.pop();
-        let scope = self.scopes.len() as u64;
-        let is_last = self.entries.last().is_some_and(|e| e.is(SCOPE, scope));
-        remove(&mut self.entries, SCOPE, scope);
-        if !is_last {
-            self.mark_repeated();
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn mark_repeated(&mut self) {
-        for at in 0..self.entries.len() {
-            let (below, rest) = self.entries.split_at_mut(at);
-            if let Some(entry) = rest.first_mut().filter(|e| e.layer != SCOPE) {
-                entry.is_repeated = is_entered(below, entry.layer, entry.span);
+    fn look_below(&mut self, at: usize, entry: StackEntry) -> Below {
+        let may_be = at < SHALLOW || self.may_be_below(at, entry);
+        let mut below = Below::Nothing;
+        if may_be {
+            let mut same = Below::InThisScope;
+            for other in self.entries.iter().take(at).rev() {
+                if other.layer == SCOPE {
+                    same = Below::InOtherScope;
+                } else if other.is(entry.layer, entry.span) {
+                    below = same;
+                    break;
+                }
             }
         }
+        if let Some(entry) = self.entries.get_mut(at) {
+            entry.below = below;
+        }
+        below
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn may_be_below(&mut self, at: usize, entry: StackEntry) -> bool {
+        if self.filter.is_small_for(self.entries.len()) {
+            self.filter.enlarge(self.entries.len());
+            self.filtered = 0;
+        }
+        let new = self.entries.iter().take(at + 1).skip(self.filtered);
+        for entry in new.filter(|e| e.layer != SCOPE) {
+            self.filter.add(entry.layer, entry.span);
+        }
+        self.filtered = self.filtered.max(at + 1);
+        self.filter.count(entry.layer, entry.span) > 1
+    }
+
+    /// Removes the last entry of a span or scope.
+    #[inline(always)]
+    fn remove(&mut self, layer: u32, span: u64) -> bool {
+        if self.entries.last().is_some_and(|e| e.is(layer, span)) {
+            self.entries.pop();
+            if self.filtered > self.entries.len() {
+                self.remove_from_filter(layer, span);
+            }
+            return true;
+        }
+        self.remove_beneath(layer, span)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn remove_from_filter(&mut self, layer: u32, span: u64) {
+        self.filtered -= 1;
+        if layer != SCOPE {
+            self.filter.remove(layer, span);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn remove_beneath(&mut self, layer: u32, span: u64) -> bool {
+        let Some(at) = self.entries.iter().rposition(|e| e.is(layer, span)) else {
+            return false;
+        };
+        self.entries.remove(at);
+        if at < self.filtered {
+            self.remove_from_filter(layer, span);
+        }
+        if layer == SCOPE {
+            // What was entered within it, and is not left, belongs to the scope around.
+            let above = self.entries.iter_mut().skip(at);
+            above.for_each(|entry| entry.below = Below::Unknown);
+        }
+        true
+    }
+
+    /// The first result of `f` on the spans of a registry, each once, whatever scopes are open.
+    #[inline(always)]
+    fn find_of<R>(&mut self, registry: u32, mut f: impl FnMut(u64) -> Option<R>) -> Option<R> {
+        self.find(|stack, at, entry| {
+            let is_of = entry.layer == registry && stack.below(at, entry) == Below::Nothing;
+            is_of.then(|| f(entry.span)).flatten()
+        })
+    }
+
+    /// The innermost entry for which `f` has a result.
+    #[inline(always)]
+    fn find<R>(
+        &mut self,
+        mut f: impl FnMut(&mut Self, usize, StackEntry) -> Option<R>,
+    ) -> Option<R> {
+        let mut at = self.entries.len();
+        while let Some(below) = at.checked_sub(1) {
+            at = below;
+            let entry = *self.entries.get(at)?;
+            let found = f(self, at, entry);
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
     }
 }
 
@@ -136,31 +206,15 @@ impl Stack {
 pub(crate) fn enter(layer: u32, span: u64) {
     // `try_with` fails only while the thread ends. No foreign code runs within the borrow, so
     // `borrow_mut` cannot panic.
-    let _ = STACK.try_with(|s| s.borrow_mut().enter(layer, span));
+    let _ = STACK.try_with(|s| s.borrow_mut().entries.push(StackEntry::new(layer, span)));
 }
 
 /// Notes that `layer`'s span was left on this thread; returns whether it had been entered on it.
 #[inline]
 pub(crate) fn exit(layer: u32, span: u64) -> bool {
     STACK
-        .try_with(|s| s.borrow_mut().exit(layer, span))
+        .try_with(|s| s.borrow_mut().remove(layer, span))
         .unwrap_or(false)
-}
-
-/// Removes the last entry of a span or scope.
-#[inline]
-fn remove(entries: &mut Vec<StackEntry>, layer: u32, span: u64) -> bool {
-    if entries.last().is_some_and(|e| e.is(layer, span)) {
-        entries.pop();
-        return true;
-    }
-    match entries.iter().rposition(|e| e.is(layer, span)) {
-        Some(at) => {
-            entries.remove(at);
-            true
-        }
-        None => false,
-    }
 }
 
 /// A scope that is open on this thread until the guard is dropped, also by a panic.
@@ -203,7 +257,9 @@ impl Drop for OpenScope {
             let mut stack = s.borrow_mut();
             // The scope of a forgotten inner guard ends with this one.
             while stack.scopes.len() > self.at {
-                stack.close_last_scope();
+                stack.scopes.pop();
+                let scope = stack.scopes.len() as u64;
+                stack.remove(SCOPE, scope);
             }
         });
     }
@@ -214,16 +270,17 @@ impl Drop for OpenScope {
 #[inline(always)]
 pub(crate) fn innermost(layer: u32, is_current: impl Fn(u64) -> bool) -> Innermost {
     let found = STACK.try_with(|s| {
-        for entry in s.borrow().entries.iter().rev() {
-            if entry.layer == layer && !entry.is_repeated && is_current(entry.span) {
-                return Innermost::Span(entry.span);
+        s.borrow_mut().find(|stack, at, entry| {
+            if entry.layer == layer
+                && stack.below(at, entry) != Below::InThisScope
+                && is_current(entry.span)
+            {
+                return Some(Innermost::Span(entry.span));
             }
-            if entry.layer == SCOPE {
-                return Innermost::Scope;
-            }
-        }
-        Innermost::Nothing
+            (entry.layer == SCOPE).then_some(Innermost::Scope)
+        })
     });
+    let found = found.ok().flatten();
     found.unwrap_or(Innermost::Nothing)
 }
 
@@ -231,12 +288,12 @@ pub(crate) fn innermost(layer: u32, is_current: impl Fn(u64) -> bool) -> Innermo
 #[inline]
 pub(crate) fn innermost_span(layer: u32, is_current: impl Fn(u64) -> bool) -> Option<u64> {
     let found = STACK.try_with(|s| {
-        let stack = s.borrow();
-        let mut entries = stack.entries.iter().rev();
-        let found = entries
-            .find(|e| e.layer == layer && !e.is_repeated && is_current(e.span))
-            .map(|e| e.span);
-        found
+        s.borrow_mut().find(|stack, at, entry| {
+            let is_it = entry.layer == layer
+                && stack.below(at, entry) != Below::InThisScope
+                && is_current(entry.span);
+            is_it.then_some(entry.span)
+        })
     });
     found.ok().flatten()
 }
@@ -244,24 +301,14 @@ pub(crate) fn innermost_span(layer: u32, is_current: impl Fn(u64) -> bool) -> Op
 /// The current span of a registry, which is noted under this number; zero if there is none.
 #[inline]
 pub(crate) fn current(registry: u32) -> u64 {
-    let current = STACK.try_with(|s| {
-        let stack = s.borrow();
-        let mut entries = stack.entries.iter().rev();
-        let current = entries.find(|e| e.layer == registry && !e.is_repeated_at_all);
-        current.map_or(0, |e| e.span)
-    });
-    current.unwrap_or(0)
+    let current = STACK.try_with(|s| s.borrow_mut().find_of(registry, Some));
+    current.ok().flatten().unwrap_or(0)
 }
 
 /// The first result of `f` on the entered spans of a registry, the innermost first. `f` enters no span.
 #[cold]
 pub(crate) fn find_entered<R>(registry: u32, f: impl FnMut(u64) -> Option<R>) -> Option<R> {
-    let found = STACK.try_with(|s| {
-        let stack = s.borrow();
-        let entries = stack.entries.iter().rev();
-        let own = entries.filter(|e| e.layer == registry && !e.is_repeated_at_all);
-        own.map(|e| e.span).find_map(f)
-    });
+    let found = STACK.try_with(|s| s.borrow_mut().find_of(registry, f));
     found.ok().flatten()
 }
 
@@ -284,14 +331,6 @@ pub(crate) fn innermost_spans(mut f: impl FnMut(u32, u64) -> bool) -> bool {
         spans.any(|e| f(e.layer, e.span))
     });
     found.unwrap_or(false)
-}
-
-/// Whether a span is among the `entries` above the last scope.
-#[cold]
-#[inline(never)]
-fn is_entered(entries: &[StackEntry], layer: u32, span: u64) -> bool {
-    let in_scope = entries.iter().rev().take_while(|e| e.layer != SCOPE);
-    in_scope.into_iter().any(|e| e.is(layer, span))
 }
 
 /// The context of the last scope opened on this thread.
@@ -333,23 +372,16 @@ pub(super) fn context() -> TraceContext {
         return context;
     }
     let found = STACK.try_with(|s| {
-        let stack = s.borrow();
-        for entry in stack.entries.iter().rev() {
+        s.borrow_mut().find(|stack, at, entry| {
             // A span that no layer holds inherits from the entries below.
-            let context = match entry {
-                StackEntry { layer: SCOPE, .. } => scope(&stack, *entry),
-                StackEntry {
-                    is_repeated: true, ..
-                } => None,
-                StackEntry { layer, span, .. } => layer_registry::context(*layer, *span),
-            };
-            if let Some(context) = context {
-                return context;
+            match entry.layer {
+                SCOPE => scope(stack, entry),
+                _ if stack.below(at, entry) == Below::InThisScope => None,
+                layer => layer_registry::context(layer, entry.span),
             }
-        }
-        elsewhere.unwrap_or_default()
+        })
     });
-    found.unwrap_or_default()
+    found.ok().flatten().or(elsewhere).unwrap_or_default()
 }
 
 /// The last entry of a thread.
@@ -363,12 +395,16 @@ enum Top {
 
 #[inline]
 fn top() -> Top {
-    let top = STACK.try_with(|s| match s.borrow().entries.last() {
-        None => Top::Nothing,
-        Some(last) if last.layer == SCOPE => Top::Scope,
-        Some(last) if last.is_repeated => Top::Again(last.layer),
-        Some(last) => Top::Span(*last),
+    let top = STACK.try_with(|s| {
+        s.borrow_mut().find(|stack, at, last| {
+            Some(match last.layer {
+                SCOPE => Top::Scope,
+                layer if stack.below(at, last) == Below::InThisScope => Top::Again(layer),
+                _ => Top::Span(last),
+            })
+        })
     });
+    let top = top.ok().flatten();
     top.unwrap_or(Top::Nothing)
 }
 

@@ -1,12 +1,19 @@
-//! [`SpanTable`]: the spans of one bucket by their ids, in a table with open addressing.
+//! [`SpanTable`]: the spans of one bucket by their ids.
 //!
-//! A look-up takes the same time with ten open spans and with a million. The table is never more than
-//! three quarters full, and a removal closes its gap, so no search meets what was removed.
+//! Nearly always a bucket has one span. The others are in a table with open addressing, so a look-up takes
+//! the same time with ten open spans and with a million. The table is never more than three quarters full,
+//! and a removal closes its gap, so no search meets what was removed.
 
 use crate::layer::span::OpenSpan;
 
 #[derive(Debug, Default)]
 pub(super) struct SpanTable {
+    first: Option<OpenEntry>,
+    others: OtherSpans,
+}
+
+#[derive(Debug, Default)]
+struct OtherSpans {
     /// Its length is a power of two, or zero.
     places: Vec<Option<OpenEntry>>,
     len: usize,
@@ -32,6 +39,60 @@ fn home(id: u64, places: usize) -> usize {
 
 impl SpanTable {
     #[inline(always)]
+    pub(super) fn find(&mut self, id: u64) -> Option<&mut Box<OpenSpan>> {
+        match &mut self.first {
+            Some(entry) if entry.id == id => Some(&mut entry.span),
+            _ if self.others.len == 0 => None,
+            _ => self.others.find(id),
+        }
+    }
+
+    /// Adds a span, and returns an older one with this id.
+    #[inline(always)]
+    pub(super) fn insert(&mut self, id: u64, span: Box<OpenSpan>) -> Option<Box<OpenSpan>> {
+        if self.first.is_none() && self.others.len == 0 {
+            self.first = Some(OpenEntry { id, span });
+            return None;
+        }
+        self.insert_beside(id, span)
+    }
+
+    #[inline(never)]
+    fn insert_beside(&mut self, id: u64, span: Box<OpenSpan>) -> Option<Box<OpenSpan>> {
+        if let Some(older) = self.find(id) {
+            return Some(std::mem::replace(older, span));
+        }
+        let entry = OpenEntry { id, span };
+        match &self.first {
+            None => self.first = Some(entry),
+            Some(_) => self.others.add(entry),
+        }
+        None
+    }
+
+    #[inline(always)]
+    pub(super) fn remove(&mut self, id: u64) -> Option<Box<OpenSpan>> {
+        match &self.first {
+            Some(entry) if entry.id == id => self.first.take().map(|entry| entry.span),
+            _ if self.others.len == 0 => None,
+            _ => self.others.remove(id),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &OpenEntry> {
+        self.first.iter().chain(self.others.places.iter().flatten())
+    }
+
+    /// Takes all spans out.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Box<OpenSpan>> {
+        let Self { first, others } = std::mem::take(self);
+        let others = others.places.into_iter().flatten();
+        first.into_iter().chain(others).map(|entry| entry.span)
+    }
+}
+
+impl OtherSpans {
+    #[inline(always)]
     fn position(&self, id: u64) -> Option<usize> {
         /// Searches the places after the first.
         #[cold]
@@ -52,25 +113,21 @@ impl SpanTable {
         }
     }
 
-    #[inline(always)]
-    pub(super) fn find(&mut self, id: u64) -> Option<&mut Box<OpenSpan>> {
+    #[inline(never)]
+    fn find(&mut self, id: u64) -> Option<&mut Box<OpenSpan>> {
         let at = self.position(id)?;
         let entry = self.places.get_mut(at)?.as_mut()?;
         Some(&mut entry.span)
     }
 
-    /// Adds a span, and returns an older one with this id.
+    /// Adds a span whose id is not there.
     #[inline]
-    pub(super) fn insert(&mut self, id: u64, span: Box<OpenSpan>) -> Option<Box<OpenSpan>> {
-        if let Some(older) = self.find(id) {
-            return Some(std::mem::replace(older, span));
-        }
+    fn add(&mut self, entry: OpenEntry) {
         if (self.len + 1) * 4 > self.places.len() * 3 {
             self.enlarge();
         }
         self.len += 1;
-        self.put(OpenEntry { id, span });
-        None
+        self.put(entry);
     }
 
     /// Puts an entry in the first free place from its home on.
@@ -99,8 +156,8 @@ impl SpanTable {
         }
     }
 
-    #[inline]
-    pub(super) fn remove(&mut self, id: u64) -> Option<Box<OpenSpan>> {
+    #[inline(never)]
+    fn remove(&mut self, id: u64) -> Option<Box<OpenSpan>> {
         let at = self.position(id)?;
         let entry = self.places.get_mut(at)?.take()?;
         self.len -= 1;
@@ -133,17 +190,6 @@ impl SpanTable {
                 gap = at;
             }
         }
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &OpenEntry> {
-        self.places.iter().flatten()
-    }
-
-    /// Takes all spans out.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Box<OpenSpan>> {
-        self.len = 0;
-        let places = std::mem::take(&mut self.places);
-        places.into_iter().flatten().map(|entry| entry.span)
     }
 }
 
@@ -178,7 +224,8 @@ mod tests {
             }
             let found = table.find(id).map(|span| span.state.start);
             assert_eq!(found, map.get(&id).copied());
-            assert_eq!(table.len, map.len());
+            let first = usize::from(table.first.is_some());
+            assert_eq!(table.others.len + first, map.len());
         }
         let mut all: Vec<_> = table.iter().map(|e| (e.id, e.span.state.start)).collect();
         let mut expected: Vec<_> = map.into_iter().collect();
@@ -196,14 +243,24 @@ mod tests {
         for n in 0..3_000_u64 {
             table.insert(n << 10 | 5, span(n));
         }
-        let places = table.places.len();
+        let places = table.others.places.len();
         let far = |(at, place): (usize, &Option<OpenEntry>)| {
             let id = place.as_ref()?.id;
             Some(at.wrapping_sub(home(id, places)) & (places - 1))
         };
-        let far: Vec<_> = table.places.iter().enumerate().filter_map(far).collect();
+        let far: Vec<_> = table
+            .others
+            .places
+            .iter()
+            .enumerate()
+            .filter_map(far)
+            .collect();
         assert!(far.iter().sum::<usize>() < 3 * far.len());
         (0..3_000).for_each(|n| drop(table.remove(n << 10 | 5).unwrap()));
-        assert_eq!(table.places.capacity(), 0, "the burst's memory is freed");
+        assert_eq!(
+            table.others.places.capacity(),
+            0,
+            "the burst's memory is freed"
+        );
     }
 }
