@@ -16,6 +16,7 @@
 //! [`OtlpRegistry`] tells what differs.
 
 mod asked;
+mod closing;
 mod slots;
 mod span_data;
 mod twins;
@@ -153,7 +154,7 @@ impl OtlpRegistry {
             span,
         };
         while let Some(id) = to_id(closing.span) {
-            dispatch.try_close(id);
+            closing::tell(self.number(), closing.span, || dispatch.try_close(id));
             closing.span = self.free(closing.span);
         }
     }
@@ -199,7 +200,7 @@ impl OtlpRegistry {
     #[inline(never)]
     fn close_later(&self, span: u64) -> bool {
         lock(&self.closed).push(span);
-        self.has_closed.store(true, Ordering::Release);
+        self.has_closed.store(true, Ordering::Relaxed);
         true
     }
 
@@ -219,6 +220,7 @@ impl OtlpRegistry {
         }
     }
 
+    #[inline(always)]
     fn begin(&self, may_ask: bool) {
         if self.has_filters() {
             asked::begin(may_ask);
@@ -326,12 +328,14 @@ impl Subscriber for OtlpRegistry {
     #[inline]
     fn try_close(&self, span: Id) -> bool {
         self.begin(false);
-        if self.has_closed.load(Ordering::Acquire) {
+        if closing::is_told(self.number(), span.into_u64()) {
+            return true;
+        }
+        if self.has_closed.load(Ordering::Relaxed) {
             self.free_closed();
         }
         match self.slots.release(span.into_u64()) {
             Released::Open => false,
-            Released::Closing => true,
             Released::Last => self.close(span.into_u64()),
         }
     }

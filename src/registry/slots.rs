@@ -52,7 +52,6 @@ struct SlotSpan {
     parent: u64,
     twin: u64,
     references: u32,
-    is_closing: bool,
 }
 
 /// What is known of an open span. Ids are zero for none.
@@ -72,8 +71,6 @@ pub(super) enum Released {
     Open,
     /// It was the last one.
     Last,
-    /// The layers are being told that the span closes.
-    Closing,
 }
 
 /// Page and offset of a slot.
@@ -141,7 +138,6 @@ impl Slots {
             parent,
             twin,
             references: 1,
-            is_closing: false,
         };
         id
     }
@@ -166,13 +162,10 @@ impl Slots {
             return Released::Open;
         };
         match slot.references {
-            0 => match std::mem::take(&mut slot.is_closing) {
-                true => Released::Closing,
-                false => Released::Open,
-            },
+            // It closes already.
+            0 => Released::Open,
             1 => {
                 slot.references = 0;
-                slot.is_closing = true;
                 Released::Last
             }
             _ => {
@@ -315,8 +308,7 @@ mod tests {
         assert_eq!(slots.release(first), Released::Open);
         assert_eq!(slots.release(first), Released::Last);
         assert!(!slots.retain(first), "it closes");
-        assert_eq!(slots.release(first), Released::Closing);
-        assert_eq!(slots.release(first), Released::Open, "told once");
+        assert_eq!(slots.release(first), Released::Open);
         assert_eq!(slots.known(first).unwrap().id, first);
         assert!(slots.free(first).is_some() && slots.free(first).is_none());
         let second = slots.open(metadata(), 7, 0);

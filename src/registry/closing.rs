@@ -1,0 +1,29 @@
+//! The call within a close that tells the layers of it.
+
+use std::cell::Cell;
+
+thread_local! {
+    /// Registry and span; zero for none.
+    static TOLD: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
+}
+
+/// Makes the call. The layers are told by a close that the registry answers with true.
+#[inline(always)]
+pub(super) fn tell(registry: u32, span: u64, close: impl FnOnce() -> bool) {
+    let _ = TOLD.try_with(|told| told.set((registry, span)));
+    close();
+    let _ = TOLD.try_with(|told| told.set((0, 0)));
+}
+
+/// Whether this close is that call; true once.
+#[inline(always)]
+pub(super) fn is_told(registry: u32, span: u64) -> bool {
+    TOLD.try_with(|told| {
+        let is_told = told.get() == (registry, span);
+        if is_told {
+            told.set((0, 0));
+        }
+        is_told
+    })
+    .unwrap_or(false)
+}
