@@ -22,6 +22,7 @@ use crate::builder::{OtlpBuilder, builder};
 use crate::error::Error;
 use crate::fmt::with_trace_ids;
 use crate::guard::ShutdownGuard;
+use crate::registry::registry;
 
 /// Sets the global subscriber: log lines on standard error, with `trace_id` and `span_id` within a
 /// trace, and spans to the OTLP endpoint of the `OTEL_*` variables.
@@ -177,6 +178,11 @@ impl SubscriberBuilder {
         });
         let (layer, guard) = otlp.build()?;
         match filters {
+            // Lines keep the fields of each span in its extensions, and a filter of one layer needs a
+            // `Registry` as well.
+            Filters::Same(filter) if lines.is_none() => {
+                registry().with(layer).with(filter).try_init()
+            }
             // A filter of the whole subscriber costs a span less than one for each layer.
             Filters::Same(filter) => {
                 let registry = tracing_subscriber::registry();

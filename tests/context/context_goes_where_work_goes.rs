@@ -21,14 +21,17 @@ use tracing_otlp::context::TraceFlags;
 use tracing_otlp::context::{self, FutureExt as _};
 use tracing_otlp::{SpanExt as _, SpanId, TraceContext, TraceId};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 static CAPTURE: OnceLock<Capture> = OnceLock::new();
 
 fn capture() -> &'static Capture {
     CAPTURE.get_or_init(|| {
         let (layer, capture) = layer();
-        let subscriber = tracing_subscriber::registry().with(layer);
-        tracing::subscriber::set_global_default(subscriber).unwrap();
+        match capture::has_own_registry() {
+            true => tracing_otlp::registry().with(layer).init(),
+            false => tracing_subscriber::registry().with(layer).init(),
+        }
         capture
     })
 }

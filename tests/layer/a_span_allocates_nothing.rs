@@ -50,6 +50,13 @@ fn nor_does_one_of_a_layer_in_an_option() {
     assert_eq!(allocations_under(subscriber, &capture), 0);
 }
 
+#[test]
+fn nor_does_one_on_our_own_registry() {
+    let (layer, capture) = capture::layer();
+    let subscriber = tracing_otlp::registry().with(layer);
+    assert_eq!(allocations_under(subscriber, &capture), 0);
+}
+
 /// What the spans of a local trace share, and their hold on it, are allocated once for it; holding
 /// them takes no more.
 #[test]

@@ -53,10 +53,18 @@ pub fn layer() -> (OtlpLayer, Capture) {
     layer_with(|builder| builder)
 }
 
+/// Whether pipelines of tests stand on this crate's registry: `.ci/run tests` runs them on both.
+pub fn has_own_registry() -> bool {
+    std::env::var("TESTS_ON_OWN_REGISTRY").is_ok_and(|value| value == "1")
+}
+
 /// Runs `f` under a registry with such a layer; what arrived, in the order in which spans closed.
 pub fn record_with(edit: impl FnOnce(OtlpBuilder) -> OtlpBuilder, f: impl FnOnce()) -> Vec<Span> {
     let (layer, capture) = layer_with(edit);
-    under(tracing_subscriber::registry().with(layer), f);
+    match has_own_registry() {
+        true => under(tracing_otlp::registry().with(layer), f),
+        false => under(tracing_subscriber::registry().with(layer), f),
+    }
     capture.spans()
 }
 
