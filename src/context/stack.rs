@@ -5,9 +5,9 @@
 //! from wherever it is, so that guards dropped in the wrong order, or held across an await, leave no
 //! stale entry (PAIN 18).
 //!
-//! Whether an entry repeats one below is found when it is asked for the first time, and noted in the
-//! entry. A deep stack is walked for it only where a filter says that it may ([`EnteredFilter`]). So a new
-//! span and an event cost the same at every depth.
+//! Whether an entry repeats one below is found by a walk over those. High in a stack it is found once and
+//! noted in the entry, and the walk is made only where a filter says that it may ([`EnteredFilter`]). So a
+//! new span and an event cost the same at every depth.
 
 mod entered;
 
@@ -73,8 +73,8 @@ struct Stack {
     filter: EnteredFilter,
 }
 
-/// A stack with fewer entries is walked without the filter.
-const SHALLOW: usize = 16;
+/// An entry with fewer below it is looked for among them each time.
+const SHALLOW: usize = 8;
 
 thread_local! {
     static STACK: RefCell<Stack> = const {
@@ -91,35 +91,28 @@ impl Stack {
     /// What is below an entry.
     #[inline(always)]
     fn below(&mut self, at: usize, entry: StackEntry) -> Below {
+        if at < SHALLOW {
+            return below(self.entries.get(..at).unwrap_or_default(), entry);
+        }
         match entry.below {
             Below::Unknown => self.look_below(at, entry),
             known => known,
         }
     }
 
-    #[inline(never)]
-    fn look_below(&mut self, at: usize, entry: StackEntry) -> Below {
-        let may_be = at < SHALLOW || self.may_be_below(at, entry);
-        let mut below = Below::Nothing;
-        if may_be {
-            let mut same = Below::InThisScope;
-            for other in self.entries.iter().take(at).rev() {
-                if other.layer == SCOPE {
-                    same = Below::InOtherScope;
-                } else if other.is(entry.layer, entry.span) {
-                    below = same;
-                    break;
-                }
-            }
-        }
-        if let Some(entry) = self.entries.get_mut(at) {
-            entry.below = below;
-        }
-        below
-    }
-
     #[cold]
     #[inline(never)]
+    fn look_below(&mut self, at: usize, entry: StackEntry) -> Below {
+        let found = match self.may_be_below(at, entry) {
+            true => below(self.entries.get(..at).unwrap_or_default(), entry),
+            false => Below::Nothing,
+        };
+        if let Some(entry) = self.entries.get_mut(at) {
+            entry.below = found;
+        }
+        found
+    }
+
     fn may_be_below(&mut self, at: usize, entry: StackEntry) -> bool {
         if self.filter.is_small_for(self.entries.len()) {
             self.filter.enlarge(self.entries.len());
@@ -199,6 +192,21 @@ impl Stack {
         }
         None
     }
+}
+
+/// What is among the entries below one.
+#[inline(always)]
+fn below(entries: &[StackEntry], entry: StackEntry) -> Below {
+    let mut same = Below::InThisScope;
+    for other in entries.iter().rev() {
+        if other.is(entry.layer, entry.span) {
+            return same;
+        }
+        if other.layer == SCOPE {
+            same = Below::InOtherScope;
+        }
+    }
+    Below::Nothing
 }
 
 /// Notes that `layer`'s span was entered on this thread.
