@@ -16,7 +16,8 @@ from statistics import median
 OUT = Path(sys.argv[1])
 ORDER = ["floor-off", "floor", "floor-visit", "tracing-otlp", "tracing-otlp-lean",
          "tracing-otlp-unsampled", "otel", "otel-lean", "fastrace"]
-WORKS = {"request": 5, "tiny": 2, "async": 5, "deep": 1, "wide": 1}  # spans in a unit of work
+ALWAYS = ["request", "tiny", "async", "deep", "wide"]
+WORKS = ALWAYS + ["dynamic", "many", "list", "callsites"]
 
 
 def read_results():
@@ -86,13 +87,14 @@ def arrives():
 
 
 def alloc():
-    heads, found = ["contender"], {work: runs("alloc", work=work) for work in WORKS}
-    for work in WORKS:
+    found = {work: runs("alloc", work=work) for work in WORKS}
+    heads, works = ["contender"], [work for work in WORKS if work in ALWAYS or found[work]]
+    for work in works:
         heads += [f"{work}: calls", f"{work}: bytes", f"{work}: calls, all threads"]
     rows = []
     for name in sorted_names({name for by_name in found.values() for name in by_name}):
         row = [name]
-        for work in WORKS:
+        for work in works:
             last = found[work][name][-1]["figures"] if name in found[work] else {}
             row += [number(last.get("recording_calls"), 2), number(last.get("recording_bytes")),
                     number(last.get("all_calls"), 2)]
@@ -220,17 +222,20 @@ def callgrind():
                                and arrived(run) != run["produced"])
             if lost and f"{name} {work}" not in incomplete:
                 incomplete.append(f"{name} {work}")
-        spans = 2_000 * WORKS[work]
+        few_spans, many_spans = (json.loads(path.read_text() or "{}").get("produced", 0)
+                                 for path in (small, large))
+        spans = max(many_spans - few_spans, 1)
         recording[work][name] = (many[1] - few[1]) / spans
         everywhere[work][name] = (sum(many.values()) - sum(few.values())) / spans
     note = f"Failed or spans missing: {', '.join(incomplete)}." if incomplete else ""
     for title, counts in [("on the recording thread", recording), ("on all threads", everywhere)]:
         heads, rows = ["contender"], []
-        for work in WORKS:
+        works = [work for work in WORKS if work in ALWAYS or work in counts]
+        for work in works:
             heads += [work, "×floor", "×otel"]
         for name in sorted_names({name for by_name in counts.values() for name in by_name}):
             row = [name]
-            for work in WORKS:
+            for work in works:
                 value = counts[work].get(name)
                 row.append(number(value))
                 for base in ("floor", "otel"):

@@ -7,7 +7,7 @@
 # Results are added to $OUT; `all` starts afresh. `check` only proves that every mode works.
 # Settings, by environment:
 #   CONTENDERS  "NAME[:VARIANT]..."; the ratios of the report need floor:off, floor and otel
-#   WORKS       "NAME..." the workloads of alloc and cg
+#   WORKS       "request tiny async deep wide"; of alloc and cg, also dynamic, many, list, callsites
 #   ROUNDS      5      rounds of hot and e2e; every round runs each contender once
 #   PEAK_ROUNDS 3      rounds of peak
 #   UNITS       100000 requests of an e2e run, 5 spans each
@@ -173,12 +173,14 @@ cg() {
     say "callgrind, $c"
     for work in $WORKS; do
       for units in 1000 3000; do
-        local file
+        local file amount=$units
+        # 256 spans each.
+        [ "$work" != callsites ] || amount=$((units / 25))
         file=$OUT/callgrind/$(label "$c").$work.$units
         rm -f "$file".*
         timeout 900 valgrind --tool=callgrind --separate-threads=yes --zero-before='harness::modes::fixed*' \
           --callgrind-out-file="$file.out" "$(program "$c")" cg --label "$(label "$c")" \
-          --variant "$(variant "$c")" --sink "$address" --work "$work" --units "$units" \
+          --variant "$(variant "$c")" --sink "$address" --work "$work" --units "$amount" \
           --queue $ROOM >"$file.json" 2>>"$OUT/stderr.log" \
           || echo "$c callgrind $work $units" | tee -a "$OUT/failed" >&2
       done

@@ -23,7 +23,7 @@ use crate::receiver::Receiver;
 use crate::workload::Workload;
 
 pub use crate::ledger::Ledger;
-pub use crate::traced::Traced;
+pub use crate::traced::{LateAttributes, Traced};
 
 /// What the process has spent on processors so far, in nanoseconds: for benches that are no
 /// contender, such as `web`.

@@ -189,9 +189,9 @@ fn flat_out<C: Contender>(options: &Options, input: &'static Input) -> (u64, Val
 /// function: what the recording thread did before entering it is forgotten.
 #[inline(never)]
 fn fixed<C: Contender>(contender: &C, options: &Options, input: &'static Input) -> (u64, Value) {
-    const UNITS_BETWEEN_FLUSHES: u64 = 250;
+    let units_between_flushes = (BURST_SPANS / options.work.spans()).clamp(1, 250);
     let units = options.units.unwrap_or(1_000);
-    let bursts = units / UNITS_BETWEEN_FLUSHES;
+    let bursts = units / units_between_flushes;
     let runner = Inline::new(options.work);
     let turn = Barrier::new(2);
     thread::scope(|scope| {
@@ -204,13 +204,13 @@ fn fixed<C: Contender>(contender: &C, options: &Options, input: &'static Input) 
         });
         surrounded::<C::Work>(options.work, || contender.flush(), &mut || {
             for _ in 0..bursts {
-                runner.run::<C::Work>(input, UNITS_BETWEEN_FLUSHES);
+                runner.run::<C::Work>(input, units_between_flushes);
                 turn.wait();
                 turn.wait();
             }
         });
     });
-    (bursts * UNITS_BETWEEN_FLUSHES, json!({}))
+    (bursts * units_between_flushes, json!({}))
 }
 
 fn medians(samples: Vec<(f64, f64)>) -> Value {

@@ -6,7 +6,7 @@ use std::thread;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::clock::CpuClock;
-use crate::workload::{BESIDE, Input, LEVELS, Work, Workload};
+use crate::workload::{BESIDE, Input, KEYS, LEVELS, Work, Workload};
 
 /// Concurrent tasks of the async workload.
 const TASKS: u64 = 32;
@@ -17,6 +17,10 @@ pub(crate) enum Inline {
     Tiny,
     Async(Runtime),
     Step,
+    /// So many attributes, one by one.
+    Late(usize),
+    List,
+    Callsites,
 }
 
 impl Inline {
@@ -24,6 +28,10 @@ impl Inline {
         match work {
             Work::Request => Self::Request,
             Work::Tiny => Self::Tiny,
+            Work::Dynamic => Self::Late(16),
+            Work::Many => Self::Late(KEYS.len()),
+            Work::List => Self::List,
+            Work::Callsites => Self::Callsites,
             Work::Async => Self::Async(Builder::new_current_thread().build().expect("a runtime")),
             Work::Deep | Work::Wide => Self::Step,
         }
@@ -34,6 +42,9 @@ impl Inline {
             Self::Request => (0..units).for_each(|_| W::request(input)),
             Self::Tiny => (0..units).for_each(|_| W::tiny()),
             Self::Step => (0..units).for_each(|_| W::step(input)),
+            Self::Late(keys) => (0..units).for_each(|_| W::late_attributes(&KEYS[..*keys])),
+            Self::List => (0..units).for_each(|_| W::list_of_attributes()),
+            Self::Callsites => (0..units).for_each(|_| W::callsites()),
             Self::Async(runtime) => runtime.block_on(as_tasks::<W>(input, units)),
         }
     }

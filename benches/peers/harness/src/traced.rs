@@ -1,5 +1,7 @@
 //! The workloads in the macros of `tracing`.
 
+use std::marker::PhantomData;
+
 use tracing::field::Empty;
 use tracing::{Instrument, Span, info, info_span};
 
@@ -62,11 +64,30 @@ macro_rules! async_step {
     };
 }
 
+/// How a layer's users set attributes that no callsite declares. The default sets none.
+pub trait LateAttributes: 'static {
+    /// Sets one attribute.
+    fn set(_span: &Span, _key: &'static str, _value: i64) {}
+
+    /// Sets all of [`KEYS`](crate::workload::KEYS) by one call.
+    fn set_all(_span: &Span) {}
+}
+
+impl LateAttributes for () {}
+
 /// For every contender that is a layer.
 #[derive(Debug)]
-pub struct Traced;
+pub struct Traced<A = ()>(PhantomData<A>);
 
-impl Workload for Traced {
+/// Sixteen times the same.
+macro_rules! times_16 {
+    ($($body:tt)*) => {
+        $($body)* $($body)* $($body)* $($body)* $($body)* $($body)* $($body)* $($body)*
+        $($body)* $($body)* $($body)* $($body)* $($body)* $($body)* $($body)* $($body)*
+    };
+}
+
+impl<A: LateAttributes> Workload for Traced<A> {
     fn request(input: &'static Input) {
         let request = request_span!(input);
         let _entered = request.enter();
@@ -109,6 +130,21 @@ impl Workload for Traced {
 
     fn open(number: u64) -> Span {
         info_span!(parent: None, "waiting", number)
+    }
+
+    fn late_attributes(keys: &'static [String]) {
+        let span = info_span!("late");
+        for (value, key) in (0..).zip(keys) {
+            A::set(&span, key, value);
+        }
+    }
+
+    fn list_of_attributes() {
+        A::set_all(&info_span!("list"));
+    }
+
+    fn callsites() {
+        times_16!(times_16!(drop(info_span!("callsite"));););
     }
 }
 

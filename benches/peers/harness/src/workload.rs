@@ -9,10 +9,14 @@
 //!   entered 3 times, `load_user` 5 times and the root 9 times.
 //! - `deep`: 1 span and 1 event, as in `request`, inside 100 entered spans.
 //! - `wide`: the same while 100,000 other spans are open, none of them entered.
+//! - `dynamic`, `many`: a span on which 16, or 128, attributes are set whose keys are no field's.
+//! - `list`: a span on which 128 such attributes are set by one call.
+//! - `callsites`: 256 empty spans of 256 callsites, one after the other.
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 pub use tokio::task::yield_now;
 
@@ -38,7 +42,23 @@ pub trait Workload: 'static {
 
     /// Opens a span without a parent, and does not enter it.
     fn open(number: u64) -> Self::Open;
+
+    /// A span on which so many attributes are set, one by one.
+    fn late_attributes(keys: &'static [String]);
+
+    /// A span on which all of [`KEYS`] are set by one call, where the contender has one.
+    fn list_of_attributes();
+
+    /// [`CALLSITES`] spans of a callsite each.
+    fn callsites();
 }
+
+/// Keys that no callsite declares.
+pub static KEYS: LazyLock<Vec<String>> =
+    LazyLock::new(|| (0..128).map(|n| format!("app.attribute.{n}")).collect());
+
+/// Spans of a unit of `callsites`.
+pub const CALLSITES: usize = 256;
 
 /// Which workload is run.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +68,10 @@ pub(crate) enum Work {
     Async,
     Deep,
     Wide,
+    Dynamic,
+    Many,
+    List,
+    Callsites,
 }
 
 /// Entered spans around a unit of `deep`.
@@ -57,21 +81,35 @@ pub(crate) const LEVELS: u64 = 100;
 pub(crate) const BESIDE: u64 = 100_000;
 
 impl Work {
+    const ALL: [Self; 9] = [
+        Self::Request,
+        Self::Tiny,
+        Self::Async,
+        Self::Deep,
+        Self::Wide,
+        Self::Dynamic,
+        Self::Many,
+        Self::List,
+        Self::Callsites,
+    ];
+
     /// Spans in one unit of this work.
     pub(crate) fn spans(self) -> u64 {
         match self {
             Self::Request | Self::Async => 5,
             Self::Tiny => 2,
             Self::Deep | Self::Wide => 1,
+            Self::Dynamic | Self::Many | Self::List => 1,
+            Self::Callsites => CALLSITES as u64,
         }
     }
 
     /// Spans that are open around all units of this work.
     pub(crate) fn surrounding(self) -> u64 {
         match self {
-            Self::Request | Self::Tiny | Self::Async => 0,
             Self::Deep => LEVELS,
             Self::Wide => BESIDE,
+            _ => 0,
         }
     }
 
@@ -82,6 +120,10 @@ impl Work {
             Self::Async => "async",
             Self::Deep => "deep",
             Self::Wide => "wide",
+            Self::Dynamic => "dynamic",
+            Self::Many => "many",
+            Self::List => "list",
+            Self::Callsites => "callsites",
         }
     }
 }
@@ -90,16 +132,10 @@ impl FromStr for Work {
     type Err = ();
 
     fn from_str(name: &str) -> Result<Self, ()> {
-        [
-            Self::Request,
-            Self::Tiny,
-            Self::Async,
-            Self::Deep,
-            Self::Wide,
-        ]
-        .into_iter()
-        .find(|work| work.name() == name)
-        .ok_or(())
+        Self::ALL
+            .into_iter()
+            .find(|work| work.name() == name)
+            .ok_or(())
     }
 }
 

@@ -10,7 +10,7 @@ use fastrace::collector::Config;
 use fastrace::future::FutureExt;
 use fastrace::prelude::{Event, LocalSpan, Span, SpanContext};
 use fastrace_opentelemetry::OpenTelemetryReporter;
-use harness::workload::{Input, Workload, yield_now};
+use harness::workload::{CALLSITES, Input, KEYS, Workload, yield_now};
 use harness::{Contender, Ledger, Setup};
 use opentelemetry::InstrumentationScope;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
@@ -188,6 +188,26 @@ impl Workload for Native {
     fn open(number: u64) -> Span {
         Span::root("waiting", SpanContext::random())
             .with_property(|| ("number", number.to_string()))
+    }
+
+    fn late_attributes(keys: &'static [String]) {
+        let span = Span::root("late", SpanContext::random());
+        for (value, key) in keys.iter().enumerate() {
+            span.add_property(|| (key.as_str(), value.to_string()));
+        }
+    }
+
+    fn list_of_attributes() {
+        let span = Span::root("list", SpanContext::random());
+        let all = KEYS.iter().enumerate();
+        span.add_properties(|| all.map(|(value, key)| (key.as_str(), value.to_string())));
+    }
+
+    /// It has no callsites.
+    fn callsites() {
+        for _ in 0..CALLSITES {
+            drop(Span::root("callsite", SpanContext::random()));
+        }
     }
 }
 

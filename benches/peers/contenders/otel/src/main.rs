@@ -3,17 +3,35 @@
 //! Variant `lean` leaves out the attributes that the layer adds by itself (place in the source,
 //! thread, target, busy and idle time), which the other contenders do not send either.
 
-use harness::{Contender, Ledger, Setup, Traced};
+use harness::workload::KEYS;
+use harness::{Contender, LateAttributes, Ledger, Setup, Traced};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
 use tokio::runtime::{Builder, Runtime};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() {
     harness::run::<Otel>();
+}
+
+struct Late;
+
+impl LateAttributes for Late {
+    fn set(span: &Span, key: &'static str, value: i64) {
+        span.set_attribute(key, value);
+    }
+
+    /// One by one: there is no call for a list.
+    fn set_all(span: &Span) {
+        for (value, key) in (0..).zip(KEYS.iter()) {
+            Self::set(span, key, value);
+        }
+    }
 }
 
 struct Otel {
@@ -23,7 +41,7 @@ struct Otel {
 }
 
 impl Contender for Otel {
-    type Work = Traced;
+    type Work = Traced<Late>;
 
     fn start(setup: &Setup) -> Self {
         let mut runtime = Builder::new_multi_thread();

@@ -2,15 +2,20 @@
 //!
 //! Variants: `lean` leaves out the attributes that the layer adds by itself (target, place in the
 //! source); `registry` is `lean` on this crate's own registry, all others stand on tracing-subscriber's;
-//! `unsampled` keeps the layer and turns all sampling off, `registry-unsampled` on the own registry; `logs` is `lean` with its events as log
+//! `gzip` and `zstd` are `lean` with compressed requests; `unsampled` keeps the layer and turns all sampling
+//! off, `registry-unsampled` on the own registry; `logs` is `lean` with its events as log
 //! records instead of span events, and `eventless` is `lean` without them: their difference is the price of
 //! the records.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use harness::{Contender, Ledger, Setup, Traced};
+use harness::workload::KEYS;
+use harness::{Contender, LateAttributes, Ledger, Setup, Traced};
+use tracing::Span;
+use tracing_otlp::config::Compression;
 use tracing_otlp::sampler::AlwaysOff;
-use tracing_otlp::{DropReason, Events, Protocol, ShutdownGuard, Stats};
+use tracing_otlp::{DropReason, Events, KeyValue, Protocol, ShutdownGuard, SpanExt, Stats};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -25,12 +30,30 @@ fn main() {
     harness::run::<TracingOtlp>();
 }
 
+struct Late;
+
+impl LateAttributes for Late {
+    fn set(span: &Span, key: &'static str, value: i64) {
+        span.set_attribute(key, value);
+    }
+
+    fn set_all(span: &Span) {
+        static ALL: LazyLock<Vec<KeyValue>> = LazyLock::new(|| {
+            let numbered = (0i64..).zip(KEYS.iter());
+            numbered
+                .map(|(value, key)| KeyValue::new(key.as_str(), value))
+                .collect()
+        });
+        span.set_attributes(&ALL);
+    }
+}
+
 struct TracingOtlp {
     guard: ShutdownGuard,
 }
 
 impl Contender for TracingOtlp {
-    type Work = Traced;
+    type Work = Traced<Late>;
 
     fn start(setup: &Setup) -> Self {
         let mut builder = tracing_otlp::builder()
@@ -42,6 +65,14 @@ impl Contender for TracingOtlp {
         builder = match setup.variant.as_str() {
             "" => builder,
             "lean" | "registry" => builder.with_target(false).with_location(false),
+            "gzip" => builder
+                .with_target(false)
+                .with_location(false)
+                .with_compression(Compression::Gzip),
+            "zstd" => builder
+                .with_target(false)
+                .with_location(false)
+                .with_compression(Compression::Zstd),
             "logs" => builder
                 .with_target(false)
                 .with_location(false)
