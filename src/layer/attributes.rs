@@ -1,10 +1,10 @@
 //! [`AttributeWriter`]: encodes attributes, each key once.
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 
 use super::callsite::StaticAttributes;
+use super::keys::AttributeIndex;
 use crate::attribute::{KeyValue, Value};
 use crate::error::chain;
 use crate::semconv;
@@ -132,30 +132,31 @@ impl<'a> AttributeWriter<'a> {
         }
     }
 
-    /// As [`put_value`](Self::put_value) for very many attributes, as the first ones of this writer.
+    /// As [`put_value`](Self::put_value) for many attributes.
     #[cold]
-    pub(crate) fn put_many(&mut self, attributes: &[KeyValue]) {
-        let mut kept: Vec<Option<&KeyValue>> = Vec::new();
-        let mut places = HashMap::new();
-        for attribute in attributes.iter().filter(|a| !a.key.is_empty()) {
-            let is_repeated = places.contains_key(&*attribute.key);
-            if !is_repeated && self.count >= self.count_limit {
+    #[inline(never)]
+    pub(super) fn put_many(&mut self, attributes: &[KeyValue]) {
+        let mut keys = AttributeIndex::take();
+        keys.begin_with(self.mine(), self.tag, self.count);
+        self.set_dynamic();
+        for attribute in attributes {
+            let key = attribute.key.as_bytes();
+            let mine = self.out.get_mut(self.base..).unwrap_or_default();
+            let replaced = keys.replace(key, self.tag, mine);
+            self.count -= u32::from(replaced.was_there);
+            if key.is_empty() || self.count >= self.count_limit {
                 self.dropped += 1;
                 continue;
             }
-            // As one by one: a repeated key keeps its last value at its last place.
-            if let Some(earlier) = places.insert(&*attribute.key, kept.len()) {
-                kept[earlier] = None;
-            } else {
-                self.count += 1;
-            }
-            kept.push(Some(attribute));
-        }
-        self.dropped += attributes.iter().filter(|a| a.key.is_empty()).count() as u32;
-        self.set_dynamic();
-        for attribute in kept.into_iter().flatten() {
+            self.count += 1;
+            let (at, written) = (mine.len(), self.count);
             self.write_value(&attribute.key, &attribute.value);
+            if self.count == written {
+                keys.fill(replaced.vacancy, at);
+            }
         }
+        keys.clean(self.out, self.base);
+        keys.give();
     }
 
     /// Writes the value of an admitted attribute.

@@ -5,23 +5,19 @@
 //! depends on the callsite alone, so all layers of the process share it, and it is never freed, as
 //! callsites are not.
 
-use std::cell::Cell;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use arc_swap::ArcSwapOption;
 use once_cell::race::OnceBox;
 use tracing_core::Metadata;
 
 use super::attributes::EncodedAttributes;
+pub(crate) use super::callsite_table::of;
 use super::fields::{FieldRole, is_log_line};
 use super::log::LogCallsite;
 use crate::attribute::Value;
 use crate::diagnostics::METRIC_FIELDS;
-use crate::fork::Home;
+use crate::processor::ScopeId;
 use crate::semconv;
-use crate::sync::Arc;
 use crate::wire::field::EncodedKey;
 use crate::wire::span::{EVENT_ATTRIBUTE, SPAN_ATTRIBUTE};
 use crate::wire::value::put_key_value;
@@ -41,6 +37,8 @@ pub(crate) struct Callsite {
     extras: [OnceBox<StaticAttributes>; 16],
     /// The part for log records, made with the first.
     log: OnceBox<LogCallsite>,
+    /// The scope of its target.
+    pub(super) scope: CachedScope,
     /// Roots that a sampler dropped since the last late parent of a span of this callsite.
     dropped_roots: AtomicU32,
 }
@@ -68,6 +66,31 @@ impl Extras {
     /// Whether the middleware's spans and events get the target too.
     pub(crate) const fn with_own_target(self, is_wanted: bool) -> Self {
         Self(self.0 | (is_wanted as u8) << 3)
+    }
+}
+
+/// The scope of a callsite's target in the sink that used it last. Sink number and scope id share one word,
+/// so that a reader never combines the sink of one write with the scope of another.
+#[derive(Debug)]
+pub(super) struct CachedScope(AtomicU64);
+
+impl Default for CachedScope {
+    fn default() -> Self {
+        Self(AtomicU64::new(u64::MAX))
+    }
+}
+
+impl CachedScope {
+    /// The scope, if `sink` used it last.
+    #[inline]
+    pub(super) fn of(&self, sink: u32) -> Option<ScopeId> {
+        let cached = self.0.load(Ordering::Relaxed);
+        ((cached >> 32) as u32 == sink).then_some(ScopeId(cached as u32))
+    }
+
+    pub(super) fn set(&self, sink: u32, scope: ScopeId) {
+        let cached = u64::from(sink) << 32 | u64::from(scope.0);
+        self.0.store(cached, Ordering::Relaxed);
     }
 }
 
@@ -108,7 +131,7 @@ fn is_metric(name: &str) -> bool {
 }
 
 impl Callsite {
-    fn new(metadata: &'static Metadata<'static>) -> Self {
+    pub(super) fn new(metadata: &'static Metadata<'static>) -> Self {
         let tag = if metadata.is_span() {
             SPAN_ATTRIBUTE
         } else {
@@ -142,6 +165,7 @@ impl Callsite {
             is_log_line,
             extras: Default::default(),
             log: OnceBox::new(),
+            scope: CachedScope::default(),
             dropped_roots: AtomicU32::new(0),
         }
     }
@@ -228,89 +252,4 @@ fn attribute_tag(metadata: &Metadata<'_>) -> u8 {
     } else {
         EVENT_ATTRIBUTE
     }
-}
-
-/// Callsites by the address of their metadata. Unlike `Identifier`, it distinguishes metadata made by
-/// hand that share one callsite.
-#[derive(Default)]
-struct CallsiteTable {
-    callsites: RwLock<HashMap<usize, &'static Callsite>>,
-    /// A fork of this process makes a new table: the lock may be held by a thread that does not exist
-    /// there. `None`: forks cannot be noticed.
-    home: Option<Home>,
-}
-
-static TABLE: ArcSwapOption<CallsiteTable> = ArcSwapOption::const_empty();
-
-fn table() -> Arc<CallsiteTable> {
-    let is_ours = |table: &Arc<CallsiteTable>| !table.home.as_ref().is_some_and(Home::is_left);
-    loop {
-        let current = TABLE.load();
-        if let Some(table) = current.as_ref().filter(|table| is_ours(table)) {
-            return Arc::clone(table);
-        }
-        let new = CallsiteTable {
-            home: Home::here().ok(),
-            ..CallsiteTable::default()
-        };
-        // If another thread is first, the next round takes its table.
-        TABLE.compare_and_swap(&current, Some(Arc::new(new)));
-    }
-}
-
-/// Number of sets of the cache below, and of the bits of a set's index.
-const SETS: usize = 1 << SET_BITS;
-const SET_BITS: u32 = 6;
-
-type CachedCallsite = Cell<Option<&'static Callsite>>;
-
-thread_local! {
-    /// Recently used callsites of this thread, a cache of two ways: with one, two callsites of the same
-    /// set that take turns would be looked up in the table every time.
-    static RECENT: [[CachedCallsite; 2]; SETS] = const { [const { [const { Cell::new(None) }; 2] }; SETS] };
-}
-
-/// The prepared callsite of `metadata`.
-#[inline]
-pub(crate) fn of(metadata: &'static Metadata<'static>) -> &'static Callsite {
-    let address = std::ptr::from_ref(metadata) as u64;
-    // Fibonacci hashing: the high bits of the product depend on all bits of the address.
-    let set = address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SET_BITS);
-    RECENT.with(|recent| {
-        let [first, second] = &recent[set as usize % SETS];
-        match first.get() {
-            Some(cached) if std::ptr::eq(cached.metadata, metadata) => cached,
-            other => {
-                let callsite = match second.get() {
-                    Some(cached) if std::ptr::eq(cached.metadata, metadata) => cached,
-                    _ => prepare(metadata),
-                };
-                second.set(other);
-                first.set(Some(callsite));
-                callsite
-            }
-        }
-    })
-}
-
-#[cold]
-#[inline(never)]
-fn prepare(metadata: &'static Metadata<'static>) -> &'static Callsite {
-    let table = table();
-    let address = std::ptr::from_ref(metadata) as usize;
-    let found = table
-        .callsites
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&address)
-        .copied();
-    // No foreign code runs under the lock: preparing only reads metadata.
-    found.unwrap_or_else(|| {
-        table
-            .callsites
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(address)
-            .or_insert_with(|| Box::leak(Box::new(Callsite::new(metadata))))
-    })
 }

@@ -12,13 +12,15 @@ use super::OtlpLayer;
 use super::attributes::{AttributeWriter, EncodedAttributes};
 use super::callsite::Callsite;
 use super::event::EventClock;
+use super::field_sinks::SpanFieldSink;
 use super::fields::OtelFields;
 use super::filters;
+use super::keys::MANY;
 use super::open_spans::OpenSpans;
 use super::recorder::Recorder;
 use super::scratch::Scratch;
 use super::span::OpenSpan;
-use super::visitor::SpanVisitor;
+use super::visitor::FieldVisitor;
 use crate::attribute::KeyValue;
 use crate::clock;
 use crate::context::layer_registry::{Change, Spans};
@@ -235,7 +237,7 @@ impl SpanEditor<'_> {
         let mut scratch = Scratch::take(&recorder.memory);
         let (out, room) = scratch.parts();
         let mut otel_fields = OtelFields::default();
-        let mut visitor = SpanVisitor {
+        let mut visitor = FieldVisitor(SpanFieldSink {
             attributes: AttributeWriter::new(
                 (out, room),
                 SPAN_ATTRIBUTE,
@@ -245,9 +247,9 @@ impl SpanEditor<'_> {
             otel_fields: &mut otel_fields,
             callsite,
             exceptions: recorder.settings.capture.error_fields_to_exceptions,
-        };
+        });
         values.record(&mut visitor);
-        let written = visitor.attributes.written();
+        let written = visitor.0.attributes.written();
         let encoded = EncodedAttributes {
             bytes: scratch.bytes(),
             ..written
@@ -279,12 +281,42 @@ impl SpanEditor<'_> {
         });
     }
 
+    /// Sets attributes; each replaces an earlier one of the same key (TR-8).
     pub(super) fn add_attributes(self, span: u64, attributes: &[KeyValue]) {
-        if self.check_recording(span) != Some(true) {
-            return;
+        let limits = &self.recorder.settings.limits;
+        let mut left = attributes;
+        loop {
+            let set = self.spans.with(span, |span| {
+                if span.identity.is_recording() {
+                    return Some(span.set_short(left, limits));
+                }
+                self.recorder.count_if_ended(span);
+                None
+            });
+            let Some(Some(set)) = set else { return };
+            left = left.get(set..).unwrap_or_default();
+            match (set, left) {
+                (_, []) => return,
+                (0, [long, rest @ ..]) => {
+                    self.add_long_attribute(span, long);
+                    left = rest;
+                    if left.is_empty() {
+                        return;
+                    }
+                }
+                _ => {}
+            }
         }
+    }
+
+    /// Encodes an attribute before the span is locked.
+    #[cold]
+    #[inline(never)]
+    fn add_long_attribute(self, span: u64, attribute: &KeyValue) {
         let mut scratch = Scratch::take(&self.recorder.memory);
-        let written = self.recorder.write(&mut scratch, attributes);
+        let written = self
+            .recorder
+            .write(&mut scratch, std::slice::from_ref(attribute));
         let encoded = EncodedAttributes {
             bytes: scratch.bytes(),
             ..written
@@ -389,9 +421,7 @@ impl SpanEditor<'_> {
 }
 
 fn put_all(row: &mut AttributeWriter<'_>, attributes: &[KeyValue]) {
-    /// Above this, a map finds repeated keys: a search for each would take quadratic time.
-    const MANY: usize = 128;
-    if attributes.len() > MANY {
+    if attributes.len() > MANY as usize {
         return row.put_many(attributes);
     }
     for attribute in attributes {

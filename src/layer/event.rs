@@ -10,10 +10,11 @@ use tracing_subscriber::registry::LookupSpan;
 use super::OtlpLayer;
 use super::attributes::{AttributeWriter, EncodedAttributes};
 use super::callsite;
+use super::field_sinks::EventFieldSink;
 use super::recorder::Recorder;
 use super::scratch::Scratch;
 use super::span::OpenSpan;
-use super::visitor::{Errors, EventVisitor};
+use super::visitor::{Errors, FieldVisitor};
 use crate::clock::{self, Anchor};
 use crate::context::registry_lookup::{ancestors, find_ancestor};
 use crate::context::stack;
@@ -198,7 +199,7 @@ impl Recorder {
         let limits = &self.settings.limits;
         let callsite = callsite::of(event.metadata());
         let (out, room) = scratch.parts();
-        let mut visitor = EventVisitor {
+        let mut visitor = FieldVisitor(EventFieldSink {
             attributes: AttributeWriter::new(
                 (out, room),
                 EVENT_ATTRIBUTE,
@@ -209,14 +210,14 @@ impl Recorder {
             named: false,
             capture,
             errors: None,
-        };
+        });
         event.record(&mut visitor);
-        let EventVisitor {
+        let EventFieldSink {
             mut attributes,
             named,
             errors,
             ..
-        } = visitor;
+        } = visitor.0;
         if !self.settings.event_extras.are_none() {
             attributes.put_static(callsite.extras(self.settings.event_extras));
         }

@@ -64,7 +64,7 @@ impl SpanEditor<'_> {
         identity.clear();
         let parent_kind = recorder.inherit_context(&mut identity, parent);
         let added = self.decide(&mut identity, parent_kind, metadata, snapshot);
-        let scope = recorder.sink.as_ref().map(|o| o.scope(metadata.target()));
+        let scope = recorder.sink.as_ref().map(|o| o.scope(callsite));
         let limit = recorder.settings.limits.attributes;
         let adopted = self.spans.decide(span, |span| {
             check(span)?;

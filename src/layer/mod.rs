@@ -6,9 +6,11 @@
 mod after_fork;
 mod attributes;
 mod callsite;
+mod callsite_table;
 mod creation;
 mod edit;
 mod event;
+mod field_sinks;
 mod fields;
 mod filters;
 mod identity;

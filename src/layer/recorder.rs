@@ -12,6 +12,7 @@ use tracing_core::{Event, Level, Metadata};
 use super::after_fork::ForkedRecorder;
 use super::attributes::{AttributeWriter, EncodedAttributes};
 use super::callsite::{self, Callsite, StaticAttributes};
+use super::field_sinks::SpanFieldSink;
 use super::identity::Identity;
 use super::log::LogSink;
 use super::open_spans::OpenSpans;
@@ -21,7 +22,7 @@ use super::settings::{ExportMode, Ids, Settings};
 use super::sink::SpanSink;
 use super::span::OpenSpan;
 use super::span_pool::SpanPool;
-use super::visitor::SpanVisitor;
+use super::visitor::FieldVisitor;
 use crate::attribute::KeyValue;
 use crate::clock::{self, Anchor};
 use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId};
@@ -296,10 +297,10 @@ impl Recorder {
         let capture = &self.settings.capture;
         let limits = &self.settings.limits;
         if let Some(sink) = &self.sink {
-            span.scope = sink.scope(callsite.metadata.target());
+            span.scope = sink.scope(callsite);
             sink.begin(&mut span.identity);
         }
-        let mut visitor = SpanVisitor {
+        let mut visitor = FieldVisitor(SpanFieldSink {
             attributes: AttributeWriter::new(
                 (&mut span.body, &mut span.reservation),
                 SPAN_ATTRIBUTE,
@@ -309,9 +310,9 @@ impl Recorder {
             otel_fields: &mut span.otel_fields,
             callsite,
             exceptions: capture.error_fields_to_exceptions,
-        };
+        });
         attributes.record(&mut visitor);
-        let written = &mut visitor.attributes;
+        let written = &mut visitor.0.attributes;
         if !self.settings.extras.are_none() {
             written.put_static(self.extras(callsite));
         }

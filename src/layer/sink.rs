@@ -2,7 +2,9 @@
 //! tail sampler.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU32;
 
+use super::callsite::Callsite;
 use super::identity::Identity;
 use super::span::{OpenSpan, SpanState};
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
@@ -20,6 +22,8 @@ pub(crate) struct SpanSink {
     /// `None`: the common scope for all. Otherwise one for each target.
     by_target: Option<Mutex<HashMap<&'static str, ScopeId>>>,
     schema_url: &'static str,
+    /// The sink's number in the process, for the callsites' caches.
+    number: u32,
 }
 
 /// The next station of an ended span.
@@ -41,6 +45,7 @@ impl SpanSink {
         per_target: bool,
         schema_url: &'static str,
     ) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         let common = ScopeFields {
             name,
             version,
@@ -53,6 +58,7 @@ impl SpanSink {
             destination: Destination::Queue,
             by_target: per_target.then(Mutex::default),
             schema_url,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
         }
     }
 
@@ -73,6 +79,7 @@ impl SpanSink {
             common: self.common,
             by_target: None,
             schema_url: self.schema_url,
+            number: self.number,
         }
     }
 
@@ -140,37 +147,47 @@ impl SpanSink {
         }
     }
 
-    /// The scope of a span with this target.
+    /// The scope of the spans of a callsite.
     #[inline]
-    pub(super) fn scope(&self, target: &'static str) -> ScopeId {
+    pub(super) fn scope(&self, callsite: &Callsite) -> ScopeId {
         match &self.by_target {
             None => self.common,
-            Some(known) => self.scope_of_target(known, target),
+            Some(known) => {
+                let cached = callsite.scope.of(self.number);
+                cached.unwrap_or_else(|| self.scope_of_target(known, callsite))
+            }
         }
     }
 
+    /// For a callsite that is new to the sink, or that another pipeline used last.
+    #[cold]
     fn scope_of_target(
         &self,
         known: &Mutex<HashMap<&'static str, ScopeId>>,
-        target: &'static str,
+        callsite: &Callsite,
     ) -> ScopeId {
-        if let Some(scope) = lock(known).get(target) {
-            return *scope;
-        }
-        // The number of scopes is bounded: targets made at run time must not fill the memory.
-        if self.processor.has_all_scopes() {
+        let target = callsite.metadata.target();
+        let found = lock(known).get(target).copied();
+        let Some(scope) = found.or_else(|| self.register_target(target)) else {
+            // The bound stays reached.
+            callsite.scope.set(self.number, self.common);
             return self.common;
+        };
+        callsite.scope.set(self.number, scope);
+        *lock(known).entry(target).or_insert(scope)
+    }
+
+    /// Two threads that register one target get the same scope. `None` with too many: targets made at run
+    /// time must not fill the memory.
+    fn register_target(&self, target: &str) -> Option<ScopeId> {
+        if self.processor.has_all_scopes() {
+            return None;
         }
-        // Registered without this lock. Two threads that register one target get the same scope.
         let scope = ScopeFields {
             name: target,
             schema_url: self.schema_url,
             ..ScopeFields::default()
         };
-        let scope = self.processor.try_register_scope(scope.encode());
-        let Some(scope) = scope else {
-            return self.common;
-        };
-        *lock(known).entry(target).or_insert(scope)
+        self.processor.try_register_scope(scope.encode())
     }
 }

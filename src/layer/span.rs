@@ -1,22 +1,19 @@
 //! [`OpenSpan`]: an open span, whose wire bytes grow with each attribute, event and link.
 
+mod attributes;
 mod room;
 mod state;
 
 pub(crate) use self::state::SpanState;
 use self::state::given_times;
-use super::attributes::EncodedAttributes;
 use super::fields::{FieldRole, OtelFields};
 use super::identity::Identity;
-use super::keys::{AttributeIndex, MANY};
+use super::keys::AttributeIndex;
 use super::memory::{FIRST, ITSELF, Reservation};
 use crate::attribute::{KeyValue, Value};
 use crate::clock;
 use crate::processor::ScopeId;
-use crate::wire::decode::attribute_value;
-use crate::wire::span::{
-    Kind, SPAN_ATTRIBUTE, SpanHead, StatusCode, fields, find_attribute, key_of, put_head, put_rest,
-};
+use crate::wire::span::{Kind, SpanHead, StatusCode, put_head, put_rest};
 
 /// A span between its creation and its close. Times are nanoseconds of [`clock`].
 #[derive(Debug, Default)]
@@ -28,6 +25,9 @@ pub(crate) struct OpenSpan {
     pub(crate) state: SpanState,
     /// `None` for nearly all spans.
     rare: Option<Box<Rare>>,
+    /// The offsets of the attributes by key, while a span with many fields gets attributes by keys that
+    /// are no field's.
+    keys: Option<Box<AttributeIndex>>,
     /// Attributes, events and links, encoded as fields of `Span`.
     pub(crate) body: Vec<u8>,
     /// The budget's bytes for `body` and the span itself.
@@ -39,8 +39,6 @@ pub(crate) struct OpenSpan {
 struct Rare {
     /// The attributes that the sampler added, each with the value that it replaced.
     added: Vec<(KeyValue, Option<Value>)>,
-    /// Offsets of the attributes by key, for a span with very many fields.
-    keys: Option<AttributeIndex>,
     /// The bytes that are counted for all this.
     bytes: usize,
 }
@@ -78,26 +76,6 @@ impl OpenSpan {
         }
     }
 
-    /// Adds attributes; each replaces an earlier one of the same key (TR-8).
-    pub(crate) fn add_attributes(&mut self, encoded: &EncodedAttributes<'_>, count_limit: u32) {
-        let len = encoded.bytes.len();
-        let has_room = self.reservation.has_room(&self.body, len)
-            || self.reservation.grow(&mut self.body, len);
-        let state = &mut self.state;
-        state.dropped_attributes += encoded.dropped;
-        // Disjoint bits mean disjoint keys, so the bytes are appended without a search. A key that is no
-        // field's has no bit: with one on either side, each key is looked up.
-        let is_new = state.recorded & encoded.recorded == 0 && !state.dynamic && !encoded.dynamic;
-        if has_room && is_new && state.attributes + encoded.count <= count_limit {
-            self.body.extend_from_slice(encoded.bytes);
-            state.attributes += encoded.count;
-        } else {
-            self.replace_attributes(encoded.bytes, count_limit);
-        }
-        self.state.recorded |= encoded.recorded;
-        self.state.dynamic |= encoded.dynamic;
-    }
-
     /// A cleared span with its first buffer, whose bytes `reservation` covers.
     pub(super) fn new(reservation: Reservation) -> Self {
         Self {
@@ -129,8 +107,7 @@ impl OpenSpan {
             .added
             .iter()
             .map(|(new, old)| new.heap_size() + old.as_ref().map_or(0, Value::heap_size));
-        let keys = rare.keys.as_ref().map_or(0, AttributeIndex::size);
-        let bytes = size_of::<Rare>() + items + values.sum::<usize>() + keys;
+        let bytes = size_of::<Rare>() + items + values.sum::<usize>();
         let granted = self.reservation.keep(rare.bytes, bytes);
         if granted {
             rare.bytes = bytes;
@@ -148,12 +125,13 @@ impl OpenSpan {
         }
     }
 
-    /// Drops [`Rare`] and its bytes.
+    /// Drops [`Rare`], the index, and their bytes.
     #[cold]
     #[inline(never)]
     pub(super) fn forget_rare(&mut self) {
         let bytes = self.rare.take().map_or(0, |rare| rare.bytes);
         let _ = self.reservation.keep(bytes, 0);
+        self.tidy();
     }
 
     /// The attributes that the sampler added, each with the value that it replaced.
@@ -186,105 +164,6 @@ impl OpenSpan {
             }
         }
         replaced
-    }
-
-    fn attribute(&self, key: &str) -> Option<Value> {
-        attribute_value(&self.body, SPAN_ATTRIBUTE, key)
-    }
-
-    fn remove_attribute(&mut self, key: &[u8]) {
-        let SpanState {
-            attributes,
-            events,
-            links,
-            ..
-        } = self.state;
-        if attributes.saturating_add(events).saturating_add(links) >= MANY {
-            self.remove_of_many(key);
-        } else {
-            // First, because it moves the attributes.
-            self.tidy();
-            if let Some(at) = find_attribute(&self.body, SPAN_ATTRIBUTE, key) {
-                self.body.drain(at);
-                self.state.attributes -= 1;
-            }
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn remove_of_many(&mut self, key: &[u8]) {
-        if self.keys().is_none() {
-            let keys = AttributeIndex::of(&self.body);
-            self.rare.get_or_insert_default().keys = Some(keys);
-            // Without the table each attribute costs a search, but memory for many is missing too.
-            if !self.count_rare() {
-                self.rare.get_or_insert_default().keys = None;
-                if let Some(at) = find_attribute(&self.body, SPAN_ATTRIBUTE, key) {
-                    self.body.drain(at);
-                    self.state.attributes -= 1;
-                }
-                return;
-            }
-            // From now on each new attribute is looked up and noted in the table.
-            self.state.dynamic = true;
-        }
-        let keys = self.rare.as_mut().and_then(|rare| rare.keys.as_mut());
-        let Some(keys) = keys else { return };
-        if keys.mark_replaced(key, &mut self.body) {
-            self.state.attributes -= 1;
-        }
-        if keys.is_wasteful(&self.body) {
-            self.tidy();
-        }
-    }
-
-    fn keys(&self) -> Option<&AttributeIndex> {
-        self.rare.as_ref()?.keys.as_ref()
-    }
-
-    #[inline]
-    pub(super) fn has_rare(&self) -> bool {
-        self.rare.is_some()
-    }
-
-    /// Drops the table of attributes, and removes the replaced ones from `body`.
-    pub(super) fn tidy(&mut self) {
-        let keys = self.rare.as_mut().and_then(|rare| rare.keys.take());
-        if let Some(keys) = keys {
-            keys.clean(&mut self.body);
-            self.count_rare();
-        }
-    }
-
-    #[cold]
-    fn replace_attributes(&mut self, bytes: &[u8], count_limit: u32) {
-        for (_, content, whole) in fields(bytes) {
-            let Some(key) = key_of(content) else { continue };
-            self.remove_attribute(key);
-            if self.state.attributes >= count_limit {
-                self.state.dropped_attributes += 1;
-            } else if self.make_room(whole.len()) {
-                let at = self.body.len();
-                self.body.extend_from_slice(whole);
-                self.state.attributes += 1;
-                self.note_key(key, at);
-            } else {
-                self.state.dropped_attributes += 1;
-                self.reservation.left_out += 1;
-            }
-        }
-    }
-
-    fn note_key(&mut self, key: &[u8], at: usize) {
-        let Some(keys) = self.rare.as_mut().and_then(|rare| rare.keys.as_mut()) else {
-            return;
-        };
-        let was = keys.size();
-        keys.note(key, at);
-        if keys.size() != was && !self.count_rare() {
-            self.tidy();
-        }
     }
 
     /// Sets the status by the order `Ok > Error > Unset` (TR-7).

@@ -1,37 +1,177 @@
-//! Visitors that encode field values: one for spans, one for events.
+//! [`FieldVisitor`]: the one visitor of field values. It writes plain attributes itself; what a field with a
+//! role means, each [`FieldSink`] says: spans, span events, log records.
 
 use std::error::Error;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 use tracing_core::Field;
 use tracing_core::field::Visit;
 
 use super::attributes::AttributeWriter;
-use super::callsite::Callsite;
-use super::fields::{CUT, FieldRole, OtelFields};
-use crate::config::CaptureConfig;
-use crate::text::beginning;
-use crate::wire::field::{EncodedKey, Unwritten, ValueLimit, format_into, text_within};
+use super::callsite;
+use super::fields::FieldRole;
+use crate::wire::field::{EncodedKey, Unwritten, ValueLimit, format_into};
 use crate::wire::span::SPAN_ATTRIBUTE;
 
-/// Visits the fields of a span.
+/// Visits the fields of a span, an event or a record, whose callsite `S` knows.
 #[derive(Debug)]
-pub(crate) struct SpanVisitor<'a> {
-    pub(crate) attributes: AttributeWriter<'a>,
-    pub(crate) otel_fields: &'a mut OtelFields,
-    pub(crate) callsite: &'static Callsite,
-    pub(crate) exceptions: bool,
+pub(super) struct FieldVisitor<S>(pub(super) S);
+
+/// The owner of visited fields.
+pub(super) trait FieldSink<'a> {
+    /// The callsite's data of a field; `None` for a field of another callsite.
+    fn field(&self, index: usize) -> Option<&'a callsite::Field>;
+
+    fn attributes(&mut self) -> &mut AttributeWriter<'a>;
+
+    /// Takes a field that is no plain attribute; returns whether it becomes an attribute too.
+    fn take(&mut self, name: &str, role: FieldRole, value: VisitedValue<'_>) -> bool;
+
+    /// Called after the attribute of an error.
+    fn note_error(&mut self, error: &(dyn Error + 'static));
 }
 
-/// Visits the fields of an event.
-#[derive(Debug)]
-pub(crate) struct EventVisitor<'a> {
-    pub(crate) attributes: AttributeWriter<'a>,
-    pub(crate) callsite: &'static Callsite,
-    /// Whether the event's name was written.
-    pub(crate) named: bool,
-    pub(crate) capture: &'a CaptureConfig,
-    pub(crate) errors: Option<Box<Errors>>,
+/// The value of a field with a role.
+#[derive(Clone, Copy)]
+pub(super) enum VisitedValue<'v> {
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    /// A number that does not fit OTLP's integer.
+    Digits(fmt::Arguments<'v>),
+    Str(&'v str),
+    Bytes(&'v [u8]),
+    Debug(&'v dyn Debug),
+    Error(&'v (dyn Error + 'static)),
+}
+
+impl VisitedValue<'_> {
+    /// Whether it may describe an error: a text or the error itself (EVT-4).
+    #[inline(always)]
+    pub(super) fn is_text(self) -> bool {
+        matches!(self, Self::Str(_) | Self::Debug(_) | Self::Error(_))
+    }
+
+    /// Calls `f` with the value as text. Bytes have none.
+    #[inline(always)]
+    pub(super) fn with_text<R>(self, f: impl FnOnce(fmt::Arguments<'_>) -> R) -> R {
+        match self {
+            Self::Bool(value) => f(format_args!("{value}")),
+            Self::Int(value) => f(format_args!("{value}")),
+            Self::Double(value) => f(format_args!("{value}")),
+            Self::Digits(value) => f(value),
+            Self::Str(value) => f(format_args!("{value}")),
+            Self::Bytes(_) => f(format_args!("")),
+            Self::Debug(value) => f(format_args!("{value:?}")),
+            Self::Error(value) => f(format_args!("{value}")),
+        }
+    }
+}
+
+impl<'a, S: FieldSink<'a>> FieldVisitor<S> {
+    /// Writes an attribute by `put`, unless the field has a role that says otherwise.
+    #[inline(always)]
+    fn put(
+        &mut self,
+        field: &Field,
+        value: VisitedValue<'_>,
+        put: impl FnOnce(&mut AttributeWriter<'a>, &EncodedKey),
+    ) {
+        let sink = &mut self.0;
+        let Some(known) = sink.field(field.index()) else {
+            return;
+        };
+        if known.role != FieldRole::Attribute && !sink.take(field.name(), known.role, value) {
+            return;
+        }
+        let attributes = sink.attributes();
+        if attributes.admit(known.bit, &known.key) {
+            put(attributes, &known.key);
+        }
+    }
+
+    /// A number that does not fit OTLP's integer (TR-9).
+    #[cold]
+    fn put_digits(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        self.put(field, VisitedValue::Digits(value), |attributes, key| {
+            attributes.put_fmt(key, value);
+        });
+    }
+}
+
+impl<'a, S: FieldSink<'a>> Visit for FieldVisitor<S> {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, VisitedValue::Bool(value), |attributes, key| {
+            key.put_bool(attributes.out, value);
+        });
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, VisitedValue::Int(value), |attributes, key| {
+            key.put_int(attributes.out, value);
+        });
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        match i64::try_from(value) {
+            Ok(value) => self.record_i64(field, value),
+            Err(_) => self.put_digits(field, format_args!("{value}")),
+        }
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        match i64::try_from(value) {
+            Ok(value) => self.record_i64(field, value),
+            Err(_) => self.put_digits(field, format_args!("{value}")),
+        }
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        match i64::try_from(value) {
+            Ok(value) => self.record_i64(field, value),
+            Err(_) => self.put_digits(field, format_args!("{value}")),
+        }
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, VisitedValue::Double(value), |attributes, key| {
+            key.put_double(attributes.out, value);
+        });
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, VisitedValue::Str(value), |attributes, key| {
+            attributes.put_str(key, value);
+        });
+    }
+
+    fn record_bytes(&mut self, field: &Field, value: &[u8]) {
+        self.put(field, VisitedValue::Bytes(value), |attributes, key| {
+            attributes.put_bytes(key, value);
+        });
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.put(field, VisitedValue::Debug(value), |attributes, key| {
+            attributes.put_fmt(key, format_args!("{value:?}"));
+        });
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let sink = &mut self.0;
+        let Some(known) = sink.field(field.index()) else {
+            return;
+        };
+        let is_plain = known.role == FieldRole::Attribute;
+        if !is_plain && !sink.take(field.name(), known.role, VisitedValue::Error(value)) {
+            return;
+        }
+        let attributes = sink.attributes();
+        if attributes.admit(known.bit, &known.key) {
+            attributes.put_error(field.name(), &known.key, value);
+        }
+        sink.note_error(value);
+    }
 }
 
 /// The errors of an event.
@@ -43,186 +183,17 @@ pub(crate) struct Errors {
     pub(crate) for_span: Vec<u8>,
 }
 
-/// The integers of `tracing` that OTLP lacks: an `i64` if the value fits, else digits (TR-9).
-macro_rules! wide_integers {
-    ($digits:ident) => {
-        fn record_u64(&mut self, field: &Field, value: u64) {
-            match i64::try_from(value) {
-                Ok(value) => self.record_i64(field, value),
-                Err(_) => self.$digits(field, format_args!("{value}")),
-            }
-        }
-
-        fn record_i128(&mut self, field: &Field, value: i128) {
-            match i64::try_from(value) {
-                Ok(value) => self.record_i64(field, value),
-                Err(_) => self.$digits(field, format_args!("{value}")),
-            }
-        }
-
-        fn record_u128(&mut self, field: &Field, value: u128) {
-            match i64::try_from(value) {
-                Ok(value) => self.record_i64(field, value),
-                Err(_) => self.$digits(field, format_args!("{value}")),
-            }
-        }
-    };
-}
-
-/// The callsite's data of a field; returns from the method for a field of another callsite.
-macro_rules! field_of {
-    ($self:ident, $field:ident) => {
-        match $self.callsite.fields.get($field.index()) {
-            Some(field) => field,
-            None => return,
-        }
-    };
-}
-
-impl SpanVisitor<'_> {
-    /// Sets the name, kind or status of the span from a field with that role.
-    #[cold]
-    #[inline(never)]
-    fn otel_fields(&mut self, role: FieldRole, value: std::fmt::Arguments<'_>) {
-        let AttributeWriter { out, room, .. } = &mut self.attributes;
-        let at = out.len();
-        // The length limit applies to attributes alone (LIM-2).
-        let formatted = format_into(out, &ValueLimit::NONE, *room, value);
-        let text = std::str::from_utf8(&out[at..]).unwrap_or_default();
-        match formatted {
-            Ok(()) => self.otel_fields.set(role, text, *room),
-            Err(Unwritten::NoRoom) => {
-                room.leave_out();
-                self.otel_fields.set(role, beginning(text, CUT), *room);
-            }
-            Err(Unwritten::Failed) => {}
-        }
-        out.truncate(at);
-    }
-
-    /// A number that does not fit OTLP's integer.
-    #[cold]
-    fn put_digits(&mut self, field: &Field, value: std::fmt::Arguments<'_>) {
-        self.record_debug(field, &value);
-    }
-}
-
-/// Writes a plain attribute by `put`; a field with another role gets the value as text.
-macro_rules! span_value {
-    ($self:ident, $field:ident, $value:expr, $put:expr) => {{
-        let field = field_of!($self, $field);
-        if field.role != FieldRole::Attribute {
-            return $self.otel_fields(field.role, format_args!("{}", $value));
-        }
-        if $self.attributes.admit(field.bit, &field.key) {
-            #[allow(
-                clippy::redundant_closure_call,
-                reason = "one macro for all kinds of values"
-            )]
-            ($put)(&field.key, &mut *$self.attributes.out);
-        }
-    }};
-}
-
-impl Visit for SpanVisitor<'_> {
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        span_value!(self, field, value, |key: &EncodedKey, out| key
-            .put_bool(out, value));
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        span_value!(self, field, value, |key: &EncodedKey, out| key
-            .put_int(out, value));
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        span_value!(self, field, value, |key: &EncodedKey, out| key
-            .put_double(out, value));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let field = field_of!(self, field);
-        if field.role != FieldRole::Attribute {
-            self.otel_fields
-                .set(field.role, value, self.attributes.room);
-        } else if self.attributes.admit(field.bit, &field.key) {
-            self.attributes.put_str(&field.key, value);
-        }
-    }
-
-    fn record_bytes(&mut self, field: &Field, value: &[u8]) {
-        let field = field_of!(self, field);
-        if self.attributes.admit(field.bit, &field.key) {
-            self.attributes.put_bytes(&field.key, value);
-        }
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let name = field.name();
-        let field = field_of!(self, field);
-        if field.role != FieldRole::Attribute {
-            return self.otel_fields(field.role, format_args!("{value}"));
-        }
-        if self.attributes.admit(field.bit, &field.key) {
-            self.attributes.put_error(name, &field.key, value);
-        }
-        if self.exceptions {
-            self.attributes.put_exception(value);
-        }
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let field = field_of!(self, field);
-        if field.role != FieldRole::Attribute {
-            return self.otel_fields(field.role, format_args!("{value:?}"));
-        }
-        if self.attributes.admit(field.bit, &field.key) {
-            self.attributes
-                .put_fmt(&field.key, format_args!("{value:?}"));
-        }
-    }
-
-    wide_integers!(put_digits);
-}
-
-impl EventVisitor<'_> {
-    /// Handles a field with a role; returns whether it becomes an attribute too.
-    #[inline]
-    fn is_attribute(&mut self, role: FieldRole, value: std::fmt::Arguments<'_>) -> bool {
-        match role {
-            FieldRole::Message => {
-                self.named = self.named || self.attributes.put_name(value);
-                false
-            }
-            FieldRole::LogTarget => self.capture.target,
-            FieldRole::LogLocation => self.capture.location,
-            FieldRole::LogModule => false,
-            _ => true,
-        }
-    }
-
-    /// As [`is_attribute`](Self::is_attribute) for values that may describe an error: text or the error
-    /// itself (EVT-4).
-    #[inline]
-    fn is_attribute_of_text(&mut self, role: FieldRole, value: std::fmt::Arguments<'_>) -> bool {
-        if role == FieldRole::Error {
-            let text = text_within(self.attributes.room, value);
-            self.errors.get_or_insert_default().text = Some(text);
-            return true;
-        }
-        self.is_attribute(role, value)
-    }
-
-    /// A number that does not fit OTLP's integer.
-    #[cold]
-    fn put_digits(&mut self, field: &Field, value: std::fmt::Arguments<'_>) {
-        let field = field_of!(self, field);
-        if field.role != FieldRole::Attribute && !self.is_attribute(field.role, value) {
-            return;
-        }
-        if self.attributes.admit(field.bit, &field.key) {
-            self.attributes.put_fmt(&field.key, value);
-        }
+impl Errors {
+    /// Writes an error's `exception.*` for the span, within the memory of `attributes`.
+    pub(super) fn set_for_span(
+        &mut self,
+        error: &(dyn Error + 'static),
+        attributes: &mut AttributeWriter<'_>,
+    ) {
+        let AttributeWriter { room, limit, .. } = attributes;
+        let out = &mut self.for_span;
+        out.clear();
+        AttributeWriter::new((out, *room), SPAN_ATTRIBUTE, limit, u32::MAX).put_exception(error);
     }
 }
 
@@ -250,7 +221,7 @@ impl AttributeWriter<'_> {
     /// Writes an event's name. Without room it writes the beginning; if formatting fails it writes
     /// nothing and returns false.
     #[inline]
-    fn put_name(&mut self, value: std::fmt::Arguments<'_>) -> bool {
+    pub(super) fn put_name(&mut self, value: std::fmt::Arguments<'_>) -> bool {
         self.put_text(crate::wire::span::EVENT_NAME_TAG, value)
     }
 
@@ -285,94 +256,4 @@ impl AttributeWriter<'_> {
         }
         true
     }
-}
-
-macro_rules! event_value {
-    ($self:ident, $field:ident, $value:expr, $put:expr) => {{
-        let field = field_of!($self, $field);
-        if field.role != FieldRole::Attribute
-            && !$self.is_attribute(field.role, format_args!("{}", $value))
-        {
-            return;
-        }
-        if $self.attributes.admit(field.bit, &field.key) {
-            #[allow(
-                clippy::redundant_closure_call,
-                reason = "one macro for all kinds of values"
-            )]
-            ($put)(&field.key, &mut *$self.attributes.out);
-        }
-    }};
-}
-
-impl Visit for EventVisitor<'_> {
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        event_value!(self, field, value, |key: &EncodedKey, out| key
-            .put_bool(out, value));
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        event_value!(self, field, value, |key: &EncodedKey, out| key
-            .put_int(out, value));
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        event_value!(self, field, value, |key: &EncodedKey, out| key
-            .put_double(out, value));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let field = field_of!(self, field);
-        if field.role != FieldRole::Attribute
-            && !self.is_attribute_of_text(field.role, format_args!("{value}"))
-        {
-            return;
-        }
-        if self.attributes.admit(field.bit, &field.key) {
-            self.attributes.put_str(&field.key, value);
-        }
-    }
-
-    fn record_bytes(&mut self, field: &Field, value: &[u8]) {
-        let field = field_of!(self, field);
-        if self.attributes.admit(field.bit, &field.key) {
-            self.attributes.put_bytes(&field.key, value);
-        }
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let name = field.name();
-        let field = field_of!(self, field);
-        if !self.is_attribute_of_text(field.role, format_args!("{value}")) {
-            return;
-        }
-        if self.attributes.admit(field.bit, &field.key) {
-            self.attributes.put_error(name, &field.key, value);
-        }
-        if self.capture.error_fields_to_exceptions {
-            self.attributes.put_exception(value);
-        }
-        if self.capture.error_records_to_exceptions {
-            let AttributeWriter { room, limit, .. } = &mut self.attributes;
-            let out = &mut self.errors.get_or_insert_default().for_span;
-            out.clear();
-            AttributeWriter::new((out, *room), SPAN_ATTRIBUTE, limit, u32::MAX)
-                .put_exception(value);
-        }
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let field = field_of!(self, field);
-        if field.role != FieldRole::Attribute
-            && !self.is_attribute_of_text(field.role, format_args!("{value:?}"))
-        {
-            return;
-        }
-        if self.attributes.admit(field.bit, &field.key) {
-            self.attributes
-                .put_fmt(&field.key, format_args!("{value:?}"));
-        }
-    }
-
-    wide_integers!(put_digits);
 }

@@ -135,6 +135,21 @@ impl<'a> Iterator for Delimited<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
+        let (&[tag, len], rest) = self.0.split_first_chunk()?;
+        // Nearly all fields are short.
+        if len < 0x80 {
+            let (content, behind) = rest.split_at_checked(usize::from(len))?;
+            self.0 = behind;
+            return Some((tag, content));
+        }
+        self.next_long()
+    }
+}
+
+impl<'a> Delimited<'a> {
+    #[cold]
+    #[inline(never)]
+    fn next_long(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, mut rest) = self.0.split_first()?;
         let content = take_delimited(&mut rest)?;
         self.0 = rest;

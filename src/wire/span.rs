@@ -240,9 +240,22 @@ pub(crate) fn find_attribute(body: &[u8], tag: u8, key: &[u8]) -> Option<std::op
     loop {
         let start = body.len() - row.rest().len();
         let (found, field) = row.next()?;
-        if found == tag && key_of(field) == Some(key) {
+        if found == tag && has_key(field, key) {
             return Some(start..body.len() - row.rest().len());
         }
+    }
+}
+
+/// Whether a `KeyValue` that we wrote, key first, has this key. Keys of one length often begin alike, so the
+/// last byte is compared first.
+#[inline(always)]
+fn has_key(content: &[u8], key: &[u8]) -> bool {
+    match content.split_first_chunk() {
+        Some((&[KEY, len], rest)) if len < 0x80 => {
+            let len = usize::from(len);
+            len == key.len() && rest.get(len.wrapping_sub(1)) == key.last() && rest.starts_with(key)
+        }
+        _ => key_of(content) == Some(key),
     }
 }
 

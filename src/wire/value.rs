@@ -51,12 +51,59 @@ pub(crate) fn put_key_value<'a>(
 ) {
     let value = value.into();
     let value_len = any_value_len(value, 1);
-    out.push(tag);
-    varint::put(out, (field_len(key.len()) + field_len(value_len)) as u64);
-    varint::put_bytes(out, KEY, key.as_bytes());
-    out.push(VALUE);
-    varint::put(out, value_len as u64);
+    let len = field_len(key.len()) + field_len(value_len);
+    if len < 0x80 {
+        // All lengths within are short too.
+        out.extend_from_slice(&[tag, len as u8, KEY, key.len() as u8]);
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(&[VALUE, value_len as u8]);
+    } else {
+        out.push(tag);
+        varint::put(out, len as u64);
+        varint::put_bytes(out, KEY, key.as_bytes());
+        out.push(VALUE);
+        varint::put(out, value_len as u64);
+    }
     put_any_value(out, value, 1);
+}
+
+/// As [`put_key_value`] for an attribute that is mostly short: a number, a truth or a short text.
+#[inline]
+pub(crate) fn put_short_key_value(out: &mut Vec<u8>, tag: u8, key: &str, value: &Value) {
+    // `Value`'s length, `AnyValue`'s field, a number: copied whole, which a known size makes cheap, and cut.
+    let mut any = [0; 16];
+    let text: &[u8] = match value {
+        Value::String(text) if text.len() < 0x70 => {
+            any[..4].copy_from_slice(&[VALUE, text.len() as u8 + 2, STRING, text.len() as u8]);
+            text.as_bytes()
+        }
+        Value::Int(number @ 0..0x80) => {
+            any[..4].copy_from_slice(&[VALUE, 2, INT, *number as u8]);
+            &[]
+        }
+        Value::Int(number @ 0x80..0x4000) => {
+            let (low, high) = (*number as u8 | 0x80, (number >> 7) as u8);
+            any[..5].copy_from_slice(&[VALUE, 3, INT, low, high]);
+            &[]
+        }
+        Value::Bool(truth) => {
+            any[..4].copy_from_slice(&[VALUE, 2, BOOL, u8::from(*truth)]);
+            &[]
+        }
+        other => return put_key_value(out, tag, key, other),
+    };
+    // The value's own length says how much of `any` there is, less the text.
+    let used = usize::from(any[1]) + 2 - text.len();
+    let len = field_len(key.len()) + used + text.len();
+    if len >= 0x80 {
+        return put_key_value(out, tag, key, value);
+    }
+    out.extend_from_slice(&[tag, len as u8, KEY, key.len() as u8]);
+    out.extend_from_slice(key.as_bytes());
+    let end = out.len() + used;
+    out.extend_from_slice(&any);
+    out.truncate(end);
+    out.extend_from_slice(text);
 }
 
 /// Appends the fields of an `AnyValue` that lies `depth` deep.

@@ -11,7 +11,7 @@ use tracing::{info, info_span};
 use tracing_otlp::config::TailConfig;
 use tracing_otlp::context::TraceFlags;
 use tracing_otlp::sampler::AlwaysOff;
-use tracing_otlp::{OtlpBuilder, SpanId, TraceContext, TraceId, context};
+use tracing_otlp::{KeyValue, OtlpBuilder, SpanExt as _, SpanId, TraceContext, TraceId, context};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 fn one_request(n: u64) {
@@ -91,6 +91,38 @@ fn reading_the_current_context_allocates_nothing() {
             context::sync_scope(scope.clone(), read);
         }
         assert_eq!(allocations::so_far() - before, 0);
+    });
+}
+
+/// TR-8 needs to know the keys of a span; that takes no memory of its own in the steady state.
+#[test]
+fn late_attributes_allocate_nothing_however_many() {
+    let keys: Vec<String> = (0..135).map(|n| format!("k{n}")).collect();
+    let keys: &'static [String] = keys.leak();
+    let numbered = (0i64..).zip(keys);
+    let list: Vec<_> = numbered
+        .map(|(n, key)| KeyValue::new(key.as_str(), n))
+        .collect();
+    let (layer, capture) = capture::layer_with(|b| b.with_max_attributes_per_span(1_000));
+    let record = || {
+        let span = info_span!("import");
+        for key in &keys[..100] {
+            span.set_attribute(key.as_str(), 7);
+        }
+        span.set_attributes(&list);
+        info_span!("row").add_event("columns", &list);
+    };
+    capture::under(tracing_subscriber::registry().with(layer), || {
+        (0..500).for_each(|_| record());
+        let long = std::time::Duration::from_secs(20);
+        let of_one = || {
+            capture.guard().force_flush_blocking(long).unwrap();
+            record();
+            let before = allocations::so_far();
+            record();
+            allocations::so_far() - before
+        };
+        assert_eq!((0..10).map(|_| of_one()).min(), Some(0));
     });
 }
 

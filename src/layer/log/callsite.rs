@@ -1,13 +1,10 @@
 //! [`LogCallsite`]: the parts that all log records of a callsite share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use tracing_core::{Level, Metadata};
 
-use super::super::callsite::{Callsite, Field, StaticAttributes, is_ours};
+use super::super::callsite::{CachedScope, Callsite, Field, StaticAttributes, is_ours};
 use super::super::fields::FieldRole;
 use crate::attribute::Value;
-use crate::processor::ScopeId;
 use crate::semconv;
 use crate::wire::field::EncodedKey;
 use crate::wire::log_record::{LOG_ATTRIBUTE, put_event_name, put_severity};
@@ -26,9 +23,8 @@ pub(crate) struct LogCallsite {
     pub(super) location: StaticAttributes,
     /// Whether it has `exception.*` fields of its own (LOG-60).
     pub(super) has_exception: bool,
-    /// The scope of its target in the sink that used it last. Sink number and scope id share one word, so
-    /// that a reader never combines the sink of one write with the scope of another.
-    scope: AtomicU64,
+    /// The scope of its target.
+    pub(super) scope: CachedScope,
 }
 
 impl LogCallsite {
@@ -61,20 +57,8 @@ impl LogCallsite {
             has_exception: names
                 .iter()
                 .any(|n| [semconv::EXCEPTION_MESSAGE, semconv::EXCEPTION_STACKTRACE].contains(n)),
-            scope: AtomicU64::new(u64::MAX),
+            scope: CachedScope::default(),
         }
-    }
-
-    /// The scope of its target, if `sink` used it last.
-    #[inline]
-    pub(super) fn scope_in(&self, sink: u32) -> Option<ScopeId> {
-        let cached = self.scope.load(Ordering::Relaxed);
-        ((cached >> 32) as u32 == sink).then_some(ScopeId(cached as u32))
-    }
-
-    pub(super) fn set_scope_in(&self, sink: u32, scope: ScopeId) {
-        let cached = u64::from(sink) << 32 | u64::from(scope.0);
-        self.scope.store(cached, Ordering::Relaxed);
     }
 }
 

@@ -20,14 +20,14 @@ use tracing_subscriber::registry::LookupSpan;
 pub(super) use self::callsite::LogCallsite;
 pub(crate) use self::sink::LogSink;
 use self::span_event::SpanEventSource;
-use self::visitor::LogVisitor;
+use self::visitor::LogFieldSink;
 use super::OtlpLayer;
 use super::attributes::AttributeWriter;
 use super::callsite as callsites;
 use super::event::EventClock;
 use super::recorder::{LogTargetIs, Recorder};
 use super::scratch::Scratch;
-use super::visitor::Errors;
+use super::visitor::{Errors, FieldVisitor};
 use crate::clock::{self, Anchor};
 use crate::config::{Events, SpanFields};
 use crate::context::otel_context::ContextObserver;
@@ -270,9 +270,9 @@ impl Recorder {
             log_record::put_context(out, trace_id, span_id, flags);
         }
         let (out, room) = scratch.parts();
-        let mut visitor = LogVisitor::new((out, room), callsite, sink, capture);
+        let mut visitor = FieldVisitor(LogFieldSink::new((out, room), callsite, sink, capture));
         event.record(&mut visitor);
-        let written = visitor.finish(common, sink, capture, plan.span_fields);
+        let written = visitor.0.finish(common, sink, capture, plan.span_fields);
         if plan.is_log {
             let dropped = written.dropped;
             sink.push(written.scope, scratch.bytes(), dropped, scratch.left_out());

@@ -7,7 +7,7 @@ use tracing_core::LevelFilter;
 
 use super::callsite::LogCallsite;
 use crate::config::{Events, LogLimits, LogsConfig, SpanFields, SpanLimits};
-use crate::pool::preferred_shard;
+use crate::pool::{preferred_shard, shard_count};
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
 use crate::sync::{Arc, AtomicU64, CachePadded, Mutex, Ordering, lock};
 use crate::wire::field::ValueLimit;
@@ -25,7 +25,7 @@ pub(crate) struct LogSink {
     /// Whether one visit serves record and span event: both have the same limits.
     pub(super) is_one_visit: bool,
     pub(in crate::layer) emitted: ShardedCounter,
-    /// Number in the process, for [`LogCallsite::scope_in`].
+    /// Number in the process, for [`LogCallsite::scope`].
     number: u32,
     /// The scope of targets beyond the bound, without a name.
     common: ScopeId,
@@ -35,13 +35,20 @@ pub(crate) struct LogSink {
 }
 
 /// Counts emitted records, with a counter per shard so that threads rarely share one.
-#[derive(Debug, Default)]
-pub(in crate::layer) struct ShardedCounter([CachePadded<AtomicU64>; 16]);
+#[derive(Debug)]
+pub(in crate::layer) struct ShardedCounter(Box<[CachePadded<AtomicU64>]>);
+
+impl Default for ShardedCounter {
+    fn default() -> Self {
+        let counters = (0..shard_count()).map(|_| CachePadded::default());
+        Self(counters.collect())
+    }
+}
 
 impl ShardedCounter {
     #[inline]
     pub(super) fn count(&self) {
-        if let Some(counter) = self.0.get(preferred_shard() & 15) {
+        if let Some(counter) = self.0.get(preferred_shard() & (self.0.len() - 1)) {
             counter.0.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -107,7 +114,7 @@ impl LogSink {
     /// The scope of a callsite's target; with too many the common one, and `false`.
     #[inline]
     pub(super) fn scope_of(&self, callsite: &LogCallsite, target: &str) -> (ScopeId, bool) {
-        match callsite.scope_in(self.number) {
+        match callsite.scope.of(self.number) {
             Some(scope) => (scope, true),
             None => self.scope_of_new(callsite, target),
         }
@@ -118,7 +125,7 @@ impl LogSink {
     fn scope_of_new(&self, callsite: &LogCallsite, target: &str) -> (ScopeId, bool) {
         let (scope, is_named) = self.scope_of_target(target);
         if is_named {
-            callsite.set_scope_in(self.number, scope);
+            callsite.scope.set(self.number, scope);
         }
         (scope, is_named)
     }

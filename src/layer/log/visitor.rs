@@ -1,33 +1,28 @@
-//! [`LogVisitor`]: encodes an event's fields as body, attributes and name of a log record.
+//! [`LogFieldSink`]: an event's fields as body, attributes and name of a log record.
 
 use std::error::Error;
-use std::fmt::Debug;
-
-use tracing_core::Field;
-use tracing_core::field::Visit;
 
 use super::super::attributes::AttributeWriter;
-use super::super::callsite::Callsite;
+use super::super::callsite::{Callsite, Field};
 use super::super::fields::FieldRole;
-use super::super::visitor::Errors;
+use super::super::visitor::{Errors, FieldSink, VisitedValue};
 use super::callsite::LogCallsite;
 use super::sink::LogSink;
 use crate::config::CaptureConfig;
 use crate::processor::ScopeId;
 use crate::semconv;
 use crate::text::text_of;
-use crate::wire::field::{EncodedKey, Room};
+use crate::wire::field::Room;
 use crate::wire::log_record::{
     EVENT_NAME, LOG_ATTRIBUTE, put_body, put_body_bytes, put_body_fmt, put_body_str, put_dropped,
     put_event_name,
 };
-use crate::wire::span::SPAN_ATTRIBUTE;
 use crate::wire::value::ValueRef;
 
 /// The most bytes of a target's or an error's text: a `Display` may write without end.
 const LONGEST_TEXT: usize = 64 << 10;
 
-pub(super) struct LogVisitor<'a> {
+pub(super) struct LogFieldSink<'a> {
     attributes: AttributeWriter<'a>,
     callsite: &'a LogCallsite,
     sink: &'a LogSink,
@@ -68,7 +63,7 @@ pub(super) struct WrittenRecord {
     pub(super) errors: Option<Box<Errors>>,
 }
 
-impl<'a> LogVisitor<'a> {
+impl<'a> LogFieldSink<'a> {
     #[inline]
     pub(super) fn new(
         (out, room): (&'a mut Vec<u8>, &'a mut dyn Room),
@@ -168,231 +163,95 @@ impl<'a> LogVisitor<'a> {
         written
     }
 
-    /// Handles a field with a role; returns whether it becomes an attribute too. `body` writes its value
-    /// as the body.
-    #[inline]
-    fn is_attribute(
-        &mut self,
-        name: &str,
-        role: FieldRole,
-        value: std::fmt::Arguments<'_>,
-        body: impl FnOnce(&mut Vec<u8>, &mut dyn Room) -> bool,
-    ) -> bool {
-        match role {
-            FieldRole::Message => {
-                if !self.has_message {
-                    self.has_message = body(self.attributes.out, self.attributes.room);
-                }
+    /// Written anew each time: decoders take the last `event_name` of a record.
+    fn set_event_name(&mut self, field: &str, value: VisitedValue<'_>) {
+        let by = match field {
+            "otel.event.name" => NamedBy::OtelEventName,
+            _ => NamedBy::EventName,
+        };
+        let attributes = &mut self.attributes;
+        if by >= self.named_by && value.with_text(|text| attributes.put_text(EVENT_NAME, text)) {
+            self.named_by = by;
+        }
+    }
+
+    /// Writes the value as the body, unless the record has one.
+    #[inline(always)]
+    fn set_body(&mut self, value: VisitedValue<'_>) {
+        if self.has_message {
+            return;
+        }
+        let AttributeWriter { out, room, .. } = &mut self.attributes;
+        self.has_message = match value {
+            VisitedValue::Str(text) => {
+                put_body_str(out, *room, text);
+                true
+            }
+            VisitedValue::Bytes(bytes) => put_body_bytes(out, *room, bytes),
+            VisitedValue::Bool(value) => put_short_body(out, ValueRef::Bool(value)),
+            VisitedValue::Int(value) => put_short_body(out, ValueRef::Int(value)),
+            VisitedValue::Double(value) => put_short_body(out, ValueRef::Double(value)),
+            other => other.with_text(|text| put_body_fmt(out, *room, text)),
+        };
+    }
+}
+
+fn put_short_body(out: &mut Vec<u8>, value: ValueRef<'_>) -> bool {
+    put_body(out, value);
+    true
+}
+
+impl<'a> FieldSink<'a> for LogFieldSink<'a> {
+    #[inline(always)]
+    fn field(&self, index: usize) -> Option<&'a Field> {
+        self.callsite.fields.get(index)
+    }
+
+    #[inline(always)]
+    fn attributes(&mut self) -> &mut AttributeWriter<'a> {
+        &mut self.attributes
+    }
+
+    #[inline(always)]
+    fn take(&mut self, name: &str, role: FieldRole, value: VisitedValue<'_>) -> bool {
+        match (role, value) {
+            (FieldRole::Message, _) => {
+                self.set_body(value);
                 false
             }
-            FieldRole::LogTarget => {
-                self.scope = Some(self.sink.scope_of_target(&text_of(value, LONGEST_TEXT)));
+            (_, VisitedValue::Bytes(_)) => true,
+            (FieldRole::LogTarget, VisitedValue::Str(target)) => {
+                self.scope = Some(self.sink.scope_of_target(target));
                 false
             }
-            FieldRole::LogLocation => self.capture.location,
-            FieldRole::LogModule => false,
-            FieldRole::EventName => {
+            (FieldRole::LogTarget, _) => {
+                let target = value.with_text(|text| text_of(text, LONGEST_TEXT));
+                self.scope = Some(self.sink.scope_of_target(&target));
+                false
+            }
+            (FieldRole::LogLocation, _) => self.capture.location,
+            (FieldRole::LogModule, _) => false,
+            (FieldRole::EventName, _) => {
                 self.set_event_name(name, value);
                 false
+            }
+            (FieldRole::Error, _) if value.is_text() => {
+                let text = value.with_text(|text| text_of(text, LONGEST_TEXT));
+                self.errors.get_or_insert_default().text = Some(text);
+                true
             }
             _ => true,
         }
     }
 
-    /// As [`is_attribute`](Self::is_attribute) for values that may describe an error: text or the error
-    /// itself (EVT-4).
-    #[inline]
-    fn is_attribute_of_text(
-        &mut self,
-        name: &str,
-        role: FieldRole,
-        value: std::fmt::Arguments<'_>,
-    ) -> bool {
-        if role == FieldRole::Error {
-            self.errors.get_or_insert_default().text = Some(text_of(value, LONGEST_TEXT));
-            return true;
-        }
-        self.is_attribute(name, role, value, |out, room| {
-            put_body_fmt(out, room, value)
-        })
-    }
-
-    /// Written anew each time: decoders take the last `event_name` of a record.
-    fn set_event_name(&mut self, field: &str, value: std::fmt::Arguments<'_>) {
-        let by = match field {
-            "otel.event.name" => NamedBy::OtelEventName,
-            _ => NamedBy::EventName,
-        };
-        if by >= self.named_by && self.attributes.put_text(EVENT_NAME, value) {
-            self.named_by = by;
-        }
-    }
-
-    /// A number that does not fit OTLP's integer.
-    #[cold]
-    fn put_digits(&mut self, field: &Field, value: std::fmt::Arguments<'_>) {
-        self.record_debug(field, &value);
-    }
-}
-
-/// The callsite's data of a field; returns from the method for a field of another callsite.
-macro_rules! field_of {
-    ($self:ident, $field:ident) => {
-        match $self.callsite.fields.get($field.index()) {
-            Some(field) => field,
-            None => return,
-        }
-    };
-}
-
-macro_rules! log_value {
-    ($self:ident, $field:ident, $value:expr, $body:expr, $put:expr) => {{
-        let name = $field.name();
-        let field = field_of!($self, $field);
-        if field.role != FieldRole::Attribute
-            && !$self.is_attribute(name, field.role, format_args!("{}", $value), |out, _| {
-                put_body(out, $body);
-                true
-            })
-        {
-            return;
-        }
-        if $self.attributes.admit(field.bit, &field.key) {
-            #[allow(
-                clippy::redundant_closure_call,
-                reason = "one macro for all kinds of values"
-            )]
-            ($put)(&field.key, &mut *$self.attributes.out);
-        }
-    }};
-}
-
-impl Visit for LogVisitor<'_> {
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        log_value!(
-            self,
-            field,
-            value,
-            ValueRef::Bool(value),
-            |key: &EncodedKey, out| key.put_bool(out, value)
-        );
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        log_value!(
-            self,
-            field,
-            value,
-            ValueRef::Int(value),
-            |key: &EncodedKey, out| key.put_int(out, value)
-        );
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        log_value!(
-            self,
-            field,
-            value,
-            ValueRef::Double(value),
-            |key: &EncodedKey, out| key.put_double(out, value)
-        );
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        match i64::try_from(value) {
-            Ok(value) => self.record_i64(field, value),
-            Err(_) => self.put_digits(field, format_args!("{value}")),
-        }
-    }
-
-    fn record_i128(&mut self, field: &Field, value: i128) {
-        match i64::try_from(value) {
-            Ok(value) => self.record_i64(field, value),
-            Err(_) => self.put_digits(field, format_args!("{value}")),
-        }
-    }
-
-    fn record_u128(&mut self, field: &Field, value: u128) {
-        match i64::try_from(value) {
-            Ok(value) => self.record_i64(field, value),
-            Err(_) => self.put_digits(field, format_args!("{value}")),
-        }
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let name = field.name();
-        let field = field_of!(self, field);
-        match field.role {
-            FieldRole::Attribute => {}
-            FieldRole::Message => {
-                if !self.has_message {
-                    put_body_str(self.attributes.out, self.attributes.room, value);
-                    self.has_message = true;
-                }
-                return;
-            }
-            FieldRole::LogTarget => {
-                self.scope = Some(self.sink.scope_of_target(value));
-                return;
-            }
-            role => {
-                if !self.is_attribute_of_text(name, role, format_args!("{value}")) {
-                    return;
-                }
-            }
-        }
-        if self.attributes.admit(field.bit, &field.key) {
-            self.attributes.put_str(&field.key, value);
-        }
-    }
-
-    fn record_bytes(&mut self, field: &Field, value: &[u8]) {
-        let field = field_of!(self, field);
-        if field.role == FieldRole::Message {
-            if !self.has_message {
-                let AttributeWriter { out, room, .. } = &mut self.attributes;
-                self.has_message = put_body_bytes(out, *room, value);
-            }
-        } else if self.attributes.admit(field.bit, &field.key) {
-            self.attributes.put_bytes(&field.key, value);
-        }
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let name = field.name();
-        let field = field_of!(self, field);
-        if field.role != FieldRole::Attribute
-            && !self.is_attribute_of_text(name, field.role, format_args!("{value}"))
-        {
-            return;
-        }
-        if self.attributes.admit(field.bit, &field.key) {
-            self.attributes.put_error(name, &field.key, value);
-        }
+    fn note_error(&mut self, error: &(dyn Error + 'static)) {
         // The application's own `exception.*` fields win, whichever come first (LOG-60).
         if self.capture.error_fields_to_exceptions && !self.callsite.has_exception {
-            self.attributes.put_exception(value);
+            self.attributes.put_exception(error);
         }
         if self.capture.error_records_to_exceptions {
-            let AttributeWriter { room, limit, .. } = &mut self.attributes;
-            let out = &mut self.errors.get_or_insert_default().for_span;
-            out.clear();
-            AttributeWriter::new((out, *room), SPAN_ATTRIBUTE, limit, u32::MAX)
-                .put_exception(value);
-        }
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let name = field.name();
-        let field = field_of!(self, field);
-        if field.role != FieldRole::Attribute
-            && !self.is_attribute_of_text(name, field.role, format_args!("{value:?}"))
-        {
-            return;
-        }
-        if self.attributes.admit(field.bit, &field.key) {
-            self.attributes
-                .put_fmt(&field.key, format_args!("{value:?}"));
+            let errors = self.errors.get_or_insert_default();
+            errors.set_for_span(error, &mut self.attributes);
         }
     }
 }

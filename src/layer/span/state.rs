@@ -21,6 +21,8 @@ pub(crate) struct SpanState {
     pub(crate) dropped_attributes: u32,
     pub(crate) dropped_events: u32,
     pub(crate) dropped_links: u32,
+    /// Searches for an attribute among many fields, before there is an index.
+    pub(super) searches: u8,
     /// An upper bound of the largest attribute, event or link; zero if unknown. Saves a search for things
     /// to drop where none is large enough.
     pub(super) largest: u32,
