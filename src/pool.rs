@@ -30,6 +30,45 @@ pub(crate) fn preferred_shard() -> usize {
         .unwrap_or(0)
 }
 
+/// Shards for state that threads use on a span's way: a power of two, at least one for each core, so that
+/// threads that run at the same moment rarely share one.
+pub(crate) fn shard_count() -> usize {
+    const LEAST: usize = 16;
+    const MOST: usize = 256;
+    cores().next_power_of_two().clamp(LEAST, MOST)
+}
+
+/// How many threads run at the same moment.
+pub(crate) fn cores() -> usize {
+    #[cfg(test)]
+    if let Some(cores) = tests_cores::given() {
+        return cores;
+    }
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The cores of another machine, for tests of what it would do.
+#[cfg(test)]
+pub(crate) mod tests_cores {
+    use std::cell::Cell;
+
+    thread_local! {
+        static CORES: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn given() -> Option<usize> {
+        CORES.get()
+    }
+
+    /// Runs `f` on this thread as on a machine with so many cores.
+    pub(crate) fn with<R>(cores: usize, f: impl FnOnce() -> R) -> R {
+        CORES.set(Some(cores));
+        let result = f();
+        CORES.set(None);
+        result
+    }
+}
+
 /// Objects of `cost` bytes each, kept for reuse.
 #[derive(Debug)]
 pub(crate) struct Pool<T> {

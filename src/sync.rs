@@ -27,12 +27,16 @@ mod locks {
 
     #[inline]
     pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        #[cfg(test)]
+        super::watch::note(std::ptr::from_ref(mutex) as *const () as usize);
         mutex.lock()
     }
 
     /// Locks if nobody else holds the lock.
     #[inline]
     pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+        #[cfg(test)]
+        super::watch::note(std::ptr::from_ref(mutex) as *const () as usize);
         mutex.try_lock()
     }
 
@@ -53,6 +57,32 @@ mod locks {
         // An instant that the clock cannot tell is waited for as if without a timeout.
         condvar.wait_for(&mut guard, timeout);
         guard
+    }
+}
+
+/// Which locks a thread takes, for tests of what threads share.
+#[cfg(all(test, not(tracing_otlp_loom)))]
+pub(crate) mod watch {
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+
+    thread_local! {
+        static TAKEN: RefCell<Option<HashMap<usize, usize>>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn note(lock: usize) {
+        let _ = TAKEN.try_with(|taken| {
+            if let Some(taken) = &mut *taken.borrow_mut() {
+                *taken.entry(lock).or_default() += 1;
+            }
+        });
+    }
+
+    /// How often `f` takes each lock on this thread, by its address.
+    pub(crate) fn locks_of(f: impl FnOnce()) -> HashMap<usize, usize> {
+        TAKEN.set(Some(HashMap::new()));
+        f();
+        TAKEN.take().unwrap_or_default()
     }
 }
 

@@ -9,6 +9,9 @@ mod settings;
 mod target;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod contention;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

@@ -1,16 +1,16 @@
 //! [`SpanPool`]: closed spans for reuse, so that in the steady state no span allocates.
 //!
-//! The pool has a few shards and each thread prefers one. So its size does not depend on the number of
-//! threads, and a budget can reclaim its memory from any thread.
+//! The pool has a shard or more for each core and each thread prefers one. So its size does not depend on the
+//! number of threads, and a budget can reclaim its memory from any thread.
 
 use super::memory::{FIRST, Reservation, SPAN};
 use super::span::OpenSpan;
-use crate::pool::{Memory, Reclaim, preferred_shard};
+use crate::pool::{Memory, Reclaim, preferred_shard, shard_count};
 use crate::sync::{Arc, CachePadded, Mutex, lock, try_lock};
 
-const SHARDS: usize = 16;
-/// The most spans in all shards together.
+/// The most spans in all shards together, and of each, where there are many shards.
 const KEPT: usize = 1024;
+const KEPT_OF_SHARD: usize = 16;
 /// Spans that a trim leaves in each shard.
 const LEAST_KEPT: usize = 8;
 /// A span with a larger buffer, or larger texts, is not kept.
@@ -28,7 +28,8 @@ pub(crate) struct SpanPool {
 /// Cleared spans; the reservation of each stays counted.
 #[derive(Debug)]
 struct IdleSpans {
-    shards: [Shard; SHARDS],
+    /// A power of two of them.
+    shards: Box<[Shard]>,
     /// The most spans in a shard.
     most: usize,
 }
@@ -36,10 +37,12 @@ struct IdleSpans {
 impl SpanPool {
     pub(crate) fn new(memory: Arc<Memory>) -> Self {
         // At most a quarter of the share of open spans lies idle.
-        let kept = KEPT.min(memory.spans.share() / 4 / (SPAN + FIRST));
+        let shards = shard_count();
+        let kept = KEPT.max(KEPT_OF_SHARD * shards);
+        let kept = kept.min(memory.spans.share() / 4 / (SPAN + FIRST));
         let idle = Arc::new(IdleSpans {
-            shards: Default::default(),
-            most: (kept / SHARDS).max(1),
+            shards: (0..shards).map(|_| Shard::default()).collect(),
+            most: (kept / shards).max(1),
         });
         let reclaim: Arc<dyn Reclaim> = Arc::clone(&idle) as _;
         memory.spans.lends(Arc::downgrade(&reclaim));
@@ -58,7 +61,8 @@ impl SpanPool {
     #[cold]
     #[inline(never)]
     fn take_elsewhere(&self) -> Option<Box<OpenSpan>> {
-        let found = (0..SHARDS).find_map(|shard| self.idle.pop(shard));
+        let shards = 0..self.idle.shards.len();
+        let found = shards.into_iter().find_map(|shard| self.idle.pop(shard));
         found.or_else(|| {
             let reservation = Reservation::first(&self.memory)?;
             Some(Box::new(OpenSpan::new(reservation)))
@@ -97,7 +101,7 @@ impl SpanPool {
     #[inline(never)]
     fn give_elsewhere(&self, span: Box<OpenSpan>) {
         let mut left = Some(span);
-        for shard in 0..SHARDS {
+        for shard in 0..self.idle.shards.len() {
             left = left.and_then(|span| self.idle.push(shard, span));
         }
     }
@@ -110,15 +114,20 @@ impl SpanPool {
 }
 
 impl IdleSpans {
+    #[inline(always)]
+    fn shard(&self, preferred: usize) -> Option<&Shard> {
+        self.shards.get(preferred & (self.shards.len() - 1))
+    }
+
     #[inline]
     fn pop(&self, shard: usize) -> Option<Box<OpenSpan>> {
-        try_lock(&self.shards[shard % SHARDS].0)?.pop()
+        try_lock(&self.shard(shard)?.0)?.pop()
     }
 
     /// Returns the span if the shard is locked or full.
     #[inline]
     fn push(&self, shard: usize, span: Box<OpenSpan>) -> Option<Box<OpenSpan>> {
-        let Some(mut idle) = try_lock(&self.shards[shard % SHARDS].0) else {
+        let Some(mut idle) = self.shard(shard).and_then(|shard| try_lock(&shard.0)) else {
             return Some(span);
         };
         if idle.len() >= self.most {
@@ -133,7 +142,7 @@ impl Reclaim for IdleSpans {
     fn reclaim(&self, bytes: usize) -> usize {
         let wanted = bytes.div_ceil(SPAN + FIRST);
         let mut freed = 0;
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             let surplus = {
                 let Some(mut idle) = try_lock(&shard.0) else {
                     continue;
@@ -151,7 +160,7 @@ impl Reclaim for IdleSpans {
 
     /// Frees half of the spans above [`LEAST_KEPT`].
     fn trim(&self) {
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             let _surplus = {
                 let mut idle = lock(&shard.0);
                 let keep = LEAST_KEPT + idle.len().saturating_sub(LEAST_KEPT) / 2;
@@ -184,7 +193,8 @@ mod tests {
             }
         });
         let kept = span_pool.len();
-        assert!((40..=KEPT).contains(&kept), "{kept}");
+        let most = KEPT.max(KEPT_OF_SHARD * shard_count());
+        assert!((40..=most).contains(&kept), "{kept}");
         assert_eq!(memory.used(), kept * (SPAN + FIRST));
         let before = memory.used();
         let open: Vec<_> = (0..kept).map(|_| span_pool.take().unwrap()).collect();
@@ -211,6 +221,9 @@ mod tests {
             .for_each(|span| span_pool.give(span, preferred_shard()));
         (0..20).for_each(|_| memory.trim());
         let left = span_pool.len();
-        assert!((1..=(LEAST_KEPT + 1) * SHARDS).contains(&left), "{left}");
+        assert!(
+            (1..=(LEAST_KEPT + 1) * shard_count()).contains(&left),
+            "{left}"
+        );
     }
 }

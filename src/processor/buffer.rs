@@ -60,8 +60,8 @@ struct ShardLayout {
     chunk: usize,
     /// Credits that a shard takes at once.
     grain: usize,
-    /// Spans after which a shard publishes its load. With n shards the worker may notice a batch
-    /// `(step - 1) * n` spans late.
+    /// Spans after which a shard publishes its load, in a count that all threads share. With n shards the
+    /// worker may notice a batch `(step - 1) * n` spans late: half a batch at most.
     step: usize,
 }
 
@@ -75,7 +75,7 @@ enum Attempt {
 
 const MAX_CHUNK: usize = 64 << 10;
 const MIN_CHUNK: usize = 4 << 10;
-const MAX_SHARDS: usize = 16;
+const MAX_SHARDS: usize = 256;
 
 /// The bound of a push's searches of all shards: credits may be released again and again and each time
 /// taken by other threads.
@@ -102,7 +102,7 @@ impl TelemetryBuffer {
             bounds,
             chunk,
             grain: (bounds.spans / (8 * shards)).clamp(1, 256),
-            step: (bounds.batch / (4 * shards)).clamp(1, 16),
+            step: (bounds.batch / (2 * shards)).clamp(1, 16),
         };
         let cost = Chunk::cost_of(chunk);
         Self {

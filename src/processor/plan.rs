@@ -1,6 +1,5 @@
 //! [`PipelineParts`] and [`Plan`]: the start values of a processor, derived from the settings.
 
-use std::thread;
 use std::time::Duration;
 
 use super::buffer::QueueBounds;
@@ -13,7 +12,7 @@ use super::worker::{EverySecond, OpenSpanSource};
 use crate::config::BatchConfig;
 use crate::diagnostics::{EventSink, Hint};
 use crate::export::{ErasedExporter, Exporter};
-use crate::pool::{Budget, Memory};
+use crate::pool::{Budget, Memory, cores};
 use crate::signal::Signal;
 use crate::stats::Counters;
 use crate::sync::Arc;
@@ -133,7 +132,6 @@ impl Plan {
         wake: Wake,
         counters: Arc<Counters>,
     ) -> Arc<Queue> {
-        let parallelism = thread::available_parallelism().map_or(1, usize::from);
-        Queue::new(signal, self.bounds, parallelism, budget, wake, counters)
+        Queue::new(signal, self.bounds, cores(), budget, wake, counters)
     }
 }
