@@ -11,7 +11,6 @@ use once_cell::race::OnceBox;
 use tracing_core::Metadata;
 
 use super::attributes::EncodedAttributes;
-pub(crate) use super::callsite_table::of;
 use super::fields::{FieldRole, is_log_line};
 use super::log::LogCallsite;
 use crate::attribute::Value;

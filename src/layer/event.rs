@@ -9,7 +9,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::OtlpLayer;
 use super::attributes::{AttributeWriter, EncodedAttributes};
-use super::callsite;
+use super::callsite_table;
 use super::field_sinks::EventFieldSink;
 use super::recorder::Recorder;
 use super::scratch::Scratch;
@@ -143,7 +143,7 @@ impl Recorder {
         let times = match admission {
             Admission::Kept(times) => times,
             // At the limit, an error field may still set the status.
-            Admission::Full(times) if callsite::of(event.metadata()).has_error_field => times,
+            Admission::Full(times) if callsite_table::of(event.metadata()).has_error_field => times,
             Admission::Full(_) => {
                 self.spans.with(id, |span| span.state.dropped_events += 1);
                 return;
@@ -197,7 +197,7 @@ impl Recorder {
     fn write_event(&self, event: &Event<'_>, scratch: &mut Scratch<'_>) -> Option<Box<Errors>> {
         let capture = &self.settings.capture;
         let limits = &self.settings.limits;
-        let callsite = callsite::of(event.metadata());
+        let callsite = callsite_table::of(event.metadata());
         let (out, room) = scratch.parts();
         let mut visitor = FieldVisitor(EventFieldSink {
             attributes: AttributeWriter::new(

@@ -17,7 +17,8 @@
 
 use tracing_core::Metadata;
 
-use super::callsite::{self, StaticAttributes};
+use super::callsite::StaticAttributes;
+use super::callsite_table;
 use super::edit::SpanEditor;
 use super::identity::Identity;
 use super::parent::ParentKind;
@@ -43,7 +44,7 @@ impl SpanEditor<'_> {
         if recorder.settings.export_mode == ExportMode::Disabled {
             return Err(SetParentError::SpanDisabled);
         }
-        let callsite = callsite::of(metadata);
+        let callsite = callsite_table::of(metadata);
         callsite.note_late_parent();
         if !parent.is_valid() {
             return self.set_baggage(span, parent);

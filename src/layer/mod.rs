@@ -190,7 +190,7 @@ where
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        callsite::of(metadata);
+        callsite_table::of(metadata);
         // Filters decide about callsites; `never` would disable them for other layers too.
         Interest::always()
     }
@@ -207,7 +207,7 @@ where
         if editor.check_recording(id.into_u64()) == Some(true)
             && let Some(metadata) = context.metadata(id)
         {
-            editor.record_values(id.into_u64(), callsite::of(metadata), values);
+            editor.record_values(id.into_u64(), callsite_table::of(metadata), values);
         }
     }
 

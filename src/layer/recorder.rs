@@ -11,7 +11,8 @@ use tracing_core::{Event, Level, Metadata};
 
 use super::after_fork::ForkedRecorder;
 use super::attributes::{AttributeWriter, EncodedAttributes};
-use super::callsite::{self, Callsite, StaticAttributes};
+use super::callsite::{Callsite, StaticAttributes};
+use super::callsite_table;
 use super::field_sinks::SpanFieldSink;
 use super::identity::Identity;
 use super::log::LogSink;
@@ -183,7 +184,7 @@ impl Recorder {
     fn admits_event(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
         let level = *metadata.level();
-        if !callsite::of(metadata).is_log_line {
+        if !callsite_table::of(metadata).is_log_line {
             return self.config.admits(metadata.target(), level);
         }
         let mut admits = LogTargetIs(|target: &str| self.config.admits(target, level), true);
@@ -253,7 +254,7 @@ impl Recorder {
         identity.set_decision(sampled, recorded && can_record);
         let is_dropped_root = is_root && !recorded && can_record;
         let metadata = subject.metadata.filter(|_| is_dropped_root);
-        if metadata.is_some_and(|metadata| callsite::of(metadata).expects_late_parent()) {
+        if metadata.is_some_and(|metadata| callsite_table::of(metadata).expects_late_parent()) {
             identity.set_provisional();
         }
         if let Some(state) = result.trace_state {

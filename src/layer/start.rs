@@ -9,7 +9,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::OtlpLayer;
-use super::callsite;
+use super::callsite_table;
 use super::identity::Identity;
 use super::parent::ParentKind;
 use super::recorder::{Recorder, SamplerSubject};
@@ -57,7 +57,7 @@ impl OtlpLayer {
             span.identity
                 .follow(parent_kind == ParentKind::Root, is_exported);
             if span.identity.is_recording() {
-                recorder.fill(&mut span, callsite::of(metadata), attributes);
+                recorder.fill(&mut span, callsite_table::of(metadata), attributes);
             }
         }
         span.pay_for_context();
@@ -84,7 +84,7 @@ impl OtlpLayer {
         let subject = SamplerSubject::of(metadata);
         let added = recorder.ask_sampler(&mut span.identity, is_root, &subject, attributes);
         if span.identity.is_recording() {
-            recorder.fill(span, callsite::of(metadata), attributes);
+            recorder.fill(span, callsite_table::of(metadata), attributes);
             if !added.is_empty() {
                 span.note_added(&added);
                 recorder.add_key_values(span, &added);

@@ -23,7 +23,7 @@ use self::span_event::SpanEventSource;
 use self::visitor::LogFieldSink;
 use super::OtlpLayer;
 use super::attributes::AttributeWriter;
-use super::callsite as callsites;
+use super::callsite_table as callsites;
 use super::event::EventClock;
 use super::recorder::{LogTargetIs, Recorder};
 use super::scratch::Scratch;
