@@ -103,7 +103,8 @@ fn late_attributes_allocate_nothing_however_many() {
     let list: Vec<_> = numbered
         .map(|(n, key)| KeyValue::new(key.as_str(), n))
         .collect();
-    let (layer, capture) = capture::layer_with(|b| b.with_max_attributes_per_span(1_000));
+    let (layer, capture) =
+        capture::layer_with(|b| b.configure(|c| c.limits.attribute_count_limit = 1_000));
     let record = || {
         let span = info_span!("import");
         for key in &keys[..100] {
