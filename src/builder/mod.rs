@@ -3,6 +3,7 @@
 mod additional;
 mod assemble;
 mod capture;
+mod destinations;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod settings;

@@ -3,15 +3,8 @@
 //! The spans of a batch are told apart here, on the worker: the thread that records a span pays nothing.
 
 use std::collections::HashMap;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::task::Poll;
 
-use super::Outcome;
 use super::batch::Batch;
-use super::client_state::ClientState;
-use super::deadline::Cap;
-use super::delivery::Delivery;
 use super::members::{Owners, key_of};
 use super::retry::jitter;
 use crate::signal::Signal;
@@ -20,21 +13,6 @@ use crate::wire::decode::bytes_of;
 /// `Span.trace_id` and `LogRecord.trace_id`.
 const SPAN_TRACE_ID: u32 = 1;
 const LOG_TRACE_ID: u32 = 9;
-
-/// Delivers each part of a batch to the member that has its traces, all at the same time.
-pub(super) async fn deliver(client: &ClientState, cap: Cap, batch: Batch) -> Outcome {
-    let parts = match client.members.owners(&[]).await {
-        Some(owners) => split(batch, &owners),
-        None => vec![(None, batch)],
-    };
-    let deliveries = parts.into_iter().map(|(owner, batch)| {
-        let delivery = Delivery::new(client, cap, None).to_owner(owner);
-        Box::pin(delivery.deliver(batch))
-    });
-    let outcomes = join_all(deliveries.collect()).await;
-    let all = outcomes.into_iter().reduce(Outcome::merge);
-    all.unwrap_or_default()
-}
 
 /// The parts of a batch by the number of the member that has their traces.
 pub(super) fn split(batch: Batch, owners: &Owners) -> Vec<(Option<u64>, Batch)> {
@@ -68,27 +46,6 @@ pub(super) fn split(batch: Batch, owners: &Owners) -> Vec<(Option<u64>, Batch)> 
     numbers.sort_unstable_by_key(|(_, index)| *index);
     let numbers = numbers.into_iter().map(|(number, _)| Some(number));
     numbers.zip(parts).collect()
-}
-
-/// All outputs, in the order of the futures. They are polled together, on this task.
-async fn join_all<F: Future>(futures: Vec<Pin<Box<F>>>) -> Vec<F::Output> {
-    let mut ended: Vec<_> = futures.iter().map(|_| None).collect();
-    let mut futures: Vec<_> = futures.into_iter().map(Some).collect();
-    poll_fn(|cx| {
-        for (future, ended) in futures.iter_mut().zip(&mut ended) {
-            let Some(running) = future else { continue };
-            if let Poll::Ready(output) = running.as_mut().poll(cx) {
-                *ended = Some(output);
-                *future = None;
-            }
-        }
-        match futures.iter().all(Option::is_none) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
-    })
-    .await;
-    ended.into_iter().flatten().collect()
 }
 
 #[cfg(all(test, feature = "testing"))]

@@ -8,12 +8,13 @@ use super::deadline::Cap;
 use super::delivery::Delivery;
 use super::delivery::Rejected;
 use super::dial::Dialer;
-use super::endpoint::{Endpoint, EndpointEntry, Signal};
+use super::endpoint::list::EndpointEntry;
+use super::endpoint::{Endpoint, Signal};
 use super::limiter::{ConcurrencyLimiter, ConcurrencyPermit};
-use super::members::{Members, Route};
+use super::members::{MemberList, MemberRoute};
 use super::resolve::Resolver;
 use super::transport::TransportTemplate;
-use super::{Exporter, Outcome, affinity, compress, json};
+use super::{Exporter, Outcome, affine_delivery, compress, json};
 use crate::config::{ExporterConfig, Protocol, read_headers};
 use crate::error::Error;
 use crate::stats::EndpointStats;
@@ -129,7 +130,7 @@ impl OtlpClient {
             let template = Self::template(&config, entry, resolver.clone())?;
             Ok((entry.clone(), template))
         });
-        let members = Members::new(
+        let members = MemberList::new(
             templates.collect::<Result<_, Error>>()?,
             config.retry.clone(),
             shared.map(|state| Arc::clone(&state.members)),
@@ -206,11 +207,11 @@ impl OtlpClient {
         self.deliver(batch, self.inner.state.cap, None).await
     }
 
-    async fn deliver(&self, batch: Batch, cap: Cap, route: Option<Route>) -> Outcome {
+    async fn deliver(&self, batch: Batch, cap: Cap, route: Option<MemberRoute>) -> Outcome {
         let _under_way = SendGuard::new(Arc::clone(&self.inner));
         let state = &self.inner.state;
         match state.is_affine() {
-            true => affinity::deliver(state, cap, batch).await,
+            true => affine_delivery::deliver(state, cap, batch).await,
             false => Delivery::new(state, cap, route).deliver(batch).await,
         }
     }

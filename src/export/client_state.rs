@@ -5,14 +5,14 @@ use tokio_util::sync::CancellationToken;
 use super::credentials::CredentialSource;
 use super::deadline::Cap;
 use super::endpoint::Signal;
-use super::members::{Members, Route};
+use super::members::{MemberList, MemberRoute};
 use super::size::SizeLimit;
 use crate::config::ExporterConfig;
 use crate::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct ClientState {
-    pub(super) members: Arc<Members>,
+    pub(super) members: Arc<MemberList>,
     pub(super) signal: Signal,
     pub(super) config: ExporterConfig,
     pub(super) cap: Cap,
@@ -25,7 +25,7 @@ pub(super) struct ClientState {
 
 impl ClientState {
     pub(super) fn new(
-        members: Arc<Members>,
+        members: Arc<MemberList>,
         signal: Signal,
         config: ExporterConfig,
         cap: Cap,
@@ -51,7 +51,7 @@ impl ClientState {
 
     /// Waits, without a bound, until a request may be sent on a connection; `None`: a shutdown has given the
     /// endpoint up.
-    pub(super) async fn ready(&self) -> Option<Route> {
+    pub(super) async fn ready(&self) -> Option<MemberRoute> {
         loop {
             let route = self.members.pick(&[]).await?;
             let member = &route.member;

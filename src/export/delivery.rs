@@ -16,7 +16,7 @@ use super::batch::Batch;
 use super::client_state::ClientState;
 use super::deadline::{Cap, Deadline};
 use super::endpoint::Signal;
-use super::members::{Member, Route};
+use super::members::{EndpointMember, MemberRoute};
 use super::next_step::{DeliveryEnd, SMALL, lost};
 use crate::stats::DropReason;
 use crate::sync::Arc;
@@ -29,11 +29,11 @@ pub(super) struct Delivery<'a> {
     client: &'a ClientState,
     deadline: Deadline,
     /// The way of the next attempt.
-    route: Option<Route>,
+    route: Option<MemberRoute>,
     /// The number of the member that has the batch, with affine routing.
     owner: Option<u64>,
     /// The member that took the last request.
-    taken_by: Option<Arc<Member>>,
+    taken_by: Option<Arc<EndpointMember>>,
     retries: u64,
 }
 
@@ -61,7 +61,7 @@ struct Part {
 }
 
 impl<'a> Delivery<'a> {
-    pub(super) fn new(client: &'a ClientState, cap: Cap, route: Option<Route>) -> Self {
+    pub(super) fn new(client: &'a ClientState, cap: Cap, route: Option<MemberRoute>) -> Self {
         Self {
             client,
             deadline: Deadline::new(client.config.timeout, cap),

@@ -1,7 +1,7 @@
 //! [`Endpoint`]: the parsed endpoint, from a URL, for gRPC also `host:port` (SPEC §1), or a Unix socket in
 //! gRPC's notation.
 
-mod list;
+pub(crate) mod list;
 mod path;
 mod socket;
 
@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
 
-pub(crate) use self::list::EndpointEntry;
 use self::path::{basic, http_path};
 use self::socket::socket_of;
 use crate::config::{ConfigWarning, ExporterConfig, Protocol};
@@ -128,38 +127,6 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    /// The first endpoint of the settings.
-    #[cfg(any(test, all(fuzzing, feature = "testing")))]
-    pub(crate) fn resolve(config: &ExporterConfig, signal: Signal) -> Result<Self, Error> {
-        let first = Self::entries(config, signal)?.into_iter().next();
-        let none = || Error::config("endpoint", "", "give an endpoint");
-        first.map(|entry| entry.endpoint).ok_or_else(none)
-    }
-
-    /// The endpoints of the settings, in order; at least one.
-    pub(crate) fn entries(
-        config: &ExporterConfig,
-        signal: Signal,
-    ) -> Result<Vec<EndpointEntry>, Error> {
-        let (setting, given, is_signal) = match signal.url(config) {
-            (setting, Some(url)) => (setting, Some(url), true),
-            (_, None) => ("endpoint", config.endpoint.as_deref(), false),
-        };
-        let given = given.map(str::trim).filter(|url| !url.is_empty());
-        let url = given.unwrap_or(match config.protocol {
-            Some(Protocol::Grpc) => DEFAULT_GRPC,
-            _ => DEFAULT_HTTP,
-        });
-        list::entries(&Given {
-            setting,
-            url,
-            is_signal,
-            signal,
-            protocol: config.protocol,
-            insecure: config.insecure,
-        })
-    }
-
     fn parse(given: &Given<'_>) -> Result<Self, Error> {
         let Given { url, signal, .. } = *given;
         let protocol = given.protocol.unwrap_or_else(|| match port_of(url) {

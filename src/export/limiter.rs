@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::members::Route;
+use super::members::MemberRoute;
 
 /// A semaphore for concurrent requests: hands out at most [`limit`](Self::limit) permits and counts them.
 ///
@@ -32,7 +32,7 @@ pub struct ConcurrencyPermit {
     /// `None` only after the semaphore was closed, which never happens.
     _permit: Option<OwnedSemaphorePermit>,
     /// The member that its first attempt goes to.
-    pub(super) route: Option<Route>,
+    pub(super) route: Option<MemberRoute>,
 }
 
 impl ConcurrencyLimiter {

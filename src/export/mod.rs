@@ -34,6 +34,7 @@
     )
 )]
 
+mod affine_delivery;
 mod affinity;
 mod attempt;
 mod batch;

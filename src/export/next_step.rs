@@ -62,7 +62,7 @@ pub(super) enum DeliveryEnd {
 
 /// What an attempt shows about the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Shown {
+pub(super) enum Evidence {
     /// It handled the request, with success or a final refusal.
     Handled,
     /// It is there and asks for a later request, with its shortest wait.
@@ -97,7 +97,7 @@ pub(super) fn next_step(
     answer: Answer,
     is_probe: bool,
     so_far: &mut Progress,
-) -> (Shown, NextStep) {
+) -> (Evidence, NextStep) {
     let (shown, message, is_blank) = match answer {
         Answer::Taken { rejected, message } => {
             let maybe_twice = so_far.ambiguous;
@@ -106,10 +106,10 @@ pub(super) fn next_step(
                 message,
                 maybe_twice,
             };
-            return (Shown::Handled, NextStep::End(end));
+            return (Evidence::Handled, NextStep::End(end));
         }
         Answer::TooLong { message } => {
-            return (Shown::Handled, NextStep::End(unsent(true, message)));
+            return (Evidence::Handled, NextStep::End(unsent(true, message)));
         }
         Answer::NotTaken {
             retryability,
@@ -118,21 +118,26 @@ pub(super) fn next_step(
             size,
             ..
         } => match retryability {
-            Retryability::Retry => (Shown::Later(wait), message, false),
-            _ => return (Shown::Handled, refused(retryability, message, size, so_far)),
+            Retryability::Retry => (Evidence::Later(wait), message, false),
+            _ => {
+                return (
+                    Evidence::Handled,
+                    refused(retryability, message, size, so_far),
+                );
+            }
         },
         Answer::None {
             lost: SendFailure::NoTime,
             ..
-        } => return (Shown::Nothing, NextStep::OutOfTime),
+        } => return (Evidence::Nothing, NextStep::OutOfTime),
         Answer::None { message, lost } => {
             let shown = match lost {
-                SendFailure::NoTime => Shown::Nothing,
-                SendFailure::Unreached => Shown::Unreached,
-                SendFailure::Unread => Shown::Later(None),
+                SendFailure::NoTime => Evidence::Nothing,
+                SendFailure::Unreached => Evidence::Unreached,
+                SendFailure::Unread => Evidence::Later(None),
                 SendFailure::Unknown | SendFailure::Cut => {
                     so_far.ambiguous = true;
-                    Shown::Unanswered
+                    Evidence::Unanswered
                 }
             };
             so_far.cuts += u32::from(lost == SendFailure::Cut);
@@ -271,43 +276,55 @@ mod tests {
             maybe_twice: false,
         });
         let limit = Said::Limit(9);
-        let asked = Shown::Later(Some(Duration::from_secs(7)));
+        let asked = Evidence::Later(Some(Duration::from_secs(7)));
         let authenticate = NextStep::Authenticate("no".to_owned(), ended(DropReason::Refused));
         use DropReason::{Refused, Unconfirmed};
         use Retryability::{Refused as Final, Retry, Split, Unauthenticated, Unknown};
         for (answer, shown, step) in [
-            (taken, Shown::Handled, is_taken),
-            (too_long, Shown::Handled, dropped(Unconfirmed)),
+            (taken, Evidence::Handled, is_taken),
+            (too_long, Evidence::Handled, dropped(Unconfirmed)),
             (not_taken(Retry, Said::Nothing), asked, again(false)),
             (
                 not_taken(Split, limit),
-                Shown::Handled,
+                Evidence::Handled,
                 NextStep::Learn(limit, too_large(false, true)),
             ),
             (
                 not_taken(Final, Said::Nothing),
-                Shown::Handled,
+                Evidence::Handled,
                 dropped(Refused),
             ),
             (
                 not_taken(Unknown, Said::Nothing),
-                Shown::Handled,
+                Evidence::Handled,
                 dropped(Refused),
             ),
             (
                 not_taken(Unauthenticated, Said::Nothing),
-                Shown::Handled,
+                Evidence::Handled,
                 authenticate,
             ),
             (
                 none(SendFailure::NoTime),
-                Shown::Nothing,
+                Evidence::Nothing,
                 NextStep::OutOfTime,
             ),
-            (none(SendFailure::Unreached), Shown::Unreached, again(true)),
-            (none(SendFailure::Unread), Shown::Later(None), again(true)),
-            (none(SendFailure::Unknown), Shown::Unanswered, again(false)),
-            (none(SendFailure::Cut), Shown::Unanswered, again(false)),
+            (
+                none(SendFailure::Unreached),
+                Evidence::Unreached,
+                again(true),
+            ),
+            (
+                none(SendFailure::Unread),
+                Evidence::Later(None),
+                again(true),
+            ),
+            (
+                none(SendFailure::Unknown),
+                Evidence::Unanswered,
+                again(false),
+            ),
+            (none(SendFailure::Cut), Evidence::Unanswered, again(false)),
         ] {
             let what = format!("{answer:?}");
             let mut so_far = begin(Signal::Traces);

@@ -10,8 +10,10 @@ use crate::config::Protocol;
 use crate::export::attempt::{Answer, Request, SendFailure, Sent, no_answer};
 use crate::export::cause::{Cause, tell};
 use crate::export::credentials::Credentials;
-use crate::export::members::{Member, Owners, Route};
-use crate::export::next_step::{DeliveryEnd, NextStep, Progress, Shown, lost, next_step, unsent};
+use crate::export::members::{EndpointMember, MemberRoute, Owners};
+use crate::export::next_step::{
+    DeliveryEnd, Evidence, NextStep, Progress, lost, next_step, unsent,
+};
 use crate::export::retry::{Backoff, jitter};
 use crate::export::{compress, json};
 use crate::stats::DropReason;
@@ -94,7 +96,7 @@ impl Delivery<'_> {
             let words = answer.message().to_owned();
             let (shown, step) = next_step(answer, is_probe, &mut so_far);
             self.note(&route, shown, &words);
-            if shown == Shown::Handled || step == NextStep::OutOfTime {
+            if shown == Evidence::Handled || step == NextStep::OutOfTime {
                 // The parts that follow have what is left.
                 self.deadline.spend(took);
             }
@@ -178,7 +180,7 @@ impl Delivery<'_> {
     fn request(
         &self,
         encoded: &Encoded,
-        route: &Route,
+        route: &MemberRoute,
         credentials: &Credentials,
         sent: &Sent,
     ) -> Request {
@@ -195,19 +197,19 @@ impl Delivery<'_> {
     }
 
     /// Tells the member's health what an attempt has shown.
-    fn note(&self, route: &Route, shown: Shown, message: &str) {
+    fn note(&self, route: &MemberRoute, shown: Evidence, message: &str) {
         let (members, member) = (&self.client.members, &route.member);
         let (health, is_probe) = (&member.health, route.probe.is_some());
         match shown {
-            Shown::Handled => return health.handled(),
-            Shown::Later(wait) => health.later(message, wait, is_probe),
-            Shown::Unreached => {
+            Evidence::Handled => return health.handled(),
+            Evidence::Later(wait) => health.later(message, wait, is_probe),
+            Evidence::Unreached => {
                 health.unreached(message, is_probe);
                 members.note_loss();
             }
-            Shown::Unanswered if members.is_single() => health.unanswered(message, is_probe),
-            Shown::Unanswered => health.silent(message, is_probe),
-            Shown::Nothing => {}
+            Evidence::Unanswered if members.is_single() => health.unanswered(message, is_probe),
+            Evidence::Unanswered => health.silent(message, is_probe),
+            Evidence::Nothing => {}
         }
         member.failed();
     }
@@ -245,7 +247,7 @@ impl Delivery<'_> {
         &mut self,
         tried: &[u64],
         owner: Option<u64>,
-    ) -> Result<Option<Route>, StopReason> {
+    ) -> Result<Option<MemberRoute>, StopReason> {
         if let Some(route) = self.route.take() {
             return Ok(Some(route));
         }
@@ -281,7 +283,12 @@ impl Delivery<'_> {
 
     /// One attempt within the time left; `None` if a shutdown cancelled it. `others`: another member could take
     /// the request, so half of the time is left for it.
-    async fn attempt(&self, request: &Request, member: &Member, others: bool) -> Option<Answer> {
+    async fn attempt(
+        &self,
+        request: &Request,
+        member: &EndpointMember,
+        others: bool,
+    ) -> Option<Answer> {
         let left = self.deadline.left();
         let left = left.map(|left| if others { left / 2 } else { left });
         let attempt = self.uncertain_attempt(request, member, left);
@@ -297,7 +304,7 @@ impl Delivery<'_> {
     async fn uncertain_attempt(
         &self,
         request: &Request,
-        member: &Member,
+        member: &EndpointMember,
         left: Option<Duration>,
     ) -> Answer {
         let transport = &member.transport;

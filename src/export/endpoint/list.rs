@@ -1,6 +1,7 @@
 //! Several endpoints as one setting: a list of URLs, or a name whose addresses are members (`dns:`).
 
-use super::{Endpoint, Given};
+use super::{DEFAULT_GRPC, DEFAULT_HTTP, Endpoint, Given, Signal};
+use crate::config::{ExporterConfig, Protocol};
 use crate::error::Error;
 
 /// One item of the setting.
@@ -11,8 +12,42 @@ pub(crate) struct EndpointEntry {
     pub(crate) is_name: bool,
 }
 
+impl Endpoint {
+    /// The first endpoint of the settings.
+    #[cfg(any(test, all(fuzzing, feature = "testing")))]
+    pub(crate) fn resolve(config: &ExporterConfig, signal: Signal) -> Result<Self, Error> {
+        let first = Self::entries(config, signal)?.into_iter().next();
+        let none = || Error::config("endpoint", "", "give an endpoint");
+        first.map(|entry| entry.endpoint).ok_or_else(none)
+    }
+
+    /// The endpoints of the settings, in order; at least one.
+    pub(crate) fn entries(
+        config: &ExporterConfig,
+        signal: Signal,
+    ) -> Result<Vec<EndpointEntry>, Error> {
+        let (setting, given, is_signal) = match signal.url(config) {
+            (setting, Some(url)) => (setting, Some(url), true),
+            (_, None) => ("endpoint", config.endpoint.as_deref(), false),
+        };
+        let given = given.map(str::trim).filter(|url| !url.is_empty());
+        let url = given.unwrap_or(match config.protocol {
+            Some(Protocol::Grpc) => DEFAULT_GRPC,
+            _ => DEFAULT_HTTP,
+        });
+        entries(&Given {
+            setting,
+            url,
+            is_signal,
+            signal,
+            protocol: config.protocol,
+            insecure: config.insecure,
+        })
+    }
+}
+
 /// The entries of a setting, in order; at least one.
-pub(super) fn entries(given: &Given<'_>) -> Result<Vec<EndpointEntry>, Error> {
+fn entries(given: &Given<'_>) -> Result<Vec<EndpointEntry>, Error> {
     let items = items(given.url);
     let count = items.len();
     let mut entries = Vec::<EndpointEntry>::with_capacity(count);

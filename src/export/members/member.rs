@@ -1,4 +1,4 @@
-//! [`Member`]: one address of an endpoint, with its connections, its health and its counters. [`Route`]: the
+//! [`EndpointMember`]: one address of an endpoint, with its connections, its health and its counters. [`MemberRoute`]: the
 //! member of one attempt.
 
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use crate::stats::EndpointStats;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 #[derive(Debug)]
-pub(in crate::export) struct Member {
+pub(in crate::export) struct EndpointMember {
     /// Among the members of a client.
     pub(in crate::export) number: u64,
     /// The entry of the setting that it belongs to.
@@ -51,7 +51,7 @@ pub(super) struct MemberParts {
     pub(super) health: Health,
 }
 
-impl Member {
+impl EndpointMember {
     pub(super) fn new(parts: MemberParts) -> Self {
         let MemberParts {
             number,
@@ -114,20 +114,20 @@ impl Member {
 
 /// The member of one attempt. Counts as a request on its way until it is dropped.
 #[derive(Debug)]
-pub(in crate::export) struct Route {
-    pub(in crate::export) member: Arc<Member>,
+pub(in crate::export) struct MemberRoute {
+    pub(in crate::export) member: Arc<EndpointMember>,
     /// `Some`: the member is down, and this request probes it.
     pub(in crate::export) probe: Option<Probe>,
 }
 
-impl Route {
-    pub(super) fn new(member: Arc<Member>, probe: Option<Probe>) -> Self {
+impl MemberRoute {
+    pub(super) fn new(member: Arc<EndpointMember>, probe: Option<Probe>) -> Self {
         member.routes.fetch_add(1, Ordering::Relaxed);
         Self { member, probe }
     }
 }
 
-impl Drop for Route {
+impl Drop for MemberRoute {
     fn drop(&mut self) {
         self.member.routes.fetch_sub(1, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! [`Members`]: the addresses of an endpoint, and the one that a request goes to.
+//! [`MemberList`]: the addresses of an endpoint, and the one that a request goes to.
 //!
 //! Most endpoints have one member, and then a request waits for its [`Health`] alone. With more of them
 //!
@@ -10,6 +10,7 @@
 //!
 //! The members of a name come from look-ups ([`names`]).
 
+mod look_up;
 mod member;
 mod names;
 mod rendezvous;
@@ -23,11 +24,11 @@ use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
 use self::member::MemberParts;
-pub(super) use self::member::{Member, Route};
+pub(super) use self::member::{EndpointMember, MemberRoute};
 use self::names::DnsNames;
 pub(super) use self::rendezvous::key_of;
 use self::rendezvous::{mix, score};
-use super::endpoint::EndpointEntry;
+use super::endpoint::list::EndpointEntry;
 use super::health::Health;
 use super::retry::jitter;
 use super::transport::TransportTemplate;
@@ -47,7 +48,7 @@ const REDRAW_EVERY: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub(super) struct Members {
+pub(super) struct MemberList {
     entries: Vec<(EndpointEntry, TransportTemplate)>,
     retry: RetryConfig,
     state: Mutex<MembersState>,
@@ -55,14 +56,14 @@ pub(super) struct Members {
     /// Notified when a member opens, or members come or go.
     changed: Arc<Notify>,
     /// The members of another signal, whose connections are shared.
-    donor: Option<Arc<Members>>,
+    donor: Option<Arc<MemberList>>,
 }
 
 #[derive(Debug)]
 struct MembersState {
-    list: Arc<[Arc<Member>]>,
+    list: Arc<[Arc<EndpointMember>]>,
     /// Members that a look-up did not name any more.
-    former: Vec<Arc<Member>>,
+    former: Vec<Arc<EndpointMember>>,
     next_number: u64,
     /// Each draws one link.
     seeds: [u64; LINKS],
@@ -71,7 +72,7 @@ struct MembersState {
     is_closing: bool,
 }
 
-impl Members {
+impl MemberList {
     /// `entries`: at least one. `donor`: its connections are shared where both have the same member.
     pub(super) fn new(
         entries: Vec<(EndpointEntry, TransportTemplate)>,
@@ -105,7 +106,11 @@ impl Members {
         Ok(Arc::new(members))
     }
 
-    fn member(&self, entry: usize, at: Option<std::net::SocketAddr>) -> Result<Arc<Member>, Error> {
+    fn member(
+        &self,
+        entry: usize,
+        at: Option<std::net::SocketAddr>,
+    ) -> Result<Arc<EndpointMember>, Error> {
         let (EndpointEntry { endpoint, .. }, template) = &self.entries[entry];
         let donated = self
             .donor
@@ -124,7 +129,7 @@ impl Members {
         if lock(&self.state).is_closing {
             health.begin_shutdown();
         }
-        Ok(Arc::new(Member::new(MemberParts {
+        Ok(Arc::new(EndpointMember::new(MemberParts {
             number,
             entry,
             at,
@@ -150,12 +155,12 @@ impl Members {
         same.map(|member| Arc::clone(&member.transport))
     }
 
-    pub(super) fn list(&self) -> Arc<[Arc<Member>]> {
+    pub(super) fn list(&self) -> Arc<[Arc<EndpointMember>]> {
         Arc::clone(&lock(&self.state).list)
     }
 
     /// The only member there can be.
-    fn only(&self) -> Option<Arc<Member>> {
+    fn only(&self) -> Option<Arc<EndpointMember>> {
         match (&self.list()[..], self.names.is_empty()) {
             ([only], true) => Some(Arc::clone(only)),
             _ => None,
@@ -169,10 +174,10 @@ impl Members {
 
     /// Waits until a member may get a request; `None`: a shutdown has given all of them up. Members of
     /// `tried` come last. Cancel safe.
-    pub(super) async fn pick(self: &Arc<Self>, tried: &[u64]) -> Option<Route> {
+    pub(super) async fn pick(self: &Arc<Self>, tried: &[u64]) -> Option<MemberRoute> {
         if let Some(only) = self.only() {
             let probe = only.health.admission().await;
-            return (!only.health.is_given_up()).then(|| Route::new(only, probe));
+            return (!only.health.is_given_up()).then(|| MemberRoute::new(only, probe));
         }
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -205,13 +210,13 @@ impl Members {
             }
             let list = self.list();
             // A probe that is due is a request; without a connection, it is made beside the requests.
-            let is_usable = |m: &&Arc<Member>| {
+            let is_usable = |m: &&Arc<EndpointMember>| {
                 let is_due = m.transport.is_up() && m.health.is_due();
                 is_due || !m.health.is_closed() || self.probe(m).is_some()
             };
             let usable: Vec<_> = list.iter().filter(is_usable).collect();
             let wanted = usable.iter().filter(|m| !avoid.contains(&m.number));
-            let of = |m: &&Arc<Member>| (m.number, m.place);
+            let of = |m: &&Arc<EndpointMember>| (m.number, m.place);
             let wanted: Vec<_> = wanted.map(of).collect();
             let all = || usable.iter().map(of).collect();
             match (usable.is_empty(), wanted.is_empty()) {
@@ -227,12 +232,12 @@ impl Members {
     }
 
     /// A way to this member; `None`: it is down, or not there any more.
-    pub(super) fn route_to(self: &Arc<Self>, number: u64) -> Option<Route> {
+    pub(super) fn route_to(self: &Arc<Self>, number: u64) -> Option<MemberRoute> {
         let list = self.list();
         let member = list.iter().find(|member| member.number == number)?;
         match member.health.is_closed() {
             true => self.probe(member),
-            false => Some(Route::new(Arc::clone(member), None)),
+            false => Some(MemberRoute::new(Arc::clone(member), None)),
         }
     }
 
@@ -260,7 +265,7 @@ impl Members {
     }
 
     /// A member that is due for a probe, else the better of two links.
-    fn choose(self: &Arc<Self>, tried: &[u64]) -> Option<Route> {
+    fn choose(self: &Arc<Self>, tried: &[u64]) -> Option<MemberRoute> {
         let list = self.list();
         let untried = || list.iter().filter(|m| !tried.contains(&m.number));
         for member in untried() {
@@ -282,15 +287,15 @@ impl Members {
                 }
             }
         };
-        Some(Route::new(Arc::clone(chosen), None))
+        Some(MemberRoute::new(Arc::clone(chosen), None))
     }
 
     /// A request that probes `member`, if one is due. A member without a connection gets none: it is
     /// connected to beside the requests.
-    fn probe(self: &Arc<Self>, member: &Arc<Member>) -> Option<Route> {
+    fn probe(self: &Arc<Self>, member: &Arc<EndpointMember>) -> Option<MemberRoute> {
         let probe = member.health.try_probe()?;
         if member.transport.is_up() {
-            return Some(Route::new(Arc::clone(member), Some(probe)));
+            return Some(MemberRoute::new(Arc::clone(member), Some(probe)));
         }
         let (members, member) = (Arc::clone(self), Arc::clone(member));
         tokio::spawn(async move {
@@ -306,14 +311,15 @@ impl Members {
     }
 
     /// The members that this client uses, of those that are open.
-    fn links(&self, open: &[&Arc<Member>]) -> Vec<Arc<Member>> {
+    fn links(&self, open: &[&Arc<EndpointMember>]) -> Vec<Arc<EndpointMember>> {
         if open.len() <= LINKS {
             return open.iter().map(|member| Arc::clone(member)).collect();
         }
         let seeds = self.seeds();
-        let mut links = Vec::<Arc<Member>>::with_capacity(LINKS);
+        let mut links = Vec::<Arc<EndpointMember>>::with_capacity(LINKS);
         for seed in seeds {
-            let is_free = |m: &&&Arc<Member>| links.iter().all(|link| link.number != m.number);
+            let is_free =
+                |m: &&&Arc<EndpointMember>| links.iter().all(|link| link.number != m.number);
             let free = open.iter().filter(is_free);
             let best = free.max_by_key(|member| score(member.place, seed));
             links.extend(best.map(|member| Arc::clone(member)));
@@ -402,11 +408,12 @@ impl Members {
     /// The addresses that a look-up found for an entry. Members that stay keep their connections.
     fn update(&self, entry: usize, addresses: &[std::net::SocketAddr]) {
         let list = self.list();
-        let is_gone =
-            |m: &Arc<Member>| m.entry == entry && m.at.is_none_or(|at| !addresses.contains(&at));
+        let is_gone = |m: &Arc<EndpointMember>| {
+            m.entry == entry && m.at.is_none_or(|at| !addresses.contains(&at))
+        };
         let (gone, mut kept): (Vec<_>, Vec<_>) = list.iter().cloned().partition(is_gone);
         for at in addresses {
-            let is_known = |m: &Arc<Member>| m.entry == entry && m.at == Some(*at);
+            let is_known = |m: &Arc<EndpointMember>| m.entry == entry && m.at == Some(*at);
             if !kept.iter().any(is_known) {
                 // Fails where the first one did: a build without the transport.
                 kept.extend(self.member(entry, Some(*at)));

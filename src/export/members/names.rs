@@ -3,14 +3,12 @@
 //! A name is looked up before its first request, every [`EVERY`] while requests are sent, and soon after a
 //! member was lost. Where a look-up fails, the members of the one before stay.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::super::endpoint::EndpointEntry;
+use super::super::endpoint::list::EndpointEntry;
 use super::super::retry::{Backoff, jitter};
-use super::Members;
 use crate::config::RetryConfig;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Mutex, lock};
 
 /// The time between two look-ups of a name.
 const EVERY: Duration = Duration::from_secs(30);
@@ -18,8 +16,6 @@ const EVERY: Duration = Duration::from_secs(30);
 const AT_LEAST: Duration = Duration::from_secs(1);
 /// After this many failures in a row a shutdown waits no longer.
 const GIVE_UP_AFTER: u32 = 3;
-/// The most members of one name.
-const MOST: usize = 1000;
 
 #[derive(Debug)]
 pub(super) struct DnsNames(Mutex<Vec<DnsName>>);
@@ -67,6 +63,15 @@ impl DnsNames {
         idle.map(|name| name.next).min()
     }
 
+    /// A member was lost: its name may have other addresses by now.
+    pub(super) fn look_up_soon(&self) {
+        let now = Instant::now();
+        for name in lock(&self.0).iter_mut() {
+            let soon = name.began.map_or(now, |began| began + AT_LEAST);
+            name.next = name.next.min(soon.max(now));
+        }
+    }
+
     pub(super) fn look_up_now(&self) {
         for name in lock(&self.0).iter_mut() {
             name.next = Instant::now();
@@ -83,7 +88,7 @@ impl DnsNames {
     }
 
     /// The entries whose look-up is due. They count as running.
-    fn begin(&self) -> Vec<usize> {
+    pub(super) fn begin(&self) -> Vec<usize> {
         let now = Instant::now();
         let mut names = lock(&self.0);
         let due = names.iter_mut().filter(|n| !n.is_running && n.next <= now);
@@ -95,7 +100,7 @@ impl DnsNames {
         .collect()
     }
 
-    fn end(&self, entry: usize, error: Option<String>) {
+    pub(super) fn end(&self, entry: usize, error: Option<String>) {
         let mut names = lock(&self.0);
         let Some(name) = names.iter_mut().find(|name| name.entry == entry) else {
             return;
@@ -115,70 +120,5 @@ impl DnsNames {
         };
         name.error = error;
         name.next = Instant::now() + wait;
-    }
-}
-
-/// A look-up; ends as failed where its task does not end it.
-struct NameLookUp {
-    members: Arc<Members>,
-    entry: usize,
-    is_over: bool,
-}
-
-impl NameLookUp {
-    async fn run(mut self) {
-        let error = match self.members.look_up(self.entry).await {
-            Ok(addresses) => {
-                self.members.update(self.entry, &addresses);
-                None
-            }
-            Err(error) => Some(error),
-        };
-        self.members.names.end(self.entry, error);
-        self.is_over = true;
-    }
-}
-
-impl Drop for NameLookUp {
-    fn drop(&mut self) {
-        if !self.is_over {
-            let error = "the look-up was cancelled".to_owned();
-            self.members.names.end(self.entry, Some(error));
-        }
-        self.members.changed.notify_waiters();
-    }
-}
-
-impl Members {
-    /// Starts the look-ups that are due.
-    pub(super) fn look_up_names(self: &Arc<Self>) {
-        for entry in self.names.begin() {
-            let running = NameLookUp {
-                members: Arc::clone(self),
-                entry,
-                is_over: false,
-            };
-            tokio::spawn(running.run());
-        }
-    }
-
-    pub(super) async fn look_up(&self, entry: usize) -> Result<Vec<SocketAddr>, String> {
-        let Some((_, template)) = self.entries.get(entry) else {
-            return Ok(Vec::new());
-        };
-        let mut addresses = template.look_up().await?;
-        addresses.sort_unstable();
-        addresses.dedup();
-        addresses.truncate(MOST);
-        Ok(addresses)
-    }
-
-    /// A member was lost: its name may have other addresses by now.
-    pub(in crate::export) fn note_loss(&self) {
-        let now = Instant::now();
-        for name in lock(&self.names.0).iter_mut() {
-            let soon = name.began.map_or(now, |began| began + AT_LEAST);
-            name.next = name.next.min(soon.max(now));
-        }
     }
 }
