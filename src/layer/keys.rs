@@ -17,6 +17,9 @@ pub(super) const MANY: u32 = 16;
 /// at the latest before the span is sealed, because each removal moves the bytes behind it.
 const DEAD: u8 = tag(7, LEN);
 
+/// The most indexes that a thread keeps.
+const MOST_IDLE: usize = 4;
+
 /// The least number of places, and the most that are kept for reuse.
 const LEAST: usize = 64;
 const MOST_KEPT: usize = 1024;
@@ -47,23 +50,33 @@ const REMOVED: u32 = u32::MAX - 1;
 const EMPTY: IndexSlot = IndexSlot { hash: 0, at: FREE };
 
 thread_local! {
-    /// An index that is not in use, so that in the steady state none is allocated.
-    static IDLE: Cell<Option<Box<AttributeIndex>>> = const { Cell::new(None) };
+    /// Indexes that are not in use, so that in the steady state none is allocated.
+    #[allow(clippy::vec_box, reason = "an index moves by its pointer")]
+    static IDLE: Cell<Vec<Box<AttributeIndex>>> = const { Cell::new(Vec::new()) };
 }
 
 impl AttributeIndex {
-    /// The thread's idle index, or a new one.
+    /// An idle index of the thread, or a new one.
     pub(super) fn take() -> Box<Self> {
-        let idle = IDLE.try_with(Cell::take).ok().flatten();
-        idle.unwrap_or_default()
+        let idle = IDLE.try_with(|idle| {
+            let mut all = idle.take();
+            let last = all.pop();
+            idle.set(all);
+            last
+        });
+        idle.ok().flatten().unwrap_or_default()
     }
 
     /// Takes back an index for the thread's next user.
     pub(super) fn give(self: Box<Self>) {
-        if self.places.capacity() <= MOST_KEPT {
-            // After the thread's locals are destroyed, the index is dropped.
-            let _ = IDLE.try_with(|idle| idle.set(Some(self)));
-        }
+        // After the thread's locals are destroyed, the index is dropped.
+        let _ = IDLE.try_with(|idle| {
+            let mut all = idle.take();
+            if all.len() < MOST_IDLE && self.places.capacity() <= MOST_KEPT {
+                all.push(self);
+            }
+            idle.set(all);
+        });
     }
 
     /// Begins an empty index for `count` attributes, in the memory that it has.

@@ -103,7 +103,9 @@ pub(crate) fn put_short_key_value(out: &mut Vec<u8>, tag: u8, key: &str, value: 
     let end = out.len() + used;
     out.extend_from_slice(&any);
     out.truncate(end);
-    out.extend_from_slice(text);
+    if !text.is_empty() {
+        out.extend_from_slice(text);
+    }
 }
 
 /// Appends the fields of an `AnyValue` that lies `depth` deep.

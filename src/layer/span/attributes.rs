@@ -43,6 +43,10 @@ impl OpenSpan {
         /// So many are set under one lock of the span.
         const FEW: usize = 32;
         let mut set = 0;
+        // A long list is worth an index from the start.
+        if attributes.len() > MANY as usize && self.keys.is_none() {
+            self.make_index();
+        }
         for attribute in attributes.iter().take(FEW) {
             let Some(len) = len_if_short(attribute, &limits.value) else {
                 break;
