@@ -77,14 +77,14 @@ fn no_lock_is_shared_by_all_threads() {
                 "{threads} threads, {total} times"
             );
         }
-        // The mean over what is taken: with 16 shards for all it is above three.
+        // The mean over what is taken: with 16 shards for all it is above four.
         let shared: usize = locks.values().map(|(threads, total)| threads * total).sum();
         let mean = shared as f64 / all as f64;
         let mut most: Vec<_> = locks.values().collect();
         most.sort_by_key(|(threads, total)| std::cmp::Reverse(threads * total));
         most.truncate(5);
         assert!(
-            mean < 2.5,
+            mean < 3.0,
             "a lock is one of {mean:.2} threads; most: {most:?} of {all}"
         );
     }

@@ -75,6 +75,9 @@ enum Attempt {
 
 const MAX_CHUNK: usize = 64 << 10;
 const MIN_CHUNK: usize = 4 << 10;
+/// All open chunks together, unless there are more than 64 shards.
+const OPEN_CHUNKS: usize = 1 << 20;
+const LEAST_ON_MANY_CORES: usize = 16 << 10;
 const MAX_SHARDS: usize = 256;
 
 /// The bound of a push's searches of all shards: credits may be released again and again and each time
@@ -97,7 +100,11 @@ impl TelemetryBuffer {
         while shards > 1 && memory / (4 * shards) < MIN_CHUNK {
             shards /= 2;
         }
-        let chunk = (memory / (4 * shards)).clamp(MIN_CHUNK, MAX_CHUNK);
+        // A batch takes the open chunk of each shard, however full. So on many cores chunks are smaller, else
+        // a burst would fill the memory with empty space.
+        let share = (OPEN_CHUNKS / shards).max(LEAST_ON_MANY_CORES);
+        let chunk = (memory / (4 * shards)).min(share);
+        let chunk = chunk.clamp(MIN_CHUNK, MAX_CHUNK);
         let layout = ShardLayout {
             bounds,
             chunk,
