@@ -37,7 +37,8 @@ use crate::sync::{Mutex, lock};
 
 /// A registry for a subscriber with an [`OtlpLayer`](crate::OtlpLayer).
 ///
-/// Takes layers as [`tracing_subscriber::registry()`] does. A span costs about 600 instructions less.
+/// Takes layers as [`tracing_subscriber::registry()`] does. A span costs 450 to 900
+/// instructions less.
 pub fn registry() -> OtlpRegistry {
     OtlpRegistry::new()
 }
