@@ -433,7 +433,7 @@ fn the_page_on_configuration_names_every_method_and_variable() {
     let root = env!("CARGO_MANIFEST_DIR");
     let read = |path: &str| std::fs::read_to_string(format!("{root}/{path}")).unwrap();
     let page = read("docs/configuration.md");
-    let files = ["mod.rs", "settings.rs", "capture.rs"];
+    let files = ["mod.rs", "settings.rs", "capture.rs", "destinations.rs"];
     let code = files
         .map(|file| read(&format!("src/builder/{file}")))
         .concat();

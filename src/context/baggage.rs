@@ -19,11 +19,11 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 /// assert_eq!(baggage.to_string(), "user=4711;internal,city=K%C3%B6ln,shop=a%20b");
 /// ```
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Baggage(Option<Arc<Members>>);
+pub struct Baggage(Option<Arc<BaggageMembers>>);
 
 /// All names, values and metadata, concatenated in one text, and the end of each.
 #[derive(Clone, PartialEq, Eq, Default)]
-struct Members {
+struct BaggageMembers {
     text: String,
     ends: Vec<[usize; 3]>,
 }
@@ -32,7 +32,7 @@ impl Baggage {
     /// Bytes of its heap memory.
     pub(crate) fn heap_size(&self) -> usize {
         self.0.as_ref().map_or(0, |members| {
-            size_of::<Members>() + members.text.len() + size_of_val(&members.ends[..])
+            size_of::<BaggageMembers>() + members.text.len() + size_of_val(&members.ends[..])
         })
     }
 
@@ -55,7 +55,7 @@ impl Baggage {
     /// Reads several headers as one, in their order. It reads at most 64 KiB and 1,024 members, invalid
     /// ones included.
     pub fn join<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut members = Members::default();
+        let mut members = BaggageMembers::default();
         let mut budget = HeaderBudget::new();
         let (mut entries, mut bytes) = (0, 0);
         for line in lines {
@@ -181,13 +181,13 @@ impl fmt::Debug for Baggage {
     }
 }
 
-impl From<Members> for Baggage {
-    fn from(members: Members) -> Self {
+impl From<BaggageMembers> for Baggage {
+    fn from(members: BaggageMembers) -> Self {
         Self((!members.ends.is_empty()).then(|| Arc::new(members)))
     }
 }
 
-impl Members {
+impl BaggageMembers {
     fn iter(&self) -> impl Iterator<Item = (&str, &str, &str)> {
         let mut start = 0;
         self.ends

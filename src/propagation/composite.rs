@@ -21,9 +21,9 @@ use crate::context::TraceContext;
 /// assert_eq!(both.fields()[..3], ["traceparent", "tracestate", "baggage"]);
 /// ```
 #[derive(Default)]
-pub struct CompositePropagator(Vec<Member>);
+pub struct CompositePropagator(Vec<CompositeMember>);
 
-struct Member {
+struct CompositeMember {
     propagator: Box<dyn Propagator>,
     fields: Vec<&'static str>,
 }
@@ -37,7 +37,7 @@ impl CompositePropagator {
     /// The propagators of these formats, in their order.
     pub fn of(kinds: &[PropagatorKind]) -> Self {
         let all = kinds.iter().copied().map(propagator);
-        Self(all.map(Member::of).collect())
+        Self(all.map(CompositeMember::of).collect())
     }
 
     /// The propagators of `OTEL_PROPAGATORS`; by default W3C's trace context and baggage.
@@ -54,12 +54,12 @@ impl CompositePropagator {
     /// Adds a last propagator.
     #[must_use]
     pub fn with(mut self, propagator: impl Propagator) -> Self {
-        self.0.push(Member::of(Box::new(propagator)));
+        self.0.push(CompositeMember::of(Box::new(propagator)));
         self
     }
 }
 
-impl Member {
+impl CompositeMember {
     fn of(propagator: Box<dyn Propagator>) -> Self {
         Self {
             fields: propagator.fields(),
@@ -71,7 +71,7 @@ impl Member {
 /// Keeps a propagator from removing fields of the propagators before it, which have just written them.
 struct AfterOthers<'a> {
     carrier: &'a mut dyn Injector,
-    before: &'a [Member],
+    before: &'a [CompositeMember],
 }
 
 impl Injector for AfterOthers<'_> {
@@ -80,7 +80,7 @@ impl Injector for AfterOthers<'_> {
     }
 
     fn remove(&mut self, key: &str) {
-        let is_written = |member: &Member| member.fields.contains(&key);
+        let is_written = |member: &CompositeMember| member.fields.contains(&key);
         if !self.before.iter().any(is_written) {
             self.carrier.remove(key);
         }

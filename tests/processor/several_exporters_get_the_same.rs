@@ -172,6 +172,10 @@ impl Exporter for Blocks {
 
     async fn ready(&self) {}
 
+    #[allow(
+        clippy::manual_async_fn,
+        reason = "an `async fn` would borrow the exporter"
+    )]
     fn send(&self, (): (), _: Batch) -> impl Future<Output = Outcome> + Send + 'static {
         async {
             std::thread::sleep(Duration::from_secs(5));
