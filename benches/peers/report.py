@@ -18,6 +18,8 @@ ORDER = ["floor-off", "floor", "floor-visit", "tracing-otlp", "tracing-otlp-lean
          "tracing-otlp-unsampled", "otel", "otel-lean", "fastrace"]
 ALWAYS = ["request", "tiny", "async", "deep", "wide"]
 WORKS = ALWAYS + ["dynamic", "many", "list", "callsites"]
+LOGS = ["floor", "tracing-otlp-logs-only", "tracing-otlp-logs", "otel-logs-only", "otel-logs", "emit"]
+RECORDS = 8  # log records in a unit of `logs`
 
 
 def read_results():
@@ -165,7 +167,7 @@ def e2e():
 
 
 def peak():
-    found = runs("peak")
+    found = runs("peak", work="request")
     sampled = {name: rounds for name, rounds in found.items() if not is_unsampled(rounds[0])}
 
     def rate(run):
@@ -211,6 +213,8 @@ def callgrind():
     recording, everywhere, incomplete = defaultdict(dict), defaultdict(dict), []
     for small in sorted((OUT / "callgrind").glob("*.1000.json")):
         name, work, _, _ = small.name.rsplit(".", 3)
+        if work not in WORKS:
+            continue
         large = small.with_name(f"{name}.{work}.3000.json")
         few, many = (instructions(path.with_suffix(".out")) for path in (small, large))
         if not few or not many:
@@ -227,6 +231,8 @@ def callgrind():
         spans = max(many_spans - few_spans, 1)
         recording[work][name] = (many[1] - few[1]) / spans
         everywhere[work][name] = (sum(many.values()) - sum(few.values())) / spans
+    if not recording:
+        return
     note = f"Failed or spans missing: {', '.join(incomplete)}." if incomplete else ""
     for title, counts in [("on the recording thread", recording), ("on all threads", everywhere)]:
         heads, rows = ["contender"], []
@@ -246,8 +252,76 @@ def callgrind():
               f"The kernel's are not counted. {note}".strip())
 
 
+def beside(value, other):
+    return times(value / other) if value is not None and other else "–"
+
+
+def logs():
+    """A record's price: what `logs` takes more than `quiet`, by the number of records."""
+    calls, recording, everywhere = {}, {}, {}
+    for name in LOGS:
+        few, many = (runs("alloc", work=work).get(name) for work in ("quiet", "logs"))
+        if few and many:
+            # These figures are by span, 5 in a unit.
+            of = lambda key: (many[-1]["figures"][key] - few[-1]["figures"][key]) * 5 / RECORDS
+            calls[name] = (of("recording_calls"), of("recording_bytes"), of("all_calls"))
+        counts = {}
+        for work in ("quiet", "logs"):
+            small, large = (instructions(OUT / "callgrind" / f"{name}.{work}.{units}.out")
+                            for units in (1000, 3000))
+            if small and large:
+                counts[work] = ((large[1] - small[1]) / 2000,
+                                (sum(large.values()) - sum(small.values())) / 2000)
+        if len(counts) == 2:
+            recording[name], everywhere[name] = (
+                (counts["logs"][i] - counts["quiet"][i]) / RECORDS for i in (0, 1))
+    arrived_of = runs("arrives")
+    rows = []
+    for name in LOGS:
+        got = arrived_of[name][-1] if arrived_of.get(name) else None
+        records = got["received"]["records"] if got else 0
+        call = calls.get(name, (None, None, None))
+        rows.append([
+            name, number(recording.get(name)), beside(recording.get(name), recording.get("otel-logs")),
+            beside(recording.get(name), recording.get("otel-logs-only")),
+            number(everywhere.get(name)), beside(everywhere.get(name), everywhere.get("otel-logs")),
+            beside(everywhere.get(name), everywhere.get("otel-logs-only")),
+            number(call[0], 2), number(call[1]), number(call[2], 2),
+            number(got["received"]["record_bytes"] / records if records else None),
+            number(got["received"]["record_attributes"] / records if records else None, 1),
+            number(records / got["records"] if got and got["records"] else None, 3)])
+    table("A log record", ["contender", "instructions, recording thread", "×otel-logs", "×otel-logs-only",
+          "all threads", "×otel-logs", "×otel-logs-only", "allocations, recording thread",
+          "bytes allocated", "allocations, all threads", "OTLP bytes", "attributes", "arrived"], rows,
+          "`logs` less `quiet`, by the number of records.")
+    found = runs("peak", work="logs")
+
+    def rate(run):
+        return run["received"]["records"] / run["seconds"]
+
+    rows = []
+    for name in [name for name in LOGS if name in found]:
+        best = max(found[name], key=rate)
+        rows.append([
+            name, number(best["records"] / best["figures"]["recording_seconds"]), number(rate(best)),
+            times(in_round(found, name, "otel-logs", rate)),
+            times(in_round(found, name, "otel-logs-only", rate)),
+            f"{100 * (1 - best['received']['records'] / best['records']):.1f}%",
+            number(best["peak_rss_kib"] / 1024)])
+    if rows:
+        table("Log records flat out: 2 threads", ["contender", "made a second", "delivered a second",
+              "×otel-logs", "×otel-logs-only", "lost", "peak RSS MiB"], rows,
+              "Default queues. Best round; delivered is counted by the receiver.")
+    rows = [[name, number(run["round"]), number(run["records"]), number(run["received"]["records"]),
+             run["ledger"]["records"]["summary"], "; ".join(run["ledger"]["faults"]) or "exact"]
+            for name in LOGS for run in found.get(name, []) if "records" in run.get("ledger", {})]
+    if rows:
+        table("Every log record counted", ["contender", "round", "made", "received", "its own count",
+              "made = delivered + dropped, received = delivered"], rows)
+
+
 for present, section in [(runs("cg"), arrives), (runs("alloc"), alloc), (runs("hot"), hot),
-                         (runs("e2e"), e2e), (runs("peak"), peak),
-                         ((OUT / "callgrind").exists(), callgrind)]:
+                         (runs("e2e"), e2e), (runs("peak", work="request"), peak),
+                         ((OUT / "callgrind").exists(), callgrind), (runs("arrives"), logs)]:
     if present:
         section()

@@ -2,12 +2,13 @@
 # Measures this crate beside its peers: every contender in its own process, in turn, against one
 # receiver on loopback. benches/README.md tells what each figure means.
 #
-#   ./run.sh [all | build | check | arrives | alloc | hot | e2e | peak | web | cg | report]...   (default: all)
+#   ./run.sh [all | build | check | arrives | alloc | hot | e2e | peak | web | cg | logs | report]...   (default: all)
 #
 # Results are added to $OUT; `all` starts afresh. `check` only proves that every mode works.
 # Settings, by environment:
 #   CONTENDERS  "NAME[:VARIANT]..."; the ratios of the report need floor:off, floor and otel
 #   WORKS       "request tiny async deep wide"; of alloc and cg, also dynamic, many, list, callsites
+#   LOGGERS     the same for the workload of log records (step logs)
 #   ROUNDS      5      rounds of hot and e2e; every round runs each contender once
 #   PEAK_ROUNDS 3      rounds of peak
 #   UNITS       100000 requests of an e2e run, 5 spans each
@@ -23,6 +24,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 BIN=$CARGO_TARGET_DIR/release
 OUT=${OUT:-$CARGO_TARGET_DIR/peers}
 CONTENDERS=${CONTENDERS:-floor:off floor floor:visit tracing-otlp tracing-otlp:lean tracing-otlp:unsampled otel otel:lean fastrace}
+LOGGERS=${LOGGERS:-floor tracing-otlp:logs tracing-otlp:logs-only otel:logs otel:logs-only emit}
 ROUNDS=${ROUNDS:-5}
 PEAK_ROUNDS=${PEAK_ROUNDS:-3}
 UNITS=${UNITS:-100000}
@@ -76,7 +78,7 @@ measure() {
 }
 
 build() { # one at a time: no contender gets features that another asked for
-  for c in $CONTENDERS; do echo "peer-${c%%:*}"; done | sort -u | while read -r package; do
+  for c in $CONTENDERS $LOGGERS; do echo "peer-${c%%:*}"; done | sort -u | while read -r package; do
     say "building $package"
     cargo build --release --locked --quiet --package "$package"
   done
@@ -168,22 +170,48 @@ web() {
 # thread does before the work is forgotten, for calibrating a clock takes a different time each run.
 cg() {
   start_receiver
+  for c in $CONTENDERS; do callgrind "$c" "$WORKS"; done
+  stop_receiver
+}
+
+callgrind() { # CONTENDER WORKS
+  local c=$1
   mkdir -p "$OUT/callgrind"
-  for c in $CONTENDERS; do
-    say "callgrind, $c"
-    for work in $WORKS; do
-      for units in 1000 3000; do
-        local file amount=$units
-        # 256 spans each.
-        [ "$work" != callsites ] || amount=$((units / 25))
-        file=$OUT/callgrind/$(label "$c").$work.$units
-        rm -f "$file".*
-        timeout 900 valgrind --tool=callgrind --separate-threads=yes --zero-before='harness::modes::fixed*' \
-          --callgrind-out-file="$file.out" "$(program "$c")" cg --label "$(label "$c")" \
-          --variant "$(variant "$c")" --sink "$address" --work "$work" --units "$amount" \
-          --queue $ROOM >"$file.json" 2>>"$OUT/stderr.log" \
-          || echo "$c callgrind $work $units" | tee -a "$OUT/failed" >&2
-      done
+  say "callgrind, $c"
+  for work in $2; do
+    for units in 1000 3000; do
+      local file amount=$units
+      # 256 spans each.
+      [ "$work" != callsites ] || amount=$((units / 25))
+      file=$OUT/callgrind/$(label "$c").$work.$units
+      rm -f "$file".*
+      timeout 900 valgrind --tool=callgrind --separate-threads=yes --zero-before='harness::modes::fixed*' \
+        --callgrind-out-file="$file.out" "$(program "$c")" cg --label "$(label "$c")" \
+        --variant "$(variant "$c")" --sink "$address" --work "$work" --units "$amount" \
+        --queue $ROOM >"$file.json" 2>>"$OUT/stderr.log" \
+        || echo "$c callgrind $work $units" | tee -a "$OUT/failed" >&2
+    done
+  done
+}
+
+# Log records: the difference between `logs` and `quiet`, which has the same spans and no event, is theirs.
+logs() {
+  say "logs"
+  start_receiver --detail
+  for c in $LOGGERS; do
+    case $c in floor*) continue ;; esac
+    measure "$c" arrives --work logs --units 1000 --queue $ROOM
+  done
+  start_receiver
+  for c in $LOGGERS; do
+    for work in quiet logs; do measure "$c" alloc --work $work --queue $ROOM; done
+  done
+  for c in $LOGGERS; do callgrind "$c" "quiet logs"; done
+  for round in $(seq "$PEAK_ROUNDS"); do
+    say "logs, peak, round $round of $PEAK_ROUNDS"
+    for c in $LOGGERS; do
+      case $c in floor*) continue ;; esac
+      measure "$c" peak --work logs --threads 2 --seconds "$SECONDS_FLAT_OUT" --round "$round"
     done
   done
   stop_receiver
@@ -198,7 +226,8 @@ check() {
   OUT=$OUT/check ROUNDS=1 PEAK_ROUNDS=1 UNITS=5000 SECONDS_FLAT_OUT=1 WEB_ROUNDS=1 WEB_SECONDS=1
   mkdir -p "$OUT"
   clear_results
-  arrives; alloc; hot; e2e; peak; web; report
+  arrives; alloc; hot; e2e; peak; web
+  logs; report
 }
 
 clear_results() { for file in results.jsonl web.jsonl stderr.log failed; do : >"$OUT/$file"; done; }
@@ -206,8 +235,8 @@ clear_results() { for file in results.jsonl web.jsonl stderr.log failed; do : >"
 [ $# -gt 0 ] || set -- all
 for step in "$@"; do
   case $step in
-    all) build; clear_results; arrives; alloc; hot; e2e; peak; web; cg; report ;;
-    build | check | arrives | alloc | hot | e2e | peak | web | cg | report) "$step" ;;
+    all) build; clear_results; arrives; alloc; hot; e2e; peak; web; cg; logs; report ;;
+    build | check | arrives | alloc | hot | e2e | peak | web | cg | logs | report) "$step" ;;
     *) say "no step $step; see the head of this script"; exit 2 ;;
   esac
 done

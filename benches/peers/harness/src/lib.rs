@@ -22,7 +22,7 @@ use crate::options::Options;
 use crate::receiver::Receiver;
 use crate::workload::Workload;
 
-pub use crate::ledger::Ledger;
+pub use crate::ledger::{Account, Ledger};
 pub use crate::traced::{LateAttributes, Traced};
 
 /// What the process has spent on processors so far, in nanoseconds: for benches that are no
@@ -87,6 +87,7 @@ pub fn run<C: Contender>() {
         "threads": options.threads,
         "round": options.round,
         "produced": measured.produced,
+        "records": measured.records,
         "seconds": seconds,
         "process_cpu_ns": cpu,
         "peak_rss_kib": clock::peak_rss_kib(),
@@ -98,8 +99,10 @@ pub fn run<C: Contender>() {
     }
     let mut faults = Vec::new();
     if let Some(ledger) = ledger {
-        let received = received.map_or(0, |counts| counts["spans"].as_u64().unwrap_or(0));
-        faults = ledger.faults(measured.produced, received);
+        let received = received.unwrap_or_default();
+        let received = |of: &str| received[of].as_u64().unwrap_or(0);
+        let spans = (measured.produced, received("spans"));
+        faults = ledger.faults(spans, (measured.records, received("records")));
         line["ledger"] = ledger.to_json(&faults);
     }
     println!("{line}");

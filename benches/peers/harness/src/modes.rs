@@ -13,8 +13,8 @@ use crate::options::Options;
 use crate::runner::{Inline, Workers, surrounded};
 use crate::workload::{Input, Work};
 
-/// Spans between two flushes where nothing may be lost: less than the smallest default queue.
-const BURST_SPANS: u64 = 2_000;
+/// Spans, or log records, between two flushes where nothing may be lost: less than the smallest default queue.
+const BURST: u64 = 2_000;
 const HOT_BURSTS: usize = 60;
 const WARM_UP_BURSTS: usize = 5;
 const TICK: Duration = Duration::from_millis(5);
@@ -22,6 +22,8 @@ const TICK: Duration = Duration::from_millis(5);
 pub(crate) struct Measured {
     /// Spans made.
     pub(crate) produced: u64,
+    /// Log records made, if the contender makes its events ones.
+    pub(crate) records: u64,
     pub(crate) figures: Map<String, Value>,
 }
 
@@ -37,11 +39,12 @@ pub(crate) fn measure<C: Contender>(contender: &C, options: &Options) -> Measure
         ("alloc", _) => alloc(contender, options, input),
         ("e2e", _) => paced::<C>(options, input),
         ("peak", _) => flat_out::<C>(options, input),
-        ("cg", _) => fixed(contender, options, input),
-        (mode, _) => panic!("`{mode}` is not a mode: hot, alloc, e2e, peak, cg"),
+        ("cg" | "arrives", _) => fixed(contender, options, input),
+        (mode, _) => panic!("`{mode}` is not a mode: hot, alloc, e2e, peak, cg, arrives"),
     };
     Measured {
         produced: units * options.work.spans() + options.work.surrounding(),
+        records: units * options.work.records(),
         figures: figures.as_object().cloned().unwrap_or_default(),
     }
 }
@@ -52,7 +55,7 @@ fn hot_threads<C: Contender>(
     options: &Options,
     input: &'static Input,
 ) -> (u64, Value) {
-    let share = BURST_SPANS / options.work.spans() / options.threads;
+    let share = options.work.units_in(BURST) / options.threads;
     let spans = (share * options.work.spans()) as f64;
     let barrier = Barrier::new(options.threads as usize);
     let samples = Mutex::new(Vec::new());
@@ -90,7 +93,7 @@ fn hot_tasks<C: Contender>(
     options: &Options,
     input: &'static Input,
 ) -> (u64, Value) {
-    let units = BURST_SPANS / options.work.spans();
+    let units = options.work.units_in(BURST);
     let spans = (units * options.work.spans()) as f64;
     let workers = Workers::new(options.threads);
     let mut samples = Vec::new();
@@ -112,7 +115,7 @@ fn hot_tasks<C: Contender>(
 fn alloc<C: Contender>(contender: &C, options: &Options, input: &'static Input) -> (u64, Value) {
     const COUNTED_BURSTS: u64 = 10;
     let runner = Inline::new(options.work);
-    let burst = BURST_SPANS / options.work.spans();
+    let burst = options.work.units_in(BURST);
     let record = || {
         let before = Allocations::of_this_thread();
         runner.run::<C::Work>(input, burst);
@@ -189,7 +192,7 @@ fn flat_out<C: Contender>(options: &Options, input: &'static Input) -> (u64, Val
 /// function: what the recording thread did before entering it is forgotten.
 #[inline(never)]
 fn fixed<C: Contender>(contender: &C, options: &Options, input: &'static Input) -> (u64, Value) {
-    let units_between_flushes = (BURST_SPANS / options.work.spans()).clamp(1, 250);
+    let units_between_flushes = options.work.units_in(BURST).clamp(1, 250);
     let units = options.units.unwrap_or(1_000);
     let bursts = units / units_between_flushes;
     let runner = Inline::new(options.work);

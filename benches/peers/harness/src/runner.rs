@@ -15,6 +15,8 @@ const TASKS: u64 = 32;
 pub(crate) enum Inline {
     Request,
     Tiny,
+    Quiet,
+    Logs,
     Async(Runtime),
     Step,
     /// So many attributes, one by one.
@@ -32,6 +34,8 @@ impl Inline {
             Work::Many => Self::Late(KEYS.len()),
             Work::List => Self::List,
             Work::Callsites => Self::Callsites,
+            Work::Quiet => Self::Quiet,
+            Work::Logs => Self::Logs,
             Work::Async => Self::Async(Builder::new_current_thread().build().expect("a runtime")),
             Work::Deep | Work::Wide => Self::Step,
         }
@@ -45,6 +49,8 @@ impl Inline {
             Self::Late(keys) => (0..units).for_each(|_| W::late_attributes(&KEYS[..*keys])),
             Self::List => (0..units).for_each(|_| W::list_of_attributes()),
             Self::Callsites => (0..units).for_each(|_| W::callsites()),
+            Self::Quiet => (0..units).for_each(|_| W::quiet(input)),
+            Self::Logs => (0..units).for_each(|_| W::logs(input)),
             Self::Async(runtime) => runtime.block_on(as_tasks::<W>(input, units)),
         }
     }

@@ -64,6 +64,24 @@ macro_rules! async_step {
     };
 }
 
+macro_rules! log_event {
+    ($message:literal, $input:ident) => {
+        info!(cache.key = "users", attempt = $input.rows, user.id = %$input.user, $message)
+    };
+}
+
+/// A span, perhaps with one event in it, and perhaps another step.
+macro_rules! log_step {
+    ($function:ident, $name:literal $(, $message:literal)? $(; $inner:ident)?) => {
+        #[inline(never)]
+        fn $function(input: &Input) {
+            let _entered = step_span!($name, input).entered();
+            $(log_event!($message, input);)?
+            $($inner(input);)?
+        }
+    };
+}
+
 /// How a layer's users set attributes that no callsite declares. The default sets none.
 pub trait LateAttributes: 'static {
     /// Sets one attribute.
@@ -100,6 +118,22 @@ impl<A: LateAttributes> Workload for Traced<A> {
     fn tiny() {
         let _entered = info_span!("root").entered();
         tiny_child();
+    }
+
+    fn quiet(input: &'static Input) {
+        let request = request_span!(input);
+        let _entered = request.enter();
+        quiet_authenticate(input);
+        quiet_load_user(input);
+        quiet_render(input);
+        request.record("http.response.status_code", input.status);
+    }
+
+    fn logs(input: &'static Input) {
+        log_event!("connection accepted", input);
+        log_event!("request read", input);
+        logged_request(input);
+        log_event!("response written", input);
     }
 
     fn request_async(input: &'static Input) -> impl Future<Output = ()> + Send + 'static {
@@ -152,6 +186,27 @@ step!(authenticate, "authenticate", "token accepted");
 step!(load_user, "load_user", "cache miss", db_query);
 step!(db_query, "db_query", "rows fetched");
 step!(render, "render", "template rendered");
+
+#[inline(never)]
+fn logged_request(input: &Input) {
+    let request = request_span!(input);
+    let _entered = request.enter();
+    log_authenticate(input);
+    log_load_user(input);
+    log_render(input);
+    log_event!("request handled", input);
+    request.record("http.response.status_code", input.status);
+}
+
+log_step!(quiet_authenticate, "authenticate");
+log_step!(quiet_load_user, "load_user"; quiet_db_query);
+log_step!(quiet_db_query, "db_query");
+log_step!(quiet_render, "render");
+
+log_step!(log_authenticate, "authenticate", "token accepted");
+log_step!(log_load_user, "load_user", "cache miss"; log_db_query);
+log_step!(log_db_query, "db_query", "rows fetched");
+log_step!(log_render, "render", "template rendered");
 
 async_step!(authenticate_async, "authenticate", "token accepted");
 async_step!(load_user_async, "load_user", "cache miss", db_query_async);

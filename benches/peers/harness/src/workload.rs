@@ -5,6 +5,8 @@
 //!   end; below it `authenticate`, `load_user` with `db_query` inside, `render`, each with a
 //!   literal, an integer, a displayed value, and one event of a message and 2 fields.
 //! - `tiny`: 2 spans, one inside the other, nothing else.
+//! - `logs`: the spans of `request` and 8 events of a message and 3 fields, 5 of them in a span each and 3
+//!   outside of any. `quiet` is `logs` without its events: the difference is what the records cost.
 //! - `async`: `request` in futures. Each of the four inner spans yields twice, so a leaf is
 //!   entered 3 times, `load_user` 5 times and the root 9 times.
 //! - `deep`: 1 span and 1 event, as in `request`, inside 100 entered spans.
@@ -27,6 +29,16 @@ pub trait Workload: 'static {
 
     /// Two empty spans, in the calling thread.
     fn tiny();
+
+    /// One request whose spans have no events.
+    fn quiet(_input: &'static Input) {
+        unimplemented!("this contender has no workload `quiet`")
+    }
+
+    /// `quiet` with 8 events, 3 of them outside of its spans.
+    fn logs(_input: &'static Input) {
+        unimplemented!("this contender has no workload `logs`")
+    }
 
     /// One request as a future that may move between threads.
     fn request_async(input: &'static Input) -> impl Future<Output = ()> + Send + 'static;
@@ -72,6 +84,8 @@ pub(crate) enum Work {
     Many,
     List,
     Callsites,
+    Quiet,
+    Logs,
 }
 
 /// Entered spans around a unit of `deep`.
@@ -81,7 +95,7 @@ pub(crate) const LEVELS: u64 = 100;
 pub(crate) const BESIDE: u64 = 100_000;
 
 impl Work {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Request,
         Self::Tiny,
         Self::Async,
@@ -91,12 +105,14 @@ impl Work {
         Self::Many,
         Self::List,
         Self::Callsites,
+        Self::Quiet,
+        Self::Logs,
     ];
 
     /// Spans in one unit of this work.
     pub(crate) fn spans(self) -> u64 {
         match self {
-            Self::Request | Self::Async => 5,
+            Self::Request | Self::Async | Self::Quiet | Self::Logs => 5,
             Self::Tiny => 2,
             Self::Deep | Self::Wide => 1,
             Self::Dynamic | Self::Many | Self::List => 1,
@@ -113,6 +129,19 @@ impl Work {
         }
     }
 
+    /// Log records in one unit of this work, where the contender makes its events ones.
+    pub(crate) fn records(self) -> u64 {
+        match self {
+            Self::Logs => 8,
+            _ => 0,
+        }
+    }
+
+    /// Units of this work that any contender's default queues hold.
+    pub(crate) fn units_in(self, items: u64) -> u64 {
+        items / self.spans().max(self.records())
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Request => "request",
@@ -124,6 +153,8 @@ impl Work {
             Self::Many => "many",
             Self::List => "list",
             Self::Callsites => "callsites",
+            Self::Quiet => "quiet",
+            Self::Logs => "logs",
         }
     }
 }

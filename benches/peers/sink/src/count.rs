@@ -1,13 +1,21 @@
-//! Counts what an `ExportTraceServiceRequest` holds by stepping over its fields.
+//! Counts what an `ExportTraceServiceRequest`, or one of logs, holds by stepping over its fields.
 
 use serde_json::json;
 
-// Field numbers of opentelemetry-proto.
+// Field numbers of opentelemetry-proto. Requests of logs have the same.
 const REQUEST_RESOURCE_SPANS: u64 = 1;
 const RESOURCE_SPANS_SCOPE_SPANS: u64 = 2;
 const SCOPE_SPANS_SPANS: u64 = 2;
 const SPAN_ATTRIBUTES: u64 = 9;
 const SPAN_EVENTS: u64 = 11;
+const RECORD_ATTRIBUTES: u64 = 6;
+
+/// What a request holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Signal {
+    Spans,
+    Records,
+}
 
 #[derive(Debug, PartialEq)]
 pub(crate) struct Counts {
@@ -15,10 +23,15 @@ pub(crate) struct Counts {
     pub(crate) malformed: u64,
     pub(crate) bytes: u64,
     pub(crate) spans: u64,
+    pub(crate) records: u64,
+    /// Of the requests of log records.
+    pub(crate) record_bytes: u64,
     /// Of all spans; zero unless they are looked into.
     pub(crate) attributes: u64,
     /// Of all spans; zero unless they are looked into.
     pub(crate) events: u64,
+    /// Of all log records; zero unless they are looked into.
+    pub(crate) record_attributes: u64,
 }
 
 impl Counts {
@@ -27,23 +40,32 @@ impl Counts {
         malformed: 0,
         bytes: 0,
         spans: 0,
+        records: 0,
+        record_bytes: 0,
         attributes: 0,
         events: 0,
+        record_attributes: 0,
     };
 
     /// What one request holds; `None` if it is not protobuf. Spans are opened only for `detail`.
-    pub(crate) fn of_request(message: &[u8], detail: bool) -> Option<Self> {
+    pub(crate) fn of_request(message: &[u8], signal: Signal, detail: bool) -> Option<Self> {
         let mut counts = Self::ZERO;
-        counts.bytes = message.len() as u64;
+        match signal {
+            Signal::Spans => counts.bytes = message.len() as u64,
+            Signal::Records => counts.record_bytes = message.len() as u64,
+        }
         for_each(message, REQUEST_RESOURCE_SPANS, &mut |resource_spans| {
             for_each(
                 resource_spans,
                 RESOURCE_SPANS_SCOPE_SPANS,
                 &mut |scope_spans| {
                     for_each(scope_spans, SCOPE_SPANS_SPANS, &mut |span| {
-                        counts.spans += 1;
+                        match signal {
+                            Signal::Spans => counts.spans += 1,
+                            Signal::Records => counts.records += 1,
+                        }
                         if detail {
-                            counts.look_into(span)
+                            counts.look_into(span, signal)
                         } else {
                             Some(())
                         }
@@ -54,11 +76,12 @@ impl Counts {
         Some(counts)
     }
 
-    fn look_into(&mut self, mut span: &[u8]) -> Option<()> {
+    fn look_into(&mut self, mut span: &[u8], signal: Signal) -> Option<()> {
         while !span.is_empty() {
-            match next_field(&mut span)?.0 {
-                SPAN_ATTRIBUTES => self.attributes += 1,
-                SPAN_EVENTS => self.events += 1,
+            match (signal, next_field(&mut span)?.0) {
+                (Signal::Spans, SPAN_ATTRIBUTES) => self.attributes += 1,
+                (Signal::Spans, SPAN_EVENTS) => self.events += 1,
+                (Signal::Records, RECORD_ATTRIBUTES) => self.record_attributes += 1,
                 _ => {}
             }
         }
@@ -70,6 +93,9 @@ impl Counts {
         self.requests += 1;
         self.bytes += request.bytes;
         self.spans += request.spans;
+        self.records += request.records;
+        self.record_bytes += request.record_bytes;
+        self.record_attributes += request.record_attributes;
         self.attributes += request.attributes;
         self.events += request.events;
     }
@@ -80,6 +106,9 @@ impl Counts {
             "malformed": self.malformed,
             "bytes": self.bytes,
             "spans": self.spans,
+            "records": self.records,
+            "record_bytes": self.record_bytes,
+            "record_attributes": self.record_attributes,
             "attributes": self.attributes,
             "events": self.events,
         })
@@ -142,7 +171,7 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::Counts;
+    use super::{Counts, Signal::{Records, Spans}};
 
     fn field(number: u8, content: &[u8]) -> Vec<u8> {
         let mut bytes = vec![number << 3 | 2, content.len() as u8];
@@ -169,14 +198,22 @@ mod tests {
     #[test]
     fn spans_attributes_and_events_are_counted() {
         let message = request();
-        let counts = Counts::of_request(&message, true).expect("well-formed");
+        let counts = Counts::of_request(&message, Spans, true).expect("well-formed");
         assert_eq!((counts.spans, counts.attributes, counts.events), (2, 4, 2));
         assert_eq!(counts.bytes, message.len() as u64);
     }
 
     #[test]
+    fn records_are_counted_apart() {
+        let message = request();
+        let counts = Counts::of_request(&message, Records, false).expect("well-formed");
+        assert_eq!((counts.spans, counts.records), (0, 2));
+        assert_eq!((counts.bytes, counts.record_bytes), (0, message.len() as u64));
+    }
+
+    #[test]
     fn a_span_is_not_opened_without_need() {
-        let counts = Counts::of_request(&request(), false).expect("well-formed");
+        let counts = Counts::of_request(&request(), Spans, false).expect("well-formed");
         assert_eq!((counts.spans, counts.attributes, counts.events), (2, 0, 0));
     }
 
@@ -185,12 +222,12 @@ mod tests {
         let message = request();
         for length in 1..message.len() {
             assert_eq!(
-                Counts::of_request(&message[..length], true),
+                Counts::of_request(&message[..length], Spans, true),
                 None,
                 "{length}"
             );
         }
-        assert_eq!(Counts::of_request(&[0xff; 16], true), None);
-        assert_eq!(Counts::of_request(&[], true), Some(Counts::ZERO));
+        assert_eq!(Counts::of_request(&[0xff; 16], Spans, true), None);
+        assert_eq!(Counts::of_request(&[], Spans, true), Some(Counts::ZERO));
     }
 }

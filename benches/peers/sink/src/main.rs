@@ -2,7 +2,7 @@
 //! OTLP over HTTP, `GET /counts` and `POST /reset`.
 //!
 //! It shares two cores with what is measured, so it decodes nothing: it steps over the fields of
-//! a request and counts the spans. With `--detail` it also looks into each span.
+//! a request and counts the spans and log records. With `--detail` it also looks into each.
 //!
 //! `sink --address-file PATH [--listen 127.0.0.1:0] [--detail]`
 
@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 
-use crate::count::Counts;
+use crate::count::{Counts, Signal};
 
 static COUNTS: Mutex<Counts> = Mutex::new(Counts::ZERO);
 
@@ -89,20 +89,10 @@ async fn answer(request: Request<Incoming>, detail: bool) -> Result<Response<Bod
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     Ok(match (head.method, head.uri.path()) {
-        (Method::POST, GRPC_PATH) => match grpc_message(&body).and_then(|m| note(m, detail)) {
-            Some(()) => grpc(GRPC_SUCCESS, OK),
-            None => grpc(&[], INVALID_ARGUMENT),
-        },
-        // Logs are taken and not looked at.
-        (Method::POST, GRPC_LOGS_PATH) => grpc(GRPC_SUCCESS, OK),
-        (Method::POST, "/v1/traces") => match note(&body, detail) {
-            Some(()) => plain(StatusCode::OK, "application/x-protobuf", Bytes::new()),
-            None => plain(
-                StatusCode::BAD_REQUEST,
-                "application/x-protobuf",
-                Bytes::new(),
-            ),
-        },
+        (Method::POST, GRPC_PATH) => over_grpc(&body, Signal::Spans, detail),
+        (Method::POST, GRPC_LOGS_PATH) => over_grpc(&body, Signal::Records, detail),
+        (Method::POST, "/v1/traces") => over_http(&body, Signal::Spans, detail),
+        (Method::POST, "/v1/logs") => over_http(&body, Signal::Records, detail),
         (Method::GET, "/counts") => {
             let seen = counts(|counts| counts.to_json());
             plain(StatusCode::OK, "application/json", seen.into())
@@ -115,6 +105,21 @@ async fn answer(request: Request<Incoming>, detail: bool) -> Result<Response<Bod
     })
 }
 
+fn over_grpc(body: &[u8], signal: Signal, detail: bool) -> Response<Body> {
+    match grpc_message(body).and_then(|message| note(message, signal, detail)) {
+        Some(()) => grpc(GRPC_SUCCESS, OK),
+        None => grpc(&[], INVALID_ARGUMENT),
+    }
+}
+
+fn over_http(body: &[u8], signal: Signal, detail: bool) -> Response<Body> {
+    let status = match note(body, signal, detail) {
+        Some(()) => StatusCode::OK,
+        None => StatusCode::BAD_REQUEST,
+    };
+    plain(status, "application/x-protobuf", Bytes::new())
+}
+
 /// The one message of a unary call. Compressed ones are refused: nobody here was told to compress.
 fn grpc_message(body: &[u8]) -> Option<&[u8]> {
     let (frame, message) = body.split_first_chunk::<5>()?;
@@ -123,8 +128,8 @@ fn grpc_message(body: &[u8]) -> Option<&[u8]> {
 }
 
 /// Adds what `message` holds to the counts; `None` if it is no OTLP request.
-fn note(message: &[u8], detail: bool) -> Option<()> {
-    let found = Counts::of_request(message, detail);
+fn note(message: &[u8], signal: Signal, detail: bool) -> Option<()> {
+    let found = Counts::of_request(message, signal, detail);
     counts(|counts| match &found {
         Some(found) => counts.add(found),
         None => counts.malformed += 1,

@@ -3,18 +3,18 @@
 //! Variants: `lean` leaves out the attributes that the layer adds by itself (target, place in the
 //! source); `registry` is `lean` on this crate's own registry, all others stand on tracing-subscriber's;
 //! `gzip` and `zstd` are `lean` with compressed requests; `unsampled` keeps the layer and turns all sampling
-//! off, `registry-unsampled` on the own registry; `logs` is `lean` with its events as log
-//! records instead of span events, and `eventless` is `lean` without them: their difference is the price of
-//! the records.
+//! off, `registry-unsampled` on the own registry; `logs-only` is `lean` with its
+//! events as log records instead of span events, and `logs` with both.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use harness::workload::KEYS;
-use harness::{Contender, LateAttributes, Ledger, Setup, Traced};
+use harness::{Account, Contender, LateAttributes, Ledger, Setup, Traced};
 use tracing::Span;
 use tracing_otlp::config::Compression;
 use tracing_otlp::sampler::AlwaysOff;
+use tracing_otlp::stats::LogStats;
 use tracing_otlp::{DropReason, Events, KeyValue, Protocol, ShutdownGuard, SpanExt, Stats};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -50,6 +50,7 @@ impl LateAttributes for Late {
 
 struct TracingOtlp {
     guard: ShutdownGuard,
+    has_logs: bool,
 }
 
 impl Contender for TracingOtlp {
@@ -73,14 +74,12 @@ impl Contender for TracingOtlp {
                 .with_target(false)
                 .with_location(false)
                 .with_compression(Compression::Zstd),
-            "logs" => builder
-                .with_target(false)
-                .with_location(false)
-                .with_logs(Events::AsLogs),
-            "eventless" => builder
-                .with_target(false)
-                .with_location(false)
-                .configure(|c| c.limits.event_count_limit = 0),
+            "logs" | "logs-only" => builder.with_target(false).with_location(false).with_logs(
+                match setup.variant.as_str() {
+                    "logs" => Events::AsBoth,
+                    _ => Events::AsLogs,
+                },
+            ),
             "unsampled" | "registry-unsampled" => builder.with_sampler(AlwaysOff),
             other => panic!("tracing-otlp has no variant `{other}`"),
         };
@@ -96,7 +95,10 @@ impl Contender for TracingOtlp {
                 .with(layer)
                 .init();
         }
-        Self { guard }
+        Self {
+            guard,
+            has_logs: setup.variant.starts_with("logs"),
+        }
     }
 
     fn flush(&self) {
@@ -106,20 +108,39 @@ impl Contender for TracingOtlp {
 
     fn shutdown(self) -> Option<Ledger> {
         let _ = self.guard.shutdown_blocking(PATIENCE);
-        Some(ledger(&self.guard.stats()))
+        let stats = self.guard.stats();
+        Some(Ledger {
+            spans: spans(&stats),
+            records: self.has_logs.then(|| records(&stats.logs)),
+        })
     }
 }
 
-fn ledger(stats: &Stats) -> Ledger {
-    let counted = DropReason::ALL.map(|reason| (reason.as_str(), stats.dropped(reason)));
-    let mut dropped = counted.to_vec();
-    dropped.push(("rejected", stats.rejected));
-    Ledger {
+fn spans(stats: &Stats) -> Account {
+    Account {
         seen: stats.started + stats.started_unsampled,
         unsampled: stats.started_unsampled,
         delivered: stats.delivered,
-        dropped,
+        dropped: dropped(|reason| stats.dropped(reason), stats.rejected),
         unconfirmed: stats.dropped(DropReason::Unconfirmed),
         summary: format!("{stats}, unsampled {}", stats.started_unsampled),
     }
+}
+
+fn records(stats: &LogStats) -> Account {
+    Account {
+        seen: stats.emitted,
+        unsampled: 0,
+        delivered: stats.delivered,
+        dropped: dropped(|reason| stats.dropped(reason), stats.rejected),
+        unconfirmed: stats.dropped(DropReason::Unconfirmed),
+        summary: stats.to_string(),
+    }
+}
+
+fn dropped(of: impl Fn(DropReason) -> u64, rejected: u64) -> Vec<(&'static str, u64)> {
+    let counted = DropReason::ALL.map(|reason| (reason.as_str(), of(reason)));
+    let mut dropped = counted.to_vec();
+    dropped.push(("rejected", rejected));
+    dropped
 }
