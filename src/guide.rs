@@ -10,6 +10,7 @@
 //! | [`fleet`] | Several endpoints, traces that stay together, several destinations |
 //! | [`metrics`] | Request metrics and the pipeline's own |
 //! | [`migration`] | From tracing-opentelemetry, one line at a time |
+//! | [`migration_of_logs`] | From opentelemetry-appender-tracing, one line at a time |
 //! | [`comparison`] | Five other stacks, feature by feature, with sources |
 //! | [`rules`] | The ids of rules, such as `TR-8`, in words and with their sources |
 
@@ -36,6 +37,9 @@ pub mod metrics {}
 
 #[doc = include_str!("../docs/migrating-from-tracing-opentelemetry.md")]
 pub mod migration {}
+
+#[doc = include_str!("../docs/migrating-from-opentelemetry-appender-tracing.md")]
+pub mod migration_of_logs {}
 
 #[doc = include_str!("../docs/comparison.md")]
 pub mod comparison {}

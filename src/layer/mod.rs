@@ -45,6 +45,8 @@ pub(crate) use self::in_progress::InProgress;
 pub(crate) use self::last_words::LastWords;
 pub(crate) use self::log::LogSink;
 #[cfg(feature = "opentelemetry")]
+pub(crate) use self::log::{ManualLogs, NewRecord};
+#[cfg(feature = "opentelemetry")]
 pub(crate) use self::manual::{ManualSpans, NewSpan};
 use self::recorder::Recorder;
 pub(crate) use self::settings::{ExportMode, Ids, Settings};

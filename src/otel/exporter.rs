@@ -1,4 +1,5 @@
-//! [`SpanExporterAdapter`]: an exporter of `opentelemetry_sdk` at the end of this pipeline.
+//! [`SpanExporterAdapter`] and [`LogExporterAdapter`]: an exporter of `opentelemetry_sdk` at the end of this
+//! pipeline.
 
 use std::fmt;
 use std::future::Future;
@@ -7,12 +8,15 @@ use std::time::Duration;
 
 use opentelemetry::Context;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkError;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::logs::{LogBatch, LogExporter};
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use tokio_util::sync::CancellationToken;
 
+use super::log_record::RecordSource;
 use super::span_data;
 use crate::export::{Batch, ConcurrencyLimiter, ConcurrencyPermit, Exporter, Outcome};
+use crate::signal::Signal;
 use crate::stats::DropReason;
 use crate::suppress;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
@@ -36,7 +40,112 @@ use crate::wire::decode;
 /// let memory = InMemorySpanExporter::default();
 /// let builder = tracing_otlp::builder().with_exporter(SpanExporterAdapter::new(memory));
 /// ```
-pub struct SpanExporterAdapter<E> {
+pub struct SpanExporterAdapter<E>(SdkExporter<OfSpans<E>>);
+
+/// Lets any `opentelemetry_sdk` log exporter take the log records of this pipeline, as
+/// [`SpanExporterAdapter`] does for spans; give it to
+/// [`OtlpBuilder::with_logs_exporter`](crate::OtlpBuilder::with_logs_exporter).
+///
+/// It gets one batch at a time, and the pipeline's resource before the first. That API has no flush: a batch
+/// counts as delivered when its `export` has ended well. It takes names of events and texts of severities that
+/// live for ever only, so each text is kept once, up to 4,096 of them, and none longer than 256 bytes. It
+/// knows no dropped attributes.
+///
+/// ```
+/// use opentelemetry_sdk::logs::InMemoryLogExporter;
+/// use tracing_otlp::Events;
+/// use tracing_otlp::otel::LogExporterAdapter;
+///
+/// let memory = InMemoryLogExporter::default();
+/// let builder = tracing_otlp::builder()
+///     .with_logs(Events::AsLogs)
+///     .with_logs_exporter(LogExporterAdapter::new(memory));
+/// ```
+pub struct LogExporterAdapter<E>(SdkExporter<OfLogs<E>>);
+
+/// What the exporters of both signals have in common.
+trait SdkSignal: Send + Sync + 'static {
+    const SIGNAL: Signal;
+
+    fn set_resource(&mut self, resource: &Resource);
+
+    /// Exports what can be read of a batch: how many that are, and what became of them.
+    fn export(
+        &self,
+        batch: Batch,
+        cancelled: &CancellationToken,
+    ) -> impl Future<Output = (u64, Option<OTelSdkResult>)> + Send;
+
+    fn end(&self) -> OTelSdkResult;
+}
+
+struct OfSpans<E>(E);
+
+impl<E: SpanExporter + 'static> SdkSignal for OfSpans<E> {
+    const SIGNAL: Signal = Signal::Traces;
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.0.set_resource(resource);
+    }
+
+    async fn export(
+        &self,
+        batch: Batch,
+        cancelled: &CancellationToken,
+    ) -> (u64, Option<OTelSdkResult>) {
+        let spans: Vec<SpanData> = batch
+            .spans()
+            .filter_map(|(scope, span)| span_data::decode(scope, span))
+            .collect();
+        let readable = spans.len() as u64;
+        drop(batch);
+        let exported = cancelled.run_until_cancelled(self.0.export(spans)).await;
+        let flushed = exported.map(|done| done.and_then(|()| self.0.force_flush()));
+        (readable, flushed)
+    }
+
+    fn end(&self) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(SHUTDOWN)
+    }
+}
+
+struct OfLogs<E> {
+    exporter: E,
+    records: RecordSource,
+}
+
+impl<E: LogExporter + 'static> SdkSignal for OfLogs<E> {
+    const SIGNAL: Signal = Signal::Logs;
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+
+    async fn export(
+        &self,
+        batch: Batch,
+        cancelled: &CancellationToken,
+    ) -> (u64, Option<OTelSdkResult>) {
+        let records: Vec<_> = batch
+            .spans()
+            .filter_map(|(scope, record)| self.records.decode(scope, record))
+            .collect();
+        drop(batch);
+        let borrowed: Vec<_> = records
+            .iter()
+            .map(|(record, scope)| (record, scope))
+            .collect();
+        let exporting = self.exporter.export(LogBatch::new(&borrowed));
+        let exported = cancelled.run_until_cancelled(exporting).await;
+        (records.len() as u64, exported)
+    }
+
+    fn end(&self) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(SHUTDOWN)
+    }
+}
+
+struct SdkExporter<E> {
     shared: Arc<SharedExporter<E>>,
     limiter: ConcurrencyLimiter,
 }
@@ -60,6 +169,22 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 impl<E: SpanExporter + 'static> SpanExporterAdapter<E> {
     /// Adapts `exporter`.
     pub fn new(exporter: E) -> Self {
+        Self(SdkExporter::new(OfSpans(exporter)))
+    }
+}
+
+impl<E: LogExporter + 'static> LogExporterAdapter<E> {
+    /// Adapts `exporter`.
+    pub fn new(exporter: E) -> Self {
+        Self(SdkExporter::new(OfLogs {
+            exporter,
+            records: RecordSource::new(),
+        }))
+    }
+}
+
+impl<E: SdkSignal> SdkExporter<E> {
+    fn new(exporter: E) -> Self {
         Self {
             shared: Arc::new(SharedExporter {
                 exporter: Mutex::new(Slot::New(exporter)),
@@ -70,7 +195,7 @@ impl<E: SpanExporter + 'static> SpanExporterAdapter<E> {
     }
 }
 
-impl<E: SpanExporter + 'static> SharedExporter<E> {
+impl<E: SdkSignal> SharedExporter<E> {
     /// The exporter, after `set_resource`.
     fn exporter(&self, resource: &[u8]) -> Option<Arc<E>> {
         let mut slot = lock(&self.exporter);
@@ -105,6 +230,48 @@ pub(super) fn resource_of(bytes: &[u8]) -> Resource {
 impl<E: SpanExporter + 'static> Exporter for SpanExporterAdapter<E> {
     type Permit = ConcurrencyPermit;
 
+    async fn ready(&self) -> ConcurrencyPermit {
+        self.0.ready().await
+    }
+
+    fn send(
+        &self,
+        permit: ConcurrencyPermit,
+        batch: Batch,
+    ) -> impl Future<Output = Outcome> + Send + 'static {
+        self.0.send(permit, batch)
+    }
+
+    fn shutdown(&self) {
+        self.0.shutdown();
+    }
+}
+
+impl<E: LogExporter + 'static> Exporter for LogExporterAdapter<E> {
+    type Permit = ConcurrencyPermit;
+
+    async fn ready(&self) -> ConcurrencyPermit {
+        self.0.ready().await
+    }
+
+    fn send(
+        &self,
+        permit: ConcurrencyPermit,
+        batch: Batch,
+    ) -> impl Future<Output = Outcome> + Send + 'static {
+        self.0.send(permit, batch)
+    }
+
+    fn supports(&self, signal: Signal) -> bool {
+        signal == Signal::Logs
+    }
+
+    fn shutdown(&self) {
+        self.0.shutdown();
+    }
+}
+
+impl<E: SdkSignal> SdkExporter<E> {
     async fn ready(&self) -> ConcurrencyPermit {
         self.limiter.acquire().await
     }
@@ -153,8 +320,8 @@ impl<E: SpanExporter + 'static> Exporter for SpanExporterAdapter<E> {
             let _suppressed = Context::enter_telemetry_suppressed_scope();
             // Each batch was flushed, so the result of the shutdown changes no count.
             let _ = match std::mem::replace(&mut *lock(&shared.exporter), Slot::Gone) {
-                Slot::Ready(exporter) => exporter.shutdown_with_timeout(SHUTDOWN),
-                Slot::New(exporter) => exporter.shutdown_with_timeout(SHUTDOWN),
+                Slot::Ready(exporter) => exporter.end(),
+                Slot::New(exporter) => exporter.end(),
                 Slot::Gone => Ok(()),
             };
         };
@@ -165,14 +332,11 @@ impl<E: SpanExporter + 'static> Exporter for SpanExporterAdapter<E> {
     }
 }
 
-async fn export<E>(
+async fn export<E: SdkSignal>(
     shared: &SharedExporter<E>,
     batch: Batch,
     cancelled: &CancellationToken,
-) -> Outcome
-where
-    E: SpanExporter + 'static,
-{
+) -> Outcome {
     let count = batch.span_count() as u64;
     if shared.is_closed.load(Ordering::Acquire) {
         return Outcome::dropped(DropReason::AfterShutdown, count, "exporter: shut down");
@@ -180,14 +344,8 @@ where
     let Some(exporter) = shared.exporter(batch.resource()) else {
         return Outcome::dropped(DropReason::Internal, count, "exporter: it panicked");
     };
-    let spans: Vec<SpanData> = batch
-        .spans()
-        .filter_map(|(scope, span)| span_data::decode(scope, span))
-        .collect();
-    let readable = spans.len() as u64;
-    drop(batch);
-    let exported = cancelled.run_until_cancelled(exporter.export(spans)).await;
-    let outcome = match exported.map(|done| done.and_then(|()| exporter.force_flush())) {
+    let (readable, exported) = exporter.export(batch, cancelled).await;
+    let outcome = match exported {
         Some(Ok(())) => Outcome::delivered(readable),
         Some(Err(OTelSdkError::AlreadyShutdown)) => Outcome::dropped(
             DropReason::AfterShutdown,
@@ -208,8 +366,14 @@ where
     outcome.merge(Outcome::dropped(
         DropReason::Internal,
         count - readable,
-        "exporter: a span's bytes are no span",
+        format!("exporter: some {} cannot be read", E::SIGNAL.items()),
     ))
+}
+
+impl<E: fmt::Debug> fmt::Debug for LogExporterAdapter<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogExporterAdapter").finish_non_exhaustive()
+    }
 }
 
 impl<E: fmt::Debug> fmt::Debug for SpanExporterAdapter<E> {

@@ -7,7 +7,9 @@
 //! - [`OtlpBuilder::with_context_activation`](crate::OtlpBuilder::with_context_activation): while a
 //!   `tracing` span is entered, `opentelemetry::Context::current()` has it as its active span. Opt-in: it
 //!   costs two allocations and more each time a span is entered.
-//! - [`SpanExporterAdapter`]: any `SpanExporter` of `opentelemetry_sdk` at the end of this pipeline.
+//! - [`LoggerProvider`]: the log records of code that uses the OpenTelemetry API join this pipeline.
+//! - [`SpanExporterAdapter`], [`LogExporterAdapter`]: any `SpanExporter` or `LogExporter` of `opentelemetry_sdk` at
+//!   the end of this pipeline.
 //! - [`TextMapPropagatorAdapter`]: this crate's propagators for code that uses the API's global one.
 //! - [`metrics`](https://docs.rs/tracing-otlp/latest/tracing_otlp/otel/metrics/): of requests, and of this
 //!   crate itself (feature `metrics`).
@@ -38,9 +40,12 @@
 mod bridge;
 mod convert;
 mod exporter;
+mod log_record;
+mod logger;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub mod metrics;
+mod names;
 mod propagator;
 mod span_data;
 mod span_ext;
@@ -48,7 +53,8 @@ mod tracer;
 
 pub(crate) use self::bridge::activation;
 pub use self::convert::{from_context, to_context};
-pub use self::exporter::SpanExporterAdapter;
+pub use self::exporter::{LogExporterAdapter, SpanExporterAdapter};
+pub use self::logger::{Logger, LoggerProvider, LoggerRecord};
 pub use self::propagator::TextMapPropagatorAdapter;
 pub use self::span_ext::{OpenTelemetrySpanExt, get_otel_context};
 pub use self::tracer::{Tracer, TracerProvider, TracerSpan};

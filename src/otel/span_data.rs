@@ -94,7 +94,7 @@ fn context(
     )
 }
 
-fn instrumentation_scope(scope: &Scope<'_>) -> InstrumentationScope {
+pub(super) fn instrumentation_scope(scope: &Scope<'_>) -> InstrumentationScope {
     let mut builder = InstrumentationScope::builder(scope.name.to_owned())
         .with_attributes(attributes(&scope.attributes));
     if !scope.version.is_empty() {

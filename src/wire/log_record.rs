@@ -36,7 +36,7 @@ pub(crate) fn put_times(out: &mut Vec<u8>, unix_nanos: u64) {
 }
 
 /// Appends the times of a record from another source: zero is unknown.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "opentelemetry"))]
 pub(crate) fn put_time_and_observed(out: &mut Vec<u8>, time: u64, observed: u64) {
     for (tag, time) in [(TIME, time), (OBSERVED_TIME, observed)] {
         if time > 0 {

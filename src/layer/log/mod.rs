@@ -5,6 +5,8 @@
 //! of both differ in their tags alone (LOG-5).
 
 mod callsite;
+#[cfg(feature = "opentelemetry")]
+mod manual;
 mod sink;
 mod span_event;
 mod span_fields;
@@ -18,6 +20,8 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 pub(super) use self::callsite::LogCallsite;
+#[cfg(feature = "opentelemetry")]
+pub(crate) use self::manual::{ManualLogs, NewRecord};
 pub(crate) use self::sink::LogSink;
 use self::span_event::SpanEventSource;
 use self::visitor::LogFieldSink;

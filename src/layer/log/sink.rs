@@ -28,7 +28,7 @@ pub(crate) struct LogSink {
     /// Number in the process, for [`LogCallsite::scope`].
     number: u32,
     /// The scope of targets beyond the bound, without a name.
-    common: ScopeId,
+    pub(super) common: ScopeId,
     /// Registered scopes by target.
     by_target: Mutex<HashMap<Box<str>, ScopeId>>,
     schema_url: &'static str,
