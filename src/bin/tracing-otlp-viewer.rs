@@ -1,4 +1,4 @@
-//! The viewer as a program: takes spans by OTLP and shows them in the browser.
+//! The viewer as a program: takes spans and log records by OTLP and shows them in the browser.
 //!
 //! ```text
 //! cargo install tracing-otlp --features viewer
@@ -15,13 +15,14 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-Takes the spans of programs in any language by OTLP and shows them in the browser, or those of files.
+Takes the spans and log records of programs in any language by OTLP and shows them in the browser, or
+those of files.
 
 Usage: tracing-otlp-viewer [OPTIONS] [FILE]...
 
   FILE                OTLP as lines of JSON, as the Collector's file exporter writes it
   --address ADDRESS   where the page is served [default: 127.0.0.1:4316, or a free port]
-  --otlp ADDRESS      where spans are taken, over gRPC and HTTP/protobuf; may be given several times
+  --otlp ADDRESS      where spans are taken, over gRPC and HTTP (protobuf or JSON); may be given several times
                       [default: 127.0.0.1:4317 and 127.0.0.1:4318; with a FILE nowhere]
   --max-memory MIB    traces are kept within this [default: 16]
   --help, --version

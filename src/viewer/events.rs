@@ -30,6 +30,7 @@ pub(super) fn subscribe(
         let _permit = permit;
         let mut changes = store.changes();
         let mut told = *changes.borrow_and_update();
+        let mut told_record = store.newest_record();
         let mut event = text("hello", &json!({ "held": list::held(store.held()) }));
         event.insert_str(0, "retry: 1000\n");
         while send.send(event.into()).await.is_ok() {
@@ -53,11 +54,14 @@ pub(super) fn subscribe(
                 let traces: Vec<Json> = fitting
                     .map(|t| json::summary(t.number, &t.summary))
                     .collect();
-                if !traces.is_empty() || is_more {
+                let newest_record = store.newest_record();
+                let has_records = newest_record > told_record;
+                told_record = newest_record;
+                if !traces.is_empty() || is_more || has_records {
                     let held = list::held(store.held());
                     break text(
                         "traces",
-                        &json!({ "traces": traces, "more": is_more, "held": held }),
+                        &json!({ "traces": traces, "more": is_more, "logs": has_records, "held": held }),
                     );
                 }
             };

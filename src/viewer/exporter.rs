@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::server::Server;
 use super::store::Store;
 use crate::export::{Batch, Exporter, OtlpClient, Outcome};
+use crate::signal::Signal;
 use crate::stats::DropReason;
 use crate::sync::{AtomicBool, Ordering};
 
@@ -19,7 +20,7 @@ const DELAY: Duration = Duration::from_millis(100);
 /// How long a batch that has arrived elsewhere still waits for the viewer of another process.
 const VIEWER_WITHIN: Duration = Duration::from_millis(100);
 
-/// Puts spans into a [viewer](crate::viewer()), from [`Viewer::build`](super::Viewer::build).
+/// Puts spans and log records into a [viewer](crate::viewer()), from [`Viewer::build`](super::Viewer::build).
 ///
 /// The page is served until it is dropped; a pipeline drops it when its worker ends, at shutdown. It
 /// makes the pipeline send after 100 ms at the latest.
@@ -171,6 +172,10 @@ impl Exporter for ViewerExporter {
         }
     }
 
+    fn supports(&self, _: Signal) -> bool {
+        true
+    }
+
     fn begin_shutdown(&self) {
         if let Target::Joined(client) = &self.target {
             client.begin_shutdown();
@@ -221,12 +226,16 @@ impl Exporter for ViewerExporter {
     }
 }
 
-/// Copies the spans of a batch into the store.
+/// Copies the spans or log records of a batch into the store.
 fn keep(store: &Store, batch: &Batch) -> Outcome {
     let mut writer = store.writer();
     let mut kept = 0;
     for (scope, span) in batch.spans() {
-        kept += u64::from(writer.add(batch.resource(), scope, span));
+        let is_kept = match batch.signal() {
+            Signal::Logs => writer.add_record(batch.resource(), scope, span),
+            Signal::Traces => writer.add(batch.resource(), scope, span),
+        };
+        kept += u64::from(is_kept);
     }
     let lost = (batch.span_count() as u64).saturating_sub(kept);
     let outcome = Outcome::delivered(kept);
@@ -235,7 +244,7 @@ fn keep(store: &Store, batch: &Batch) -> Outcome {
         _ => outcome.merge(Outcome::dropped(
             DropReason::Internal,
             lost,
-            "viewer: a span's bytes are no span, or its resource is too large",
+            "viewer: bytes that are no span or log record, or a resource that is too large",
         )),
     }
 }
@@ -277,6 +286,10 @@ impl<E: Exporter> Exporter for ForwardingViewer<E> {
                 _ = &mut shown => sent.await,
             }
         }
+    }
+
+    fn supports(&self, signal: Signal) -> bool {
+        self.next.supports(signal)
     }
 
     fn begin_shutdown(&self) {

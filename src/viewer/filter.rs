@@ -2,6 +2,8 @@
 
 use percent_encoding::percent_decode_str;
 
+use super::origin::Origin;
+use super::record::StoredRecord;
 use super::store::Snapshot;
 use crate::text;
 use crate::wire::decode::{Attributes, Resource, Span, Value};
@@ -28,6 +30,8 @@ pub(super) struct Filter {
     attributes: Vec<(String, String)>,
     errors: bool,
     min_nanos: u64,
+    /// The least severity of a log record; of a trace, that it has such a record.
+    min_severity: i32,
 }
 
 impl Filter {
@@ -42,6 +46,7 @@ impl Filter {
             attributes: Vec::new(),
             errors: false,
             min_nanos: 0,
+            min_severity: 0,
         };
         for (key, value) in pairs(query) {
             let wrong = |what: &str| Err(format!("{key}: not {what}"));
@@ -76,6 +81,10 @@ impl Filter {
                     Ok(ms) if ms >= 0.0 => filter.min_nanos = (ms * 1e6) as u64,
                     _ => return wrong("a number of milliseconds"),
                 },
+                "min_severity" => match value.parse() {
+                    Ok(number @ 1..=24) => filter.min_severity = number,
+                    _ => return wrong("a number from 1 to 24"),
+                },
                 // A misspelt parameter would show all traces as if they fitted.
                 _ => return Err(format!("{key}: no such parameter")),
             }
@@ -91,9 +100,15 @@ impl Filter {
         {
             return false;
         }
-        let of_service =
-            |s: &std::sync::Arc<super::trace::Stored>| *s.origin.service == *self.service;
-        if !self.service.is_empty() && !trace.spans.iter().any(of_service) {
+        let is_service = |origin: &Origin| *origin.service == *self.service;
+        let (spans, records) = (&trace.spans, &trace.records);
+        if !self.service.is_empty()
+            && !spans.iter().any(|s| is_service(&s.origin))
+            && !records.iter().any(|r| is_service(&r.origin))
+        {
+            return false;
+        }
+        if self.min_severity > 0 && !records.iter().any(|r| r.severity >= self.min_severity) {
             return false;
         }
         self.text.iter().all(|word| has_text(trace, word))
@@ -101,6 +116,18 @@ impl Filter {
                 .attributes
                 .iter()
                 .all(|(key, value)| has_attribute(trace, key, value))
+    }
+
+    /// Whether a log record of no trace is meant; names and durations of traces do not matter.
+    pub(super) fn fits_record(&self, record: &StoredRecord) -> bool {
+        record.severity >= self.min_severity
+            && (!self.errors || record.is_error())
+            && (self.service.is_empty() || *record.origin.service == *self.service)
+            && self.text.iter().all(|word| record_has_text(record, word))
+            && self
+                .attributes
+                .iter()
+                .all(|(key, value)| record_has_attribute(record, key, value))
     }
 }
 
@@ -143,7 +170,34 @@ fn has_text(trace: &Snapshot, word: &str) -> bool {
                 .events
                 .iter()
                 .any(|e| contains(e.name) || in_attributes(&e.attributes))
-    })
+    }) || trace.records.iter().any(|r| record_has_text(r, word))
+}
+
+fn record_has_text(stored: &StoredRecord, word: &str) -> bool {
+    let contains = |text: &str| text.to_lowercase().contains(word);
+    if contains(&stored.origin.service) {
+        return true;
+    }
+    if word.is_ascii() && !find_ignoring_case(&stored.bytes, word) && !may_be_number(word) {
+        return false;
+    }
+    let record = stored.record();
+    let in_body = record.body.as_ref().is_some_and(|b| any_text(b, &contains));
+    let mut attributes = record.attributes.iter();
+    in_body
+        || contains(record.severity_text)
+        || contains(record.event_name)
+        || attributes.any(|(key, v)| contains(key) || any_text(v, &contains))
+}
+
+fn record_has_attribute(stored: &StoredRecord, key: &str, wanted: &str) -> bool {
+    let fits = |list: &Attributes<'_>| {
+        let mut values = list.iter().filter(|(k, _)| *k == key);
+        values.any(|(_, v)| wanted == "*" || any_text(v, &|text: &str| text == wanted))
+    };
+    let resource = Resource::decode(&stored.origin.resource);
+    resource.is_some_and(|r| fits(&r.attributes))
+        || (find_ignoring_case(&stored.bytes, key) && fits(&stored.record().attributes))
 }
 
 /// Whether an encoded number or flag may read as this.
@@ -179,7 +233,10 @@ fn has_attribute(trace: &Snapshot, key: &str, wanted: &str) -> bool {
         }
         let span: Span<'_> = stored.span();
         fits(&span.attributes) || span.events.iter().any(|e| fits(&e.attributes))
-    })
+    }) || trace
+        .records
+        .iter()
+        .any(|r| record_has_attribute(r, key, wanted))
 }
 
 /// Whether a value, or one in a list, is a text that `is_it`.
@@ -218,6 +275,7 @@ mod tests {
             "min_duration_ms=-1",
             "colour=red",
             "before=-1",
+            "min_severity=0",
             "min_duration_ms=NaN",
         ] {
             let error = Filter::parse(wrong).unwrap_err();

@@ -5,8 +5,10 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::origin::Origin;
+use super::record::StoredRecord;
 use super::store::Snapshot;
-use super::trace::{Origin, Stored, Summary};
+use super::trace::{Stored, Summary};
 use crate::text;
 use crate::wire::decode::{Attributes, Resource, Scope, Span, Value};
 
@@ -27,33 +29,55 @@ pub(super) fn summary(number: u64, summary: &Summary) -> Json {
         "open_spans": summary.open,
         "last_heard_unix_nanos": heard(summary.open > 0, summary.heard),
         "spans_left_out": summary.left_out,
+        "log_records": summary.records,
+        "log_records_left_out": summary.records_left_out,
         "is_slow_or_failed": summary.is_slow_or_failed,
     })
 }
 
-/// A whole trace: its line, its spans from the earliest on, and where they come from.
+/// Resources and scopes of one answer: what comes from one names it by its position.
+#[derive(Default)]
+pub(super) struct Origins<'a>(Vec<&'a Origin>);
+
+impl<'a> Origins<'a> {
+    pub(super) fn position(&mut self, of: &'a Origin) -> usize {
+        let known = self.0.iter().position(|o| std::ptr::eq(*o, of));
+        known.unwrap_or_else(|| {
+            self.0.push(of);
+            self.0.len() - 1
+        })
+    }
+
+    pub(super) fn json(&self) -> Json {
+        self.0.iter().map(|of| origin(of)).collect()
+    }
+}
+
+/// A whole trace: its line, its spans and log records from the earliest on, and where they come from.
 pub(super) fn trace(snapshot: &Snapshot) -> Json {
     let start = snapshot.summary.start;
     let mut spans: Vec<&Stored> = snapshot.spans.iter().map(|s| &**s).collect();
     spans.sort_by_key(|s| (s.start, std::cmp::Reverse(s.end), s.id));
-    let mut origins: Vec<&Origin> = Vec::new();
+    let mut records: Vec<&StoredRecord> = snapshot.records.iter().map(|r| &**r).collect();
+    records.sort_by_key(|r| r.at);
+    let mut origins = Origins::default();
     let mut listed = Vec::with_capacity(spans.len());
     for stored in spans {
-        let of = &*stored.origin;
-        let known = origins.iter().position(|o| std::ptr::eq(*o, of));
-        let origin = known.unwrap_or_else(|| {
-            origins.push(of);
-            origins.len() - 1
-        });
-        listed.push(span(stored, start, origin));
+        listed.push(span(stored, start, origins.position(&stored.origin)));
+    }
+    let mut logs = Vec::with_capacity(records.len());
+    for stored in records {
+        logs.push(record(
+            stored,
+            Some(start),
+            origins.position(&stored.origin),
+        ));
     }
     let mut whole = summary(snapshot.number, &snapshot.summary);
     if let Json::Object(whole) = &mut whole {
-        whole.insert(
-            "origins".into(),
-            origins.into_iter().map(self::origin).collect(),
-        );
+        whole.insert("origins".into(), origins.json());
         whole.insert("spans".into(), listed.into());
+        whole.insert("logs".into(), logs.into());
     }
     whole
 }
@@ -115,6 +139,23 @@ fn span(stored: &Stored, trace_start: u64, origin: usize) -> Json {
             "events": span.dropped_events,
             "links": span.dropped_links,
         },
+        "origin": origin,
+    })
+}
+
+/// A log record; `trace_start` is that of its trace.
+pub(super) fn record(stored: &StoredRecord, trace_start: Option<u64>, origin: usize) -> Json {
+    let record = stored.record();
+    json!({
+        "unix_nanos": stored.at.to_string(),
+        "offset_nanos": trace_start.map(|start| between(start, stored.at)),
+        "span_id": record.span_id.map(|id| text::hex(&id)),
+        "severity_number": record.severity_number,
+        "severity": record.severity_text,
+        "body": record.body.as_ref().map(value),
+        "event_name": record.event_name,
+        "attributes": attributes(&record.attributes),
+        "attributes_dropped": record.dropped_attributes,
         "origin": origin,
     })
 }

@@ -67,9 +67,12 @@ pub(super) fn held(held: Held) -> Json {
     json!({
         "traces": held.traces,
         "spans": held.spans,
+        "log_records": held.records,
+        "log_records_without_trace": held.loose_records,
         "bytes": held.bytes,
         "max_bytes": held.max_bytes,
         "traces_evicted": held.evicted,
+        "log_records_evicted": held.loose_evicted,
     })
 }
 

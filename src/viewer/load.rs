@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
-use super::receiver::{MOST_ORIGIN, MOST_SPAN};
+use super::receiver::fits;
 use super::store::Store;
 use crate::text;
 use crate::wire::decode::export_request;
@@ -17,7 +17,8 @@ const MOST_LINE: usize = 64 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     spans: u64,
-    /// Spans without ids, or too large.
+    records: u64,
+    /// Spans without ids; spans and log records that are too large.
     rejected: u64,
     /// Lines that could not be read, and why the first could not.
     wrong: u64,
@@ -77,22 +78,40 @@ fn skip_line(lines: &mut impl BufRead) -> io::Result<()> {
 
 fn add(store: &Store, line: &str, loaded: &mut Loaded) -> Result<(), String> {
     let request = request_of_json(line)?;
+    if request.spans.is_none() && request.logs.is_none() {
+        return Err("resourceSpans or resourceLogs: not there".to_owned());
+    }
     let mut writer = store.writer();
-    let read = export_request::each_span(&request, |resource, scope, span| {
-        let fits = span.len() <= MOST_SPAN && resource.len() + scope.len() <= MOST_ORIGIN;
-        match fits && writer.add(resource, scope, span) {
+    let mut rejected = 0;
+    let spans = request.spans.unwrap_or_default();
+    let read_spans = export_request::each_span(&spans, |resource, scope, span| {
+        match fits(resource, scope, span) && writer.add(resource, scope, span) {
             true => loaded.spans += 1,
-            false => loaded.rejected += 1,
+            false => rejected += 1,
         }
     });
-    read.ok_or_else(|| "no request".to_owned())
+    let logs = request.logs.unwrap_or_default();
+    let read_logs = export_request::each_record(&logs, |resource, scope, record| {
+        match fits(resource, scope, record) && writer.add_record(resource, scope, record) {
+            true => loaded.records += 1,
+            false => rejected += 1,
+        }
+    });
+    loaded.rejected += rejected;
+    read_spans
+        .and(read_logs)
+        .ok_or_else(|| "no request".to_owned())
 }
 
 impl Loaded {
     /// One line for a person.
     pub(super) fn told(&self, path: &Path) -> String {
         let path = path.display().to_string();
-        let mut told = format!("{} spans of {}", self.spans, text::shown(&path));
+        let path = text::shown(&path);
+        let mut told = match self.records {
+            0 => format!("{} spans of {path}", self.spans),
+            records => format!("{} spans and {records} log records of {path}", self.spans),
+        };
         if self.rejected > 0 {
             told.push_str(&format!("; {} without ids, or too large", self.rejected));
         }
@@ -122,7 +141,7 @@ mod tests {
     fn lines_that_cannot_be_read_are_left_out_and_told() {
         let store = Store::new(1 << 20);
         let text = format!(
-            "\u{feff}{}\r\n\n{{\"resourceLogs\":[]}}\n{}\nnonsense \u{1b}[2J\n{{\"resourceSpans\":[{{\"scopeSpans\":[{{\"spans\":[{{}}]}}]}}]}}\n{}",
+            "\u{feff}{}\r\n\n{{\"resourceMetrics\":[]}}\n{}\nnonsense \u{1b}[2J\n{{\"resourceSpans\":[{{\"scopeSpans\":[{{\"spans\":[{{}}]}}]}}]}}\n{}",
             line(1),
             line(2),
             line(3)
@@ -133,7 +152,7 @@ mod tests {
         assert_eq!(
             told,
             "3 spans of a.jsonl; 1 without ids, or too large; 2 lines are no OTLP as JSON \
-             (line 3: resourceSpans: not there)"
+             (line 3: resourceSpans or resourceLogs: not there)"
         );
         let mut broken = text.into_bytes();
         broken.insert(60, 0xff);

@@ -27,13 +27,18 @@ mod gate;
 mod json;
 mod list;
 mod load;
+mod logs;
+mod origin;
 mod patience;
 mod peer;
 mod receiver;
+mod record;
+mod refusal;
 mod routes;
 mod server;
 mod store;
 mod trace;
+mod unpack;
 
 pub use exporter::{ForwardingViewer, ViewerExporter, ViewerPermit};
 
@@ -106,17 +111,17 @@ impl Viewer {
         self
     }
 
-    /// Also takes spans of other processes here, by OTLP over gRPC and HTTP (protobuf). May be called
-    /// for several addresses. Default none; the program `tracing-otlp-viewer` takes 4317 and 4318 of
+    /// Also takes spans and log records of other processes here, by OTLP over gRPC and HTTP (protobuf or
+    /// JSON). May be called for several addresses. Default none; the program `tracing-otlp-viewer` takes 4317 and 4318 of
     /// the loopback.
     ///
-    /// An address that is not of the loopback takes spans from other machines, without a token.
+    /// An address that is not of the loopback takes them from other machines, without a token.
     pub fn with_otlp_address(mut self, address: SocketAddr) -> Self {
         self.otlp.push(address);
         self
     }
 
-    /// Shows the spans of a file too, which is read when the viewer is built: OTLP as lines of JSON, as
+    /// Shows the spans and log records of a file too, which is read when the viewer is built: OTLP as lines of JSON, as
     /// `OtlpFileExporter` (feature `file`) and the Collector's file exporter write it. May be called for several
     /// files. A line that cannot be read is left out and told.
     pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {

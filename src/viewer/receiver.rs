@@ -1,25 +1,33 @@
-//! [`Receiver`]: takes spans of other processes, by OTLP over gRPC and HTTP, both at each port.
+//! [`Receiver`]: takes spans and log records of other processes, by OTLP over gRPC and HTTP, both at each
+//! port.
 
-use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, ORIGIN};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::body::Body;
 use super::gate;
-use super::store::Store;
+use super::refusal::{
+    INVALID_ARGUMENT, MOST_BYTES, PERMISSION_DENIED, RESOURCE_EXHAUSTED, Refusal, UNAVAILABLE,
+    UNIMPLEMENTED, invalid, too_large,
+};
+use super::store::{Store, Writer};
+use super::unpack::{unframe, unpack};
+use crate::signal::Signal;
 use crate::wire::decode::export_request;
+use crate::wire::json::{JsonRequest, request_of_json};
 use crate::wire::varint::{self, LEN, VARINT, tag};
 
-/// Bytes of a request, and of what it unpacks to.
-const MOST_BYTES: usize = 16 << 20;
-/// A span that is larger is not taken, nor one with a larger resource and scope.
+/// Bytes of a request in JSON, whose tree of values takes many times its text.
+const MOST_JSON: usize = 4 << 20;
+/// A span or log record that is larger is not taken, nor one with a larger resource and scope.
 pub(super) const MOST_SPAN: usize = 1 << 20;
 pub(super) const MOST_ORIGIN: usize = 64 << 10;
 /// Bytes of all bodies that are being read: a request that has no room beside the others comes again.
@@ -31,8 +39,38 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 /// And the longest that it may stand still.
 const FRAME_TIME: Duration = Duration::from_secs(10);
 
-const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-const HTTP_PATH: &str = "/v1/traces";
+/// Where each signal is taken, over gRPC and over HTTP.
+const PATHS: [(Signal, &str, &str); 2] = [
+    (
+        Signal::Traces,
+        "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        "/v1/traces",
+    ),
+    (
+        Signal::Logs,
+        "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        "/v1/logs",
+    ),
+];
+
+/// How a request is written, and how it is answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Grpc,
+    Protobuf,
+    Json,
+}
+
+impl Format {
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        match content_type(headers) {
+            grpc if grpc.starts_with("application/grpc") => Some(Self::Grpc),
+            "application/x-protobuf" => Some(Self::Protobuf),
+            "application/json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Receiver {
@@ -40,15 +78,6 @@ pub(super) struct Receiver {
     is_local: bool,
     room: Semaphore,
 }
-
-/// Why a request is refused: as HTTP has it, as gRPC has it, and in words.
-struct Refusal(StatusCode, u8, String);
-
-const INVALID_ARGUMENT: u8 = 3;
-const PERMISSION_DENIED: u8 = 7;
-const RESOURCE_EXHAUSTED: u8 = 8;
-const UNIMPLEMENTED: u8 = 12;
-const UNAVAILABLE: u8 = 14;
 
 impl Receiver {
     pub(super) fn new(store: Arc<Store>, is_local: bool) -> Self {
@@ -61,18 +90,30 @@ impl Receiver {
 
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let is_grpc = content_type(&head.headers).starts_with("application/grpc");
-        let outcome = match self.admit(&head, is_grpc) {
-            Ok(()) => self.take(&head.headers, body, is_grpc).await,
+        let format = Format::of(&head.headers);
+        let outcome = match self.admit(&head, format) {
+            Ok((signal, format)) => {
+                let taken = self.take(&head.headers, body, signal, format).await;
+                taken.map(|rejected| (rejected, signal))
+            }
             Err(refusal) => Err(refusal),
         };
-        match (outcome, is_grpc) {
-            (Ok(rejected), true) => grpc(0, "", Some(response(rejected))),
-            (Ok(rejected), false) => {
-                plain(StatusCode::OK, "application/x-protobuf", response(rejected))
+        match (outcome, format) {
+            (Ok((rejected, signal)), Some(Format::Grpc)) => {
+                grpc(0, "", Some(response(rejected, signal)))
             }
-            (Err(Refusal(_, code, message)), true) => grpc(code, &message, None),
-            (Err(Refusal(status, _, message)), false) => plain(
+            (Ok((rejected, signal)), Some(Format::Json)) => plain(
+                StatusCode::OK,
+                "application/json",
+                json_response(rejected, signal),
+            ),
+            (Ok((rejected, signal)), _) => plain(
+                StatusCode::OK,
+                "application/x-protobuf",
+                response(rejected, signal),
+            ),
+            (Err(Refusal(_, code, message)), Some(Format::Grpc)) => grpc(code, &message, None),
+            (Err(Refusal(status, _, message)), _) => plain(
                 status,
                 "text/plain; charset=utf-8",
                 format!("{message}\n").into(),
@@ -80,7 +121,12 @@ impl Receiver {
         }
     }
 
-    fn admit(&self, head: &http::request::Parts, is_grpc: bool) -> Result<(), Refusal> {
+    /// The signal and the format of a request that may be taken.
+    fn admit(
+        &self,
+        head: &http::request::Parts,
+        format: Option<Format>,
+    ) -> Result<(Signal, Format), Refusal> {
         let refuse = |status, code, message: &str| Err(Refusal(status, code, message.to_owned()));
         if let Err((status, message)) = gate::check_host(head, self.is_local) {
             return refuse(status, PERMISSION_DENIED, message.trim_end());
@@ -89,11 +135,17 @@ impl Receiver {
             let message = "pages of other sites may not send spans here";
             return refuse(StatusCode::FORBIDDEN, PERMISSION_DENIED, message);
         }
-        let path = if is_grpc { GRPC_PATH } else { HTTP_PATH };
-        if head.uri.path() != path {
-            let message = format!("nothing at {}: spans go to {path}", head.uri.path());
+        let is_grpc = format == Some(Format::Grpc);
+        let here = |(_, grpc, http): &&(Signal, &str, &str)| {
+            head.uri.path() == if is_grpc { *grpc } else { *http }
+        };
+        let Some((signal, ..)) = PATHS.iter().find(here) else {
+            let paths = PATHS.map(|(_, grpc, http)| if is_grpc { grpc } else { http });
+            let [spans, logs] = paths;
+            let path = head.uri.path();
+            let message = format!("nothing at {path}: spans go to {spans}, logs to {logs}");
             return refuse(StatusCode::NOT_FOUND, UNIMPLEMENTED, &message);
-        }
+        };
         if head.method != Method::POST {
             return refuse(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -101,72 +153,102 @@ impl Receiver {
                 "spans come by POST",
             );
         }
-        if !is_grpc && content_type(&head.headers) != "application/x-protobuf" {
-            let message = "only application/x-protobuf is read: set OTEL_EXPORTER_OTLP_PROTOCOL to http/protobuf or grpc";
+        let Some(format) = format else {
+            let message = "only application/x-protobuf and application/json are read: set OTEL_EXPORTER_OTLP_PROTOCOL to http/protobuf, http/json or grpc";
             return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, UNIMPLEMENTED, message);
-        }
-        Ok(())
+        };
+        Ok((*signal, format))
     }
 
-    /// Stores the spans of a request; how many of them were none.
+    /// Stores the spans or log records of a request; how many of them were none.
     async fn take(
         &self,
         headers: &HeaderMap,
         body: Incoming,
-        is_grpc: bool,
+        signal: Signal,
+        format: Format,
     ) -> Result<u64, Refusal> {
         let read = tokio::time::timeout(BODY_TIME, read(body, &self.room)).await;
         // No other body is waited for from here on: what follows never yields.
         let bytes = read.unwrap_or_else(|_| Err(too_slow()))?;
-        let encoding = if is_grpc {
-            "grpc-encoding"
-        } else {
-            CONTENT_ENCODING.as_str()
+        let encoding = match format {
+            Format::Grpc => "grpc-encoding",
+            _ => CONTENT_ENCODING.as_str(),
         };
         let encoding = headers
             .get(encoding)
             .and_then(|v| v.to_str().ok())
             .unwrap_or("");
-        let (bytes, is_packed) = match is_grpc {
-            true => unframe(bytes)?,
-            false => (bytes, !matches!(encoding, "" | "identity")),
+        let (bytes, is_packed) = match format {
+            Format::Grpc => unframe(bytes)?,
+            _ => (bytes, !matches!(encoding, "" | "identity")),
         };
-        let bytes = match (is_packed, encoding) {
-            (false, _) => bytes,
-            (true, "gzip") => unpack(&bytes)?,
-            (true, other) => {
-                let message = format!("compression {other:?} is not read: use gzip or none");
-                return Err(Refusal(
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    UNIMPLEMENTED,
-                    message,
-                ));
-            }
+        let bytes = match is_packed {
+            false => bytes,
+            true => unpack(&bytes, encoding)?,
+        };
+        let bytes = match format {
+            Format::Json => of_json(&bytes, signal)?,
+            _ => bytes,
         };
         let mut writer = self.store.writer();
-        let mut rejected = 0;
-        let read = export_request::each_span(&bytes, |resource, scope, span| {
-            let fits = span.len() <= MOST_SPAN && resource.len() + scope.len() <= MOST_ORIGIN;
-            rejected += u64::from(!(fits && writer.add(resource, scope, span)));
-        });
-        let open = export_request::each_open_span(&bytes, |resource, scope, span| {
-            let fits = span.len() <= MOST_SPAN && resource.len() + scope.len() <= MOST_ORIGIN;
-            // One that does not fit comes again when it ends, and is counted then.
-            let _ = fits && writer.add_open(resource, scope, span);
-        });
-        read.and(open)
-            .ok_or_else(|| invalid("the body is no ExportTraceServiceRequest"))?;
-        Ok(rejected)
+        let rejected = match signal {
+            Signal::Logs => keep_logs(&mut writer, &bytes),
+            Signal::Traces => keep_spans(&mut writer, &bytes),
+        };
+        rejected.ok_or_else(|| invalid(format!("the body is no request of {signal}")))
     }
 }
 
-fn invalid(message: impl Into<String>) -> Refusal {
-    Refusal(StatusCode::BAD_REQUEST, INVALID_ARGUMENT, message.into())
+/// A request in JSON as protobuf.
+fn of_json(bytes: &[u8], signal: Signal) -> Result<Bytes, Refusal> {
+    if bytes.len() > MOST_JSON {
+        let message = format!("a request in JSON may have {MOST_JSON} bytes");
+        return Err(Refusal(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            RESOURCE_EXHAUSTED,
+            message,
+        ));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| invalid("the body is no UTF-8"))?;
+    let of_signal = |request: JsonRequest| match signal {
+        Signal::Logs => request.logs,
+        Signal::Traces => request.spans,
+    };
+    match request_of_json(text).map(of_signal) {
+        // Without the key it is empty.
+        Ok(request) => Ok(request.unwrap_or_default().into()),
+        Err(why) => Err(invalid(crate::text::line(&why, 200, false))),
+    }
 }
 
-fn too_large() -> Refusal {
-    let message = format!("a request may have {MOST_BYTES} bytes");
-    Refusal(StatusCode::PAYLOAD_TOO_LARGE, RESOURCE_EXHAUSTED, message)
+/// Whether a span or log record, and where it comes from, are small enough.
+pub(super) fn fits(resource: &[u8], scope: &[u8], item: &[u8]) -> bool {
+    item.len() <= MOST_SPAN && resource.len() + scope.len() <= MOST_ORIGIN
+}
+
+/// Keeps the spans of a request; how many were none, `None` where it is no request.
+fn keep_spans(writer: &mut Writer<'_>, request: &[u8]) -> Option<u64> {
+    let mut rejected = 0;
+    let read = export_request::each_span(request, |resource, scope, span| {
+        let is_kept = fits(resource, scope, span) && writer.add(resource, scope, span);
+        rejected += u64::from(!is_kept);
+    });
+    let open = export_request::each_open_span(request, |resource, scope, span| {
+        // One that does not fit comes again when it ends, and is counted then.
+        let _ = fits(resource, scope, span) && writer.add_open(resource, scope, span);
+    });
+    read.and(open).map(|()| rejected)
+}
+
+/// The same of log records.
+fn keep_logs(writer: &mut Writer<'_>, request: &[u8]) -> Option<u64> {
+    let mut rejected = 0;
+    export_request::each_record(request, |resource, scope, record| {
+        let is_kept = fits(resource, scope, record) && writer.add_record(resource, scope, record);
+        rejected += u64::from(!is_kept);
+    })?;
+    Some(rejected)
 }
 
 fn too_slow() -> Refusal {
@@ -207,42 +289,39 @@ async fn read(mut body: Incoming, room: &Semaphore) -> Result<Bytes, Refusal> {
     }
 }
 
-/// A message of gRPC out of its frame, and whether it is compressed.
-fn unframe(mut bytes: Bytes) -> Result<(Bytes, bool), Refusal> {
-    if bytes.len() < 5 {
-        return Err(invalid("the frame of a gRPC message has 5 bytes"));
-    }
-    let flag = bytes.get_u8();
-    let len = bytes.get_u32() as usize;
-    if flag > 1 || len != bytes.len() {
-        return Err(invalid("the frame of the gRPC message does not fit it"));
-    }
-    Ok((bytes, flag == 1))
-}
-
-fn unpack(bytes: &[u8]) -> Result<Bytes, Refusal> {
-    let mut out = Vec::new();
-    flate2::read::MultiGzDecoder::new(bytes)
-        .take(MOST_BYTES as u64 + 1)
-        .read_to_end(&mut out)
-        .map_err(|e| invalid(format!("gzip: {e}")))?;
-    match out.len() > MOST_BYTES {
-        true => Err(too_large()),
-        false => Ok(out.into()),
+/// Why some are rejected.
+fn why(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Logs => "bytes that are no log records, or that are too large",
+        Signal::Traces => "spans without ids, that are no spans, or that are too large",
     }
 }
 
-/// An `ExportTraceServiceResponse`, with a partial success if some spans were none.
-fn response(rejected: u64) -> Bytes {
+/// The response to an export, with a partial success if some were rejected. Both signals have the same
+/// fields.
+fn response(rejected: u64, signal: Signal) -> Bytes {
     let mut out = Vec::new();
     if rejected > 0 {
         let mut partial = vec![tag(1, VARINT)];
         varint::put(&mut partial, rejected);
-        let why = "spans without ids, that are no spans, or that are too large";
-        varint::put_bytes(&mut partial, tag(2, LEN), why.as_bytes());
+        varint::put_bytes(&mut partial, tag(2, LEN), why(signal).as_bytes());
         varint::put_bytes(&mut out, tag(1, LEN), &partial);
     }
     out.into()
+}
+
+fn json_response(rejected: u64, signal: Signal) -> Bytes {
+    let key = match signal {
+        Signal::Logs => "rejectedLogRecords",
+        Signal::Traces => "rejectedSpans",
+    };
+    let response = match rejected {
+        0 => json!({}),
+        _ => {
+            json!({ "partialSuccess": { key: rejected.to_string(), "errorMessage": why(signal) } })
+        }
+    };
+    response.to_string().into()
 }
 
 fn content_type(headers: &HeaderMap) -> &str {

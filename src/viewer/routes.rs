@@ -19,7 +19,7 @@ use super::events;
 use super::filter::Filter;
 use super::gate::{self, Gate, Pass, Refused};
 use super::store::Store;
-use super::{json, list};
+use super::{json, list, logs};
 use crate::text;
 
 /// The product by which another process knows a viewer of ours.
@@ -42,6 +42,7 @@ pub(super) struct Site {
 enum Route {
     Page,
     List,
+    Logs,
     Trace([u8; 16]),
     Events,
     Health,
@@ -73,8 +74,9 @@ impl Site {
         self.gate.check_source(head)?;
         gate::check_method(head)?;
         let route = match head.uri.path() {
-            "/" => Route::Page,
+            "/" | "/logs" => Route::Page,
             "/api/traces" => Route::List,
+            "/api/logs" => Route::Logs,
             "/api/events" => Route::Events,
             "/health" => Route::Health,
             path => {
@@ -101,6 +103,10 @@ impl Site {
             Route::Page => page(),
             Route::List => Ok(match Filter::parse(query) {
                 Ok(filter) => answer(StatusCode::OK, &list::list(&self.store, &filter)),
+                Err(why) => answer(StatusCode::BAD_REQUEST, &json!({ "error": why })),
+            }),
+            Route::Logs => Ok(match Filter::parse(query) {
+                Ok(filter) => answer(StatusCode::OK, &logs::list(&self.store, &filter)),
                 Err(why) => answer(StatusCode::BAD_REQUEST, &json!({ "error": why })),
             }),
             Route::Trace(id) => Ok(match self.store.trace(id) {

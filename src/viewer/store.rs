@@ -9,12 +9,16 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::durations::Durations;
-use super::trace::{Origin, Stored, Summary, Trace};
+use super::origin::Origin;
+use super::record::{LooseRecords, StoredRecord};
+use super::trace::{Stored, Summary, Trace};
 use crate::sync::{Mutex, lock};
-use crate::wire::decode::Span;
+use crate::wire::decode::{LogRecord, Span};
 
 /// A trace with more spans than this keeps those that came first, and says how many it left out.
 pub(super) const MOST_SPANS: usize = 10_000;
+/// The same of its log records.
+const MOST_RECORDS: usize = 10_000;
 
 /// Traces, newest first by the number that the store gave them.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ struct State {
     ordinary: BTreeSet<(u64, u64)>,
     precious: BTreeSet<(u64, u64)>,
     precious_bytes: usize,
+    /// Log records of no trace.
+    loose: LooseRecords,
     origins: HashSet<Arc<Origin>>,
     /// Origins at which those that nobody uses are looked for.
     sweep_at: usize,
@@ -48,10 +54,16 @@ struct State {
 pub(super) struct Held {
     pub(super) traces: usize,
     pub(super) spans: usize,
+    /// Log records of traces.
+    pub(super) records: usize,
+    /// Log records of no trace.
+    pub(super) loose_records: usize,
     pub(super) bytes: usize,
     pub(super) max_bytes: usize,
     /// Traces that were evicted so far.
     pub(super) evicted: u64,
+    /// Log records of no trace that were evicted so far.
+    pub(super) loose_evicted: u64,
 }
 
 /// What is read of one trace, without its lock.
@@ -60,13 +72,14 @@ pub(super) struct Snapshot {
     pub(super) number: u64,
     pub(super) summary: Arc<Summary>,
     pub(super) spans: Vec<Arc<Stored>>,
+    pub(super) records: Vec<Arc<StoredRecord>>,
 }
 
-/// Adds spans that came together; what they changed shows when it is dropped.
+/// Adds spans and log records that came together; what they changed shows when it is dropped.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     store: &'a Store,
-    /// The last origin, because spans come in rows of one.
+    /// The last origin, because they come in rows of one.
     origin: Option<Arc<Origin>>,
 }
 
@@ -99,9 +112,12 @@ impl Store {
         Held {
             traces: state.traces.len(),
             spans: state.traces.values().map(|t| t.spans.len()).sum(),
+            records: state.traces.values().map(|t| t.records.len()).sum(),
+            loose_records: state.loose.len(),
             bytes: state.bytes,
             max_bytes: self.max_bytes,
             evicted: state.evicted,
+            loose_evicted: state.loose.evicted,
         }
     }
 
@@ -117,6 +133,16 @@ impl Store {
         let mut state = lock(&self.state);
         let (number, trace) = state.traces.range_mut(..before).next_back()?;
         Some(snapshot(*number, trace))
+    }
+
+    /// The newest log record of no trace whose number is below `before`.
+    pub(super) fn newest_record_before(&self, before: u64) -> Option<(u64, Arc<StoredRecord>)> {
+        lock(&self.state).loose.newest_before(before)
+    }
+
+    /// The number of the newest log record of no trace.
+    pub(super) fn newest_record(&self) -> u64 {
+        lock(&self.state).loose.newest()
     }
 
     /// Traces that changed after `change`, at most `most` of them and then the newest, and the number
@@ -144,11 +170,14 @@ fn snapshot(number: u64, trace: &mut Trace) -> Snapshot {
         number,
         summary: trace.summary(),
         spans: trace.spans.clone(),
+        records: trace.records.clone(),
     }
 }
 
 /// The part of the memory that one resource and scope may take.
 const ORIGINS_SHARE: usize = 16;
+/// The part of the memory for log records of no trace.
+const LOOSE_SHARE: usize = 4;
 
 impl Writer<'_> {
     /// Keeps a copy of an encoded span; false where it is none, or names no trace, or comes from a
@@ -164,23 +193,50 @@ impl Writer<'_> {
         self.put(resource, scope, bytes, Some(now))
     }
 
-    fn put(&mut self, resource: &[u8], scope: &[u8], bytes: &[u8], heard: Option<u64>) -> bool {
-        if resource.len() + scope.len() > self.store.max_bytes / ORIGINS_SHARE {
+    /// Keeps a copy of an encoded log record, at its trace if it names one; false as for a span.
+    pub(super) fn add_record(&mut self, resource: &[u8], scope: &[u8], bytes: &[u8]) -> bool {
+        let Some(record) = LogRecord::decode(bytes) else {
             return false;
+        };
+        let Some(origin) = self.origin(resource, scope) else {
+            return false;
+        };
+        let max_bytes = self.store.max_bytes;
+        let stored = StoredRecord::new(&record, bytes, Arc::clone(&origin));
+        let mut state = lock(&self.store.state);
+        match record.trace_id {
+            Some(id) => state.add_record(id, stored, max_bytes),
+            None => state.add_loose(stored, max_bytes),
         }
+        drop(state);
+        self.origin = Some(origin);
+        true
+    }
+
+    /// The stored form of a resource and scope; `None` if they are too large.
+    fn origin(&mut self, resource: &[u8], scope: &[u8]) -> Option<Arc<Origin>> {
+        if resource.len() + scope.len() > self.store.max_bytes / ORIGINS_SHARE {
+            return None;
+        }
+        let known = self.origin.take();
+        let known = known.filter(|o| *o.resource == *resource && *o.scope == *scope);
+        Some(known.unwrap_or_else(|| {
+            // Allocated before the lock is taken.
+            let origin = Arc::new(Origin::new(resource, scope));
+            lock(&self.store.state).intern(origin)
+        }))
+    }
+
+    fn put(&mut self, resource: &[u8], scope: &[u8], bytes: &[u8], heard: Option<u64>) -> bool {
         let Some(span) = Span::decode(bytes) else {
             return false;
         };
         if span.trace_id == [0; 16] || span.span_id == [0; 8] {
             return false;
         }
-        let known = self.origin.take();
-        let known = known.filter(|o| *o.resource == *resource && *o.scope == *scope);
-        let origin = known.unwrap_or_else(|| {
-            // Allocated before the lock is taken.
-            let origin = Arc::new(Origin::new(resource, scope));
-            lock(&self.store.state).intern(origin)
-        });
+        let Some(origin) = self.origin(resource, scope) else {
+            return false;
+        };
         let stored = Stored::new(&span, bytes, Arc::clone(&origin), heard);
         let mut state = lock(&self.store.state);
         state.add(span.trace_id, stored, &span, self.store.max_bytes);
@@ -224,6 +280,67 @@ impl State {
     }
 
     fn add(&mut self, id: [u8; 16], stored: Stored, span: &Span<'_>, max_bytes: usize) {
+        let is_root = span.parent_span_id.is_none() && !stored.is_open;
+        let nanos = span.end_unix_nanos.saturating_sub(span.start_unix_nanos);
+        let is_slow = is_root && self.durations.is_slow(span.name, nanos);
+        let (is_precious, cost) = (stored.is_error || is_slow, stored.cost());
+        self.change_trace(id, is_precious, max_bytes, |trace| {
+            // A trace may not push out all others.
+            let has_room = trace.spans.len() < MOST_SPANS && trace.cost + cost <= max_bytes / 2;
+            trace.put(stored, has_room);
+        });
+    }
+
+    fn add_record(&mut self, id: [u8; 16], record: StoredRecord, max_bytes: usize) {
+        let (is_precious, cost) = (record.is_error(), record.cost());
+        self.change_trace(id, is_precious, max_bytes, |trace| {
+            let has_room = trace.records.len() < MOST_RECORDS && trace.cost + cost <= max_bytes / 2;
+            trace.put_record(record, has_room);
+        });
+    }
+
+    fn add_loose(&mut self, record: StoredRecord, max_bytes: usize) {
+        self.change += 1;
+        self.bytes += record.cost();
+        self.loose.push(self.change, Arc::new(record));
+        while self.loose.bytes > max_bytes / LOOSE_SHARE {
+            let Some(oldest) = self.loose.pop() else {
+                break;
+            };
+            self.bytes -= oldest.cost();
+            let origin = Arc::clone(&oldest.origin);
+            drop(oldest);
+            self.release(origin);
+        }
+        self.keep_within(max_bytes);
+    }
+
+    /// Forgets an origin that nothing else names.
+    fn release(&mut self, origin: Arc<Origin>) {
+        // The set's and this one.
+        if Arc::strong_count(&origin) == 2 && self.origins.remove(&origin) {
+            self.bytes = self.bytes.saturating_sub(origin.cost());
+        }
+    }
+
+    fn keep_within(&mut self, max_bytes: usize) {
+        while self.bytes > max_bytes {
+            if !self.evict(max_bytes) {
+                // Only origins are left: those that no span has go.
+                self.sweep();
+                break;
+            }
+        }
+    }
+
+    /// Changes a trace, a new one if need be, and keeps the sums.
+    fn change_trace(
+        &mut self,
+        id: [u8; 16],
+        is_precious: bool,
+        max_bytes: usize,
+        change: impl FnOnce(&mut Trace),
+    ) {
         self.change += 1;
         let next = self.change;
         let number = *self.by_id.entry(id).or_insert(next);
@@ -239,15 +356,8 @@ impl State {
             };
             queue.remove(&place);
         }
-        // A trace may not push out all others.
-        let has_room =
-            trace.spans.len() < MOST_SPANS && trace.cost + stored.cost() <= max_bytes / 2;
-        trace.is_precious |= stored.is_error;
-        if span.parent_span_id.is_none() && !stored.is_open {
-            let nanos = span.end_unix_nanos.saturating_sub(span.start_unix_nanos);
-            trace.is_precious |= self.durations.is_slow(span.name, nanos);
-        }
-        trace.put(stored, has_room);
+        trace.is_precious |= is_precious;
+        change(trace);
         trace.change = next;
         let (after, is_precious) = (trace.cost, trace.is_precious);
         // A new trace costs something before its first span.
@@ -262,13 +372,7 @@ impl State {
         } else {
             self.ordinary.insert((next, number));
         }
-        while self.bytes > max_bytes {
-            if !self.evict(max_bytes) {
-                // Only origins are left: those that no span has go.
-                self.sweep();
-                break;
-            }
-        }
+        self.keep_within(max_bytes);
     }
 
     /// Forgets the trace that is missed least; false where there is none.
@@ -297,10 +401,12 @@ impl State {
         for span in trace.spans.drain(..) {
             let origin = Arc::clone(&span.origin);
             drop(span);
-            // The set's and this one.
-            if Arc::strong_count(&origin) == 2 && self.origins.remove(&origin) {
-                self.bytes = self.bytes.saturating_sub(origin.cost());
-            }
+            self.release(origin);
+        }
+        for record in trace.records.drain(..) {
+            let origin = Arc::clone(&record.origin);
+            drop(record);
+            self.release(origin);
         }
         true
     }

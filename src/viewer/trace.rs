@@ -1,62 +1,16 @@
 //! [`Trace`]: the spans of one trace as they are stored, and its [`Summary`].
 
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use crate::text;
-use crate::wire::decode::{Resource, Span, Value};
+use super::origin::{Origin, cut};
+use super::record::StoredRecord;
+use crate::wire::decode::{Span, Value};
 
 /// What an allocation takes beyond its contents: the allocator's own word, and its rounding.
 const ALLOCATION: usize = 24;
 
 /// What a trace takes beside its spans: itself, its summary, and its places in four tables.
 const TRACE: usize = size_of::<Trace>() + size_of::<Summary>() + 512;
-
-/// Where spans come from: a resource and a scope, encoded.
-#[derive(Debug)]
-pub(super) struct Origin {
-    pub(super) resource: Box<[u8]>,
-    pub(super) scope: Box<[u8]>,
-    /// The resource's `service.name`.
-    pub(super) service: Arc<str>,
-}
-
-impl Origin {
-    pub(super) fn new(resource: &[u8], scope: &[u8]) -> Self {
-        let decoded = Resource::decode(resource).unwrap_or_default();
-        let names = decoded.attributes.iter().rev();
-        let mut names = names.filter(|(key, _)| *key == crate::semconv::SERVICE_NAME);
-        let service = match names.next() {
-            Some((_, Value::String(name))) => *name,
-            _ => "",
-        };
-        Self {
-            resource: resource.into(),
-            scope: scope.into(),
-            service: cut(service).into(),
-        }
-    }
-
-    pub(super) fn cost(&self) -> usize {
-        let contents = self.resource.len() + self.scope.len() + self.service.len();
-        contents + size_of::<Self>() + 3 * ALLOCATION + 64
-    }
-}
-
-impl PartialEq for Origin {
-    fn eq(&self, other: &Self) -> bool {
-        self.resource == other.resource && self.scope == other.scope
-    }
-}
-
-impl Eq for Origin {}
-
-impl Hash for Origin {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.resource.hash(state);
-        self.scope.hash(state);
-    }
-}
 
 /// A span as it came, and what the list needs of it.
 #[derive(Debug)]
@@ -114,14 +68,17 @@ impl Stored {
     }
 }
 
-/// The spans of one trace.
+/// The spans and log records of one trace.
 #[derive(Debug)]
 pub(super) struct Trace {
     pub(super) id: [u8; 16],
     /// Sorted by id.
     pub(super) spans: Vec<Arc<Stored>>,
+    /// In the order of their arrival.
+    pub(super) records: Vec<Arc<StoredRecord>>,
     /// Spans that found no room.
     left_out: u64,
+    records_left_out: u64,
     /// It failed or was slow: evicted last.
     pub(super) is_precious: bool,
     /// The number of its last change.
@@ -153,6 +110,8 @@ pub(super) struct Summary {
     /// When one of them was heard of last.
     pub(super) heard: u64,
     pub(super) left_out: u64,
+    pub(super) records: usize,
+    pub(super) records_left_out: u64,
     pub(super) is_slow_or_failed: bool,
 }
 
@@ -170,7 +129,9 @@ impl Trace {
         Self {
             id,
             spans: Vec::new(),
+            records: Vec::new(),
             left_out: 0,
+            records_left_out: 0,
             is_precious: false,
             change: 0,
             cost: TRACE,
@@ -200,6 +161,17 @@ impl Trace {
                 self.cost += span.cost();
                 self.spans.insert(at, Arc::new(span));
             }
+        }
+    }
+
+    pub(super) fn put_record(&mut self, record: StoredRecord, has_room: bool) {
+        self.forget_summary();
+        match has_room {
+            true => {
+                self.cost += record.cost();
+                self.records.push(Arc::new(record));
+            }
+            false => self.records_left_out += 1,
         }
     }
 
@@ -242,26 +214,42 @@ impl Trace {
                 services.push(Arc::clone(service));
             }
         }
+        for record in &self.records {
+            let service = &record.origin.service;
+            if services.len() < MOST_SERVICES && !services.contains(service) {
+                services.push(Arc::clone(service));
+            }
+        }
         let open_spans = self.spans.iter().filter(|s| s.is_open);
+        let first = self.records.iter().min_by_key(|r| r.at);
+        let last = self.records.iter().map(|r| r.at).max();
+        // Without a span, a trace is its log records: their spans are still open, or not sampled.
+        let name = match (root, first) {
+            (Some(root), _) => cut(root.span().name).into(),
+            (None, Some(first)) => match first.record().body {
+                Some(Value::String(body)) => cut(body).into(),
+                _ => Box::default(),
+            },
+            (None, None) => Box::default(),
+        };
+        let start = self.spans.iter().map(|s| s.start).min();
+        let end = self.spans.iter().map(|s| s.end).max();
         Summary {
             id: self.id,
-            name: root.map_or_else(Box::default, |r| cut(r.span().name).into()),
+            name,
             service: services.first().cloned().unwrap_or_else(|| "".into()),
             services,
             has_root: root.is_some_and(|r| r.parent == [0; 8]),
-            start: self.spans.iter().map(|s| s.start).min().unwrap_or(0),
-            end: self.spans.iter().map(|s| s.end).max().unwrap_or(0),
+            start: start.or(first.map(|r| r.at)).unwrap_or(0),
+            end: end.or(last).unwrap_or(0),
             spans: self.spans.len(),
             errors: self.spans.iter().filter(|s| s.is_error).count(),
             open: self.spans.iter().filter(|s| s.is_open).count(),
             heard: open_spans.map(|s| s.end).max().unwrap_or(0),
             left_out: self.left_out,
+            records: self.records.len(),
+            records_left_out: self.records_left_out,
             is_slow_or_failed: self.is_precious,
         }
     }
-}
-
-/// The part of a name that a list shows.
-fn cut(name: &str) -> &str {
-    text::beginning(name, 200)
 }

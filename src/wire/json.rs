@@ -8,7 +8,7 @@ mod read;
 mod write;
 
 #[cfg(feature = "viewer")]
-pub(crate) use self::read::request_of_json;
+pub(crate) use self::read::{JsonRequest, request_of_json};
 #[cfg(feature = "file")]
 pub(crate) use self::write::put_request;
 

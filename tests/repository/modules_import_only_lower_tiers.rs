@@ -109,7 +109,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "fuzzing.rs",
         ],
     ),
-    ("flate2", &["export", "testing", "viewer/receiver.rs"]),
+    ("flate2", &["export", "testing", "viewer/unpack.rs"]),
     ("serde", &["export/json.rs"]),
     (
         "serde_json",

@@ -105,6 +105,109 @@ fn spans_come_over_grpc_and_http_packed_and_plain_at_one_port() {
     assert_eq!(list["held"]["spans"], 4);
 }
 
+/// The same spans and records, packed in each way that the receiver reads.
+#[test]
+fn logs_come_over_grpc_and_http_and_json_in_every_packing() {
+    let viewer = start();
+    let (page, token) = (viewer.address().unwrap(), viewer.token().unwrap());
+    let otlp = viewer.otlp_addresses()[0];
+    for (protocol, compression) in [
+        (Protocol::Grpc, Compression::None),
+        (Protocol::Grpc, Compression::Zstd),
+        (Protocol::HttpProtobuf, Compression::Gzip),
+        (Protocol::HttpProtobuf, Compression::Zstd),
+        (Protocol::HttpJson, Compression::None),
+        (Protocol::HttpJson, Compression::Gzip),
+    ] {
+        let (layer, guard) = tracing_otlp::builder()
+            .with_service_name("other")
+            .with_endpoint(format!("http://{otlp}"))
+            .with_protocol(protocol)
+            .with_compression(compression)
+            .with_logs(tracing_otlp::Events::AsLogs)
+            .build()
+            .unwrap();
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info_span!("work").in_scope(|| tracing::warn!(n = 5, "inside"));
+            tracing::error!(n = 6, "outside");
+        });
+        guard.shutdown_blocking(PATIENCE).unwrap();
+        let stats = guard.stats();
+        let delivered = (stats.delivered, stats.logs.delivered);
+        assert_eq!(delivered, (1, 2), "{protocol:?} {compression:?} {stats}");
+    }
+    let list = api(page, token, "/api/traces");
+    let traces = list["traces"].as_array().unwrap();
+    assert_eq!(traces.len(), 6);
+    assert_eq!(list["held"]["log_records"], 6);
+    assert_eq!(list["held"]["log_records_without_trace"], 6);
+    for trace in traces {
+        assert_eq!(
+            (&trace["spans"], &trace["log_records"]),
+            (&1.into(), &1.into())
+        );
+        let id = trace["trace_id"].as_str().unwrap();
+        let trace = api(page, token, &format!("/api/traces/{id}"));
+        let (span, log) = (&trace["spans"][0], &trace["logs"][0]);
+        assert_eq!(log["span_id"], span["span_id"]);
+        assert_eq!(
+            (&log["body"], &log["attributes"]["n"]),
+            (&"inside".into(), &5.into())
+        );
+        assert_eq!(
+            (&log["severity"], &log["severity_number"]),
+            (&"WARN".into(), &13.into())
+        );
+        assert!(log["offset_nanos"].as_i64().unwrap() >= 0);
+        let origin = &trace["origins"][log["origin"].as_u64().unwrap() as usize];
+        assert_eq!(origin["service"], "other");
+    }
+    let count = |path: &str| {
+        let page = api(page, token, path);
+        page["logs"].as_array().map_or_else(
+            || page["traces"].as_array().unwrap().len(),
+            |logs| logs.len(),
+        )
+    };
+    assert_eq!(count("/api/logs"), 6);
+    assert_eq!(
+        count("/api/logs?text=outside&attr=n%3D6&service=other&min_severity=17"),
+        6
+    );
+    assert_eq!(count("/api/logs?text=inside"), 0);
+    assert_eq!(count("/api/logs?min_severity=18"), 0);
+    assert_eq!(
+        count("/api/traces?text=inside&min_severity=13&attr=n%3D5"),
+        6
+    );
+    assert_eq!(count("/api/traces?min_severity=17"), 0);
+    let first = api(page, token, "/api/logs?limit=4");
+    let rest = api(
+        page,
+        token,
+        &format!("/api/logs?limit=4&before={}", first["next"]),
+    );
+    assert_eq!(rest["logs"].as_array().unwrap().len(), 2);
+    assert_eq!(rest["next"], serde_json::Value::Null);
+}
+
+/// What the receiver answers to a request in JSON is JSON.
+#[test]
+fn a_request_in_json_is_answered_in_json() {
+    let viewer = start();
+    let otlp = viewer.otlp_addresses()[0];
+    let json = [("Content-Type", "application/json")];
+    let answer = crate::shop::post(
+        otlp,
+        &json,
+        br#"{"resourceSpans":[{"scopeSpans":[{"spans":[{}]}]}]}"#,
+    );
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains(r#""rejectedSpans":"1""#), "{answer}");
+    assert!(crate::shop::post(otlp, &json, b"{}").ends_with("{}"));
+}
+
 #[test]
 fn what_is_no_request_is_refused_in_words() {
     let viewer = start();
@@ -112,7 +215,17 @@ fn what_is_no_request_is_refused_in_words() {
     let protobuf = ("Content-Type", "application/x-protobuf");
     for (headers, body, status) in [
         (vec![protobuf], &b"\xff\xff"[..], "400"),
-        (vec![("Content-Type", "application/json")], b"{}", "415"),
+        (vec![("Content-Type", "text/json")], b"{}", "415"),
+        (
+            vec![("Content-Type", "application/json")],
+            b"no json",
+            "400",
+        ),
+        (
+            vec![protobuf, ("Content-Encoding", "zstd")],
+            b"no zstd",
+            "400",
+        ),
         (vec![protobuf, ("Content-Encoding", "br")], b"", "415"),
         (
             vec![protobuf, ("Content-Encoding", "gzip")],

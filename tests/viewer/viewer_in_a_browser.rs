@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use browser::Browser;
 use shop::{Dice, Draft, checkout, send, small};
-use tracing::{Dispatch, dispatcher, info_span};
+use tracing::{Dispatch, dispatcher, info, info_span, warn};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 const EVIL: &str = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>";
@@ -59,6 +59,7 @@ async fn visit(browser: impl Future<Output = Browser>) {
         .with_service_name("live")
         .with_exporter(viewer)
         .with_open_spans_after(Duration::from_millis(50))
+        .with_logs(tracing_otlp::Events::AsLogs)
         .build()
         .unwrap();
     let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
@@ -295,6 +296,41 @@ async fn visit(browser: impl Future<Output = Browser>) {
     drop(job);
     page.until("document.querySelector('.box') && !document.querySelector('.box.open')")
         .await;
+
+    // Log records: on the time line of their span, and in a place of their own where they have no trace.
+    dispatcher::with_default(&dispatch, || {
+        info_span!("paying").in_scope(|| warn!(card = EVIL, "card declined"));
+        info!(port = 8080, "{EVIL}");
+    });
+    page.open(&format!("{site}/?q=paying")).await;
+    page.until(&format!("{all} === 1")).await;
+    page.click(".trace").await;
+    page.until("document.querySelectorAll('.line .event.log.warn').length === 1")
+        .await;
+    page.until("document.getElementById('panel').textContent.includes('card declined')")
+        .await;
+    page.picture("trace-logs").await;
+    page.click("#logs").await;
+    page.until(
+        "location.pathname === '/logs' && document.querySelectorAll('.logline').length === 1",
+    )
+    .await;
+    page.until("document.querySelector('.logline .body').textContent.startsWith('<img')")
+        .await;
+    dispatcher::with_default(&dispatch, || info!("another one"));
+    page.until("document.querySelectorAll('.logline').length === 2")
+        .await;
+    page.picture("logs").await;
+    page.look(400, 800, "light").await;
+    assert_eq!(page.eval(SIDEWAYS).await, false, "it scrolls sideways");
+    page.look(1280, 800, "light").await;
+    page.press("Escape").await;
+    page.until("location.pathname === '/'").await;
+    assert_eq!(
+        page.eval("document.querySelectorAll('img, main script').length")
+            .await,
+        0
+    );
 
     assert_eq!(page.eval("window.hacked ?? 0").await, 0);
     assert!(page.complaints.is_empty(), "{:#?}", page.complaints);

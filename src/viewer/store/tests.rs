@@ -66,7 +66,7 @@ fn check(store: &Store) {
     let state = lock(&store.state);
     let traces: usize = state.traces.values().map(|t| t.cost).sum();
     let origins: usize = state.origins.iter().map(|o| o.cost()).sum();
-    assert_eq!(state.bytes, traces + origins);
+    assert_eq!(state.bytes, traces + origins + state.loose.bytes);
     let precious = state.traces.values().filter(|t| t.is_precious);
     assert_eq!(
         state.precious_bytes,
@@ -247,6 +247,80 @@ fn origins_go_with_their_last_trace() {
         state.origins.len()
     );
     drop(state);
+    check(&store);
+}
+
+fn record(trace: Option<u64>, text: &str, severity: i32) -> Vec<u8> {
+    use opentelemetry_proto::tonic::logs::v1::LogRecord;
+    let value = any_value::Value::StringValue(text.to_owned());
+    LogRecord {
+        time_unix_nano: 5,
+        severity_number: severity,
+        body: Some(AnyValue { value: Some(value) }),
+        trace_id: trace.map_or_else(Vec::new, |t| id(t).to_vec()),
+        ..Default::default()
+    }
+    .encode_to_vec()
+}
+
+#[test]
+fn log_records_stand_at_their_trace_or_by_themselves() {
+    let store = Store::new(1 << 20);
+    let mut writer = store.writer();
+    assert!(writer.add_record(&resource("shop"), b"", &record(Some(1), "early", 9)));
+    assert!(writer.add_record(&resource("shop"), b"", &record(None, "loose", 9)));
+    assert!(!writer.add_record(&resource("shop"), b"", &[0xff]));
+    drop(writer);
+    let summary = || store.trace(id(1)).unwrap().summary;
+    assert_eq!(
+        (&*summary().name, summary().spans, summary().records),
+        ("early", 0, 1)
+    );
+    put(&store, &span(1, 2, 0, 100));
+    assert_eq!(
+        (&*summary().name, summary().spans, summary().records),
+        ("span 2", 1, 1)
+    );
+    let (number, loose) = store.newest_record_before(u64::MAX).unwrap();
+    assert_eq!(number, store.newest_record());
+    assert!(loose.record().trace_id.is_none());
+    assert!(store.newest_record_before(number).is_none());
+    check(&store);
+}
+
+#[test]
+fn log_records_are_bounded_and_push_out_no_trace() {
+    let store = Store::new(1 << 20);
+    put(&store, &span(7, 1, 0, 1));
+    for i in 0..20_000 {
+        let service = format!("service {}", i / 100);
+        let text = format!("record {i} {}", "x".repeat(100));
+        assert!(
+            store
+                .writer()
+                .add_record(&resource(&service), b"", &record(None, &text, 9))
+        );
+    }
+    let held = store.held();
+    assert!(
+        held.loose_records > 500 && held.loose_evicted > 1_000,
+        "{held:?}"
+    );
+    assert_eq!(held.loose_records as u64 + held.loose_evicted, 20_000);
+    assert!(store.trace(id(7)).is_some());
+    check(&store);
+    for i in 0..20_000 {
+        let text = format!("record {i} {}", "x".repeat(100));
+        assert!(
+            store
+                .writer()
+                .add_record(&resource("shop"), b"", &record(Some(1), &text, 9))
+        );
+    }
+    let summary = store.trace(id(1)).unwrap().summary;
+    assert!(summary.records > 1_000);
+    assert_eq!(summary.records as u64 + summary.records_left_out, 20_000);
+    assert!(store.trace(id(7)).is_some());
     check(&store);
 }
 

@@ -1,4 +1,4 @@
-//! An `ExportTraceServiceRequest` taken apart into its spans, for the viewer's OTLP receiver.
+//! A request taken apart into its spans or log records, for the viewer's OTLP receiver.
 
 use crate::wire::reader::each_field;
 use crate::wire::request::OPEN_SPANS;
@@ -10,6 +10,14 @@ use crate::wire::varint::{self, LEN, tag};
 /// `None` where the bytes are no such request; spans before the fault have been given by then. The
 /// spans themselves are not looked into.
 pub(crate) fn each_span<'a>(
+    request: &'a [u8],
+    each: impl FnMut(&[u8], &[u8], &'a [u8]),
+) -> Option<()> {
+    each_span_below(request, 1, each)
+}
+
+/// The same for the log records of an `ExportLogsServiceRequest`, whose messages have the same numbers.
+pub(crate) fn each_record<'a>(
     request: &'a [u8],
     each: impl FnMut(&[u8], &[u8], &'a [u8]),
 ) -> Option<()> {

@@ -1,4 +1,4 @@
-//! A request in JSON as an encoded `ExportTraceServiceRequest`.
+//! A request in JSON as an encoded `ExportTraceServiceRequest` or `ExportLogsServiceRequest`.
 //!
 //! Unknown keys and fields of `null` are ignored; integers may be numbers or texts, ids of either case. An
 //! error names the key of the invalid value.
@@ -21,36 +21,83 @@ type Object = Map<String, Json>;
 type Read<T> = Result<T, String>;
 type Put = fn(&mut Vec<u8>, &Object) -> Read<()>;
 
+/// What a request in JSON holds, as encoded requests; `None`: it has no such key.
+#[derive(Debug, Default)]
+pub(crate) struct JsonRequest {
+    /// An `ExportTraceServiceRequest`.
+    pub(crate) spans: Option<Vec<u8>>,
+    /// An `ExportLogsServiceRequest`.
+    pub(crate) logs: Option<Vec<u8>>,
+}
+
 /// Encodes a request in JSON as protobuf; an error names the invalid key.
-pub(crate) fn request_of_json(text: &str) -> Read<Vec<u8>> {
+pub(crate) fn request_of_json(text: &str) -> Read<JsonRequest> {
     let json: Json = serde_json::from_str(text).map_err(|e| format!("no JSON: {e}"))?;
     let Json::Object(request) = json else {
         return Err("no object of JSON".to_owned());
     };
-    if !request.contains_key("resourceSpans") {
-        return Err("resourceSpans: not there".to_owned());
-    }
-    let mut out = Vec::new();
-    messages(&mut out, 1, &request, "resourceSpans", resource_spans)?;
-    Ok(out)
+    let encoded = |key: &str, put: Put| {
+        let mut out = Vec::new();
+        let is_there = request.contains_key(key);
+        messages(&mut out, 1, &request, key, put)?;
+        Ok::<_, String>(is_there.then_some(out))
+    };
+    Ok(JsonRequest {
+        spans: encoded("resourceSpans", resource_spans)?,
+        logs: encoded("resourceLogs", resource_logs)?,
+    })
 }
 
-fn resource_spans(out: &mut Vec<u8>, o: &Object) -> Read<()> {
-    message(out, 1, o, "resource", |out, resource| {
-        messages(out, 1, resource, "attributes", key_value)?;
-        count(out, 2, resource, "droppedAttributesCount")
-    })?;
-    messages(out, 2, o, "scopeSpans", scope_spans)?;
+fn resource_logs(out: &mut Vec<u8>, o: &Object) -> Read<()> {
+    resource(out, o)?;
+    messages(out, 2, o, "scopeLogs", scope_logs)?;
     text(out, 3, o, "schemaUrl")
 }
 
-fn scope_spans(out: &mut Vec<u8>, o: &Object) -> Read<()> {
+fn scope_logs(out: &mut Vec<u8>, o: &Object) -> Read<()> {
+    scope(out, o)?;
+    messages(out, 2, o, "logRecords", log_record)?;
+    text(out, 3, o, "schemaUrl")
+}
+
+fn log_record(out: &mut Vec<u8>, o: &Object) -> Read<()> {
+    fixed64(out, 1, o, "timeUnixNano")?;
+    number(out, 2, o, "severityNumber")?;
+    text(out, 3, o, "severityText")?;
+    message(out, 5, o, "body", any_value)?;
+    messages(out, 6, o, "attributes", key_value)?;
+    count(out, 7, o, "droppedAttributesCount")?;
+    fixed32(out, 8, o, "flags")?;
+    id(out, 9, o, "traceId", 16)?;
+    id(out, 10, o, "spanId", 8)?;
+    fixed64(out, 11, o, "observedTimeUnixNano")?;
+    text(out, 12, o, "eventName")
+}
+
+fn resource(out: &mut Vec<u8>, o: &Object) -> Read<()> {
+    message(out, 1, o, "resource", |out, resource| {
+        messages(out, 1, resource, "attributes", key_value)?;
+        count(out, 2, resource, "droppedAttributesCount")
+    })
+}
+
+fn scope(out: &mut Vec<u8>, o: &Object) -> Read<()> {
     message(out, 1, o, "scope", |out, scope| {
         text(out, 1, scope, "name")?;
         text(out, 2, scope, "version")?;
         messages(out, 3, scope, "attributes", key_value)?;
         count(out, 4, scope, "droppedAttributesCount")
-    })?;
+    })
+}
+
+fn resource_spans(out: &mut Vec<u8>, o: &Object) -> Read<()> {
+    resource(out, o)?;
+    messages(out, 2, o, "scopeSpans", scope_spans)?;
+    text(out, 3, o, "schemaUrl")
+}
+
+fn scope_spans(out: &mut Vec<u8>, o: &Object) -> Read<()> {
+    scope(out, o)?;
     messages(out, 2, o, "spans", span)?;
     text(out, 3, o, "schemaUrl")
 }
