@@ -6,7 +6,7 @@ use tracing_subscriber::filter::Targets;
 
 use super::additional::{self, AdditionalExporter};
 use super::target::ExportTarget;
-use crate::config::{BatchConfig, Events, LogsExporter, OtlpConfig, SamplerConfig, TracesExporter};
+use crate::config::{BatchConfig, LogsExporter, OtlpConfig, SamplerConfig, TracesExporter};
 use crate::context::IdGenerator;
 use crate::context::otel_context::ContextObserver;
 use crate::diagnostics::{EventSink, HINTS, Handler};
@@ -185,7 +185,7 @@ fn pipeline(
     )?;
     let logs = has_logs.then(|| {
         let processor = processor.clone();
-        LogSink::new(processor, &config.logs, &config.limits, semconv::SCHEMA_URL)
+        LogSink::new(processor, config, semconv::SCHEMA_URL)
     });
     let tail = config.tail.as_ref().map(|config| {
         let tail = TailSampler::new(config, processor.clone(), Arc::clone(&memory));
@@ -277,7 +277,7 @@ fn logs_route(
 ) -> Result<Option<LogsRoute>, Error> {
     let logs = &config.logs;
     // What would be in both signals otherwise is a span event already.
-    if logs.events == Events::AsSpanEvents {
+    if !logs.has_records() {
         return Ok(None);
     }
     let exporter = match logs.exporter {

@@ -1,5 +1,6 @@
 //! Settings of logs.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use tracing_core::LevelFilter;
@@ -19,6 +20,9 @@ pub struct LogsConfig {
     /// The handling of an event in a pipeline with logs. Default [`Events::AsBoth`];
     /// `OTEL_RUST_TRACING_EVENTS`.
     pub events: Events,
+    /// What [`events`](Self::events) does not say of all events: by level and target. The first rule that
+    /// fits an event counts. Default none; `OTEL_RUST_TRACING_EVENTS`.
+    pub event_rules: Vec<EventRule>,
     /// The connection of logs. `None`: that of traces, the default; `OTEL_EXPORTER_OTLP_LOGS_*`.
     pub connection: Option<ExporterConfig>,
     /// The queue of log records and the batches made of it.
@@ -28,6 +32,10 @@ pub struct LogsConfig {
     /// Events of unsampled spans become records from this level on. Default all: logs are independent of
     /// sampling.
     pub unsampled: UnsampledLogs,
+    /// Events of traces that tail sampling has yet to decide on become records from this level on. Default
+    /// all: records do not wait for the decision, so those of a trace that is dropped name a trace that the
+    /// backend does not have. No effect without tail sampling.
+    pub undecided: UnsampledLogs,
     /// The fields of the spans around an event that its record includes. Default none. Only fields of
     /// sampled spans that are recorded before the event are copied; an inner span wins over an outer one,
     /// and the event over both. They count against the limit of attributes, after the event's own.
@@ -58,6 +66,51 @@ pub enum Events {
     /// Both: the event is visited once and written twice.
     #[default]
     AsBoth,
+}
+
+/// The handling of the events of some targets and levels.
+///
+/// ```
+/// use tracing::level_filters::LevelFilter;
+/// use tracing_otlp::Events;
+/// use tracing_otlp::config::EventRule;
+///
+/// // All events are span events, as without logs; warnings and errors are log records too.
+/// let warnings = EventRule::new("", LevelFilter::WARN, Events::AsBoth);
+/// let builder = tracing_otlp::builder()
+///     .with_logs(Events::AsSpanEvents)
+///     .configure(|config| config.logs.event_rules.push(warnings));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRule {
+    target: Cow<'static, str>,
+    level: LevelFilter,
+    events: Events,
+}
+
+impl EventRule {
+    /// Of targets that begin with `target` (empty: all), events of this level and more severe ones.
+    pub fn new(target: impl Into<Cow<'static, str>>, level: LevelFilter, events: Events) -> Self {
+        Self {
+            target: target.into(),
+            level,
+            events,
+        }
+    }
+
+    /// Its handling of an event, if it fits.
+    pub(crate) fn events_of(&self, target: &str, level: tracing_core::Level) -> Option<Events> {
+        let fits = level <= self.level && target.starts_with(self.target.as_ref());
+        fits.then_some(self.events)
+    }
+}
+
+impl LogsConfig {
+    /// Whether some event becomes a log record.
+    pub(crate) fn has_records(&self) -> bool {
+        let mut rules = self.event_rules.iter();
+        self.events != Events::AsSpanEvents || rules.any(|r| r.events != Events::AsSpanEvents)
+    }
 }
 
 /// The destination of log records.

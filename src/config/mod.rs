@@ -39,7 +39,8 @@ pub use exporter::{ExporterConfig, Pem, RetryConfig};
 pub(crate) use headers::read as read_headers;
 pub use headers::{HeaderProvider, ProvidedHeaders};
 pub use logs::{
-    Events, LogBatchConfig, LogLimits, LogsConfig, LogsExporter, SpanFields, UnsampledLogs,
+    EventRule, Events, LogBatchConfig, LogLimits, LogsConfig, LogsExporter, SpanFields,
+    UnsampledLogs,
 };
 #[cfg(feature = "metrics")]
 pub use metrics::{MetricsConfig, MetricsTemporality};

@@ -14,7 +14,8 @@ use crate::attribute::KeyValue;
 #[cfg(feature = "metrics")]
 use crate::config::MetricsTemporality;
 use crate::config::{
-    Compression, Events, LogsExporter, PropagatorKind, Protocol, SamplerConfig, TracesExporter,
+    Compression, EventRule, Events, LogsExporter, PropagatorKind, Protocol, SamplerConfig,
+    TracesExporter,
 };
 
 /// Why a text is unusable, and a usable one; completes the sentence "… is ignored: ".
@@ -226,8 +227,34 @@ pub(crate) fn logs_exporter(text: &str) -> Result<LogsExporter, Cure> {
     chosen.ok_or_else(|| "not a known exporter; use `otlp`, `console` or `none`".into())
 }
 
+/// The handling of events, and rules for some of them: `span_events,warn=both,shop::cart=debug=logs`. The
+/// more specific rule comes first.
+pub(crate) fn event_rules(text: &str) -> Result<(Option<Events>, Vec<EventRule>), Cure> {
+    let (mut all, mut rules) = (None, Vec::new());
+    for entry in text.split(',').map(str::trim) {
+        let Some((place, kind)) = entry.rsplit_once('=') else {
+            all = Some(events(entry)?);
+            continue;
+        };
+        let (target, level) = place.rsplit_once('=').unwrap_or(("", place));
+        let (target, level) = (target.trim(), level.trim());
+        // `LevelFilter` parses an empty text as `error`.
+        let level = level
+            .parse::<LevelFilter>()
+            .ok()
+            .filter(|_| !level.is_empty());
+        let level =
+            level.ok_or("name a level before `=`: error, warn, info, debug or trace".to_owned())?;
+        let rule = EventRule::new(target.to_owned(), level, events(kind)?);
+        rules.push(((target.len(), level), rule));
+    }
+    // Of one target the more severe level first.
+    rules.sort_by(|((a, x), _), ((b, y), _)| b.cmp(a).then(x.cmp(y)));
+    Ok((all, rules.into_iter().map(|(_, rule)| rule).collect()))
+}
+
 /// The handling of events; case does not matter.
-pub(crate) fn events(text: &str) -> Result<Events, Cure> {
+fn events(text: &str) -> Result<Events, Cure> {
     let known = [
         ("span_events", Events::AsSpanEvents),
         ("logs", Events::AsLogs),

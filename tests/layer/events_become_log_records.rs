@@ -66,6 +66,53 @@ fn context_of(id: u8, flags: TraceFlags) -> TraceContext {
     )
 }
 
+#[test]
+fn events_go_where_the_first_rule_that_fits_says() {
+    use tracing::level_filters::LevelFilter;
+    use tracing_otlp::config::EventRule;
+    let rules = |builder: OtlpBuilder| {
+        builder.with_logs(Events::AsSpanEvents).configure(|config| {
+            config.logs.event_rules = vec![
+                EventRule::new("shop::cart", LevelFilter::TRACE, Events::AsLogs),
+                EventRule::new("", LevelFilter::WARN, Events::AsBoth),
+            ];
+        })
+    };
+    let (spans, logs) = recorded(rules, || {
+        let _span = info_span!("checkout").entered();
+        debug!("a span event");
+        warn!("both");
+        debug!(target: "shop::cart::add", "a record");
+        error!(target: "shop::cart", "an error");
+    });
+    let names: Vec<_> = spans[0].events.iter().map(|event| &*event.name).collect();
+    assert_eq!(names, ["a span event", "both"]);
+    assert_eq!(messages(&logs), ["both", "a record", "an error"]);
+    assert!(spans[0].status.is_error(), "it does not depend on the rule");
+}
+
+#[test]
+fn of_a_trace_that_may_be_dropped_only_what_is_wanted_becomes_a_record() {
+    use tracing_otlp::config::TailConfig;
+    let tail = |builder: OtlpBuilder| {
+        let builder = builder.with_tail_sampling(TailConfig::default());
+        builder.configure(|config| {
+            config.logs.undecided = UnsampledLogs::from_level(tracing::Level::WARN);
+        })
+    };
+    let write = || {
+        info!("outside");
+        let _span = info_span!("held").entered();
+        info!("of no matter");
+        warn!("matters");
+    };
+    assert_eq!(messages(&logs(tail, write)), ["outside", "matters"]);
+    // Without tail sampling nothing is undecided.
+    let without = |builder: OtlpBuilder| tail(builder).with_tail_sampling(None);
+    let all = ["outside", "of no matter", "matters"];
+    assert_eq!(messages(&logs(without, write)), all);
+}
+
 /// LOG-1, LOG-2, LOG-53, LOG-55 to LOG-57.
 #[test]
 fn a_record_says_what_the_event_said() {

@@ -13,10 +13,10 @@ use tracing::level_filters::LevelFilter;
 use tracing::{info, info_span, warn};
 use tracing_otlp::config::UnsampledLogs;
 use tracing_otlp::otel::{LogExporterAdapter, LoggerProvider};
-use tracing_otlp::runtime_config::Detail;
 use tracing_otlp::sampler::AlwaysOff;
 use tracing_otlp::testing::{Collector, ReceivedValue};
 use tracing_otlp::{DropReason, Events, OtlpBuilder, Protocol, Stats};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 const LONG: Duration = Duration::from_secs(120);
@@ -137,7 +137,7 @@ fn filters_limits_and_suppression_hold_as_for_events() {
             config.logs.unsampled = UnsampledLogs::from_level(tracing::Level::WARN);
         })
         .with_sampler(AlwaysOff)
-        .with_log_filter(Detail::new(LevelFilter::INFO));
+        .with_log_filter(Targets::new().with_default(LevelFilter::INFO));
     let stats = run(builder, |provider| {
         let logger = provider.logger("library");
         let emit = |severity: Severity| {

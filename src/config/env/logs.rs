@@ -8,8 +8,11 @@ impl Env<'_> {
     pub(super) fn logs(&mut self, config: &mut OtlpConfig) {
         let logs = &mut config.logs;
         logs.exporter = self.read(&["OTEL_LOGS_EXPORTER"], parse::logs_exporter);
-        let events = self.read(&["OTEL_RUST_TRACING_EVENTS"], parse::events);
-        set(&mut logs.events, events);
+        let events = self.read(&["OTEL_RUST_TRACING_EVENTS"], parse::event_rules);
+        if let Some((events, rules)) = events {
+            set(&mut logs.events, events);
+            logs.event_rules = rules;
+        }
         self.log_batch(&mut logs.batch);
         let limits = &mut logs.limits;
         let length = self.read(

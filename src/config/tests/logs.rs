@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{read, warned_settings};
-use crate::config::{Events, LogsExporter, Protocol};
+use crate::config::{EventRule, Events, LogsExporter, Protocol};
 
 #[test]
 fn there_are_logs_only_where_the_variable_says_so_log_16() {
@@ -34,6 +34,38 @@ fn events_go_where_the_variable_says() {
     let config = read(&[(V, "everything")]);
     assert_eq!(config.logs.events, Events::AsBoth);
     assert_eq!(warned_settings(&config.warnings), [V]);
+}
+
+#[test]
+fn events_of_a_target_or_level_go_where_the_variable_says() {
+    use tracing_core::{Level, LevelFilter};
+    const V: &str = "OTEL_RUST_TRACING_EVENTS";
+    let logs = read(&[(
+        V,
+        "span_events, info=logs,warn=both , shop::cart=debug=logs",
+    )])
+    .logs;
+    assert_eq!(logs.events, Events::AsSpanEvents);
+    assert!(logs.has_records());
+    let of = |target: &str, level| {
+        let mut rules = logs.event_rules.iter();
+        rules.find_map(|rule| rule.events_of(target, level))
+    };
+    assert_eq!(of("db", Level::ERROR), Some(Events::AsBoth));
+    assert_eq!(of("db", Level::INFO), Some(Events::AsLogs));
+    assert_eq!(of("db", Level::DEBUG), None);
+    assert_eq!(of("shop::cart::add", Level::ERROR), Some(Events::AsLogs));
+    assert_eq!(of("shop::cart", Level::TRACE), None);
+    assert_eq!(logs.event_rules.len(), 3);
+    assert_eq!(
+        logs.event_rules[1],
+        EventRule::new("", LevelFilter::WARN, Events::AsBoth)
+    );
+    for wrong in ["loud=both", "=both", "warn=some", "warn=", "a=b=both", ""] {
+        let config = read(&[(V, wrong)]);
+        assert_eq!(config.logs.events, Events::AsBoth, "{wrong}");
+        assert!(config.logs.event_rules.is_empty(), "{wrong}");
+    }
 }
 
 /// `OTEL_BSP_*` never apply to records.

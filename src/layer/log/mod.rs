@@ -84,9 +84,14 @@ impl OtlpLayer {
         let metadata = event.metadata();
         let level = *metadata.level();
         let is_error = level == Level::ERROR;
-        let mut is_log = !sampling_flags.has_log_filter() || recorder.admits_log(event);
+        let events = match sink.rules.is_empty() {
+            true => sink.events,
+            false => sink.events_of(event),
+        };
+        let mut is_log = events != Events::AsSpanEvents
+            && (!sampling_flags.has_log_filter() || recorder.admits_log(event));
         let is_of_span = !event.is_root() && !recorder.is_event_filtered(sampling_flags, event);
-        let is_span_event = is_of_span && sink.events == Events::AsBoth;
+        let is_span_event = is_of_span && events != Events::AsLogs;
         let concerns_span =
             is_span_event || is_of_span && (is_error || callsites::of(metadata).has_error_field);
         if !is_log && !concerns_span {
@@ -107,10 +112,12 @@ impl OtlpLayer {
             IdOrigin::Span => seen.as_ref().map(|seen| seen.ids),
             IdOrigin::Context(ids) => ids,
         };
-        if let Some((_, _, flags)) = ids
-            && flags & 1 == 0
-        {
-            is_log &= level <= sink.unsampled;
+        if let Some((_, _, flags)) = ids {
+            is_log &= level
+                <= match flags & 1 {
+                    0 => sink.unsampled,
+                    _ => sink.undecided,
+                };
         }
         if is_log {
             sink.emitted.count();
@@ -223,6 +230,33 @@ enum IdOrigin {
     Span,
     /// A scope, or a span of the OpenTelemetry API; `None`: no ids.
     Context(Option<ContextIds>),
+}
+
+impl LogSink {
+    /// The outputs of an event where rules say more than one thing.
+    #[inline(never)]
+    fn events_of(&self, event: &Event<'_>) -> Events {
+        let metadata = event.metadata();
+        let level = *metadata.level();
+        let of = |target: &str| {
+            let mut rules = self.rules.iter();
+            let first = rules.find_map(|rule| rule.events_of(target, level));
+            first.unwrap_or(self.events)
+        };
+        if !callsites::of(metadata).is_log_line {
+            return of(metadata.target());
+        }
+        let mut events = self.events;
+        let mut look = LogTargetIs(
+            |target: &str| {
+                events = of(target);
+                true
+            },
+            true,
+        );
+        event.record(&mut look);
+        events
+    }
 }
 
 impl Recorder {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use tracing_core::LevelFilter;
 
 use super::callsite::LogCallsite;
-use crate::config::{Events, LogLimits, LogsConfig, SpanFields, SpanLimits};
+use crate::config::{EventRule, Events, LogLimits, OtlpConfig, SpanFields, UnsampledLogs};
 use crate::pool::{preferred_shard, shard_count};
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
 use crate::sync::{Arc, AtomicU64, CachePadded, Mutex, Ordering, lock};
@@ -17,8 +17,11 @@ use crate::wire::request::ScopeFields;
 pub(crate) struct LogSink {
     pub(in crate::layer) processor: BatchProcessor,
     pub(super) events: Events,
+    pub(super) rules: Box<[EventRule]>,
     /// Events in unsampled spans become records up to this level.
     pub(super) unsampled: LevelFilter,
+    /// The same of traces that are sampled, and that tail sampling may drop.
+    pub(super) undecided: LevelFilter,
     pub(super) span_fields: SpanFields,
     pub(super) value_limit: ValueLimit,
     pub(super) attributes: u32,
@@ -61,11 +64,16 @@ impl ShardedCounter {
 impl LogSink {
     pub(crate) fn new(
         processor: BatchProcessor,
-        config: &LogsConfig,
-        spans: &SpanLimits,
+        config: &OtlpConfig,
         schema_url: &'static str,
     ) -> Arc<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (spans, has_tail) = (&config.limits, config.tail.is_some());
+        let config = &config.logs;
+        let undecided = match has_tail {
+            true => config.undecided,
+            false => UnsampledLogs::ALL,
+        };
         let LogLimits {
             attribute_value_length_limit: length,
             attribute_count_limit: count,
@@ -78,7 +86,9 @@ impl LogSink {
             common: processor.register_scope(unnamed.encode()),
             processor,
             events: config.events,
+            rules: config.event_rules.clone().into(),
             unsampled: config.unsampled.level_filter(),
+            undecided: undecided.level_filter(),
             span_fields: config.span_fields.clone(),
             value_limit: ValueLimit {
                 length: length.unwrap_or(usize::MAX),
@@ -98,7 +108,9 @@ impl LogSink {
         Self {
             processor: self.processor.clone(),
             events: self.events,
+            rules: self.rules.clone(),
             unsampled: self.unsampled,
+            undecided: self.undecided,
             span_fields: self.span_fields.clone(),
             value_limit: self.value_limit,
             attributes: self.attributes,
