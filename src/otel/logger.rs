@@ -16,7 +16,7 @@ use crate::context::{self, TraceContext};
 use crate::layer::{ManualLogs, NewRecord, OtlpLayer};
 use crate::processor::ScopeId;
 use crate::wire::log_record as wire;
-use crate::wire::request::Scope;
+use crate::wire::request::ScopeFields;
 
 /// Makes loggers for code that logs through the OpenTelemetry API, and for bridges from other log libraries.
 ///
@@ -71,7 +71,7 @@ impl otel::LoggerProvider for LoggerProvider {
     fn logger_with_scope(&self, scope: InstrumentationScope) -> Logger {
         let attributes = key_values(scope.attributes().cloned());
         Logger {
-            scope: self.logs.register_scope(Scope {
+            scope: self.logs.register_scope(ScopeFields {
                 name: scope.name(),
                 version: scope.version().unwrap_or_default(),
                 attributes: &attributes,

@@ -3,6 +3,7 @@
 
 mod callbacks_of_the_layer_are_short;
 mod every_test_is_compiled;
+mod manifests_hold_together;
 mod modules_import_only_lower_tiers;
 mod no_circle_of_files;
 mod one_type_name_stands_for_one_thing;

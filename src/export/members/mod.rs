@@ -10,10 +10,13 @@
 //!
 //! The members of a name come from look-ups ([`names`]).
 
+mod choice;
 mod look_up;
 mod member;
 mod names;
 mod rendezvous;
+#[cfg(test)]
+mod simulation;
 
 #[cfg(all(test, feature = "testing"))]
 pub(super) mod tests;
@@ -23,6 +26,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
+use self::choice::{draw, less_loaded};
 use self::member::MemberParts;
 pub(super) use self::member::{EndpointMember, MemberRoute};
 use self::names::DnsNames;
@@ -275,18 +279,9 @@ impl MemberList {
         }
         let open: Vec<_> = untried().filter(|m| !m.health.is_closed()).collect();
         let links = self.links(&open);
-        let chosen = match &links[..] {
-            [] => return None,
-            [one] => one,
-            _ => {
-                let first = random_below(links.len());
-                let second = (first + 1 + random_below(links.len() - 1)) % links.len();
-                match links[second].load() < links[first].load() {
-                    true => &links[second],
-                    false => &links[first],
-                }
-            }
-        };
+        let load = |link: usize| links.get(link).map_or(0, |member| member.load());
+        let chosen = less_loaded(links.len(), load, random_below);
+        let chosen = links.get(chosen)?;
         Some(MemberRoute::new(Arc::clone(chosen), None))
     }
 
@@ -315,16 +310,10 @@ impl MemberList {
         if open.len() <= LINKS {
             return open.iter().map(|member| Arc::clone(member)).collect();
         }
-        let seeds = self.seeds();
-        let mut links = Vec::<Arc<EndpointMember>>::with_capacity(LINKS);
-        for seed in seeds {
-            let is_free =
-                |m: &&&Arc<EndpointMember>| links.iter().all(|link| link.number != m.number);
-            let free = open.iter().filter(is_free);
-            let best = free.max_by_key(|member| score(member.place, seed));
-            links.extend(best.map(|member| Arc::clone(member)));
-        }
-        links
+        let places: Vec<_> = open.iter().map(|member| member.place).collect();
+        let drawn = draw(self.seeds(), &places).into_iter();
+        let drawn = drawn.filter_map(|position| open.get(position));
+        drawn.map(|member| Arc::clone(member)).collect()
     }
 
     fn seeds(&self) -> [u64; LINKS] {

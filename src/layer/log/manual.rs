@@ -11,7 +11,7 @@ use crate::processor::ScopeId;
 use crate::suppress::is_suppressed;
 use crate::sync::Arc;
 use crate::wire::log_record;
-use crate::wire::request::Scope;
+use crate::wire::request::ScopeFields;
 
 /// Takes encoded log records into a pipeline.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ impl OtlpLayer {
 
 impl ManualLogs {
     /// An instrumentation scope for records; the common one where there are too many.
-    pub(crate) fn register_scope(&self, scope: Scope<'_>) -> ScopeId {
+    pub(crate) fn register_scope(&self, scope: ScopeFields<'_>) -> ScopeId {
         let sink = self.0.here().logs.as_ref();
         sink.map_or_else(ScopeId::default, |sink| sink.register_scope(scope))
     }
@@ -85,7 +85,7 @@ impl ManualLogs {
 }
 
 impl LogSink {
-    fn register_scope(&self, scope: Scope<'_>) -> ScopeId {
+    fn register_scope(&self, scope: ScopeFields<'_>) -> ScopeId {
         let registered = match self.processor.is_forked() {
             true => None,
             false => self.processor.try_register_scope(scope.encode()),

@@ -68,8 +68,8 @@ fn log_record(out: &mut Vec<u8>, o: &Object) -> Read<()> {
     messages(out, 6, o, "attributes", key_value)?;
     count(out, 7, o, "droppedAttributesCount")?;
     fixed32(out, 8, o, "flags")?;
-    id(out, 9, o, "traceId", 16)?;
-    id(out, 10, o, "spanId", 8)?;
+    id::<16>(out, 9, o, "traceId")?;
+    id::<8>(out, 10, o, "spanId")?;
     fixed64(out, 11, o, "observedTimeUnixNano")?;
     text(out, 12, o, "eventName")
 }
