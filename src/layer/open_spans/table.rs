@@ -62,10 +62,9 @@ impl SpanTable {
         if let Some(older) = self.find(id) {
             return Some(std::mem::replace(older, span));
         }
-        let entry = OpenEntry { id, span };
-        match &self.first {
-            None => self.first = Some(entry),
-            Some(_) => self.others.add(entry),
+        // The youngest is first: beside spans that live long it is the one that is looked for.
+        if let Some(former) = self.first.replace(OpenEntry { id, span }) {
+            self.others.add(former);
         }
         None
     }
