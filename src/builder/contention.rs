@@ -61,31 +61,18 @@ fn no_lock_is_shared_by_all_threads() {
         guard
             .shutdown_blocking(std::time::Duration::from_secs(20))
             .unwrap();
-        let mut locks = HashMap::<usize, (usize, usize)>::new();
-        for (lock, times) in taken.iter().flatten() {
-            let (threads, total) = locks.entry(*lock).or_default();
-            (*threads, *total) = (*threads + 1, *total + times);
+        // What a thread takes for a span in four, at least, is on a span's way. The pool of chunks is not: each shard
+        // takes one after each batch. Nor is a search for an idle span, after another thread held the shard's lock.
+        let mut locks = HashMap::<usize, usize>::new();
+        let on_the_way = taken.iter().flatten();
+        for (lock, _) in on_the_way.filter(|(_, times)| **times >= SPANS / 4) {
+            *locks.entry(*lock).or_default() += 1;
         }
-        let all: usize = locks.values().map(|(_, total)| total).sum();
-        // A lock that many threads take is taken once for many spans: that of the pool of chunks, of which each
-        // shard takes one after each batch, and so one for each 32 spans.
-        for (threads, total) in locks.values() {
-            let spans = SPANS * THREADS;
-            let is_rare = *total <= spans / 16;
-            assert!(
-                *threads <= THREADS / 8 || is_rare,
-                "{threads} threads, {total} times"
-            );
-        }
-        // The mean over what is taken: with 16 shards for all it is above four.
-        let shared: usize = locks.values().map(|(threads, total)| threads * total).sum();
-        let mean = shared as f64 / all as f64;
-        let mut most: Vec<_> = locks.values().collect();
-        most.sort_by_key(|(threads, total)| std::cmp::Reverse(threads * total));
-        most.truncate(5);
+        assert!(locks.len() >= THREADS, "{} locks", locks.len());
+        let most = locks.values().max().copied().unwrap_or_default();
         assert!(
-            mean < 3.0,
-            "a lock is one of {mean:.2} threads; most: {most:?} of {all}"
+            most <= THREADS / 8,
+            "one lock is on the way of {most} threads"
         );
     }
 }

@@ -61,8 +61,10 @@ impl SpanPool {
     #[cold]
     #[inline(never)]
     fn take_elsewhere(&self) -> Option<Box<OpenSpan>> {
-        let shards = 0..self.idle.shards.len();
-        let found = shards.into_iter().find_map(|shard| self.idle.pop(shard));
+        // From the next shard on, else all threads would meet at the first.
+        let own = preferred_shard();
+        let mut offsets = 1..=self.idle.shards.len();
+        let found = offsets.find_map(|offset| self.idle.pop(own.wrapping_add(offset)));
         found.or_else(|| {
             let reservation = Reservation::first(&self.memory)?;
             Some(Box::new(OpenSpan::new(reservation)))
@@ -83,7 +85,7 @@ impl SpanPool {
         }
         span.clear();
         if let Some(span) = self.idle.push(shard, span) {
-            self.give_elsewhere(span);
+            self.give_elsewhere(span, shard);
         }
     }
 
@@ -99,10 +101,10 @@ impl SpanPool {
 
     #[cold]
     #[inline(never)]
-    fn give_elsewhere(&self, span: Box<OpenSpan>) {
+    fn give_elsewhere(&self, span: Box<OpenSpan>, own: usize) {
         let mut left = Some(span);
-        for shard in 0..self.idle.shards.len() {
-            left = left.and_then(|span| self.idle.push(shard, span));
+        for offset in 1..self.idle.shards.len() {
+            left = left.and_then(|span| self.idle.push(own.wrapping_add(offset), span));
         }
     }
 
