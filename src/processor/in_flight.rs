@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -55,6 +56,13 @@ impl Claim {
             return 0;
         }
         let counters = &self.counters;
+        // Before the counts: a report that sees the loss has its cause.
+        if let Some(error) = &outcome.error {
+            counters.set_last_error(error.clone());
+        }
+        if let Some(warning) = &outcome.warning {
+            counters.set_last_warning(warning.clone());
+        }
         // An exporter's counts may be wrong: the sum must still be the number of spans.
         let mut left = self.spans;
         let mut claim = |count: u64| {
@@ -83,12 +91,6 @@ impl Claim {
             &counters.requests_failed
         };
         requests.fetch_add(1, Ordering::Relaxed);
-        if let Some(error) = &outcome.error {
-            counters.set_last_error(error.clone());
-        }
-        if let Some(warning) = &outcome.warning {
-            counters.set_last_warning(warning.clone());
-        }
         counters.in_flight.fetch_sub(self.spans, Ordering::Relaxed);
         let failure = match outcome.dropped.first() {
             _ if delivered == self.spans => None,
@@ -122,6 +124,19 @@ impl Drop for SettleOnDrop {
             self.0.give_up(DropReason::Unconfirmed, CANCELLED);
         }
     }
+}
+
+/// The outcome of `send`; a panic is one too, with its text, so that it is counted as any other.
+async fn caught(send: impl Future<Output = Outcome>, spans: u64) -> Outcome {
+    let mut send = std::pin::pin!(send);
+    let poll = |cx: &mut Context<'_>| {
+        let polled = catch_unwind(AssertUnwindSafe(|| send.as_mut().poll(cx)));
+        polled.unwrap_or_else(|panic| {
+            let error = format!("the exporter panicked: {}", message_of(&*panic));
+            Poll::Ready(Outcome::dropped(DropReason::Internal, spans, error))
+        })
+    };
+    std::future::poll_fn(poll).await
 }
 
 const CANCELLED: &str = "the export was cancelled before an answer came";
@@ -170,7 +185,7 @@ impl InFlightBatches {
         let guard = SettleOnDrop(Arc::clone(&claim));
         let signal = self.signal;
         let task = async move {
-            let outcome = send.await;
+            let outcome = caught(send, spans).await;
             let lost = guard.0.settle(&outcome);
             let is_refused = outcome
                 .dropped
