@@ -61,7 +61,6 @@ pub(crate) fn surrounded<W: Workload>(work: Work, flush: impl Fn(), f: &mut dyn 
     /// Spans between two flushes where nothing may be lost.
     const BURST: usize = 2_000;
     match work {
-        Work::Request | Work::Tiny | Work::Async => f(),
         Work::Deep => W::inside(LEVELS, f),
         Work::Wide => {
             let mut open: Vec<_> = (0..BESIDE).map(W::open).collect();
@@ -71,6 +70,7 @@ pub(crate) fn surrounded<W: Workload>(work: Work, flush: impl Fn(), f: &mut dyn 
                 flush();
             }
         }
+        _ => f(),
     }
 }
 
