@@ -50,7 +50,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn round(rotel: &str, has_affinity: bool) -> Result<(), Box<dyn Error>> {
-    println!("\n{PRODUCERS} processes, trace affinity {}", if has_affinity { "on" } else { "off" });
+    println!(
+        "\n{PRODUCERS} processes, trace affinity {}",
+        if has_affinity { "on" } else { "off" }
+    );
     // The fourth is added later. Its address is in the list from the start, as it would be in a list of settings.
     let mut tier = Tier::new(rotel, 4)?;
     for index in 0..3 {
@@ -95,12 +98,21 @@ fn settle(change: &str, tier: &Tier) -> Result<Range<u64>, Box<dyn Error>> {
         let (begin, before) = (tick(), tier.counts());
         thread::sleep(WINDOW);
         let after = tier.counts();
-        let counts: Vec<_> = tier.running().map(|index| after[index] - before[index]).collect();
+        let counts: Vec<_> = tier
+            .running()
+            .map(|index| after[index] - before[index])
+            .collect();
         let mean = counts.iter().sum::<usize>() as f64 / counts.len() as f64;
-        let worst = counts.iter().map(|count| (*count as f64 / mean - 1.0).abs()).fold(0.0, f64::max);
+        let worst = counts
+            .iter()
+            .map(|count| (*count as f64 / mean - 1.0).abs())
+            .fold(0.0, f64::max);
         let took = changed.elapsed();
         if worst <= TOLERANCE && mean > 0.0 {
-            println!("  {change:18} {counts:?} spans in {WINDOW:?}, {:.0} % from even, after {took:.0?}", worst * 100.0);
+            println!(
+                "  {change:18} {counts:?} spans in {WINDOW:?}, {:.0} % from even, after {took:.0?}",
+                worst * 100.0
+            );
             return Ok(begin..tick());
         }
         if took > SETTLED + WINDOW {
@@ -113,7 +125,11 @@ fn settle(change: &str, tier: &Tier) -> Result<Range<u64>, Box<dyn Error>> {
 fn whole(tier: &Tier, windows: &[Range<u64>]) -> Result<(), Box<dyn Error>> {
     // Without the first and the last second: a span may wait that long.
     let margin = (1_000 / TICK.as_millis()) as u64;
-    let is_inside = |tick: u64| windows.iter().any(|w| (w.start + margin..w.end.saturating_sub(margin)).contains(&tick));
+    let is_inside = |tick: u64| {
+        windows
+            .iter()
+            .any(|w| (w.start + margin..w.end.saturating_sub(margin)).contains(&tick))
+    };
     let mut traces: BTreeMap<[u8; 16], (BTreeSet<usize>, BTreeSet<[u8; 8]>)> = BTreeMap::new();
     for (index, store) in tier.stores().iter().enumerate() {
         for span in store.spans() {
@@ -124,9 +140,18 @@ fn whole(tier: &Tier, windows: &[Range<u64>]) -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    let parted = traces.values().filter(|(stores, _)| stores.len() > 1).count();
-    let whole = traces.values().filter(|(_, ids)| ids.len() as u64 == SHARED_BY).count();
-    println!("  {} traces of {SHARED_BY} processes each in the windows: {whole} whole, {parted} parted", traces.len());
+    let parted = traces
+        .values()
+        .filter(|(stores, _)| stores.len() > 1)
+        .count();
+    let whole = traces
+        .values()
+        .filter(|(_, ids)| ids.len() as u64 == SHARED_BY)
+        .count();
+    println!(
+        "  {} traces of {SHARED_BY} processes each in the windows: {whole} whole, {parted} parted",
+        traces.len()
+    );
     match parted == 0 && whole == traces.len() && whole > 100 {
         true => Ok(()),
         false => Err("not every trace is whole at one collector".into()),
@@ -135,6 +160,8 @@ fn whole(tier: &Tier, windows: &[Range<u64>]) -> Result<(), Box<dyn Error>> {
 
 /// The number of the current tick, the same in every process.
 fn tick() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     (now.as_millis() / TICK.as_millis()) as u64
 }

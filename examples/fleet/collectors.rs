@@ -13,17 +13,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The path of rotel's program, if there is one.
 pub fn rotel() -> Option<String> {
-    if let Ok(path) = std::env::var("ROTEL") {
+    let named = std::env::var("ROTEL").ok();
+    if let Some(path) = named.filter(|path| !path.is_empty()) {
         return Some(path);
     }
     let in_path = std::env::var("PATH").unwrap_or_default();
-    let mut places = in_path.split(':').map(|place| format!("{place}/rotel-agent"));
+    let mut places = in_path
+        .split(':')
+        .map(|place| format!("{place}/rotel-agent"));
     if let Some(found) = places.find(|place| Path::new(place).is_file()) {
         return Some(found);
     }
     // The package of Python has the program inside.
-    let script = "import os, rotel; print(os.path.join(os.path.dirname(rotel.__file__), 'rotel-agent'))";
-    let output = Command::new("python3").args(["-c", script]).stderr(Stdio::null()).output().ok()?;
+    let script =
+        "import os, rotel; print(os.path.join(os.path.dirname(rotel.__file__), 'rotel-agent'))";
+    let output = Command::new("python3")
+        .args(["-c", script])
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
     let path = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     Path::new(&path).is_file().then_some(path)
 }
@@ -47,7 +55,10 @@ impl Tier {
         let ports = (0..2 * members)
             .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
             .collect::<Result<Vec<_>, _>>()?;
-        let ports = ports.iter().map(|port| Ok(port.local_addr()?.port())).collect::<std::io::Result<Vec<_>>>()?;
+        let ports = ports
+            .iter()
+            .map(|port| Ok(port.local_addr()?.port()))
+            .collect::<std::io::Result<Vec<_>>>()?;
         let member = |pair: &[u16]| Member {
             grpc: pair[0],
             http: pair[1],
@@ -62,7 +73,10 @@ impl Tier {
 
     /// The setting of the producers.
     pub fn endpoints(&self) -> String {
-        let urls = self.members.iter().map(|member| format!("http://127.0.0.1:{}", member.grpc));
+        let urls = self
+            .members
+            .iter()
+            .map(|member| format!("http://127.0.0.1:{}", member.grpc));
         urls.collect::<Vec<_>>().join(",")
     }
 
@@ -70,17 +84,29 @@ impl Tier {
         let member = &mut self.members[index];
         let mut command = Command::new(&self.rotel);
         command.arg("start");
-        command.args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{}", member.grpc)]);
-        command.args(["--otlp-http-endpoint", &format!("127.0.0.1:{}", member.http)]);
+        command.args([
+            "--otlp-grpc-endpoint",
+            &format!("127.0.0.1:{}", member.grpc),
+        ]);
+        command.args([
+            "--otlp-http-endpoint",
+            &format!("127.0.0.1:{}", member.http),
+        ]);
         command.args(["--exporter", "otlp", "--otlp-exporter-protocol", "grpc"]);
         command.args(["--otlp-exporter-endpoint", &member.store.grpc_endpoint()]);
         command.args(["--batch-timeout", "100ms"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         member.process = Some(command.spawn()?);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, member.grpc));
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect_timeout(&address, PATIENCE).is_err() {
-            let status = member.process.as_mut().and_then(|process| process.try_wait().transpose());
+            let status = member
+                .process
+                .as_mut()
+                .and_then(|process| process.try_wait().transpose());
             if let Some(status) = status {
                 return Err(format!("rotel ended with {}", status?).into());
             }
@@ -109,7 +135,9 @@ impl Tier {
 
     fn terminate(&mut self, index: usize) -> std::io::Result<()> {
         if let Some(mut process) = self.members[index].process.take() {
-            Command::new("kill").args(["-TERM", &process.id().to_string()]).status()?;
+            Command::new("kill")
+                .args(["-TERM", &process.id().to_string()])
+                .status()?;
             process.wait()?;
         }
         Ok(())
@@ -120,12 +148,19 @@ impl Tier {
     }
 
     pub fn running(&self) -> impl Iterator<Item = usize> {
-        let running = self.members.iter().enumerate().filter(|(_, member)| member.process.is_some());
+        let running = self
+            .members
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| member.process.is_some());
         running.map(|(index, _)| index)
     }
 
     pub fn counts(&self) -> Vec<usize> {
-        self.stores().iter().map(|store| store.span_count()).collect()
+        self.stores()
+            .iter()
+            .map(|store| store.span_count())
+            .collect()
     }
 
     pub fn stores(&self) -> Vec<&Collector> {

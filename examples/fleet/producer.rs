@@ -56,7 +56,10 @@ impl Producer {
             BufReader::new(stdout).read_line(&mut line)?;
         }
         self.0.wait()?;
-        let numbers = line.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>()?;
+        let numbers = line
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<Result<Vec<u64>, _>>()?;
         let [started, delivered, dropped, twice] = numbers[..] else {
             return Err(format!("a producer said {line:?}").into());
         };
@@ -113,7 +116,11 @@ fn run(number: &str, endpoints: &str, has_affinity: bool) -> Result<(), Box<dyn 
         }
         let span = info_span!(parent: None, "work", number);
         let parent_id = SpanId::from_bytes((number + 1).to_be_bytes());
-        let parent = TraceContext::new(trace_id(next, number % groups), parent_id, TraceFlags::SAMPLED);
+        let parent = TraceContext::new(
+            trace_id(next, number % groups),
+            parent_id,
+            TraceFlags::SAMPLED,
+        );
         // An error only for a span that has children already.
         let _ = span.set_parent(parent.with_remote(true));
         drop(span);
@@ -121,14 +128,22 @@ fn run(number: &str, endpoints: &str, has_affinity: bool) -> Result<(), Box<dyn 
     }
     let ended = guard.shutdown_blocking(LONG);
     let stats = guard.stats();
-    println!("{} {} {} {}", stats.started, stats.delivered, stats.dropped_total(), stats.possible_duplicates);
+    println!(
+        "{} {} {} {}",
+        stats.started,
+        stats.delivered,
+        stats.dropped_total(),
+        stats.possible_duplicates
+    );
     ended.map_err(Into::into)
 }
 
 /// The trace of a group of producers in a tick: the tick is in front, and the rest is spread.
 fn trace_id(tick: u64, group: u64) -> TraceId {
     let spread = (tick ^ group << 56).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    TraceId::from_bytes(((u128::from(tick) << 64) | u128::from(spread ^ spread >> 29 | 1)).to_be_bytes())
+    TraceId::from_bytes(
+        ((u128::from(tick) << 64) | u128::from(spread ^ spread >> 29 | 1)).to_be_bytes(),
+    )
 }
 
 /// The tick of a trace.

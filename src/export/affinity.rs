@@ -7,22 +7,14 @@ use std::collections::HashMap;
 use super::batch::Batch;
 use super::members::{Owners, key_of};
 use super::retry::jitter;
-use crate::signal::Signal;
 use crate::wire::decode::bytes_of;
-
-/// `Span.trace_id` and `LogRecord.trace_id`.
-const SPAN_TRACE_ID: u32 = 1;
-const LOG_TRACE_ID: u32 = 9;
 
 /// The parts of a batch by the number of the member that has their traces.
 pub(super) fn split(batch: Batch, owners: &Owners) -> Vec<(Option<u64>, Batch)> {
     if let Some(only) = owners.only() {
         return vec![(Some(only), batch)];
     }
-    let field = match batch.signal() {
-        Signal::Traces => SPAN_TRACE_ID,
-        Signal::Logs => LOG_TRACE_ID,
-    };
+    let field = batch.trace_id_field();
     // Records without a trace may go anywhere.
     let anywhere = jitter().to_bits();
     let mut last = (Vec::new(), None);
@@ -67,7 +59,7 @@ mod tests {
                 part.encoded_len()
             );
             for (_, span) in part.spans() {
-                let id = bytes_of(span, SPAN_TRACE_ID).unwrap_or_default();
+                let id = bytes_of(span, part.trace_id_field()).unwrap_or_default();
                 assert_eq!(owners.of(key_of(id)), *owner);
                 all.push(span.to_vec());
             }
@@ -76,6 +68,21 @@ mod tests {
         let mut expected: Vec<_> = spans.iter().map(|s| s.to_vec()).collect();
         expected.sort_unstable();
         assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn each_trace_is_a_part_whatever_the_order_of_its_spans() {
+        let spans: Vec<_> = (0..300).map(|n| span(n % 50, n)).collect();
+        let parts = batch(spans.clone()).by_trace();
+        assert_eq!(parts.len(), 50);
+        for (n, (trace, part)) in parts.iter().enumerate() {
+            assert_eq!(part.span_count(), 6);
+            let expected = bytes_of(&spans[n], part.trace_id_field());
+            assert_eq!(Some(&trace.to_bytes()[..]), expected);
+            for (_, span) in part.spans() {
+                assert_eq!(bytes_of(span, part.trace_id_field()), expected);
+            }
+        }
     }
 
     #[test]

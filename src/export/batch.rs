@@ -1,8 +1,12 @@
 //! [`Batch`]: encoded spans, ready to be framed, split or copied.
 
+use std::collections::HashMap;
+
 use bytes::{Bytes, BytesMut};
 
+use crate::context::TraceId;
 use crate::signal::Signal;
+use crate::wire::decode::bytes_of;
 use crate::wire::request::{self, ScopeGroup};
 
 /// Encoded spans, or log records, of one resource, for one request.
@@ -84,6 +88,37 @@ impl Batch {
             let spans = runs.flat_map(|run| request::each_span(run));
             spans.map(|span| (&group.scope[..], span))
         })
+    }
+
+    /// The parts of the batch by trace, in the order of their first spans; the spans are not copied. For an
+    /// exporter that routes by trace, such as one that writes into the partitions of a log. Log records of no
+    /// trace are one part, whose id is not [valid](TraceId::is_valid).
+    pub fn by_trace(self) -> Vec<(TraceId, Self)> {
+        let field = self.trace_id_field();
+        let mut traces = Vec::new();
+        let mut parts_of = HashMap::new();
+        let parts = self.partition(|item| {
+            let id = bytes_of(item, field).and_then(|id| id.try_into().ok());
+            let id = id.unwrap_or_default();
+            // Neighbours often are of one trace.
+            if traces.last() == Some(&id) {
+                return traces.len() - 1;
+            }
+            *parts_of.entry(id).or_insert_with(|| {
+                traces.push(id);
+                traces.len() - 1
+            })
+        });
+        let traces = traces.into_iter().map(TraceId::from_bytes);
+        traces.zip(parts).collect()
+    }
+
+    /// The field of the trace id: `Span.trace_id` or `LogRecord.trace_id`.
+    pub(super) fn trace_id_field(&self) -> u32 {
+        match self.signal {
+            Signal::Traces => 1,
+            Signal::Logs => 9,
+        }
     }
 
     /// The parts of the batch: `part_of` names the part of each encoded span, by a number from 0 on. Parts keep
