@@ -18,7 +18,7 @@ pub(super) async fn deliver(client: &ClientState, cap: Cap, batch: Batch) -> Out
         None => vec![(None, batch)],
     };
     let deliveries = parts.into_iter().map(|(owner, batch)| {
-        let delivery = Delivery::new(client, cap, None).to_owner(owner);
+        let delivery = Delivery::new(client, cap, None).with_owner(owner);
         Box::pin(delivery.deliver(batch))
     });
     let outcomes = join_all(deliveries.collect()).await;

@@ -73,7 +73,7 @@ impl<'a> Delivery<'a> {
     }
 
     /// For the batch of one member.
-    pub(super) fn to_owner(mut self, owner: Option<u64>) -> Self {
+    pub(super) fn with_owner(mut self, owner: Option<u64>) -> Self {
         self.owner = owner;
         self
     }

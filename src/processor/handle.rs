@@ -217,7 +217,7 @@ impl BatchProcessor {
     }
 
     /// Copies a closed span into the queue; if the queue cannot take it, counts it under its
-    /// [`DropReason`].
+    /// [`DropReason`](crate::DropReason).
     ///
     /// Does no I/O, reads no clock, and allocates nothing in the steady state.
     pub fn push(&self, data: TelemetryData<'_>) {

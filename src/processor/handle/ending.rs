@@ -21,7 +21,7 @@ impl BatchProcessor {
     /// want of memory, since the last flush that was answered (since the start, for the first flush). In a
     /// fork of the process that started the processor, this call and [`shutdown`](Self::shutdown) return an
     /// error at once: a fork has no worker. After a shutdown the queue is empty: `Ok`. The worker watches
-    /// the deadline, so an [`Exporter`] that blocks the worker's thread delays the answer; the blocking
+    /// the deadline, so an [`Exporter`](crate::export::Exporter) that blocks the worker's thread delays the answer; the blocking
     /// calls watch it themselves.
     pub fn force_flush(
         &self,
