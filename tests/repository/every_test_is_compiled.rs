@@ -22,6 +22,23 @@ fn every_file_of_tests_is_compiled() {
     assert!(left_out.is_empty(), "no program has {left_out:#?}");
 }
 
+#[test]
+fn a_test_that_needs_a_process_of_its_own_has_one() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let all: BTreeSet<PathBuf> = rust_files(&tests).into_iter().collect();
+    let programs = programs(&tests, &all);
+    let says_so = |file: &&PathBuf| {
+        let text = fs::read_to_string(file).unwrap();
+        let mut docs = text.lines().take_while(|line| line.starts_with("//!"));
+        docs.any(|line| line.contains("Alone in its process"))
+    };
+    let alone: Vec<_> = all.iter().filter(says_so).collect();
+    assert!(alone.len() >= 3, "{alone:?}");
+    let shares = |file: &&&PathBuf| !programs.contains(file);
+    let sharing: Vec<_> = alone.iter().filter(shares).collect();
+    assert!(sharing.is_empty(), "Cargo.toml does not name {sharing:#?}");
+}
+
 /// The files that cargo starts from: `main.rs` of each directory, what `Cargo.toml` names, and the
 /// applications of `tests/graphs`, a workspace of its own.
 fn programs(tests: &Path, all: &BTreeSet<PathBuf>) -> Vec<PathBuf> {

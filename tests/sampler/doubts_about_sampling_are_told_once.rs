@@ -1,7 +1,15 @@
 //! A sampler that has to presume what nobody says, or is used where it should not be, is worth one
 //! warning (SMP-4, SMP-6). Alone in its process, because "once" is meant of that.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use crate::life::{LONG, Pipeline, pipeline, quiet};
+#[path = "../support/capture.rs"]
+mod capture;
+#[path = "../support/life.rs"]
+mod life;
+#[path = "../support/pace.rs"]
+mod pace;
+
+use life::{LONG, Pipeline, pipeline, quiet};
 use tracing::{dispatcher, info_span};
 use tracing_otlp::context::{TraceFlags, TraceState};
 use tracing_otlp::sampler::{ParentBased, ProbabilitySampler, Sampler, TraceIdRatio};

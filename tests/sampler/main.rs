@@ -8,5 +8,4 @@ mod life;
 #[path = "../support/pace.rs"]
 mod pace;
 
-mod doubts_about_sampling_are_told_once;
 mod tail_decisions_keep_what_matters;
