@@ -11,6 +11,8 @@
 //! of each other in less than 30 s. A second round does the same with trace affinity: there each trace, whose spans
 //! come from four processes, has to be at one collector whole. No producer may lose a span.
 
+#![allow(clippy::print_stdout, reason = "an example prints")]
+
 #[path = "fleet/collectors.rs"]
 mod collectors;
 #[path = "fleet/producer.rs"]
@@ -130,7 +132,8 @@ fn whole(tier: &Tier, windows: &[Range<u64>]) -> Result<(), Box<dyn Error>> {
             .iter()
             .any(|w| (w.start + margin..w.end.saturating_sub(margin)).contains(&tick))
     };
-    let mut traces: BTreeMap<[u8; 16], (BTreeSet<usize>, BTreeSet<[u8; 8]>)> = BTreeMap::new();
+    // The stores and the spans of each.
+    let mut traces = BTreeMap::<_, (BTreeSet<usize>, BTreeSet<[u8; 8]>)>::new();
     for (index, store) in tier.stores().iter().enumerate() {
         for span in store.spans() {
             if is_inside(producer::tick_of(span.trace_id)) {

@@ -2,10 +2,8 @@
 """Draws the plots of docs/fleet.md from the figures that the simulation writes.
 
     mkdir -p target/fleet
-    FLEET_CSV=target/fleet cargo test --all-features --lib members::simulation
+    cargo test --all-features --lib members::simulation
     python3 docs/fleet/plot.py target/fleet docs/fleet
-
-FLEET_CSV is best an absolute path: a test runs in the folder of its package.
 """
 
 import csv

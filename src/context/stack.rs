@@ -166,6 +166,20 @@ impl Stack {
         true
     }
 
+    /// The last entry, if it is certain to repeat none below in its scope: the common case.
+    #[inline(always)]
+    fn last(&self) -> Option<StackEntry> {
+        let (last, below) = self.entries.split_last()?;
+        let is_new = match below.len() < SHALLOW {
+            true => {
+                let mut in_scope = below.iter().rev().take_while(|e| e.layer != SCOPE);
+                !in_scope.any(|e| e.is(last.layer, last.span))
+            }
+            false => last.below == Below::Nothing,
+        };
+        is_new.then_some(*last)
+    }
+
     /// The first result of `f` on the spans of a registry, each once, whatever scopes are open.
     #[inline(always)]
     fn find_of<R>(&mut self, registry: u32, mut f: impl FnMut(u64) -> Option<R>) -> Option<R> {
@@ -278,32 +292,57 @@ impl Drop for OpenScope {
 #[inline(always)]
 pub(crate) fn innermost(layer: u32, is_current: impl Fn(u64) -> bool) -> Innermost {
     let found = STACK.try_with(|s| {
-        s.borrow_mut().find(|stack, at, entry| {
-            if entry.layer == layer
-                && stack.below(at, entry) != Below::InThisScope
-                && is_current(entry.span)
-            {
-                return Some(Innermost::Span(entry.span));
+        let last = s.borrow().last();
+        match last {
+            Some(last) if last.layer == SCOPE => Innermost::Scope,
+            Some(last) if last.layer == layer && is_current(last.span) => {
+                Innermost::Span(last.span)
             }
-            (entry.layer == SCOPE).then_some(Innermost::Scope)
-        })
+            _ => innermost_of(&mut s.borrow_mut(), layer, is_current),
+        }
     });
-    let found = found.ok().flatten();
+    found.unwrap_or(Innermost::Nothing)
+}
+
+#[inline(never)]
+fn innermost_of(stack: &mut Stack, layer: u32, is_current: impl Fn(u64) -> bool) -> Innermost {
+    let found = stack.find(|stack, at, entry| {
+        if entry.layer == layer
+            && stack.below(at, entry) != Below::InThisScope
+            && is_current(entry.span)
+        {
+            return Some(Innermost::Span(entry.span));
+        }
+        (entry.layer == SCOPE).then_some(Innermost::Scope)
+    });
     found.unwrap_or(Innermost::Nothing)
 }
 
 /// The last entered span of `layer` on this thread, also beneath scopes: the span of an event.
-#[inline]
+#[inline(always)]
 pub(crate) fn innermost_span(layer: u32, is_current: impl Fn(u64) -> bool) -> Option<u64> {
     let found = STACK.try_with(|s| {
-        s.borrow_mut().find(|stack, at, entry| {
-            let is_it = entry.layer == layer
-                && stack.below(at, entry) != Below::InThisScope
-                && is_current(entry.span);
-            is_it.then_some(entry.span)
-        })
+        let last = s.borrow().last();
+        match last {
+            Some(last) if last.layer == layer && is_current(last.span) => Some(last.span),
+            _ => innermost_span_of(&mut s.borrow_mut(), layer, is_current),
+        }
     });
     found.ok().flatten()
+}
+
+#[inline(never)]
+fn innermost_span_of(
+    stack: &mut Stack,
+    layer: u32,
+    is_current: impl Fn(u64) -> bool,
+) -> Option<u64> {
+    stack.find(|stack, at, entry| {
+        let is_it = entry.layer == layer
+            && stack.below(at, entry) != Below::InThisScope
+            && is_current(entry.span);
+        is_it.then_some(entry.span)
+    })
 }
 
 /// The current span of a registry, which is noted under this number; zero if there is none.
@@ -404,15 +443,25 @@ enum Top {
 #[inline]
 fn top() -> Top {
     let top = STACK.try_with(|s| {
-        s.borrow_mut().find(|stack, at, last| {
-            Some(match last.layer {
-                SCOPE => Top::Scope,
-                layer if stack.below(at, last) == Below::InThisScope => Top::Again(layer),
-                _ => Top::Span(last),
-            })
+        let last = s.borrow().last();
+        match last {
+            Some(last) if last.layer == SCOPE => Top::Scope,
+            Some(last) => Top::Span(last),
+            None => top_of(&mut s.borrow_mut()),
+        }
+    });
+    top.unwrap_or(Top::Nothing)
+}
+
+#[inline(never)]
+fn top_of(stack: &mut Stack) -> Top {
+    let top = stack.find(|stack, at, last| {
+        Some(match last.layer {
+            SCOPE => Top::Scope,
+            layer if stack.below(at, last) == Below::InThisScope => Top::Again(layer),
+            _ => Top::Span(last),
         })
     });
-    let top = top.ok().flatten();
     top.unwrap_or(Top::Nothing)
 }
 

@@ -124,7 +124,7 @@ impl OtlpLayer {
 
 impl Recorder {
     /// Adds an event to a span, or to that of `nearest` if it is not open here.
-    #[inline]
+    #[inline(always)]
     pub(super) fn record_event(
         &self,
         mut id: u64,
@@ -193,7 +193,7 @@ impl Recorder {
     }
 
     /// Writes name and attributes. Foreign code runs here: no lock is held.
-    #[inline]
+    #[inline(always)]
     fn write_event(&self, event: &Event<'_>, scratch: &mut Scratch<'_>) -> Option<Box<Errors>> {
         let capture = &self.settings.capture;
         let limits = &self.settings.limits;

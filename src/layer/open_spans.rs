@@ -65,7 +65,7 @@ impl OpenSpans {
     }
 
     /// Adds a span. An older span with this id was never closed; it is returned.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&self, id: u64, span: Box<OpenSpan>) -> Option<Box<OpenSpan>> {
         let mut bucket = self.bucket(id);
         if span.identity.is_exported() {

@@ -1,94 +1,16 @@
-//! The layers of others on both registries: lines, filters, reloads, extensions.
+//! The layers of others on both registries: lines, filters, extensions.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use tracing::{Dispatch, Subscriber, debug, debug_span, dispatcher, info, info_span, trace};
+use tracing::{Dispatch, Subscriber, dispatcher, info_span};
 use tracing_otlp::registry::registry;
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter, filter_fn};
-use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{Registry, reload};
 
 use crate::capture;
-
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    fn text(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
-    }
-}
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
-fn lines_to<S>(lines: &Lines) -> impl Layer<S> + Send + Sync + use<S>
-where
-    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
-{
-    fmt::layer()
-        .without_time()
-        .with_ansi(false)
-        .with_span_events(fmt::format::FmtSpan::NEW | fmt::format::FmtSpan::CLOSE)
-        .map_fmt_fields(|fields| fields)
-        .with_writer(lines.clone())
-}
-
-/// A program with spans of two levels, nested, entered twice, entered elsewhere and with late fields.
-fn work() {
-    let outer = info_span!("outer", n = 1, late = tracing::field::Empty);
-    let entered = outer.enter();
-    info!("first");
-    outer.record("late", "so");
-    {
-        let _hidden = debug_span!("hidden", m = 2).entered();
-        info!("in a hidden span");
-        debug!("of the same level");
-        let _again = outer.enter();
-        info!("entered again");
-        let inner = info_span!("inner").entered();
-        info!(parent: &outer, "explicit");
-        drop(inner);
-        std::thread::scope(|s| {
-            let dispatch = dispatcher::get_default(Dispatch::clone);
-            let outer = &outer;
-            s.spawn(move || {
-                dispatcher::with_default(&dispatch, || outer.in_scope(|| info!("elsewhere")))
-            });
-        });
-    }
-    drop(entered);
-    trace!(parent: None, "alone");
-}
-
-/// The lines of `work` without the times that a closed span took.
-fn lines_of(dispatch: &Dispatch, lines: &Lines) -> Vec<String> {
-    dispatcher::with_default(dispatch, work);
-    let text = lines.text();
-    let untimed = text.lines().map(|line| match line.split_once("time.busy") {
-        Some((line, _)) => line.to_owned(),
-        None => line.to_owned(),
-    });
-    untimed.collect()
-}
+use crate::lines::{Lines, lines_of, lines_to, work};
 
 /// Stacks of layers that applications have, each made on both registries.
 macro_rules! same_lines {
@@ -147,31 +69,6 @@ fn filters_of_layers_apply() {
             .with_filter(LevelFilter::DEBUG)
             .and_then(lines_to(&lines).with_filter(filter_fn(|m| m.name() != "inner")))
             .with_filter(LevelFilter::INFO)));
-}
-
-#[test]
-fn layers_and_filters_may_be_reloaded() {
-    fn lines<S>(
-        stack: impl FnOnce(reload::Layer<LevelFilter, S>, Lines) -> Dispatch,
-    ) -> Vec<String> {
-        let (filter, handle) = reload::Layer::new(LevelFilter::WARN);
-        let lines = Lines::default();
-        let dispatch = stack(filter, lines.clone());
-        let mut all = lines_of(&dispatch, &lines);
-        assert!(all.is_empty());
-        for level in [LevelFilter::DEBUG, LevelFilter::INFO] {
-            handle.reload(level).unwrap();
-            all.extend(lines_of(&dispatch, &lines));
-        }
-        assert!(all.len() > 10);
-        all
-    }
-    let expected = lines(|filter, lines| {
-        Dispatch::new(Registry::default().with(filter).with(lines_to(&lines)))
-    });
-    let found =
-        lines(|filter, lines| Dispatch::new(registry().with(filter).with(lines_to(&lines))));
-    assert_eq!(found, expected);
 }
 
 #[test]

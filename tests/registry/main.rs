@@ -3,6 +3,8 @@
 
 #[path = "../support/capture.rs"]
 mod capture;
+#[path = "../support/lines.rs"]
+mod lines;
 
 mod layers_find_what_they_look_for;
 mod random_calls_agree_with_tracing_subscriber;

@@ -1,8 +1,10 @@
 //! A fleet of ten thousand processes, without sockets: how evenly the choices of [`choice`](super::choice) and the
 //! owners of [`rendezvous`](super::rendezvous) spread batches and traces, while collectors come, go and slow down.
 //!
-//! The assertions hold what `docs/fleet.md` claims. With `FLEET_CSV` set to a directory the tests write the figures
-//! of its plots there: `docs/fleet/plot.py` draws them.
+//! The assertions hold what `docs/fleet.md` claims. Where there is a directory `target/fleet`, the tests write the
+//! figures of its plots there: `docs/fleet/plot.py` draws them.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fmt::Write as _;
 
@@ -41,15 +43,15 @@ impl Random {
 
 /// A collector: where it is, and for how long a request is on its way.
 #[derive(Clone, Copy)]
-struct Peer {
+struct SimulatedCollector {
     place: u64,
     latency: f64,
     is_up: bool,
 }
 
 /// The collectors of a tier, numbered.
-fn tier(collectors: u16) -> Vec<Peer> {
-    let peer = |number| Peer {
+fn tier(collectors: u16) -> Vec<SimulatedCollector> {
+    let peer = |number| SimulatedCollector {
         place: place_of(&format!("10.0.{}.{}", number / 250, number % 250), 4317),
         latency: 0.02,
         is_up: true,
@@ -67,14 +69,14 @@ struct Process {
 
 /// A fleet of processes in front of a tier.
 struct Fleet {
-    peers: Vec<Peer>,
+    peers: Vec<SimulatedCollector>,
     processes: Vec<Process>,
     random: Random,
     now: f64,
 }
 
 impl Fleet {
-    fn new(peers: Vec<Peer>) -> Self {
+    fn new(peers: Vec<SimulatedCollector>) -> Self {
         let mut random = Random(1);
         let process = |_| Process {
             seeds: [(); LINKS].map(|()| random.next()),
@@ -133,7 +135,7 @@ impl Fleet {
 }
 
 /// The least and the greatest share of those that are up, and the mean as 1.
-fn spread(got: &[usize], peers: &[Peer]) -> (f64, f64) {
+fn spread(got: &[usize], peers: &[SimulatedCollector]) -> (f64, f64) {
     let up: Vec<_> = got
         .iter()
         .zip(peers)
@@ -148,9 +150,9 @@ fn spread(got: &[usize], peers: &[Peer]) -> (f64, f64) {
 }
 
 fn write(name: &str, csv: &str) {
-    if let Some(directory) = std::env::var_os("FLEET_CSV") {
-        std::fs::write(std::path::Path::new(&directory).join(name), csv).unwrap();
-    }
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/target/fleet");
+    // Only where somebody made it: for the plots.
+    let _ = std::fs::write(std::path::Path::new(directory).join(name), csv);
 }
 
 #[test]
@@ -197,7 +199,7 @@ fn a_slow_collector_gets_less() {
 }
 
 /// The collector that has a trace, among those that a process knows.
-fn owner(known: &[Peer], trace: u64) -> u64 {
+fn owner(known: &[SimulatedCollector], trace: u64) -> u64 {
     let up = known.iter().filter(|peer| peer.is_up);
     up.map(|peer| peer.place)
         .max_by_key(|place| score(*place, trace))
@@ -216,7 +218,7 @@ fn traces_move_as_little_as_they_can() {
             all[..usize::from(collectors)].to_vec(),
         );
         fewer[0].is_up = false;
-        let moved = |after: &[Peer]| {
+        let moved = |after: &[SimulatedCollector]| {
             let moved = traces
                 .iter()
                 .filter(|trace| owner(before, **trace) != owner(after, **trace));

@@ -348,8 +348,10 @@ mod tests {
                     model.push((key.into_owned(), value));
                 }
             }
-            let mut span = OpenSpan::default();
-            span.body = out.split_off(3);
+            let span = OpenSpan {
+                body: out.split_off(3),
+                ..OpenSpan::default()
+            };
             prop_assert_eq!(attributes_of(&span), model);
             prop_assert_eq!(count as usize, span_len(&span));
         }
