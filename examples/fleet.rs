@@ -11,7 +11,11 @@
 //! of each other in less than 30 s. A second round does the same with trace affinity: there each trace, whose spans
 //! come from four processes, has to be at one collector whole. No producer may lose a span.
 
-#![allow(clippy::print_stdout, reason = "an example prints")]
+#![allow(
+    unreachable_pub,
+    clippy::print_stdout,
+    reason = "an example prints, and its modules are its own"
+)]
 
 #[path = "fleet/collectors.rs"]
 mod collectors;

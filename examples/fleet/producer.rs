@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tracing::info_span;
 use tracing_otlp::context::{SpanId, TraceFlags, TraceId};
-use tracing_otlp::{SpanExt as _, TraceContext};
+use tracing_otlp::{Protocol, SpanExt as _, TraceContext};
 use tracing_subscriber::prelude::*;
 
 use crate::{PRODUCERS, SHARED_BY, tick};
@@ -95,6 +95,7 @@ fn run(number: &str, endpoints: &str, has_affinity: bool) -> Result<(), Box<dyn 
     let (layer, guard) = tracing_otlp::builder()
         .without_env()
         .with_service_name(format!("producer {number}"))
+        .with_protocol(Protocol::Grpc)
         .with_endpoint(endpoints)
         .with_trace_affinity(has_affinity)
         .with_schedule_delay(Duration::from_millis(100))

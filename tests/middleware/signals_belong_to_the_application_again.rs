@@ -42,11 +42,7 @@ fn is_interrupt_ignored() -> bool {
     let mut lines = status.lines();
     let ignored = lines.find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
-    let is_ignored = ignored.is_some_and(|bits| bits >> (libc::SIGINT - 1) & 1 == 1);
-    if is_ignored {
-        println!("left out: this process ignores SIGINT");
-    }
-    is_ignored
+    ignored.is_some_and(|bits| bits >> (libc::SIGINT - 1) & 1 == 1)
 }
 
 fn number(name: &str) -> i32 {
