@@ -129,12 +129,14 @@ fn settle(change: &str, tier: &Tier) -> Result<Range<u64>, Box<dyn Error>> {
 
 /// Checks that each trace of the windows is at one store, with all its spans.
 fn whole(tier: &Tier, windows: &[Range<u64>]) -> Result<(), Box<dyn Error>> {
-    // Without the first and the last second: a span may wait that long.
-    let margin = (1_000 / TICK.as_millis()) as u64;
+    // The first seconds are those in which processes notice a change, each by itself; a span of the last second may
+    // still be on its way.
+    let seconds = |n: u64| n * 1_000 / TICK.as_millis() as u64;
     let is_inside = |tick: u64| {
-        windows
+        let mut settled = windows
             .iter()
-            .any(|w| (w.start + margin..w.end.saturating_sub(margin)).contains(&tick))
+            .map(|w| w.start + seconds(4)..w.end.saturating_sub(seconds(1)));
+        settled.any(|window| window.contains(&tick))
     };
     // The stores and the spans of each.
     let mut traces = BTreeMap::<_, (BTreeSet<usize>, BTreeSet<[u8; 8]>)>::new();

@@ -55,10 +55,14 @@ impl ClientState {
         loop {
             let route = self.members.pick(&[]).await?;
             let member = &route.member;
-            if member.transport.is_up() {
-                return Some(route);
-            }
-            match member.transport.connect().await {
+            let connected = match member.transport.is_up() {
+                true => Ok(()),
+                false => member.transport.connect().await,
+            };
+            match connected {
+                // Traces have members of their own: a route that is kept until a batch is due would hold the
+                // turn to probe its member, and no trace of that member could take it.
+                Ok(()) if self.is_affine() => return None,
                 // A connection alone does not prove the endpoint's health: an answer does.
                 Ok(()) => return Some(route),
                 Err(message) => {

@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use crate::support::pace::fit;
+use crate::support::pace::{PATIENCE, fit};
 use crate::support::pipeline::{BOTH, Pipeline, builder, told};
 use tracing_otlp::testing::{Answer, Collector};
 use tracing_otlp::{OtlpBuilder, Protocol, Stats};
@@ -238,6 +238,36 @@ fn every_trace_is_whole_at_one_collector() {
         let stats = first.settle(200);
         assert_eq!(stats.delivered, 200, "{}", told(&stats));
         second.settle(200);
+    }
+}
+
+/// Few spans a batch, as of a process with little to do: most batches have none for the address.
+#[test]
+fn an_address_that_comes_up_later_gets_its_traces() {
+    for protocol in BOTH {
+        let collectors = collectors::<4>();
+        collectors[0].go_offline();
+        collectors[3].go_offline();
+        let builder = small(protocol, &list(&collectors, protocol)).with_trace_affinity(true);
+        let pipeline = Pipeline::start(builder);
+        for _ in 0..50 {
+            pipeline.spans(2, 10);
+            pipeline.flush().unwrap();
+        }
+        collectors[3].go_online().unwrap();
+        let comes_back = std::time::Instant::now();
+        while collectors[3].span_count() == 0 {
+            assert!(
+                comes_back.elapsed() < PATIENCE,
+                "{:?}",
+                pipeline.stats().endpoints
+            );
+            pipeline.spans(2, 10);
+            pipeline.flush().unwrap();
+            std::thread::sleep(20 * MS);
+        }
+        let stats = pipeline.settle(received(&collectors));
+        assert_eq!(stats.dropped_total(), 0, "{}", told(&stats));
     }
 }
 
