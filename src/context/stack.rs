@@ -166,7 +166,7 @@ impl Stack {
         true
     }
 
-    /// The last entry, if it is certain to repeat none below in its scope: the common case.
+    /// The last entry, if it is certain to repeat none below in its scope.
     #[inline(always)]
     fn last(&self) -> Option<StackEntry> {
         let (last, below) = self.entries.split_last()?;
@@ -291,63 +291,77 @@ impl Drop for OpenScope {
 /// span without a scope between (the registry does the same), and a span for which `is_current` is false.
 #[inline(always)]
 pub(crate) fn innermost(layer: u32, is_current: impl Fn(u64) -> bool) -> Innermost {
-    let found = STACK.try_with(|s| {
-        let last = s.borrow().last();
-        match last {
-            Some(last) if last.layer == SCOPE => Innermost::Scope,
-            Some(last) if last.layer == layer && is_current(last.span) => {
-                Innermost::Span(last.span)
-            }
-            _ => innermost_of(&mut s.borrow_mut(), layer, is_current),
-        }
-    });
-    found.unwrap_or(Innermost::Nothing)
+    match last() {
+        Some(last) if last.layer == SCOPE => Innermost::Scope,
+        Some(last) if last.layer == layer && is_current(last.span) => Innermost::Span(last.span),
+        _ => find_innermost(layer, is_current),
+    }
 }
 
 #[inline(never)]
-fn innermost_of(stack: &mut Stack, layer: u32, is_current: impl Fn(u64) -> bool) -> Innermost {
-    let found = stack.find(|stack, at, entry| {
-        if entry.layer == layer
-            && stack.below(at, entry) != Below::InThisScope
-            && is_current(entry.span)
-        {
-            return Some(Innermost::Span(entry.span));
-        }
-        (entry.layer == SCOPE).then_some(Innermost::Scope)
+fn find_innermost(layer: u32, is_current: impl Fn(u64) -> bool) -> Innermost {
+    let found = STACK.try_with(|s| {
+        s.borrow_mut().find(|stack, at, entry| {
+            if entry.layer == layer
+                && stack.below(at, entry) != Below::InThisScope
+                && is_current(entry.span)
+            {
+                return Some(Innermost::Span(entry.span));
+            }
+            (entry.layer == SCOPE).then_some(Innermost::Scope)
+        })
     });
+    let found = found.ok().flatten();
     found.unwrap_or(Innermost::Nothing)
+}
+
+/// The last entry of this thread, if it is certain to repeat none below in its scope: the common case, read
+/// before a stack is walked.
+#[inline(always)]
+fn last() -> Option<StackEntry> {
+    STACK.try_with(|s| s.borrow().last()).ok().flatten()
 }
 
 /// The last entered span of `layer` on this thread, also beneath scopes: the span of an event.
 #[inline(always)]
 pub(crate) fn innermost_span(layer: u32, is_current: impl Fn(u64) -> bool) -> Option<u64> {
-    let found = STACK.try_with(|s| {
-        let last = s.borrow().last();
-        match last {
-            Some(last) if last.layer == layer && is_current(last.span) => Some(last.span),
-            _ => innermost_span_of(&mut s.borrow_mut(), layer, is_current),
-        }
-    });
-    found.ok().flatten()
+    match last() {
+        Some(last) if last.layer == layer && is_current(last.span) => Some(last.span),
+        _ => find_innermost_span(layer, is_current),
+    }
 }
 
 #[inline(never)]
-fn innermost_span_of(
-    stack: &mut Stack,
-    layer: u32,
-    is_current: impl Fn(u64) -> bool,
-) -> Option<u64> {
-    stack.find(|stack, at, entry| {
-        let is_it = entry.layer == layer
-            && stack.below(at, entry) != Below::InThisScope
-            && is_current(entry.span);
-        is_it.then_some(entry.span)
-    })
+fn find_innermost_span(layer: u32, is_current: impl Fn(u64) -> bool) -> Option<u64> {
+    let found = STACK.try_with(|s| {
+        s.borrow_mut().find(|stack, at, entry| {
+            let is_it = entry.layer == layer
+                && stack.below(at, entry) != Below::InThisScope
+                && is_current(entry.span);
+            is_it.then_some(entry.span)
+        })
+    });
+    found.ok().flatten()
 }
 
 /// The current span of a registry, which is noted under this number; zero if there is none.
 #[inline]
 pub(crate) fn current(registry: u32) -> u64 {
+    // A registry knows no scopes: a span that was entered before is current as it was then.
+    let last = STACK.try_with(|s| {
+        let stack = s.borrow();
+        let (last, below) = stack.entries.split_last()?;
+        let is_new = below.len() < SHALLOW && !below.iter().any(|e| e.is(last.layer, last.span));
+        (last.layer == registry && is_new).then_some(last.span)
+    });
+    match last.ok().flatten() {
+        Some(span) => span,
+        None => find_current(registry),
+    }
+}
+
+#[inline(never)]
+fn find_current(registry: u32) -> u64 {
     let current = STACK.try_with(|s| s.borrow_mut().find_of(registry, Some));
     current.ok().flatten().unwrap_or(0)
 }
@@ -442,26 +456,25 @@ enum Top {
 
 #[inline]
 fn top() -> Top {
-    let top = STACK.try_with(|s| {
-        let last = s.borrow().last();
-        match last {
-            Some(last) if last.layer == SCOPE => Top::Scope,
-            Some(last) => Top::Span(last),
-            None => top_of(&mut s.borrow_mut()),
-        }
-    });
-    top.unwrap_or(Top::Nothing)
+    match last() {
+        Some(last) if last.layer == SCOPE => Top::Scope,
+        Some(last) => Top::Span(last),
+        None => find_top(),
+    }
 }
 
 #[inline(never)]
-fn top_of(stack: &mut Stack) -> Top {
-    let top = stack.find(|stack, at, last| {
-        Some(match last.layer {
-            SCOPE => Top::Scope,
-            layer if stack.below(at, last) == Below::InThisScope => Top::Again(layer),
-            _ => Top::Span(last),
+fn find_top() -> Top {
+    let top = STACK.try_with(|s| {
+        s.borrow_mut().find(|stack, at, last| {
+            Some(match last.layer {
+                SCOPE => Top::Scope,
+                layer if stack.below(at, last) == Below::InThisScope => Top::Again(layer),
+                _ => Top::Span(last),
+            })
         })
     });
+    let top = top.ok().flatten();
     top.unwrap_or(Top::Nothing)
 }
 

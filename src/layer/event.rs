@@ -212,17 +212,14 @@ impl Recorder {
             errors: None,
         });
         event.record(&mut visitor);
-        let EventFieldSink {
-            mut attributes,
-            named,
-            errors,
-            ..
-        } = visitor.0;
+        let sink = &mut visitor.0;
+        let (attributes, named) = (&mut sink.attributes, sink.named);
         if !self.settings.event_extras.are_none() {
             attributes.put_static(callsite.extras(self.settings.event_extras));
         }
         let mut name = callsite.metadata.name();
-        if let Some(text) = errors
+        if let Some(text) = sink
+            .errors
             .as_ref()
             .filter(|_| !named)
             .and_then(|e| e.text.as_deref())
@@ -231,7 +228,7 @@ impl Recorder {
             attributes.rename_error(text);
             name = semconv::EXCEPTION_EVENT;
         }
-        let dropped = attributes.dropped;
+        let (dropped, errors) = (attributes.dropped, sink.errors.take());
         let out = scratch.buffer();
         if !named {
             put_event_name(out, name);
