@@ -120,10 +120,6 @@ pub(crate) enum SendFailure {
     /// The rest of the deadline was too short to connect.
     NoTime,
     /// The endpoint reported that it did not process the request (`GOAWAY`, `REFUSED_STREAM`).
-    #[cfg_attr(
-        not(feature = "grpc"),
-        expect(dead_code, reason = "HTTP/1 has no such word")
-    )]
     Unread,
     /// The request may have arrived.
     Unknown,
