@@ -35,6 +35,7 @@ mod flush;
 mod record;
 #[cfg(not(tracing_otlp_loom))]
 mod scopes;
+#[cfg(not(tracing_otlp_loom))]
 mod shared;
 mod wake;
 
