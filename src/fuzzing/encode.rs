@@ -6,8 +6,9 @@ use prost::Message as _;
 
 use super::choose::Choose;
 use super::decode_span;
+use crate::wire::bounded::{Unbounded, ValueLimit};
 use crate::wire::decode::Span;
-use crate::wire::field::{EncodedKey, Unbounded, ValueLimit};
+use crate::wire::field::EncodedKey;
 use crate::wire::span::{self, Kind, SpanHead, StatusCode};
 use crate::wire::varint;
 

@@ -5,8 +5,8 @@ use prost::Message as _;
 
 use super::choose::Choose;
 use super::encode::attribute;
+use crate::wire::bounded::Unbounded;
 use crate::wire::decode::LogRecord;
-use crate::wire::field::Unbounded;
 use crate::wire::log_record as wire;
 
 /// Writes a record that the bytes choose, has prost read it, and reads the bytes themselves.

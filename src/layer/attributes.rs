@@ -8,7 +8,8 @@ use super::keys::AttributeIndex;
 use crate::attribute::{KeyValue, Value};
 use crate::error::chain;
 use crate::semconv;
-use crate::wire::field::{AsFarAsItGoes, EncodedKey, Room, Unwritten, ValueLimit, truncate};
+use crate::wire::bounded::{AsFarAsItGoes, Room, Unwritten, ValueLimit, truncate};
+use crate::wire::field::EncodedKey;
 use crate::wire::span::{fields, find_attribute, key_of};
 use crate::wire::value::{ValueRef, put_key_value};
 

@@ -8,7 +8,7 @@ use super::fields::{CUT, FieldRole, OtelFields};
 use super::visitor::{Errors, FieldSink, VisitedValue};
 use crate::config::CaptureConfig;
 use crate::text::beginning;
-use crate::wire::field::{Unwritten, ValueLimit, format_into, text_within};
+use crate::wire::bounded::{Unwritten, ValueLimit, format_into, text_within};
 
 /// The fields of a span: those with a role are no attributes.
 #[derive(Debug)]

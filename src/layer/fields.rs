@@ -4,7 +4,7 @@ use tracing_core::Metadata;
 
 use crate::semconv;
 use crate::text::beginning;
-use crate::wire::field::Room;
+use crate::wire::bounded::Room;
 use crate::wire::span::{Kind, StatusCode};
 
 /// The role of a field.
@@ -183,7 +183,7 @@ impl OtelFields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::field::Unbounded;
+    use crate::wire::bounded::Unbounded;
 
     #[test]
     fn kinds_and_statuses_are_known_in_any_case_spec_6a() {

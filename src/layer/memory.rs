@@ -5,7 +5,7 @@
 
 use crate::pool::{Budget, Grade, Memory};
 use crate::sync::Arc;
-use crate::wire::field::Room;
+use crate::wire::bounded::Room;
 
 /// The first capacity of a span's buffer, enough for an ordinary span with its events.
 pub(super) const FIRST: usize = 512;

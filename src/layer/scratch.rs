@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 use crate::pool::{Grade, Memory};
 use crate::text::beginning;
-use crate::wire::field::Room;
+use crate::wire::bounded::Room;
 
 /// A larger buffer is not kept, and its bytes are counted while it is in use.
 const LARGEST_KEPT: usize = 16 << 10;

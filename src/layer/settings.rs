@@ -5,7 +5,7 @@ use crate::config::{CaptureConfig, SpanLimits};
 use crate::context::IdGenerator;
 use crate::context::otel_context::ContextObserver;
 use crate::sync::Arc;
-use crate::wire::field::ValueLimit;
+use crate::wire::bounded::ValueLimit;
 
 /// The generator of ids; the default needs no dynamic call.
 #[derive(Clone)]

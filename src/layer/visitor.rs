@@ -10,7 +10,8 @@ use tracing_core::field::Visit;
 use super::attributes::AttributeWriter;
 use super::callsite;
 use super::fields::FieldRole;
-use crate::wire::field::{EncodedKey, Unwritten, ValueLimit, format_into};
+use crate::wire::bounded::{Unwritten, ValueLimit, format_into};
+use crate::wire::field::EncodedKey;
 use crate::wire::span::SPAN_ATTRIBUTE;
 
 /// Visits the fields of a span, an event or a record, whose callsite `S` knows.

@@ -9,8 +9,8 @@ use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 
 use super::names::interned;
 use super::span_data::instrumentation_scope;
+use crate::wire::bounded::truncate;
 use crate::wire::decode::{self, LogRecord, Value};
-use crate::wire::field::truncate;
 use crate::wire::log_record::{LOG_ATTRIBUTE, LOG_BODY};
 use crate::wire::varint::{self, FIXED64, LEN, VARINT, tag};
 

@@ -4,7 +4,7 @@
 //! severity and context, then body and attributes as they come. A chunk of records is framed as one
 //! of spans: `ResourceLogs` and `ScopeLogs` have the field numbers of their siblings.
 
-use super::field::{Room, Unwritten, ValueLimit, format_into};
+use super::bounded::{Room, Unwritten, ValueLimit, format_into};
 use super::value::{BYTES, STRING, ValueRef, any_value_len, put_any_value};
 use super::varint::{self, FIXED32, FIXED64, LEN, VARINT, tag};
 
@@ -191,7 +191,7 @@ mod tests {
 
     use super::*;
     use crate::attribute::Value;
-    use crate::wire::field::Unbounded;
+    use crate::wire::bounded::Unbounded;
     use crate::wire::value::put_key_value;
 
     fn text(text: &str) -> Option<AnyValue> {

@@ -3,6 +3,7 @@
 //! Depends on bytes and attributes only, never on tracing types, contexts, clocks or settings.
 //! Every number below is a field number of opentelemetry-proto v1.11.0 (SPEC §3).
 
+pub(crate) mod bounded;
 pub(crate) mod decode;
 pub(crate) mod field;
 #[cfg(any(feature = "file", feature = "viewer"))]

@@ -7,7 +7,8 @@ use opentelemetry_proto::tonic::trace::v1::{Span, span};
 use proptest::prelude::*;
 use prost::Message;
 
-use super::field::{EncodedKey, Room, Unbounded, Unwritten, ValueLimit};
+use super::bounded::{Room, Unbounded, Unwritten, ValueLimit};
+use super::field::EncodedKey;
 use super::request::{ScopeGroup, count_spans, frame, framed_len, prefix_of_spans};
 use super::span::*;
 use super::varint;

@@ -10,7 +10,7 @@ use crate::config::{EventRule, Events, LogLimits, OtlpConfig, SpanFields, Unsamp
 use crate::pool::{preferred_shard, shard_count};
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
 use crate::sync::{Arc, AtomicU64, CachePadded, Mutex, Ordering, lock};
-use crate::wire::field::ValueLimit;
+use crate::wire::bounded::ValueLimit;
 use crate::wire::request::ScopeFields;
 
 /// Takes log records to a processor, under the scopes of their targets (LOG-56).

@@ -8,8 +8,8 @@ use super::super::recorder::{LogTargetIs, Recorder};
 use super::super::scratch::Scratch;
 use super::visitor::{NamedBy, WrittenRecord};
 use crate::semconv;
+use crate::wire::bounded::Room as _;
 use crate::wire::decode::{LogRecord, Value};
-use crate::wire::field::Room as _;
 use crate::wire::log_record::{EVENT_NAME, LOG_ATTRIBUTE, LOG_BODY};
 use crate::wire::reader::Delimited;
 use crate::wire::span::{

@@ -12,7 +12,7 @@ use crate::config::CaptureConfig;
 use crate::processor::ScopeId;
 use crate::semconv;
 use crate::text::text_of;
-use crate::wire::field::Room;
+use crate::wire::bounded::Room;
 use crate::wire::log_record::{
     EVENT_NAME, LOG_ATTRIBUTE, put_body, put_body_bytes, put_body_fmt, put_body_str, put_dropped,
     put_event_name,
@@ -138,7 +138,7 @@ impl<'a> LogFieldSink<'a> {
             scope.unwrap_or_else(|| sink.scope_of(callsite, common.metadata.target()));
         if !has_name {
             attributes.put_dynamic(semconv::OTEL_SCOPE_NAME, |key, out, room| {
-                let limit = crate::wire::field::ValueLimit::NONE;
+                let limit = crate::wire::bounded::ValueLimit::NONE;
                 key.put_str(out, &limit, room, common.metadata.target())
             });
         }

@@ -5,8 +5,8 @@ use crate::attribute::{KeyValue, Value};
 use crate::layer::attributes::EncodedAttributes;
 use crate::layer::keys::{AttributeIndex, MANY, Vacancy};
 use crate::layer::settings::Limits;
+use crate::wire::bounded::ValueLimit;
 use crate::wire::decode::attribute_value;
-use crate::wire::field::ValueLimit;
 use crate::wire::span::{SPAN_ATTRIBUTE, fields, find_attribute, key_of};
 use crate::wire::value::put_short_key_value;
 
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
     use crate::layer::attributes::AttributeWriter;
     use crate::pool::Memory;
-    use crate::wire::field::Unbounded;
+    use crate::wire::bounded::Unbounded;
     use crate::wire::span::SPAN_EVENT;
 
     /// Keys of all lengths up to 60, some of one length.
