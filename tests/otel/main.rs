@@ -14,5 +14,7 @@ mod both_apis_share_a_trace;
 mod log_records_join_the_pipeline;
 mod migrants_find_their_trait;
 mod migrants_leave_the_appender;
+mod observed;
 mod otel_exporters_can_stand_at_the_end;
+mod the_pipeline_measures_its_logs;
 mod the_pipeline_measures_itself;

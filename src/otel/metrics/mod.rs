@@ -41,6 +41,11 @@ pub(crate) use self::exporter::{disabled_provider, provider};
 pub use self::pipeline::observe_pipeline;
 pub use opentelemetry_sdk::metrics::SdkMeterProvider;
 
+/// The bounds of buckets for durations, in seconds: those of the conventions for requests.
+const DURATION_BOUNDARIES: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+
 /// The meter of all instruments of this crate.
 fn meter(provider: &impl MeterProvider) -> Meter {
     let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))

@@ -5,9 +5,10 @@ use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider};
 
 mod logs;
 
+use super::DURATION_BOUNDARIES;
 use crate::guard::PipelineHandle;
 use crate::processor::{BatchProcessor, Components};
-use crate::stats::{DropReason, EndpointStats, REJECTED, Stats};
+use crate::stats::{Counters, DropReason, EndpointStats, REJECTED, Stats};
 use crate::sync::Arc;
 
 /// Lets `provider` collect the `otel.sdk.*` metrics of a pipeline: spans started and open, the queue,
@@ -77,18 +78,6 @@ fn component(components: &Components, component_type: &'static str) -> Vec<KeyVa
     ]
 }
 
-/// The reasons for which the processor passes no span to the exporter. Spans that tail sampling drops are not
-/// lost, so they do not count.
-const OF_PROCESSOR: [DropReason; 7] = [
-    DropReason::QueueFull,
-    DropReason::MemoryFull,
-    DropReason::AfterShutdown,
-    DropReason::TooLarge,
-    DropReason::ShutdownTimeout,
-    DropReason::LayerGone,
-    DropReason::Internal,
-];
-
 struct Observed<'a> {
     meter: Meter,
     pipeline: &'a PipelineHandle,
@@ -102,18 +91,28 @@ impl Observed<'_> {
         let components = processor.components();
         if let Some(components) = processor.log_components() {
             self.logs(components);
+            if let Some(counters) = processor.log_counters() {
+                self.export_duration(counters, exporter_of(components));
+            }
         }
         self.processor(component(components, Components::PROCESSOR));
         let attributes = exporter_of(components);
         self.exporter(&attributes);
+        self.export_duration(processor.counters(), attributes);
+    }
+
+    /// The duration of each export of one signal.
+    fn export_duration(&self, counters: &Counters, attributes: Vec<KeyValue>) {
         let duration = self
             .meter
             .f64_histogram("otel.sdk.exporter.operation.duration")
             .with_unit("s")
             .with_description("The duration of exporting a batch of telemetry records.")
+            // The conventions name none, and the SDK's defaults are made for milliseconds.
+            .with_boundaries(DURATION_BOUNDARIES.to_vec())
             .build();
         let attributes = Outcomes::new(attributes);
-        processor.counters().on_export(Arc::new(move |took, error| {
+        counters.on_export(Arc::new(move |took, error| {
             attributes.with(error, |all| duration.record(took.as_secs_f64(), all));
         }));
     }
@@ -167,7 +166,9 @@ impl Observed<'_> {
             "The number of spans for which the processing has finished, either successful or failed.",
             move |stats, out| {
                 attributes.with(None, |all| out.observe(stats.handed_over, all));
-                for reason in OF_PROCESSOR {
+                // Tail sampling loses no span: a setting drops its trace.
+                let is_loss = |reason: &DropReason| *reason != DropReason::TailDropped;
+                for reason in DropReason::ALL.into_iter().filter(is_loss) {
                     let all = stats.dropped(reason);
                     let lost = all.saturating_sub(stats.dropped_by_exporter(reason));
                     attributes.failed(lost, reason.as_str(), out);

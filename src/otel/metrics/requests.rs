@@ -4,15 +4,11 @@
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Histogram, MeterProvider, UpDownCounter};
 
+use super::DURATION_BOUNDARIES;
 use crate::middleware::{
     CallProtocol, ClientLayer, Labels, Measured, Meter, OTHER, Role, SYSTEM, ServerLayer,
 };
 use crate::sync::Arc;
-
-/// The conventions' bounds of buckets for durations, in seconds.
-const BOUNDARIES: [f64; 14] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-];
 
 /// The highest status of HTTP.
 const LAST_STATUS: u16 = 599;
@@ -251,7 +247,7 @@ fn seconds(
         .f64_histogram(name)
         .with_unit("s")
         .with_description(description)
-        .with_boundaries(BOUNDARIES.to_vec())
+        .with_boundaries(DURATION_BOUNDARIES.to_vec())
         .build()
 }
 

@@ -4,17 +4,6 @@ use super::{Observed, Outcomes, component, exporter_of, signed};
 use crate::processor::Components;
 use crate::stats::DropReason;
 
-/// The reasons for which the processor passes no record to the exporter.
-const OF_PROCESSOR: [DropReason; 7] = [
-    DropReason::QueueFull,
-    DropReason::AfterShutdown,
-    DropReason::TooLarge,
-    DropReason::ShutdownTimeout,
-    DropReason::Unsupported,
-    DropReason::Forked,
-    DropReason::Internal,
-];
-
 impl Observed<'_> {
     pub(super) fn logs(&self, components: &Components) {
         if self.additional.is_none() {
@@ -45,7 +34,7 @@ impl Observed<'_> {
              failed.",
             move |stats, out| {
                 outcomes.with(None, |all| out.observe(stats.logs.handed_over, all));
-                for reason in OF_PROCESSOR {
+                for reason in DropReason::ALL {
                     outcomes.failed(stats.logs.dropped_early(reason), reason.as_str(), out);
                 }
             },
