@@ -1,7 +1,7 @@
 //! Names of the semantic conventions, all of one version.
 
 /// The conventions that the names below belong to.
-pub(crate) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
+pub(crate) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
 
 pub(crate) const OTEL_SCOPE_NAME: &str = "otel.scope.name";
 pub(crate) const SERVICE_NAME: &str = "service.name";

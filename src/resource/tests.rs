@@ -39,7 +39,7 @@ fn the_default_says_what_it_must() {
     );
     assert_eq!(
         resource.schema_url(),
-        "https://opentelemetry.io/schemas/1.44.0"
+        "https://opentelemetry.io/schemas/1.45.0"
     );
     let pid = i64::from(std::process::id());
     assert_eq!(resource.get("process.pid"), Some(&Value::Int(pid)));

@@ -20,8 +20,7 @@ use tracing_otlp::middleware::{ClientLayer, ServerLayer};
 use tracing_otlp::{OtlpBuilder, Resource, SpanExt as _};
 use web::recorded_with;
 
-/// The names of the registry (conventions 1.44, and the one that comes after it: `rpc.status_code`) that
-/// we write.
+/// The names of the registry (conventions 1.45) that we write.
 const REGISTRY: &[&str] = &[
     "client.address",
     "code.file.path",

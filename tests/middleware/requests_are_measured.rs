@@ -112,7 +112,7 @@ fn a_served_request_is_told_as_the_conventions_have_it() {
     assert_eq!(scope.version, env!("CARGO_PKG_VERSION"));
     assert_eq!(
         scopes[0].schema_url,
-        "https://opentelemetry.io/schemas/1.44.0"
+        "https://opentelemetry.io/schemas/1.45.0"
     );
     let metrics = &scopes[0].metrics;
     let duration = find(metrics, DURATION).unwrap();
