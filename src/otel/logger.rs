@@ -129,6 +129,7 @@ impl otel::Logger for Logger {
             level,
             time: record.time.map_or(0, unix_nanos),
             observed: record.observed.map_or(0, unix_nanos),
+            is_sampled: (!record.lacks_flags).then(|| context.is_sampled()),
             context: &context,
             fields: &record.fields(),
             attributes: &attributes.collect::<Vec<_>>(),
@@ -158,6 +159,8 @@ pub struct LoggerRecord {
     /// Each key once.
     attributes: Vec<(Key, AnyValue)>,
     context: Option<TraceContext>,
+    /// Whether `context` was given without its flags.
+    lacks_flags: bool,
 }
 
 impl LoggerRecord {
@@ -226,7 +229,9 @@ impl otel::LogRecord for LoggerRecord {
         }
     }
 
+    /// Without flags nothing says that the trace is not sampled, so the record is taken.
     fn set_trace_context(&mut self, trace_id: TraceId, span_id: SpanId, flags: Option<TraceFlags>) {
+        self.lacks_flags = flags.is_none();
         let flags = flags.unwrap_or_default();
         self.context = Some(TraceContext::new(
             trace_id.into(),

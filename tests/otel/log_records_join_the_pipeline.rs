@@ -11,7 +11,7 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{InMemoryLogExporter, LogBatch, LogExporter};
 use tracing::level_filters::LevelFilter;
 use tracing::{info, info_span, warn};
-use tracing_otlp::config::UnsampledLogs;
+use tracing_otlp::config::{TailConfig, UnsampledLogs};
 use tracing_otlp::otel::{LogExporterAdapter, LoggerProvider};
 use tracing_otlp::sampler::AlwaysOff;
 use tracing_otlp::testing::{Collector, ReceivedValue};
@@ -168,6 +168,36 @@ fn filters_limits_and_suppression_hold_as_for_events() {
         assert_eq!(log["a"], "abc");
     }
     assert_eq!(logs.iter().filter(|log| log.trace_id.is_some()).count(), 1);
+}
+
+/// A record of a trace that tail sampling may drop, and one whose flags nobody said.
+#[test]
+fn the_choices_by_sampling_hold_for_the_records_of_the_api() {
+    let ids = (TraceId::from_bytes([7; 16]), SpanId::from_bytes([8; 8]));
+    let emitted = |builder: OtlpBuilder, flags: Option<TraceFlags>| {
+        let stats = run(builder, |provider| {
+            let logger = provider.logger("library");
+            for severity in [Severity::Info, Severity::Warn] {
+                let mut record = logger.create_log_record();
+                record.set_severity_number(severity);
+                record.set_trace_context(ids.0, ids.1, flags);
+                logger.emit(record);
+            }
+        });
+        stats.logs.emitted
+    };
+    let collector = Collector::start();
+    let from_warn = UnsampledLogs::from_level(tracing::Level::WARN);
+    let undecided = || {
+        let builder = to(&collector).configure(move |config| config.logs.undecided = from_warn);
+        builder.with_tail_sampling(TailConfig::default())
+    };
+    assert_eq!(emitted(undecided(), Some(TraceFlags::SAMPLED)), 1);
+    assert_eq!(emitted(undecided(), None), 2);
+    let unsampled = || to(&collector).configure(move |config| config.logs.unsampled = from_warn);
+    assert_eq!(emitted(unsampled(), Some(TraceFlags::SAMPLED)), 2);
+    assert_eq!(emitted(unsampled(), Some(TraceFlags::default())), 1);
+    assert_eq!(emitted(unsampled(), None), 2);
 }
 
 #[test]

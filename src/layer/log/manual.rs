@@ -29,6 +29,8 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) observed: u64,
     /// Not valid: no trace.
     pub(crate) context: &'a TraceContext,
+    /// Whether the trace is sampled; `None`: nobody said.
+    pub(crate) is_sampled: Option<bool>,
     /// Encoded fields other than times, context and attributes.
     pub(crate) fields: &'a [u8],
     /// Encoded attributes, each key once.
@@ -66,14 +68,14 @@ impl ManualLogs {
         recorder.logs.is_some() && !is_suppressed() && recorder.config.admits_log(target, level)
     }
 
-    /// Hands a record to the pipeline, if its filter and the choice for unsampled traces admit it.
+    /// Hands a record to the pipeline, if its filter and the choices for the trace's sampling admit it.
     pub(crate) fn emit(&self, new: &NewRecord<'_>) {
         let recorder = self.0.here();
         let Some(sink) = &recorder.logs else {
             return;
         };
-        let is_unsampled = new.context.is_valid() && !new.context.is_sampled();
-        if is_unsampled && new.level > sink.unsampled {
+        let is_sampled = new.is_sampled.filter(|_| new.context.is_valid());
+        if is_sampled.is_some_and(|is_sampled| !sink.takes(new.level, is_sampled)) {
             return;
         }
         sink.emitted.count();

@@ -113,11 +113,7 @@ impl OtlpLayer {
             IdOrigin::Context(ids) => ids,
         };
         if let Some((_, _, flags)) = ids {
-            is_log &= level
-                <= match flags & 1 {
-                    0 => sink.unsampled,
-                    _ => sink.undecided,
-                };
+            is_log &= sink.takes(level, flags & 1 == 1);
         }
         if is_log {
             sink.emitted.count();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU32;
 
-use tracing_core::LevelFilter;
+use tracing_core::{Level, LevelFilter};
 
 use super::callsite::LogCallsite;
 use crate::config::{EventRule, Events, LogLimits, OtlpConfig, SpanFields, UnsampledLogs};
@@ -19,9 +19,9 @@ pub(crate) struct LogSink {
     pub(super) events: Events,
     pub(super) rules: Box<[EventRule]>,
     /// Events in unsampled spans become records up to this level.
-    pub(super) unsampled: LevelFilter,
+    unsampled: LevelFilter,
     /// The same of traces that are sampled, and that tail sampling may drop.
-    pub(super) undecided: LevelFilter,
+    undecided: LevelFilter,
     pub(super) span_fields: SpanFields,
     pub(super) value_limit: ValueLimit,
     pub(super) attributes: u32,
@@ -101,6 +101,16 @@ impl LogSink {
             by_target: Mutex::default(),
             schema_url,
         })
+    }
+
+    /// Whether a record of this level in a sampled, or an unsampled, trace is wanted.
+    #[inline]
+    pub(super) fn takes(&self, level: Level, is_sampled: bool) -> bool {
+        level
+            <= match is_sampled {
+                true => self.undecided,
+                false => self.unsampled,
+            }
     }
 
     /// The sink of a fork of the process: it drops records, and takes no lock of the parent's.
