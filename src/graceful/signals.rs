@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use once_cell::race::OnceBox;
 use signal_hook::SigId;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals as Iterator;
+use signal_hook::iterator::Signals as IncomingSignals;
 use signal_hook::low_level::{emulate_default_handler, unregister};
 use tokio::sync::watch;
 
@@ -36,7 +36,7 @@ struct Listener {
     seen: u64,
 }
 
-/// SignalState by the servers of a process and the thread of the signals.
+/// What the servers of a process and the thread of the signals share.
 struct SignalState {
     /// The number of signals passed on. The thread writes, the servers read.
     pressed: watch::Sender<u64>,
@@ -109,7 +109,7 @@ fn shared() -> io::Result<&'static SignalState> {
 fn start(shared: &'static SignalState) -> io::Result<()> {
     // Before our handler is installed, which replaces the default action.
     let default = SIGNALS.map(has_default_action);
-    let signals = Iterator::new(SIGNALS)?;
+    let signals = IncomingSignals::new(SIGNALS)?;
     let mut others = Others::new();
     let closer = signals.handle();
     let started = thread::Builder::new()
@@ -123,7 +123,7 @@ fn start(shared: &'static SignalState) -> io::Result<()> {
 
 fn listen(
     shared: &'static SignalState,
-    mut signals: Iterator,
+    mut signals: IncomingSignals,
     default: [bool; SIGNALS.len()],
     others: &mut Others,
 ) {

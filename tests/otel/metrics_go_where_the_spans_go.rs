@@ -339,6 +339,8 @@ fn application(protocol: Protocol) {
             "{:?}",
             ear.diagnostics()
         );
+        // The endpoint takes them all and adds a warning.
+        receiver.script([Instead::Rejected(0)]);
         meters.force_flush().unwrap();
         assert!(
             ear.has_heard("metrics arrive again"),

@@ -49,7 +49,7 @@ pub struct MetricExporter {
     client: OtlpClient,
     /// `None` after the shutdown.
     runtime: Mutex<Option<Runtime>>,
-    event_sink: Arc<Mutex<MetricsReports>>,
+    reports: Arc<Mutex<MetricsReports>>,
     temporality: Temporality,
 }
 
@@ -71,7 +71,7 @@ impl MetricExporter {
         Ok(Self {
             client,
             runtime: Mutex::new(Some(runtime)),
-            event_sink: Arc::default(),
+            reports: Arc::default(),
             temporality: Temporality::default(),
         })
     }
@@ -91,21 +91,25 @@ impl MetricExporter {
 impl PushMetricExporter for MetricExporter {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let body = ExportMetricsServiceRequest::from(metrics).encode_to_vec();
-        let (client, event_sink) = (self.client.clone(), Arc::clone(&self.event_sink));
+        let (client, reports) = (self.client.clone(), Arc::clone(&self.reports));
         let send = async move {
-            let sent = match client.post(body.into()).await {
-                Ok(None) => Ok(()),
-                Ok(Some(rejected)) if rejected.count == 0 => {
-                    lock(&event_sink).warn(&rejected.message);
-                    return Ok(());
+            let (sent, warning) = match client.post(body.into()).await {
+                Ok(None) => (Ok(()), None),
+                Ok(Some(partial)) if partial.count == 0 => (Ok(()), Some(partial.message)),
+                Ok(Some(partial)) => {
+                    let (count, message) = (partial.count, partial.message);
+                    let error = format!("the endpoint rejected {count} data points: {message}");
+                    (Err(error), None)
                 }
-                Ok(Some(rejected)) => Err(format!(
-                    "the endpoint rejected {} data points: {}",
-                    rejected.count, rejected.message
-                )),
-                Err(error) => Err(error),
+                Err(error) => (Err(error), None),
             };
-            lock(&event_sink).tell(&sent);
+            let mut reports = lock(&reports);
+            reports.tell(&sent);
+            if let Some(warning) = warning {
+                reports.warn(&format!(
+                    "metrics arrived, with a warning of the endpoint: {warning}"
+                ));
+            }
             sent
         };
         let task = match &*lock(&self.runtime) {
@@ -130,7 +134,11 @@ impl PushMetricExporter for MetricExporter {
         };
         let ended = self.client.shutdown(timeout);
         runtime.shutdown_background();
-        ended.map_err(|_| OTelSdkError::Timeout(timeout))
+        ended.map_err(|error| {
+            // The SDK's error has no room for the cause.
+            lock(&self.reports).warn(&error.to_string());
+            OTelSdkError::Timeout(timeout)
+        })
     }
 
     fn temporality(&self) -> Temporality {
@@ -178,21 +186,20 @@ impl MetricsReports {
             Ok(()) => {}
             Err(error) => {
                 self.is_failing = true;
-                self.warn(error);
+                self.warn(&format!("metrics could not be exported: {error}"));
             }
         }
     }
 
-    fn warn(&mut self, error: &str) {
+    fn warn(&mut self, message: &str) {
         let now = Instant::now();
         if self.spoke.is_some_and(|at| now.duration_since(at) < REPEAT) {
             return;
         }
         self.spoke = Some(now);
-        let message = format!("metrics could not be exported: {error}");
         let fields = ReportFields::default();
         self.speaker
-            .say(Topic::Metrics, Level::WARN, &message, fields);
+            .say(Topic::Metrics, Level::WARN, message, fields);
     }
 }
 
