@@ -217,12 +217,12 @@ impl Recorder {
     /// root the anchor. Called right after the clock is read, which keeps the anchor up to date.
     #[inline(always)]
     pub(super) fn identify(&self, identity: &mut Identity, parent_kind: ParentKind) {
-        identity.span_id = self.new_span_id();
         if parent_kind == ParentKind::Root {
             let random;
             (identity.trace_id, random) = self.new_trace_id();
             identity.flags = if random { TraceFlags::RANDOM.bits() } else { 0 };
         }
+        identity.span_id = self.new_span_id();
         if parent_kind != ParentKind::Local {
             identity.anchor = Anchor::current();
         }

@@ -25,7 +25,7 @@ fn text<'a>(resource: &'a Resource, key: &str) -> &'a str {
 
 #[test]
 fn the_default_says_what_it_must() {
-    // RES-1, RES-2
+    // RES-1, RES-2, and RES-5: what cannot be found is left out.
     let resource = Resource::detect();
     let name = text(&resource, "service.name");
     let executable = text(&resource, "process.executable.name");

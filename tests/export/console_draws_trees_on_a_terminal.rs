@@ -1,4 +1,5 @@
-//! What `OTEL_TRACES_EXPORTER=console` prints: trees on a terminal, plain blocks elsewhere.
+//! What `OTEL_TRACES_EXPORTER=console` prints: trees on a terminal, plain blocks elsewhere, in a
+//! format of its own (LOG-76).
 #![cfg(unix)]
 #![allow(
     clippy::unwrap_used,

@@ -85,6 +85,7 @@ fn spans(path: &Path) -> Vec<Span> {
         .collect()
 }
 
+/// LOG-70: a request is a line; LOG-75: a file is appended to.
 #[test]
 fn each_batch_is_a_line_and_a_file_is_appended_to() {
     let folder = Folder::new("append");

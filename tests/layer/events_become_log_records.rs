@@ -113,7 +113,8 @@ fn of_a_trace_that_may_be_dropped_only_what_is_wanted_becomes_a_record() {
     assert_eq!(messages(&logs(without, write)), all);
 }
 
-/// LOG-1, LOG-2, LOG-53, LOG-55 to LOG-57.
+/// LOG-1, LOG-2, LOG-53, LOG-55 to LOG-57. LOG-5: attributes and resource are those of the trace. LOG-6:
+/// both times are one reading.
 #[test]
 fn a_record_says_what_the_event_said() {
     let (spans, logs) = recorded(same, || {
@@ -188,7 +189,8 @@ impl IntoValue for &str {
     }
 }
 
-/// LOG-51: the context that a span made in the same place would have as its parent.
+/// LOG-51: the context that a span made in the same place would have as its parent. LOG-11: ids of both kinds
+/// or none.
 #[test]
 fn a_record_has_the_ids_of_where_it_happened() {
     let (spans, logs) = recorded(same, || {
@@ -412,7 +414,7 @@ fn error_fields_follow_the_conventions_of_exceptions() {
     assert_eq!(logs[2]["exception.message"], "mine");
 }
 
-/// LOG-54: only where code gave one.
+/// LOG-54: only where code gave one. LOG-12: such a record is an event.
 #[test]
 fn an_event_name_is_what_code_gave() {
     let (spans, logs) = recorded(same, || {
@@ -435,7 +437,7 @@ fn an_event_name_is_what_code_gave() {
     assert_eq!(spans[0].events[0].name, "cart.emptied");
 }
 
-/// LOG-53: a message in its own type; LOG-59: fields in theirs.
+/// LOG-53: a message in its own type; LOG-59: fields in theirs. LOG-8: an empty text is a body.
 #[test]
 fn bodies_and_attributes_keep_their_types() {
     let (spans, logs) = recorded(same, || {

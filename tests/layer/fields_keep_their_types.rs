@@ -186,6 +186,7 @@ fn keys_of_fields_win_over_our_own() {
     assert!(value(attributes, "thread.id").is_some());
 }
 
+/// THR-1: both keys of a thread, where they are asked for.
 #[test]
 fn the_switches_of_the_migrants_mig_4() {
     let one = || drop(span!(target: "shop::till", tracing::Level::WARN, "switch"));

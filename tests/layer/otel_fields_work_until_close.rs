@@ -5,6 +5,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tracing::field::Empty;
 use tracing::info_span;
 
+/// TR-6: the kind is a client's or a server's where it is said, else internal.
 #[test]
 fn at_creation() {
     let spans = record(|| {

@@ -1,7 +1,12 @@
 //! Whose child a span is: explicit, current, hidden by a filter, or nobody's (MIG-5).
 
-use crate::capture::{Span, layer, named, record, under};
+use std::sync::{Arc, Mutex};
+
+use crate::capture::{Span, layer, named, record, record_with, under};
 use tracing::{Span as Tracing, info_span, trace_span};
+use tracing_otlp::context::IdGenerator;
+use tracing_otlp::sampler::{Sampler, SamplingInput, SamplingResult};
+use tracing_otlp::{OtlpBuilder, SpanId, TraceId, context};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
@@ -19,6 +24,52 @@ fn assert_child(spans: &[Span], child: &str, parent: &str) {
 #[track_caller]
 fn assert_root(spans: &[Span], name: &str) {
     assert_eq!(named(spans, name).parent_span_id, [0u8; 0]);
+}
+
+/// Notes in which order it is asked.
+#[derive(Clone, Default)]
+struct Order(Arc<Mutex<Vec<&'static str>>>);
+
+impl IdGenerator for Order {
+    fn new_trace_id(&self) -> TraceId {
+        self.0.lock().unwrap().push("trace id");
+        TraceId::from_bytes([7; 16])
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        self.0.lock().unwrap().push("span id");
+        SpanId::from_bytes([8; 8])
+    }
+}
+
+impl Sampler for Order {
+    fn should_sample(&self, input: &SamplingInput<'_>) -> SamplingResult {
+        assert_eq!(input.trace_id, TraceId::from_bytes([7; 16]));
+        self.0.lock().unwrap().push("sampler");
+        SamplingResult::DROP
+    }
+
+    fn description(&self) -> String {
+        "Order".to_owned()
+    }
+}
+
+/// TR-1: the sampler is asked about the trace id that the trace has, and a span that it drops has ids too.
+#[test]
+fn a_span_has_its_ids_whatever_the_sampler_decides() {
+    let order = Order::default();
+    let edit = |builder: OtlpBuilder| {
+        let builder = builder.with_id_generator(order.clone());
+        builder.with_sampler(order.clone())
+    };
+    let spans = record_with(edit, || {
+        let context = info_span!("dropped").in_scope(context::current);
+        let ids = (context.trace_id().to_bytes(), context.span_id().to_bytes());
+        assert_eq!(ids, ([7; 16], [8; 8]));
+        assert!(!context.is_sampled());
+    });
+    assert_eq!(spans.len(), 0);
+    assert_eq!(*order.0.lock().unwrap(), ["trace id", "span id", "sampler"]);
 }
 
 #[test]

@@ -124,6 +124,43 @@ fn two_layers_are_both_told() {
     assert_all_said(&second.spans());
 }
 
+/// TR-12: a link keeps its place, and one without ids is kept for what it says.
+#[test]
+fn a_link_without_ids_is_kept_for_its_attributes() {
+    let spans = record(|| {
+        let span = info_span!("span");
+        let nowhere = TraceContext::default;
+        span.add_link(remote(1, TraceFlags::SAMPLED));
+        span.add_link(nowhere());
+        span.add_link_with_attributes(nowhere(), &[KeyValue::new("why", "lost")]);
+        span.add_link(nowhere().with_trace_state("a=b".parse().unwrap()));
+    });
+    let links = &named(&spans, "span").links;
+    assert_eq!(links.len(), 3, "nothing was said by the second");
+    assert_eq!(links[0].trace_id, [1; 16]);
+    assert_eq!(value(&links[1].attributes, "why"), text("lost").as_ref());
+    assert_eq!(links[2].trace_state, "a=b");
+}
+
+/// TR-16: a pipeline that is disabled has no spans, and still passes on the context that it was given.
+#[test]
+fn a_disabled_pipeline_passes_the_context_on() {
+    let builder = tracing_otlp::builder().without_env();
+    let (layer, _guard) = builder
+        .configure(|config| config.disabled = true)
+        .build()
+        .unwrap();
+    let given = remote(1, TraceFlags::SAMPLED);
+    under(Registry::default().with(layer), || {
+        context::sync_scope(given.clone(), || {
+            let _span = info_span!("span").entered();
+            let passed = context::current();
+            let ids = (passed.trace_id(), passed.span_id(), passed.is_sampled());
+            assert_eq!(ids, (given.trace_id(), given.span_id(), true));
+        });
+    });
+}
+
 #[test]
 fn late_attributes_keep_the_limits_lim_1_to_3() {
     let edit = |builder: tracing_otlp::OtlpBuilder| {

@@ -209,7 +209,7 @@ fn the_caller_s_trace_goes_on_pain_36() {
     let span = one(ServerLayer::new(), request.clone());
     assert_eq!(span.trace_id[..2], [0x4b, 0xf9]);
     assert_eq!(span.parent_span_id[..2], [0x00, 0xf0]);
-    // Strangers get a link instead.
+    // Strangers get a link instead (W3C-10).
     let span = one(ServerLayer::new().with_public_endpoint(true), request);
     assert_ne!(span.trace_id[..2], [0x4b, 0xf9]);
     assert!(span.parent_span_id.is_empty());

@@ -30,6 +30,33 @@ fn ids_and_definitions_agree() {
     assert!(unused.is_empty(), "defined, and named nowhere: {unused:?}");
 }
 
+/// A rule that no test names is a promise that nobody keeps.
+#[test]
+fn every_rule_is_named_by_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/rules.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| "));
+    let rules = rows.flat_map(|row| ids(row.split('|').next().unwrap_or_default()));
+    let tested: BTreeSet<String> = files(root).iter().flat_map(|file| tests_of(file)).collect();
+    let untested: Vec<_> = rules.filter(|rule| !tested.contains(rule)).collect();
+    assert!(untested.is_empty(), "named by no test: {untested:?}");
+}
+
+/// The ids that a file's tests name, in comments and in their own names.
+fn tests_of(file: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(file).unwrap();
+    let is_test =
+        |part: &std::ffi::OsStr| part == "tests" || part == "tests.rs" || part == "loom.rs";
+    let tests = match file.extension().is_some_and(|kind| kind == "rs") {
+        true if file.iter().any(is_test) => Some(0),
+        true => text
+            .find("#[cfg(test)]\n#[allow")
+            .or_else(|| text.find("mod tests {")),
+        false => None,
+    };
+    tests.map(|start| ids(&text[start..])).unwrap_or_default()
+}
+
 /// Code and pages of the crate, without the definitions.
 fn files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -236,6 +236,7 @@ fn resource_attributes() {
     );
 }
 
+/// CFG-1.
 #[test]
 fn a_configuration_file_is_refused_aloud() {
     let config = read(&[("OTEL_CONFIG_FILE", "otel.yaml")]);
