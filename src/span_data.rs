@@ -31,7 +31,7 @@ impl SpanKind {
         }
     }
 
-    /// The kind of this name, in any case; `Internal` for any other (SPEC §6a).
+    /// The kind of this name, in any case; `Internal` for any other.
     pub(crate) fn from_name(name: &str) -> Self {
         const KINDS: [(&str, SpanKind); 4] = [
             ("server", SpanKind::Server),

@@ -1,4 +1,4 @@
-//! [`Endpoint`]: the parsed endpoint, from a URL, for gRPC also `host:port` (SPEC §1), or a Unix socket in
+//! [`Endpoint`]: the parsed endpoint, from a URL, for gRPC also `host:port`, or a Unix socket in
 //! gRPC's notation.
 
 pub(crate) mod list;

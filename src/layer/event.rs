@@ -1,4 +1,4 @@
-//! Events become span events; an error also sets the status of the span (SPEC §6c).
+//! Events become span events; an error also sets the status of the span.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! Fields with a role: the `otel.*` names (SPEC §6a), an event's message and error, lines of `log`.
+//! Fields with a role: the `otel.*` names, an event's message and error, lines of `log`.
 
 use tracing_core::Metadata;
 

@@ -1,4 +1,4 @@
-//! [`OpenTelemetrySpanExt`]: the trait of `tracing-opentelemetry`, by name and signature (SPEC §6d).
+//! [`OpenTelemetrySpanExt`]: the trait of `tracing-opentelemetry`, by name and signature.
 
 use std::borrow::Cow;
 use std::time::SystemTime;

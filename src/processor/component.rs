@@ -1,4 +1,4 @@
-//! [`Components`]: the names of a pipeline's processor and exporter in metrics (SPEC 5e).
+//! [`Components`]: the names of a pipeline's processor and exporter in metrics.
 
 use std::any::{Any, type_name};
 

@@ -1,7 +1,7 @@
 //! OTLP's protobuf encoding: writes spans, log records and requests, reads responses.
 //!
 //! Depends on bytes and attributes only, never on tracing types, contexts, clocks or settings.
-//! Every number below is a field number of opentelemetry-proto v1.11.0 (SPEC §3).
+//! Every number below is a field number of opentelemetry-proto v1.11.0.
 
 pub(crate) mod bounded;
 pub(crate) mod decode;

@@ -1,5 +1,5 @@
 //! Answers, failures and silence of an endpoint, over gRPC and HTTP: what may be retried is, what is
-//! too large is halved, deadlines are kept, and each span ends under one named outcome (SPEC §3).
+//! too large is halved, deadlines are kept, and each span ends under one named outcome.
 
 use std::time::{Duration, Instant};
 

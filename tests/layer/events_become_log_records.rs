@@ -1,5 +1,5 @@
 //! Every event that passes the log filter becomes a log record with the ids of where it happened,
-//! inside a span or not (SPEC §7e).
+//! inside a span or not.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Events become span events, and errors among them set status and exception (SPEC §6c).
+//! Events become span events, and errors among them set status and exception.
 
 use crate::capture::{Value, int, record, record_with, text, value};
 use tracing::{Level, error, event, info, info_span, instrument};

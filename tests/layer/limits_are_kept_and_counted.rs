@@ -1,4 +1,4 @@
-//! Limits of SPEC §2b, with what they cost counted on the wire (LIM-1 to LIM-3, PAIN 20).
+//! The limits of the specification, with what they cost counted on the wire (LIM-1 to LIM-3, PAIN 20).
 
 use crate::capture::{Value, int, layer_with, record_with, text, under, value};
 use tracing::{info, info_span};

@@ -1,4 +1,4 @@
-//! `otel.name`, `otel.kind` and the status may change until the span closes (SPEC §6a, PAIN 35).
+//! `otel.name`, `otel.kind` and the status may change until the span closes (PAIN 35).
 
 use crate::capture::{record, value};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;

@@ -92,7 +92,7 @@ fn current_explicit_and_none() {
     assert_root(&spans, "root");
     assert_root(&spans, "later root");
     assert_ne!(named(&spans, "root").trace_id, named(&spans, "a").trace_id);
-    // TR-3, TR-5, and the flags of SPEC §3: sampled, random, known not to be remote.
+    // TR-3, TR-5, and the flags on the wire: sampled, random, known not to be remote.
     assert!(spans.iter().all(|s| s.flags == 0x103));
 }
 

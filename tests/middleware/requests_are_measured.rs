@@ -1,5 +1,5 @@
 //! Requests are measured as the HTTP and RPC conventions have it, sampled or not, however they end
-//! (SPEC 5a, RPC-8).
+//! (RPC-8).
 
 use std::convert::Infallible;
 use std::future::pending;

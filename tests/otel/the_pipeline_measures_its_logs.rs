@@ -1,4 +1,4 @@
-//! The `otel.sdk.*` metrics of log records say what `Stats::logs` says (SPEC 5e, LOG-26).
+//! The `otel.sdk.*` metrics of log records say what `Stats::logs` says (LOG-26).
 
 use tracing::{dispatcher, info};
 use tracing_otlp::config::Events;

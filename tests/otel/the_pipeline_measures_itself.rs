@@ -1,4 +1,4 @@
-//! The `otel.sdk.*` metrics of a pipeline say what its `Stats` say (SPEC 5e, PAIN 31).
+//! The `otel.sdk.*` metrics of a pipeline say what its `Stats` say (PAIN 31).
 
 use std::sync::Arc;
 use std::time::Duration;

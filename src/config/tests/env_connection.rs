@@ -6,7 +6,7 @@ use crate::config::Pem;
 
 #[test]
 fn protocols_and_compressions() {
-    // ENV-6; SPEC §1 PROTOCOL, COMPRESSION
+    // ENV-6, for protocols and compressions
     const S: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
     const G: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
     check(

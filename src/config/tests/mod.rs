@@ -1,4 +1,4 @@
-//! Variables in, settings and warnings out; SPEC ENV-1…7, RES-4 and the tables of SPEC §1.
+//! Variables in, settings and warnings out: ENV-1 to ENV-7, RES-4, and each variable of the specification.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! Events become log records (SPEC §7e), span events, or both with one visit.
+//! Events become log records, span events, or both with one visit.
 //!
 //! A record is written into the thread's buffer while its event is visited, and its bytes go to the
 //! processor unchanged. A span event of the same event is copied from the record's bytes: the attributes

@@ -1,4 +1,4 @@
-//! The `otel.sdk.*` metrics of a pipeline, read from its [`Stats`] (SPEC 5e).
+//! The `otel.sdk.*` metrics of a pipeline, read from its [`Stats`].
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider};

@@ -1,5 +1,5 @@
 //! The middleware's [`Meter`]: durations, sizes and numbers of requests, by instruments of the OpenTelemetry
-//! API (SPEC 5a, RPC-8).
+//! API by the conventions of HTTP and of RPC (RPC-8).
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Histogram, MeterProvider, UpDownCounter};

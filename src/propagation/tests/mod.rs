@@ -1,4 +1,4 @@
-//! What each propagator takes, refuses and writes; SPEC PROP-1…2, W3C-1…8, BAG-1…2, B3-1…2, JAE-1.
+//! What each propagator takes, refuses and writes: PROP-1…2, W3C-1…8, BAG-1…2, B3-1…2, JAE-1.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod formats;
