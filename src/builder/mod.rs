@@ -39,7 +39,6 @@ pub fn builder() -> OtlpBuilder {
         base: Base::Env,
         edits: Vec::new(),
         batch_size_is_set: false,
-        endpoint_is_set: false,
         error: None,
         parts: CodeOverrides::default(),
     }
@@ -48,7 +47,8 @@ pub fn builder() -> OtlpBuilder {
 /// Builds a pipeline: a layer and a guard.
 ///
 /// Precedence, highest first: these methods, the signal's variable (`OTEL_EXPORTER_OTLP_TRACES_*`),
-/// the general variable, the default. Variables are read when the pipeline is built. An invalid
+/// the general variable, the default. A base URL from code wins over the URL of one signal from a variable,
+/// also by [`configure`](Self::configure) and [`with_config`](Self::with_config). Variables are read when the pipeline is built. An invalid
 /// variable leaves a warning; if it would change the destination of spans or the security of the
 /// connection, it is an error of the build, and so is an invalid value from code.
 #[must_use = "a builder does nothing until it is built"]
@@ -58,8 +58,6 @@ pub struct OtlpBuilder {
     /// The batch size came from code, so a queue smaller than it is an error, not a reason to
     /// lower it.
     batch_size_is_set: bool,
-    /// An endpoint came from code, so a variable's endpoint of traces does not count.
-    endpoint_is_set: bool,
     /// The first invalid value that no setting can hold; an error of the build.
     error: Option<Error>,
     /// The parts from code that are no plain settings: exporter, sampler, propagator, ids.
@@ -285,18 +283,6 @@ impl OtlpBuilder {
             Base::Env => OtlpConfig::from_env(),
             Base::Given(config) => *config,
         };
-        if self.endpoint_is_set {
-            config.exporter.traces_endpoint = None;
-            config.exporter.metrics_endpoint = None;
-            config.exporter.logs_endpoint = None;
-            if let Some(connection) = &mut config.logs.connection {
-                connection.logs_endpoint = None;
-            }
-            #[cfg(feature = "metrics")]
-            if let Some(exporter) = &mut config.metrics.exporter {
-                exporter.metrics_endpoint = None;
-            }
-        }
         let before = config.batch.clone();
         let connection_before = config.exporter.clone();
         let logs_batch_size = config.logs.batch.max_export_batch_size;
@@ -313,11 +299,16 @@ impl OtlpBuilder {
         {
             exporter.follow(&connection_before, &config.exporter);
         }
-        if let Some(connection) = &mut config.logs.connection
-            && logs.as_ref() == Some(connection)
+        if let (Some(mut known), Some(connection)) = (logs, &mut config.logs.connection)
+            && {
+                // `with_logs_endpoint` changes it in both.
+                known.logs_endpoint.clone_from(&connection.logs_endpoint);
+                known == *connection
+            }
         {
             connection.follow(&connection_before, &config.exporter);
         }
+        config.settle_urls();
         let logs_queue = config.logs.batch.max_queue_size;
         let logs_size = &mut config.logs.batch.max_export_batch_size;
         if *logs_size == logs_batch_size {

@@ -111,12 +111,11 @@ impl OtlpBuilder {
 /// The connection to the endpoint.
 impl OtlpBuilder {
     /// The base URL of the endpoint: see
-    /// As code it also wins over the URL of one signal from a variable.
-    /// [`ExporterConfig::endpoint`](crate::config::ExporterConfig::endpoint).
-    pub fn with_endpoint(mut self, url: impl Into<String>) -> Self {
-        self.endpoint_is_set = true;
+    /// [`ExporterConfig::endpoint`](crate::config::ExporterConfig::endpoint). It also wins over the URL of one
+    /// signal from a variable.
+    pub fn with_endpoint(self, url: impl Into<String>) -> Self {
         let url = url.into();
-        self.configure(move |c| c.exporter.endpoint = Some(url))
+        self.configure(move |c| c.exporter.set_endpoint(url))
     }
 
     /// With several endpoints: all spans of a trace to the same one: see
@@ -129,7 +128,10 @@ impl OtlpBuilder {
     /// [`ExporterConfig::traces_endpoint`](crate::config::ExporterConfig::traces_endpoint).
     pub fn with_traces_endpoint(self, url: impl Into<String>) -> Self {
         let url = url.into();
-        self.configure(move |c| c.exporter.traces_endpoint = Some(url))
+        self.configure(move |c| {
+            c.exporter.traces_endpoint = Some(url);
+            c.exporter.variables.traces = None;
+        })
     }
 
     /// The URL of logs, used as it is: see
@@ -139,8 +141,10 @@ impl OtlpBuilder {
         self.configure(move |c| {
             if let Some(connection) = &mut c.logs.connection {
                 connection.logs_endpoint = Some(url.clone());
+                connection.variables.logs = None;
             }
             c.exporter.logs_endpoint = Some(url);
+            c.exporter.variables.logs = None;
         })
     }
 

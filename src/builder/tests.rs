@@ -193,6 +193,93 @@ fn an_endpoint_for_traces_wins_in_either_order() {
     assert_eq!(one.exporter.traces_endpoint.as_deref(), Some("http://t"));
 }
 
+/// Variables that give each signal a URL, and logs a connection of their own.
+const URLS: &[(&str, &str)] = &[
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://general"),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces"),
+    ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://logs"),
+    ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "1"),
+    ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://metrics"),
+];
+
+#[test]
+fn an_endpoint_from_code_wins_however_code_sets_it() {
+    // ENV-7
+    for url in ["http://code", "http://general"] {
+        let by_method = on(URLS).with_endpoint(url);
+        let by_edit = on(URLS).configure(move |c| c.exporter.endpoint = Some(url.to_owned()));
+        let mut given = from(URLS);
+        given.exporter.endpoint = Some(url.to_owned());
+        let by_value = builder().with_config(given);
+        let is_other = url != "http://general";
+        for (way, builder) in [
+            ("method", by_method),
+            ("edit", by_edit),
+            ("value", by_value),
+        ] {
+            // What code left as the variable has it is not from code.
+            if way != "method" && !is_other {
+                continue;
+            }
+            let config = builder.resolve().unwrap();
+            let exporter = &config.exporter;
+            assert_eq!(
+                (
+                    exporter.endpoint.as_deref(),
+                    exporter.traces_endpoint.as_deref()
+                ),
+                (Some(url), None),
+                "{way}"
+            );
+            if way == "value" {
+                continue;
+            }
+            // The other signals follow.
+            let logs = config.logs_connection();
+            assert_eq!(
+                (logs.endpoint.as_deref(), logs.logs_endpoint.as_deref()),
+                (Some(url), None),
+                "{way}"
+            );
+            #[cfg(feature = "metrics")]
+            {
+                let metrics = config.metrics_exporter();
+                assert_eq!(
+                    (
+                        metrics.endpoint.as_deref(),
+                        metrics.metrics_endpoint.as_deref()
+                    ),
+                    (Some(url), None),
+                    "{way}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_url_of_a_signal_from_code_stays_beside_an_endpoint_from_code() {
+    let edited = on(URLS)
+        .configure(|c| c.exporter.endpoint = Some("http://code".to_owned()))
+        .with_traces_endpoint("http://traces")
+        .with_logs_endpoint("http://logs");
+    let config = edited.resolve().unwrap();
+    let traces = config.exporter.traces_endpoint.as_deref();
+    assert_eq!(traces, Some("http://traces"));
+    let logs = config.logs_connection().logs_endpoint.as_deref();
+    assert_eq!(logs, Some("http://logs"));
+}
+
+#[test]
+fn a_proxy_from_code_counts_for_every_signal() {
+    let config = on(URLS).with_proxy("http://proxy:3128").resolve().unwrap();
+    let proxy = &config.exporter.proxy;
+    assert_eq!(proxy.http.as_deref(), Some("http://proxy:3128"));
+    assert_eq!(&config.logs_connection().proxy, proxy);
+    #[cfg(feature = "metrics")]
+    assert_eq!(&config.metrics_exporter().proxy, proxy);
+}
+
 #[test]
 fn a_batch_follows_a_smaller_queue_unless_code_sets_it() {
     // ENV-4, BSP-5

@@ -171,13 +171,22 @@ impl Env<'_> {
         let mut exporter = ExporterConfig::default();
         let [own, general] = signal.of(SignalVariables::ENDPOINT);
         exporter.endpoint = self.text(&[general]);
+        exporter.variables.endpoint.clone_from(&exporter.endpoint);
         let own = self.text(&[own]);
-        match signal {
-            SignalVariables::Traces => exporter.traces_endpoint = own,
+        let (url, variable) = match signal {
+            SignalVariables::Traces => (
+                &mut exporter.traces_endpoint,
+                &mut exporter.variables.traces,
+            ),
             #[cfg(feature = "metrics")]
-            SignalVariables::Metrics => exporter.metrics_endpoint = own,
-            SignalVariables::Logs => exporter.logs_endpoint = own,
-        }
+            SignalVariables::Metrics => (
+                &mut exporter.metrics_endpoint,
+                &mut exporter.variables.metrics,
+            ),
+            SignalVariables::Logs => (&mut exporter.logs_endpoint, &mut exporter.variables.logs),
+        };
+        variable.clone_from(&own);
+        *url = own;
         exporter.protocol = self.read(&signal.of(SignalVariables::PROTOCOL), parse::protocol);
         set(
             &mut exporter.insecure,

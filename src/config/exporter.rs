@@ -100,6 +100,27 @@ pub struct ExporterConfig {
     pub retry: RetryConfig,
     /// A product put before the exporter's own in `User-Agent`, such as `shop/1.2`.
     pub user_agent_prefix: Option<String>,
+    /// The URLs that variables gave.
+    pub(crate) variables: UrlVariables,
+}
+
+/// The URLs that variables gave to a connection, as far as code has not set them again. So a base URL
+/// from code wins over a variable's URL of one signal, however code sets it (ENV-7).
+#[derive(Clone, Default)]
+pub(crate) struct UrlVariables {
+    pub(crate) endpoint: Option<String>,
+    pub(crate) traces: Option<String>,
+    pub(crate) metrics: Option<String>,
+    pub(crate) logs: Option<String>,
+    /// Code has set the base URL, perhaps to what the variable says.
+    pub(crate) is_overridden: bool,
+}
+
+impl PartialEq for UrlVariables {
+    /// The origin of a setting does not make two connections differ.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Default for ExporterConfig {
@@ -126,11 +147,51 @@ impl Default for ExporterConfig {
             max_response_size: 4 << 20,
             retry: RetryConfig::default(),
             user_agent_prefix: None,
+            variables: UrlVariables::default(),
         }
     }
 }
 
 impl ExporterConfig {
+    /// The URL of traces alone, unless a base URL from code wins over it.
+    pub(crate) fn traces_url(&self) -> Option<&str> {
+        self.unless_overridden(&self.traces_endpoint, &self.variables.traces)
+    }
+
+    /// As [`traces_url`](Self::traces_url), of metrics.
+    pub(crate) fn metrics_url(&self) -> Option<&str> {
+        self.unless_overridden(&self.metrics_endpoint, &self.variables.metrics)
+    }
+
+    /// As [`traces_url`](Self::traces_url), of logs.
+    pub(crate) fn logs_url(&self) -> Option<&str> {
+        self.unless_overridden(&self.logs_endpoint, &self.variables.logs)
+    }
+
+    fn unless_overridden<'a>(
+        &self,
+        url: &'a Option<String>,
+        variable: &Option<String>,
+    ) -> Option<&'a str> {
+        let known = &self.variables;
+        let is_overridden = known.is_overridden || self.endpoint != known.endpoint;
+        let is_variable = url == variable;
+        url.as_deref().filter(|_| !(is_overridden && is_variable))
+    }
+
+    /// Sets the base URL, from code.
+    pub(crate) fn set_endpoint(&mut self, url: String) {
+        self.endpoint = Some(url);
+        self.variables.is_overridden = true;
+    }
+
+    /// Removes the URLs of variables over which a base URL from code wins.
+    pub(crate) fn settle_urls(&mut self) {
+        self.traces_endpoint = self.traces_url().map(str::to_owned);
+        self.metrics_endpoint = self.metrics_url().map(str::to_owned);
+        self.logs_endpoint = self.logs_url().map(str::to_owned);
+    }
+
     /// Without credentials: for a proxy, and for the target of a redirect.
     #[cfg_attr(
         not(any(feature = "grpc", feature = "http")),
@@ -164,12 +225,23 @@ impl ExporterConfig {
     /// Applies the difference from `before` to `after`: a change that code makes to the traces'
     /// connection counts for the other signals too (ENV-7).
     pub(crate) fn follow(&mut self, before: &Self, after: &Self) {
+        // Names each setting, so that a new one does not compile until it is here.
         macro_rules! follow {
-            ($($setting:ident),*) => {$(
-                if before.$setting != after.$setting {
-                    self.$setting = after.$setting.clone();
-                }
-            )*};
+            ($($setting:ident),*) => {
+                let Self {
+                    // That of traces alone.
+                    traces_endpoint: _,
+                    // One by one, below.
+                    headers: _,
+                    variables: _,
+                    $($setting),*
+                } = before;
+                $(
+                    if *$setting != after.$setting {
+                        self.$setting = after.$setting.clone();
+                    }
+                )*
+            };
         }
         follow!(
             protocol,
@@ -178,6 +250,7 @@ impl ExporterConfig {
             logs_endpoint,
             trace_affinity,
             insecure,
+            proxy,
             certificate,
             client_key,
             client_certificate,
@@ -191,6 +264,7 @@ impl ExporterConfig {
             retry,
             user_agent_prefix
         );
+        self.variables.is_overridden |= after.variables.is_overridden;
         // One by one: headers from a variable of traces must not go to the metrics' endpoint.
         let new = after.headers.iter().filter(|h| !before.headers.contains(h));
         for (name, value) in new {

@@ -84,6 +84,18 @@ impl Default for OtlpConfig {
 }
 
 impl OtlpConfig {
+    /// Removes the URLs of variables over which a base URL from code wins, in each connection.
+    pub(crate) fn settle_urls(&mut self) {
+        self.exporter.settle_urls();
+        if let Some(connection) = &mut self.logs.connection {
+            connection.settle_urls();
+        }
+        #[cfg(feature = "metrics")]
+        if let Some(exporter) = &mut self.metrics.exporter {
+            exporter.settle_urls();
+        }
+    }
+
     /// The connection of logs: its own, or that of traces.
     pub(crate) fn logs_connection(&self) -> &ExporterConfig {
         self.logs.connection.as_ref().unwrap_or(&self.exporter)

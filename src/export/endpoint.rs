@@ -47,9 +47,9 @@ impl Signal {
     /// The setting for this signal's own URL, and its value.
     fn url(self, config: &ExporterConfig) -> (&'static str, Option<&str>) {
         match self {
-            Self::Traces => ("traces_endpoint", config.traces_endpoint.as_deref()),
-            Self::Metrics => ("metrics_endpoint", config.metrics_endpoint.as_deref()),
-            Self::Logs => ("logs_endpoint", config.logs_endpoint.as_deref()),
+            Self::Traces => ("traces_endpoint", config.traces_url()),
+            Self::Metrics => ("metrics_endpoint", config.metrics_url()),
+            Self::Logs => ("logs_endpoint", config.logs_url()),
         }
     }
 
@@ -289,7 +289,7 @@ impl Endpoint {
 
 /// A warning if the port is the default of the other protocol: nearly always a mistake, but not an error.
 pub(crate) fn port_doubt(config: &ExporterConfig) -> Option<ConfigWarning> {
-    let url = config.traces_endpoint.as_ref().or(config.endpoint.as_ref());
+    let url = config.traces_url().or(config.endpoint.as_deref());
     let port = port_of(url?.trim())?;
     let (protocol, usual, other) = match (config.protocol?, port) {
         (Protocol::HttpProtobuf, GRPC_PORT) => ("http/protobuf", "grpc", HTTP_PORT),

@@ -40,6 +40,7 @@ impl Env<'_> {
         connection.logs_endpoint = None;
         if connection == config.exporter {
             // The same connection as traces, with another path.
+            config.exporter.variables.logs.clone_from(&logs_endpoint);
             config.exporter.logs_endpoint = logs_endpoint;
         } else {
             connection.logs_endpoint = logs_endpoint;
