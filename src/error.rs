@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use crate::text;
 
-/// An error of a setting, a flush, a shutdown, an export or the worker.
+/// An error of a setting, a flush, a shutdown, an export, the worker or the global subscriber.
 ///
 /// The message names the setting or step, the value (secrets masked) and the cure. The kinds are private,
 /// so that a new kind breaks no code: use [`is_config`](Self::is_config),
-/// [`is_timeout`](Self::is_timeout), [`is_export`](Self::is_export) and [`is_worker`](Self::is_worker).
+/// [`is_timeout`](Self::is_timeout), [`is_export`](Self::is_export), [`is_worker`](Self::is_worker) and
+/// [`is_subscriber`](Self::is_subscriber).
 pub struct Error {
     kind: Kind,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -35,6 +36,13 @@ enum Kind {
     },
     Worker {
         message: String,
+    },
+    #[cfg_attr(
+        not(feature = "init"),
+        allow(dead_code, reason = "only `init` sets one")
+    )]
+    Subscriber {
+        message: &'static str,
     },
 }
 
@@ -74,6 +82,12 @@ impl Error {
         .into()
     }
 
+    /// The global subscriber could not be set.
+    #[cfg(feature = "init")]
+    pub(crate) fn subscriber(message: &'static str) -> Self {
+        Kind::Subscriber { message }.into()
+    }
+
     /// Sets the cause, for [`StdError::source`].
     pub(crate) fn with_source(
         mut self,
@@ -103,6 +117,12 @@ impl Error {
     pub fn is_worker(&self) -> bool {
         matches!(self.kind, Kind::Worker { .. })
     }
+
+    /// The global subscriber could not be set, because the process has one already
+    /// ([`init()`](https://docs.rs/tracing-otlp/latest/tracing_otlp/fn.init.html)).
+    pub fn is_subscriber(&self) -> bool {
+        matches!(self.kind, Kind::Subscriber { .. })
+    }
 }
 
 impl From<Kind> for Error {
@@ -128,6 +148,7 @@ impl fmt::Display for Error {
             Kind::Export { message } | Kind::Worker { message } => {
                 f.write_str(&text::shown(message))
             }
+            Kind::Subscriber { message } => f.write_str(message),
         }
     }
 }

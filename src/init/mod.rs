@@ -10,6 +10,8 @@ use std::borrow::Cow;
 use std::fmt as text;
 use std::io::IsTerminal as _;
 
+use tracing_core::dispatcher;
+use tracing_core::subscriber::NoSubscriber;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -158,9 +160,12 @@ impl SubscriberBuilder {
     ///
     /// # Errors
     ///
-    /// As [`OtlpBuilder::build`]; also if a filter cannot be parsed, or a global subscriber is already
-    /// set.
+    /// As [`OtlpBuilder::build`]; also if a filter cannot be parsed. [`Error::is_subscriber`] if a global
+    /// subscriber is set already: then nothing is started or set.
     pub fn init(self) -> Result<ShutdownGuard, Error> {
+        if has_global_subscriber() {
+            return Err(Error::subscriber(SET_ALREADY));
+        }
         let variable = |name: &str| std::env::var(name).ok();
         let filters = Filters::new(&self.default_filter, variable)?;
         let otlp = match decides_about_reports(&self.default_filter, variable) {
@@ -201,15 +206,24 @@ impl SubscriberBuilder {
                     .try_init()
             }
         }
-        .map_err(|e| {
-            Error::worker("a global subscriber is set already: call init() once, and first")
-                .with_source(e)
-        })?;
+        // Another thread was first, or the `log` crate has a logger.
+        .map_err(|e| Error::subscriber(SET_ALREADY).with_source(e))?;
         if self.panic_hook {
             guard.panic_hook().install();
         }
         Ok(guard)
     }
+}
+
+const SET_ALREADY: &str = "a global subscriber, or a logger of the `log` crate, is set already: call init() \
+                           once, and first";
+
+/// Whether the process has a global subscriber. A thread's own subscriber hides it, so then a thread
+/// without one looks.
+fn has_global_subscriber() -> bool {
+    let is_here = || dispatcher::get_default(|current| !current.is::<NoSubscriber>());
+    let elsewhere = || std::thread::Builder::new().spawn(is_here).ok()?.join().ok();
+    is_here() && elsewhere().unwrap_or(false)
 }
 
 fn is_set(variable: &str) -> bool {

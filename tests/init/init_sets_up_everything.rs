@@ -70,6 +70,40 @@ fn a_setting_that_cannot_be_used_is_an_error_with_the_cure() {
     child::run_with(TEST, "the application", &[("RUST_LOG", "shop=loud")]).well();
 }
 
+/// It changes nothing: no thread is started, no propagator is set.
+#[test]
+fn a_second_global_subscriber_is_refused_before_anything_is_set() {
+    const TEST: &str = "a_second_global_subscriber_is_refused_before_anything_is_set";
+    if child::role().is_some() {
+        use tracing_otlp::propagation::Propagator as _;
+        use tracing_subscriber::util::SubscriberInitExt as _;
+        tracing_subscriber::registry().init();
+        let before = tracing_otlp::propagation::global().fields();
+        let b3 = tracing_otlp::config::PropagatorKind::B3;
+        let error = tracing_otlp::subscriber()
+            .with_otlp(|otlp| otlp.with_propagators([b3]))
+            .init()
+            .unwrap_err();
+        assert!(error.is_subscriber() && !error.is_worker(), "{error}");
+        let after = tracing_otlp::propagation::global().fields();
+        assert_eq!(before, after);
+        return;
+    }
+    child::run_with(TEST, "the application", &[]).well();
+}
+
+/// The subscriber of a thread, as a test has it, is no obstacle.
+#[test]
+fn a_subscriber_of_the_thread_is_no_global_one() {
+    const TEST: &str = "a_subscriber_of_the_thread_is_no_global_one";
+    if child::role().is_some() {
+        let _of_thread = tracing::subscriber::set_default(tracing_subscriber::registry());
+        drop(tracing_otlp::init().unwrap());
+        return;
+    }
+    child::run_with(TEST, "the application", &[]).well();
+}
+
 #[test]
 fn quiet_lines_keep_the_traces_and_what_the_pipeline_reports() {
     const TEST: &str = "quiet_lines_keep_the_traces_and_what_the_pipeline_reports";
