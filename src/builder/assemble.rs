@@ -26,7 +26,7 @@ use crate::stats::StatsSource;
 use crate::sync::{Arc, Mutex, lock};
 use crate::tail::TailSampler;
 
-/// Takes what a pipeline of logs alone never has.
+/// The pipeline's own exporter where it is `none`: takes each span at once.
 struct Nothing;
 
 impl Exporter for Nothing {
@@ -100,9 +100,12 @@ fn pipeline(
     let home = Home::here()?;
     let mut client = None;
     let is_given = parts.exporter.is_some();
+    let has_additional = !parts.additional.is_empty();
     let target = match (config.disabled, parts.exporter, config.traces_exporter) {
         (true, _, _) => Err(ExportMode::Disabled),
         (false, Some(target), _) => Ok(target),
+        // Additional exporters come from code, and win over `OTEL_TRACES_EXPORTER` too.
+        (false, None, TracesExporter::None) if has_additional => Ok(ExportTarget::new(Nothing)),
         (false, None, TracesExporter::None) => Err(ExportMode::Unseen),
         (false, None, TracesExporter::Otlp) => Ok(ExportTarget::new(otlp(config, &mut client)?)),
         (false, None, TracesExporter::Console) => Ok(ExportTarget::new(ConsoleExporter::new())),

@@ -16,7 +16,9 @@ pub enum TracesExporter {
     /// Write OTLP as lines of JSON to standard output; `otlp/stdout`.
     #[cfg(feature = "file")]
     OtlpStdout,
-    /// Export nothing; spans still have contexts, which are propagated.
+    /// Export nothing; spans still have contexts, which are propagated. Exporters from code get spans all the
+    /// same: [`with_exporter`](crate::OtlpBuilder::with_exporter),
+    /// [`with_additional_endpoint`](crate::OtlpBuilder::with_additional_endpoint).
     None,
 }
 

@@ -8,7 +8,7 @@ use crate::support::pace::fit;
 use crate::support::pipeline::{self, BOTH, Pipeline, told};
 use bytes::Bytes;
 use tracing::{info, info_span};
-use tracing_otlp::config::{BatchConfig, ExporterConfig};
+use tracing_otlp::config::{BatchConfig, ExporterConfig, LogsExporter, TracesExporter};
 use tracing_otlp::export::{Batch, Exporter, Outcome, Signal};
 use tracing_otlp::stats::AdditionalStats;
 use tracing_otlp::testing::{Answer, Collector};
@@ -256,6 +256,30 @@ fn scopes_are_the_same_for_all() {
     scopes.sort();
     let expected = [("of a", "a"), ("of b", "b")];
     assert_eq!(scopes, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+}
+
+/// `OTEL_TRACES_EXPORTER=none` turns off the pipeline's own exporter, not those beside it.
+#[test]
+fn they_get_everything_beside_an_own_exporter_of_none() {
+    for with_logs in [false, true] {
+        let collector = Collector::start();
+        let protocol = Protocol::HttpProtobuf;
+        let mut builder = pipeline::builder(protocol, "http://127.0.0.1:9")
+            .with_traces_exporter(TracesExporter::None)
+            .with_additional_endpoint("second", connection(protocol, &collector), batch());
+        if with_logs {
+            builder = builder
+                .with_logs(Events::AsLogs)
+                .configure(|c| c.logs.exporter = Some(LogsExporter::Console));
+        }
+        let pipeline = Pipeline::start(builder);
+        pipeline.within(|| info_span!("work").in_scope(|| info!("a record")));
+        pipeline.flush().unwrap();
+        assert_eq!(collector.span_count(), 1, "logs: {with_logs}");
+        assert_eq!(collector.log_count(), usize::from(with_logs));
+        let stats = pipeline.settle(1);
+        assert_eq!(stats.additional[0].stats.delivered, 1, "{stats}");
+    }
 }
 
 #[test]
