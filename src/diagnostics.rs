@@ -378,7 +378,7 @@ impl Diagnostics {
         let new = |reason| stats.dropped(reason) - self.reported.dropped(reason);
         let mut text = String::new();
         let mut most = (0, DropReason::Internal);
-        for reason in DropReason::ALL {
+        for &reason in DropReason::ALL {
             let count = match reason {
                 // No loss: the settings ask for it.
                 DropReason::TailDropped => 0,

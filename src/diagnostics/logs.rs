@@ -159,16 +159,16 @@ impl LogDiagnostics {
     /// The losses since the last report, and the cure of the most frequent.
     fn reasons(&self, stats: &Stats) -> (String, &'static str) {
         let new = |reason| stats.dropped(reason) - self.reported.dropped(reason);
-        let counts = DropReason::ALL.map(|reason| (new(reason), reason));
-        let counts = counts
+        let counts = DropReason::ALL
             .iter()
-            .filter(|(n, reason)| *n > 0 && is_loss(*reason));
+            .map(|&reason| (new(reason), reason))
+            .filter(|&(n, reason)| n > 0 && is_loss(reason));
         let text: Vec<_> = counts
             .clone()
             .map(|(n, reason)| format!("{reason} {n}"))
             .collect();
         let most = counts.max_by_key(|(n, _)| *n);
-        let reason = most.map_or(DropReason::Internal, |(_, reason)| *reason);
+        let reason = most.map_or(DropReason::Internal, |(_, reason)| reason);
         let cure = match reason {
             DropReason::QueueFull => {
                 "they come faster than they are sent: filter them, or raise OTEL_BLRP_MAX_QUEUE_SIZE and \

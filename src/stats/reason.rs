@@ -41,7 +41,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: &'static [Self] = &[
         Self::QueueFull,
         Self::MemoryFull,
         Self::AfterShutdown,
@@ -89,7 +89,7 @@ pub(super) fn write_reasons(
     count: impl Fn(DropReason) -> u64,
 ) -> fmt::Result {
     let mut sep = " (";
-    for reason in DropReason::ALL {
+    for &reason in DropReason::ALL {
         if count(reason) > 0 {
             write!(f, "{sep}{reason} {}", count(reason))?;
             sep = ", ";

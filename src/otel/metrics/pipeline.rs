@@ -192,7 +192,7 @@ impl Observed<'_> {
             move |stats, out| {
                 let whole = (stats.delivered, stats.rejected);
                 attributes.taken(whole, &stats.endpoints, out);
-                for reason in DropReason::ALL {
+                for &reason in DropReason::ALL {
                     attributes.failed(stats.dropped_by_exporter(reason), reason.as_str(), out);
                 }
             },

@@ -55,7 +55,7 @@ impl Observed<'_> {
             move |stats, out| {
                 let whole = (stats.logs.delivered, stats.logs.rejected);
                 outcomes.taken(whole, &stats.logs.endpoints, out);
-                for reason in DropReason::ALL {
+                for &reason in DropReason::ALL {
                     outcomes.failed(stats.logs.dropped_by_exporter(reason), reason.as_str(), out);
                 }
             },

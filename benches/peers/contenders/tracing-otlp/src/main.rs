@@ -139,8 +139,8 @@ fn records(stats: &LogStats) -> Account {
 }
 
 fn dropped(of: impl Fn(DropReason) -> u64, rejected: u64) -> Vec<(&'static str, u64)> {
-    let counted = DropReason::ALL.map(|reason| (reason.as_str(), of(reason)));
-    let mut dropped = counted.to_vec();
+    let counted = DropReason::ALL.iter().map(|&reason| (reason.as_str(), of(reason)));
+    let mut dropped: Vec<_> = counted.collect();
     dropped.push(("rejected", rejected));
     dropped
 }
