@@ -265,6 +265,7 @@ impl PipelineHandle {
             .map(BatchProcessor::stats)
             .unwrap_or_default();
         (self.complete)(&mut stats);
+        (stats.counts_started, stats.logs.counts_emitted) = (true, true);
         stats
     }
 }

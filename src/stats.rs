@@ -109,6 +109,8 @@ pub struct Stats {
     pub(crate) started_recorded: u64,
     /// Of those, the spans that have not closed yet.
     pub(crate) open_recorded: u64,
+    /// A layer counted `started` and `open`.
+    pub(crate) counts_started: bool,
 }
 
 impl Stats {
@@ -133,6 +135,31 @@ impl Stats {
         self.dropped.iter().sum()
     }
 
+    /// The reading of counters that count log records.
+    pub(crate) fn into_logs(self) -> LogStats {
+        LogStats {
+            emitted: 0,
+            queued: self.queued,
+            queue_limit: self.queue_limit,
+            in_flight: self.in_flight,
+            delivered: self.delivered,
+            rejected: self.rejected,
+            truncated: self.truncated,
+            truncated_for_memory: self.truncated_for_memory,
+            requests_ok: self.requests_ok,
+            requests_failed: self.requests_failed,
+            retries: self.retries,
+            possible_duplicates: self.possible_duplicates,
+            last_error: self.last_error,
+            last_warning: self.last_warning,
+            endpoints: self.endpoints,
+            dropped: self.dropped,
+            dropped_by_exporter: self.dropped_by_exporter,
+            handed_over: self.handed_over,
+            counts_emitted: false,
+        }
+    }
+
     /// Spans dropped for any reason other than [`DropReason::TailDropped`], which the settings ask for.
     pub(crate) fn lost(&self) -> u64 {
         self.dropped_total() - self.dropped(DropReason::TailDropped)
@@ -140,7 +167,14 @@ impl Stats {
 
     /// `started` less all the counters above: zero while no span is being recorded or sent. Another value
     /// then is a defect of this crate.
+    ///
+    /// Zero in the reading of an [additional exporter](Self::additional) and of a
+    /// [`BatchProcessor`](crate::processor::BatchProcessor): nobody counts spans as started there, so there is
+    /// nothing to compare.
     pub fn unaccounted(&self) -> i64 {
+        if !self.counts_started {
+            return 0;
+        }
         let known = self.open
             + self.held
             + self.queued
@@ -177,32 +211,6 @@ impl fmt::Display for Stats {
             write!(f, "; {additional}")?;
         }
         Ok(())
-    }
-}
-
-impl From<Stats> for LogStats {
-    /// The reading of counters that count log records.
-    fn from(counted: Stats) -> Self {
-        Self {
-            emitted: 0,
-            queued: counted.queued,
-            queue_limit: counted.queue_limit,
-            in_flight: counted.in_flight,
-            delivered: counted.delivered,
-            rejected: counted.rejected,
-            truncated: counted.truncated,
-            truncated_for_memory: counted.truncated_for_memory,
-            requests_ok: counted.requests_ok,
-            requests_failed: counted.requests_failed,
-            retries: counted.retries,
-            possible_duplicates: counted.possible_duplicates,
-            last_error: counted.last_error,
-            last_warning: counted.last_warning,
-            endpoints: counted.endpoints,
-            dropped: counted.dropped,
-            dropped_by_exporter: counted.dropped_by_exporter,
-            handed_over: counted.handed_over,
-        }
     }
 }
 

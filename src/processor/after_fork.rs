@@ -88,7 +88,7 @@ impl Forked {
 
     pub(super) fn stats(&self) -> Stats {
         let mut stats = self.counters.snapshot();
-        stats.logs = self.log_counters.snapshot().into();
+        stats.logs = self.log_counters.snapshot().into_logs();
         stats
     }
 

@@ -253,7 +253,7 @@ impl BatchProcessor {
                 let mut stats = shared.spans.counters.snapshot();
                 stats.queued = shared.spans.buffer.queued() as u64;
                 if let Some(logs) = &shared.logs {
-                    stats.logs = logs.counters.snapshot().into();
+                    stats.logs = logs.counters.snapshot().into_logs();
                     stats.logs.queued = logs.buffer.queued() as u64;
                 }
                 stats.additional = self.additional_stats();

@@ -56,6 +56,8 @@ pub struct LogStats {
         allow(dead_code, reason = "only metrics tell them")
     )]
     pub(crate) handed_over: u64,
+    /// A layer counted `emitted`.
+    pub(crate) counts_emitted: bool,
 }
 
 impl LogStats {
@@ -82,8 +84,12 @@ impl LogStats {
     }
 
     /// The records that are neither counted as delivered, rejected or dropped, nor queued or in flight:
-    /// zero at any quiet moment.
+    /// zero at any quiet moment, and where nobody counts the records emitted
+    /// ([`Stats::unaccounted`](super::Stats::unaccounted)).
     pub fn unaccounted(&self) -> i64 {
+        if !self.counts_emitted {
+            return 0;
+        }
         let known =
             self.queued + self.in_flight + self.delivered + self.rejected + self.dropped_total();
         self.emitted as i64 - known as i64

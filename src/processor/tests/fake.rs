@@ -224,7 +224,7 @@ pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
 #[track_caller]
 pub(crate) fn account(processor: &BatchProcessor, pushed: u64) -> Stats {
     let mut stats = processor.stats();
-    stats.started = pushed;
+    (stats.started, stats.counts_started) = (pushed, true);
     assert_eq!(stats.unaccounted(), 0, "{stats}");
     stats
 }

@@ -32,8 +32,8 @@ fn push_logs(processor: &BatchProcessor, records: usize) {
 #[track_caller]
 fn balanced(processor: &BatchProcessor, spans: u64, logs: u64) {
     let mut stats = processor.stats();
-    stats.started = spans;
-    stats.logs.emitted = logs;
+    (stats.started, stats.counts_started) = (spans, true);
+    (stats.logs.emitted, stats.logs.counts_emitted) = (logs, true);
     let off = (stats.unaccounted(), stats.logs.unaccounted());
     assert_eq!(off, (0, 0), "{stats}");
 }
