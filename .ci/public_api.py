@@ -20,11 +20,9 @@ import sys
 EXHAUSTIVE = {
     "KeyValue": "a pair by its meaning",
     "SamplingDecision": "the three of the specification, which samplers of users match",
-    "SamplingResult": "the three parts of the specification, which samplers of users build",
     "SpanKind": "the five of OTLP; a sixth is a change of the protocol",
     "Status": "the three of OTLP; a fourth is a change of the protocol",
     "TelemetryData": "programs that encode spans build it; another part would need their decision",
-    "UrlTemplate": "one text by its meaning",
 }
 
 LISTING = pathlib.Path(__file__).with_name("public_api.txt")

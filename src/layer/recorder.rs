@@ -30,7 +30,7 @@ use crate::context::{IdGenerator as _, RandomIds, TraceFlags, TraceId};
 use crate::fork::Home;
 use crate::pool::{Memory, preferred_shard};
 use crate::runtime_config::{ConfigStore, SamplingFlags};
-use crate::sampler::{Fields, SamplingDecision, SamplingInput};
+use crate::sampler::{FieldSource, Fields, SamplingDecision, SamplingInput};
 use crate::stats::{DropReason, Stats};
 use crate::sync::{Arc, AtomicU64};
 use crate::wire::span::SPAN_ATTRIBUTE;
@@ -246,7 +246,7 @@ impl Recorder {
             name: subject.name,
             target: subject.target,
             level: subject.level,
-            fields,
+            fields: FieldSource::Span(fields),
         });
         let can_record = self.settings.export_mode == ExportMode::Exported;
         let sampled = result.decision == SamplingDecision::RecordAndSample;

@@ -41,7 +41,16 @@ pub struct SamplingInput<'a> {
     /// The callsite's level.
     pub level: Level,
     /// The fields of the span's creation.
-    pub(crate) fields: &'a dyn Fields,
+    pub(crate) fields: FieldSource<'a>,
+}
+
+/// Where the fields of a span's creation are.
+#[derive(Clone, Copy)]
+pub(crate) enum FieldSource<'a> {
+    /// In a span that is being made.
+    Span(&'a dyn Fields),
+    /// In the list of a test.
+    List(&'a [KeyValue]),
 }
 
 impl<'a> SamplingInput<'a> {
@@ -54,7 +63,7 @@ impl<'a> SamplingInput<'a> {
             name,
             target: "",
             level: Level::INFO,
-            fields: &[],
+            fields: FieldSource::List(&[]),
         }
     }
 
@@ -81,10 +90,10 @@ impl<'a> SamplingInput<'a> {
         self
     }
 
-    /// With these attributes: an array, a `Vec` or a slice of [`KeyValue`]s.
+    /// With these attributes; a key that is there twice has its last value.
     #[must_use]
-    pub fn with_attributes(mut self, attributes: &'a impl Fields) -> Self {
-        self.fields = attributes;
+    pub fn with_attributes(mut self, attributes: &'a [KeyValue]) -> Self {
+        self.fields = FieldSource::List(attributes);
         self
     }
 }
@@ -93,7 +102,10 @@ impl SamplingInput<'_> {
     /// The value under this key at the span's creation; at most the first 64 KiB of a text or of bytes.
     /// Only this field is visited, and a `Debug` or `Display` value is formatted for it.
     pub fn attribute(&self, key: &str) -> Option<Value> {
-        self.fields.value(key)
+        match self.fields {
+            FieldSource::Span(fields) => fields.value(key),
+            FieldSource::List(list) => list.value(key),
+        }
     }
 
     /// The kind at the span's creation (`otel.kind`).
@@ -124,9 +136,8 @@ impl fmt::Debug for SamplingInput<'_> {
     }
 }
 
-/// The fields of a span's creation, not formatted yet. Public within a private module, so that no other
-/// crate can implement it.
-pub trait Fields {
+/// The fields of a span's creation, not formatted yet.
+pub(crate) trait Fields {
     /// The value of this field alone.
     fn value(&self, key: &str) -> Option<Value>;
 }
@@ -136,18 +147,6 @@ impl Fields for &[KeyValue] {
     fn value(&self, key: &str) -> Option<Value> {
         let found = self.iter().rev().find(|a| a.key == key)?;
         Some(found.value.clone())
-    }
-}
-
-impl Fields for Vec<KeyValue> {
-    fn value(&self, key: &str) -> Option<Value> {
-        self.as_slice().value(key)
-    }
-}
-
-impl<const N: usize> Fields for [KeyValue; N] {
-    fn value(&self, key: &str) -> Option<Value> {
-        self.as_slice().value(key)
     }
 }
 

@@ -42,8 +42,8 @@ use crate::context::TraceState;
 pub use self::always::{AlwaysOff, AlwaysOn, AlwaysRecord};
 pub use self::composable::{Annotating, ParentThreshold};
 pub use self::composite::{ComposableSampler, CompositeSampler, SamplingIntent};
-pub(crate) use self::input::Fields;
 pub use self::input::SamplingInput;
+pub(crate) use self::input::{FieldSource, Fields};
 pub use self::limiter::RateLimiter;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::otel_state::OtelState;
@@ -112,7 +112,15 @@ pub enum SamplingDecision {
 }
 
 /// A sampler's result for a span.
+///
+/// ```
+/// use tracing_otlp::KeyValue;
+/// use tracing_otlp::sampler::SamplingResult;
+///
+/// let kept = SamplingResult::RECORD_AND_SAMPLE.with_attributes([KeyValue::new("sampler", "vip")]);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct SamplingResult {
     /// The decision.
     pub decision: SamplingDecision,
@@ -124,27 +132,44 @@ pub struct SamplingResult {
 
 impl From<SamplingDecision> for SamplingResult {
     fn from(decision: SamplingDecision) -> Self {
-        Self::of(decision)
+        Self::new(decision)
     }
 }
 
 impl SamplingResult {
     /// Recorded and exported, without attributes.
-    pub const RECORD_AND_SAMPLE: Self = Self::of(SamplingDecision::RecordAndSample);
+    pub const RECORD_AND_SAMPLE: Self = Self::new(SamplingDecision::RecordAndSample);
+    /// Recorded in the process and not exported, without attributes.
+    pub const RECORD_ONLY: Self = Self::new(SamplingDecision::RecordOnly);
     /// Not recorded.
-    pub const DROP: Self = Self::of(SamplingDecision::Drop);
+    pub const DROP: Self = Self::new(SamplingDecision::Drop);
 
-    /// Whether the span is recorded and exported.
-    pub fn is_sampled(&self) -> bool {
-        self.decision == SamplingDecision::RecordAndSample
-    }
-
-    const fn of(decision: SamplingDecision) -> Self {
+    /// This decision, without attributes, and with the parent's trace state.
+    pub const fn new(decision: SamplingDecision) -> Self {
         Self {
             decision,
             attributes: Vec::new(),
             trace_state: None,
         }
+    }
+
+    /// Adds these attributes to the span.
+    #[must_use]
+    pub fn with_attributes(mut self, attributes: impl IntoIterator<Item = KeyValue>) -> Self {
+        self.attributes.extend(attributes);
+        self
+    }
+
+    /// With this trace state in place of the parent's.
+    #[must_use]
+    pub fn with_trace_state(mut self, trace_state: TraceState) -> Self {
+        self.trace_state = Some(trace_state);
+        self
+    }
+
+    /// Whether the span is recorded and exported.
+    pub fn is_sampled(&self) -> bool {
+        self.decision == SamplingDecision::RecordAndSample
     }
 
     const fn sampled_if(sampled: bool) -> Self {

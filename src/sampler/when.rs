@@ -182,7 +182,7 @@ mod tests {
     use super::*;
     use crate::attribute::KeyValue;
     use crate::context::{SpanId, TraceFlags, TraceId};
-    use crate::sampler::Fields;
+    use crate::sampler::{FieldSource, Fields};
     use std::cell::RefCell;
 
     #[test]
@@ -265,7 +265,8 @@ mod tests {
     #[test]
     fn only_fields_that_a_rule_names_are_visited_and_only_as_long_as_it_may_fit() {
         let asked = Asked(RefCell::default());
-        let input = SamplingInput::new(TraceId::from_bytes([1; 16]), "s").with_attributes(&asked);
+        let mut input = SamplingInput::new(TraceId::from_bytes([1; 16]), "s");
+        input.fields = FieldSource::Span(&asked);
         let when = When::name("t").and(When::has_attribute("never"));
         assert!(!when.fits(&input));
         let when = When::name("s").and(When::has_attribute("a").and(When::attribute("b", 1)));

@@ -228,7 +228,7 @@ fn a_long_error_beside_an_event_holds_no_memory_afterwards() {
 #[test]
 fn what_a_sampler_added_goes_from_a_span_of_very_many_fields() {
     use tracing_otlp::context::TraceFlags;
-    use tracing_otlp::sampler::{Sampler, SamplingDecision, SamplingInput, SamplingResult};
+    use tracing_otlp::sampler::{Sampler, SamplingInput, SamplingResult};
     use tracing_otlp::{KeyValue, SpanExt as _, SpanId, TraceContext, TraceId};
 
     #[derive(Debug)]
@@ -240,11 +240,7 @@ fn what_a_sampler_added_goes_from_a_span_of_very_many_fields() {
                 Some(_) => Vec::new(),
                 None => vec![KeyValue::new("one", 1_i64), KeyValue::new("two", 2_i64)],
             };
-            SamplingResult {
-                decision: SamplingDecision::RecordAndSample,
-                attributes,
-                trace_state: None,
-            }
+            SamplingResult::RECORD_AND_SAMPLE.with_attributes(attributes)
         }
 
         fn description(&self) -> String {

@@ -144,10 +144,8 @@ struct ByTenant;
 impl Sampler for ByTenant {
     fn should_sample(&self, input: &SamplingInput<'_>) -> SamplingResult {
         match input.attribute("tenant") {
-            Some(Value::String(tenant)) if tenant == "gold" => SamplingResult {
-                attributes: vec![KeyValue::new("sampled.because", "gold")],
-                ..SamplingResult::RECORD_AND_SAMPLE
-            },
+            Some(Value::String(tenant)) if tenant == "gold" => SamplingResult::RECORD_AND_SAMPLE
+                .with_attributes([KeyValue::new("sampled.because", "gold")]),
             _ => SamplingResult::DROP,
         }
     }
@@ -185,10 +183,7 @@ fn what_a_sampler_added_goes_with_its_decision() {
                 None => KeyValue::new("sampled.root", true),
                 Some(_) => KeyValue::new("sampled.child", true),
             };
-            SamplingResult {
-                attributes: vec![attribute],
-                ..SamplingResult::RECORD_AND_SAMPLE
-            }
+            SamplingResult::RECORD_AND_SAMPLE.with_attributes([attribute])
         }
 
         fn description(&self) -> String {
@@ -311,10 +306,7 @@ fn a_sampler_s_attribute_gives_back_what_it_replaced() {
                     KeyValue::new("saw.target", seen("target")),
                 ],
             };
-            SamplingResult {
-                attributes,
-                ..SamplingResult::RECORD_AND_SAMPLE
-            }
+            SamplingResult::RECORD_AND_SAMPLE.with_attributes(attributes)
         }
 
         fn description(&self) -> String {
@@ -376,10 +368,7 @@ fn what_a_decision_had_no_room_for_is_counted_once_lim_1() {
 
     impl Sampler for Adds {
         fn should_sample(&self, _: &SamplingInput<'_>) -> SamplingResult {
-            SamplingResult {
-                attributes: vec![KeyValue::new("added", true)],
-                ..SamplingResult::RECORD_AND_SAMPLE
-            }
+            SamplingResult::RECORD_AND_SAMPLE.with_attributes([KeyValue::new("added", true)])
         }
 
         fn description(&self) -> String {
