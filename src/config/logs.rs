@@ -12,7 +12,7 @@ use super::exporter::ExporterConfig;
 /// Logs exist if [`exporter`](Self::exporter) is set: by
 /// [`OtlpBuilder::with_logs`](crate::OtlpBuilder::with_logs), or by `OTEL_LOGS_EXPORTER` alone. The log
 /// filter ([`ConfigStore::set_log_filter`](crate::ConfigStore::set_log_filter)) selects the events.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LogsConfig {
     /// The destination of log records. Default `None`: no logs; `OTEL_LOGS_EXPORTER`.
@@ -29,17 +29,33 @@ pub struct LogsConfig {
     pub batch: LogBatchConfig,
     /// The limits of one record.
     pub limits: LogLimits,
-    /// Events of unsampled spans become records from this level on. Default all: logs are independent of
-    /// sampling.
-    pub unsampled: UnsampledLogs,
+    /// Events of unsampled spans become records from this level on. Default [`LevelFilter::TRACE`], all: logs
+    /// are independent of sampling. [`LevelFilter::OFF`]: logs are sampled as the traces.
+    pub unsampled: LevelFilter,
     /// Events of traces that tail sampling has yet to decide on become records from this level on. Default
-    /// all: records do not wait for the decision, so those of a trace that is dropped name a trace that the
+    /// [`LevelFilter::TRACE`], all: records do not wait for the decision, so those of a trace that is dropped name a trace that the
     /// backend does not have. No effect without tail sampling.
-    pub undecided: UnsampledLogs,
+    pub undecided: LevelFilter,
     /// The fields of the spans around an event that its record includes. Default none. Only fields of
     /// sampled spans that are recorded before the event are copied; an inner span wins over an outer one,
     /// and the event over both. They count against the limit of attributes, after the event's own.
     pub span_fields: SpanFields,
+}
+
+impl Default for LogsConfig {
+    fn default() -> Self {
+        Self {
+            exporter: None,
+            events: Events::default(),
+            event_rules: Vec::new(),
+            connection: None,
+            batch: LogBatchConfig::default(),
+            limits: LogLimits::default(),
+            unsampled: LevelFilter::TRACE,
+            undecided: LevelFilter::TRACE,
+            span_fields: SpanFields::default(),
+        }
+    }
 }
 
 /// Fields of spans on the log records of events in them.
@@ -123,32 +139,6 @@ pub enum LogsExporter {
     Console,
     /// No logs, also if code asks for them.
     None,
-}
-
-/// The events of unsampled spans that become log records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnsampledLogs(LevelFilter);
-
-impl UnsampledLogs {
-    /// Events of all levels.
-    pub const ALL: Self = Self(LevelFilter::TRACE);
-    /// No events: logs are sampled as the traces.
-    pub const NONE: Self = Self(LevelFilter::OFF);
-
-    /// Events of this level and more severe ones.
-    pub fn from_level(level: tracing_core::Level) -> Self {
-        Self(LevelFilter::from_level(level))
-    }
-
-    pub(crate) fn level_filter(self) -> LevelFilter {
-        self.0
-    }
-}
-
-impl Default for UnsampledLogs {
-    fn default() -> Self {
-        Self::ALL
-    }
 }
 
 /// The queue of log records and the batches made of it (`OTEL_BLRP_*`). Memory and shutdown are the

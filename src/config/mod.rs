@@ -40,7 +40,6 @@ pub(crate) use headers::read as read_headers;
 pub use headers::{HeaderProvider, ProvidedHeaders};
 pub use logs::{
     EventRule, Events, LogBatchConfig, LogLimits, LogsConfig, LogsExporter, SpanFields,
-    UnsampledLogs,
 };
 #[cfg(feature = "metrics")]
 pub use metrics::{MetricsConfig, MetricsTemporality};

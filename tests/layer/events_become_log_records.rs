@@ -5,8 +5,9 @@ use std::fmt;
 
 use crate::support::DEADLINE;
 use crate::support::pipeline::{self, Pipeline};
+use tracing::level_filters::LevelFilter;
 use tracing::{debug, error, info, info_span, trace, warn};
-use tracing_otlp::config::{SpanFields, UnsampledLogs};
+use tracing_otlp::config::SpanFields;
 use tracing_otlp::context::TraceFlags;
 use tracing_otlp::sampler::AlwaysOff;
 use tracing_otlp::testing::{Collector, ReceivedLog, ReceivedSpan, ReceivedValue};
@@ -68,7 +69,6 @@ fn context_of(id: u8, flags: TraceFlags) -> TraceContext {
 
 #[test]
 fn events_go_where_the_first_rule_that_fits_says() {
-    use tracing::level_filters::LevelFilter;
     use tracing_otlp::config::EventRule;
     let rules = |builder: OtlpBuilder| {
         builder.with_logs(Events::AsSpanEvents).configure(|config| {
@@ -97,7 +97,7 @@ fn of_a_trace_that_may_be_dropped_only_what_is_wanted_becomes_a_record() {
     let tail = |builder: OtlpBuilder| {
         let builder = builder.with_tail_sampling(TailConfig::default());
         builder.configure(|config| {
-            config.logs.undecided = UnsampledLogs::from_level(tracing::Level::WARN);
+            config.logs.undecided = LevelFilter::WARN;
         })
     };
     let write = || {
@@ -237,7 +237,7 @@ fn records_of_unsampled_spans_are_kept_and_say_so() {
         drop(_span);
         info!("outside");
     };
-    let unsampled = |unsampled: UnsampledLogs| {
+    let unsampled = |unsampled: LevelFilter| {
         let logs = logs(
             |b| {
                 b.with_sampler(AlwaysOff)
@@ -255,12 +255,9 @@ fn records_of_unsampled_spans_are_kept_and_say_so() {
             .map(|m| (*m).to_owned())
             .collect::<Vec<_>>()
     };
-    assert_eq!(unsampled(UnsampledLogs::ALL), ["small", "large", "outside"]);
-    assert_eq!(
-        unsampled(UnsampledLogs::from_level(tracing::Level::WARN)),
-        ["large", "outside"]
-    );
-    assert_eq!(unsampled(UnsampledLogs::NONE), ["outside"]);
+    assert_eq!(unsampled(LevelFilter::TRACE), ["small", "large", "outside"]);
+    assert_eq!(unsampled(LevelFilter::WARN), ["large", "outside"]);
+    assert_eq!(unsampled(LevelFilter::OFF), ["outside"]);
 }
 
 /// LOG-58: told by its shape; its target is the scope, none of its fields is left.

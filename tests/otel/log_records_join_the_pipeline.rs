@@ -11,7 +11,7 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{InMemoryLogExporter, LogBatch, LogExporter};
 use tracing::level_filters::LevelFilter;
 use tracing::{info, info_span, warn};
-use tracing_otlp::config::{TailConfig, UnsampledLogs};
+use tracing_otlp::config::TailConfig;
 use tracing_otlp::otel::{LogExporterAdapter, LoggerProvider};
 use tracing_otlp::sampler::AlwaysOff;
 use tracing_otlp::testing::{Collector, ReceivedValue};
@@ -134,7 +134,7 @@ fn filters_limits_and_suppression_hold_as_for_events() {
         .configure(|config| {
             config.logs.limits.attribute_count_limit = 2;
             config.logs.limits.attribute_value_length_limit = Some(3);
-            config.logs.unsampled = UnsampledLogs::from_level(tracing::Level::WARN);
+            config.logs.unsampled = tracing::level_filters::LevelFilter::WARN;
         })
         .with_sampler(AlwaysOff)
         .with_log_filter(Targets::new().with_default(LevelFilter::INFO));
@@ -187,7 +187,7 @@ fn the_choices_by_sampling_hold_for_the_records_of_the_api() {
         stats.logs.emitted
     };
     let collector = Collector::start();
-    let from_warn = UnsampledLogs::from_level(tracing::Level::WARN);
+    let from_warn = LevelFilter::WARN;
     let undecided = || {
         let builder = to(&collector).configure(move |config| config.logs.undecided = from_warn);
         builder.with_tail_sampling(TailConfig::default())

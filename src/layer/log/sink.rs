@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use tracing_core::{Level, LevelFilter};
 
 use super::callsite::LogCallsite;
-use crate::config::{EventRule, Events, LogLimits, OtlpConfig, SpanFields, UnsampledLogs};
+use crate::config::{EventRule, Events, LogLimits, OtlpConfig, SpanFields};
 use crate::pool::{preferred_shard, shard_count};
 use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
 use crate::sync::{Arc, AtomicU64, CachePadded, Mutex, Ordering, lock};
@@ -72,7 +72,7 @@ impl LogSink {
         let config = &config.logs;
         let undecided = match has_tail {
             true => config.undecided,
-            false => UnsampledLogs::ALL,
+            false => LevelFilter::TRACE,
         };
         let LogLimits {
             attribute_value_length_limit: length,
@@ -87,8 +87,8 @@ impl LogSink {
             processor,
             events: config.events,
             rules: config.event_rules.clone().into(),
-            unsampled: config.unsampled.level_filter(),
-            undecided: undecided.level_filter(),
+            unsampled: config.unsampled,
+            undecided,
             span_fields: config.span_fields.clone(),
             value_limit: ValueLimit {
                 length: length.unwrap_or(usize::MAX),
