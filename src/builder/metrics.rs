@@ -2,9 +2,7 @@
 
 use super::{OtlpBuilder, assemble};
 use crate::error::Error;
-use crate::guard::ShutdownGuard;
-use crate::layer::OtlpLayer;
-use crate::otel::metrics::{self, MetricExporter, SdkMeterProvider};
+use crate::otel::metrics::{self, MetricExporter, PipelineWithMetrics};
 use crate::resource::Resource;
 
 impl OtlpBuilder {
@@ -18,7 +16,7 @@ impl OtlpBuilder {
     /// `OTEL_SDK_DISABLED=true` the provider's instruments do nothing. An exporter of one's own
     /// ([`with_exporter`](Self::with_exporter)) is for spans alone.
     ///
-    /// Call [`shutdown`](SdkMeterProvider::shutdown) at the end: it exports once more, and takes 5 s at
+    /// Call [`shutdown`](metrics::SdkMeterProvider::shutdown) at the end: it exports once more, and takes 5 s at
     /// most (`opentelemetry_sdk` has no other deadline, and takes none). So does dropping the last clone
     /// of the provider.
     ///
@@ -33,8 +31,9 @@ impl OtlpBuilder {
     /// # fn routes() -> axum::Router { axum::Router::new() }
     /// # fn main() -> Result<(), tracing_otlp::Error> {
     /// let builder = tracing_otlp::builder().with_service_name("shop");
-    /// let (layer, _guard, meters) = builder.build_with_metrics()?;
-    /// tracing_subscriber::registry().with(layer).init();
+    /// let pipeline = builder.build_with_metrics()?;
+    /// tracing_subscriber::registry().with(pipeline.layer).init();
+    /// let meters = pipeline.meter_provider;
     /// opentelemetry::global::set_meter_provider(meters.clone()); // for libraries
     /// let app = routes().layer(ServerLayer::new().with_meter_provider(&meters));
     /// # let _: axum::Router = app;
@@ -43,9 +42,7 @@ impl OtlpBuilder {
     /// # Ok(()) }
     /// ```
     #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
-    pub fn build_with_metrics(
-        mut self,
-    ) -> Result<(OtlpLayer, ShutdownGuard, SdkMeterProvider), Error> {
+    pub fn build_with_metrics(mut self) -> Result<PipelineWithMetrics, Error> {
         let mut parts = std::mem::take(&mut self.parts);
         let config = self.resolve()?;
         let resource = Resource::resolve(&config.resource);
@@ -53,11 +50,11 @@ impl OtlpBuilder {
         let exporter = is_wanted.then(|| MetricExporter::new(config.metrics_exporter()));
         let exporter = exporter.transpose()?;
         parts.resource = Some(resource.clone());
-        let (layer, guard) = assemble::assemble(&config, parts)?;
+        let pipeline = assemble::assemble(&config, parts)?;
         let meters = match exporter {
             Some(exporter) => metrics::provider(exporter, &config.metrics, &resource),
             None => metrics::disabled_provider(),
         };
-        Ok((layer, guard, meters))
+        Ok(PipelineWithMetrics::new(pipeline, meters))
     }
 }

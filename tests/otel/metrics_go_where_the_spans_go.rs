@@ -34,7 +34,8 @@ const DELTA: i32 = 1;
 const CUMULATIVE: i32 = 2;
 
 fn build(builder: OtlpBuilder) -> (OtlpLayer, ShutdownGuard, SdkMeterProvider) {
-    builder.build_with_metrics().unwrap()
+    let pipeline = builder.build_with_metrics().unwrap();
+    (pipeline.layer, pipeline.guard, pipeline.meter_provider)
 }
 
 fn to(receiver: &Receiver, protocol: Protocol) -> OtlpBuilder {

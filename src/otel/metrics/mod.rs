@@ -6,7 +6,7 @@
 //!   sampled or whose span is filtered out.
 //! - [`observe_pipeline`]: the `otel.sdk.*` metrics of a pipeline, from its [`Stats`](crate::Stats).
 //! - [`OtlpBuilder::build_with_metrics`](crate::OtlpBuilder::build_with_metrics): a pipeline, and an
-//!   [`SdkMeterProvider`] that exports to the same place. [`MetricExporter`] is its exporter, for
+//!   [`SdkMeterProvider`] that exports to the same place: [`PipelineWithMetrics`]. [`MetricExporter`] is its exporter, for
 //!   providers put together by hand.
 //!
 //! Instruments are those of the `opentelemetry` API, so any implementation of its `MeterProvider` will
@@ -19,12 +19,12 @@
 //! # fn routes() -> axum::Router { axum::Router::new() }
 //! # fn main() -> Result<(), tracing_otlp::Error> {
 //! let builder = tracing_otlp::builder().with_service_name("shop");
-//! let (layer, guard, meters) = builder.build_with_metrics()?;
-//! observe_pipeline(&guard.handle(), &meters);
-//! let app = routes().layer(ServerLayer::new().with_meter_provider(&meters));
-//! # let (_, _): (tracing_otlp::OtlpLayer, axum::Router) = (layer, app);
+//! let pipeline = builder.build_with_metrics()?;
+//! let meters = &pipeline.meter_provider;
+//! observe_pipeline(&pipeline.guard.handle(), meters);
+//! let app = routes().layer(ServerLayer::new().with_meter_provider(meters));
+//! # let (_, _): (&tracing_otlp::OtlpLayer, axum::Router) = (&pipeline.layer, app);
 //! // at the end of `main`
-//! # drop(guard);
 //! let _ = meters.shutdown();
 //! # Ok(()) }
 //! ```
@@ -36,6 +36,9 @@ mod requests;
 use opentelemetry::InstrumentationScope;
 use opentelemetry::metrics::{Meter, MeterProvider};
 
+use crate::guard::ShutdownGuard;
+use crate::layer::OtlpLayer;
+
 pub use self::exporter::MetricExporter;
 pub(crate) use self::exporter::{disabled_provider, provider};
 pub use self::pipeline::observe_pipeline;
@@ -45,6 +48,33 @@ pub use opentelemetry_sdk::metrics::SdkMeterProvider;
 const DURATION_BOUNDARIES: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
+
+/// A pipeline, and a meter provider that exports where the spans go: from
+/// [`OtlpBuilder::build_with_metrics`](crate::OtlpBuilder::build_with_metrics).
+#[derive(Debug)]
+#[must_use = "a pipeline ends when its guard is dropped"]
+#[non_exhaustive]
+pub struct PipelineWithMetrics {
+    /// The layer for the subscriber.
+    pub layer: OtlpLayer,
+    /// The guard, which ends the pipeline of spans and log records.
+    pub guard: ShutdownGuard,
+    /// The meter provider. Call [`shutdown`](SdkMeterProvider::shutdown) at the end.
+    pub meter_provider: SdkMeterProvider,
+}
+
+impl PipelineWithMetrics {
+    pub(crate) fn new(
+        (layer, guard): (OtlpLayer, ShutdownGuard),
+        meter_provider: SdkMeterProvider,
+    ) -> Self {
+        Self {
+            layer,
+            guard,
+            meter_provider,
+        }
+    }
+}
 
 /// The meter of all instruments of this crate.
 fn meter(provider: &impl MeterProvider) -> Meter {
