@@ -94,12 +94,11 @@ impl Baggage {
 
     /// The value of a name.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|member| member.0 == name).map(|m| m.1)
+        self.iter().find(|m| m.name == name).map(|m| m.value)
     }
 
-    /// Names, values and metadata: W3C's properties, such as `ttl=60;internal`, which have no meaning
-    /// to this crate. The latest member comes last.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+    /// The members; the latest comes last.
+    pub fn iter(&self) -> impl Iterator<Item = BaggageMember<'_>> {
         self.0.iter().flat_map(|members| members.iter())
     }
 
@@ -141,7 +140,12 @@ impl Baggage {
     pub fn to_header(&self) -> String {
         let mut text = String::new();
         let mut budget = HeaderBudget::new();
-        for (name, value, metadata) in self.iter() {
+        for BaggageMember {
+            name,
+            value,
+            metadata,
+        } in self.iter()
+        {
             if !is_token(name) {
                 continue;
             }
@@ -176,9 +180,21 @@ impl fmt::Display for Baggage {
 
 impl fmt::Debug for Baggage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs = self.iter().map(|(name, value, _)| (name, value));
+        let pairs = self.iter().map(|m| (m.name, m.value));
         f.debug_map().entries(pairs).finish()
     }
+}
+
+/// A member of a [`Baggage`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BaggageMember<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its value, decoded.
+    pub value: &'a str,
+    /// W3C's properties, such as `ttl=60;internal`, which have no meaning to this crate; empty without.
+    pub metadata: &'a str,
 }
 
 impl From<BaggageMembers> for Baggage {
@@ -188,17 +204,17 @@ impl From<BaggageMembers> for Baggage {
 }
 
 impl BaggageMembers {
-    fn iter(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+    fn iter(&self) -> impl Iterator<Item = BaggageMember<'_>> {
         let mut start = 0;
         self.ends
             .iter()
             .filter_map(move |&[name, value, metadata]| {
                 let from = std::mem::replace(&mut start, metadata);
-                Some((
-                    self.text.get(from..name)?,
-                    self.text.get(name..value)?,
-                    self.text.get(value..metadata)?,
-                ))
+                Some(BaggageMember {
+                    name: self.text.get(from..name)?,
+                    value: self.text.get(name..value)?,
+                    metadata: self.text.get(value..metadata)?,
+                })
             })
     }
 
@@ -212,12 +228,12 @@ impl BaggageMembers {
     }
 
     fn remove(&mut self, name: &str) {
-        if !self.iter().any(|member| member.0 == name) {
+        if !self.iter().any(|member| member.name == name) {
             return;
         }
         let mut others = Self::default();
-        for member in self.iter().filter(|member| member.0 != name) {
-            others.push(member.0, member.1, member.2);
+        for member in self.iter().filter(|member| member.name != name) {
+            others.push(member.name, member.value, member.metadata);
         }
         *self = others;
     }
@@ -345,7 +361,9 @@ mod tests {
         assert_eq!(new.get("a"), Some("Ω,;\\\"%"));
         assert_eq!((new.get("A"), new.len()), (None, 2));
         assert_eq!(
-            old.iter().collect::<Vec<_>>(),
+            old.iter()
+                .map(|m| (m.name, m.value, m.metadata))
+                .collect::<Vec<_>>(),
             [("a", "1", "ttl=60"), ("é b", "2", "")]
         );
         assert_eq!(new.to_string(), "a=%CE%A9%2C%3B%5C%22%25");
@@ -386,9 +404,9 @@ mod tests {
                 baggage = baggage.with(name, value);
             }
             let mut sent = baggage.clone();
-            for (name, _, _) in baggage.iter() {
-                if !is_token(name) {
-                    sent = sent.without(name);
+            for member in baggage.iter() {
+                if !is_token(member.name) {
+                    sent = sent.without(member.name);
                 }
             }
             prop_assert_eq!(Baggage::parse(&baggage.to_string()), sent);

@@ -17,7 +17,7 @@ mod trace_context;
 mod trace_state;
 mod traceparent;
 
-pub use baggage::Baggage;
+pub use baggage::{Baggage, BaggageMember};
 pub use error::SetParentError;
 pub use id::{IdGenerator, InvalidId, RandomIds, SpanId, TraceFlags, TraceId, XRayIds};
 pub use scope::{

@@ -94,9 +94,9 @@ impl From<&Baggage> for OtelBaggage {
 }
 
 fn members(baggage: &Baggage) -> impl Iterator<Item = KeyValueMetadata> {
-    baggage.iter().map(|(name, value, metadata)| {
-        KeyValueMetadata::new(name.to_owned(), value.to_owned(), metadata)
-    })
+    baggage
+        .iter()
+        .map(|m| KeyValueMetadata::new(m.name.to_owned(), m.value.to_owned(), m.metadata))
 }
 
 impl From<&OtelBaggage> for Baggage {

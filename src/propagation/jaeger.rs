@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 use super::header::UBER_TRACE_ID;
 use super::{Extractor, Injector, Propagator, adopt, short};
-use crate::context::{Baggage, TraceContext, TraceFlags};
+use crate::context::{Baggage, BaggageMember, TraceContext, TraceFlags};
 
 /// Jaeger's `uber-trace-id`, and its baggage in `uberctx-*`: `jaeger` in `OTEL_PROPAGATORS`. Deprecated
 /// by OpenTelemetry: Jaeger's clients read W3C's headers since 2022.
@@ -29,7 +29,7 @@ impl Propagator for JaegerPropagator {
         }
         // The same members and bounds as W3C's header.
         let sent = Baggage::parse(&cx.baggage().to_header());
-        for (name, value, _) in sent.iter() {
+        for BaggageMember { name, value, .. } in sent.iter() {
             let value = utf8_percent_encode(value, NO_VALUE).to_string();
             carrier.set(&format!("{BAGGAGE_PREFIX}{name}"), &value);
         }
