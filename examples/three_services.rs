@@ -55,7 +55,7 @@ async fn ask(address: SocketAddr, template: &'static str, id: u32) -> Result<Str
         .build()
         .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     let request = Request::get(uri)
-        .extension(UrlTemplate(template))
+        .extension(UrlTemplate::new(template))
         .body(Empty::new())
         .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     let unreachable = |_| StatusCode::BAD_GATEWAY;

@@ -101,7 +101,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .service(Client::builder(TokioExecutor::new()).build_http());
 
     let request = Request::get(format!("http://{address}/orders/7"))
-        .extension(UrlTemplate("/orders/{id}"))
+        .extension(UrlTemplate::new("/orders/{id}"))
         .body(Empty::new())?;
     async {
         let response = client.oneshot(request).await?;

@@ -110,6 +110,25 @@ impl From<u64> for Value {
     }
 }
 
+impl From<usize> for Value {
+    /// As of a [`u64`].
+    fn from(v: usize) -> Self {
+        Self::from(v as u64)
+    }
+}
+
+impl From<Cow<'static, str>> for Value {
+    fn from(v: Cow<'static, str>) -> Self {
+        Self::String(v)
+    }
+}
+
+impl From<f32> for Value {
+    fn from(v: f32) -> Self {
+        Self::Double(v.into())
+    }
+}
+
 impl From<f64> for Value {
     fn from(v: f64) -> Self {
         Self::Double(v)

@@ -161,7 +161,7 @@ fn pipeline(
     }
     // The processor needs the layer, which is made after it.
     let in_progress = Arc::new(Mutex::new(None::<InProgress>));
-    if config.capture.show_open_after.is_some() {
+    if config.capture.open_spans_after.is_some() {
         let in_progress = Arc::clone(&in_progress);
         pipeline.open_spans = Some(Box::new(move || {
             lock(&in_progress)
@@ -214,7 +214,7 @@ fn pipeline(
         (export_mode == ExportMode::Exported).then_some(sink),
         logs,
     );
-    if let Some(after) = config.capture.show_open_after {
+    if let Some(after) = config.capture.open_spans_after {
         *lock(&in_progress) = Some(layer.in_progress(after));
     }
     let stats = with_held(layer.stats(), tail.as_deref(), home);

@@ -79,9 +79,9 @@ impl OtlpBuilder {
     }
 
     /// Shows spans to the exporter that are open for longer than this: see
-    /// [`CaptureConfig::show_open_after`](crate::config::CaptureConfig::show_open_after).
+    /// [`CaptureConfig::open_spans_after`](crate::config::CaptureConfig::open_spans_after).
     pub fn with_open_spans_after(self, time: Duration) -> Self {
-        self.configure(move |c| c.capture.show_open_after = Some(time))
+        self.configure(move |c| c.capture.open_spans_after = Some(time))
     }
 
     /// The instrumentation scope of all spans; an empty version is none. Default this crate's name

@@ -470,7 +470,7 @@ fn the_rest_of_the_methods_set_what_they_say() {
     expected.worker.stack_size = Some(6 << 20);
     expected.capture.scope_name = "scope".to_owned();
     expected.capture.scope_version = None;
-    expected.capture.show_open_after = Some(Duration::from_secs(7));
+    expected.capture.open_spans_after = Some(Duration::from_secs(7));
     assert_eq!(config, expected);
 
     let mut retry = config.exporter.retry.clone();

@@ -10,7 +10,7 @@ use super::protocol::{Compression, Protocol};
 use super::proxy::ProxyConfig;
 use crate::text;
 
-/// A PEM document: a file's path, or the text.
+/// A PEM document: a file's path, or the document itself.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pem {
@@ -18,15 +18,15 @@ pub enum Pem {
     /// request. A changed file leads to a new connection at once. A file that becomes unusable leaves a
     /// warning, and its last usable content stays in effect.
     File(PathBuf),
-    /// The document itself.
-    Text(Vec<u8>),
+    /// The bytes of the document.
+    Bytes(Vec<u8>),
 }
 
 impl std::fmt::Debug for Pem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
-            Self::Text(_) => f.write_str("Text(..)"),
+            Self::Bytes(_) => f.write_str("Bytes(..)"),
         }
     }
 }

@@ -73,7 +73,7 @@ pub struct CaptureConfig {
     pub end_on_close: bool,
     /// Spans that are open for longer than this are shown to the exporter about once a second, before
     /// they end: see [`Exporter::show_open`](crate::export::Exporter::show_open). Default `None`: never.
-    pub show_open_after: Option<Duration>,
+    pub open_spans_after: Option<Duration>,
     /// The layer asks the registry for the current span of each new span, as if per-layer filters might
     /// hide spans from it, which costs 160 instructions a span. Default off: it asks only if the registry
     /// has such filters. The registry says so in its `Debug` text alone, so this is the remedy if a version
@@ -102,7 +102,7 @@ impl Default for CaptureConfig {
             error_events_to_exceptions: true,
             error_records_to_exceptions: true,
             end_on_close: false,
-            show_open_after: None,
+            open_spans_after: None,
             expect_filters: false,
             scope_per_target: false,
             scope_name: env!("CARGO_PKG_NAME").to_owned(),

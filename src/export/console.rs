@@ -75,7 +75,7 @@ impl ConsoleExporter {
     /// Prints to standard output: trees on a terminal, else blocks.
     pub fn new() -> Self {
         let is_terminal = io::stdout().is_terminal();
-        Self::to(io::stdout())
+        Self::with_writer(io::stdout())
             .with_tree(is_terminal)
             .with_color(is_terminal && !wants_no_color())
     }
@@ -89,7 +89,7 @@ impl Default for ConsoleExporter {
 
 impl<W: Write + Send + 'static> ConsoleExporter<W> {
     /// Prints to `out`: a file, standard error, a buffer. Default: blocks without colours.
-    pub fn to(out: W) -> Self {
+    pub fn with_writer(out: W) -> Self {
         Self {
             out: Arc::new(Mutex::new(out)),
             tree: None,
@@ -273,7 +273,7 @@ mod tests {
     }
 
     fn exported(spans: &[proto::Span]) -> String {
-        let exporter = ConsoleExporter::to(Vec::new());
+        let exporter = ConsoleExporter::with_writer(Vec::new());
         let outcome = tokio_test::block_on(exporter.send((), batch(spans)));
         assert_eq!(outcome, Outcome::delivered(spans.len() as u64));
         String::from_utf8(std::mem::take(&mut *lock(&exporter.out))).unwrap()
@@ -373,7 +373,7 @@ mod tests {
             scope: Bytes::new(),
             spans: vec![run.into()],
         };
-        let exporter = ConsoleExporter::to(Vec::new());
+        let exporter = ConsoleExporter::with_writer(Vec::new());
         let batch = Batch::new(Signal::Traces, Bytes::new(), vec![group], 2);
         let outcome = tokio_test::block_on(exporter.send((), batch));
         assert_eq!((outcome.delivered, outcome.spans()), (1, 2));
@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_counted() {
-        let exporter = ConsoleExporter::to(Broken);
+        let exporter = ConsoleExporter::with_writer(Broken);
         let spans = vec![proto::Span::default(); 3];
         let outcome = tokio_test::block_on(exporter.send((), batch(&spans)));
         assert_eq!(outcome.dropped, [(DropReason::Internal, 3)]);

@@ -64,11 +64,11 @@ enum Output {
 impl OtlpFileExporter {
     /// Lines on standard output.
     pub fn stdout() -> Self {
-        Self::to(io::stdout())
+        Self::with_writer(io::stdout())
     }
 
     /// Lines to any writer: standard error, a socket, a buffer.
-    pub fn to(out: impl Write + Send + 'static) -> Self {
+    pub fn with_writer(out: impl Write + Send + 'static) -> Self {
         Self::of(Output::Stream(Box::new(out), false))
     }
 

@@ -144,7 +144,7 @@ pub trait Exporter: Send + Sync + 'static {
     }
 
     /// Shows spans that are still open. Each is a `Span` without `end_time_unix_nano` and has been open for
-    /// longer than [`show_open_after`](crate::config::CaptureConfig::show_open_after). The processor passes it
+    /// longer than [`open_spans_after`](crate::config::CaptureConfig::open_spans_after). The processor passes it
     /// again after a change, and every few seconds as a sign of life. This is no delivery and no counter
     /// changes: [`send`](Self::send) gets each span when it ends.
     ///

@@ -22,7 +22,7 @@ use crate::span_data::SpanKind;
 ///
 /// let noise = When::target("hyper").and(When::verbose(Level::DEBUG));
 /// let health = When::kind(SpanKind::Server).and(When::attribute("url.path", "/health"));
-/// let outside = When::not(When::target("my_app"));
+/// let outside = !When::target("my_app");
 /// ```
 #[derive(Clone)]
 pub struct When(Condition);
@@ -41,6 +41,7 @@ enum Condition {
     Custom(Arc<dyn Fn(&SamplingInput<'_>) -> bool + Send + Sync>),
     Not(Box<Condition>),
     All(Vec<Condition>),
+    Either(Vec<Condition>),
 }
 
 impl When {
@@ -96,15 +97,6 @@ impl When {
         Self(Condition::Custom(Arc::new(fits)))
     }
 
-    /// Spans that do not match the condition.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "`When::not(…)` reads as what it says"
-    )]
-    pub fn not(other: Self) -> Self {
-        Self(Condition::Not(Box::new(other.0)))
-    }
-
     /// Spans that match both conditions, checked in order.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -116,8 +108,28 @@ impl When {
         Self(Condition::All(all))
     }
 
+    /// Spans that match one of the conditions or both, checked in order.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let mut any = match self.0 {
+            Condition::Either(any) => any,
+            one => vec![one],
+        };
+        any.push(other.0);
+        Self(Condition::Either(any))
+    }
+
     pub(super) fn fits(&self, input: &SamplingInput<'_>) -> bool {
         self.0.fits(input)
+    }
+}
+
+/// `!when`: spans that do not match the condition.
+impl std::ops::Not for When {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        Self(Condition::Not(Box::new(self.0)))
     }
 }
 
@@ -136,6 +148,7 @@ impl Condition {
             Self::Custom(fits) => fits(input),
             Self::Not(other) => !other.fits(input),
             Self::All(all) => all.iter().all(|one| one.fits(input)),
+            Self::Either(any) => any.iter().any(|one| one.fits(input)),
         }
     }
 }
@@ -169,7 +182,17 @@ impl fmt::Display for Condition {
             Self::Not(other) => write!(f, "!({other})"),
             Self::All(all) => {
                 for (at, one) in all.iter().enumerate() {
-                    write!(f, "{}{one}", if at == 0 { "" } else { "&" })?;
+                    let sign = if at == 0 { "" } else { "&" };
+                    match one {
+                        Self::Either(_) => write!(f, "{sign}({one})")?,
+                        one => write!(f, "{sign}{one}")?,
+                    }
+                }
+                Ok(())
+            }
+            Self::Either(any) => {
+                for (at, one) in any.iter().enumerate() {
+                    write!(f, "{}{one}", if at == 0 { "" } else { "|" })?;
                 }
                 Ok(())
             }
@@ -229,13 +252,23 @@ mod tests {
             (When::has_attribute("m"), "m=*", [false; 3]),
             (When::root(), "root", [true, false, false]),
             (When::remote_parent(), "remote parent", [false, false, true]),
-            (When::not(When::root()), "!(root)", [false, true, true]),
+            (!When::root(), "!(root)", [false, true, true]),
             (
-                When::not(When::root())
+                (!When::root())
                     .and(When::name("request"))
                     .and(When::remote_parent()),
                 "!(root)&name=\"request\"&remote parent",
                 [false, false, true],
+            ),
+            (
+                When::root().or(When::remote_parent()),
+                "root|remote parent",
+                [true, false, true],
+            ),
+            (
+                When::name("request").and(When::root().or(When::remote_parent())),
+                "name=\"request\"&(root|remote parent)",
+                [true, false, true],
             ),
             (
                 When::matches(|input| input.parent.is_some()),

@@ -260,7 +260,7 @@ impl CollectorBuilder {
 
     /// The path at which OTLP/HTTP takes traces; any other but that of logs, `/v1/logs`, is answered
     /// with 404. Default `/v1/traces`.
-    pub fn http_path(mut self, path: impl Into<String>) -> Self {
+    pub fn with_http_path(mut self, path: impl Into<String>) -> Self {
         self.http_path = path.into();
         self
     }
@@ -273,7 +273,7 @@ impl CollectorBuilder {
     }
 
     /// How long the `expect_*` methods wait before they fail. Default 5 s.
-    pub fn patience(mut self, patience: Duration) -> Self {
+    pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
@@ -286,7 +286,7 @@ impl CollectorBuilder {
     ///
     /// If one of them cannot be read or does not fit the others.
     #[cfg(feature = "tls")]
-    pub fn tls(
+    pub fn with_tls(
         mut self,
         certificate: impl AsRef<[u8]>,
         key: impl AsRef<[u8]>,

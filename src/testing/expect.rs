@@ -8,7 +8,7 @@ use super::trace::Trace;
 use super::wait::{Names, plural};
 use crate::text;
 
-/// Each waits as long as the collector's [patience](super::CollectorBuilder::patience) allows and
+/// Each waits as long as the collector's [patience](super::CollectorBuilder::with_patience) allows and
 /// blocks the thread meanwhile. In a task on a current-thread runtime that is right for spans sent
 /// by this crate, which has a thread of its own; for others, wait with
 /// [`wait_for_async`](Collector::wait_for_async) first.

@@ -140,7 +140,7 @@ fn export_through_cuts() {
         .without_env()
         .with_protocol(protocol)
         .with_endpoint(variable("CUT_ENDPOINT"))
-        .with_certificate(Pem::Text(variable("CUT_AUTHORITY").into_bytes()))
+        .with_certificate(Pem::Bytes(variable("CUT_AUTHORITY").into_bytes()))
         .with_schedule_delay(Duration::from_secs(60))
         .configure(|config| {
             let retry = &mut config.exporter.retry;
@@ -172,7 +172,7 @@ fn survives(test: &str, protocol: Protocol, with_tls: bool) {
     let mut collector = Collector::builder();
     if with_tls {
         collector = collector
-            .tls(&certificate, key.serialize_pem(), None::<&[u8]>)
+            .with_tls(&certificate, key.serialize_pem(), None::<&[u8]>)
             .unwrap();
     }
     let collector = collector.start().unwrap();

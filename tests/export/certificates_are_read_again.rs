@@ -80,7 +80,7 @@ fn symlink(to: &Path, at: &Path) {
 fn serve(server: &Signed, client: Option<&Signed>) -> Collector {
     let authority = client.map(|signed| signed.authority.as_bytes());
     Collector::builder()
-        .tls(&server.certificate, &server.key, authority)
+        .with_tls(&server.certificate, &server.key, authority)
         .unwrap()
         .start()
         .unwrap()

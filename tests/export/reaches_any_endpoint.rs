@@ -158,7 +158,7 @@ fn https_is_spoken_with_the_endpoint_within_a_tunnel() {
     let params = rcgen::CertificateParams::new(vec!["far.test".to_owned()]).unwrap();
     let certificate = params.self_signed(&key).unwrap().pem();
     let collector = Collector::builder()
-        .tls(&certificate, key.serialize_pem(), None::<&[u8]>)
+        .with_tls(&certificate, key.serialize_pem(), None::<&[u8]>)
         .unwrap()
         .start()
         .unwrap();
@@ -167,7 +167,7 @@ fn https_is_spoken_with_the_endpoint_within_a_tunnel() {
         let target = endpoint.rsplit('/').next().unwrap().parse().unwrap();
         let (proxy, seen) = tunnels(target);
         let builder = builder(protocol, "https://far.test")
-            .with_certificate(tracing_otlp::config::Pem::Text(
+            .with_certificate(tracing_otlp::config::Pem::Bytes(
                 certificate.clone().into_bytes(),
             ))
             .with_header("x-key", "secret")

@@ -204,7 +204,7 @@ fn the_console_shows_what_cannot_be_seen() {
         .without_env()
         .with_instrumentation_scope(HOSTILE, HOSTILE)
         .with_resource_attribute(HOSTILE, HOSTILE)
-        .with_exporter(ConsoleExporter::to(out.clone()))
+        .with_exporter(ConsoleExporter::with_writer(out.clone()))
         .build()
         .unwrap();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {

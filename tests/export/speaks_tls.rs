@@ -51,14 +51,14 @@ fn sign() -> Signed {
 fn serve(server: &Signed, client_authority: Option<&Signed>) -> Collector {
     let authority = client_authority.map(|signed| signed.authority.as_bytes());
     Collector::builder()
-        .tls(&server.certificate, &server.key, authority)
+        .with_tls(&server.certificate, &server.key, authority)
         .unwrap()
         .start()
         .unwrap()
 }
 
 fn pem(text: &str) -> Pem {
-    Pem::Text(text.as_bytes().to_vec())
+    Pem::Bytes(text.as_bytes().to_vec())
 }
 
 fn config(protocol: Protocol, endpoint: &str, authority: &str) -> ExporterConfig {

@@ -163,13 +163,13 @@ impl Write for Full {
 #[test]
 fn what_cannot_be_written_is_counted_and_spoils_no_later_line() {
     let full = Full(Arc::new(Mutex::new((100, Vec::new()))));
-    let guard = record(OtlpFileExporter::to(full.clone()), 1);
+    let guard = record(OtlpFileExporter::with_writer(full.clone()), 1);
     let stats = guard.stats();
     assert_eq!(stats.dropped(DropReason::Internal), 1, "{stats}");
     let error = guard.shutdown_blocking(LONG);
     drop(error);
 
-    let exporter = OtlpFileExporter::to(full.clone());
+    let exporter = OtlpFileExporter::with_writer(full.clone());
     let (layer, guard) = tracing_otlp::builder()
         .without_env()
         .with_exporter(exporter)

@@ -120,7 +120,8 @@ fn keys(edit: impl FnOnce(OtlpBuilder) -> OtlpBuilder, has_first_byte: bool) -> 
             let server = ServerLayer::new()
                 .with_route(|_| Some("/route".into()))
                 .with_peer(peer)
-                .with_body_sizes(true, true)
+                .with_request_body_size(true)
+                .with_response_body_size(true)
                 .with_time_to_first_byte(has_first_byte)
                 .with_request_headers([asked.clone()])
                 .with_response_headers([told.clone()]);

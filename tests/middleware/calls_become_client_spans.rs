@@ -395,7 +395,9 @@ fn a_span_ends_with_the_headers_or_with_the_body_http_9() {
 #[test]
 fn a_template_names_the_span_http_1() {
     let template = |mut request: Request<Full<Bytes>>| {
-        request.extensions_mut().insert(UrlTemplate("/users/{id}"));
+        request
+            .extensions_mut()
+            .insert(UrlTemplate::new("/users/{id}"));
         request
     };
     let span = one(ClientLayer::new(), template, "/users/4711");

@@ -152,7 +152,9 @@ fn a_served_request_is_told_as_the_conventions_have_it() {
 fn sizes_follow_the_switch_of_the_span_s_attributes() {
     let sized = |request_size, response_size| {
         let meters = Meters::new();
-        let layer = server(&meters).with_body_sizes(request_size, response_size);
+        let layer = server(&meters)
+            .with_request_body_size(request_size)
+            .with_response_body_size(response_size);
         let mut request = request("POST", "/");
         let headers = request.headers_mut();
         headers.insert("content-length", "0".parse().unwrap());

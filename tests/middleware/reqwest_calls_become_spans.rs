@@ -323,7 +323,7 @@ fn settings_are_those_of_the_layer() {
         let request = client
             .post(format!("http://{address}/"))
             .header("x-tag", "one")
-            .with_extension(UrlTemplate("/{anything}"));
+            .with_extension(UrlTemplate::new("/{anything}"));
         request.send().await.unwrap();
         told
     });

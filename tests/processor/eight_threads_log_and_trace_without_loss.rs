@@ -29,7 +29,7 @@ impl fmt::Debug for Loud {
 
 #[test]
 fn eight_threads_log_and_trace_without_loss() {
-    let collector = Collector::builder().patience(LONG).start().unwrap();
+    let collector = Collector::builder().with_patience(LONG).start().unwrap();
     let (layer, guard) = tracing_otlp::builder()
         .without_env()
         .with_endpoint(collector.grpc_endpoint())

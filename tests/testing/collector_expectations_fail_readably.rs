@@ -8,7 +8,7 @@ use tracing_otlp::testing::{Answer, Collector};
 
 /// A collector of little patience that has received spans of these names, one request each.
 async fn holding(names: &[&str]) -> Collector {
-    let builder = Collector::builder().patience(Duration::from_millis(20));
+    let builder = Collector::builder().with_patience(Duration::from_millis(20));
     let collector = builder.start().unwrap();
     let mut client = HttpClient::connect(&collector.http_endpoint()).await;
     for name in names {

@@ -84,7 +84,7 @@ async fn export(endpoint: &str, trust: &str, identity: Option<&Signed>) -> io::R
 #[tokio::test]
 async fn the_server_proves_itself() {
     let signed = sign();
-    let builder = Collector::builder().tls(&signed.certificate, &signed.key, None);
+    let builder = Collector::builder().with_tls(&signed.certificate, &signed.key, None);
     let collector = builder.unwrap().start().unwrap();
     let endpoint = collector.http_endpoint();
     assert!(endpoint.starts_with("https://127.0.0.1:"), "{endpoint}");
@@ -104,7 +104,7 @@ async fn the_server_proves_itself() {
 async fn the_client_proves_itself() {
     let (server, client, stranger) = (sign(), sign(), sign());
     let collector = Collector::builder()
-        .tls(
+        .with_tls(
             &server.certificate,
             &server.key,
             Some(client.authority.as_bytes()),
@@ -129,12 +129,14 @@ async fn the_client_proves_itself() {
 fn what_is_no_certificate_is_an_error() {
     let signed = sign();
     let builder = Collector::builder;
-    builder().tls("", &signed.key, None).unwrap_err();
-    builder().tls(&signed.certificate, "", None).unwrap_err();
+    builder().with_tls("", &signed.key, None).unwrap_err();
     builder()
-        .tls(&signed.certificate, &sign().key, None)
+        .with_tls(&signed.certificate, "", None)
         .unwrap_err();
     builder()
-        .tls(&signed.certificate, &signed.key, Some(b""))
+        .with_tls(&signed.certificate, &sign().key, None)
+        .unwrap_err();
+    builder()
+        .with_tls(&signed.certificate, &signed.key, Some(b""))
         .unwrap_err();
 }

@@ -287,7 +287,7 @@ async fn what_is_no_export_is_turned_away() {
 
 #[tokio::test]
 async fn http_may_be_served_at_another_path() {
-    let builder = Collector::builder().http_path("/my/v1/traces");
+    let builder = Collector::builder().with_http_path("/my/v1/traces");
     let collector = builder.start().unwrap();
     let mut client = HttpClient::connect(&collector.http_endpoint()).await;
     assert_eq!(client.export(&request(&["a"])).await.unwrap().status, 404);

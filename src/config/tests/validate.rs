@@ -105,7 +105,7 @@ const BAD: &[Case] = &[
         c.exporter.user_agent_prefix = Some("a\nb".to_owned());
     }),
     ("exporter.client_certificate", "none", |c| {
-        c.exporter.client_key = Some(Pem::Text(b"s3cret".to_vec()));
+        c.exporter.client_key = Some(Pem::Bytes(b"s3cret".to_vec()));
     }),
     ("exporter.client_key", "none", |c| {
         c.exporter.client_certificate = Some(Pem::File("chain.pem".into()));

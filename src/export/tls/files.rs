@@ -41,7 +41,7 @@ impl Documents {
 
 fn read(setting: &'static str, pem: &Pem) -> Result<Vec<u8>, Error> {
     match pem {
-        Pem::Text(text) => Ok(text.clone()),
+        Pem::Bytes(text) => Ok(text.clone()),
         Pem::File(path) => std::fs::read(path).map_err(|e| {
             Error::config(setting, name(pem), "the file must be readable").with_source(e)
         }),
@@ -52,6 +52,6 @@ fn read(setting: &'static str, pem: &Pem) -> Result<Vec<u8>, Error> {
 pub(super) fn name(pem: &Pem) -> String {
     match pem {
         Pem::File(path) => path.display().to_string(),
-        Pem::Text(_) => "(text)".to_owned(),
+        Pem::Bytes(_) => "(text)".to_owned(),
     }
 }

@@ -110,7 +110,7 @@ impl ClientLayer {
             return grpc.called(settings.request.level);
         }
         let method = settings.request.method(head.method);
-        let template = head.extensions.get().map(|UrlTemplate(text)| *text);
+        let template = head.extensions.get().map(UrlTemplate::as_str);
         let url = settings
             .request
             .secret_keys

@@ -1,5 +1,6 @@
 //! The settings of [`ClientLayer`].
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,12 +58,23 @@ pub(super) struct ClientSettings {
 /// use tracing_otlp::middleware::UrlTemplate;
 ///
 /// let request = http::Request::get("http://example.com/users/4711")
-///     .extension(UrlTemplate("/users/{id}"))
+///     .extension(UrlTemplate::new("/users/{id}"))
 ///     .body(())?;
 /// # Ok::<(), http::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UrlTemplate(pub &'static str);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UrlTemplate(Cow<'static, str>);
+
+impl UrlTemplate {
+    /// This template.
+    pub fn new(template: impl Into<Cow<'static, str>>) -> Self {
+        Self(template.into())
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl ClientLayer {
     /// The defaults: a span of level INFO for each request, until the response's headers.

@@ -162,11 +162,15 @@ impl ServerLayer {
         self.set_option(|o| o.methods = methods)
     }
 
-    /// Whether the sizes of bodies are recorded, in bytes: `http.request.body.size`, from the request's
-    /// `content-length`, and `http.response.body.size`, the bytes sent. Default: only the latter.
-    pub fn with_body_sizes(self, request: bool, response: bool) -> Self {
-        self.set_request(|s| s.request_size = request)
-            .set_option(|o| o.body_size = response)
+    /// Whether `http.request.body.size` is recorded, in bytes, from the request's `content-length`.
+    /// Default: false.
+    pub fn with_request_body_size(self, is_recorded: bool) -> Self {
+        self.set_request(|s| s.request_size = is_recorded)
+    }
+
+    /// Whether `http.response.body.size` is recorded: the bytes sent. Default: true.
+    pub fn with_response_body_size(self, is_recorded: bool) -> Self {
+        self.set_option(|o| o.body_size = is_recorded)
     }
 
     /// The response header that carries the span's context to the client, in the form of a

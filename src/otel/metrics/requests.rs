@@ -21,7 +21,7 @@ impl ServerLayer {
     /// a span because of the sampler or the span's level.
     ///
     /// `http.server.request.duration` and `http.server.active_requests`; where sizes are
-    /// [recorded](Self::with_body_sizes), `http.server.request.body.size` and
+    /// [recorded](Self::with_request_body_size), `http.server.request.body.size` and
     /// `http.server.response.body.size`; for gRPC only `rpc.server.call.duration`. A request
     /// lasts until its response's body has ended or the call is cancelled, as its span does, and
     /// `error.type` is the same on both.

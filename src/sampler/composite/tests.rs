@@ -36,7 +36,7 @@ fn thresholds_of_the_built_in_samplers_smp_10() {
     let rules = CompositeSampler::new(
         RuleBased::new()
             .with_rule(When::name("t"), AlwaysOn)
-            .with_rule(When::not(When::root()), half())
+            .with_rule(!When::root(), half())
             .with_rule(When::any(), AlwaysOn),
     );
     let no_rule = CompositeSampler::new(RuleBased::new());

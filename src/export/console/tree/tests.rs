@@ -79,7 +79,7 @@ impl Paper {
 
 fn exporter() -> (ConsoleExporter<Paper>, Paper) {
     let paper = Paper::default();
-    let exporter = ConsoleExporter::to(paper.clone());
+    let exporter = ConsoleExporter::with_writer(paper.clone());
     (exporter.with_tree(true).with_columns(90), paper)
 }
 
