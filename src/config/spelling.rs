@@ -18,6 +18,7 @@ const OURS: &[&str] = &[
     "OTEL_BSP_SCHEDULE_DELAY",
     "OTEL_CONFIG_FILE",
     "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
     "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS",
     "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
     "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
@@ -67,7 +68,6 @@ const OTHERS: &[&str] = &[
     "OTEL_EXPORTER_JAEGER_TIMEOUT",
     "OTEL_EXPORTER_JAEGER_USER",
     "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
-    "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
     "OTEL_EXPORTER_OTLP_METRIC_INSECURE",
     "OTEL_EXPORTER_OTLP_SPAN_INSECURE",
     "OTEL_EXPORTER_PROMETHEUS_HOST",
@@ -199,6 +199,10 @@ mod tests {
             ("OTEL_PROPAGATOR", "OTEL_PROPAGATORS"),
             ("OTEL_BLRP_SCHEDULE_DELAYS", "OTEL_BLRP_SCHEDULE_DELAY"),
             (
+                "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCES",
+                "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+            ),
+            (
                 "OTEL_EXPORTER_OTLP_LOGS_ENDPONT",
                 "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
             ),
@@ -251,7 +255,8 @@ mod tests {
         );
     }
 
-    /// A variable that is read somewhere and not listed here would be called misspelled.
+    /// A variable that is read somewhere and not listed here would be called misspelled; one that is listed
+    /// among those that are not read would hide its misspellings.
     #[test]
     fn every_variable_that_is_read_is_known() {
         let known = Known::new();
@@ -266,7 +271,7 @@ mod tests {
             .filter(|word| word.starts_with("OTEL_") && !word.ends_with('_'));
         let mut count = 0;
         for name in names {
-            assert!(known.all().any(|known| known == name), "{name}");
+            assert!(known.ours.iter().any(|known| known == name), "{name}");
             count += 1;
         }
         assert!(count > 40);
