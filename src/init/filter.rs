@@ -12,7 +12,7 @@ use crate::error::Error;
 const LINES: &str = "RUST_LOG";
 
 /// The variable of the filter of spans and their events.
-const SPANS: &str = "OTEL_RUST_TRACES_FILTER";
+const SPANS: &str = "OTEL_RUST_TRACING_FILTER";
 
 /// Spans are exported from this level on, independent of the lines' filter.
 const LEAST: &str = "info";
@@ -206,7 +206,7 @@ mod tests {
             (filters("info", Some("shop=loud"), None), "RUST_LOG"),
             (
                 filters("info", None, Some("shop=loud")),
-                "OTEL_RUST_TRACES_FILTER",
+                "OTEL_RUST_TRACING_FILTER",
             ),
             (filters("shop=loud", None, None), "with_default_filter"),
         ] {

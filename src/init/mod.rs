@@ -77,7 +77,7 @@ pub fn subscriber() -> SubscriberBuilder {
 /// | What | Variable | Default |
 /// | --- | --- | --- |
 /// | Log lines | `RUST_LOG` | `info`, or [`with_default_filter`](Self::with_default_filter) |
-/// | Spans and their events | `OTEL_RUST_TRACES_FILTER` | spans that pass `info` or the filter of the lines |
+/// | Spans and their events | `OTEL_RUST_TRACING_FILTER` | spans that pass `info` or the filter of the lines |
 ///
 /// So `RUST_LOG=warn` reduces the log and keeps the traces. The filter of the lines also admits
 /// `tracing_otlp=info`, the reports of this crate about its endpoint, unless it lists that target or is

@@ -178,7 +178,7 @@ fn spans_have_a_filter_of_their_own() {
         "the application",
         &[
             ("RUST_LOG", "info"),
-            ("OTEL_RUST_TRACES_FILTER", "warn"),
+            ("OTEL_RUST_TRACING_FILTER", "warn"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
         ],
     )
