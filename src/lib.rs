@@ -86,7 +86,9 @@
 //! - `metrics`: the conventions' metrics of those requests and of the pipeline itself.
 //! - `viewer`: [`viewer()`](https://docs.rs/tracing-otlp/latest/tracing_otlp/viewer/), a trace viewer in the
 //!   browser, and the program `tracing-otlp-viewer`.
-//! - `full`: all of them but the providers of cryptography.
+//! - `file`: [`export::OtlpFileExporter`](https://docs.rs/tracing-otlp/latest/tracing_otlp/export/struct.OtlpFileExporter.html),
+//!   traces and log records in files and on standard output.
+//! - `full`: all of them but `tls-ring` and `tls-aws-lc`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Under loom only the concurrent core compiles, so most of what it has is not used.
 #![cfg_attr(tracing_otlp_loom, allow(dead_code, unused_imports, unreachable_pub))]

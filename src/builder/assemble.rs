@@ -93,7 +93,6 @@ fn pipeline(
     let bridge = parts.activates.then(bridge).flatten();
     let settings =
         |export_mode| Settings::new(config.capture.clone(), &config.limits, export_mode, bridge);
-    // An exporter from code wins over `OTEL_TRACES_EXPORTER`; only `OTEL_SDK_DISABLED` disables it.
     if !config.disabled {
         additional::validate(&parts.additional)?;
     }
@@ -101,10 +100,10 @@ fn pipeline(
     let mut client = None;
     let is_given = parts.exporter.is_some();
     let has_additional = !parts.additional.is_empty();
+    // An exporter from code wins over `OTEL_TRACES_EXPORTER`; only `OTEL_SDK_DISABLED` disables it.
     let target = match (config.disabled, parts.exporter, config.traces_exporter) {
         (true, _, _) => Err(ExportMode::Disabled),
         (false, Some(target), _) => Ok(target),
-        // Additional exporters come from code, and win over `OTEL_TRACES_EXPORTER` too.
         (false, None, TracesExporter::None) if has_additional => Ok(ExportTarget::new(Nothing)),
         (false, None, TracesExporter::None) => Err(ExportMode::Unseen),
         (false, None, TracesExporter::Otlp) => Ok(ExportTarget::new(otlp(config, &mut client)?)),

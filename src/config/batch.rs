@@ -12,8 +12,9 @@ pub struct BatchConfig {
     /// The longest one export may take before it is cancelled, without the time in which the
     /// endpoint is down; `None`: no limit. Default 30 s; `OTEL_BSP_EXPORT_TIMEOUT`, in milliseconds.
     pub export_timeout: Option<Duration>,
-    /// Spans that may wait to be sent. Default 65,536; `OTEL_BSP_MAX_QUEUE_SIZE`. A batch size that code
-    /// does not set follows a smaller queue.
+    /// Spans that may wait to be sent. Default 65,536, where the specification has 2,048: a busy process fills
+    /// that in a few milliseconds, and [`max_memory`](Self::max_memory) bounds the queue by what it costs.
+    /// `OTEL_BSP_MAX_QUEUE_SIZE`. A batch size that code does not set follows a smaller queue.
     pub max_queue_size: usize,
     /// The most spans in one request, and the number of waiting spans that starts one. At most
     /// [`max_queue_size`](Self::max_queue_size). Default: the lesser of that and 2,048, which is four

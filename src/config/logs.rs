@@ -151,10 +151,12 @@ pub struct LogBatchConfig {
     /// The longest one export may take before it is cancelled, without the time in which the endpoint
     /// is down; `None`: no limit. Default 30 s; `OTEL_BLRP_EXPORT_TIMEOUT`.
     pub export_timeout: Option<Duration>,
-    /// The most records that wait to be sent. Default 65,536; `OTEL_BLRP_MAX_QUEUE_SIZE`.
+    /// The most records that wait to be sent. Default 65,536, where the specification has 2,048, as
+    /// [that of spans](crate::config::BatchConfig::max_queue_size); `OTEL_BLRP_MAX_QUEUE_SIZE`.
     pub max_queue_size: usize,
     /// Records in one request, and how many waiting records start one; at most
-    /// [`max_queue_size`](Self::max_queue_size). Default the lesser of that and 2,048;
+    /// [`max_queue_size`](Self::max_queue_size). Default the lesser of that and 2,048, where the specification
+    /// has 512, as [that of spans](crate::config::BatchConfig::max_export_batch_size);
     /// `OTEL_BLRP_MAX_EXPORT_BATCH_SIZE`.
     pub max_export_batch_size: usize,
 }

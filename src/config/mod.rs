@@ -1,5 +1,7 @@
-//! The settings of a pipeline as plain values: [`OtlpConfig`] and its parts, with the specification's
-//! defaults.
+//! The settings of a pipeline as plain values: [`OtlpConfig`] and its parts.
+//!
+//! The defaults of what a variable sets are the specification's. The queue and the size of a batch differ:
+//! [`BatchConfig`] and [`LogBatchConfig`] say why.
 //!
 //! You need this module to set what the builder has no method for
 //! ([`OtlpBuilder::configure`](crate::OtlpBuilder::configure)), to read settings from the `OTEL_*`

@@ -82,7 +82,6 @@ pub(crate) fn protocol(text: &str) -> Result<Protocol, Cure> {
     one_of(text, &known).ok_or_else(|| why.to_owned())
 }
 
-/// A sampler of SPEC §1, in any case (ENV-6); a ratio is 1 until its argument is read.
 /// The levels of the specification's SDKs, under the names that they have in any of them.
 pub(crate) fn log_level(text: &str) -> Result<LevelFilter, Cure> {
     let known = [
@@ -102,6 +101,7 @@ pub(crate) fn log_level(text: &str) -> Result<LevelFilter, Cure> {
     })
 }
 
+/// A sampler of the specification, in any case (ENV-6); a ratio is 1 until its argument is read.
 pub(crate) fn sampler(text: &str) -> Result<SamplerConfig, Cure> {
     let known = [
         ("always_on", SamplerConfig::AlwaysOn),

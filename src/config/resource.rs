@@ -14,7 +14,7 @@ pub struct ResourceConfig {
     pub attributes: Vec<KeyValue>,
     /// The schema URL of [`attributes`](Self::attributes). Default empty.
     pub schema_url: String,
-    /// `service.instance.id`, a random UUID for each pipeline. Default on.
+    /// `service.instance.id`, a random UUID of the process; a fork has another. Default on.
     pub instance_id: bool,
     /// `process.pid` and `process.executable.name`. Default on.
     pub process: bool,

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
@@ -28,7 +30,7 @@ pub(super) fn detect(config: &ResourceConfig) -> Vec<KeyValue> {
         found.extend(value.map(|value| KeyValue::new(key, value)));
     };
     if config.instance_id {
-        add(semconv::SERVICE_INSTANCE_ID, random_uuid().map(Value::from));
+        add(semconv::SERVICE_INSTANCE_ID, instance_id().map(Value::from));
     }
     if config.process {
         add(semconv::PROCESS_PID, Some(std::process::id().into()));
@@ -88,6 +90,25 @@ fn without_deleted(path: OsString) -> OsString {
 fn command_args() -> Value {
     let args = std::env::args_os().map(|arg| Value::from(arg.to_string_lossy().into_owned()));
     Value::Array(args.collect())
+}
+
+/// The id of this process, the same for all its pipelines. A fork is a process of its own. No lock, which a
+/// fork may inherit taken.
+fn instance_id() -> Option<String> {
+    static DRAWN: ArcSwapOption<(u32, String)> = ArcSwapOption::const_empty();
+    let pid = std::process::id();
+    let mut drawn = None;
+    let known = DRAWN.rcu(|known| match known {
+        Some(known) if known.0 == pid => Some(Arc::clone(known)),
+        _ => {
+            drawn = drawn
+                .take()
+                .or_else(|| Some(Arc::new((pid, random_uuid()?))));
+            drawn.clone()
+        }
+    });
+    let is_known = known.filter(|known| known.0 == pid);
+    is_known.or(drawn).map(|of_process| of_process.1.clone())
 }
 
 /// A UUID of version 4 (RES-6); `None` if the system has no randomness to give.

@@ -76,7 +76,7 @@ impl Resource {
     /// The detected attributes of this process: the groups that are on by default in [`ResourceConfig`],
     /// and `unknown_service:<executable>` for `service.name`.
     ///
-    /// Each call makes a new `service.instance.id`. An attribute that cannot be detected is left out.
+    /// `service.instance.id` is the same in each call of a process. An attribute that cannot be detected is left out.
     pub fn detect() -> Self {
         Self::resolve(&ResourceConfig::default())
     }

@@ -92,10 +92,10 @@ fn each_group_can_be_switched_off() {
 }
 
 #[test]
-fn each_pipeline_is_an_instance_of_its_own() {
+fn all_pipelines_of_a_process_are_one_instance() {
     // RES-6
     let (a, b) = (Resource::detect(), Resource::detect());
-    assert_ne!(
+    assert_eq!(
         text(&a, "service.instance.id"),
         text(&b, "service.instance.id")
     );
