@@ -10,7 +10,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tracing_otlp::Protocol;
-use tracing_otlp::config::{Compression, ExporterConfig};
+use tracing_otlp::config::{Compression, ConnectionConfig};
 use tracing_otlp::export::OtlpClient;
 use tracing_otlp::testing::Collector;
 
@@ -32,7 +32,7 @@ fn export(c: &mut Criterion) {
         ("http", Protocol::HttpProtobuf, Compression::None),
         ("grpc, gzip", Protocol::Grpc, Compression::Gzip),
     ] {
-        let mut config = ExporterConfig::default();
+        let mut config = ConnectionConfig::default();
         config.endpoint = Some(collector.endpoint(protocol));
         config.protocol = Some(protocol);
         config.compression = compression;

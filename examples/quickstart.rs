@@ -28,7 +28,7 @@ use axum::{Json, Router};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::level_filters::LevelFilter;
 use tracing::{Instrument as _, Span, error, info, instrument};
-use tracing_otlp::config::ExporterConfig;
+use tracing_otlp::config::ConnectionConfig;
 use tracing_otlp::export::OtlpClient;
 use tracing_otlp::guard::PipelineHandle;
 use tracing_otlp::middleware::ServerLayer;
@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let Some(collector) = &collector {
         // The viewer shows the spans in the browser and hands them on to the collector. An application
         // that only wants the page calls `with_exporter(tracing_otlp::viewer().build()?)`.
-        let mut endpoint = ExporterConfig::default();
+        let mut endpoint = ConnectionConfig::default();
         endpoint.endpoint = Some(collector.grpc_endpoint());
         endpoint.protocol = Some(Protocol::Grpc);
         let viewer = tracing_otlp::viewer().with_join(false).build()?;

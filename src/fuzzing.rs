@@ -22,7 +22,7 @@ use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message as _;
 
 use self::choose::Choose;
-use crate::config::{ExporterConfig, OtlpConfig, Protocol};
+use crate::config::{ConnectionConfig, OtlpConfig, Protocol};
 use crate::context::TraceState;
 use crate::export::endpoint::{Endpoint, Signal};
 use crate::sampler::{OtelState, Threshold};
@@ -114,10 +114,10 @@ pub fn settings(bytes: &[u8]) {
         assert!(line.len() < 1500, "{} bytes", line.len());
     }
     // Only a key without its certificate is a mistake that variables can make.
-    if config.exporter.client_key.is_some() != config.exporter.client_certificate.is_some() {
+    if config.connection.client_key.is_some() != config.connection.client_certificate.is_some() {
         assert!(config.validate().is_err());
-        config.exporter.client_key = None;
-        config.exporter.client_certificate = None;
+        config.connection.client_key = None;
+        config.connection.client_certificate = None;
     }
     assert_eq!(config.validate().map_err(|e| e.to_string()), Ok(()));
 }
@@ -195,14 +195,14 @@ pub fn endpoint(bytes: &[u8]) {
     let mut choose = Choose(bytes);
     let choice = choose.byte();
     let url = String::from_utf8_lossy(choose.0).into_owned();
-    let mut config = ExporterConfig {
+    let mut config = ConnectionConfig {
         insecure: choice & 1 == 1,
         protocol: match choice >> 1 & 3 {
             0 => None,
             1 => Some(Protocol::Grpc),
             _ => Some(Protocol::HttpProtobuf),
         },
-        ..ExporterConfig::default()
+        ..ConnectionConfig::default()
     };
     if choice & 8 == 0 {
         config.endpoint = Some(url);

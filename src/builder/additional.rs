@@ -1,7 +1,7 @@
 //! Exporters beside the pipeline's own.
 
 use super::target::ExportTarget;
-use crate::config::{BatchConfig, ExporterConfig, OtlpConfig};
+use crate::config::{BatchConfig, ConnectionConfig, OtlpConfig};
 use crate::error::Error;
 use crate::export::OtlpClient;
 use crate::processor::{Additional, BatchProcessor, LogsRoute, PipelineParts};
@@ -11,7 +11,7 @@ use crate::resource::Resource;
 pub(super) enum AdditionalExporter {
     Endpoint {
         name: String,
-        connection: Box<ExporterConfig>,
+        connection: Box<ConnectionConfig>,
         batch: BatchConfig,
     },
     Given {

@@ -264,7 +264,7 @@ fn store_of(config: SamplerConfig) -> ConfigStore {
 
 /// The client that the settings describe; `known` keeps a handle of it.
 fn otlp(config: &OtlpConfig, known: &mut Option<OtlpClient>) -> Result<OtlpClient, Error> {
-    let client = OtlpClient::with_cap(config.exporter.clone(), config.batch.export_timeout)?;
+    let client = OtlpClient::with_cap(config.connection.clone(), config.batch.export_timeout)?;
     *known = Some(client.clone());
     Ok(client)
 }

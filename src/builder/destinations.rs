@@ -3,7 +3,7 @@
 use super::OtlpBuilder;
 use super::additional::AdditionalExporter;
 use super::target::ExportTarget;
-use crate::config::{BatchConfig, ExporterConfig};
+use crate::config::{BatchConfig, ConnectionConfig};
 use crate::export::Exporter;
 
 impl OtlpBuilder {
@@ -17,9 +17,9 @@ impl OtlpBuilder {
     /// destinations alone, and the pipeline's own counters count them as delivered.
     ///
     /// ```no_run
-    /// use tracing_otlp::config::{BatchConfig, ExporterConfig};
+    /// use tracing_otlp::config::{BatchConfig, ConnectionConfig};
     ///
-    /// let mut vendor = ExporterConfig::default();
+    /// let mut vendor = ConnectionConfig::default();
     /// vendor.endpoint = Some("https://otlp.vendor.example".into());
     /// let mut batch = BatchConfig::default();
     /// batch.max_memory = 16 << 20;
@@ -28,7 +28,7 @@ impl OtlpBuilder {
     pub fn with_additional_endpoint(
         mut self,
         name: impl Into<String>,
-        connection: ExporterConfig,
+        connection: ConnectionConfig,
         batch: BatchConfig,
     ) -> Self {
         let (name, connection) = (name.into(), Box::new(connection));

@@ -47,7 +47,7 @@ impl OtlpBuilder {
         let config = self.resolve()?;
         let resource = Resource::resolve(&config.resource);
         let is_wanted = config.metrics.enabled && !config.disabled;
-        let exporter = is_wanted.then(|| MetricExporter::new(config.metrics_exporter()));
+        let exporter = is_wanted.then(|| MetricExporter::new(config.metrics_connection()));
         let exporter = exporter.transpose()?;
         parts.resource = Some(resource.clone());
         let pipeline = assemble::assemble(&config, parts)?;

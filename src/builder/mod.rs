@@ -84,7 +84,7 @@ impl OtlpBuilder {
     /// use tracing_otlp::OtlpConfig;
     ///
     /// let mut config = OtlpConfig::from_env();
-    /// config.exporter.retry.max_attempts = 2;
+    /// config.connection.retry.max_attempts = 2;
     /// let builder = tracing_otlp::builder().with_config(config);
     /// ```
     pub fn with_config(mut self, config: OtlpConfig) -> Self {
@@ -96,7 +96,7 @@ impl OtlpBuilder {
     ///
     /// ```no_run
     /// let builder = tracing_otlp::builder().configure(|config| {
-    ///     config.exporter.retry.max_attempts = 2;
+    ///     config.connection.retry.max_attempts = 2;
     /// });
     /// ```
     pub fn configure(mut self, edit: impl FnOnce(&mut OtlpConfig) + Send + 'static) -> Self {
@@ -284,20 +284,20 @@ impl OtlpBuilder {
             Base::Given(config) => *config,
         };
         let before = config.batch.clone();
-        let connection_before = config.exporter.clone();
+        let connection_before = config.connection.clone();
         let logs_batch_size = config.logs.batch.max_export_batch_size;
         #[cfg(feature = "metrics")]
-        let metrics = config.metrics.exporter.clone();
+        let metrics = config.metrics.connection.clone();
         let logs = config.logs.connection.clone();
         for edit in self.edits {
             edit(&mut config);
         }
         // Unless code has set the connection of metrics, or of logs, itself.
         #[cfg(feature = "metrics")]
-        if let Some(exporter) = &mut config.metrics.exporter
+        if let Some(exporter) = &mut config.metrics.connection
             && metrics.as_ref() == Some(exporter)
         {
-            exporter.follow(&connection_before, &config.exporter);
+            exporter.follow(&connection_before, &config.connection);
         }
         if let (Some(mut known), Some(connection)) = (logs, &mut config.logs.connection)
             && {
@@ -306,7 +306,7 @@ impl OtlpBuilder {
                 known == *connection
             }
         {
-            connection.follow(&connection_before, &config.exporter);
+            connection.follow(&connection_before, &config.connection);
         }
         config.settle_urls();
         let logs_queue = config.logs.batch.max_queue_size;
@@ -320,7 +320,7 @@ impl OtlpBuilder {
         // A pipeline that sends nothing does not validate the settings of sending.
         if !config.disabled {
             config.validate()?;
-            config.warnings.extend(port_doubt(&config.exporter));
+            config.warnings.extend(port_doubt(&config.connection));
         }
         Ok(config)
     }

@@ -111,31 +111,31 @@ impl OtlpBuilder {
 /// The connection to the endpoint.
 impl OtlpBuilder {
     /// The base URL of the endpoint: see
-    /// [`ExporterConfig::endpoint`](crate::config::ExporterConfig::endpoint). It also wins over the URL of one
+    /// [`ConnectionConfig::endpoint`](crate::config::ConnectionConfig::endpoint). It also wins over the URL of one
     /// signal from a variable.
     pub fn with_endpoint(self, url: impl Into<String>) -> Self {
         let url = url.into();
-        self.configure(move |c| c.exporter.set_endpoint(url))
+        self.configure(move |c| c.connection.set_endpoint(url))
     }
 
     /// With several endpoints: all spans of a trace to the same one: see
-    /// [`ExporterConfig::trace_affinity`](crate::config::ExporterConfig::trace_affinity).
+    /// [`ConnectionConfig::trace_affinity`](crate::config::ConnectionConfig::trace_affinity).
     pub fn with_trace_affinity(self, on: bool) -> Self {
-        self.configure(move |c| c.exporter.trace_affinity = on)
+        self.configure(move |c| c.connection.trace_affinity = on)
     }
 
     /// The URL of traces, used as it is: see
-    /// [`ExporterConfig::traces_endpoint`](crate::config::ExporterConfig::traces_endpoint).
+    /// [`ConnectionConfig::traces_endpoint`](crate::config::ConnectionConfig::traces_endpoint).
     pub fn with_traces_endpoint(self, url: impl Into<String>) -> Self {
         let url = url.into();
         self.configure(move |c| {
-            c.exporter.traces_endpoint = Some(url);
-            c.exporter.variables.traces = None;
+            c.connection.traces_endpoint = Some(url);
+            c.connection.variables.traces = None;
         })
     }
 
     /// The URL of logs, used as it is: see
-    /// [`ExporterConfig::logs_endpoint`](crate::config::ExporterConfig::logs_endpoint).
+    /// [`ConnectionConfig::logs_endpoint`](crate::config::ConnectionConfig::logs_endpoint).
     pub fn with_logs_endpoint(self, url: impl Into<String>) -> Self {
         let url = url.into();
         self.configure(move |c| {
@@ -143,14 +143,14 @@ impl OtlpBuilder {
                 connection.logs_endpoint = Some(url.clone());
                 connection.variables.logs = None;
             }
-            c.exporter.logs_endpoint = Some(url);
-            c.exporter.variables.logs = None;
+            c.connection.logs_endpoint = Some(url);
+            c.connection.variables.logs = None;
         })
     }
 
-    /// gRPC or HTTP: see [`ExporterConfig::protocol`](crate::config::ExporterConfig::protocol).
+    /// gRPC or HTTP: see [`ConnectionConfig::protocol`](crate::config::ConnectionConfig::protocol).
     pub fn with_protocol(self, protocol: Protocol) -> Self {
-        self.configure(move |c| c.exporter.protocol = Some(protocol))
+        self.configure(move |c| c.connection.protocol = Some(protocol))
     }
 
     /// A header (gRPC: metadata) of every request; replaces one of the same name, also from a
@@ -162,35 +162,35 @@ impl OtlpBuilder {
     pub fn with_header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         match request_header::checked(name.as_ref(), value.as_ref()) {
             Ok((name, value)) => self.configure(move |c| {
-                c.exporter.headers.retain(|(known, _)| *known != name);
-                c.exporter.headers.push((name, value));
+                c.connection.headers.retain(|(known, _)| *known != name);
+                c.connection.headers.push((name, value));
             }),
             Err(why) => {
                 let name = name.as_ref();
                 self.error
-                    .get_or_insert_with(|| Error::config("exporter.headers", name, why));
+                    .get_or_insert_with(|| Error::config("connection.headers", name, why));
                 self
             }
         }
     }
 
     /// The longest one export may take; `None`: no limit: see
-    /// [`ExporterConfig::timeout`](crate::config::ExporterConfig::timeout).
+    /// [`ConnectionConfig::timeout`](crate::config::ConnectionConfig::timeout).
     pub fn with_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         let timeout = timeout.into();
-        self.configure(move |c| c.exporter.timeout = timeout)
+        self.configure(move |c| c.connection.timeout = timeout)
     }
 
     /// The longest that connecting may take: see
-    /// [`ExporterConfig::connect_timeout`](crate::config::ExporterConfig::connect_timeout).
+    /// [`ConnectionConfig::connect_timeout`](crate::config::ConnectionConfig::connect_timeout).
     pub fn with_connect_timeout(self, timeout: Duration) -> Self {
-        self.configure(move |c| c.exporter.connect_timeout = timeout)
+        self.configure(move |c| c.connection.connect_timeout = timeout)
     }
 
     /// The compression of requests: see
-    /// [`ExporterConfig::compression`](crate::config::ExporterConfig::compression).
+    /// [`ConnectionConfig::compression`](crate::config::ConnectionConfig::compression).
     pub fn with_compression(self, compression: Compression) -> Self {
-        self.configure(move |c| c.exporter.compression = compression)
+        self.configure(move |c| c.connection.compression = compression)
     }
 
     /// Headers that expire, such as access tokens. `provide` runs on the worker; for the moments see
@@ -214,7 +214,7 @@ impl OtlpBuilder {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let provider = HeaderProvider::new(provide);
-        self.configure(move |c| c.exporter.header_provider = Some(provider))
+        self.configure(move |c| c.connection.header_provider = Some(provider))
     }
 
     /// A file with headers, one a line as `name: value`, that is read again when it changes; in place of
@@ -222,13 +222,13 @@ impl OtlpBuilder {
     /// later it leaves a warning, and its last valid content stays. Default none.
     pub fn with_headers_file(self, path: impl Into<std::path::PathBuf>) -> Self {
         let provider = HeaderProvider::file(path);
-        self.configure(move |c| c.exporter.header_provider = Some(provider))
+        self.configure(move |c| c.connection.header_provider = Some(provider))
     }
 
     /// Plaintext for a gRPC endpoint without a scheme: see
-    /// [`ExporterConfig::insecure`](crate::config::ExporterConfig::insecure).
+    /// [`ConnectionConfig::insecure`](crate::config::ConnectionConfig::insecure).
     pub fn with_insecure(self, insecure: bool) -> Self {
-        self.configure(move |c| c.exporter.insecure = insecure)
+        self.configure(move |c| c.connection.insecure = insecure)
     }
 
     /// The proxy on the way to the endpoint, by its URL, or several by [`ProxyConfig`];
@@ -242,40 +242,40 @@ impl OtlpBuilder {
     /// ```
     pub fn with_proxy(self, proxy: impl Into<ProxyConfig>) -> Self {
         let proxy = proxy.into();
-        self.configure(move |c| c.exporter.proxy = proxy)
+        self.configure(move |c| c.connection.proxy = proxy)
     }
 
     /// Certificate authorities to trust instead of the system's: see
-    /// [`ExporterConfig::certificate`](crate::config::ExporterConfig::certificate).
+    /// [`ConnectionConfig::certificate`](crate::config::ConnectionConfig::certificate).
     pub fn with_certificate(self, authorities: Pem) -> Self {
-        self.configure(move |c| c.exporter.certificate = Some(authorities))
+        self.configure(move |c| c.connection.certificate = Some(authorities))
     }
 
     /// The client's certificate chain and private key: see
-    /// [`ExporterConfig::client_certificate`](crate::config::ExporterConfig::client_certificate).
+    /// [`ConnectionConfig::client_certificate`](crate::config::ConnectionConfig::client_certificate).
     pub fn with_client_identity(self, certificate: Pem, key: Pem) -> Self {
         self.configure(move |c| {
-            c.exporter.client_certificate = Some(certificate);
-            c.exporter.client_key = Some(key);
+            c.connection.client_certificate = Some(certificate);
+            c.connection.client_key = Some(key);
         })
     }
 
     /// The most concurrent requests: see
-    /// [`ExporterConfig::max_concurrent_exports`](crate::config::ExporterConfig::max_concurrent_exports).
+    /// [`ConnectionConfig::max_concurrent_exports`](crate::config::ConnectionConfig::max_concurrent_exports).
     pub fn with_max_concurrent_exports(self, requests: usize) -> Self {
-        self.configure(move |c| c.exporter.max_concurrent_exports = requests)
+        self.configure(move |c| c.connection.max_concurrent_exports = requests)
     }
 
     /// Waits and number of attempts: see [`RetryConfig`](crate::config::RetryConfig).
     pub fn with_retry(self, retry: RetryConfig) -> Self {
-        self.configure(move |c| c.exporter.retry = retry)
+        self.configure(move |c| c.connection.retry = retry)
     }
 
     /// A product put before the exporter's own in `User-Agent`: see
-    /// [`ExporterConfig::user_agent_prefix`](crate::config::ExporterConfig::user_agent_prefix).
+    /// [`ConnectionConfig::user_agent_prefix`](crate::config::ConnectionConfig::user_agent_prefix).
     pub fn with_user_agent_prefix(self, product: impl Into<String>) -> Self {
         let product = product.into();
-        self.configure(move |c| c.exporter.user_agent_prefix = Some(product))
+        self.configure(move |c| c.connection.user_agent_prefix = Some(product))
     }
 }
 

@@ -137,7 +137,7 @@ fn code_can_say_what_each_variable_says() {
         #[cfg(feature = "metrics")]
         let by_variable = {
             let mut config = by_variable;
-            config.metrics.exporter = None;
+            config.metrics.connection = None;
             config
         };
         assert_eq!(by_code, by_variable, "{variables:?}");
@@ -162,16 +162,16 @@ fn code_wins_over_variables() {
     .with_service_name("code")
     .resolve()
     .unwrap();
-    assert_eq!(config.exporter.endpoint.as_deref(), Some("http://code"));
-    assert_eq!(config.exporter.traces_endpoint, None);
-    let headers: Vec<_> = config.exporter.headers.iter().collect();
+    assert_eq!(config.connection.endpoint.as_deref(), Some("http://code"));
+    assert_eq!(config.connection.traces_endpoint, None);
+    let headers: Vec<_> = config.connection.headers.iter().collect();
     assert_eq!(headers.len(), 2, "{headers:?}");
     assert_eq!(headers[0].1, "variable");
     assert_eq!(
         (headers[1].0.as_str(), &headers[1].1),
         ("a", &"code".parse().unwrap())
     );
-    assert_eq!(config.exporter.timeout, Some(Duration::from_secs(2)));
+    assert_eq!(config.connection.timeout, Some(Duration::from_secs(2)));
     let resource = Resource::resolve(&config.resource);
     assert_eq!(resource.get("service.name"), Some(&Value::from("code")));
     // What code does not mention stays as the variable has it.
@@ -190,7 +190,7 @@ fn an_endpoint_for_traces_wins_in_either_order() {
         .with_endpoint("http://a");
     let (one, other) = (one.resolve().unwrap(), other.resolve().unwrap());
     assert_eq!(one, other);
-    assert_eq!(one.exporter.traces_endpoint.as_deref(), Some("http://t"));
+    assert_eq!(one.connection.traces_endpoint.as_deref(), Some("http://t"));
 }
 
 /// Variables that give each signal a URL, and logs a connection of their own.
@@ -207,9 +207,9 @@ fn an_endpoint_from_code_wins_however_code_sets_it() {
     // ENV-7
     for url in ["http://code", "http://general"] {
         let by_method = on(URLS).with_endpoint(url);
-        let by_edit = on(URLS).configure(move |c| c.exporter.endpoint = Some(url.to_owned()));
+        let by_edit = on(URLS).configure(move |c| c.connection.endpoint = Some(url.to_owned()));
         let mut given = from(URLS);
-        given.exporter.endpoint = Some(url.to_owned());
+        given.connection.endpoint = Some(url.to_owned());
         let by_value = builder().with_config(given);
         let is_other = url != "http://general";
         for (way, builder) in [
@@ -222,7 +222,7 @@ fn an_endpoint_from_code_wins_however_code_sets_it() {
                 continue;
             }
             let config = builder.resolve().unwrap();
-            let exporter = &config.exporter;
+            let exporter = &config.connection;
             assert_eq!(
                 (
                     exporter.endpoint.as_deref(),
@@ -243,7 +243,7 @@ fn an_endpoint_from_code_wins_however_code_sets_it() {
             );
             #[cfg(feature = "metrics")]
             {
-                let metrics = config.metrics_exporter();
+                let metrics = config.metrics_connection();
                 assert_eq!(
                     (
                         metrics.endpoint.as_deref(),
@@ -260,11 +260,11 @@ fn an_endpoint_from_code_wins_however_code_sets_it() {
 #[test]
 fn the_url_of_a_signal_from_code_stays_beside_an_endpoint_from_code() {
     let edited = on(URLS)
-        .configure(|c| c.exporter.endpoint = Some("http://code".to_owned()))
+        .configure(|c| c.connection.endpoint = Some("http://code".to_owned()))
         .with_traces_endpoint("http://traces")
         .with_logs_endpoint("http://logs");
     let config = edited.resolve().unwrap();
-    let traces = config.exporter.traces_endpoint.as_deref();
+    let traces = config.connection.traces_endpoint.as_deref();
     assert_eq!(traces, Some("http://traces"));
     let logs = config.logs_connection().logs_endpoint.as_deref();
     assert_eq!(logs, Some("http://logs"));
@@ -273,11 +273,11 @@ fn the_url_of_a_signal_from_code_stays_beside_an_endpoint_from_code() {
 #[test]
 fn a_proxy_from_code_counts_for_every_signal() {
     let config = on(URLS).with_proxy("http://proxy:3128").resolve().unwrap();
-    let proxy = &config.exporter.proxy;
+    let proxy = &config.connection.proxy;
     assert_eq!(proxy.http.as_deref(), Some("http://proxy:3128"));
     assert_eq!(&config.logs_connection().proxy, proxy);
     #[cfg(feature = "metrics")]
-    assert_eq!(&config.metrics_exporter().proxy, proxy);
+    assert_eq!(&config.metrics_connection().proxy, proxy);
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn a_bad_header_is_an_error_that_hides_the_value() {
         let error = builder.resolve().unwrap_err();
         assert!(error.is_config());
         let message = format!("{error} {error:?}");
-        assert!(message.starts_with("exporter.headers = "), "{message}");
+        assert!(message.starts_with("connection.headers = "), "{message}");
         assert!(!message.contains("s3cret"), "{message}");
     }
 }
@@ -341,7 +341,10 @@ fn values_are_checked_after_all_edits() {
         .without_env()
         .with_max_concurrent_exports(0)
         .with_max_concurrent_exports(2);
-    assert_eq!(mended.resolve().unwrap().exporter.max_concurrent_exports, 2);
+    assert_eq!(
+        mended.resolve().unwrap().connection.max_concurrent_exports,
+        2
+    );
     let nameless = super::builder()
         .without_env()
         .with_resource_attribute("", 1);
@@ -446,8 +449,8 @@ fn the_rest_of_the_methods_set_what_they_say() {
     let config = builder()
         .without_env()
         .with_connect_timeout(Duration::from_secs(1))
-        .configure(|c| c.exporter.max_request_size = 2)
-        .configure(|c| c.exporter.max_response_size = 3)
+        .configure(|c| c.connection.max_request_size = 2)
+        .configure(|c| c.connection.max_response_size = 3)
         .with_user_agent_prefix("shop/1.2")
         .with_max_memory(1 << 20)
         .with_shutdown_timeout(Duration::from_secs(4))
@@ -459,10 +462,10 @@ fn the_rest_of_the_methods_set_what_they_say() {
         .resolve()
         .unwrap();
     let mut expected = OtlpConfig::default();
-    expected.exporter.connect_timeout = Duration::from_secs(1);
-    expected.exporter.max_request_size = 2;
-    expected.exporter.max_response_size = 3;
-    expected.exporter.user_agent_prefix = Some("shop/1.2".to_owned());
+    expected.connection.connect_timeout = Duration::from_secs(1);
+    expected.connection.max_request_size = 2;
+    expected.connection.max_response_size = 3;
+    expected.connection.user_agent_prefix = Some("shop/1.2".to_owned());
     expected.batch.max_memory = 1 << 20;
     expected.batch.shutdown_timeout = Duration::from_secs(4);
     expected.worker.threads = Some(5);
@@ -473,13 +476,13 @@ fn the_rest_of_the_methods_set_what_they_say() {
     expected.capture.open_spans_after = Some(Duration::from_secs(7));
     assert_eq!(config, expected);
 
-    let mut retry = config.exporter.retry.clone();
+    let mut retry = config.connection.retry.clone();
     retry.max_attempts = 1;
     let mut limits = config.limits.clone();
     limits.link_count_limit = 1;
     let b = builder().without_env().with_retry(retry.clone());
     let config = b.with_span_limits(limits.clone()).resolve().unwrap();
-    assert_eq!((config.exporter.retry, config.limits), (retry, limits));
+    assert_eq!((config.connection.retry, config.limits), (retry, limits));
 }
 
 /// Run by the test below, in a process with a variable of its own.

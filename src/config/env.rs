@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use crate::attribute::KeyValue;
 use crate::config::spelling::misspelled;
 use crate::config::{
-    BatchConfig, ConfigWarning, ExporterConfig, OtlpConfig, Pem, PropagatorKind, ProxyConfig,
+    BatchConfig, ConfigWarning, ConnectionConfig, OtlpConfig, Pem, PropagatorKind, ProxyConfig,
     ResourceConfig, SamplerConfig, SpanLimits, TracesExporter, parse,
 };
 use crate::semconv;
@@ -50,7 +50,7 @@ impl OtlpConfig {
         set(&mut config.traces_exporter, env.traces_exporter());
         set(&mut config.sampler, env.sampler());
         config.propagators = env.propagators();
-        config.exporter = env.exporter(SignalVariables::Traces);
+        config.connection = env.connection(SignalVariables::Traces);
         #[cfg(feature = "metrics")]
         env.metrics(&mut config);
         env.logs(&mut config);
@@ -167,41 +167,47 @@ struct Env<'a> {
 
 impl Env<'_> {
     /// The connection of a signal: its variables, then the general ones.
-    fn exporter(&mut self, signal: SignalVariables) -> ExporterConfig {
-        let mut exporter = ExporterConfig::default();
+    fn connection(&mut self, signal: SignalVariables) -> ConnectionConfig {
+        let mut connection = ConnectionConfig::default();
         let [own, general] = signal.of(SignalVariables::ENDPOINT);
-        exporter.endpoint = self.text(&[general]);
-        exporter.variables.endpoint.clone_from(&exporter.endpoint);
+        connection.endpoint = self.text(&[general]);
+        connection
+            .variables
+            .endpoint
+            .clone_from(&connection.endpoint);
         let own = self.text(&[own]);
         let (url, variable) = match signal {
             SignalVariables::Traces => (
-                &mut exporter.traces_endpoint,
-                &mut exporter.variables.traces,
+                &mut connection.traces_endpoint,
+                &mut connection.variables.traces,
             ),
             #[cfg(feature = "metrics")]
             SignalVariables::Metrics => (
-                &mut exporter.metrics_endpoint,
-                &mut exporter.variables.metrics,
+                &mut connection.metrics_endpoint,
+                &mut connection.variables.metrics,
             ),
-            SignalVariables::Logs => (&mut exporter.logs_endpoint, &mut exporter.variables.logs),
+            SignalVariables::Logs => (
+                &mut connection.logs_endpoint,
+                &mut connection.variables.logs,
+            ),
         };
         variable.clone_from(&own);
         *url = own;
-        exporter.protocol = self.read(&signal.of(SignalVariables::PROTOCOL), parse::protocol);
+        connection.protocol = self.read(&signal.of(SignalVariables::PROTOCOL), parse::protocol);
         set(
-            &mut exporter.insecure,
+            &mut connection.insecure,
             self.flag(&signal.of(SignalVariables::INSECURE)),
         );
-        exporter.proxy = self.proxy();
-        exporter.certificate = self.file(&signal.of(SignalVariables::CERTIFICATE));
-        exporter.client_key = self.file(&signal.of(SignalVariables::CLIENT_KEY));
-        exporter.client_certificate = self.file(&signal.of(SignalVariables::CLIENT_CERTIFICATE));
-        self.headers(&signal.of(SignalVariables::HEADERS), &mut exporter);
+        connection.proxy = self.proxy();
+        connection.certificate = self.file(&signal.of(SignalVariables::CERTIFICATE));
+        connection.client_key = self.file(&signal.of(SignalVariables::CLIENT_KEY));
+        connection.client_certificate = self.file(&signal.of(SignalVariables::CLIENT_CERTIFICATE));
+        self.headers(&signal.of(SignalVariables::HEADERS), &mut connection);
         let compression = self.read(&signal.of(SignalVariables::COMPRESSION), parse::compression);
-        set(&mut exporter.compression, compression);
+        set(&mut connection.compression, compression);
         let timeout = self.read(&signal.of(SignalVariables::TIMEOUT), parse::timeout);
-        set(&mut exporter.timeout, timeout);
-        exporter
+        set(&mut connection.timeout, timeout);
+        connection
     }
 
     /// The proxies, as reqwest and curl read them. In a CGI script (`REQUEST_METHOD` is set) `HTTP_PROXY`
@@ -334,7 +340,7 @@ impl Env<'_> {
     }
 
     /// The signal's headers replace all general ones, unless none of them is usable.
-    fn headers(&mut self, names: &[&str], exporter: &mut ExporterConfig) {
+    fn headers(&mut self, names: &[&str], connection: &mut ConnectionConfig) {
         for name in names {
             let Some(raw) = self.raw_masked(name) else {
                 continue;
@@ -344,7 +350,7 @@ impl Env<'_> {
                 self.warn(ConfigWarning::masked(name, why));
             }
             if !headers.is_empty() {
-                exporter.headers = headers;
+                connection.headers = headers;
                 return;
             }
         }

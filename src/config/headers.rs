@@ -76,7 +76,7 @@ impl HeaderProvider {
 /// Reads the file's headers.
 pub(crate) fn read(path: &Path) -> Result<ProvidedHeaders, Error> {
     let name = || path.display().to_string();
-    let bad = |cure: &str| Error::config("exporter.header_provider", name(), cure);
+    let bad = |cure: &str| Error::config("connection.header_provider", name(), cure);
     let text = std::fs::read_to_string(path)
         .map_err(|e| bad("the file must be readable, and UTF-8").with_source(e))?;
     let mut provided = ProvidedHeaders::default();
@@ -149,7 +149,7 @@ impl ProvidedHeaders {
     pub fn with(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Result<Self, Error> {
         let name = name.as_ref();
         let header = request_header::checked(name, value.as_ref())
-            .map_err(|why| Error::config("exporter.header_provider", name, why))?;
+            .map_err(|why| Error::config("connection.header_provider", name, why))?;
         self.headers.push(header);
         Ok(self)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing_core::LevelFilter;
 
-use super::exporter::ExporterConfig;
+use super::connection::ConnectionConfig;
 
 /// The export of `tracing` events as log records.
 ///
@@ -24,7 +24,7 @@ pub struct LogsConfig {
     /// fits an event counts. Default none; `OTEL_RUST_TRACING_EVENTS`.
     pub event_rules: Vec<EventRule>,
     /// The connection of logs. `None`: that of traces, the default; `OTEL_EXPORTER_OTLP_LOGS_*`.
-    pub connection: Option<ExporterConfig>,
+    pub connection: Option<ConnectionConfig>,
     /// The queue of log records and the batches made of it.
     pub batch: LogBatchConfig,
     /// The limits of one record.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::exporter::ExporterConfig;
+use super::connection::ConnectionConfig;
 
 /// The export of metrics in a pipeline that was built with
 /// `OtlpBuilder::build_with_metrics` (feature `metrics`).
@@ -13,15 +13,15 @@ pub struct MetricsConfig {
     pub enabled: bool,
     /// The time from one export to the next. Default 60 s; `OTEL_METRIC_EXPORT_INTERVAL`.
     pub interval: Duration,
-    /// The longest one export may take, as [`ExporterConfig::timeout`], of which the shorter counts;
+    /// The longest one export may take, as [`ConnectionConfig::timeout`], of which the shorter counts;
     /// `None`: no limit. Default 30 s; `OTEL_METRIC_EXPORT_TIMEOUT`.
     pub export_timeout: Option<Duration>,
     /// Whether values count from the start or from the last export. Default
     /// [`MetricsTemporality::Cumulative`]; `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`.
     pub temporality: MetricsTemporality,
-    /// The connection; `None`: that of the traces, [`OtlpConfig::exporter`](super::OtlpConfig::exporter). Default `None`, unless
+    /// The connection; `None`: that of the traces, [`OtlpConfig::connection`](super::OtlpConfig::connection). Default `None`, unless
     /// `OTEL_EXPORTER_OTLP_METRICS_*` variables are set. The builder's methods change both connections.
-    pub exporter: Option<ExporterConfig>,
+    pub connection: Option<ConnectionConfig>,
 }
 
 impl Default for MetricsConfig {
@@ -31,7 +31,7 @@ impl Default for MetricsConfig {
             interval: Duration::from_secs(60),
             export_timeout: Some(Duration::from_secs(30)),
             temporality: MetricsTemporality::Cumulative,
-            exporter: None,
+            connection: None,
         }
     }
 }
@@ -66,9 +66,9 @@ mod tests {
             (None, None, None),
         ] {
             let mut config = OtlpConfig::default();
-            config.exporter.timeout = of_request;
+            config.connection.timeout = of_request;
             config.metrics.export_timeout = of_export;
-            assert_eq!(config.metrics_exporter().timeout, expected);
+            assert_eq!(config.metrics_connection().timeout, expected);
         }
     }
 }

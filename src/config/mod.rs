@@ -11,8 +11,8 @@
 //! Precedence, highest first: code, the signal's variable, the general variable, the default.
 
 mod batch;
+mod connection;
 mod env;
-mod exporter;
 mod headers;
 mod logs;
 #[cfg(feature = "metrics")]
@@ -34,10 +34,10 @@ mod warning;
 mod tests;
 
 pub use batch::{BatchConfig, WorkerConfig};
+pub use connection::{ConnectionConfig, Pem, RetryConfig};
 #[cfg(feature = "tower")]
 pub(crate) use env::known_http_methods;
 pub(crate) use env::wants_no_color;
-pub use exporter::{ExporterConfig, Pem, RetryConfig};
 pub(crate) use headers::read as read_headers;
 pub use headers::{HeaderProvider, ProvidedHeaders};
 pub use logs::{

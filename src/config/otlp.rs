@@ -3,7 +3,7 @@
 use tracing_core::LevelFilter;
 
 use super::batch::{BatchConfig, WorkerConfig};
-use super::exporter::ExporterConfig;
+use super::connection::ConnectionConfig;
 use super::logs::LogsConfig;
 #[cfg(feature = "metrics")]
 use super::metrics::MetricsConfig;
@@ -31,7 +31,7 @@ pub struct OtlpConfig {
     /// `OTEL_PROPAGATORS`.
     pub propagators: Option<Vec<PropagatorKind>>,
     /// The connection to the endpoint.
-    pub exporter: ExporterConfig,
+    pub connection: ConnectionConfig,
     /// The export of metrics, in a pipeline with metrics.
     #[cfg(feature = "metrics")]
     #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
@@ -68,7 +68,7 @@ impl Default for OtlpConfig {
             sampler: SamplerConfig::default(),
             tail: None,
             propagators: None,
-            exporter: ExporterConfig::default(),
+            connection: ConnectionConfig::default(),
             #[cfg(feature = "metrics")]
             metrics: MetricsConfig::default(),
             logs: LogsConfig::default(),
@@ -86,26 +86,26 @@ impl Default for OtlpConfig {
 impl OtlpConfig {
     /// Removes the URLs of variables over which a base URL from code wins, in each connection.
     pub(crate) fn settle_urls(&mut self) {
-        self.exporter.settle_urls();
+        self.connection.settle_urls();
         if let Some(connection) = &mut self.logs.connection {
             connection.settle_urls();
         }
         #[cfg(feature = "metrics")]
-        if let Some(exporter) = &mut self.metrics.exporter {
+        if let Some(exporter) = &mut self.metrics.connection {
             exporter.settle_urls();
         }
     }
 
     /// The connection of logs: its own, or that of traces.
-    pub(crate) fn logs_connection(&self) -> &ExporterConfig {
-        self.logs.connection.as_ref().unwrap_or(&self.exporter)
+    pub(crate) fn logs_connection(&self) -> &ConnectionConfig {
+        self.logs.connection.as_ref().unwrap_or(&self.connection)
     }
 
     /// The connection of metrics.
     #[cfg(feature = "metrics")]
-    pub(crate) fn metrics_exporter(&self) -> ExporterConfig {
-        let own = self.metrics.exporter.as_ref();
-        let mut exporter = own.unwrap_or(&self.exporter).clone();
+    pub(crate) fn metrics_connection(&self) -> ConnectionConfig {
+        let own = self.metrics.connection.as_ref();
+        let mut exporter = own.unwrap_or(&self.connection).clone();
         let limits = [exporter.timeout, self.metrics.export_timeout];
         exporter.timeout = limits.into_iter().flatten().min();
         exporter

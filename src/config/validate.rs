@@ -8,7 +8,7 @@ use http::HeaderValue;
 use crate::config::parse::{self, MAX_DURATION, MAX_INTEGER};
 use crate::config::request_header;
 use crate::config::{
-    BatchConfig, ExporterConfig, LogBatchConfig, LogsExporter, OtlpConfig, ResourceConfig,
+    BatchConfig, ConnectionConfig, LogBatchConfig, LogsExporter, OtlpConfig, ResourceConfig,
     RetryConfig, SamplerConfig, TailConfig, WorkerConfig,
 };
 use crate::error::Error;
@@ -37,7 +37,7 @@ impl OtlpConfig {
         if let Some(tail) = &self.tail {
             tail.validate(self.batch.max_memory)?;
         }
-        self.exporter.validate()?;
+        self.connection.validate()?;
         let has_logs = self.logs.exporter == Some(LogsExporter::Otlp);
         if let Some(connection) = self.logs.connection.as_ref().filter(|_| has_logs) {
             connection.validate()?;
@@ -132,27 +132,31 @@ impl TailConfig {
     }
 }
 
-impl ExporterConfig {
+impl ConnectionConfig {
     pub(crate) fn validate(&self) -> Result<(), Error> {
-        limit("exporter.timeout", self.timeout)?;
-        positive("exporter.connect_timeout", self.connect_timeout)?;
+        limit("connection.timeout", self.timeout)?;
+        positive("connection.connect_timeout", self.connect_timeout)?;
         count(
-            "exporter.max_concurrent_exports",
+            "connection.max_concurrent_exports",
             self.max_concurrent_exports,
             MOST_EXPORTS,
         )?;
         // gRPC writes the length of a message into 32 bits.
         let longest = usize::try_from(u32::MAX).unwrap_or(usize::MAX);
-        count("exporter.max_request_size", self.max_request_size, longest)?;
         count(
-            "exporter.max_response_size",
+            "connection.max_request_size",
+            self.max_request_size,
+            longest,
+        )?;
+        count(
+            "connection.max_response_size",
             self.max_response_size,
             longest,
         )?;
         self.retry.validate()?;
         for (setting, url) in [
-            ("exporter.proxy.http", &self.proxy.http),
-            ("exporter.proxy.https", &self.proxy.https),
+            ("connection.proxy.http", &self.proxy.http),
+            ("connection.proxy.https", &self.proxy.https),
         ] {
             if let Some(url) = url {
                 parse::proxy(url).map_err(|why| bad(setting, text::url(url), why))?;
@@ -161,13 +165,13 @@ impl ExporterConfig {
         for (name, value) in &self.headers {
             let text = value.to_str().unwrap_or("\0");
             request_header::checked(name.as_str(), text)
-                .map_err(|why| bad("exporter.headers", name, why))?;
+                .map_err(|why| bad("connection.headers", name, why))?;
         }
         if let Some(prefix) = &self.user_agent_prefix {
             let usable = HeaderValue::from_str(prefix).is_ok() && !prefix.trim().is_empty();
             if !usable {
                 return Err(bad(
-                    "exporter.user_agent_prefix",
+                    "connection.user_agent_prefix",
                     prefix,
                     "use visible ASCII such as `shop/1.2`",
                 ));
@@ -175,13 +179,13 @@ impl ExporterConfig {
         }
         match (&self.client_key, &self.client_certificate) {
             (Some(_), None) => Err(bad(
-                "exporter.client_certificate",
+                "connection.client_certificate",
                 "none",
                 "a client key needs its certificate \
                  (OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE or with_client_identity)",
             )),
             (None, Some(_)) => Err(bad(
-                "exporter.client_key",
+                "connection.client_key",
                 "none",
                 "a client certificate needs its key \
                  (OTEL_EXPORTER_OTLP_CLIENT_KEY or with_client_identity)",
@@ -193,11 +197,11 @@ impl ExporterConfig {
 
 impl RetryConfig {
     fn validate(&self) -> Result<(), Error> {
-        positive("exporter.retry.initial_backoff", self.initial_backoff)?;
-        positive("exporter.retry.max_backoff", self.max_backoff)?;
+        positive("connection.retry.initial_backoff", self.initial_backoff)?;
+        positive("connection.retry.max_backoff", self.max_backoff)?;
         if self.max_backoff < self.initial_backoff {
             return Err(bad(
-                "exporter.retry.max_backoff",
+                "connection.retry.max_backoff",
                 format!("{:?}", self.max_backoff),
                 format!("use at least initial_backoff, {:?}", self.initial_backoff),
             ));
@@ -205,14 +209,14 @@ impl RetryConfig {
         // A NaN is in no range.
         if !(1.0..=100.0).contains(&self.multiplier) {
             return Err(bad(
-                "exporter.retry.multiplier",
+                "connection.retry.multiplier",
                 self.multiplier,
                 "use 1 to 100",
             ));
         }
         if !(1..=MOST_ATTEMPTS).contains(&self.max_attempts) {
             return Err(bad(
-                "exporter.retry.max_attempts",
+                "connection.retry.max_attempts",
                 self.max_attempts,
                 format!("use 1 (no retry) to {MOST_ATTEMPTS}"),
             ));

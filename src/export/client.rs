@@ -15,7 +15,7 @@ use super::members::{MemberList, MemberRoute};
 use super::resolve::Resolver;
 use super::transport::TransportTemplate;
 use super::{Exporter, Outcome, affine_delivery, compress, json};
-use crate::config::{ExporterConfig, Protocol, read_headers};
+use crate::config::{ConnectionConfig, Protocol, read_headers};
 use crate::error::Error;
 use crate::stats::EndpointStats;
 use crate::sync::{Arc, Condvar, Mutex, lock, wait_timeout};
@@ -29,10 +29,10 @@ use http::{HeaderMap, HeaderValue};
 ///
 /// ```no_run
 /// # async fn check() -> Result<(), tracing_otlp::Error> {
-/// use tracing_otlp::config::ExporterConfig;
+/// use tracing_otlp::config::ConnectionConfig;
 /// use tracing_otlp::export::OtlpClient;
 ///
-/// let mut config = ExporterConfig::default();
+/// let mut config = ConnectionConfig::default();
 /// config.endpoint = Some("http://localhost:4317".into());
 /// let client = OtlpClient::new(config)?; // checks the settings, does no I/O
 /// client.initialize().await?;            // connects
@@ -64,7 +64,7 @@ impl OtlpClient {
     /// # Errors
     ///
     /// [`Error::is_config`], with the setting, its value and the cure.
-    pub fn new(config: ExporterConfig) -> Result<Self, Error> {
+    pub fn new(config: ConnectionConfig) -> Result<Self, Error> {
         // Without a processor no other deadline exists.
         let cap = Cap::Always(config.timeout);
         Self::of(config, cap, Signal::Traces, None, Resolver::system())
@@ -72,7 +72,7 @@ impl OtlpClient {
 
     /// The client of a pipeline. `cap`: the longest time of a send, without the time in which the endpoint
     /// is down.
-    pub(crate) fn with_cap(config: ExporterConfig, cap: Option<Duration>) -> Result<Self, Error> {
+    pub(crate) fn with_cap(config: ConnectionConfig, cap: Option<Duration>) -> Result<Self, Error> {
         Self::of(
             config,
             Cap::WhileUp(cap),
@@ -85,7 +85,7 @@ impl OtlpClient {
     /// The same for logs: shares the connections of `traces` if both have the same settings of the
     /// connection.
     pub(crate) fn for_logs(
-        config: ExporterConfig,
+        config: ConnectionConfig,
         cap: Option<Duration>,
         traces: Option<&Self>,
     ) -> Result<Self, Error> {
@@ -100,13 +100,13 @@ impl OtlpClient {
 
     /// A client for metrics, by [`post`](Self::post).
     #[cfg(feature = "metrics")]
-    pub(crate) fn for_metrics(config: ExporterConfig) -> Result<Self, Error> {
+    pub(crate) fn for_metrics(config: ConnectionConfig) -> Result<Self, Error> {
         let cap = Cap::Always(config.timeout);
         Self::of(config, cap, Signal::Metrics, None, Resolver::system())
     }
 
     pub(super) fn of(
-        config: ExporterConfig,
+        config: ConnectionConfig,
         cap: Cap,
         signal: Signal,
         other: Option<&Self>,
@@ -148,7 +148,7 @@ impl OtlpClient {
     }
 
     fn template(
-        config: &ExporterConfig,
+        config: &ConnectionConfig,
         EndpointEntry { endpoint, is_name }: &EndpointEntry,
         resolver: Resolver,
     ) -> Result<TransportTemplate, Error> {
@@ -167,7 +167,7 @@ impl OtlpClient {
             value.set_sensitive(true);
             if headers.try_append(name, value).is_err() {
                 return Err(Error::config(
-                    "exporter.headers",
+                    "connection.headers",
                     format!("{} of them", config.headers.len()),
                     "use fewer headers",
                 ));
@@ -192,7 +192,7 @@ impl OtlpClient {
     /// # Errors
     ///
     /// [`Error::is_export`] if the endpoint cannot be reached within
-    /// [`connect_timeout`](ExporterConfig::connect_timeout).
+    /// [`connect_timeout`](ConnectionConfig::connect_timeout).
     pub async fn initialize(&self) -> Result<(), Error> {
         self.inner
             .state

@@ -7,14 +7,14 @@ use super::deadline::Cap;
 use super::endpoint::Signal;
 use super::members::{MemberList, MemberRoute};
 use super::size::SizeLimit;
-use crate::config::ExporterConfig;
+use crate::config::ConnectionConfig;
 use crate::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct ClientState {
     pub(super) members: Arc<MemberList>,
     pub(super) signal: Signal,
-    pub(super) config: ExporterConfig,
+    pub(super) config: ConnectionConfig,
     pub(super) cap: Cap,
     pub(super) credentials: CredentialSource,
     /// Cancels the requests in flight.
@@ -27,7 +27,7 @@ impl ClientState {
     pub(super) fn new(
         members: Arc<MemberList>,
         signal: Signal,
-        config: ExporterConfig,
+        config: ConnectionConfig,
         cap: Cap,
     ) -> Self {
         Self {

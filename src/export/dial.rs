@@ -24,7 +24,7 @@ use super::resolve::Resolver;
 use super::socket::Socket;
 use super::stream::{DialError, Io};
 use super::tls::Tls;
-use crate::config::ExporterConfig;
+use crate::config::ConnectionConfig;
 use crate::error::Error;
 use crate::sync::Arc;
 use crate::text;
@@ -45,13 +45,13 @@ pub(crate) struct Dialer {
     /// The address to connect to, in place of a look-up: a member of a name.
     at: Option<SocketAddr>,
     pub(crate) proxy: Option<Proxy>,
-    config: Arc<ExporterConfig>,
+    config: Arc<ConnectionConfig>,
 }
 
 impl Dialer {
     /// Reads the PEM files; does no other I/O.
     pub(crate) fn new(
-        config: Arc<ExporterConfig>,
+        config: Arc<ConnectionConfig>,
         endpoint: Endpoint,
         resolver: Resolver,
     ) -> Result<Self, Error> {
@@ -291,10 +291,10 @@ mod tests {
     use crate::sync::{Mutex, lock};
 
     fn dialer(url: &str, timeout: Duration, resolver: Resolver) -> Dialer {
-        let config = ExporterConfig {
+        let config = ConnectionConfig {
             endpoint: Some(url.to_owned()),
             connect_timeout: timeout,
-            ..ExporterConfig::default()
+            ..ConnectionConfig::default()
         };
         let endpoint = Endpoint::resolve(&config, Signal::Traces).unwrap();
         Dialer::new(Arc::new(config), endpoint, resolver).unwrap()

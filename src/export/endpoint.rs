@@ -13,7 +13,7 @@ use http::{HeaderValue, Uri};
 
 use self::path::{basic, http_path};
 use self::socket::socket_of;
-use crate::config::{ConfigWarning, ExporterConfig, Protocol};
+use crate::config::{ConfigWarning, ConnectionConfig, Protocol};
 use crate::error::Error;
 use crate::text;
 
@@ -45,7 +45,7 @@ impl From<crate::signal::Signal> for Signal {
 
 impl Signal {
     /// The setting for this signal's own URL, and its value.
-    fn url(self, config: &ExporterConfig) -> (&'static str, Option<&str>) {
+    fn url(self, config: &ConnectionConfig) -> (&'static str, Option<&str>) {
         match self {
             Self::Traces => ("traces_endpoint", config.traces_url()),
             Self::Metrics => ("metrics_endpoint", config.metrics_url()),
@@ -288,7 +288,7 @@ impl Endpoint {
 }
 
 /// A warning if the port is the default of the other protocol: nearly always a mistake, but not an error.
-pub(crate) fn port_doubt(config: &ExporterConfig) -> Option<ConfigWarning> {
+pub(crate) fn port_doubt(config: &ConnectionConfig) -> Option<ConfigWarning> {
     let url = config.traces_url().or(config.endpoint.as_deref());
     let port = port_of(url?.trim())?;
     let (protocol, usual, other) = match (config.protocol?, port) {
@@ -300,7 +300,7 @@ pub(crate) fn port_doubt(config: &ExporterConfig) -> Option<ConfigWarning> {
         "it is used, and port {port} is the one of {usual}: set OTEL_EXPORTER_OTLP_PROTOCOL={usual} \
          (with_protocol), or the port {other}, if no span arrives"
     );
-    Some(ConfigWarning::new("exporter.protocol", protocol, message))
+    Some(ConfigWarning::new("connection.protocol", protocol, message))
 }
 
 fn has_colon_after_host(authority: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use crate::config::ExporterConfig;
+use crate::config::ConnectionConfig;
 use crate::error::Error;
 use crate::export::endpoint::Endpoint;
 use crate::export::stream::{DialError, Io};
@@ -12,7 +12,7 @@ use crate::export::tls::Tls;
 pub(crate) struct Proxy(Infallible);
 
 impl Proxy {
-    pub(crate) fn of(_: &ExporterConfig, _: &Endpoint) -> Result<Option<Self>, Error> {
+    pub(crate) fn of(_: &ConnectionConfig, _: &Endpoint) -> Result<Option<Self>, Error> {
         Ok(None)
     }
 

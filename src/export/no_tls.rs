@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 
-use crate::config::ExporterConfig;
+use crate::config::ConnectionConfig;
 use crate::error::Error;
 use crate::export::cause::Cause;
 use crate::export::endpoint::Endpoint;
@@ -13,7 +13,7 @@ use crate::export::stream::Io;
 pub(crate) struct Tls(Infallible);
 
 impl Tls {
-    pub(crate) fn new(_: &ExporterConfig, endpoint: &Endpoint) -> Result<Self, Error> {
+    pub(crate) fn new(_: &ConnectionConfig, endpoint: &Endpoint) -> Result<Self, Error> {
         Err(Error::config(
             "endpoint",
             format!("https://{}", endpoint.address()),

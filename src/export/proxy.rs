@@ -14,7 +14,7 @@ use hyper::client::conn::http1;
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
 
-use crate::config::{ExporterConfig, Protocol};
+use crate::config::{ConnectionConfig, Protocol};
 use crate::error::Error;
 use crate::error::explain;
 use crate::export::cause::Cause;
@@ -33,7 +33,10 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// The proxy on the way to `endpoint`, if any.
-    pub(crate) fn of(config: &ExporterConfig, endpoint: &Endpoint) -> Result<Option<Self>, Error> {
+    pub(crate) fn of(
+        config: &ConnectionConfig,
+        endpoint: &Endpoint,
+    ) -> Result<Option<Self>, Error> {
         if endpoint.socket.is_some() {
             return Ok(None);
         }
@@ -48,8 +51,8 @@ impl Proxy {
             return Ok(None);
         };
         let setting = match endpoint.tls {
-            true => "exporter.proxy.https",
-            false => "exporter.proxy.http",
+            true => "connection.proxy.https",
+            false => "connection.proxy.http",
         };
         let at = Endpoint::of_url(found.uri().clone())
             .map_err(|why| Error::config(setting, found.uri().to_string(), why))?;
@@ -149,11 +152,11 @@ mod tests {
     use crate::export::endpoint::Signal;
 
     fn proxy(url: &str, protocol: Protocol, proxy: ProxyConfig) -> Option<Proxy> {
-        let config = ExporterConfig {
+        let config = ConnectionConfig {
             endpoint: Some(url.to_owned()),
             protocol: Some(protocol),
             proxy,
-            ..ExporterConfig::default()
+            ..ConnectionConfig::default()
         };
         let endpoint = Endpoint::resolve(&config, Signal::Traces).unwrap();
         Proxy::of(&config, &endpoint).unwrap()

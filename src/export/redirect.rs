@@ -210,12 +210,12 @@ mod tests {
     #[cfg(feature = "tls")]
     #[test]
     fn nothing_leads_from_https_to_http_and_secrets_stay_at_home() {
-        use crate::config::ExporterConfig;
+        use crate::config::ConnectionConfig;
         use crate::export::endpoint::Signal;
         use crate::export::resolve::Resolver;
-        let config = ExporterConfig {
+        let config = ConnectionConfig {
             endpoint: Some("https://c.test:4318".to_owned()),
-            ..ExporterConfig::default()
+            ..ConnectionConfig::default()
         };
         let endpoint = Endpoint::resolve(&config, Signal::Traces).unwrap();
         let dialer = Dialer::new(Arc::new(config), endpoint, Resolver::system()).unwrap();

@@ -2,7 +2,7 @@
 
 /// What one address of the endpoint got: an item of [`Stats::endpoints`](super::Stats::endpoints).
 ///
-/// An endpoint is one address, a [list](crate::config::ExporterConfig::endpoint) of them, or a name with
+/// An endpoint is one address, a [list](crate::config::ConnectionConfig::endpoint) of them, or a name with
 /// several. Spans that no address took are in the counters of the pipeline alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]

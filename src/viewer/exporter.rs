@@ -59,7 +59,7 @@ impl ViewerExporter {
     /// Sends to the OTLP endpoint of a viewer that runs; `None` where this build cannot.
     #[cfg(feature = "http")]
     pub(super) fn joined(endpoint: String) -> Option<Self> {
-        let mut config = crate::config::ExporterConfig::default();
+        let mut config = crate::config::ConnectionConfig::default();
         config.endpoint = Some(endpoint);
         config.protocol = Some(crate::config::Protocol::HttpProtobuf);
         let client = OtlpClient::new(config).ok()?;
@@ -110,10 +110,10 @@ impl ViewerExporter {
     ///
     /// ```no_run
     /// # fn main() -> Result<(), tracing_otlp::Error> {
-    /// use tracing_otlp::config::ExporterConfig;
+    /// use tracing_otlp::config::ConnectionConfig;
     /// use tracing_otlp::export::OtlpClient;
     ///
-    /// let client = OtlpClient::new(ExporterConfig::default())?;
+    /// let client = OtlpClient::new(ConnectionConfig::default())?;
     /// let exporter = tracing_otlp::viewer().build()?.forward_to(client);
     /// # let _ = exporter; Ok(()) }
     /// ```

@@ -143,7 +143,7 @@ fn export_through_cuts() {
         .with_certificate(Pem::Bytes(variable("CUT_AUTHORITY").into_bytes()))
         .with_schedule_delay(Duration::from_secs(60))
         .configure(|config| {
-            let retry = &mut config.exporter.retry;
+            let retry = &mut config.connection.retry;
             retry.initial_backoff = Duration::from_millis(1);
             retry.max_backoff = Duration::from_millis(5);
         })

@@ -25,8 +25,8 @@ fn pipeline(
         .with_export_timeout(2 * LONG)
         .with_connect_timeout(LONG)
         .configure(|c| {
-            c.exporter.retry.initial_backoff = Duration::from_millis(10);
-            c.exporter.retry.max_backoff = Duration::from_millis(50);
+            c.connection.retry.initial_backoff = Duration::from_millis(10);
+            c.connection.retry.max_backoff = Duration::from_millis(50);
         });
     edit(builder).build().unwrap()
 }
@@ -201,7 +201,7 @@ fn a_request_stays_below_its_own_limit_otlp_12() {
     for protocol in BOTH {
         let collector = Collector::start();
         let (layer, guard) = pipeline(&collector, protocol, |b| {
-            b.configure(|c| c.exporter.max_request_size = 64 << 10)
+            b.configure(|c| c.connection.max_request_size = 64 << 10)
         });
         record(layer, 100, 4 << 10);
         guard.force_flush_blocking(LONG).unwrap();
@@ -218,7 +218,7 @@ fn an_endless_or_senseless_answer_does_no_harm_otlp_13() {
             let collector = Collector::start();
             collector.script([answer]);
             let (layer, guard) = pipeline(&collector, protocol, |b| {
-                b.configure(|c| c.exporter.max_response_size = 64 << 10)
+                b.configure(|c| c.connection.max_response_size = 64 << 10)
             });
             record(layer, 3, 1);
             let _ = guard.force_flush_blocking(LONG);

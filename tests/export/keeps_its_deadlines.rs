@@ -249,7 +249,7 @@ fn connecting_has_a_deadline_of_its_own() {
         assert!(held.len() < 64, "the backlog does not fill");
     }
     for protocol in BOTH {
-        let mut config = tracing_otlp::config::ExporterConfig::default();
+        let mut config = tracing_otlp::config::ConnectionConfig::default();
         config.protocol = Some(protocol);
         config.endpoint = Some(format!("http://{address}"));
         config.connect_timeout = 150 * MS;

@@ -35,8 +35,8 @@ fn say_within(endpoint: &str, protocol: Protocol, connect_timeout: Duration) -> 
     let builder = quiet(endpoint, protocol)
         .with_connect_timeout(connect_timeout)
         .configure(|c| {
-            c.exporter.retry.initial_backoff = 5 * MS;
-            c.exporter.retry.max_backoff = 50 * MS;
+            c.connection.retry.initial_backoff = 5 * MS;
+            c.connection.retry.max_backoff = 50 * MS;
         });
     let Pipeline {
         dispatch,

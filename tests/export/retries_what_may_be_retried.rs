@@ -80,7 +80,7 @@ fn what_may_be_retried_is_until_the_attempts_are_used_up() {
         collector.always(answer.clone());
         let endpoint = collector.endpoint(protocol);
         let pipeline = Pipeline::start(
-            builder(protocol, &endpoint).configure(|c| c.exporter.retry.max_attempts = 3),
+            builder(protocol, &endpoint).configure(|c| c.connection.retry.max_attempts = 3),
         );
         pipeline.spans(2, 10);
         let error = pipeline.flush().unwrap_err().to_string();
@@ -216,7 +216,7 @@ fn what_was_closed_after_the_body_may_have_arrived() {
         collector.always(Answer::close_after_body());
         let endpoint = collector.endpoint(protocol);
         let pipeline = Pipeline::start(
-            builder(protocol, &endpoint).configure(|c| c.exporter.retry.max_attempts = 2),
+            builder(protocol, &endpoint).configure(|c| c.connection.retry.max_attempts = 2),
         );
         pipeline.spans(4, 100);
         pipeline.flush().unwrap_err();
@@ -238,7 +238,7 @@ fn a_stream_refused_or_a_farewell_costs_no_attempt() {
         collector.script(vec![answer.clone(); 5]);
         let pipeline = Pipeline::start(
             builder(Protocol::Grpc, &collector.grpc_endpoint())
-                .configure(|c| c.exporter.retry.max_attempts = 1),
+                .configure(|c| c.connection.retry.max_attempts = 1),
         );
         pipeline.spans(50, 100);
         pipeline.flush().unwrap();
@@ -288,7 +288,7 @@ fn an_answer_that_is_too_long_or_nonsense_is_not_asked_for_again_otlp_13() {
         collector.script([Answer::oversize(5000), Answer::garbage()]);
         let endpoint = collector.endpoint(protocol);
         let pipeline = Pipeline::start(
-            builder(protocol, &endpoint).configure(|c| c.exporter.max_response_size = 4096),
+            builder(protocol, &endpoint).configure(|c| c.connection.max_response_size = 4096),
         );
         pipeline.spans(2, 10);
         pipeline.flush().unwrap_err();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::pace::SLACK;
 use crate::support::pipeline::{BOTH, Pipeline, builder, distinct, told};
-use tracing_otlp::config::{Compression, ExporterConfig};
+use tracing_otlp::config::{Compression, ConnectionConfig};
 use tracing_otlp::export::{Batch, Exporter, OtlpClient, Outcome};
 use tracing_otlp::testing::{Answer, Collector};
 use tracing_otlp::{DropReason, Protocol};
@@ -125,7 +125,7 @@ fn batch(n: usize) -> Batch {
 }
 
 fn client(protocol: Protocol, endpoint: &str, timeout: Duration) -> OtlpClient {
-    let mut config = ExporterConfig::default();
+    let mut config = ConnectionConfig::default();
     config.protocol = Some(protocol);
     config.endpoint = Some(endpoint.to_owned());
     config.timeout = Some(timeout);
@@ -253,7 +253,7 @@ fn a_client_by_itself_gives_up_in_time_where_nobody_listens_exp_1() {
 
 #[test]
 fn secrets_show_nowhere() {
-    let mut config = ExporterConfig::default();
+    let mut config = ConnectionConfig::default();
     let key = http::HeaderName::from_static("api-key");
     config.headers = vec![(key, http::HeaderValue::from_static("let-me-in"))];
     for protocol in BOTH {
@@ -265,10 +265,10 @@ fn secrets_show_nowhere() {
 
 #[test]
 fn a_client_checks_all_its_settings() {
-    let mut config = ExporterConfig::default();
+    let mut config = ConnectionConfig::default();
     config.retry.max_attempts = 0;
     assert!(OtlpClient::new(config).unwrap_err().is_config());
-    let mut config = ExporterConfig::default();
+    let mut config = ConnectionConfig::default();
     let reserved = http::header::CONTENT_LENGTH;
     config.headers = vec![(reserved, http::HeaderValue::from_static("7"))];
     assert!(OtlpClient::new(config).unwrap_err().is_config());

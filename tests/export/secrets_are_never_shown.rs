@@ -38,14 +38,14 @@ fn config(variables: &[(&str, &str)]) -> OtlpConfig {
 fn endpoint(variable: &str, url: &str) -> Option<tracing_otlp::Error> {
     let config = config(&[(variable, url)]);
     hides(&config);
-    hides(&config.exporter);
+    hides(&config.connection);
     hides(&config.metrics);
     config
         .warnings
         .iter()
         .for_each(|w| is_hidden(&w.to_string()));
     hides(&tracing_otlp::builder().with_config(config.clone()));
-    match OtlpClient::new(config.exporter) {
+    match OtlpClient::new(config.connection) {
         Ok(client) => {
             hides(&client);
             None

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::support::pipeline::{BOTH, Pipeline, balanced, builder, distinct, last_error, told};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use tracing_otlp::config::{ExporterConfig, Pem};
+use tracing_otlp::config::{ConnectionConfig, Pem};
 use tracing_otlp::export::OtlpClient;
 use tracing_otlp::testing::Collector;
 use tracing_otlp::{DropReason, Protocol};
@@ -61,15 +61,15 @@ fn pem(text: &str) -> Pem {
     Pem::Bytes(text.as_bytes().to_vec())
 }
 
-fn config(protocol: Protocol, endpoint: &str, authority: &str) -> ExporterConfig {
-    let mut config = ExporterConfig::default();
+fn config(protocol: Protocol, endpoint: &str, authority: &str) -> ConnectionConfig {
+    let mut config = ConnectionConfig::default();
     config.protocol = Some(protocol);
     config.endpoint = Some(endpoint.to_owned());
     config.certificate = Some(pem(authority));
     config
 }
 
-fn initialize(config: ExporterConfig) -> Result<(), tracing_otlp::Error> {
+fn initialize(config: ConnectionConfig) -> Result<(), tracing_otlp::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -151,7 +151,7 @@ fn the_client_proves_itself_where_it_is_asked_to() {
         let with = |identity: Option<&Signed>| {
             let builder = builder(protocol, &endpoint)
                 .with_certificate(pem(&server.authority))
-                .configure(|c| c.exporter.retry.max_attempts = 2);
+                .configure(|c| c.connection.retry.max_attempts = 2);
             Pipeline::start(match identity {
                 Some(it) => builder.with_client_identity(pem(&it.certificate), pem(&it.key)),
                 None => builder,
@@ -235,7 +235,7 @@ fn what_is_sent_is_not_readable_on_the_way() {
 fn files_that_are_no_certificates_are_errors_of_the_build() {
     let signed = sign();
     let endpoint = "https://127.0.0.1:4317";
-    let fails = |edit: &dyn Fn(&mut ExporterConfig), setting: &str| {
+    let fails = |edit: &dyn Fn(&mut ConnectionConfig), setting: &str| {
         let mut config = config(Protocol::Grpc, endpoint, &signed.authority);
         edit(&mut config);
         let error = OtlpClient::new(config).unwrap_err();

@@ -27,7 +27,7 @@ fn spans_of_20_kb_arrive_in_several_requests_pain_28() {
             let pipeline = Pipeline::start(
                 builder(protocol, &endpoint)
                     .with_compression(compression)
-                    .configure(|c| c.exporter.max_request_size = 64 << 20),
+                    .configure(|c| c.connection.max_request_size = 64 << 20),
             );
             pipeline.spans(512, 20_000);
             pipeline.flush().unwrap();
@@ -72,7 +72,7 @@ fn what_exceeds_the_exporter_s_own_limit_is_never_sent_otlp_12() {
         let endpoint = collector.endpoint(protocol);
         let pipeline = Pipeline::start(
             builder(protocol, &endpoint)
-                .configure(|c| c.exporter.max_request_size = 8 << 10)
+                .configure(|c| c.connection.max_request_size = 8 << 10)
                 .with_compression(Compression::Gzip),
         );
         pipeline.spans(100, 500);
@@ -137,7 +137,7 @@ fn the_parts_share_one_deadline() {
         let endpoint = collector.endpoint(protocol);
         let pipeline = Pipeline::start(
             builder(protocol, &endpoint)
-                .configure(|c| c.exporter.max_request_size = 4 << 10)
+                .configure(|c| c.connection.max_request_size = 4 << 10)
                 .with_max_concurrent_exports(1)
                 .with_timeout(slow * 10 / 3),
         );

@@ -54,7 +54,7 @@ fn nor_does_a_client_given_as_the_exporter() {
     for protocol in BOTH {
         let collector = Collector::start();
         collector.always(Answer::unavailable());
-        let mut config = tracing_otlp::config::ExporterConfig::default();
+        let mut config = tracing_otlp::config::ConnectionConfig::default();
         config.protocol = Some(protocol);
         config.endpoint = Some(collector.endpoint(protocol));
         let timeout = fit(200 * MS);
@@ -94,8 +94,8 @@ fn one_batch_at_a_time_asks_with_growing_waits() {
             builder(protocol, &endpoint)
                 .with_max_export_batch_size(5)
                 .configure(|c| {
-                    c.exporter.retry.initial_backoff = 100 * MS;
-                    c.exporter.retry.max_backoff = 400 * MS;
+                    c.connection.retry.initial_backoff = 100 * MS;
+                    c.connection.retry.max_backoff = 400 * MS;
                 }),
         );
         let began = Instant::now();

@@ -25,7 +25,7 @@ use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use receiver::{Instead, Receiver};
 use tracing::{info_span, span};
-use tracing_otlp::config::{ExporterConfig, MetricsTemporality};
+use tracing_otlp::config::{ConnectionConfig, MetricsTemporality};
 use tracing_otlp::{OtlpBuilder, OtlpConfig, OtlpLayer, Protocol, ShutdownGuard};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
@@ -137,7 +137,7 @@ fn an_endpoint_that_is_down_for_a_moment_is_asked_again_otlp_8() {
         let receiver = Receiver::start();
         receiver.script([Instead::Unavailable]);
         let builder = to(&receiver, protocol).configure(|config| {
-            config.exporter.retry.initial_backoff = Duration::from_millis(5);
+            config.connection.retry.initial_backoff = Duration::from_millis(5);
         });
         let (_layer, _guard, meters) = build(builder);
         count(&meters, 1);
@@ -289,7 +289,7 @@ fn variables_that_cannot_be_used_leave_a_warning() {
 
 #[test]
 fn a_wrong_endpoint_is_an_error_of_the_build() {
-    let mut config = ExporterConfig::default();
+    let mut config = ConnectionConfig::default();
     config.metrics_endpoint = Some("ftp://nowhere".to_owned());
     let error = tracing_otlp::otel::metrics::MetricExporter::new(config).unwrap_err();
     assert!(error.is_config(), "{error}");
@@ -392,7 +392,7 @@ impl<S: tracing::Subscriber> Layer<S> for Seen {
 #[test]
 fn the_exporter_serves_any_provider() {
     let receiver = Receiver::start();
-    let mut config = ExporterConfig::default();
+    let mut config = ConnectionConfig::default();
     config.endpoint = Some(receiver.url());
     let exporter = tracing_otlp::otel::metrics::MetricExporter::new(config).unwrap();
     let meters = SdkMeterProvider::builder()

@@ -8,7 +8,7 @@ use crate::support::pace::fit;
 use crate::support::pipeline::{self, BOTH, Pipeline, told};
 use bytes::Bytes;
 use tracing::{info, info_span};
-use tracing_otlp::config::{BatchConfig, ExporterConfig, LogsExporter, TracesExporter};
+use tracing_otlp::config::{BatchConfig, ConnectionConfig, LogsExporter, TracesExporter};
 use tracing_otlp::export::{Batch, Exporter, Outcome, Signal};
 use tracing_otlp::stats::AdditionalStats;
 use tracing_otlp::testing::{Answer, Collector};
@@ -16,8 +16,8 @@ use tracing_otlp::{DropReason, Events, Protocol, Stats};
 
 const MS: Duration = Duration::from_millis(1);
 
-fn connection(protocol: Protocol, collector: &Collector) -> ExporterConfig {
-    let mut config = ExporterConfig::default();
+fn connection(protocol: Protocol, collector: &Collector) -> ConnectionConfig {
+    let mut config = ConnectionConfig::default();
     config.protocol = Some(protocol);
     config.endpoint = Some(collector.endpoint(protocol));
     config.timeout = Some(DEADLINE);

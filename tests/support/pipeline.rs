@@ -32,7 +32,7 @@ pub fn builder(protocol: Protocol, endpoint: &str) -> OtlpBuilder {
 }
 
 fn quick(config: &mut OtlpConfig) {
-    let retry = &mut config.exporter.retry;
+    let retry = &mut config.connection.retry;
     retry.initial_backoff = Duration::from_millis(5);
     retry.max_backoff = Duration::from_millis(50);
 }

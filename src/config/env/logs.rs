@@ -31,17 +31,17 @@ impl Env<'_> {
             parse::integer,
         );
         set(&mut limits.attribute_count_limit, count);
-        let mut connection = self.exporter(SignalVariables::Logs);
+        let mut connection = self.connection(SignalVariables::Logs);
         // Logs do not use it, so it must not make the connections differ.
         connection
             .traces_endpoint
-            .clone_from(&config.exporter.traces_endpoint);
+            .clone_from(&config.connection.traces_endpoint);
         let logs_endpoint = connection.logs_endpoint.clone();
         connection.logs_endpoint = None;
-        if connection == config.exporter {
+        if connection == config.connection {
             // The same connection as traces, with another path.
-            config.exporter.variables.logs.clone_from(&logs_endpoint);
-            config.exporter.logs_endpoint = logs_endpoint;
+            config.connection.variables.logs.clone_from(&logs_endpoint);
+            config.connection.logs_endpoint = logs_endpoint;
         } else {
             connection.logs_endpoint = logs_endpoint;
             logs.connection = Some(connection);

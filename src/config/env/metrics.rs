@@ -26,11 +26,11 @@ impl Env<'_> {
             parse::temporality,
         );
         set(&mut metrics.temporality, temporality);
-        let mut exporter = self.exporter(SignalVariables::Metrics);
+        let mut connection = self.connection(SignalVariables::Metrics);
         // Metrics do not use it, so it must not make the connections differ.
-        exporter
+        connection
             .traces_endpoint
-            .clone_from(&config.exporter.traces_endpoint);
-        metrics.exporter = (exporter != config.exporter).then_some(exporter);
+            .clone_from(&config.connection.traces_endpoint);
+        metrics.connection = (connection != config.connection).then_some(connection);
     }
 }

@@ -55,7 +55,7 @@ fn booleans() {
     const S: &str = "OTEL_EXPORTER_OTLP_TRACES_INSECURE";
     const G: &str = "OTEL_EXPORTER_OTLP_INSECURE";
     check(
-        |c| c.exporter.insecure.to_string(),
+        |c| c.connection.insecure.to_string(),
         &[
             (&[(G, "true")], "true", &[]),
             (&[(S, "true"), (G, "false")], "true", &[]),
@@ -99,7 +99,7 @@ fn durations_and_timeouts() {
     const S: &str = "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT";
     const G: &str = "OTEL_EXPORTER_OTLP_TIMEOUT";
     check(
-        |c| format!("{:?}", c.exporter.timeout),
+        |c| format!("{:?}", c.connection.timeout),
         &[
             (&[(G, "0")], "None", &[]),
             (&[(S, "0"), (G, "7")], "None", &[]),

@@ -10,7 +10,7 @@ fn protocols_and_compressions() {
     const S: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
     const G: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
     check(
-        |c| format!("{:?}", c.exporter.protocol),
+        |c| format!("{:?}", c.connection.protocol),
         &[
             (&[], "None", &[]),
             (&[(G, "grpc")], "Some(Grpc)", &[]),
@@ -25,7 +25,7 @@ fn protocols_and_compressions() {
     const CS: &str = "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION";
     const CG: &str = "OTEL_EXPORTER_OTLP_COMPRESSION";
     check(
-        |c| format!("{:?}", c.exporter.compression),
+        |c| format!("{:?}", c.connection.compression),
         &[
             (&[(CG, "GZIP")], "Gzip", &[]),
             (&[(CS, "none"), (CG, "gzip")], "None", &[]),
@@ -44,7 +44,7 @@ fn endpoints_stay_apart() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", " http://base:4318/my/ "),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces/x"),
     ]);
-    let exporter = config.exporter;
+    let exporter = config.connection;
     assert_eq!(exporter.endpoint.as_deref(), Some("http://base:4318/my/"));
     assert_eq!(
         exporter.traces_endpoint.as_deref(),
@@ -60,7 +60,7 @@ fn files() {
         ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/etc/other.pem"),
         ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "chain.pem"),
     ]);
-    let exporter = config.exporter;
+    let exporter = config.connection;
     assert_eq!(exporter.certificate, Some(Pem::File("/etc/ca.pem".into())));
     assert_eq!(exporter.client_key, Some(Pem::File("/etc/key.pem".into())));
     assert_eq!(
@@ -75,7 +75,7 @@ fn headers() {
     const G: &str = "OTEL_EXPORTER_OTLP_HEADERS";
     check(
         |c| {
-            let pairs = c.exporter.headers.iter();
+            let pairs = c.connection.headers.iter();
             let pairs = pairs.map(|(k, v)| format!("{k}: {}", v.to_str().unwrap()));
             pairs.collect::<Vec<_>>().join(" | ")
         },

@@ -85,7 +85,7 @@ fn what_is_not_unicode_is_unset_and_warned_of() {
 fn a_long_list_of_headers_takes_no_time() {
     let many: String = (0..40_000).map(|i| format!("h{i}=v,")).collect();
     let config = read(&[("OTEL_EXPORTER_OTLP_HEADERS", &many)]);
-    assert_eq!(config.exporter.headers.len(), 40_000);
+    assert_eq!(config.connection.headers.len(), 40_000);
 }
 
 /// `HeaderValue` takes it, `validate` does not: a variable must not break the build (ENV-6).
@@ -94,7 +94,7 @@ fn a_header_that_is_not_ascii_is_left_out_and_warned_of() {
     for value in ["a=1,k=%C3%97", "a=1,k=×"] {
         survives("OTEL_EXPORTER_OTLP_HEADERS", value.into());
         let config = read(&[("OTEL_EXPORTER_OTLP_HEADERS", value)]);
-        assert_eq!(config.exporter.headers.len(), 1);
+        assert_eq!(config.connection.headers.len(), 1);
         assert_eq!(config.warnings.len(), 1);
     }
 }
@@ -109,7 +109,7 @@ fn header_values_show_nowhere() {
         ("OTEL_EXPORTER_OTLP_HEADERS", "te=s3cret,=s3cret,a b=s3cret"),
     ] {
         let config = read(&[(variable, text)]);
-        let shown = format!("{config:?} {:?}", config.exporter.headers);
+        let shown = format!("{config:?} {:?}", config.connection.headers);
         assert!(!shown.contains("s3cret"), "{shown}");
         for warning in &config.warnings {
             assert!(!warning.to_string().contains("s3cret"), "{warning}");

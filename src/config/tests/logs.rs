@@ -132,5 +132,5 @@ fn a_connection_of_their_own_is_only_where_settings_differ_log_18() {
     assert_eq!(logs.protocol, Some(Protocol::Grpc));
     assert_eq!(logs.timeout, Some(Duration::from_secs(10)));
     assert_eq!(logs.headers.len(), 1);
-    assert_eq!(config.exporter.protocol, None);
+    assert_eq!(config.connection.protocol, None);
 }

@@ -62,53 +62,53 @@ const BAD: &[Case] = &[
     ("tail.max_hold", "0ns", |c| {
         tail(c).max_hold = Duration::ZERO
     }),
-    ("exporter.timeout", "0ns", |c| {
-        c.exporter.timeout = Some(Duration::ZERO);
+    ("connection.timeout", "0ns", |c| {
+        c.connection.timeout = Some(Duration::ZERO);
     }),
-    ("exporter.connect_timeout", "0ns", |c| {
-        c.exporter.connect_timeout = Duration::ZERO;
+    ("connection.connect_timeout", "0ns", |c| {
+        c.connection.connect_timeout = Duration::ZERO;
     }),
-    ("exporter.max_concurrent_exports", "0", |c| {
-        c.exporter.max_concurrent_exports = 0;
+    ("connection.max_concurrent_exports", "0", |c| {
+        c.connection.max_concurrent_exports = 0;
     }),
-    ("exporter.max_concurrent_exports", "9999", |c| {
-        c.exporter.max_concurrent_exports = 9999;
+    ("connection.max_concurrent_exports", "9999", |c| {
+        c.connection.max_concurrent_exports = 9999;
     }),
-    ("exporter.max_request_size", "0", |c| {
-        c.exporter.max_request_size = 0;
+    ("connection.max_request_size", "0", |c| {
+        c.connection.max_request_size = 0;
     }),
-    ("exporter.max_response_size", "0", |c| {
-        c.exporter.max_response_size = 0;
+    ("connection.max_response_size", "0", |c| {
+        c.connection.max_response_size = 0;
     }),
-    ("exporter.retry.initial_backoff", "0ns", |c| {
-        c.exporter.retry.initial_backoff = Duration::ZERO;
+    ("connection.retry.initial_backoff", "0ns", |c| {
+        c.connection.retry.initial_backoff = Duration::ZERO;
     }),
-    ("exporter.retry.max_backoff", "1ms", |c| {
-        c.exporter.retry.max_backoff = Duration::from_millis(1);
+    ("connection.retry.max_backoff", "1ms", |c| {
+        c.connection.retry.max_backoff = Duration::from_millis(1);
     }),
-    ("exporter.retry.multiplier", "NaN", |c| {
-        c.exporter.retry.multiplier = f64::NAN;
+    ("connection.retry.multiplier", "NaN", |c| {
+        c.connection.retry.multiplier = f64::NAN;
     }),
-    ("exporter.retry.multiplier", "0.5", |c| {
-        c.exporter.retry.multiplier = 0.5;
+    ("connection.retry.multiplier", "0.5", |c| {
+        c.connection.retry.multiplier = 0.5;
     }),
-    ("exporter.retry.max_attempts", "0", |c| {
-        c.exporter.retry.max_attempts = 0;
+    ("connection.retry.max_attempts", "0", |c| {
+        c.connection.retry.max_attempts = 0;
     }),
-    ("exporter.headers", "content-length", |c| {
-        c.exporter.headers.push((
+    ("connection.headers", "content-length", |c| {
+        c.connection.headers.push((
             HeaderName::from_static("content-length"),
             HeaderValue::from_static("s3cret"),
         ));
     }),
-    ("exporter.user_agent_prefix", "a\\nb", |c| {
-        c.exporter.user_agent_prefix = Some("a\nb".to_owned());
+    ("connection.user_agent_prefix", "a\\nb", |c| {
+        c.connection.user_agent_prefix = Some("a\nb".to_owned());
     }),
-    ("exporter.client_certificate", "none", |c| {
-        c.exporter.client_key = Some(Pem::Bytes(b"s3cret".to_vec()));
+    ("connection.client_certificate", "none", |c| {
+        c.connection.client_key = Some(Pem::Bytes(b"s3cret".to_vec()));
     }),
-    ("exporter.client_key", "none", |c| {
-        c.exporter.client_certificate = Some(Pem::File("chain.pem".into()));
+    ("connection.client_key", "none", |c| {
+        c.connection.client_certificate = Some(Pem::File("chain.pem".into()));
     }),
     ("worker.threads", "0", |c| c.worker.threads = Some(0)),
     ("worker.stack_size", "1", |c| c.worker.stack_size = Some(1)),
@@ -149,11 +149,11 @@ fn the_bounds_themselves_are_valid() {
     config.batch.schedule_delay = Duration::ZERO;
     config.batch.export_timeout = None;
     config.batch.shutdown_timeout = Duration::ZERO;
-    config.exporter.timeout = None;
-    config.exporter.max_concurrent_exports = 1;
-    config.exporter.max_request_size = 1;
-    config.exporter.retry.max_attempts = 1;
-    config.exporter.retry.multiplier = 1.0;
+    config.connection.timeout = None;
+    config.connection.max_concurrent_exports = 1;
+    config.connection.max_request_size = 1;
+    config.connection.retry.max_attempts = 1;
+    config.connection.retry.multiplier = 1.0;
     config.worker.threads = Some(1);
     config.limits.attribute_count_limit = 0;
     config.validate().unwrap();

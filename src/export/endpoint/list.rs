@@ -1,7 +1,7 @@
 //! Several endpoints as one setting: a list of URLs, or a name whose addresses are members (`dns:`).
 
 use super::{DEFAULT_GRPC, DEFAULT_HTTP, Endpoint, Given, Signal};
-use crate::config::{ExporterConfig, Protocol};
+use crate::config::{ConnectionConfig, Protocol};
 use crate::error::Error;
 
 /// One item of the setting.
@@ -15,7 +15,7 @@ pub(crate) struct EndpointEntry {
 impl Endpoint {
     /// The first endpoint of the settings.
     #[cfg(any(test, all(fuzzing, feature = "testing")))]
-    pub(crate) fn resolve(config: &ExporterConfig, signal: Signal) -> Result<Self, Error> {
+    pub(crate) fn resolve(config: &ConnectionConfig, signal: Signal) -> Result<Self, Error> {
         let first = Self::entries(config, signal)?.into_iter().next();
         let none = || Error::config("endpoint", "", "give an endpoint");
         first.map(|entry| entry.endpoint).ok_or_else(none)
@@ -23,7 +23,7 @@ impl Endpoint {
 
     /// The endpoints of the settings, in order; at least one.
     pub(crate) fn entries(
-        config: &ExporterConfig,
+        config: &ConnectionConfig,
         signal: Signal,
     ) -> Result<Vec<EndpointEntry>, Error> {
         let (setting, given, is_signal) = match signal.url(config) {
@@ -165,18 +165,18 @@ fn is_scheme(text: &str) -> bool {
 #[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 mod tests {
     use super::*;
-    use crate::config::{ExporterConfig, Protocol};
+    use crate::config::{ConnectionConfig, Protocol};
     use crate::export::endpoint::Signal;
 
-    fn config(list: &str, protocol: Option<Protocol>) -> ExporterConfig {
-        ExporterConfig {
+    fn config(list: &str, protocol: Option<Protocol>) -> ConnectionConfig {
+        ConnectionConfig {
             endpoint: Some(list.to_owned()),
             protocol,
-            ..ExporterConfig::default()
+            ..ConnectionConfig::default()
         }
     }
 
-    fn uris(config: &ExporterConfig) -> Vec<(bool, String)> {
+    fn uris(config: &ConnectionConfig) -> Vec<(bool, String)> {
         let entries = Endpoint::entries(config, Signal::Traces).unwrap();
         let shown = |e: EndpointEntry| (e.is_name, e.endpoint.uri.to_string());
         entries.into_iter().map(shown).collect()
@@ -219,7 +219,7 @@ mod tests {
         let endpoint = &entry.endpoint;
         assert!(entry.is_name && endpoint.tls && endpoint.protocol == Protocol::Grpc);
         assert_eq!((endpoint.host.as_str(), endpoint.port), ("c", 4317));
-        let insecure = ExporterConfig {
+        let insecure = ConnectionConfig {
             insecure: true,
             ..config("DNS:c:4317", None)
         };

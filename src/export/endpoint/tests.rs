@@ -2,22 +2,22 @@ use super::*;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-fn base(url: &str) -> ExporterConfig {
-    ExporterConfig {
+fn base(url: &str) -> ConnectionConfig {
+    ConnectionConfig {
         endpoint: Some(url.to_owned()),
-        ..ExporterConfig::default()
+        ..ConnectionConfig::default()
     }
 }
 
-fn signal(url: &str) -> ExporterConfig {
-    ExporterConfig {
+fn signal(url: &str) -> ConnectionConfig {
+    ConnectionConfig {
         traces_endpoint: Some(url.to_owned()),
-        ..ExporterConfig::default()
+        ..ConnectionConfig::default()
     }
 }
 
-fn grpc(config: ExporterConfig) -> ExporterConfig {
-    ExporterConfig {
+fn grpc(config: ConnectionConfig) -> ConnectionConfig {
+    ConnectionConfig {
         protocol: Some(Protocol::Grpc),
         ..config
     }
@@ -25,14 +25,14 @@ fn grpc(config: ExporterConfig) -> ExporterConfig {
 
 const GRPC_METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-fn traces(config: &ExporterConfig) -> Result<Endpoint, Error> {
+fn traces(config: &ConnectionConfig) -> Result<Endpoint, Error> {
     Endpoint::resolve(config, Signal::Traces)
 }
 
 #[test]
 fn the_other_protocol_s_port_is_doubted() {
     let doubt = |url: &str, protocol| {
-        let config = ExporterConfig {
+        let config = ConnectionConfig {
             protocol,
             ..base(url)
         };
@@ -59,13 +59,13 @@ fn the_other_protocol_s_port_is_doubted() {
 }
 
 #[track_caller]
-fn uri(config: ExporterConfig) -> String {
+fn uri(config: ConnectionConfig) -> String {
     traces(&config).unwrap().uri.to_string()
 }
 
 #[test]
 fn metrics_have_a_path_a_method_and_a_url_of_their_own() {
-    let uri = |config: &ExporterConfig| {
+    let uri = |config: &ConnectionConfig| {
         let endpoint = Endpoint::resolve(config, Signal::Metrics).unwrap();
         endpoint.uri.to_string()
     };
@@ -76,9 +76,9 @@ fn metrics_have_a_path_a_method_and_a_url_of_their_own() {
     assert_eq!(uri(&config), "http://m:1/as/it/is");
     let method = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
     assert_eq!(uri(&grpc(config)), format!("http://m:1{method}"));
-    let error = ExporterConfig {
+    let error = ConnectionConfig {
         metrics_endpoint: Some("ftp://m".to_owned()),
-        ..ExporterConfig::default()
+        ..ConnectionConfig::default()
     };
     let error = Endpoint::resolve(&error, Signal::Metrics).unwrap_err();
     assert!(error.to_string().contains("metrics_endpoint"), "{error}");
@@ -87,7 +87,7 @@ fn metrics_have_a_path_a_method_and_a_url_of_their_own() {
 #[test]
 fn a_base_url_gets_the_signal_s_path_and_nothing_else_changes() {
     assert_eq!(
-        uri(ExporterConfig::default()),
+        uri(ConnectionConfig::default()),
         "http://localhost:4318/v1/traces"
     );
     assert_eq!(uri(base("http://c:4318")), "http://c:4318/v1/traces");
@@ -127,7 +127,7 @@ fn grpc_is_spoken_on_its_port_unless_said_otherwise() {
     assert_eq!(protocol(base("http://c:4318")), Protocol::HttpProtobuf);
     assert_eq!(protocol(base("http://c")), Protocol::HttpProtobuf);
     assert_eq!(protocol(signal("http://[::1]:4317")), Protocol::Grpc);
-    let http = ExporterConfig {
+    let http = ConnectionConfig {
         protocol: Some(Protocol::HttpProtobuf),
         ..base("http://c:4317")
     };
@@ -138,12 +138,12 @@ fn grpc_is_spoken_on_its_port_unless_said_otherwise() {
 fn grpc_takes_host_and_port_and_its_scheme_beats_insecure() {
     let endpoint = traces(&grpc(base("c:4317"))).unwrap();
     assert!(endpoint.tls);
-    let insecure = ExporterConfig {
+    let insecure = ConnectionConfig {
         insecure: true,
         ..grpc(base("c:4317"))
     };
     assert!(!traces(&insecure).unwrap().tls);
-    let https = ExporterConfig {
+    let https = ConnectionConfig {
         insecure: true,
         ..grpc(base("https://c:4317"))
     };
@@ -154,7 +154,7 @@ fn grpc_takes_host_and_port_and_its_scheme_beats_insecure() {
         format!("http://c:4317{GRPC_METHOD}")
     );
     assert_eq!(
-        uri(grpc(ExporterConfig::default())),
+        uri(grpc(ConnectionConfig::default())),
         format!("http://localhost:4317{GRPC_METHOD}")
     );
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use crate::config::{ExporterConfig, Protocol};
+use crate::config::{ConnectionConfig, Protocol};
 use crate::export::batch::Batch;
 use crate::export::client::OtlpClient;
 use crate::export::deadline::Cap;
@@ -64,17 +64,17 @@ impl Zone {
         *lock(&self.0) = collectors.iter().map(address).collect();
     }
 
-    fn client(&self, protocol: Protocol, edit: impl FnOnce(&mut ExporterConfig)) -> OtlpClient {
+    fn client(&self, protocol: Protocol, edit: impl FnOnce(&mut ConnectionConfig)) -> OtlpClient {
         let zone = self.clone();
         let resolver = Resolver::new(move |host| match &lock(&zone.0)[..] {
             [] => Err(io::Error::other(format!("{host} is unknown here"))),
             addresses => Ok(addresses.to_vec()),
         });
-        let mut config = ExporterConfig {
+        let mut config = ConnectionConfig {
             endpoint: Some("dns+http://collectors.test:1".to_owned()),
             protocol: Some(protocol),
             timeout: Some(PATIENCE),
-            ..ExporterConfig::default()
+            ..ConnectionConfig::default()
         };
         edit(&mut config);
         let cap = Cap::WhileUp(Some(PATIENCE));

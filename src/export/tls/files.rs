@@ -1,6 +1,6 @@
 //! [`Documents`]: the PEM documents of the settings, from memory or from files that are read again.
 
-use crate::config::{ExporterConfig, Pem};
+use crate::config::{ConnectionConfig, Pem};
 use crate::error::Error;
 
 /// The PEM documents of one connection as they were at one moment.
@@ -14,7 +14,7 @@ pub(super) struct Documents {
 impl Documents {
     /// Reads all files: they are small and local. Their bytes are compared, not their times: an
     /// orchestrator swaps a symbolic link, and its new target may be older than the last one.
-    pub(super) fn read(config: &ExporterConfig) -> Result<Self, Error> {
+    pub(super) fn read(config: &ConnectionConfig) -> Result<Self, Error> {
         let read = |setting, pem: &Option<Pem>| {
             let pem = pem.as_ref();
             pem.map(|pem| read(setting, pem)).transpose()
@@ -27,7 +27,7 @@ impl Documents {
     }
 
     /// Whether a document comes from a file, and so can change.
-    pub(super) fn are_files(config: &ExporterConfig) -> bool {
+    pub(super) fn are_files(config: &ConnectionConfig) -> bool {
         let all = [
             &config.certificate,
             &config.client_certificate,

@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use self::files::{Documents, name};
-use crate::config::{ExporterConfig, Pem, Protocol};
+use crate::config::{ConnectionConfig, Pem, Protocol};
 use crate::crypto;
 use crate::diagnostics::TARGET;
 use crate::error::Error;
@@ -35,7 +35,7 @@ pub(crate) struct Tls {
 }
 
 struct TlsShared {
-    config: ExporterConfig,
+    config: ConnectionConfig,
     provider: Arc<CryptoProvider>,
     protocol: Protocol,
     state: Mutex<CurrentConnector>,
@@ -54,7 +54,7 @@ struct CurrentConnector {
 
 impl Tls {
     /// Reads the PEM files; does no other I/O.
-    pub(crate) fn new(config: &ExporterConfig, endpoint: &Endpoint) -> Result<Self, Error> {
+    pub(crate) fn new(config: &ConnectionConfig, endpoint: &Endpoint) -> Result<Self, Error> {
         let server = ServerName::try_from(endpoint.host.clone()).map_err(|e| {
             let cure = "the host must be a DNS name or an address to be verified";
             Error::config("endpoint", &endpoint.host, cure).with_source(e)
@@ -161,7 +161,7 @@ fn warn(error: &Error) {
 }
 
 fn connector(
-    config: &ExporterConfig,
+    config: &ConnectionConfig,
     documents: &Documents,
     provider: &Arc<CryptoProvider>,
     protocol: Protocol,
@@ -244,7 +244,7 @@ pub(crate) fn wants_a_certificate(error: &(dyn std::error::Error + 'static)) -> 
 }
 
 /// The configured authorities alone, else the system's, else Mozilla's.
-fn roots(config: &ExporterConfig, documents: &Documents) -> Result<RootCertStore, Error> {
+fn roots(config: &ConnectionConfig, documents: &Documents) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     if let (Some(pem), Some(text)) = (&config.certificate, &documents.certificate) {
         for certificate in certificates("certificate", pem, text)? {

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Level;
 
 use super::super::exporter::resource_of;
-use crate::config::{ExporterConfig, MetricsConfig, MetricsTemporality, WorkerConfig};
+use crate::config::{ConnectionConfig, MetricsConfig, MetricsTemporality, WorkerConfig};
 use crate::diagnostics::{ReportFields, Speaker, Topic};
 use crate::error::Error;
 use crate::export::OtlpClient;
@@ -30,16 +30,16 @@ use crate::sync::{Arc, Mutex, lock};
 /// whose spans no layer of this crate captures. So the exporter works under every reader, inside and outside
 /// of a runtime, and never blocks one.
 ///
-/// An export takes [`timeout`](ExporterConfig::timeout) at most, retries included. A `tracing` event with the
+/// An export takes [`timeout`](ConnectionConfig::timeout) at most, retries included. A `tracing` event with the
 /// target `tracing_otlp` reports failed exports, at most once a minute, and their end.
 ///
 /// ```
 /// use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
-/// use tracing_otlp::config::ExporterConfig;
+/// use tracing_otlp::config::ConnectionConfig;
 /// use tracing_otlp::otel::metrics::MetricExporter;
 ///
 /// # fn main() -> Result<(), tracing_otlp::Error> {
-/// let mut config = ExporterConfig::default();
+/// let mut config = ConnectionConfig::default();
 /// config.endpoint = Some("http://localhost:4317".into());
 /// let reader = PeriodicReader::builder(MetricExporter::new(config)?).build();
 /// let meters = SdkMeterProvider::builder().with_reader(reader).build();
@@ -54,14 +54,14 @@ pub struct MetricExporter {
 }
 
 impl MetricExporter {
-    /// For that endpoint: its [`metrics_endpoint`](ExporterConfig::metrics_endpoint), or `v1/metrics`
-    /// below its [`endpoint`](ExporterConfig::endpoint). Does no I/O.
+    /// For that endpoint: its [`metrics_endpoint`](ConnectionConfig::metrics_endpoint), or `v1/metrics`
+    /// below its [`endpoint`](ConnectionConfig::endpoint). Does no I/O.
     ///
     /// # Errors
     ///
     /// A setting that cannot be used ([`Error::is_config`]), or a thread that the system refuses
     /// ([`Error::is_worker`]).
-    pub fn new(config: ExporterConfig) -> Result<Self, Error> {
+    pub fn new(config: ConnectionConfig) -> Result<Self, Error> {
         let client = OtlpClient::for_metrics(config)?;
         let runtime = build_runtime(&WorkerConfig {
             threads: Some(1),

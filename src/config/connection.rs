@@ -1,4 +1,4 @@
-//! [`ExporterConfig`]: the connection to the endpoint.
+//! [`ConnectionConfig`]: the connection to the endpoint.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,7 +34,7 @@ impl std::fmt::Debug for Pem {
 /// The connection to the endpoint: address, security, headers, limits and retries.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
-pub struct ExporterConfig {
+pub struct ConnectionConfig {
     /// gRPC or HTTP. Default: gRPC if the endpoint's port is 4317, else HTTP with protobuf;
     /// `OTEL_EXPORTER_OTLP_PROTOCOL`.
     pub protocol: Option<Protocol>,
@@ -123,7 +123,7 @@ impl PartialEq for UrlVariables {
     }
 }
 
-impl Default for ExporterConfig {
+impl Default for ConnectionConfig {
     fn default() -> Self {
         Self {
             protocol: None,
@@ -152,7 +152,7 @@ impl Default for ExporterConfig {
     }
 }
 
-impl ExporterConfig {
+impl ConnectionConfig {
     /// The URL of traces alone, unless a base URL from code wins over it.
     pub(crate) fn traces_url(&self) -> Option<&str> {
         self.unless_overridden(&self.traces_endpoint, &self.variables.traces)
@@ -274,11 +274,11 @@ impl ExporterConfig {
     }
 }
 
-impl std::fmt::Debug for ExporterConfig {
+impl std::fmt::Debug for ConnectionConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         let shown = |url: &Option<String>| url.as_deref().map(text::url);
-        f.debug_struct("ExporterConfig")
+        f.debug_struct("ConnectionConfig")
             .field("protocol", &self.protocol)
             .field("endpoint", &shown(&self.endpoint))
             .field("traces_endpoint", &shown(&self.traces_endpoint))
@@ -334,19 +334,19 @@ mod tests {
 
     #[test]
     fn what_code_changed_counts_and_the_traces_own_variables_do_not_env_7() {
-        let before = ExporterConfig {
+        let before = ConnectionConfig {
             timeout: Some(Duration::from_secs(3)),
             headers: vec![header("traces-only")],
-            ..ExporterConfig::default()
+            ..ConnectionConfig::default()
         };
         let mut after = before.clone();
         after.endpoint = Some("http://code".to_owned());
         after.headers.push(header("from-code"));
-        let mut metrics = ExporterConfig {
+        let mut metrics = ConnectionConfig {
             timeout: Some(Duration::from_secs(7)),
             metrics_endpoint: Some("http://variable".to_owned()),
             headers: vec![header("metrics-only"), header("from-code")],
-            ..ExporterConfig::default()
+            ..ConnectionConfig::default()
         };
         metrics.follow(&before, &after);
         assert_eq!(metrics.timeout, Some(Duration::from_secs(7)));
