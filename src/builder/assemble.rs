@@ -6,7 +6,7 @@ use tracing_subscriber::filter::Targets;
 
 use super::additional::{self, AdditionalExporter};
 use super::target::ExportTarget;
-use crate::config::{BatchConfig, LogsExporter, OtlpConfig, SamplerConfig, TracesExporter};
+use crate::config::{BatchConfig, LogsExporterKind, OtlpConfig, SamplerConfig, TracesExporterKind};
 use crate::context::IdGenerator;
 use crate::context::otel_context::ContextObserver;
 use crate::diagnostics::{EventSink, HINTS, Handler};
@@ -104,16 +104,18 @@ fn pipeline(
     let target = match (config.disabled, parts.exporter, config.traces_exporter) {
         (true, _, _) => Err(ExportMode::Disabled),
         (false, Some(target), _) => Ok(target),
-        (false, None, TracesExporter::None) if has_additional => Ok(ExportTarget::new(Nothing)),
-        (false, None, TracesExporter::None) => Err(ExportMode::Unseen),
-        (false, None, TracesExporter::Otlp) => Ok(ExportTarget::new(otlp(config, &mut client)?)),
-        (false, None, TracesExporter::Console) => Ok(ExportTarget::new(ConsoleExporter::new())),
+        (false, None, TracesExporterKind::None) if has_additional => Ok(ExportTarget::new(Nothing)),
+        (false, None, TracesExporterKind::None) => Err(ExportMode::Unseen),
+        (false, None, TracesExporterKind::Otlp) => {
+            Ok(ExportTarget::new(otlp(config, &mut client)?))
+        }
+        (false, None, TracesExporterKind::Console) => Ok(ExportTarget::new(ConsoleExporter::new())),
         #[cfg(feature = "file")]
-        (false, None, TracesExporter::OtlpStdout) => {
+        (false, None, TracesExporterKind::OtlpStdout) => {
             Ok(ExportTarget::new(crate::export::OtlpFileExporter::stdout()))
         }
         #[cfg(feature = "viewer")]
-        (false, None, TracesExporter::Viewer) => {
+        (false, None, TracesExporterKind::Viewer) => {
             Ok(ExportTarget::new(crate::viewer::viewer().build()?))
         }
     };
@@ -283,7 +285,7 @@ fn logs_route(
         return Ok(None);
     }
     let exporter = match logs.exporter {
-        None | Some(LogsExporter::None) => return Ok(None),
+        None | Some(LogsExporterKind::None) => return Ok(None),
         Some(exporter) => exporter,
     };
     let batch = BatchConfig {
@@ -318,7 +320,7 @@ fn logs_route(
         }));
     }
     Ok(Some(match exporter {
-        LogsExporter::Console => LogsRoute::new(ConsoleExporter::new(), batch),
+        LogsExporterKind::Console => LogsRoute::new(ConsoleExporter::new(), batch),
         _ => {
             let connection = config.logs_connection().clone();
             let client = OtlpClient::for_logs(connection, batch.export_timeout, client)?;

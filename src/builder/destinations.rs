@@ -13,7 +13,7 @@ impl OtlpBuilder {
     /// `name` stands for it in [`Stats::additional`](crate::Stats::additional). `batch` sets its own queue, batches
     /// and memory, in addition to those of the pipeline; it has a worker thread of its own. So one destination
     /// that is slow or down costs no other anything. A flush and a shutdown cover all of them, and report the
-    /// losses of each. With [`TracesExporter::None`](crate::config::TracesExporter::None) the spans go to these
+    /// losses of each. With [`TracesExporterKind::None`](crate::config::TracesExporterKind::None) the spans go to these
     /// destinations alone, and the pipeline's own counters count them as delivered.
     ///
     /// ```no_run

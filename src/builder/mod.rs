@@ -20,7 +20,7 @@ use std::fmt;
 use tracing_subscriber::filter::Targets;
 
 use self::assemble::CodeOverrides;
-use crate::config::{BatchConfig, ConfigWarning, Events, LogsExporter, OtlpConfig};
+use crate::config::{BatchConfig, ConfigWarning, Events, LogsExporterKind, OtlpConfig};
 use crate::context::IdGenerator;
 use crate::diagnostics::Diagnostic;
 use crate::error::Error;
@@ -127,7 +127,7 @@ impl OtlpBuilder {
     pub fn with_logs(self, events: Events) -> Self {
         self.configure(move |config| {
             config.logs.events = events;
-            config.logs.exporter.get_or_insert(LogsExporter::Otlp);
+            config.logs.exporter.get_or_insert(LogsExporterKind::Otlp);
         })
     }
 
@@ -144,7 +144,7 @@ impl OtlpBuilder {
         }
         self.parts.logs_exporter = Some(target::ExportTarget::new(exporter));
         self.configure(|config| {
-            config.logs.exporter.get_or_insert(LogsExporter::Otlp);
+            config.logs.exporter.get_or_insert(LogsExporterKind::Otlp);
         })
     }
 

@@ -12,7 +12,7 @@ use super::OtlpBuilder;
 use crate::attribute::{KeyValue, Value};
 use crate::config::{
     Compression, HeaderProvider, Pem, PropagatorKind, Protocol, ProvidedHeaders, ProxyConfig,
-    RetryConfig, SpanLimits, TailConfig, TracesExporter, request_header,
+    RetryConfig, SpanLimits, TailConfig, TracesExporterKind, request_header,
 };
 use crate::error::Error;
 use crate::resource::Resource;
@@ -27,7 +27,7 @@ impl OtlpBuilder {
     }
 
     /// The exporter of spans: see [`OtlpConfig::traces_exporter`](crate::OtlpConfig::traces_exporter).
-    pub fn with_traces_exporter(self, exporter: TracesExporter) -> Self {
+    pub fn with_traces_exporter_kind(self, exporter: TracesExporterKind) -> Self {
         self.configure(move |c| c.traces_exporter = exporter)
     }
 

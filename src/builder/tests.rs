@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::attribute::{KeyValue, Value};
-use crate::config::{Compression, Pem, PropagatorKind, Protocol, SamplerConfig, TracesExporter};
+use crate::config::{
+    Compression, Pem, PropagatorKind, Protocol, SamplerConfig, TracesExporterKind,
+};
 use crate::resource::Resource;
 
 fn from(variables: &[(&str, &str)]) -> OtlpConfig {
@@ -33,7 +35,7 @@ type Twin = (
 const TWINS: &[Twin] = &[
     (&[("OTEL_SDK_DISABLED", "true")], |b| b.with_disabled(true)),
     (&[("OTEL_TRACES_EXPORTER", "console")], |b| {
-        b.with_traces_exporter(TracesExporter::Console)
+        b.with_traces_exporter_kind(TracesExporterKind::Console)
     }),
     (
         &[

@@ -13,7 +13,7 @@ use crate::attribute::KeyValue;
 use crate::config::spelling::misspelled;
 use crate::config::{
     BatchConfig, ConfigWarning, ConnectionConfig, OtlpConfig, Pem, PropagatorKind, ProxyConfig,
-    ResourceConfig, SamplerConfig, SpanLimits, TracesExporter, parse,
+    ResourceConfig, SamplerConfig, SpanLimits, TracesExporterKind, parse,
 };
 use crate::semconv;
 
@@ -306,7 +306,7 @@ impl Env<'_> {
     }
 
     /// A list without a usable entry counts as unset.
-    fn traces_exporter(&mut self) -> Option<TracesExporter> {
+    fn traces_exporter(&mut self) -> Option<TracesExporterKind> {
         let name = "OTEL_TRACES_EXPORTER";
         let raw = self.raw(name)?;
         let (exporter, complaint) = parse::traces_exporter(&raw);

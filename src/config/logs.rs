@@ -16,7 +16,7 @@ use super::connection::ConnectionConfig;
 #[non_exhaustive]
 pub struct LogsConfig {
     /// The destination of log records. Default `None`: no logs; `OTEL_LOGS_EXPORTER`.
-    pub exporter: Option<LogsExporter>,
+    pub exporter: Option<LogsExporterKind>,
     /// The handling of an event in a pipeline with logs. Default [`Events::AsBoth`];
     /// `OTEL_RUST_TRACING_EVENTS`.
     pub events: Events,
@@ -132,7 +132,7 @@ impl LogsConfig {
 /// The destination of log records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum LogsExporter {
+pub enum LogsExporterKind {
     /// To an OTLP endpoint.
     Otlp,
     /// To standard output.

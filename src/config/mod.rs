@@ -41,7 +41,7 @@ pub(crate) use env::wants_no_color;
 pub(crate) use headers::read as read_headers;
 pub use headers::{HeaderProvider, ProvidedHeaders};
 pub use logs::{
-    EventRule, Events, LogBatchConfig, LogLimits, LogsConfig, LogsExporter, SpanFields,
+    EventRule, Events, LogBatchConfig, LogLimits, LogsConfig, LogsExporterKind, SpanFields,
 };
 #[cfg(feature = "metrics")]
 pub use metrics::{MetricsConfig, MetricsTemporality};
@@ -51,5 +51,5 @@ pub use proxy::ProxyConfig;
 pub use resource::ResourceConfig;
 pub use span::{CaptureConfig, SpanLimits};
 pub use tail::TailConfig;
-pub use traces::{PropagatorKind, SamplerConfig, TracesExporter};
+pub use traces::{PropagatorKind, SamplerConfig, TracesExporterKind};
 pub use warning::ConfigWarning;

@@ -10,7 +10,7 @@ use super::metrics::MetricsConfig;
 use super::resource::ResourceConfig;
 use super::span::{CaptureConfig, SpanLimits};
 use super::tail::TailConfig;
-use super::traces::{PropagatorKind, SamplerConfig, TracesExporter};
+use super::traces::{PropagatorKind, SamplerConfig, TracesExporterKind};
 use super::warning::ConfigWarning;
 
 /// All settings of one pipeline.
@@ -19,8 +19,8 @@ use super::warning::ConfigWarning;
 pub struct OtlpConfig {
     /// Record and export nothing. Default false; `OTEL_SDK_DISABLED`.
     pub disabled: bool,
-    /// Where spans go. Default [`TracesExporter::Otlp`]; `OTEL_TRACES_EXPORTER`.
-    pub traces_exporter: TracesExporter,
+    /// Where spans go. Default [`TracesExporterKind::Otlp`]; `OTEL_TRACES_EXPORTER`.
+    pub traces_exporter: TracesExporterKind,
     /// The sampler, unless the builder has one. Default
     /// [`SamplerConfig::ParentBasedAlwaysOn`]; `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`.
     pub sampler: SamplerConfig,
@@ -64,7 +64,7 @@ impl Default for OtlpConfig {
     fn default() -> Self {
         Self {
             disabled: false,
-            traces_exporter: TracesExporter::default(),
+            traces_exporter: TracesExporterKind::default(),
             sampler: SamplerConfig::default(),
             tail: None,
             propagators: None,

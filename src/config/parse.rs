@@ -14,8 +14,8 @@ use crate::attribute::KeyValue;
 #[cfg(feature = "metrics")]
 use crate::config::MetricsTemporality;
 use crate::config::{
-    Compression, EventRule, Events, LogsExporter, PropagatorKind, Protocol, SamplerConfig,
-    TracesExporter,
+    Compression, EventRule, Events, LogsExporterKind, PropagatorKind, Protocol, SamplerConfig,
+    TracesExporterKind,
 };
 
 /// Why a text is unusable, and a usable one; completes the sentence "… is ignored: ".
@@ -171,15 +171,15 @@ const EXPORTERS: &str = match (cfg!(feature = "viewer"), cfg!(feature = "file"))
 const MAY_SHOW: bool = cfg!(debug_assertions);
 
 /// The first known exporter of a comma-separated list, and a message on the entries skipped (ENV-6).
-pub(crate) fn traces_exporter(text: &str) -> (Option<TracesExporter>, Option<Cure>) {
+pub(crate) fn traces_exporter(text: &str) -> (Option<TracesExporterKind>, Option<Cure>) {
     let known = [
-        ("otlp", TracesExporter::Otlp),
-        ("console", TracesExporter::Console),
-        ("none", TracesExporter::None),
+        ("otlp", TracesExporterKind::Otlp),
+        ("console", TracesExporterKind::Console),
+        ("none", TracesExporterKind::None),
         #[cfg(feature = "viewer")]
-        ("viewer", TracesExporter::Viewer),
+        ("viewer", TracesExporterKind::Viewer),
         #[cfg(feature = "file")]
-        ("otlp/stdout", TracesExporter::OtlpStdout),
+        ("otlp/stdout", TracesExporterKind::OtlpStdout),
     ];
     let mut chosen = None;
     let (mut unknown, mut surplus) = (false, false);
@@ -188,7 +188,7 @@ pub(crate) fn traces_exporter(text: &str) -> (Option<TracesExporter>, Option<Cur
     for entry in list(text) {
         match (one_of(entry, &known), chosen) {
             #[cfg(feature = "viewer")]
-            (Some(TracesExporter::Viewer), _) if !MAY_SHOW => refused = true,
+            (Some(TracesExporterKind::Viewer), _) if !MAY_SHOW => refused = true,
             (None, _) => unknown = true,
             (Some(exporter), None) => chosen = Some(exporter),
             (Some(exporter), Some(first)) => surplus |= exporter != first,
@@ -217,11 +217,11 @@ pub(crate) fn metrics_exporter(text: &str) -> Result<bool, Cure> {
 }
 
 /// The first known exporter of logs in a comma-separated list.
-pub(crate) fn logs_exporter(text: &str) -> Result<LogsExporter, Cure> {
+pub(crate) fn logs_exporter(text: &str) -> Result<LogsExporterKind, Cure> {
     let known = [
-        ("otlp", LogsExporter::Otlp),
-        ("console", LogsExporter::Console),
-        ("none", LogsExporter::None),
+        ("otlp", LogsExporterKind::Otlp),
+        ("console", LogsExporterKind::Console),
+        ("none", LogsExporterKind::None),
     ];
     let chosen = list(text).find_map(|entry| one_of(entry, &known));
     chosen.ok_or_else(|| "not a known exporter; use `otlp`, `console` or `none`".into())

@@ -3,7 +3,7 @@
 /// The exporters that `OTEL_TRACES_EXPORTER` can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum TracesExporter {
+pub enum TracesExporterKind {
     /// Send to an OTLP endpoint.
     #[default]
     Otlp,

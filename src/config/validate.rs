@@ -8,7 +8,7 @@ use http::HeaderValue;
 use crate::config::parse::{self, MAX_DURATION, MAX_INTEGER};
 use crate::config::request_header;
 use crate::config::{
-    BatchConfig, ConnectionConfig, LogBatchConfig, LogsExporter, OtlpConfig, ResourceConfig,
+    BatchConfig, ConnectionConfig, LogBatchConfig, LogsExporterKind, OtlpConfig, ResourceConfig,
     RetryConfig, SamplerConfig, TailConfig, WorkerConfig,
 };
 use crate::error::Error;
@@ -38,7 +38,7 @@ impl OtlpConfig {
             tail.validate(self.batch.max_memory)?;
         }
         self.connection.validate()?;
-        let has_logs = self.logs.exporter == Some(LogsExporter::Otlp);
+        let has_logs = self.logs.exporter == Some(LogsExporterKind::Otlp);
         if let Some(connection) = self.logs.connection.as_ref().filter(|_| has_logs) {
             connection.validate()?;
         }

@@ -72,13 +72,13 @@ mod tests {
 
     #[test]
     fn a_layer_may_be_set_to_expect_filters() {
-        use crate::config::TracesExporter;
+        use crate::config::TracesExporterKind;
         use crate::context::layer_registry::Spans as _;
 
         for expected in [false, true] {
             let builder = crate::builder::builder()
                 .without_env()
-                .with_traces_exporter(TracesExporter::None)
+                .with_traces_exporter_kind(TracesExporterKind::None)
                 .configure(move |c| c.capture.expect_filters = expected);
             let (layer, _guard) = builder.build().unwrap();
             let recorder = crate::sync::Arc::clone(&layer.recorder);

@@ -586,7 +586,7 @@ fn without_being_asked_for_there_are_no_logs() {
     let collector = Collector::start();
     let protocol = Protocol::HttpProtobuf;
     let none = |b: OtlpBuilder| {
-        b.configure(|c| c.logs.exporter = Some(tracing_otlp::config::LogsExporter::None))
+        b.configure(|c| c.logs.exporter = Some(tracing_otlp::config::LogsExporterKind::None))
     };
     let builder = || pipeline::builder(protocol, &collector.endpoint(protocol));
     for builder in [builder(), none(builder()).with_logs(Events::AsLogs)] {

@@ -233,7 +233,7 @@ fn into_exporter<E: LogExporter + 'static>(exporter: E) -> OtlpBuilder {
     tracing_otlp::builder()
         .without_env()
         .with_service_name("shop")
-        .with_traces_exporter(tracing_otlp::config::TracesExporter::None)
+        .with_traces_exporter_kind(tracing_otlp::config::TracesExporterKind::None)
         .with_logs(Events::AsLogs)
         .with_logs_exporter(LogExporterAdapter::new(exporter))
 }

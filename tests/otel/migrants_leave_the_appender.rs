@@ -40,7 +40,7 @@ fn there_and_here(f: impl Fn()) -> (Vec<LogDataWithResource>, Vec<LogDataWithRes
     tracing::subscriber::with_default(tracing_subscriber::registry().with(bridge), &f);
     let (layer, guard) = tracing_otlp::builder()
         .without_env()
-        .with_traces_exporter(tracing_otlp::config::TracesExporter::None)
+        .with_traces_exporter_kind(tracing_otlp::config::TracesExporterKind::None)
         .with_logs(Events::AsLogs)
         .with_logs_exporter(LogExporterAdapter::new(here.clone()))
         .build()

@@ -249,7 +249,7 @@ fn there_may_be_logs_without_spans() {
     let collector = Collector::start();
     let pipeline = Pipeline::start(
         builder(Protocol::Grpc, &collector)
-            .with_traces_exporter(tracing_otlp::config::TracesExporter::None),
+            .with_traces_exporter_kind(tracing_otlp::config::TracesExporterKind::None),
     );
     pipeline.within(one_of_each);
     pipeline.flush().unwrap();

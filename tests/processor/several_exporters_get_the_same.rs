@@ -8,7 +8,7 @@ use crate::support::pace::fit;
 use crate::support::pipeline::{self, BOTH, Pipeline, told};
 use bytes::Bytes;
 use tracing::{info, info_span};
-use tracing_otlp::config::{BatchConfig, ConnectionConfig, LogsExporter, TracesExporter};
+use tracing_otlp::config::{BatchConfig, ConnectionConfig, LogsExporterKind, TracesExporterKind};
 use tracing_otlp::export::{Batch, Exporter, Outcome, Signal};
 use tracing_otlp::stats::AdditionalStats;
 use tracing_otlp::testing::{Answer, Collector};
@@ -265,12 +265,12 @@ fn they_get_everything_beside_an_own_exporter_of_none() {
         let collector = Collector::start();
         let protocol = Protocol::HttpProtobuf;
         let mut builder = pipeline::builder(protocol, "http://127.0.0.1:9")
-            .with_traces_exporter(TracesExporter::None)
+            .with_traces_exporter_kind(TracesExporterKind::None)
             .with_additional_endpoint("second", connection(protocol, &collector), batch());
         if with_logs {
             builder = builder
                 .with_logs(Events::AsLogs)
-                .configure(|c| c.logs.exporter = Some(LogsExporter::Console));
+                .configure(|c| c.logs.exporter = Some(LogsExporterKind::Console));
         }
         let pipeline = Pipeline::start(builder);
         pipeline.within(|| info_span!("work").in_scope(|| info!("a record")));

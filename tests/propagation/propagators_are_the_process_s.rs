@@ -2,7 +2,7 @@
 //! where the pipeline is disabled (PROP-2, ENV-7).
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use tracing_otlp::config::{PropagatorKind, TracesExporter};
+use tracing_otlp::config::{PropagatorKind, TracesExporterKind};
 use tracing_otlp::propagation::{
     self, B3Propagator, CompositePropagator, JaegerPropagator, Propagator as _,
 };
@@ -16,7 +16,7 @@ fn with(variables: &'static [(&str, &str)]) -> OtlpBuilder {
     });
     tracing_otlp::builder()
         .with_config(config)
-        .with_traces_exporter(TracesExporter::None)
+        .with_traces_exporter_kind(TracesExporterKind::None)
 }
 
 fn build(builder: OtlpBuilder) -> Vec<&'static str> {

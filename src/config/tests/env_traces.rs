@@ -2,7 +2,7 @@
 
 use super::env::check;
 use super::read;
-use crate::config::TracesExporter;
+use crate::config::TracesExporterKind;
 
 #[test]
 fn sampler() {
@@ -118,13 +118,13 @@ fn exporters() {
         ),
         false => {
             let config = read(&[(V, "viewer")]);
-            assert_eq!(config.traces_exporter, TracesExporter::Otlp);
+            assert_eq!(config.traces_exporter, TracesExporterKind::Otlp);
             let warning = config.warnings[0].to_string();
             assert!(warning.contains("tracing_otlp::viewer()"), "{warning}");
         }
     }
     let config = read(&[(V, "Jaeger")]);
-    assert_eq!(config.traces_exporter, TracesExporter::Otlp);
+    assert_eq!(config.traces_exporter, TracesExporterKind::Otlp);
     assert_eq!(config.warnings[0].value, "Jaeger", "the original value");
 }
 

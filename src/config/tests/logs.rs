@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use super::{read, warned_settings};
-use crate::config::{EventRule, Events, LogsExporter, Protocol};
+use crate::config::{EventRule, Events, LogsExporterKind, Protocol};
 
 #[test]
 fn there_are_logs_only_where_the_variable_says_so_log_16() {
     for (text, expected, warns) in [
-        ("otlp", Some(LogsExporter::Otlp), false),
-        (" Console ", Some(LogsExporter::Console), false),
-        ("NONE", Some(LogsExporter::None), false),
+        ("otlp", Some(LogsExporterKind::Otlp), false),
+        (" Console ", Some(LogsExporterKind::Console), false),
+        ("NONE", Some(LogsExporterKind::None), false),
         ("logging", None, true),
-        ("zipkin,otlp", Some(LogsExporter::Otlp), false),
+        ("zipkin,otlp", Some(LogsExporterKind::Otlp), false),
     ] {
         let config = read(&[("OTEL_LOGS_EXPORTER", text)]);
         assert_eq!(config.logs.exporter, expected, "{text}");
