@@ -15,7 +15,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tracing_otlp::export::{Exporter, OtlpFileExporter};
-use tracing_otlp::{DropReason, ShutdownGuard};
+use tracing_otlp::{DropReason, Events, ShutdownGuard};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -227,6 +227,56 @@ fn the_variable_names_standard_output() {
     );
 }
 
+/// The program with a file.
+struct ViewerOfFile {
+    program: std::process::Child,
+    /// What it says of the file.
+    told: String,
+    page: String,
+    token: String,
+}
+
+impl ViewerOfFile {
+    fn start(path: &Path) -> Self {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_tracing-otlp-viewer"))
+            .arg(path)
+            .args(["--address", "127.0.0.1:0"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(program.stderr.take().unwrap()).lines();
+        let told = lines.next().unwrap().unwrap();
+        let at = lines.next().unwrap().unwrap();
+        let url = at.split_once("http://").unwrap().1;
+        let (page, token) = url.split_once("/?token=").unwrap();
+        Self {
+            program,
+            told,
+            page: page.to_owned(),
+            token: token.to_owned(),
+        }
+    }
+
+    fn get(&self, path: &str) -> serde_json::Value {
+        let (page, token) = (&self.page, &self.token);
+        let mut stream = TcpStream::connect(page).unwrap();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {page}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+}
+
+impl Drop for ViewerOfFile {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
 #[test]
 fn the_viewer_reads_them_back() {
     let folder = Folder::new("viewer");
@@ -234,36 +284,13 @@ fn the_viewer_reads_them_back() {
     drop(record(OtlpFileExporter::file(&path).open().unwrap(), 2));
     let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
     file.write_all(b"no line of ours\n").unwrap();
-    let mut viewer = Command::new(env!("CARGO_BIN_EXE_tracing-otlp-viewer"))
-        .arg(&path)
-        .args(["--address", "127.0.0.1:0"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(viewer.stderr.take().unwrap()).lines();
-    let told = lines.next().unwrap().unwrap();
+    let viewer = ViewerOfFile::start(&path);
+    let told = &viewer.told;
     assert!(
         told.contains("2 spans of ") && told.contains("1 lines are no OTLP"),
         "{told}"
     );
-    let at = lines.next().unwrap().unwrap();
-    let (page, token) = at
-        .split_once("http://")
-        .unwrap()
-        .1
-        .split_once("/?token=")
-        .unwrap();
-    let mut stream = TcpStream::connect(page).unwrap();
-    let request = format!(
-        "GET /api/traces HTTP/1.1\r\nHost: {page}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    viewer.kill().unwrap();
-    viewer.wait().unwrap();
-    let json: serde_json::Value =
-        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let json = viewer.get("/api/traces");
     let traces = json["traces"].as_array().unwrap();
     assert_eq!(traces.len(), 2);
     assert_eq!(
@@ -277,4 +304,36 @@ fn the_viewer_reads_them_back() {
         .unwrap();
     assert!(!missing.status.success());
     assert!(String::from_utf8_lossy(&missing.stderr).contains("missing.jsonl"));
+}
+
+#[test]
+fn the_viewer_reads_log_records_back() {
+    let folder = Folder::new("viewer-logs");
+    let path = folder.path("shop.jsonl");
+    let (layer, guard) = tracing_otlp::builder()
+        .without_env()
+        .with_service_name("shop")
+        .with_logs(Events::AsLogs)
+        .with_exporter(OtlpFileExporter::file(&path).open().unwrap())
+        .build()
+        .unwrap();
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::warn!(stock = 1, "of no trace");
+        tracing::info_span!("checkout").in_scope(|| tracing::error!(order = 7, "of a trace"));
+    });
+    guard.shutdown_blocking(LONG).unwrap();
+    let viewer = ViewerOfFile::start(&path);
+    let told = &viewer.told;
+    assert!(told.contains("1 spans and 2 log records of "), "{told}");
+    let traces = viewer.get("/api/traces");
+    assert_eq!(traces["traces"][0]["name"], "checkout");
+    assert_eq!(traces["traces"][0]["log_records"], 1);
+    let id = traces["traces"][0]["trace_id"].as_str().unwrap();
+    let trace = viewer.get(&format!("/api/traces/{id}"));
+    assert_eq!(trace["logs"][0]["span_id"], trace["spans"][0]["span_id"]);
+    assert!(trace["logs"].to_string().contains("of a trace"), "{trace}");
+    let logs = viewer.get("/api/logs");
+    assert_eq!(logs["logs"].as_array().unwrap().len(), 1, "{logs}");
+    assert!(logs["logs"].to_string().contains("of no trace"), "{logs}");
 }
