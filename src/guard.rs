@@ -71,6 +71,8 @@ pub(crate) struct GuardedSpans {
     /// Records a panic of the calling thread on its current span: the message, and the attributes of the
     /// event.
     pub(crate) note_panic: Arc<NotePanic>,
+    /// Whether nobody listens at the endpoint.
+    pub(crate) is_unreachable: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 type NotePanic = dyn Fn(&str, &[KeyValue]) + Send + Sync;

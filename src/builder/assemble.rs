@@ -225,6 +225,7 @@ fn pipeline(
     let open_spans = GuardedSpans {
         end_all: Arc::new(move || of_end.end_all()),
         note_panic: Arc::new(move |message, attributes| of_panic.note_panic(message, attributes)),
+        is_unreachable: Arc::new(move || client.as_ref().is_some_and(OtlpClient::is_unreachable)),
     };
     Ok((layer, guard.releasing(release).with_open_spans(open_spans)))
 }

@@ -269,6 +269,11 @@ impl OtlpClient {
         }
     }
 
+    /// Whether the last attempts to connect have failed, as often as a shutdown bears.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.inner.state.members.is_unreachable()
+    }
+
     /// What each address got.
     pub(crate) fn endpoint_stats(&self) -> Vec<EndpointStats> {
         self.inner.state.members.stats()

@@ -48,6 +48,8 @@ pub(super) struct Health {
 struct HealthState {
     /// Answers "retry later" since the last other answer.
     later: u32,
+    /// Attempts in a row without a connection.
+    unreached: u32,
     down: Option<Down>,
     /// The error of the last request; `None`: it was handled.
     why: Option<String>,
@@ -205,6 +207,7 @@ impl Health {
             // Concurrent requests count as one attempt.
             let is_new = is_probe || state.down.is_none();
             state.fall(is_probe, backoff);
+            state.unreached = state.unreached.saturating_add(u32::from(is_new));
             is_new && state.missed()
         };
         if is_given_up {
@@ -233,6 +236,11 @@ impl Health {
         closing.is_some_and(|closing| closing.misses >= GIVE_UP_AFTER)
     }
 
+    /// Whether a shutdown that began now would soon give the endpoint up.
+    pub(super) fn is_unreachable(&self) -> bool {
+        lock(&self.state).unreached >= GIVE_UP_AFTER
+    }
+
     /// No answer: the endpoint may be up or down. After a probe without an answer another wait follows.
     pub(super) fn unanswered(&self, why: &str, is_probe: bool) {
         let mut state = lock(&self.state);
@@ -252,8 +260,9 @@ impl Health {
 }
 
 impl HealthState {
-    /// The endpoint has answered: a shutdown counts its attempts from zero again.
+    /// The endpoint has answered: attempts without a connection count from zero again.
     fn answered(&mut self) {
+        self.unreached = 0;
         if let Some(closing) = &mut self.closing {
             closing.misses = 0;
         }

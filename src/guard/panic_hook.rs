@@ -46,8 +46,9 @@ impl ShutdownGuard {
 ///
 /// A panic that ends the process also ends every open span, with the attribute
 /// `tracing_otlp.unfinished` = `true`, and sends the queued spans within a deadline. The hook assumes that
-/// of a panic with `panic = "abort"` and of one on the main thread. A panic that a task or a thread catches
-/// ends only its own span.
+/// of a panic with `panic = "abort"` and of one on the main thread, outside of tokio's tasks. A panic that a
+/// task or a thread catches ends only its own span. An endpoint that refuses connections is given up after
+/// about 0.3 s, as by a shutdown.
 ///
 /// The previous hook still runs, and first, so that its message is not late. Panics of the pipeline's own
 /// threads are not recorded. A second panic during the export waits for it, until the same deadline; a
@@ -110,10 +111,12 @@ impl PanicHook {
     }
 
     fn is_fatal(&self) -> bool {
-        // std names the main thread so, and no other.
+        // std names the main thread so, and no other. tokio catches the panic of a task, which a runtime of
+        // one thread runs on the main thread too.
+        let is_main = || thread::current().name() == Some("main");
         self.every_panic_is_fatal
             || cfg!(panic = "abort")
-            || thread::current().name() == Some("main")
+            || (is_main() && tokio::task::try_id().is_none())
     }
 
     /// Ends the open spans and sends the queued ones. On a thread of its own: a lock that this thread holds
@@ -145,12 +148,32 @@ impl PanicHook {
         };
         let thread = thread::Builder::new().name(THREAD.to_owned());
         if thread.spawn(export).is_ok() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let _ = ended.recv_timeout(left);
+            self.wait(&ended, deadline);
         }
         is_exporting.store(false, Ordering::Release);
     }
+
+    /// Waits for the export, to the deadline. The process may live on, so no shutdown can give the endpoint up.
+    fn wait(&self, ended: &mpsc::Receiver<()>, deadline: Instant) {
+        let began = Instant::now();
+        let is_unreachable = self.open_spans.as_ref().map(|spans| &spans.is_unreachable);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let ended = ended.recv_timeout(left.min(LOOK));
+            if left.is_zero() || ended != Err(mpsc::RecvTimeoutError::Timeout) {
+                return;
+            }
+            if began.elapsed() >= PATIENCE && is_unreachable.is_some_and(|is| is()) {
+                return;
+            }
+        }
+    }
 }
+
+/// How long the hook waits at least for an endpoint at which nobody listens: a flush makes attempts meanwhile.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// How often it looks whether somebody does.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Records the panic on the current span.
 fn note(open_spans: &GuardedSpans, info: &PanicHookInfo<'_>) {

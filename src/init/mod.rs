@@ -27,7 +27,8 @@ use crate::guard::ShutdownGuard;
 use crate::registry::registry;
 
 /// Sets the global subscriber: log lines on standard error, with `trace_id` and `span_id` within a
-/// trace, and spans to the OTLP endpoint of the `OTEL_*` variables.
+/// trace, spans to the OTLP endpoint of the `OTEL_*` variables, and panics on their spans
+/// ([`PanicHook`](crate::guard::PanicHook)).
 ///
 /// `RUST_LOG` filters the lines (default `info`). Spans are exported from level INFO on, and more
 /// verbose ones if they pass `RUST_LOG`: see [`subscriber()`], which also has settings.
@@ -66,7 +67,7 @@ pub fn subscriber() -> SubscriberBuilder {
         ansi: std::io::stderr().is_terminal() && !is_set("NO_COLOR"),
         #[cfg(feature = "json")]
         json: false,
-        panic_hook: false,
+        panic_hook: true,
     }
 }
 
@@ -148,7 +149,7 @@ impl SubscriberBuilder {
     }
 
     /// Whether panics are recorded on their spans, and open spans exported if a panic ends the process:
-    /// [`PanicHook`](crate::guard::PanicHook). Default false: the process's hook is unchanged.
+    /// [`PanicHook`](crate::guard::PanicHook). The hook that the process had runs first. Default true.
     pub fn with_panic_hook(mut self, panic_hook: bool) -> Self {
         self.panic_hook = panic_hook;
         self

@@ -174,6 +174,92 @@ fn a_panic_waits_for_a_dead_endpoint_to_its_deadline_and_a_second_one_does_not_h
     assert!(begin.elapsed() < LONG);
 }
 
+/// As `#[tokio::main(flavor = "current_thread")]` does on the main thread.
+#[test]
+fn a_panic_of_a_task_on_the_main_thread_ends_no_other_span() {
+    const TEST: &str = "a_panic_of_a_task_on_the_main_thread_ends_no_other_span";
+    if child::role().is_some() {
+        let guard = pipeline();
+        guard.panic_hook().install();
+        let server = tracing::info_span!("server");
+        let main = std::thread::Builder::new().name("main".to_owned());
+        let main = main.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let crashed = tokio::spawn(async {
+                    let _request = tracing::info_span!("request").entered();
+                    panic!("one request of many");
+                });
+                assert!(crashed.await.is_err());
+            });
+        });
+        main.unwrap().join().unwrap();
+        let stats = guard.stats();
+        assert_eq!((stats.open, stats.queued), (1, 1), "{stats}");
+        drop(server);
+        guard.shutdown_blocking(LONG).unwrap();
+        return;
+    }
+    let collector = Collector::start();
+    run(TEST, "task", &collector).well();
+    let spans = collector.spans();
+    assert!(!spans.iter().any(is_unfinished), "{spans:#?}");
+    assert_panicked(named(&spans, "request"), "one request of many");
+}
+
+/// Without a collector a program that panics ends as soon as one that does not.
+#[test]
+fn a_panic_gives_up_on_an_endpoint_that_is_not_there() {
+    const TEST: &str = "a_panic_gives_up_on_an_endpoint_that_is_not_there";
+    if child::role().is_some() {
+        let guard = pipeline();
+        guard.panic_hook().with_timeout(LONG).install();
+        let main = std::thread::Builder::new().name("main".to_owned());
+        let began = Instant::now();
+        let main = main.spawn(|| {
+            let _work = tracing::info_span!("startup").entered();
+            panic!("no database");
+        });
+        assert!(main.unwrap().join().is_err());
+        assert!(began.elapsed() < LONG / 2, "{:?}", began.elapsed());
+        return;
+    }
+    let nobody = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    child::run_with(TEST, "refused", &[(ENDPOINT, &nobody)]).well();
+}
+
+#[test]
+fn init_records_panics_unless_told_otherwise() {
+    const TEST: &str = "init_records_panics_unless_told_otherwise";
+    if let Some(role) = child::role() {
+        let subscriber = match &*role {
+            "init" => tracing_otlp::subscriber(),
+            _ => tracing_otlp::subscriber().with_panic_hook(false),
+        };
+        let endpoint = std::env::var(ENDPOINT).unwrap();
+        let subscriber = subscriber.with_otlp(|otlp| otlp.with_endpoint(endpoint));
+        let guard = subscriber.init().unwrap();
+        let crashed = std::thread::spawn(|| {
+            let _work = tracing::info_span!("work").entered();
+            panic!("seen");
+        });
+        assert!(crashed.join().is_err());
+        guard.shutdown_blocking(LONG).unwrap();
+        return;
+    }
+    let collector = Collector::start();
+    run(TEST, "init", &collector).well();
+    assert_panicked(named(&collector.spans(), "work"), "seen");
+    let collector = Collector::start();
+    run(TEST, "off", &collector).well();
+    assert!(named(&collector.spans(), "work").events.is_empty());
+}
+
 #[test]
 fn without_a_hook_nothing_of_the_process_changes() {
     const TEST: &str = "without_a_hook_nothing_of_the_process_changes";

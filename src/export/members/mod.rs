@@ -361,6 +361,12 @@ impl MemberList {
         }
     }
 
+    /// Whether no member takes a connection.
+    pub(super) fn is_unreachable(&self) -> bool {
+        let list = self.list();
+        !list.is_empty() && list.iter().all(|member| member.health.is_unreachable())
+    }
+
     /// Why no member can be sent to; for a single one also the error of its last request.
     pub(super) fn last_error(&self) -> Option<String> {
         if let Some(only) = self.only() {
