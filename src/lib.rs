@@ -80,6 +80,8 @@
 //!   collector inside the process.
 //! - `opentelemetry`: [`otel`](https://docs.rs/tracing-otlp/latest/tracing_otlp/otel/), spans of the
 //!   OpenTelemetry API in this pipeline, and the extension trait of `tracing-opentelemetry`.
+//! - `opentelemetry-otlp`: the exporters of that crate, from the settings of this one; they send `http/json` in a
+//!   build without `http-json`.
 //! - `tower`: [`middleware`](https://docs.rs/tracing-otlp/latest/tracing_otlp/middleware/), a span for each
 //!   request that is served or sent, over HTTP and gRPC; `axum` and `tonic` add what those know of a request,
 //!   `reqwest-middleware` a client's spans for reqwest.
@@ -88,7 +90,7 @@
 //!   browser, and the program `tracing-otlp-viewer`.
 //! - `file`: [`export::OtlpFileExporter`](https://docs.rs/tracing-otlp/latest/tracing_otlp/export/struct.OtlpFileExporter.html),
 //!   traces and log records in files and on standard output.
-//! - `full`: all of them but `tls-ring` and `tls-aws-lc`.
+//! - `full`: all of them but `tls-ring`, `tls-aws-lc` and `opentelemetry-otlp`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Under loom only the concurrent core compiles, so most of what it has is not used.
 #![cfg_attr(tracing_otlp_loom, allow(dead_code, unused_imports, unreachable_pub))]

@@ -106,9 +106,7 @@ fn pipeline(
         (false, Some(target), _) => Ok(target),
         (false, None, TracesExporterKind::None) if has_additional => Ok(ExportTarget::new(Nothing)),
         (false, None, TracesExporterKind::None) => Err(ExportMode::Unseen),
-        (false, None, TracesExporterKind::Otlp) => {
-            Ok(ExportTarget::new(otlp(config, &mut client)?))
-        }
+        (false, None, TracesExporterKind::Otlp) => Ok(otlp(config, &mut client)?),
         (false, None, TracesExporterKind::Console) => Ok(ExportTarget::new(ConsoleExporter::new())),
         #[cfg(feature = "file")]
         (false, None, TracesExporterKind::OtlpStdout) => {
@@ -266,10 +264,21 @@ fn store_of(config: SamplerConfig) -> ConfigStore {
 }
 
 /// The client that the settings describe; `known` keeps a handle of it.
-fn otlp(config: &OtlpConfig, known: &mut Option<OtlpClient>) -> Result<OtlpClient, Error> {
+fn otlp(config: &OtlpConfig, known: &mut Option<OtlpClient>) -> Result<ExportTarget, Error> {
+    #[cfg(all(feature = "opentelemetry-otlp", not(feature = "http-json")))]
+    if is_json(&config.connection) {
+        let exporter = crate::otel::otlp_span_exporter(config)?;
+        return Ok(ExportTarget::new(exporter));
+    }
     let client = OtlpClient::with_cap(config.connection.clone(), config.batch.export_timeout)?;
     *known = Some(client.clone());
-    Ok(client)
+    Ok(ExportTarget::new(client))
+}
+
+/// Whether only opentelemetry-otlp's exporter writes what this connection takes.
+#[cfg(all(feature = "opentelemetry-otlp", not(feature = "http-json")))]
+fn is_json(connection: &crate::config::ConnectionConfig) -> bool {
+    connection.protocol == Some(crate::config::Protocol::HttpJson)
 }
 
 /// The exporter of logs, if any: that from code, else that of the spans if it comes from code and
@@ -322,6 +331,10 @@ fn logs_route(
     }
     Ok(Some(match exporter {
         LogsExporterKind::Console => LogsRoute::new(ConsoleExporter::new(), batch),
+        #[cfg(all(feature = "opentelemetry-otlp", not(feature = "http-json")))]
+        _ if is_json(config.logs_connection()) => {
+            LogsRoute::new(crate::otel::otlp_log_exporter(config)?, batch)
+        }
         _ => {
             let connection = config.logs_connection().clone();
             let client = OtlpClient::for_logs(connection, batch.export_timeout, client)?;

@@ -6,6 +6,8 @@ use super::batch::Batch;
 use super::client_state::ClientState;
 use super::deadline::Cap;
 use super::delivery::Delivery;
+#[cfg(feature = "opentelemetry-otlp")]
+use super::delivery::Ended;
 use super::delivery::Rejected;
 use super::dial::Dialer;
 use super::endpoint::list::EndpointEntry;
@@ -105,8 +107,32 @@ impl OtlpClient {
         Self::of(config, cap, Signal::Metrics, None, Resolver::system())
     }
 
+    /// A client of requests that another encoder has written: [`deliver_encoded`](Self::deliver_encoded).
+    #[cfg(feature = "opentelemetry-otlp")]
+    pub(crate) fn for_encoded(
+        config: ExporterConfig,
+        cap: Option<Duration>,
+        signal: Signal,
+    ) -> Result<Self, Error> {
+        Self::of_any_encoder(config, Cap::WhileUp(cap), signal, None, Resolver::system())
+    }
+
     pub(super) fn of(
         config: ConnectionConfig,
+        cap: Cap,
+        signal: Signal,
+        other: Option<&Self>,
+        resolver: Resolver,
+    ) -> Result<Self, Error> {
+        let client = Self::of_any_encoder(config, cap, signal, other, resolver)?;
+        if client.protocol() == Some(Protocol::HttpJson) {
+            json::check()?;
+        }
+        Ok(client)
+    }
+
+    fn of_any_encoder(
+        config: ExporterConfig,
         cap: Cap,
         signal: Signal,
         other: Option<&Self>,
@@ -115,12 +141,6 @@ impl OtlpClient {
         config.validate()?;
         let entries = Endpoint::entries(&config, signal)?;
         compress::check(config.compression)?;
-        if entries
-            .iter()
-            .any(|e| e.endpoint.protocol == Protocol::HttpJson)
-        {
-            json::check()?;
-        }
         if let Some(path) = config.header_provider.as_ref().and_then(|p| p.path()) {
             read_headers(path)?;
         }
@@ -222,6 +242,21 @@ impl OtlpClient {
         Delivery::new(&self.inner.state, self.inner.state.cap, None)
             .post(body)
             .await
+    }
+
+    /// Delivers a request that another encoder has written.
+    #[cfg(feature = "opentelemetry-otlp")]
+    pub(crate) async fn deliver_encoded(&self, body: Bytes) -> Ended {
+        let _under_way = SendGuard::new(Arc::clone(&self.inner));
+        Delivery::new(&self.inner.state, self.inner.state.cap, None)
+            .deliver_encoded(body)
+            .await
+    }
+
+    /// Waits until a request may be sent, or a shutdown has given the endpoint up.
+    #[cfg(feature = "opentelemetry-otlp")]
+    pub(crate) async fn until_up(&self) {
+        let _ = self.inner.state.ready().await;
     }
 
     /// Waits for the sends in flight, for at most `timeout`, then cancels the rest. An endpoint to which no

@@ -5,6 +5,11 @@
 //! never been sent.
 
 mod attempts;
+#[cfg(feature = "opentelemetry-otlp")]
+mod encoded;
+
+#[cfg(feature = "opentelemetry-otlp")]
+pub(crate) use self::encoded::Ended;
 
 use std::time::Instant;
 
@@ -35,6 +40,8 @@ pub(super) struct Delivery<'a> {
     /// The member that took the last request.
     taken_by: Option<Arc<EndpointMember>>,
     retries: u64,
+    /// Whether the body is the endpoint's protocol already.
+    is_encoded: bool,
 }
 
 /// A partial success of a request: the items that the endpoint rejected (OTLP-5). With a count of zero
@@ -69,6 +76,7 @@ impl<'a> Delivery<'a> {
             owner: None,
             taken_by: None,
             retries: 0,
+            is_encoded: false,
         }
     }
 

@@ -60,6 +60,8 @@ mod http;
 mod http2_preface;
 #[cfg_attr(not(feature = "http-json"), path = "no_json.rs")]
 mod json;
+#[cfg(any(feature = "http-json", feature = "opentelemetry-otlp"))]
+mod json_answer;
 mod limiter;
 mod members;
 mod next_step;
@@ -81,6 +83,8 @@ mod transport;
 pub use batch::Batch;
 pub use client::OtlpClient;
 pub use console::ConsoleExporter;
+#[cfg(feature = "opentelemetry-otlp")]
+pub(crate) use delivery::Ended;
 pub(crate) use erased::{ErasedExporter, Readiness, SendPermit};
 #[cfg(feature = "file")]
 pub use file::{OtlpFile, OtlpFileExporter};

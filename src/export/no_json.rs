@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use super::endpoint::Signal;
+#[cfg(feature = "opentelemetry-otlp")]
+pub(super) use super::json_answer::partial;
 use crate::error::Error;
-use crate::wire::response::PartialSuccess;
 
 pub(super) fn check() -> Result<(), Error> {
     Err(Error::config(
@@ -19,7 +20,8 @@ pub(super) fn encode(_: Signal, _: &[Bytes]) -> Result<Bytes, String> {
     Err("this build cannot write JSON".to_owned())
 }
 
+#[cfg(not(feature = "opentelemetry-otlp"))]
 #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "HTTP asks"))]
-pub(super) fn partial(_: &[u8]) -> PartialSuccess {
-    PartialSuccess::default()
+pub(super) fn partial(_: &[u8]) -> crate::wire::response::PartialSuccess {
+    crate::wire::response::PartialSuccess::default()
 }

@@ -64,7 +64,7 @@ pub struct SpanExporterAdapter<E>(SdkExporter<OfSpans<E>>);
 pub struct LogExporterAdapter<E>(SdkExporter<OfLogs<E>>);
 
 /// What the exporters of both signals have in common.
-trait SdkSignal: Send + Sync + 'static {
+pub(super) trait SdkSignal: Send + Sync + 'static {
     const SIGNAL: Signal;
 
     fn set_resource(&mut self, resource: &Resource);
@@ -77,9 +77,14 @@ trait SdkSignal: Send + Sync + 'static {
     ) -> impl Future<Output = (u64, Option<OTelSdkResult>)> + Send;
 
     fn end(&self) -> OTelSdkResult;
+
+    /// What became of the batch that was exported last, if more is known of it than its result says.
+    fn outcome(&self) -> Option<Outcome> {
+        None
+    }
 }
 
-struct OfSpans<E>(E);
+pub(super) struct OfSpans<E>(pub(super) E);
 
 impl<E: SpanExporter + 'static> SdkSignal for OfSpans<E> {
     const SIGNAL: Signal = Signal::Traces;
@@ -109,9 +114,18 @@ impl<E: SpanExporter + 'static> SdkSignal for OfSpans<E> {
     }
 }
 
-struct OfLogs<E> {
+pub(super) struct OfLogs<E> {
     exporter: E,
     records: RecordSource,
+}
+
+impl<E> OfLogs<E> {
+    pub(super) fn new(exporter: E) -> Self {
+        Self {
+            exporter,
+            records: RecordSource::new(),
+        }
+    }
 }
 
 impl<E: LogExporter + 'static> SdkSignal for OfLogs<E> {
@@ -145,7 +159,7 @@ impl<E: LogExporter + 'static> SdkSignal for OfLogs<E> {
     }
 }
 
-struct SdkExporter<E> {
+pub(super) struct SdkExporter<E> {
     shared: Arc<SharedExporter<E>>,
     limiter: ConcurrencyLimiter,
 }
@@ -176,15 +190,12 @@ impl<E: SpanExporter + 'static> SpanExporterAdapter<E> {
 impl<E: LogExporter + 'static> LogExporterAdapter<E> {
     /// Adapts `exporter`.
     pub fn new(exporter: E) -> Self {
-        Self(SdkExporter::new(OfLogs {
-            exporter,
-            records: RecordSource::new(),
-        }))
+        Self(SdkExporter::new(OfLogs::new(exporter)))
     }
 }
 
 impl<E: SdkSignal> SdkExporter<E> {
-    fn new(exporter: E) -> Self {
+    pub(super) fn new(exporter: E) -> Self {
         Self {
             shared: Arc::new(SharedExporter {
                 exporter: Mutex::new(Slot::New(exporter)),
@@ -272,11 +283,11 @@ impl<E: LogExporter + 'static> Exporter for LogExporterAdapter<E> {
 }
 
 impl<E: SdkSignal> SdkExporter<E> {
-    async fn ready(&self) -> ConcurrencyPermit {
+    pub(super) async fn ready(&self) -> ConcurrencyPermit {
         self.limiter.acquire().await
     }
 
-    fn send(
+    pub(super) fn send(
         &self,
         permit: ConcurrencyPermit,
         batch: Batch,
@@ -310,7 +321,7 @@ impl<E: SdkSignal> SdkExporter<E> {
         }
     }
 
-    fn shutdown(&self) {
+    pub(super) fn shutdown(&self) {
         if self.shared.is_closed.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -345,7 +356,8 @@ async fn export<E: SdkSignal>(
         return Outcome::dropped(DropReason::Internal, count, "exporter: it panicked");
     };
     let (readable, exported) = exporter.export(batch, cancelled).await;
-    let outcome = match exported {
+    let known = exporter.outcome().filter(|_| exported.is_some());
+    let outcome = known.unwrap_or_else(|| match exported {
         Some(Ok(())) => Outcome::delivered(readable),
         Some(Err(OTelSdkError::AlreadyShutdown)) => Outcome::dropped(
             DropReason::AfterShutdown,
@@ -359,7 +371,7 @@ async fn export<E: SdkSignal>(
         ),
         // The batch settled at its deadline, so this result changes no count.
         None => Outcome::dropped(DropReason::Unconfirmed, readable, "exporter: given up"),
-    };
+    });
     if readable == count {
         return outcome;
     }

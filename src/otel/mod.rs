@@ -10,6 +10,9 @@
 //! - [`LoggerProvider`]: the log records of code that uses the OpenTelemetry API join this pipeline.
 //! - [`SpanExporterAdapter`], [`LogExporterAdapter`]: any `SpanExporter` or `LogExporter` of `opentelemetry_sdk` at
 //!   the end of this pipeline.
+//! - [`otlp_span_exporter`](https://docs.rs/tracing-otlp/latest/tracing_otlp/otel/fn.otlp_span_exporter.html),
+//!   `otlp_log_exporter`: opentelemetry-otlp's exporters, built from the settings of this pipeline (feature
+//!   `opentelemetry-otlp`).
 //! - [`TextMapPropagatorAdapter`]: this crate's propagators for code that uses the API's global one.
 //! - [`metrics`](https://docs.rs/tracing-otlp/latest/tracing_otlp/otel/metrics/): of requests, and of this
 //!   crate itself (feature `metrics`).
@@ -46,6 +49,8 @@ mod logger;
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub mod metrics;
 mod names;
+#[cfg(feature = "opentelemetry-otlp")]
+mod otlp_exporter;
 mod propagator;
 mod span_data;
 mod span_ext;
@@ -55,6 +60,9 @@ pub(crate) use self::bridge::activation;
 pub use self::convert::{from_context, to_context};
 pub use self::exporter::{LogExporterAdapter, SpanExporterAdapter};
 pub use self::logger::{Logger, LoggerProvider, LoggerRecord};
+#[cfg(feature = "opentelemetry-otlp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "opentelemetry-otlp")))]
+pub use self::otlp_exporter::{otlp_log_exporter, otlp_span_exporter};
 pub use self::propagator::TextMapPropagatorAdapter;
 pub use self::span_ext::{OpenTelemetrySpanExt, get_otel_context};
 pub use self::tracer::{Tracer, TracerProvider, TracerSpan};

@@ -16,5 +16,6 @@ mod migrants_find_their_trait;
 mod migrants_leave_the_appender;
 mod observed;
 mod otel_exporters_can_stand_at_the_end;
+mod otlp_exporters_come_from_the_settings;
 mod the_pipeline_measures_its_logs;
 mod the_pipeline_measures_itself;

@@ -75,7 +75,12 @@ const FOREIGN: &[(&str, &[&str])] = &[
         &["export/grpc.rs", "export/grpc", "middleware/from_tonic.rs"],
     ),
     ("reqwest_middleware", &["middleware/client/reqwest.rs"]),
-    ("async_trait", &["middleware/client/reqwest.rs"]),
+    (
+        "async_trait",
+        &["middleware/client/reqwest.rs", "otel/otlp_exporter.rs"],
+    ),
+    ("opentelemetry_http", &["otel/otlp_exporter.rs"]),
+    ("opentelemetry_otlp", &["otel/otlp_exporter.rs"]),
     (
         "hyper",
         &["export", "middleware/from_tonic.rs", "testing", "viewer"],
@@ -113,7 +118,13 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("serde", &["export/json.rs"]),
     (
         "serde_json",
-        &["export/json.rs", "viewer", "wire/json", "wire/json.rs"],
+        &[
+            "export/json.rs",
+            "export/json_answer.rs",
+            "viewer",
+            "wire/json",
+            "wire/json.rs",
+        ],
     ),
     ("terminal_size", &["export/console.rs"]),
     ("socket2", &["export/dial.rs", "export/no_sigpipe.rs"]),

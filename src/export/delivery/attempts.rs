@@ -157,7 +157,7 @@ impl Delivery<'_> {
     fn encode(&self, frames: Vec<Bytes>, plain_len: usize) -> Result<Encoded, String> {
         let config = &self.client.config;
         let (frames, written_len) = match config.protocol {
-            Some(Protocol::HttpJson) => {
+            Some(Protocol::HttpJson) if !self.is_encoded => {
                 let body = json::encode(self.client.signal, &frames);
                 let body = body.map_err(|e| format!("JSON: {e}"))?;
                 (vec![body.clone()], body.len())
