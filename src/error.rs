@@ -138,7 +138,15 @@ impl fmt::Display for Error {
                 setting,
                 value,
                 cure,
-            } => write!(f, "{setting} = {value:?} cannot be used: {cure}"),
+            } => {
+                write!(f, "{setting} = {value:?} cannot be used: {cure}")?;
+                let place = PLACES.iter().find(|(name, _)| name == setting);
+                // Some cures name the variable.
+                match place.filter(|_| !cure.contains("OTEL_")) {
+                    Some((_, place)) => write!(f, " (set by {place})"),
+                    None => Ok(()),
+                }
+            }
             Kind::Timeout { step, after, why } => {
                 write!(f, "{step} did not finish within {after:?}")?;
                 why.iter()
@@ -156,12 +164,56 @@ impl fmt::Display for Error {
 /// As `Display`, followed by the chain of causes: `main` prints a returned error by `Debug`.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")?;
-        chain(self)
-            .skip(1)
-            .try_for_each(|cause| write!(f, ": {cause}"))
+        let mut line = self.to_string();
+        for cause in chain(self).skip(1) {
+            let cause = cause.to_string();
+            // Many messages repeat their cause.
+            if !line.contains(&cause) {
+                line = format!("{line}: {cause}");
+            }
+        }
+        f.write_str(&line)
     }
 }
+
+/// Where a setting comes from, if it has no field of that name to look for: the variable, and the method.
+const PLACES: [(&str, &str); 11] = [
+    ("endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT, or with_endpoint"),
+    ("protocol", "OTEL_EXPORTER_OTLP_PROTOCOL, or with_protocol"),
+    (
+        "compression",
+        "OTEL_EXPORTER_OTLP_COMPRESSION, or with_compression",
+    ),
+    (
+        "certificate",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE, or with_certificate",
+    ),
+    (
+        "client_key",
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY, or with_client_identity",
+    ),
+    (
+        "client_certificate",
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE, or with_client_identity",
+    ),
+    (
+        "exporter.headers",
+        "OTEL_EXPORTER_OTLP_HEADERS, or with_header",
+    ),
+    (
+        "exporter.header_provider",
+        "with_headers_file, or with_header_provider",
+    ),
+    (
+        "exporter.proxy.http",
+        "HTTP_PROXY, ALL_PROXY, or with_proxy",
+    ),
+    (
+        "exporter.proxy.https",
+        "HTTPS_PROXY, ALL_PROXY, or with_proxy",
+    ),
+    ("exporter.trace_affinity", "with_trace_affinity"),
+];
 
 /// An error and its causes, outermost first; bounded, because the chain of a foreign error may be a
 /// circle.
@@ -194,5 +246,30 @@ impl StdError for Error {
         self.source
             .as_deref()
             .map(|e| e as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_named_as_the_person_who_set_it_knows_it() {
+        let error = Error::config("endpoint", "foo", "give a URL");
+        let told = error.to_string();
+        assert!(told.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{told}");
+        assert!(told.contains("with_endpoint"), "{told}");
+        // The cure names it already.
+        let cure = "set OTEL_EXPORTER_OTLP_PROTOCOL to grpc";
+        let told = Error::config("protocol", "x", cure).to_string();
+        assert!(told.ends_with(cure), "{told}");
+    }
+
+    #[test]
+    fn a_cause_that_the_message_repeats_is_told_once() {
+        let error = Error::worker("no thread: too many").with_source("too many");
+        assert_eq!(format!("{error:?}"), "no thread: too many");
+        let error = Error::worker("no thread").with_source("too many");
+        assert_eq!(format!("{error:?}"), "no thread: too many");
     }
 }
