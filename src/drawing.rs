@@ -79,7 +79,7 @@ impl fmt::Display for Drawing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let window = Window::of(&self.spans);
         let gap = if self.is_airy { "\n" } else { "" };
-        writeln!(f, "{}{gap}", self.layout.fit(&self.title(&window)))?;
+        writeln!(f, "{}{gap}", self.layout.join(&self.title(&window)))?;
         self.layout
             .write(f, &lines(&self.spans, &window, self.keys))
     }
@@ -116,7 +116,7 @@ impl Window {
 }
 
 impl Drawing<'_> {
-    fn title(&self, window: &Window) -> String {
+    fn title(&self, window: &Window) -> Vec<String> {
         let mut parts = vec![format!("trace {}", text::hex(&self.id))];
         let mut services: Vec<&str> = Vec::new();
         let names = self.spans.iter().filter_map(|(_, s)| s.service.as_deref());
@@ -139,7 +139,7 @@ impl Drawing<'_> {
             ));
         }
         parts.push(text::duration(window.end - window.start));
-        parts.join(" · ")
+        parts
     }
 }
 

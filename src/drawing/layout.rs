@@ -48,10 +48,21 @@ impl Layout {
         Ok(())
     }
 
-    /// The beginning of a text that fits into a line.
-    pub(super) fn fit(&self, text: &str) -> String {
+    /// The parts of a title, on as many lines as they need.
+    pub(super) fn join(&self, parts: &[String]) -> String {
         let most = self.columns.map_or(usize::MAX, |c| c.max(FEWEST_COLUMNS));
-        cut(text, most)
+        let mut lines: Vec<String> = Vec::new();
+        for part in parts {
+            match lines.last_mut() {
+                Some(line) if chars(line) + chars(SEPARATOR) + chars(part) <= most => {
+                    line.push_str(SEPARATOR);
+                    line.push_str(part);
+                }
+                Some(_) => lines.push(cut(&format!("{CONTINUED}{part}"), most)),
+                None => lines.push(cut(part, most)),
+            }
+        }
+        lines.join("\n")
     }
 
     fn widths(&self, lines: &[Line]) -> Widths {
@@ -159,6 +170,11 @@ fn cut(text: &str, most: usize) -> String {
     let kept = text.chars().take(most.saturating_sub(1));
     kept.chain("…".chars().take(most)).collect()
 }
+
+/// Between the parts of a title.
+const SEPARATOR: &str = " · ";
+/// Before the parts of a title on further lines.
+const CONTINUED: &str = "  ";
 
 /// The space between two columns.
 const GAP: usize = 2;
