@@ -7,10 +7,10 @@
 //! ```
 //!
 //! Without an endpoint it starts the trace viewer, whose address it prints, and the collector that tests
-//! use, both inside this process. The collector gets real OTLP over gRPC, and each trace that arrives
-//! is drawn in the terminal too, and each log record that belongs to none. An endpoint of your own gets logs
-//! with `OTEL_LOGS_EXPORTER=otlp`. The variable `COLUMNS` sets the width of the drawing (80 without it),
-//! `NO_COLOR` turns colours off. Ctrl-C ends it.
+//! use, both inside this process. Both get the spans and the log records. The collector gets real OTLP over gRPC,
+//! and each trace that arrives is drawn in the terminal too, and each log record that belongs to none. An
+//! endpoint of your own gets logs with `OTEL_LOGS_EXPORTER=otlp`. A drawing is as wide as the terminal; the
+//! variable `COLUMNS` sets another width, `NO_COLOR` turns colours off. Ctrl-C ends it.
 #![allow(clippy::print_stdout, reason = "an example shows what it did")]
 
 use std::collections::HashMap;
@@ -26,10 +26,10 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 use tracing::{Instrument as _, Span, error, info, instrument};
-use tracing_otlp::config::ConnectionConfig;
-use tracing_otlp::export::OtlpClient;
+use tracing_otlp::config::BatchConfig;
 use tracing_otlp::guard::PipelineHandle;
 use tracing_otlp::middleware::ServerLayer;
 use tracing_otlp::testing::{Collector, Trace};
@@ -41,6 +41,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// The most that answering what has begun and sending what is left may take on Ctrl-C.
 const DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long spans and log records wait for others before they are sent together.
+const SOON: Duration = Duration::from_millis(100);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -55,18 +58,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // These lines are all that an application needs.
     let mut builder = tracing_otlp::builder().with_service_name("quickstart");
     if let Some(collector) = &collector {
-        // The viewer shows the spans in the browser and hands them on to the collector. An application
-        // that only wants the page calls `with_exporter(tracing_otlp::viewer().build()?)`.
-        let mut endpoint = ConnectionConfig::default();
-        endpoint.endpoint = Some(collector.grpc_endpoint());
-        endpoint.protocol = Some(Protocol::Grpc);
+        // The viewer gets all that the endpoint gets. An application that only wants the page calls
+        // `with_exporter(tracing_otlp::viewer().build()?)`.
         let viewer = tracing_otlp::viewer().with_join(false).build()?;
         builder = builder
-            .with_exporter(viewer.forward_to(OtlpClient::new(endpoint)?))
-            // Events are log records too. The viewer shows spans and their events.
-            .with_logs(Events::AsBoth)
-            .with_logs_endpoint(collector.grpc_endpoint())
-            .with_protocol(Protocol::Grpc);
+            .with_endpoint(collector.grpc_endpoint())
+            .with_protocol(Protocol::Grpc)
+            // Events become log records, in the trace of the span in which they happen.
+            .with_logs(Events::AsLogs)
+            .with_additional_exporter("viewer", viewer, BatchConfig::default())
+            // Somebody looks.
+            .with_schedule_delay(SOON)
+            .configure(|config| config.logs.batch.schedule_delay = SOON);
     }
     let (layer, guard) = builder.build()?;
     // What the crate itself has to report: an endpoint that does not answer, for example.
@@ -93,6 +96,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     info!(%address, "the shop is open");
 
     let display = collector.map(Display::start);
+    let drawn = display.as_ref().map(Display::drawn);
     let stop = graceful.stop_handle();
     let pipeline = guard.handle();
     let demo = tokio::spawn(async move {
@@ -100,6 +104,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         if exit || done.is_err() {
             stop.stop();
         } else {
+            // The drawings would push the routes out of sight.
+            if let Some(mut drawn) = drawn {
+                let all = drawn.wait_for(|traces| *traces >= DEMO.len());
+                let _ = tokio::time::timeout(DEADLINE, all).await;
+            }
             print_routes(address);
         }
         done
@@ -128,13 +137,15 @@ fn given_endpoint() -> Option<String> {
     values.find(|value| !value.is_empty())
 }
 
-/// The first requests, so that there is something to see.
+/// The paths of the first requests, so that there is something to see.
+const DEMO: [&str; 4] = ["/orders/4711", "/stock", "/pay/13", "/nowhere"];
+
 async fn demo(
     address: SocketAddr,
     pipeline: &PipelineHandle,
     given: Option<&str>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    for path in ["/orders/4711", "/stock", "/pay/13", "/nowhere"] {
+    for path in DEMO {
         let status = fetch(address, path).await?;
         println!("GET {path} -> {status}");
     }
@@ -158,27 +169,39 @@ fn print_routes(address: SocketAddr) {
 /// Draws each trace that arrives at the collector.
 struct Display {
     stop: mpsc::Sender<()>,
+    drawn: watch::Receiver<usize>,
     thread: thread::JoinHandle<()>,
 }
 
 impl Display {
     fn start(collector: Collector) -> Self {
         let (stop, stopped) = mpsc::channel();
+        let (report, drawn) = watch::channel(0);
         println!("A collector listens at {}.\n", collector.grpc_endpoint());
         let thread = thread::spawn(move || {
-            let mut sizes = HashMap::new();
+            let mut known = HashMap::new();
             let mut logs = 0;
             loop {
                 let tick = stopped.recv_timeout(Duration::from_millis(150));
                 let is_last = tick != Err(mpsc::RecvTimeoutError::Timeout);
-                print_traces(&collector, &mut sizes, is_last);
                 print_logs(&collector, &mut logs);
+                print_traces(&collector, &mut known, is_last);
+                let _ = report.send(known.values().filter(|p| p.is_drawn).count());
                 if is_last {
                     break;
                 }
             }
         });
-        Self { stop, thread }
+        Self {
+            stop,
+            drawn,
+            thread,
+        }
+    }
+
+    /// How many traces are drawn.
+    fn drawn(&self) -> watch::Receiver<usize> {
+        self.drawn.clone()
     }
 
     /// Draws what has not been drawn yet; then the collector ends too.
@@ -191,7 +214,7 @@ impl Display {
 /// How far the display is with a trace.
 #[derive(Default)]
 struct Progress {
-    /// How many spans it had last time.
+    /// How many spans and log records it had last time.
     len: usize,
     is_drawn: bool,
 }
@@ -200,22 +223,32 @@ struct Progress {
 fn print_traces(collector: &Collector, known: &mut HashMap<[u8; 16], Progress>, is_last: bool) {
     let color = std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    let logs = collector.logs();
     for trace in Trace::all(&collector.spans()) {
         let progress = known.entry(trace.id()).or_default();
-        let grows = progress.len != trace.len();
+        let of_trace = logs.iter().filter(|l| l.trace_id == Some(trace.id()));
+        let len = trace.len() + of_trace.count();
+        let grows = progress.len != len;
         if grows {
             *progress = Progress {
-                len: trace.len(),
+                len,
                 is_drawn: false,
             };
         }
         if !progress.is_drawn && (!grows || is_last) {
+            let trace = trace.with_logs(&logs);
             let drawing = trace.drawing().with_color(color);
-            println!("\n{}", drawing.with_columns(columns.unwrap_or(80)));
+            println!("\n{}", drawing.with_columns(columns()));
             progress.is_drawn = true;
         }
     }
+}
+
+/// `COLUMNS`, else the terminal's width, else 80.
+fn columns() -> usize {
+    let set = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    let terminal = || Some(usize::from(terminal_size::terminal_size()?.0.0));
+    set.or_else(terminal).unwrap_or(80)
 }
 
 /// Prints the log records that are new and belong to no trace; the others are in the drawings.

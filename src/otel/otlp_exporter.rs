@@ -15,18 +15,18 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use tokio_util::sync::CancellationToken;
 
 use super::exporter::{OfLogs, OfSpans, SdkExporter, SdkSignal};
-use crate::config::{ExporterConfig, OtlpConfig, Protocol};
+use crate::config::{ConnectionConfig, OtlpConfig, Protocol};
 use crate::error::Error;
 use crate::export::{Batch, ConcurrencyPermit, Ended, Exporter, OtlpClient, Outcome};
 use crate::signal::Signal;
 use crate::stats::DropReason;
 use crate::sync::{Arc, Mutex, lock};
 
-/// The span exporter of opentelemetry-otlp, with the settings of `config.exporter`, over HTTP with JSON or
+/// The span exporter of opentelemetry-otlp, with the settings of `config.connection`, over HTTP with JSON or
 /// protobuf.
 ///
 /// It writes the requests. The client of this crate delivers them, as it does its own: all settings of
-/// [`ExporterConfig`] hold, such as headers that are renewed, proxies, TLS and retries, and none
+/// [`ConnectionConfig`] hold, such as headers that are renewed, proxies, TLS and retries, and none
 /// is read from the environment again. A batch is sent after the other. Spans go through the types of
 /// `opentelemetry_sdk`, which costs more than [`OtlpClient`], and bytes become Base64 text
 /// ([`SpanExporterAdapter`](super::SpanExporterAdapter)).
@@ -50,10 +50,10 @@ use crate::sync::{Arc, Mutex, lock};
 /// # Errors
 ///
 /// [`Error::is_config`] if a setting cannot be used, and for the protocol `grpc` and
-/// [`trace_affinity`](ExporterConfig::trace_affinity): only [`OtlpClient`] has them.
+/// [`trace_affinity`](ConnectionConfig::trace_affinity): only [`OtlpClient`] has them.
 pub fn otlp_span_exporter(config: &OtlpConfig) -> Result<impl Exporter + use<>, Error> {
     let (carrier, protocol) = carrier(
-        &config.exporter,
+        &config.connection,
         config.batch.export_timeout,
         Signal::Traces,
     )?;
@@ -98,7 +98,7 @@ const NOWHERE: &str = "http://localhost";
 const LONG: Duration = Duration::from_secs(86_400);
 
 fn carrier(
-    connection: &ExporterConfig,
+    connection: &ConnectionConfig,
     cap: Option<Duration>,
     signal: Signal,
 ) -> Result<(Carrier, opentelemetry_otlp::Protocol), Error> {

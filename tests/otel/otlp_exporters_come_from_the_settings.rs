@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tracing::{info, info_span};
-use tracing_otlp::config::{LogsExporter, OtlpConfig};
+use tracing_otlp::config::{LogsExporterKind, OtlpConfig};
 use tracing_otlp::testing::{Answer, Collector};
 use tracing_otlp::{DropReason, Events, Protocol, Stats, otel};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -23,7 +23,7 @@ fn config(endpoint: &str, protocol: Protocol) -> OtlpConfig {
     config.exporter.retry.initial_backoff = Duration::from_millis(5);
     config.batch.schedule_delay = Duration::from_secs(3600);
     config.logs.batch.schedule_delay = Duration::from_secs(3600);
-    config.logs.exporter = Some(LogsExporter::Otlp);
+    config.logs.exporter = Some(LogsExporterKind::Otlp);
     config.logs.events = Events::AsLogs;
     config
 }

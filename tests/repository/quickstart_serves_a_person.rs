@@ -17,6 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn each_request_is_shown_as_it_comes_and_ctrl_c_ends_it_well() {
     let mut quickstart = Quickstart::start(&[]);
     let address = quickstart.address();
+    // What is printed last is what a person sees.
+    let drawn = quickstart.seen.lines().filter(|l| l.starts_with("trace "));
+    assert_eq!(drawn.count(), 4, "{}", quickstart.seen);
+    let viewer = quickstart.viewer();
+    let shown = viewer.wait_for("/api/logs", "the shop is open");
+    assert!(shown.contains("log_records_without_trace"), "{shown}");
+    viewer.wait_for("/api/traces?attr=order.id%3D4711", r#""log_records":1,"#);
     for (path, shown) in [
         ("/orders/5", "url.path=/orders/5"),
         ("/pay/26", "the bank refused order 26"),
@@ -129,6 +136,21 @@ impl Quickstart {
         url.split('/').next().unwrap().to_owned()
     }
 
+    /// The page whose address is printed first.
+    fn viewer(&mut self) -> Page {
+        let seen = self.seen.lines().find(|l| l.contains("?token="));
+        let line = match seen.map(str::to_owned) {
+            Some(line) => line,
+            None => self.wait_for_line("?token="),
+        };
+        let url = line.split("http://").nth(1).unwrap();
+        let (address, token) = url.split_once("/?token=").unwrap();
+        Page {
+            address: address.to_owned(),
+            token: token.trim().to_owned(),
+        }
+    }
+
     #[track_caller]
     fn wait_for_line(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -208,11 +230,38 @@ fn build() -> PathBuf {
     profile.join("examples").join("quickstart")
 }
 
+/// The viewer's page, as a script asks for it.
+struct Page {
+    address: String,
+    token: String,
+}
+
+impl Page {
+    #[track_caller]
+    fn wait_for(&self, path: &str, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let authorization = format!("authorization: Bearer {}\r\n", self.token);
+        loop {
+            let answer = ask(&self.address, path, &authorization);
+            if answer.contains(text) {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "no {text:?}: {answer}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
 /// A page, as `curl` asks for it.
 fn get(address: &str, path: &str) -> String {
+    ask(address, path, "")
+}
+
+fn ask(address: &str, path: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{headers}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
