@@ -166,6 +166,15 @@ fn no_line_is_wider_than_asked() {
 }
 
 #[test]
+fn a_title_that_does_not_fit_goes_on_in_the_next_line() {
+    let drawn = trace(checkout()).drawing().with_columns(60).to_string();
+    let mut lines = drawn.lines();
+    let first = "trace a0a1a2a3a4a5a6a7a8a9aaabacadaeaf · shop · 4 spans";
+    assert_eq!(lines.next(), Some(first), "{drawn}");
+    assert_eq!(lines.next(), Some("  1 error · 152 ms"), "{drawn}");
+}
+
+#[test]
 fn colours_change_nothing_but_the_colours() {
     let trace = trace(checkout());
     let drawing = trace.drawing().with_columns(80);
