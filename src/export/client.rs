@@ -110,7 +110,7 @@ impl OtlpClient {
     /// A client of requests that another encoder has written: [`deliver_encoded`](Self::deliver_encoded).
     #[cfg(feature = "opentelemetry-otlp")]
     pub(crate) fn for_encoded(
-        config: ExporterConfig,
+        config: ConnectionConfig,
         cap: Option<Duration>,
         signal: Signal,
     ) -> Result<Self, Error> {
@@ -132,7 +132,7 @@ impl OtlpClient {
     }
 
     fn of_any_encoder(
-        config: ExporterConfig,
+        config: ConnectionConfig,
         cap: Cap,
         signal: Signal,
         other: Option<&Self>,

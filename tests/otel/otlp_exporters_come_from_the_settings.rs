@@ -16,11 +16,11 @@ const LONG: Duration = Duration::from_secs(120);
 
 fn config(endpoint: &str, protocol: Protocol) -> OtlpConfig {
     let mut config = OtlpConfig::default();
-    config.exporter.endpoint = Some(endpoint.to_owned());
-    config.exporter.protocol = Some(protocol);
+    config.connection.endpoint = Some(endpoint.to_owned());
+    config.connection.protocol = Some(protocol);
     let team = ("x-team".parse().unwrap(), "shop".parse().unwrap());
-    config.exporter.headers.push(team);
-    config.exporter.retry.initial_backoff = Duration::from_millis(5);
+    config.connection.headers.push(team);
+    config.connection.retry.initial_backoff = Duration::from_millis(5);
     config.batch.schedule_delay = Duration::from_secs(3600);
     config.logs.batch.schedule_delay = Duration::from_secs(3600);
     config.logs.exporter = Some(LogsExporterKind::Otlp);
@@ -192,7 +192,7 @@ fn an_endpoint_that_is_not_there_loses_nothing_before_the_shutdown_and_keeps_it_
 fn what_it_cannot_have_is_an_error_with_the_setting() {
     let grpc = config("http://localhost:4317", Protocol::Grpc);
     let mut affine = config("http://localhost:4318", Protocol::HttpProtobuf);
-    affine.exporter.trace_affinity = true;
+    affine.connection.trace_affinity = true;
     for (config, setting) in [(grpc, "protocol"), (affine, "trace_affinity")] {
         let of_spans = otel::otlp_span_exporter(&config).err().unwrap();
         let of_logs = otel::otlp_log_exporter(&config).err().unwrap();

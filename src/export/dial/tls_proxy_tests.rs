@@ -64,7 +64,7 @@ fn dialer(url: &str, protocol: Protocol, proxy: u16, authority: &str) -> Dialer 
         endpoint: Some(url.to_owned()),
         protocol: Some(protocol),
         proxy: ProxyConfig::all(format!("https://user:pass@127.0.0.1:{proxy}")),
-        certificate: Some(Pem::Text(authority.as_bytes().to_vec())),
+        certificate: Some(Pem::Bytes(authority.as_bytes().to_vec())),
         connect_timeout: Duration::from_secs(60),
         ..ConnectionConfig::default()
     };

@@ -168,7 +168,7 @@ impl Observed<'_> {
                 attributes.with(None, |all| out.observe(stats.handed_over, all));
                 // Tail sampling loses no span: a setting drops its trace.
                 let is_loss = |reason: &DropReason| *reason != DropReason::TailDropped;
-                for reason in DropReason::ALL.into_iter().filter(is_loss) {
+                for reason in DropReason::ALL.iter().copied().filter(is_loss) {
                     let all = stats.dropped(reason);
                     let lost = all.saturating_sub(stats.dropped_by_exporter(reason));
                     attributes.failed(lost, reason.as_str(), out);

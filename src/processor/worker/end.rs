@@ -44,7 +44,7 @@ impl Worker {
         };
         for (index, lane) in self.lanes.iter().enumerate() {
             let before = self.lanes.iter().take(index);
-            let is_shut = before.into_iter().any(|b| b.connection.is(&lane.exporter));
+            let is_shut = before.into_iter().any(|b| b.exporter.is(&lane.exporter));
             if !is_shut {
                 // A foreign method: it may panic.
                 let _ = catch_unwind(AssertUnwindSafe(|| lane.exporter.shutdown()));

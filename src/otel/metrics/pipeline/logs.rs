@@ -34,7 +34,7 @@ impl Observed<'_> {
              failed.",
             move |stats, out| {
                 outcomes.with(None, |all| out.observe(stats.logs.handed_over, all));
-                for reason in DropReason::ALL {
+                for reason in DropReason::ALL.iter().copied() {
                     outcomes.failed(stats.logs.dropped_early(reason), reason.as_str(), out);
                 }
             },
