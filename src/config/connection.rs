@@ -210,16 +210,42 @@ impl ConnectionConfig {
     /// Whether one connection can serve both: all settings are equal except those of the requests' URL
     /// and content.
     pub(crate) fn connects_as(&self, other: &Self) -> bool {
-        self.insecure == other.insecure
-            && self.certificate == other.certificate
-            && self.client_key == other.client_key
-            && self.client_certificate == other.client_certificate
-            && self.headers == other.headers
-            && self.proxy == other.proxy
-            && self.timeout == other.timeout
-            && self.connect_timeout == other.connect_timeout
-            && self.max_response_size == other.max_response_size
-            && self.user_agent_prefix == other.user_agent_prefix
+        // Each setting has to be named here, so that a new one is not forgotten.
+        let Self {
+            insecure,
+            proxy,
+            certificate,
+            client_key,
+            client_certificate,
+            headers,
+            timeout,
+            connect_timeout,
+            max_response_size,
+            user_agent_prefix,
+            // Of a member, which has its own connections.
+            protocol: _,
+            endpoint: _,
+            traces_endpoint: _,
+            metrics_endpoint: _,
+            logs_endpoint: _,
+            // Of a request, or of a client.
+            trace_affinity: _,
+            header_provider: _,
+            compression: _,
+            max_concurrent_exports: _,
+            max_request_size: _,
+            retry: _,
+        } = self;
+        *insecure == other.insecure
+            && *certificate == other.certificate
+            && *client_key == other.client_key
+            && *client_certificate == other.client_certificate
+            && *headers == other.headers
+            && *proxy == other.proxy
+            && *timeout == other.timeout
+            && *connect_timeout == other.connect_timeout
+            && *max_response_size == other.max_response_size
+            && *user_agent_prefix == other.user_agent_prefix
     }
 
     /// Applies the difference from `before` to `after`: a change that code makes to the traces'
@@ -356,5 +382,22 @@ mod tests {
             metrics.headers,
             [header("metrics-only"), header("from-code")]
         );
+    }
+    /// A company's proxy stands in the environment, and code says that the endpoint is reached without.
+    #[test]
+    fn a_proxy_from_code_counts_for_all_signals_env_7() {
+        let with = |proxy: &str| ExporterConfig {
+            proxy: ProxyConfig::all(proxy),
+            ..ExporterConfig::default()
+        };
+        let before = with("http://of-variables:3128");
+        let mut logs = ExporterConfig {
+            headers: vec![header("logs-only")],
+            ..before.clone()
+        };
+        logs.follow(&before, &with("http://of-code:3128"));
+        assert_eq!(logs.proxy, ProxyConfig::all("http://of-code:3128"));
+        logs.follow(&with("http://of-code:3128"), &ExporterConfig::default());
+        assert_eq!(logs.proxy, ProxyConfig::none());
     }
 }
