@@ -75,7 +75,8 @@ impl OtlpFileExporter {
     /// Lines appended to a file; its directory must exist. `.jsonl` is the usual extension.
     ///
     /// A full file `shop.jsonl` is renamed to `shop.1.jsonl`, that one to `shop.2.jsonl`, and so on; the
-    /// oldest is deleted. Only one process may write to a file: two processes that rotate it lose lines.
+    /// oldest is deleted. Only one process may write to a file: two processes that rotate it lose lines. A file
+    /// that was moved or removed meanwhile is begun anew.
     pub fn file(path: impl Into<PathBuf>) -> OtlpFile {
         OtlpFile {
             path: path.into(),
@@ -113,7 +114,10 @@ impl OtlpFile {
     /// [`Error::is_config`] if the file cannot be written.
     pub fn open(self) -> Result<OtlpFileExporter, Error> {
         let path = self.path.display().to_string();
-        let file = Rotating::open(self.path, self.max_size, self.max_files).map_err(|e| {
+        // The file is opened again later, when the process may have another working directory.
+        let open = std::path::absolute(self.path)
+            .and_then(|path| Rotating::open(path, self.max_size, self.max_files));
+        let file = open.map_err(|e| {
             let cure = "give a file in a folder that is there, and that this process may write to";
             Error::config("file.path", path, cure).with_source(e)
         })?;

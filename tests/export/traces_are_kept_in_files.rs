@@ -139,6 +139,47 @@ fn files_keep_to_their_size_and_number() {
     assert_eq!(folder.names().len(), 4);
 }
 
+/// Somebody tidies up, or a job rotates the file, while the process writes.
+#[test]
+fn a_file_that_is_taken_away_is_begun_anew() {
+    for max_files in [1, 3] {
+        let folder = Folder::new(&format!("taken-{max_files}"));
+        let path = folder.path("shop.jsonl");
+        let file = OtlpFileExporter::file(&path)
+            .with_max_size(1)
+            .with_max_files(max_files);
+        let (layer, guard) = tracing_otlp::builder()
+            .without_env()
+            .with_exporter(file.open().unwrap())
+            .build()
+            .unwrap();
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            let work = |i: usize| {
+                tracing::info_span!("work", i).in_scope(|| {});
+                guard.force_flush_blocking(LONG)
+            };
+            for i in 0..4 {
+                work(i).unwrap();
+            }
+            let old = folder.names();
+            fs::remove_file(&path).unwrap();
+            work(4).unwrap();
+            assert_eq!(spans(&path).len(), 1, "the file is there again");
+            assert_eq!(folder.names(), old, "and no older one was given for it");
+            // Its folder too: what cannot be written is counted, and what can be afterwards is written.
+            fs::remove_dir_all(&folder.0).unwrap();
+            work(5).unwrap_err();
+            work(6).unwrap_err();
+            fs::create_dir(&folder.0).unwrap();
+            work(7).unwrap();
+            assert_eq!(spans(&path).len(), 1);
+        });
+        let stats = guard.stats();
+        assert_eq!((stats.delivered, stats.dropped_total()), (6, 2), "{stats}");
+    }
+}
+
 /// Takes so many bytes and then none.
 #[derive(Clone)]
 struct Full(Arc<Mutex<(usize, Vec<u8>)>>);

@@ -1,7 +1,7 @@
 //! [`Rotating`]: a file of lines with a bound of its size, and its predecessors.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
 pub(super) struct Rotating {
@@ -33,6 +33,7 @@ impl Rotating {
     /// Appends a line, with its line break.
     pub(super) fn put(&mut self, line: &[u8]) -> io::Result<()> {
         let more = line.len() as u64;
+        self.look()?;
         if self.len > 0 && self.len + more > self.max_size {
             self.rotate()?;
         }
@@ -40,15 +41,34 @@ impl Rotating {
             self.reopen()?;
         }
         let Some(file) = &mut self.file else {
-            return Err(io::ErrorKind::NotFound.into());
+            return Err(ErrorKind::NotFound.into());
         };
-        if self.is_broken {
-            file.set_len(self.len)?;
+        if self.is_broken && file.set_len(self.len).is_err() {
+            // No ordinary file: a pipe, for example.
+            file.write_all(b"\n")?;
         }
         self.is_broken = true;
         file.write_all(line)?;
         self.is_broken = false;
         self.len += more;
+        Ok(())
+    }
+
+    /// Others may have moved, removed or emptied the file: what is written to a file without a name is lost.
+    fn look(&mut self) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let own = file.metadata()?;
+        match fs::metadata(&self.path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => self.file = None,
+            Err(e) => return Err(e),
+            Ok(named) if !is_same(&named, &own) => self.file = None,
+            Ok(_) => self.len = self.len.min(own.len()),
+        }
+        if self.file.is_none() {
+            self.len = 0;
+        }
         Ok(())
     }
 
@@ -76,20 +96,26 @@ impl Rotating {
         Ok(())
     }
 
-    /// Renames each file to the next number, from the oldest on; the oldest is overwritten.
+    /// Gives each file the next number, up to the first number that is free; without one the oldest is
+    /// overwritten. So a rotation that fails half-way costs no file when it is repeated.
     fn rotate(&mut self) -> io::Result<()> {
         self.file = None;
         if self.max_files < 2 {
             fs::remove_file(&self.path)?;
         } else {
-            for number in (1..self.max_files - 1).rev() {
-                match fs::rename(self.numbered(number), self.numbered(number + 1)) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                    _ => {}
-                }
+            let numbers = 1..self.max_files - 1;
+            let is_free = |number: &usize| !self.numbered(*number).exists();
+            let taken = numbers
+                .clone()
+                .find(is_free)
+                .map_or(numbers.end, |free| free);
+            for number in (1..taken).rev() {
+                fs::rename(self.numbered(number), self.numbered(number + 1))?;
             }
             fs::rename(&self.path, self.numbered(1))?;
         }
+        // Also where the next step fails: there is nothing to rotate any more.
+        self.len = 0;
         self.reopen()
     }
 
@@ -103,4 +129,17 @@ impl Rotating {
         }
         self.path.with_file_name(name)
     }
+}
+
+/// Whether both are of one file.
+#[cfg(unix)]
+fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+/// Here an open file keeps its name.
+#[cfg(not(unix))]
+fn is_same(_: &Metadata, _: &Metadata) -> bool {
+    true
 }
