@@ -5,22 +5,18 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use super::Outcome;
-use super::affinity::split;
 use super::batch::Batch;
 use super::client_state::ClientState;
 use super::deadline::Cap;
 use super::delivery::Delivery;
 
-/// Delivers each part of a batch to the member that has its traces, all at the same time.
+/// Delivers each part of a batch to the member that has its traces, all at the same time and within one deadline.
 pub(super) async fn deliver(client: &ClientState, cap: Cap, batch: Batch) -> Outcome {
-    let parts = match client.members.owners(&[]).await {
-        Some(owners) => split(batch, &owners),
-        None => vec![(None, batch)],
+    let parts = match Delivery::new(client, cap, None).divided(batch).await {
+        Ok(parts) => parts.into_iter(),
+        Err(lost) => return lost,
     };
-    let deliveries = parts.into_iter().map(|(owner, batch)| {
-        let delivery = Delivery::new(client, cap, None).with_owner(owner);
-        Box::pin(delivery.deliver(batch))
-    });
+    let deliveries = parts.map(|(delivery, batch)| Box::pin(delivery.deliver(batch)));
     let outcomes = join_all(deliveries.collect()).await;
     let all = outcomes.into_iter().reduce(Outcome::merge);
     all.unwrap_or_default()

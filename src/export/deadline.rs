@@ -17,7 +17,7 @@ pub(super) enum Cap {
     WhileUp(Option<Duration>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Deadline {
     timeout: Option<Duration>,
     cap: Cap,

@@ -80,10 +80,28 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// For the batch of one member.
-    pub(super) fn with_owner(mut self, owner: Option<u64>) -> Self {
-        self.owner = owner;
-        self
+    /// The parts of a batch by the members that have their traces, and a delivery for each with what is left of
+    /// this one's time. Waits while all members are down; then the spans are those of the outcome.
+    pub(super) async fn divided(&self, batch: Batch) -> Result<Vec<(Self, Batch)>, Outcome> {
+        let whole = Part {
+            batch,
+            maybe: false,
+            owner: None,
+            avoid: Vec::new(),
+        };
+        let parts = self.owned(whole).await?.into_iter().rev();
+        let of_owner = |part: Part| {
+            let delivery = Self {
+                client: self.client,
+                deadline: self.deadline.clone(),
+                route: None,
+                owner: part.owner,
+                taken_by: None,
+                retries: 0,
+            };
+            (delivery, part.batch)
+        };
+        Ok(parts.map(of_owner).collect())
     }
 
     pub(super) async fn deliver(mut self, batch: Batch) -> Outcome {

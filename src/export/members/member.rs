@@ -96,16 +96,22 @@ impl EndpointMember {
         self.counts.requests_failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn stats(&self) -> EndpointStats {
+    /// The counters alone, without a lock.
+    pub(super) fn counts(&self) -> EndpointStats {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let mut stats = EndpointStats::default();
-        stats.address.clone_from(&self.host);
-        stats.port = self.port;
         stats.delivered = get(&self.counts.delivered);
         stats.rejected = get(&self.counts.rejected);
         stats.requests_ok = get(&self.counts.requests_ok);
         stats.requests_failed = get(&self.counts.requests_failed);
         stats.requests_in_flight = self.load();
+        stats
+    }
+
+    pub(super) fn stats(&self) -> EndpointStats {
+        let mut stats = self.counts();
+        stats.address.clone_from(&self.host);
+        stats.port = self.port;
         stats.is_up = !self.health.is_closed();
         stats.last_error = self.health.last_error();
         stats

@@ -11,9 +11,11 @@
 //! The members of a name come from look-ups ([`names`]).
 
 mod choice;
+mod former;
 mod look_up;
 mod member;
 mod names;
+mod owners;
 mod rendezvous;
 #[cfg(test)]
 mod simulation;
@@ -27,11 +29,13 @@ use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
 use self::choice::{draw, less_loaded};
+use self::former::FormerMembers;
 use self::member::MemberParts;
 pub(super) use self::member::{EndpointMember, MemberRoute};
 use self::names::DnsNames;
+pub(super) use self::owners::Owners;
 pub(super) use self::rendezvous::key_of;
-use self::rendezvous::{mix, score};
+use self::rendezvous::mix;
 use super::endpoint::list::EndpointEntry;
 use super::health::Health;
 use super::retry::jitter;
@@ -67,7 +71,7 @@ pub(super) struct MemberList {
 struct MembersState {
     list: Arc<[Arc<EndpointMember>]>,
     /// Members that a look-up did not name any more.
-    former: Vec<Arc<EndpointMember>>,
+    former: FormerMembers,
     next_number: u64,
     /// Each draws one link.
     seeds: [u64; LINKS],
@@ -90,7 +94,7 @@ impl MemberList {
             retry,
             state: Mutex::new(MembersState {
                 list: Arc::new([]),
-                former: Vec::new(),
+                former: FormerMembers::default(),
                 next_number: 0,
                 seeds: [(); LINKS].map(|()| mix(seed())),
                 redraw: (0, Instant::now() + REDRAW_EVERY),
@@ -130,9 +134,6 @@ impl MemberList {
             state.next_number
         };
         let health = Health::new(self.retry.clone(), Arc::clone(&self.changed));
-        if lock(&self.state).is_closing {
-            health.begin_shutdown();
-        }
         Ok(Arc::new(EndpointMember::new(MemberParts {
             number,
             entry,
@@ -225,8 +226,8 @@ impl MemberList {
             let all = || usable.iter().map(of).collect();
             match (usable.is_empty(), wanted.is_empty()) {
                 (true, _) => {}
-                (false, true) => return Some(Owners(all())),
-                (false, false) => return Some(Owners(wanted)),
+                (false, true) => return Some(Owners::of_members(all())),
+                (false, false) => return Some(Owners::of_members(wanted)),
             }
             tokio::select! {
                 () = sleep_until(self.next_event().into()) => {}
@@ -389,66 +390,45 @@ impl MemberList {
     /// The counters of each member; those of former members together, without an address.
     pub(super) fn stats(&self) -> Vec<EndpointStats> {
         let (list, former) = {
-            let state = lock(&self.state);
-            (Arc::clone(&state.list), state.former.clone())
+            let mut state = lock(&self.state);
+            (Arc::clone(&state.list), state.former.stats())
         };
-        let mut stats: Vec<_> = list.iter().map(|member| member.stats()).collect();
-        if !former.is_empty() {
-            let of_all = former.iter().map(|member| member.stats());
-            stats.push(of_all.fold(EndpointStats::default(), EndpointStats::merged_with));
-        }
-        stats
+        let of_members = list.iter().map(|member| member.stats());
+        of_members.chain(former).collect()
     }
 
     /// The addresses that a look-up found for an entry. Members that stay keep their connections.
     fn update(&self, entry: usize, addresses: &[std::net::SocketAddr]) {
-        let list = self.list();
-        let is_gone = |m: &Arc<EndpointMember>| {
-            m.entry == entry && m.at.is_none_or(|at| !addresses.contains(&at))
-        };
-        let (gone, mut kept): (Vec<_>, Vec<_>) = list.iter().cloned().partition(is_gone);
-        for at in addresses {
-            let is_known = |m: &Arc<EndpointMember>| m.entry == entry && m.at == Some(*at);
-            if !kept.iter().any(is_known) {
-                // Fails where the first one did: a build without the transport.
-                kept.extend(self.member(entry, Some(*at)));
+        let (gone, is_closing) = loop {
+            let list = self.list();
+            let is_gone = |m: &Arc<EndpointMember>| {
+                m.entry == entry && m.at.is_none_or(|at| !addresses.contains(&at))
+            };
+            let (gone, mut kept): (Vec<_>, Vec<_>) = list.iter().cloned().partition(is_gone);
+            for at in addresses {
+                let is_known = |m: &Arc<EndpointMember>| m.entry == entry && m.at == Some(*at);
+                if !kept.iter().any(is_known) {
+                    // Fails where the first one did: a build without the transport.
+                    kept.extend(self.member(entry, Some(*at)));
+                }
             }
-        }
-        {
             let mut state = lock(&self.state);
-            state.list = kept.into();
-            state.former.extend(gone.iter().cloned());
+            // Another name may have been looked up meanwhile.
+            if Arc::ptr_eq(&state.list, &list) {
+                state.list = kept.into();
+                state.former.add(&gone);
+                break (gone, state.is_closing);
+            }
+        };
+        if is_closing {
+            for member in self.list().iter() {
+                member.health.begin_shutdown();
+            }
         }
         for member in gone {
             member.transport.disconnect();
         }
         self.changed.notify_waiters();
-    }
-}
-
-/// The members among which traces are divided: number and place of each.
-#[derive(Debug)]
-pub(super) struct Owners(Vec<(u64, u64)>);
-
-impl Owners {
-    /// Members of these numbers.
-    #[cfg(all(test, feature = "testing"))]
-    pub(super) fn new<const N: usize>(numbers: [u64; N]) -> Self {
-        Self(numbers.map(|number| (number, mix(number))).to_vec())
-    }
-
-    /// The only one.
-    pub(super) fn only(&self) -> Option<u64> {
-        match self.0[..] {
-            [(number, _)] => Some(number),
-            _ => None,
-        }
-    }
-
-    /// The number of the member that has a key.
-    pub(super) fn of(&self, key: u64) -> Option<u64> {
-        let best = self.0.iter().max_by_key(|(_, place)| score(*place, key));
-        best.map(|(number, _)| *number)
     }
 }
 

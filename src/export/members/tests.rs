@@ -12,8 +12,10 @@ use crate::config::{ConnectionConfig, Protocol};
 use crate::export::batch::Batch;
 use crate::export::client::OtlpClient;
 use crate::export::deadline::Cap;
-use crate::export::endpoint::Signal;
+use crate::export::dial::Dialer;
+use crate::export::endpoint::{Endpoint, Signal};
 use crate::export::resolve::Resolver;
+use crate::export::transport::TransportTemplate;
 use crate::export::{Exporter, Outcome};
 use crate::sync::{Arc, Mutex, lock};
 use crate::testing::Collector;
@@ -213,6 +215,165 @@ async fn traces_stay_whole_and_move_only_with_their_collector() {
                     .iter()
                     .all(|id| now.iter().filter(|n| *n == id).count() == 4)
             );
+        }
+    }
+}
+
+/// The members of names whose look-ups are not asked: the test calls `update`.
+fn members_of(names: &str) -> Arc<super::MemberList> {
+    let config = ExporterConfig {
+        endpoint: Some(names.to_owned()),
+        protocol: Some(Protocol::HttpProtobuf),
+        ..ExporterConfig::default()
+    };
+    let entries = Endpoint::entries(&config, Signal::Traces).unwrap();
+    let template = |endpoint: &Endpoint| TransportTemplate {
+        dialer: Dialer::new(
+            Arc::new(config.clone()),
+            endpoint.clone(),
+            Resolver::system(),
+        )
+        .unwrap(),
+        headers: http::HeaderMap::new(),
+        user_agent: http::HeaderValue::from_static("test"),
+        max_response: 1,
+    };
+    let entries = entries.into_iter().map(|entry| {
+        let template = template(&entry.endpoint);
+        (entry, template)
+    });
+    super::MemberList::new(entries.collect(), config.retry.clone(), None).unwrap()
+}
+
+fn address(n: u32) -> SocketAddr {
+    SocketAddr::new(std::net::Ipv4Addr::from_bits(n).into(), 1)
+}
+
+/// Tasks on several threads look names up.
+#[test]
+fn names_that_are_looked_up_at_the_same_time_undo_nothing_of_each_other() {
+    let members = members_of("dns+http://a.test:1,dns+http://b.test:1");
+    for round in 0..100 {
+        std::thread::scope(|scope| {
+            for entry in 0..2 {
+                let members = &members;
+                scope.spawn(move || {
+                    for n in 0..20 {
+                        members.update(entry as usize, &[address(2 * n + entry)]);
+                    }
+                });
+            }
+        });
+        let mut last: Vec<_> = members.list().iter().map(|m| m.at).collect();
+        last.sort_unstable();
+        assert_eq!(last, [Some(address(38)), Some(address(39))], "{round}");
+    }
+}
+
+/// Pods come and go for as long as the process lives.
+#[test]
+fn members_that_are_gone_leave_their_counts_and_nothing_else() {
+    let members = members_of("dns+http://collectors.test:1");
+    let mut under_way = None;
+    for n in 1..=1000 {
+        members.update(0, &[address(n)]);
+        let list = members.list();
+        list[0].took(2, 1);
+        list[0].failed();
+        if n == 7 {
+            under_way = members.route_to(list[0].number);
+        }
+    }
+    let [now, former] = &members.stats()[..] else {
+        panic!("{:?}", members.stats());
+    };
+    assert_eq!((now.delivered, now.requests_in_flight), (2, 0));
+    let counts = (former.delivered, former.rejected, former.requests_ok);
+    assert_eq!(counts, (2 * 999, 999, 999));
+    assert_eq!(
+        (former.requests_failed, former.requests_in_flight),
+        (999, 1)
+    );
+    assert_eq!(crate::sync::lock(&members.state).former.kept(), 1);
+    // Its answer comes late, and counts.
+    let route = under_way.unwrap();
+    route.member.took(5, 0);
+    drop(route);
+    members.update(0, &[address(0)]);
+    let stats = members.stats();
+    assert_eq!(stats[1].delivered, 2 * 1000 + 5);
+    assert_eq!(stats[1].requests_in_flight, 0);
+    assert_eq!(crate::sync::lock(&members.state).former.kept(), 0);
+}
+
+/// With affinity, a batch waits for the members of its traces, and no longer than any other.
+#[tokio::test]
+async fn a_batch_whose_members_are_all_down_ends_in_time_or_with_its_client() {
+    for protocol in BOTH {
+        let client = |cap| {
+            let nobody = || {
+                let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                format!("http://{}", listener.local_addr().unwrap())
+            };
+            let config = ExporterConfig {
+                endpoint: Some(format!("{},{}", nobody(), nobody())),
+                protocol: Some(protocol),
+                trace_affinity: true,
+                ..ExporterConfig::default()
+            };
+            OtlpClient::of(config, cap, Signal::Traces, None, Resolver::system()).unwrap()
+        };
+        let in_time = client(Cap::Always(Some(Duration::from_millis(500))));
+        // The first one finds out that they are down.
+        for _ in 0..2 {
+            let outcome = timeout(PATIENCE, in_time.send(batch([span(1, 1)]))).await;
+            let outcome = outcome.expect("no deadline was kept");
+            assert_eq!(outcome.dropped, [(crate::DropReason::Unsent, 1)]);
+            let error = outcome.error.unwrap();
+            assert!(error.contains("out of time: none of 2"), "{error}");
+        }
+
+        let ended = client(Cap::WhileUp(None));
+        let sending = [(); 2].map(|()| {
+            let client = ended.clone();
+            async move {
+                // The second one begins when both are known to be down.
+                while client.last_error().is_none() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                client.send(batch([span(1, 1)])).await
+            }
+        });
+        let first = ended.clone();
+        let first = tokio::spawn(async move { first.send(batch([span(1, 1)])).await });
+        let mut sending = sending.map(|sending| tokio_test::task::spawn(sending));
+        while ended.last_error().is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(
+            sending
+                .iter_mut()
+                .all(|sending| sending.poll().is_pending())
+        );
+        Exporter::shutdown(&ended);
+        let mut outcomes = vec![
+            timeout(PATIENCE, first)
+                .await
+                .expect("it outlived its client")
+                .unwrap(),
+        ];
+        for sending in sending {
+            outcomes.push(
+                timeout(PATIENCE, sending)
+                    .await
+                    .expect("it outlived its client"),
+            );
+        }
+        for outcome in outcomes {
+            assert_eq!(outcome.dropped, [(crate::DropReason::Unsent, 1)]);
+            let error = outcome.error.unwrap();
+            assert!(error.contains("cut short by the shutdown"), "{error}");
         }
     }
 }
