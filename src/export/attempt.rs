@@ -107,9 +107,9 @@ pub(crate) enum Answer {
     },
     /// No answer.
     None { message: String, lost: SendFailure },
-    /// An answer larger than the limit (OTLP-13): it is not read, so its meaning is unknown, and the request
-    /// must not be retried.
-    TooLong { message: String },
+    /// An answer whose meaning is unknown, because it is larger than the limit (OTLP-13), or without its end:
+    /// the request must not be retried.
+    Unclear { message: String },
 }
 
 /// How far a request without an answer got.
@@ -152,7 +152,18 @@ impl Answer {
             Self::Taken { message, .. }
             | Self::NotTaken { message, .. }
             | Self::None { message, .. }
-            | Self::TooLong { message } => message,
+            | Self::Unclear { message } => message,
+        }
+    }
+
+    /// Adds words to the message of an answer that is no success.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "HTTP redirects"))]
+    pub(crate) fn add_words(&mut self, words: &str) {
+        match self {
+            Self::Taken { .. } => {}
+            Self::NotTaken { message, .. }
+            | Self::None { message, .. }
+            | Self::Unclear { message } => message.push_str(words),
         }
     }
 
@@ -247,4 +258,10 @@ pub(crate) fn leads_to(headers: &HeaderMap) -> String {
 pub(crate) fn no_answer(address: &str, within: Duration) -> String {
     let what = format!("no answer from {address} within {within:.1?}");
     tell(&what, Cause::NoAnswer)
+}
+
+/// The message for a connection on which no request could begin in time.
+pub(crate) fn no_stream(address: &str, within: Duration) -> String {
+    let what = format!("{address} lets no request begin within {within:.1?}");
+    tell(&what, Cause::NoStream)
 }

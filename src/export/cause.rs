@@ -61,6 +61,15 @@ pub(super) enum Cause {
     Mute,
     /// No answer in time, on a connection that worked.
     NoAnswer,
+    /// The connection is there, and no request may begin on it.
+    #[cfg_attr(
+        not(feature = "grpc"),
+        expect(dead_code, reason = "HTTP/1 has no streams")
+    )]
+    NoStream,
+    /// An answer of gRPC that ends without a status.
+    #[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "gRPC alone has it"))]
+    NoGrpcStatus,
     /// Pings on the connection got no answer.
     Silent,
     /// The connection broke before an answer came.
@@ -79,6 +88,12 @@ pub(super) enum Cause {
     TooLarge,
     /// The answer is longer than the limit.
     LongAnswer,
+    /// The answer is none of OTLP.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "gRPC has its own status")
+    )]
+    NoReceiver,
     /// The header provider returned no headers.
     NoHeaders,
 }
@@ -166,6 +181,14 @@ impl Cause {
                 "it is slow or stuck: see its own log and load; OTEL_EXPORTER_OTLP_TIMEOUT gives it \
                  longer"
             }
+            Self::NoStream => {
+                "it takes no more requests at a time (MAX_CONCURRENT_STREAMS of HTTP/2): see its own log \
+                 and load, and those of a proxy between"
+            }
+            Self::NoGrpcStatus => {
+                "the end of the answer, its trailers, got lost: does a proxy between pass trailers of \
+                 HTTP/2 on? if not, set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+            }
             Self::Silent => {
                 "the way to it is cut, or it is gone: check the network and what is between"
             }
@@ -185,6 +208,9 @@ impl Cause {
             Self::NoHeaders => {
                 "nothing can be sent without: check what with_header_provider asks, or the file of \
                  with_headers_file"
+            }
+            Self::NoReceiver => {
+                "is that an OTLP endpoint, and does it have the spans? check OTEL_EXPORTER_OTLP_ENDPOINT"
             }
             Self::LongAnswer => "is that an OTLP endpoint? check OTEL_EXPORTER_OTLP_ENDPOINT",
         }
@@ -279,6 +305,8 @@ mod tests {
             (Cause::SpeaksHttp2, &["gRPC?", "PROTOCOL=grpc", "4318"]),
             (Cause::ClosedAtOnce, &["proxy"]),
             (Cause::NoAnswer, &["OTEL_EXPORTER_OTLP_TIMEOUT"]),
+            (Cause::NoStream, &["MAX_CONCURRENT_STREAMS"]),
+            (Cause::NoGrpcStatus, &["trailers", "proxy"]),
             (Cause::Http(401), &["OTEL_EXPORTER_OTLP_HEADERS"]),
             (Cause::Http(403), &["OTEL_EXPORTER_OTLP_HEADERS"]),
             (Cause::Http(404), &["v1/traces", "TRACES_ENDPOINT"]),
@@ -291,6 +319,7 @@ mod tests {
             (Cause::HttpOverGrpc(404), &["PROTOCOL=http/protobuf"]),
             (Cause::HttpOverGrpc(503), &["overloaded"]),
             (Cause::NoHeaders, &["with_header_provider"]),
+            (Cause::NoReceiver, &["OTLP endpoint", "ENDPOINT"]),
             (Cause::Grpc(12), &["receiver", "ENDPOINT"]),
             (Cause::Grpc(14), &["overloaded"]),
             (Cause::Grpc(16), &["OTEL_EXPORTER_OTLP_HEADERS"]),

@@ -264,13 +264,13 @@ impl Endpoint {
         })
     }
 
-    /// Whether both have the same origin, so that credentials for one may be sent to the other.
+    /// Whether both URLs have the same origin, so that credentials for one may be sent to the other. A socket
+    /// stands for the host of its requests, and no URL names it.
     #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "HTTP redirects"))]
     pub(crate) fn has_origin_of(&self, other: &Self) -> bool {
         self.tls == other.tls
             && self.host.eq_ignore_ascii_case(&other.host)
             && self.port == other.port
-            && self.socket == other.socket
     }
 
     /// Host and port, or the socket, for errors.

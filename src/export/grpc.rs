@@ -17,7 +17,7 @@ use tonic::transport::{Channel, Endpoint as Transport};
 use tower_service::Service;
 
 use self::outcome::{CallOutcome, is_silent, is_timeout, outcome_of, read_status};
-use super::attempt::{Answer, Request, SendFailure, leads_to, no_answer};
+use super::attempt::{Answer, Request, SendFailure, leads_to, no_answer, no_stream};
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
 use super::endpoint::{Endpoint, Signal, Target};
@@ -250,11 +250,12 @@ impl Grpc {
                         message: tell(&broken, Cause::TurnedAway),
                         lost: SendFailure::Unread,
                     }),
-                    (CallOutcome::Gone(SendFailure::Unknown), Some(timeout)) if is_timeout(&e) => {
-                        Err(Answer::None {
-                            message: no_answer(&address, timeout),
-                            lost: SendFailure::Unknown,
-                        })
+                    (CallOutcome::Gone(lost), Some(timeout)) if is_timeout(&e) => {
+                        let message = match lost {
+                            SendFailure::Unknown => no_answer(&address, timeout),
+                            _ => no_stream(&address, timeout),
+                        };
+                        Err(Answer::None { message, lost })
                     }
                     (CallOutcome::Gone(SendFailure::Unknown), _) if is_silent(&e) => {
                         let what = format!("the connection to {address} fell silent");
@@ -332,11 +333,13 @@ impl Grpc {
         if let Some(answer) = self.status(&head.headers, &[], request) {
             return answer;
         }
+        let content_type = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let is_grpc = content_type.is_some_and(|t| t.starts_with(b"application/grpc"));
         let body = match Limited::new(body, self.max_response).collect().await {
             Ok(body) => body,
             Err(e) if e.is::<LengthLimitError>() => {
                 let what = format!("{address} answered more than {} bytes", self.max_response);
-                return Answer::TooLong {
+                return Answer::Unclear {
                     message: tell(&what, Cause::LongAnswer),
                 };
             }
@@ -353,7 +356,12 @@ impl Grpc {
         self.status(&trailers, &message, request)
             .unwrap_or_else(|| {
                 let what = format!("{address} answered without a grpc-status");
-                refused(Retryability::Refused, &what, Cause::HttpOverGrpc(200))
+                match is_grpc {
+                    true => Answer::Unclear {
+                        message: tell(&what, Cause::NoGrpcStatus),
+                    },
+                    false => refused(Retryability::Refused, &what, Cause::HttpOverGrpc(200)),
+                }
             })
     }
 

@@ -368,7 +368,7 @@ impl Http {
             Ok(body) => body.to_bytes(),
             Err(e) if e.is::<LengthLimitError>() => {
                 let what = format!("{address} answered more than {} bytes", self.max_response);
-                return Answer::TooLong {
+                return Answer::Unclear {
                     message: tell(&what, Cause::LongAnswer),
                 };
             }
@@ -380,16 +380,23 @@ impl Http {
                 Protocol::HttpJson => json::partial(&body),
                 _ => PartialSuccess::decode(&body).unwrap_or_default(),
             };
+            let is_page = has_type(&head.headers, b"text/html") && !body.is_empty();
             return Answer::Taken {
                 rejected: u64::try_from(partial.rejected_spans).unwrap_or(0),
-                message: clean(&partial.error_message),
+                message: match is_page {
+                    // A page to log in, or the user interface of a backend: no status says so.
+                    true => tell(
+                        &format!(
+                            "{address} answered HTTP {} with a page of HTML",
+                            head.status
+                        ),
+                        Cause::NoReceiver,
+                    ),
+                    false => clean(&partial.error_message),
+                },
             };
         }
-        let is_protobuf = head
-            .headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|v| v.as_bytes().starts_with(b"application/x-protobuf"));
-        let details = match is_protobuf {
+        let details = match has_type(&head.headers, b"application/x-protobuf") {
             true => RpcStatus::decode(&body).unwrap_or_default(),
             false => RpcStatus {
                 message: String::from_utf8_lossy(&body).into_owned(),
@@ -450,6 +457,11 @@ impl Http {
             },
         }
     }
+}
+
+fn has_type(headers: &HeaderMap, content_type: &[u8]) -> bool {
+    let given = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    given.is_some_and(|given| given.starts_with(content_type))
 }
 
 fn unreached(message: String) -> Answer {

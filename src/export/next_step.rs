@@ -108,7 +108,7 @@ pub(super) fn next_step(
             };
             return (Evidence::Handled, NextStep::End(end));
         }
-        Answer::TooLong { message } => {
+        Answer::Unclear { message } => {
             return (Evidence::Handled, NextStep::End(unsent(true, message)));
         }
         Answer::NotTaken {
@@ -267,7 +267,7 @@ mod tests {
             rejected: 2,
             message: String::new(),
         };
-        let too_long = Answer::TooLong {
+        let unclear = Answer::Unclear {
             message: "no".to_owned(),
         };
         let is_taken = NextStep::End(DeliveryEnd::Taken {
@@ -282,7 +282,7 @@ mod tests {
         use Retryability::{Refused as Final, Retry, Split, Unauthenticated, Unknown};
         for (answer, shown, step) in [
             (taken, Evidence::Handled, is_taken),
-            (too_long, Evidence::Handled, dropped(Unconfirmed)),
+            (unclear, Evidence::Handled, dropped(Unconfirmed)),
             (not_taken(Retry, Said::Nothing), asked, again(false)),
             (
                 not_taken(Split, limit),

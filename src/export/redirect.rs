@@ -101,6 +101,8 @@ impl Redirecting {
                 request = request.without_credentials();
             }
             answer = next.exchange(&request, timeout).await;
+            // Nobody has set that address.
+            answer.add_words(&format!(" ({} redirects there)", self.address()));
         }
         match &answer {
             Answer::NotTaken {

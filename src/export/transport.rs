@@ -121,6 +121,18 @@ impl Transport {
         either!(self, wire => wire.is_connected())
     }
 
+    /// Whether a request that has not begun waits for its turn on a connection.
+    pub(crate) fn holds_requests_back(&self) -> bool {
+        match &self.wire {
+            #[cfg(feature = "grpc")]
+            Wire::Grpc(wire) => wire.is_connected(),
+            #[cfg(feature = "http")]
+            Wire::Http(_) => false,
+            #[cfg(not(any(feature = "grpc", feature = "http")))]
+            Wire::Neither(never) => match *never {},
+        }
+    }
+
     /// Whether the last attempt to connect succeeded.
     pub(crate) fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)

@@ -1,6 +1,8 @@
 //! Requests on their way to an endpoint.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[path = "../support/frames.rs"]
+mod frames;
 #[path = "../support/life.rs"]
 mod life;
 #[path = "../support/pace.rs"]
@@ -11,6 +13,7 @@ mod support;
 mod brings_every_batch_home_or_says_why;
 mod certificates_are_read_again;
 mod credentials_are_renewed;
+mod hears_what_http2_says;
 mod keeps_its_deadlines;
 mod learns_the_size_that_an_endpoint_takes;
 mod names_the_true_cause;

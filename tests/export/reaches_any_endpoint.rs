@@ -4,7 +4,7 @@
 use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::support::pipeline::{BOTH, Pipeline, builder};
 use tracing_otlp::config::{Compression, ProvidedHeaders, ProxyConfig};
@@ -406,6 +406,49 @@ fn what_is_not_followed_names_its_location() {
     }
 }
 
+/// The address that does not answer stands in no setting.
+#[test]
+fn who_redirects_to_nobody_is_named() {
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let server = Server::start(move |_| {
+        format!("HTTP/1.1 308 Moved\r\nlocation: http://{nobody}/\r\ncontent-length: 0\r\n\r\n")
+    });
+    let error = error_of(&Pipeline::start(builder(HTTP, &server.url())));
+    let to = format!("cannot connect to {nobody}");
+    let from = format!("({} redirects there)", server.address);
+    assert!(error.contains(&to) && error.contains(&from), "{error}");
+}
+
+/// A page to log in, before an endpoint that nobody has reached.
+#[test]
+fn a_success_with_a_page_is_doubted() {
+    let page = "<html>Log in</html>";
+    let len = page.len();
+    let answer = |kind: &str| {
+        format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len}\r\n\r\n{page}")
+    };
+    for (kind, is_page) in [("text/html; charset=utf-8", true), ("text/plain", false)] {
+        let answer = answer(kind);
+        let server = Server::start(move |_| answer.clone());
+        let pipeline = Pipeline::start(builder(HTTP, &server.url()));
+        ten_arrive(&pipeline);
+        let (_, warning) = pipeline
+            .stats()
+            .last_warning
+            .unwrap_or((UNIX_EPOCH, String::new()));
+        let doubts = [
+            "page of HTML",
+            "is that an OTLP endpoint",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        ];
+        let found = doubts.map(|doubt| warning.contains(doubt));
+        assert_eq!(found, [is_page; 3], "{warning}");
+    }
+}
+
 #[test]
 fn a_success_whose_body_stalls_is_a_success_otlp_5() {
     let server = Server::start(|_| "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc".to_owned());
@@ -452,6 +495,39 @@ fn a_socket_of_the_system_is_an_endpoint() {
             error.contains(&at) && error.contains("check the path"),
             "{error}"
         );
+    }
+}
+
+/// Its requests have the host `localhost`, which is no address of its own.
+#[cfg(unix)]
+#[test]
+fn a_redirect_of_a_socket_stays_at_the_socket() {
+    for (n, to) in ["/near", "near", "http://localhost/near"]
+        .into_iter()
+        .enumerate()
+    {
+        let name = format!("tracing-otlp-{}-{n}.sock", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let server = Server::start(move |head| match head.starts_with("POST /v1/traces ") {
+            true => format!(
+                "HTTP/1.1 307 Temporary Redirect\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n"
+            ),
+            false => OK.to_owned(),
+        });
+        let target = server.address;
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let near = (stream.try_clone().unwrap(), stream);
+                pass(near, TcpStream::connect(target).unwrap());
+            }
+        });
+        let builder =
+            builder(HTTP, &format!("unix:{}", path.display())).with_header("x-key", "secret");
+        ten_arrive(&Pipeline::start(builder));
+        let (head, _) = server.seen().pop().unwrap();
+        assert!(head.to_lowercase().contains("x-key: secret\n"), "{head}");
+        std::fs::remove_file(&path).unwrap();
     }
 }
 

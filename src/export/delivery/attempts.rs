@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Delivery;
 use crate::config::Protocol;
-use crate::export::attempt::{Answer, Request, SendFailure, Sent, no_answer};
+use crate::export::attempt::{Answer, Request, SendFailure, Sent, no_answer, no_stream};
 use crate::export::cause::{Cause, tell};
 use crate::export::credentials::Credentials;
 use crate::export::members::{EndpointMember, MemberRoute, Owners};
@@ -294,7 +294,7 @@ impl Delivery<'_> {
         let attempt = self.uncertain_attempt(request, member, left);
         let answer = self.client.cancel.run_until_cancelled(attempt).await;
         // The head of the answer has reported success: another attempt would duplicate the spans.
-        let is_certain = matches!(&answer, Some(Answer::Taken { .. } | Answer::TooLong { .. }));
+        let is_certain = matches!(&answer, Some(Answer::Taken { .. } | Answer::Unclear { .. }));
         match request.sent.is_taken() && !is_certain {
             true => Some(Answer::taken_without_words(&member.transport.address())),
             false => answer,
@@ -322,11 +322,13 @@ impl Delivery<'_> {
                 Answer::None { message, lost }
             }
             Err(_) => {
+                let is_held_back = transport.holds_requests_back();
                 // The connection may be dead.
                 transport.disconnect();
                 let address = transport.address();
                 let (lost, message) = match request.sent.maybe() {
                     true => (SendFailure::Unknown, no_answer(&address, left)),
+                    false if is_held_back => (SendFailure::Unreached, no_stream(&address, left)),
                     false => {
                         transport.mark_down();
                         let what = format!("no connection from {address} within {left:.1?}");
