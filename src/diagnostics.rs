@@ -112,6 +112,12 @@ impl Diagnostics {
         self
     }
 
+    /// The reports are of the exporter `place`; `None`: of the pipeline's own.
+    pub(crate) fn of(mut self, place: Option<String>) -> Self {
+        self.speaker = self.speaker.of(place);
+        self
+    }
+
     /// Reads the counters, at most once in [`POLL`], and reports changes. `is_closing`: a shutdown is under
     /// way; [`finish`](Self::finish) reports its losses, once.
     pub(crate) fn observe(&mut self, now: Instant, is_closing: bool) {

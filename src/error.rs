@@ -15,6 +15,8 @@ use crate::text;
 /// [`is_subscriber`](Self::is_subscriber).
 pub struct Error {
     kind: Kind,
+    /// The exporter that it is of, if that is not the pipeline's own.
+    place: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -97,6 +99,24 @@ impl Error {
         self
     }
 
+    /// The same error, of the exporter `place`.
+    pub(crate) fn of(mut self, place: &str) -> Self {
+        self.place = Some(place.to_owned());
+        self
+    }
+
+    /// An error for two that happened: the kind is that of this one, and the message has both.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        let words = match &mut self.kind {
+            Kind::Timeout { why, .. } => why.get_or_insert_default(),
+            Kind::Export { message } | Kind::Worker { message } => message,
+            Kind::Config { cure, .. } => cure,
+        };
+        let sep = if words.is_empty() { "" } else { "; " };
+        words.push_str(&format!("{sep}{other}"));
+        self
+    }
+
     /// A setting is at fault; the message names it, its value and the cure.
     pub fn is_config(&self) -> bool {
         matches!(self.kind, Kind::Config { .. })
@@ -127,12 +147,19 @@ impl Error {
 
 impl From<Kind> for Error {
     fn from(kind: Kind) -> Self {
-        Self { kind, source: None }
+        Self {
+            kind,
+            place: None,
+            source: None,
+        }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
         match &self.kind {
             Kind::Config {
                 setting,

@@ -4,7 +4,7 @@ use super::target::ExportTarget;
 use crate::config::{BatchConfig, ConnectionConfig, OtlpConfig};
 use crate::error::Error;
 use crate::export::OtlpClient;
-use crate::processor::{Additional, BatchProcessor, LogsRoute, PipelineParts};
+use crate::processor::{Additional, BatchProcessor, LogsRoute, PipelineParts, place_of};
 use crate::resource::Resource;
 
 /// An exporter beside the pipeline's own, and the settings of its queue.
@@ -34,6 +34,17 @@ impl AdditionalExporter {
 
     /// Starts its processor, which shares scopes and reports with `pipeline`.
     pub(super) fn start(
+        self,
+        config: &OtlpConfig,
+        resource: &Resource,
+        pipeline: &mut PipelineParts,
+    ) -> Result<Additional, Error> {
+        let place = place_of(self.name());
+        let started = self.try_start(config, resource, pipeline);
+        started.map_err(|error| error.of(&place))
+    }
+
+    fn try_start(
         self,
         config: &OtlpConfig,
         resource: &Resource,
@@ -72,7 +83,7 @@ impl AdditionalExporter {
         if let Some(delay) = target.max_schedule_delay {
             batch.schedule_delay = batch.schedule_delay.min(delay);
         }
-        let parts = pipeline.for_additional(&batch, logs);
+        let parts = pipeline.for_additional(&name, &batch, logs);
         let processor = BatchProcessor::start_erased(
             (target.exporter, target.components),
             Vec::new(),
@@ -94,7 +105,8 @@ pub(super) fn validate(additional: &[AdditionalExporter]) -> Result<(), Error> {
             let cure = "give each additional exporter a name of its own";
             return Err(Error::config("additional exporter", name, cure));
         }
-        exporter.batch().validate()?;
+        let is_valid = exporter.batch().validate();
+        is_valid.map_err(|error| error.of(&place_of(name)))?;
     }
     Ok(())
 }

@@ -250,6 +250,8 @@ fn event(level: Level, message: &ReadMarker<'_>, fields: &ReportFields<'_>) {
 #[derive(Debug, Default)]
 pub(crate) struct Speaker {
     event_sink: Arc<EventSink>,
+    /// What the messages begin with, if they are not of the pipeline's own exporter.
+    place: Option<String>,
     /// The last line of a topic, and whether its condition continues.
     written: HashMap<Topic, (Instant, bool)>,
 }
@@ -258,8 +260,12 @@ impl Speaker {
     pub(super) fn new(event_sink: Arc<EventSink>) -> Self {
         Self {
             event_sink,
-            written: HashMap::new(),
+            ..Self::default()
         }
+    }
+
+    pub(super) fn of(self, place: Option<String>) -> Self {
+        Self { place, ..self }
     }
 
     pub(super) fn has_subscriber(&self) -> bool {
@@ -273,9 +279,10 @@ impl Speaker {
         message: &str,
         fields: ReportFields<'_>,
     ) {
+        let of_place = self.place.as_ref().map(|at| format!("{at}: {message}"));
         let diagnostic = Diagnostic {
             level,
-            message,
+            message: of_place.as_deref().unwrap_or(message),
             fields,
         };
         let is_read = self.event_sink.emit(&diagnostic);

@@ -182,7 +182,12 @@ impl FlushRequest {
 
     /// Blocks until the request is resolved; `None` a little after the deadline, if the worker is blocked.
     pub(crate) fn wait(&self) -> Option<FlushResult> {
-        let limit = self.deadline.and_then(|d| d.checked_add(GRACE));
+        self.wait_beyond(GRACE)
+    }
+
+    /// The same; `None` so long after the deadline.
+    pub(crate) fn wait_beyond(&self, grace: Duration) -> Option<FlushResult> {
+        let limit = self.deadline.and_then(|d| d.checked_add(grace));
         let mut state = lock(&self.state);
         loop {
             if let Some(outcome) = &state.outcome {

@@ -134,6 +134,7 @@ impl BatchProcessor {
             every_second,
             open_spans,
             logs,
+            place,
         } = pipeline;
         let home = Home::here()?;
         let max_bytes = BATCH_BYTES.min(memory.limit() / 4).max(1);
@@ -173,7 +174,8 @@ impl BatchProcessor {
             warnings,
             hints,
         )
-        .with_logs(shared.logs.as_ref().map(|q| Arc::clone(&q.counters)));
+        .with_logs(shared.logs.as_ref().map(|q| Arc::clone(&q.counters)))
+        .of(place);
         let worker_loop = Worker::new(
             Arc::clone(&shared),
             lanes,

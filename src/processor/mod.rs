@@ -78,6 +78,6 @@ pub use handle::BatchProcessor;
 #[cfg(all(feature = "metrics", not(tracing_otlp_loom)))]
 pub(crate) use handle::build_runtime;
 #[cfg(not(tracing_otlp_loom))]
-pub(crate) use plan::{LogsRoute, PipelineParts};
+pub(crate) use plan::{LogsRoute, PipelineParts, place_of};
 #[cfg(not(tracing_otlp_loom))]
 pub use record::{ScopeId, TelemetryData};

@@ -35,6 +35,8 @@ pub(crate) struct PipelineParts {
     pub(crate) open_spans: Option<OpenSpanSource>,
     /// `None`: the pipeline has no logs.
     pub(crate) logs: Option<LogsRoute>,
+    /// The exporter, for reports, if it is not the pipeline's own.
+    pub(super) place: Option<String>,
 }
 
 /// The exporter and the settings of a pipeline's logs.
@@ -68,6 +70,7 @@ impl PipelineParts {
             every_second: None,
             open_spans: None,
             logs: None,
+            place: None,
         }
     }
 }
@@ -75,7 +78,12 @@ impl PipelineParts {
 impl PipelineParts {
     /// The parts of an additional exporter's processor: with a bound of its own, and the same scopes and
     /// receivers of reports.
-    pub(crate) fn for_additional(&mut self, batch: &BatchConfig, logs: Option<LogsRoute>) -> Self {
+    pub(crate) fn for_additional(
+        &mut self,
+        name: &str,
+        batch: &BatchConfig,
+        logs: Option<LogsRoute>,
+    ) -> Self {
         let memory = &self.memory.queue;
         let make = || Arc::new(Scopes::new(Arc::clone(memory)));
         let scopes = self.scopes.get_or_insert_with(make);
@@ -87,9 +95,15 @@ impl PipelineParts {
             event_sink: Arc::clone(&self.event_sink),
             scopes: Some(Arc::clone(scopes)),
             logs,
+            place: Some(place_of(name)),
             ..Self::new(batch)
         }
     }
+}
+
+/// An additional exporter in errors and reports.
+pub(crate) fn place_of(name: &str) -> String {
+    format!("additional exporter {name:?}")
 }
 
 /// The numbers of one signal, from its settings.

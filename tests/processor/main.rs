@@ -10,6 +10,7 @@ mod pace;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod a_blocked_exporter_holds_up_no_deadline;
 mod a_dead_endpoint_keeps_every_deadline;
 mod logs_and_spans_share_a_pipeline;
 mod memory_has_a_share_for_each_holder;

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::DEADLINE;
-use crate::support::pace::fit;
+use crate::support::pace::{answered, fit};
 use crate::support::pipeline::{self, BOTH, Pipeline, told};
 use bytes::Bytes;
 use tracing::{info, info_span};
@@ -282,6 +282,70 @@ fn they_get_everything_beside_an_own_exporter_of_none() {
     }
 }
 
+/// What an error and a report say, they say of one of them.
+#[test]
+fn each_has_its_name_in_errors_and_reports() {
+    let [first, second] = [(); 2].map(|()| Collector::start());
+    first.always(Answer::grpc(3, "the own one"));
+    second.always(Answer::grpc(3, "the other one"));
+    let (told, reports) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let builder = pipeline::builder(Protocol::Grpc, &first.grpc_endpoint())
+        .with_additional_endpoint("vendor", connection(Protocol::Grpc, &second), batch())
+        .with_diagnostic_handler(move |report| {
+            let report = (report.message().to_owned(), report.to_string());
+            let _ = told.lock().unwrap().send(report);
+        });
+    let pipeline = Pipeline::start(builder);
+    let check = |error: tracing_otlp::Error| {
+        assert!(error.is_export(), "{error}");
+        let error = error.to_string();
+        let (own, other) = error
+            .split_once("; additional exporter \"vendor\": ")
+            .unwrap();
+        assert!(
+            own.starts_with("1 spans") && own.contains("the own one"),
+            "{error}"
+        );
+        assert!(
+            other.starts_with("1 spans") && other.contains("the other one"),
+            "{error}"
+        );
+    };
+    pipeline.spans(1, 10);
+    check(pipeline.flush().unwrap_err());
+    pipeline.spans(1, 10);
+    check(answered(pipeline.guard.force_flush(DEADLINE)).unwrap_err());
+    // One that is well says nothing.
+    first.always(Answer::ok());
+    pipeline.spans(1, 10);
+    let error = pipeline
+        .guard
+        .shutdown_blocking(DEADLINE)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("additional exporter \"vendor\": 1 spans"),
+        "{error}"
+    );
+    let reports: Vec<_> = reports.try_iter().collect();
+    let of_vendor = |message: &str| message.starts_with("additional exporter \"vendor\": ");
+    assert!(
+        reports.iter().any(|(message, _)| of_vendor(message)),
+        "{reports:?}"
+    );
+    for (message, report) in &reports {
+        assert!(
+            of_vendor(message) || !report.contains("the other one"),
+            "{report}"
+        );
+        assert!(
+            !of_vendor(message) || !report.contains("the own one"),
+            "{report}"
+        );
+    }
+}
+
 #[test]
 fn names_are_needed_and_settings_are_checked() {
     let build = |names: [&str; 2], batch: &BatchConfig| {
@@ -300,5 +364,21 @@ fn names_are_needed_and_settings_are_checked() {
     }
     let mut wrong = batch();
     wrong.max_queue_size = 0;
-    assert!(build(["a", "b"], &wrong).is_config());
+    let error = build(["a", "b"], &wrong);
+    let begin = "additional exporter \"a\": batch.max_queue_size";
+    assert!(
+        error.is_config() && error.to_string().starts_with(begin),
+        "{error}"
+    );
+    let mut wrong = ExporterConfig::default();
+    wrong.endpoint = Some("ftp://vendor.test".to_owned());
+    let builder = tracing_otlp::builder()
+        .without_env()
+        .with_additional_endpoint("vendor", wrong, batch());
+    let error = builder.build().map(drop).unwrap_err();
+    let begin = "additional exporter \"vendor\": endpoint";
+    assert!(
+        error.is_config() && error.to_string().starts_with(begin),
+        "{error}"
+    );
 }

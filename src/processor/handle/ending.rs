@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::thread;
 use std::time::Duration;
 
-use super::BatchProcessor;
+use super::{Additional, BatchProcessor};
 use crate::error::Error;
-use crate::processor::flush::{Command, FlushRequest, Resolution};
+use crate::processor::flush::{Command, FlushRequest, FlushResult, Resolution};
+use crate::processor::plan::place_of;
+use crate::processor::shared::Shared;
 use crate::stats::DropReason;
 use crate::suppress;
 use crate::sync::Arc;
@@ -20,9 +23,9 @@ impl BatchProcessor {
     /// Errors: the `timeout` passed first; or spans were lost, for whatever reason, or left out data for
     /// want of memory, since the last flush that was answered (since the start, for the first flush). In a
     /// fork of the process that started the processor, this call and [`shutdown`](Self::shutdown) return an
-    /// error at once: a fork has no worker. After a shutdown the queue is empty: `Ok`. The worker watches
-    /// the deadline, so an [`Exporter`](crate::export::Exporter) that blocks the worker's thread delays the answer; the blocking
-    /// calls watch it themselves.
+    /// error at once: a fork has no worker. After a shutdown the queue is empty: `Ok`. An
+    /// [`Exporter`](crate::export::Exporter) that blocks the worker's thread delays the error of a deadline by
+    /// two seconds.
     pub fn force_flush(
         &self,
         timeout: Duration,
@@ -54,17 +57,22 @@ impl BatchProcessor {
     }
 
     /// Begins a flush or a shutdown of this processor and of those of the additional exporters. Resolves when
-    /// all have ended, with the first error.
+    /// all have ended, with the error of each that has one.
     fn begin(
         &self,
         command: Command,
         timeout: Duration,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        let additional = self.additional.iter().map(|a| &a.processor);
-        let all = std::iter::once(self).chain(additional);
+        let answer = |processor: &Self, place| Answer {
+            resolution: Resolution(processor.submit(command, timeout)),
+            unwatched: Some(Arc::clone(&processor.shared)),
+            place,
+        };
+        let of_additional = |a: &Additional| answer(&a.processor, Some(place_of(&a.name)));
+        let additional = self.additional.iter().map(of_additional);
         EndOfAll {
-            waiting: all
-                .map(|p| Resolution(p.submit(command, timeout)))
+            waiting: std::iter::once(answer(self, None))
+                .chain(additional)
                 .collect(),
             ended: Ok(()),
         }
@@ -92,34 +100,92 @@ impl BatchProcessor {
         let additional: Vec<_> = additional
             .map(|a| (a, a.processor.submit(command, timeout)))
             .collect();
-        let ended = self.wait_for(command, &self.submit(command, timeout));
+        let ended = self.wait_for(&self.submit(command, timeout));
         additional.into_iter().fold(ended, |ended, (a, request)| {
-            ended.and(a.processor.wait_for(command, &request))
+            let end = a.processor.wait_for(&request);
+            both(ended, end.map_err(|error| error.of(&place_of(&a.name))))
         })
     }
 
     /// Waits for the end of a flush or a shutdown of this processor alone.
-    fn wait_for(&self, command: Command, request: &FlushRequest) -> Result<(), Error> {
-        if let Some(outcome) = request.wait() {
-            return outcome.map_err(Error::from);
-        }
-        // The worker is blocked: the deadline is kept here.
-        let why = || {
-            let why = "an exporter holds the worker's thread, or the machine has no time for it";
-            Some(why.to_owned())
-        };
-        if command == Command::Shutdown {
-            self.shared.close_queue(DropReason::ShutdownTimeout);
-            self.shared.requests.close(request.timed_out(why()));
-            self.shared.spans.wake.notify();
-        }
-        request.timed_out(why()).map_err(Error::from)
+    fn wait_for(&self, request: &FlushRequest) -> Result<(), Error> {
+        let outcome = request.wait();
+        let outcome = outcome.unwrap_or_else(|| without_worker(&self.shared, request));
+        outcome.map_err(Error::from)
     }
 }
 
-/// Resolves when all have ended, with the first error.
+/// The end of a request whose deadline has passed while the worker is blocked.
+fn without_worker(shared: &Shared, request: &FlushRequest) -> FlushResult {
+    let why = || {
+        let why = "an exporter holds the worker's thread, or the machine has no time for it";
+        Some(why.to_owned())
+    };
+    if request.command == Command::Shutdown {
+        shared.close_queue(DropReason::ShutdownTimeout);
+        shared.requests.close(request.timed_out(why()));
+        shared.spans.wake.notify();
+    }
+    request.timed_out(why())
+}
+
+/// The answer to one request. The worker keeps its deadline; a thread watches the worker while somebody waits.
+struct Answer {
+    resolution: Resolution,
+    /// `None`: it is watched.
+    unwatched: Option<Arc<Shared>>,
+    /// Whose it is, for errors; `None`: the pipeline's own exporter's.
+    place: Option<String>,
+}
+
+/// One end of two: both errors count.
+fn both(one: Result<(), Error>, other: Result<(), Error>) -> Result<(), Error> {
+    match (one, other) {
+        (Err(one), Err(other)) => Err(one.and(&other)),
+        (one, other) => one.and(other),
+    }
+}
+
+impl Future for Answer {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = Pin::new(&mut self.resolution).poll(cx);
+        if answer.is_pending()
+            && let Some(shared) = self.unwatched.take()
+        {
+            watch(shared, Arc::clone(&self.resolution.0));
+        }
+        answer.map_err(|error| match &self.place {
+            Some(place) => error.of(place),
+            None => error,
+        })
+    }
+}
+
+/// A task has no timer of its own, and is woken this long after a deadline that the worker has missed. Longer than
+/// a worker needs on a machine that has no time for it: its answer says what stood in the way.
+const WATCHED_FOR: Duration = Duration::from_secs(2);
+
+fn watch(shared: Arc<Shared>, request: Arc<FlushRequest>) {
+    if request.deadline.is_none() {
+        return;
+    }
+    let watch = move || {
+        suppress::mark_thread();
+        if request.wait_beyond(WATCHED_FOR).is_none() {
+            let outcome = without_worker(&shared, &request);
+            request.resolve(outcome);
+        }
+    };
+    let thread = thread::Builder::new().name("otlp-deadline".to_owned());
+    // If the system starts none, the worker alone keeps the deadline.
+    let _ = thread.spawn(watch);
+}
+
+/// Resolves when all have ended, with the errors of all.
 struct EndOfAll {
-    waiting: VecDeque<Resolution>,
+    waiting: VecDeque<Answer>,
     ended: Result<(), Error>,
 }
 
@@ -128,11 +194,10 @@ impl Future for EndOfAll {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         while let Some(next) = self.waiting.front_mut() {
-            let ended = ready!(Pin::new(next).poll(cx));
+            let end = ready!(Pin::new(next).poll(cx));
             self.waiting.pop_front();
-            if self.ended.is_ok() {
-                self.ended = ended;
-            }
+            let before = std::mem::replace(&mut self.ended, Ok(()));
+            self.ended = both(before, end);
         }
         Poll::Ready(std::mem::replace(&mut self.ended, Ok(())))
     }
