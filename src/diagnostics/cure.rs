@@ -54,7 +54,8 @@ pub(super) fn of(reason: DropReason, state: EndpointHealth) -> &'static str {
             "this process is a fork: build a pipeline of its own after the fork"
         }
         (DropReason::LayerGone, _) => "their layer was dropped while they were open",
-        (DropReason::Internal, _) => "this is a defect: please report it",
+        // A file, the console and an exporter from elsewhere fail so, too.
+        (DropReason::Internal, _) => "the exporter failed: see the error",
     }
 }
 
@@ -82,6 +83,8 @@ mod tests {
                 DropReason::Unsent,
                 DropReason::Unconfirmed,
                 DropReason::Refused,
+                // A disk that is full is no defect of ours.
+                DropReason::Internal,
             ] {
                 // The endpoint may have answered: the error has its words.
                 assert!(!cure(reason).contains("not answer"));

@@ -35,7 +35,8 @@ pub enum DropReason {
     /// The endpoint does not take the signal: it answered `UNIMPLEMENTED` or, at the signal's path, 404.
     /// Only for log records.
     Unsupported,
-    /// A defect of the worker or of an exporter.
+    /// The exporter failed: it could not write to its file, its console or wherever it leads, or it panicked. Or a
+    /// defect of the worker.
     Internal,
 }
 
