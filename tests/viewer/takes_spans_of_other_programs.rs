@@ -262,6 +262,39 @@ fn what_is_no_request_is_refused_in_words() {
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }
 
+/// A viewer in a container is asked for by its name. Pages of other sites are refused there too: by their `Origin`.
+#[test]
+fn a_port_for_other_machines_is_reached_by_any_name() {
+    let viewer = tracing_otlp::viewer().with_port(0).with_announcement(false);
+    let viewer = viewer
+        .with_otlp_address("0.0.0.0:0".parse().unwrap())
+        .with_otlp_address("127.0.0.1:0".parse().unwrap())
+        .build()
+        .unwrap();
+    let ask = |port: u16, more: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let request = format!(
+            "POST /v1/traces HTTP/1.1\r\nHost: viewer:4318\r\nContent-Type: application/x-protobuf\r\n\
+             Content-Length: 0\r\nConnection: close\r\n{more}\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let [any, own] = viewer.otlp_addresses() else {
+        panic!("two were given");
+    };
+    let answer = ask(any.port(), "");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    for answer in [
+        ask(any.port(), "Origin: http://viewer:4318\r\n"),
+        ask(own.port(), ""),
+    ] {
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    }
+}
+
 /// A stream of gzip with stored zeros repeated by back references would need an encoder; the system's
 /// program has one.
 fn flate2_gzip(bytes: &[u8]) -> Vec<u8> {
