@@ -35,7 +35,13 @@ enum Target {
         not(feature = "http"),
         allow(dead_code, reason = "nothing can be joined")
     )]
-    Joined(OtlpClient),
+    Joined(JoinedViewer),
+}
+
+/// The viewer of another process, by a client of each signal.
+struct JoinedViewer {
+    spans: OtlpClient,
+    logs: OtlpClient,
 }
 
 /// A viewer of this process.
@@ -62,9 +68,11 @@ impl ViewerExporter {
         let mut config = crate::config::ConnectionConfig::default();
         config.endpoint = Some(endpoint);
         config.protocol = Some(crate::config::Protocol::HttpProtobuf);
-        let client = OtlpClient::new(config).ok()?;
+        let spans = OtlpClient::new(config.clone()).ok()?;
+        // Its own timeout bounds a send.
+        let logs = OtlpClient::for_logs(config, None, Some(&spans)).ok()?;
         Some(Self {
-            target: Target::Joined(client),
+            target: Target::Joined(JoinedViewer { spans, logs }),
             closed: AtomicBool::new(false),
         })
     }
@@ -141,7 +149,7 @@ impl Exporter for ViewerExporter {
     async fn ready(&self) -> ViewerPermit {
         match &self.target {
             Target::Local(_) => ViewerPermit(None),
-            Target::Joined(client) => ViewerPermit(Some(client.ready().await)),
+            Target::Joined(joined) => ViewerPermit(Some(joined.spans.ready().await)),
         }
     }
 
@@ -151,21 +159,24 @@ impl Exporter for ViewerExporter {
         batch: Batch,
     ) -> impl Future<Output = Outcome> + Send + 'static {
         let spans = batch.span_count() as u64;
-        let (mut sending, mut outcome) = (None, None);
+        let (mut sending, mut of_logs, mut outcome) = (None, None, None);
         match (&self.target, permit.0) {
-            (Target::Joined(client), Some(permit)) => {
-                sending = Some(Exporter::send(client, permit, batch))
-            }
+            (Target::Joined(joined), Some(permit)) => match batch.signal() {
+                Signal::Traces => sending = Some(Exporter::send(&joined.spans, permit, batch)),
+                // The permit's way is that of spans.
+                Signal::Logs => of_logs = Some((joined.logs.clone(), permit, batch)),
+            },
             (Target::Local(running), _) if !self.closed.load(Ordering::Relaxed) => {
                 outcome = Some(keep(&running.store, &batch));
             }
             _ => {}
         }
         async move {
-            match (sending, outcome) {
-                (Some(sending), _) => sending.await,
-                (None, Some(outcome)) => outcome,
-                (None, None) => {
+            match (sending, of_logs, outcome) {
+                (Some(sending), ..) => sending.await,
+                (_, Some((client, _permit, batch)), _) => client.send(batch).await,
+                (.., Some(outcome)) => outcome,
+                (None, None, None) => {
                     Outcome::dropped(DropReason::AfterShutdown, spans, "viewer: shut down")
                 }
             }
@@ -177,22 +188,24 @@ impl Exporter for ViewerExporter {
     }
 
     fn begin_shutdown(&self) {
-        if let Target::Joined(client) = &self.target {
-            client.begin_shutdown();
+        if let Target::Joined(joined) = &self.target {
+            joined.spans.begin_shutdown();
+            joined.logs.begin_shutdown();
         }
     }
 
     fn shutdown(&self) {
         self.closed.store(true, Ordering::Relaxed);
-        if let Target::Joined(client) = &self.target {
-            Exporter::shutdown(client);
+        if let Target::Joined(joined) = &self.target {
+            Exporter::shutdown(&joined.spans);
+            Exporter::shutdown(&joined.logs);
         }
     }
 
     fn last_error(&self) -> Option<String> {
         match &self.target {
             Target::Local(_) => None,
-            Target::Joined(client) => client.last_error(),
+            Target::Joined(joined) => joined.spans.last_error().or(joined.logs.last_error()),
         }
     }
 
@@ -205,7 +218,7 @@ impl Exporter for ViewerExporter {
                 }
                 None
             }
-            Target::Joined(client) => Some(client.show_open(batch)),
+            Target::Joined(joined) => Some(joined.spans.show_open(batch)),
         };
         async move {
             if let Some(showing) = showing {
@@ -217,7 +230,7 @@ impl Exporter for ViewerExporter {
     fn keeps_export_timeout(&self) -> bool {
         match &self.target {
             Target::Local(_) => true,
-            Target::Joined(client) => client.keeps_export_timeout(),
+            Target::Joined(joined) => joined.spans.keeps_export_timeout(),
         }
     }
 

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::builder::builder;
+use crate::config::Events;
 use crate::export::Exporter as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -37,6 +38,25 @@ fn a_second_process_sends_to_the_viewer_that_runs() {
     assert_eq!((second.url(), second.address()), (None, None));
     record(second, "from afar");
     assert_eq!(names(&first), ["from afar"]);
+}
+
+#[test]
+fn its_log_records_go_there_too() {
+    let loopback = (Ipv4Addr::LOCALHOST, 0).into();
+    let first = quiet().with_otlp_address(loopback).build().unwrap();
+    let second = quiet().join(first.address().unwrap()).unwrap();
+    let pipeline = builder().with_exporter(second).with_logs(Events::AsLogs);
+    let (layer, guard) = pipeline.build().unwrap();
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info_span!("work").in_scope(|| tracing::info!("of the work"));
+        tracing::info!("of nothing");
+    });
+    guard.shutdown_blocking(Duration::from_secs(60)).unwrap();
+    let stats = guard.stats();
+    assert_eq!((stats.delivered, stats.logs.delivered), (1, 2), "{stats}");
+    let held = first.store().unwrap().held();
+    assert_eq!((held.spans, held.records, held.loose_records), (1, 1, 1));
 }
 
 #[test]
