@@ -62,13 +62,8 @@ pub(super) enum Cause {
     /// No answer in time, on a connection that worked.
     NoAnswer,
     /// The connection is there, and no request may begin on it.
-    #[cfg_attr(
-        not(feature = "grpc"),
-        expect(dead_code, reason = "HTTP/1 has no streams")
-    )]
     NoStream,
     /// An answer of gRPC that ends without a status.
-    #[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "gRPC alone has it"))]
     NoGrpcStatus,
     /// Pings on the connection got no answer.
     Silent,
@@ -89,10 +84,6 @@ pub(super) enum Cause {
     /// The answer is longer than the limit.
     LongAnswer,
     /// The answer is none of OTLP.
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "gRPC has its own status")
-    )]
     NoReceiver,
     /// The header provider returned no headers.
     NoHeaders,

@@ -17,6 +17,7 @@ use crate::export::endpoint::{Endpoint, Signal};
 use crate::export::resolve::Resolver;
 use crate::export::transport::TransportTemplate;
 use crate::export::{Exporter, Outcome};
+use crate::stats::DropReason;
 use crate::sync::{Arc, Mutex, lock};
 use crate::testing::Collector;
 use crate::wire::request::{ScopeGroup, span_field};
@@ -328,7 +329,7 @@ async fn a_batch_whose_members_are_all_down_ends_in_time_or_with_its_client() {
         for _ in 0..2 {
             let outcome = timeout(PATIENCE, in_time.send(batch([span(1, 1)]))).await;
             let outcome = outcome.expect("no deadline was kept");
-            assert_eq!(outcome.dropped, [(crate::DropReason::Unsent, 1)]);
+            assert_eq!(outcome.dropped, [(DropReason::Unsent, 1)]);
             let error = outcome.error.unwrap();
             assert!(error.contains("out of time: none of 2"), "{error}");
         }
@@ -371,7 +372,7 @@ async fn a_batch_whose_members_are_all_down_ends_in_time_or_with_its_client() {
             );
         }
         for outcome in outcomes {
-            assert_eq!(outcome.dropped, [(crate::DropReason::Unsent, 1)]);
+            assert_eq!(outcome.dropped, [(DropReason::Unsent, 1)]);
             let error = outcome.error.unwrap();
             assert!(error.contains("cut short by the shutdown"), "{error}");
         }

@@ -63,7 +63,7 @@ impl BatchProcessor {
         command: Command,
         timeout: Duration,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        let answer = |processor: &Self, place| Answer {
+        let answer = |processor: &Self, place| WatchedAnswer {
             resolution: Resolution(processor.submit(command, timeout)),
             unwatched: Some(Arc::clone(&processor.shared)),
             place,
@@ -130,7 +130,7 @@ fn without_worker(shared: &Shared, request: &FlushRequest) -> FlushResult {
 }
 
 /// The answer to one request. The worker keeps its deadline; a thread watches the worker while somebody waits.
-struct Answer {
+struct WatchedAnswer {
     resolution: Resolution,
     /// `None`: it is watched.
     unwatched: Option<Arc<Shared>>,
@@ -146,7 +146,7 @@ fn both(one: Result<(), Error>, other: Result<(), Error>) -> Result<(), Error> {
     }
 }
 
-impl Future for Answer {
+impl Future for WatchedAnswer {
     type Output = Result<(), Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -185,7 +185,7 @@ fn watch(shared: Arc<Shared>, request: Arc<FlushRequest>) {
 
 /// Resolves when all have ended, with the errors of all.
 struct EndOfAll {
-    waiting: VecDeque<Answer>,
+    waiting: VecDeque<WatchedAnswer>,
     ended: Result<(), Error>,
 }
 
