@@ -167,6 +167,10 @@ impl FlushRequest {
         }
     }
 
+    pub(crate) fn is_resolved(&self) -> bool {
+        lock(&self.state).outcome.is_some()
+    }
+
     /// `why`: the obstacle.
     pub(crate) fn timed_out(&self, why: Option<String>) -> FlushResult {
         Err(FlushError::Timeout {
@@ -182,12 +186,7 @@ impl FlushRequest {
 
     /// Blocks until the request is resolved; `None` a little after the deadline, if the worker is blocked.
     pub(crate) fn wait(&self) -> Option<FlushResult> {
-        self.wait_beyond(GRACE)
-    }
-
-    /// The same; `None` so long after the deadline.
-    pub(crate) fn wait_beyond(&self, grace: Duration) -> Option<FlushResult> {
-        let limit = self.deadline.and_then(|d| d.checked_add(grace));
+        let limit = self.deadline.and_then(|d| d.checked_add(GRACE));
         let mut state = lock(&self.state);
         loop {
             if let Some(outcome) = &state.outcome {

@@ -23,6 +23,7 @@ use super::record::{ScopeId, TelemetryData};
 use super::scopes::Scopes;
 use super::shared::Shared;
 use super::wake::Wake;
+use super::watch::Watch;
 use super::worker::Worker;
 use crate::config::{BatchConfig, WorkerConfig};
 use crate::diagnostics::Diagnostics;
@@ -159,6 +160,7 @@ impl BatchProcessor {
             spans,
             logs,
             requests: RequestQueue::default(),
+            watch: Watch::default(),
             scopes: scopes.unwrap_or_else(|| Arc::new(Scopes::new(Arc::clone(&memory.queue)))),
             event_sink,
             components,

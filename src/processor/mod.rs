@@ -62,6 +62,8 @@ mod plan;
 #[cfg(not(tracing_otlp_loom))]
 mod queue;
 #[cfg(not(tracing_otlp_loom))]
+mod watch;
+#[cfg(not(tracing_otlp_loom))]
 mod worker;
 
 #[cfg(all(test, tracing_otlp_loom))]

@@ -5,6 +5,7 @@ use super::component::Components;
 use super::flush::RequestQueue;
 use super::queue::Queue;
 use super::scopes::Scopes;
+use super::watch::Watch;
 use crate::diagnostics::EventSink;
 use crate::fork::Home;
 use crate::pool::Memory;
@@ -17,6 +18,8 @@ pub(crate) struct Shared {
     /// `None`: the pipeline has no logs.
     pub(crate) logs: Option<Arc<Queue>>,
     pub(crate) requests: RequestQueue,
+    /// Of the requests that tasks wait for.
+    pub(super) watch: Watch,
     /// Of spans and of logs: `ScopeSpans` and `ScopeLogs` have the same layout.
     pub(crate) scopes: Arc<Scopes>,
     pub(crate) event_sink: Arc<EventSink>,

@@ -99,13 +99,14 @@ impl EndpointMember {
     /// The counters alone, without a lock.
     pub(super) fn counts(&self) -> EndpointStats {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let mut stats = EndpointStats::default();
-        stats.delivered = get(&self.counts.delivered);
-        stats.rejected = get(&self.counts.rejected);
-        stats.requests_ok = get(&self.counts.requests_ok);
-        stats.requests_failed = get(&self.counts.requests_failed);
-        stats.requests_in_flight = self.load();
-        stats
+        EndpointStats {
+            delivered: get(&self.counts.delivered),
+            rejected: get(&self.counts.rejected),
+            requests_ok: get(&self.counts.requests_ok),
+            requests_failed: get(&self.counts.requests_failed),
+            requests_in_flight: self.load(),
+            ..EndpointStats::default()
+        }
     }
 
     pub(super) fn stats(&self) -> EndpointStats {

@@ -1,5 +1,5 @@
 //! The members of a name beside real collectors; the look-ups are answered here.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::io;
 use std::net::SocketAddr;
@@ -347,7 +347,7 @@ async fn a_batch_whose_members_are_all_down_ends_in_time_or_with_its_client() {
         });
         let first = ended.clone();
         let first = tokio::spawn(async move { first.send(batch([span(1, 1)])).await });
-        let mut sending = sending.map(|sending| tokio_test::task::spawn(sending));
+        let mut sending = sending.map(tokio_test::task::spawn);
         while ended.last_error().is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

@@ -154,7 +154,7 @@ impl Future for WatchedAnswer {
         if answer.is_pending()
             && let Some(shared) = self.unwatched.take()
         {
-            watch(shared, Arc::clone(&self.resolution.0));
+            watch(shared, &self.resolution.0);
         }
         answer.map_err(|error| match &self.place {
             Some(place) => error.of(place),
@@ -163,24 +163,19 @@ impl Future for WatchedAnswer {
     }
 }
 
-/// A task has no timer of its own, and is woken this long after a deadline that the worker has missed. Longer than
-/// a worker needs on a machine that has no time for it: its answer says what stood in the way.
-const WATCHED_FOR: Duration = Duration::from_secs(2);
-
-fn watch(shared: Arc<Shared>, request: Arc<FlushRequest>) {
-    if request.deadline.is_none() {
+fn watch(shared: Arc<Shared>, request: &Arc<FlushRequest>) {
+    if !shared.watch.add(request) {
         return;
     }
+    let theirs = Arc::clone(&shared);
     let watch = move || {
         suppress::mark_thread();
-        if request.wait_beyond(WATCHED_FOR).is_none() {
-            let outcome = without_worker(&shared, &request);
-            request.resolve(outcome);
-        }
+        theirs.watch.run(|request| without_worker(&theirs, request));
     };
     let thread = thread::Builder::new().name("otlp-deadline".to_owned());
-    // If the system starts none, the worker alone keeps the deadline.
-    let _ = thread.spawn(watch);
+    if thread.spawn(watch).is_err() {
+        shared.watch.has_none();
+    }
 }
 
 /// Resolves when all have ended, with the errors of all.
