@@ -44,7 +44,7 @@ enum Kind {
         allow(dead_code, reason = "only `init` sets one")
     )]
     Subscriber {
-        message: &'static str,
+        message: String,
     },
 }
 
@@ -86,8 +86,11 @@ impl Error {
 
     /// The global subscriber could not be set.
     #[cfg(feature = "init")]
-    pub(crate) fn subscriber(message: &'static str) -> Self {
-        Kind::Subscriber { message }.into()
+    pub(crate) fn subscriber(message: impl Into<String>) -> Self {
+        Kind::Subscriber {
+            message: message.into(),
+        }
+        .into()
     }
 
     /// Sets the cause, for [`StdError::source`].
@@ -109,7 +112,9 @@ impl Error {
     pub(crate) fn and(mut self, other: &Self) -> Self {
         let words = match &mut self.kind {
             Kind::Timeout { why, .. } => why.get_or_insert_default(),
-            Kind::Export { message } | Kind::Worker { message } => message,
+            Kind::Export { message }
+            | Kind::Worker { message }
+            | Kind::Subscriber { message } => message,
             Kind::Config { cure, .. } => cure,
         };
         let sep = if words.is_empty() { "" } else { "; " };

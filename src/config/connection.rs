@@ -228,6 +228,8 @@ impl ConnectionConfig {
             traces_endpoint: _,
             metrics_endpoint: _,
             logs_endpoint: _,
+            // Where the values come from.
+            variables: _,
             // Of a request, or of a client.
             trace_affinity: _,
             header_provider: _,
@@ -386,18 +388,18 @@ mod tests {
     /// A company's proxy stands in the environment, and code says that the endpoint is reached without.
     #[test]
     fn a_proxy_from_code_counts_for_all_signals_env_7() {
-        let with = |proxy: &str| ExporterConfig {
+        let with = |proxy: &str| ConnectionConfig {
             proxy: ProxyConfig::all(proxy),
-            ..ExporterConfig::default()
+            ..ConnectionConfig::default()
         };
         let before = with("http://of-variables:3128");
-        let mut logs = ExporterConfig {
+        let mut logs = ConnectionConfig {
             headers: vec![header("logs-only")],
             ..before.clone()
         };
         logs.follow(&before, &with("http://of-code:3128"));
         assert_eq!(logs.proxy, ProxyConfig::all("http://of-code:3128"));
-        logs.follow(&with("http://of-code:3128"), &ExporterConfig::default());
+        logs.follow(&with("http://of-code:3128"), &ConnectionConfig::default());
         assert_eq!(logs.proxy, ProxyConfig::none());
     }
 }

@@ -98,6 +98,7 @@ impl<'a> Delivery<'a> {
                 owner: part.owner,
                 taken_by: None,
                 retries: 0,
+                is_encoded: self.is_encoded,
             };
             (delivery, part.batch)
         };

@@ -370,7 +370,7 @@ fn names_are_needed_and_settings_are_checked() {
         error.is_config() && error.to_string().starts_with(begin),
         "{error}"
     );
-    let mut wrong = ExporterConfig::default();
+    let mut wrong = ConnectionConfig::default();
     wrong.endpoint = Some("ftp://vendor.test".to_owned());
     let builder = tracing_otlp::builder()
         .without_env()

@@ -222,10 +222,10 @@ async fn traces_stay_whole_and_move_only_with_their_collector() {
 
 /// The members of names whose look-ups are not asked: the test calls `update`.
 fn members_of(names: &str) -> Arc<super::MemberList> {
-    let config = ExporterConfig {
+    let config = ConnectionConfig {
         endpoint: Some(names.to_owned()),
         protocol: Some(Protocol::HttpProtobuf),
-        ..ExporterConfig::default()
+        ..ConnectionConfig::default()
     };
     let entries = Endpoint::entries(&config, Signal::Traces).unwrap();
     let template = |endpoint: &Endpoint| TransportTemplate {
@@ -316,11 +316,11 @@ async fn a_batch_whose_members_are_all_down_ends_in_time_or_with_its_client() {
                 let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
                 format!("http://{}", listener.local_addr().unwrap())
             };
-            let config = ExporterConfig {
+            let config = ConnectionConfig {
                 endpoint: Some(format!("{},{}", nobody(), nobody())),
                 protocol: Some(protocol),
                 trace_affinity: true,
-                ..ExporterConfig::default()
+                ..ConnectionConfig::default()
             };
             OtlpClient::of(config, cap, Signal::Traces, None, Resolver::system()).unwrap()
         };
