@@ -8,15 +8,17 @@ use super::Outcome;
 use super::batch::Batch;
 use super::client_state::ClientState;
 use super::deadline::Cap;
-use super::delivery::Delivery;
+use super::delivery::{Delivery, Part};
 
 /// Delivers each part of a batch to the member that has its traces, all at the same time and within one deadline.
 pub(super) async fn deliver(client: &ClientState, cap: Cap, batch: Batch) -> Outcome {
-    let parts = match Delivery::new(client, cap, None).divided(batch).await {
-        Ok(parts) => parts.into_iter(),
+    let whole = Delivery::new(client, cap, None);
+    let parts = match whole.owned(Part::whole(batch)).await {
+        Ok(parts) => parts,
         Err(lost) => return lost,
     };
-    let deliveries = parts.map(|(delivery, batch)| Box::pin(delivery.deliver(batch)));
+    let deliveries = parts.into_iter();
+    let deliveries = deliveries.map(|part| Box::pin(whole.of_part().deliver(part)));
     let outcomes = join_all(deliveries.collect()).await;
     let all = outcomes.into_iter().reduce(Outcome::merge);
     all.unwrap_or_default()

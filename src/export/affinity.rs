@@ -6,17 +6,15 @@ use std::collections::HashMap;
 
 use super::batch::Batch;
 use super::members::{Owners, key_of};
-use super::retry::jitter;
 use crate::wire::decode::bytes_of;
 
-/// The parts of a batch by the number of the member that has their traces.
-pub(super) fn split(batch: Batch, owners: &Owners) -> Vec<(Option<u64>, Batch)> {
+/// The parts of a batch by the number of the member that has their traces. `anywhere`: a random key, for records
+/// without a trace, which may go to any of them.
+pub(super) fn split(batch: Batch, owners: &Owners, anywhere: u64) -> Vec<(Option<u64>, Batch)> {
     if let Some(only) = owners.only() {
         return vec![(Some(only), batch)];
     }
     let field = batch.trace_id_field();
-    // Records without a trace may go anywhere.
-    let anywhere = jitter().to_bits();
     let mut last = (Vec::new(), None);
     let mut chosen = HashMap::<u64, usize>::new();
     let parts = batch.partition(|item| {
@@ -49,7 +47,7 @@ mod tests {
     fn a_batch_is_divided_by_traces_and_nothing_is_lost() {
         let owners = Owners::new([1, 2, 3]);
         let spans: Vec<_> = (0..300).map(|n| span(n % 50, n)).collect();
-        let parts = split(batch(spans.clone()), &owners);
+        let parts = split(batch(spans.clone()), &owners, 0);
         assert_eq!(parts.len(), 3);
         let mut all = Vec::new();
         for (owner, part) in &parts {
@@ -89,7 +87,7 @@ mod tests {
     fn spans_without_a_trace_and_bytes_that_are_no_span_go_somewhere() {
         let owners = Owners::new([1, 2]);
         let odd = [&b""[..], b"\x0a\x00", b"\xff\xff", b"\x2a\x03run"];
-        let parts = split(batch(odd.map(bytes::Bytes::from_static)), &owners);
+        let parts = split(batch(odd.map(bytes::Bytes::from_static)), &owners, 0);
         assert_eq!(parts.iter().map(|(_, p)| p.span_count()).sum::<usize>(), 4);
     }
 }

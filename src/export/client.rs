@@ -5,21 +5,21 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use super::client_state::ClientState;
 use super::deadline::Cap;
-use super::delivery::Delivery;
 #[cfg(feature = "opentelemetry-otlp")]
 use super::delivery::Ended;
-use super::delivery::Rejected;
+use super::delivery::{Delivery, Part, Rejected};
 use super::dial::Dialer;
 use super::endpoint::list::EndpointEntry;
 use super::endpoint::{Endpoint, Signal};
 use super::limiter::{ConcurrencyLimiter, ConcurrencyPermit};
 use super::members::{MemberList, MemberRoute};
+use super::random::RandomNumbers;
 use super::resolve::Resolver;
 use super::transport::TransportTemplate;
 use super::{Exporter, Outcome, affine_delivery, compress, json};
 use crate::config::{ConnectionConfig, Protocol, read_headers};
 use crate::error::Error;
-use crate::stats::EndpointStats;
+use crate::stats::{DropReason, EndpointStats};
 use crate::sync::{Arc, Condvar, Mutex, lock, wait_timeout};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -150,15 +150,17 @@ impl OtlpClient {
             let template = Self::template(&config, entry, resolver.clone())?;
             Ok((entry.clone(), template))
         });
+        let random = Arc::new(RandomNumbers::new());
         let members = MemberList::new(
             templates.collect::<Result<_, Error>>()?,
             config.retry.clone(),
+            Arc::clone(&random),
             shared.map(|state| Arc::clone(&state.members)),
         )?;
         let limiter = ConcurrencyLimiter::new(config.max_concurrent_exports);
         Ok(Self {
             inner: Arc::new(Inner {
-                state: ClientState::new(members, signal, config, cap),
+                state: ClientState::new(members, signal, config, cap, random),
                 entries,
                 limiter,
                 in_flight: Mutex::new(0),
@@ -230,9 +232,16 @@ impl OtlpClient {
     async fn deliver(&self, batch: Batch, cap: Cap, route: Option<MemberRoute>) -> Outcome {
         let _under_way = SendGuard::new(Arc::clone(&self.inner));
         let state = &self.inner.state;
+        if state.signal != batch.signal().into() {
+            let why = format!("this client does not send {}", batch.signal());
+            return Outcome::dropped(DropReason::Internal, batch.span_count() as u64, why);
+        }
         match state.is_affine() {
             true => affine_delivery::deliver(state, cap, batch).await,
-            false => Delivery::new(state, cap, route).deliver(batch).await,
+            false => {
+                let delivery = Delivery::new(state, cap, route);
+                delivery.deliver(Part::whole(batch)).await
+            }
         }
     }
 
@@ -312,6 +321,11 @@ impl OtlpClient {
     /// What each address got.
     pub(crate) fn endpoint_stats(&self) -> Vec<EndpointStats> {
         self.inner.state.members.stats()
+    }
+
+    #[cfg(test)]
+    pub(super) fn members(&self) -> &Arc<MemberList> {
+        &self.inner.state.members
     }
 
     pub(crate) fn protocol(&self) -> Option<Protocol> {

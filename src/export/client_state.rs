@@ -6,6 +6,7 @@ use super::credentials::CredentialSource;
 use super::deadline::Cap;
 use super::endpoint::Signal;
 use super::members::{MemberList, MemberRoute};
+use super::random::RandomNumbers;
 use super::size::SizeLimit;
 use crate::config::ConnectionConfig;
 use crate::sync::Arc;
@@ -17,6 +18,7 @@ pub(super) struct ClientState {
     pub(super) config: ConnectionConfig,
     pub(super) cap: Cap,
     pub(super) credentials: CredentialSource,
+    pub(super) random: Arc<RandomNumbers>,
     /// Cancels the requests in flight.
     pub(super) cancel: CancellationToken,
     /// The size that the endpoint has refused as too large.
@@ -29,6 +31,7 @@ impl ClientState {
         signal: Signal,
         config: ConnectionConfig,
         cap: Cap,
+        random: Arc<RandomNumbers>,
     ) -> Self {
         Self {
             members,
@@ -37,7 +40,9 @@ impl ClientState {
             credentials: CredentialSource::new(
                 config.header_provider.clone(),
                 config.retry.clone(),
+                Arc::clone(&random),
             ),
+            random,
             cancel: CancellationToken::new(),
             size: SizeLimit::default(),
             config,

@@ -11,7 +11,8 @@ use super::cause::{Cause, tell};
 use crate::config::{HeaderProvider, ProvidedHeaders, RetryConfig};
 use crate::diagnostics::TARGET;
 use crate::error::explain;
-use crate::export::retry::{Backoff, jitter};
+use crate::export::random::RandomNumbers;
+use crate::export::retry::Backoff;
 use crate::sync::{Arc, Mutex, lock};
 
 /// The timeout of a call to the provider.
@@ -41,6 +42,7 @@ impl Credentials {
 pub(super) struct CredentialSource {
     provider: Option<HeaderProvider>,
     retry: RetryConfig,
+    random: Arc<RandomNumbers>,
     cached: Mutex<CachedCredentials>,
     /// Held by the request that calls the provider.
     calling: tokio::sync::Mutex<()>,
@@ -59,10 +61,15 @@ struct CachedCredentials {
 }
 
 impl CredentialSource {
-    pub(super) fn new(provider: Option<HeaderProvider>, retry: RetryConfig) -> Self {
+    pub(super) fn new(
+        provider: Option<HeaderProvider>,
+        retry: RetryConfig,
+        random: Arc<RandomNumbers>,
+    ) -> Self {
         Self {
             provider,
             retry,
+            random,
             cached: Mutex::default(),
             calling: tokio::sync::Mutex::default(),
         }
@@ -157,7 +164,7 @@ impl CredentialSource {
         let backoff = cached.failing.take();
         let is_news = backoff.is_none();
         let mut backoff = backoff.unwrap_or_else(|| Backoff::reconnect(&self.retry));
-        cached.renew = Instant::now().checked_add(backoff.wait(None, jitter()));
+        cached.renew = Instant::now().checked_add(backoff.wait(None, self.random.unit()));
         cached.failing = Some(backoff);
         drop(cached);
         if is_news {

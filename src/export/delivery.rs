@@ -7,6 +7,7 @@
 mod attempts;
 #[cfg(feature = "opentelemetry-otlp")]
 mod encoded;
+mod exchange;
 
 #[cfg(feature = "opentelemetry-otlp")]
 pub(crate) use self::encoded::Ended;
@@ -22,7 +23,7 @@ use super::client_state::ClientState;
 use super::deadline::{Cap, Deadline};
 use super::endpoint::Signal;
 use super::members::{EndpointMember, MemberRoute};
-use super::next_step::{DeliveryEnd, SMALL, lost};
+use super::next_step::{DeliveryEnd, History, SMALL, lost};
 use crate::stats::DropReason;
 use crate::sync::Arc;
 use crate::text::clean;
@@ -35,13 +36,15 @@ pub(super) struct Delivery<'a> {
     deadline: Deadline,
     /// The way of the next attempt.
     route: Option<MemberRoute>,
-    /// The number of the member that has the batch, with affine routing.
-    owner: Option<u64>,
     /// The member that took the last request.
     taken_by: Option<Arc<EndpointMember>>,
     retries: u64,
     /// Whether the body is the endpoint's protocol already.
     is_encoded: bool,
+    /// Single spans refused as too large since the last success.
+    in_vain: usize,
+    /// The refusal after which nothing else is sent.
+    hopeless: Option<String>,
 }
 
 /// A partial success of a request: the items that the endpoint rejected (OTLP-5). With a count of zero
@@ -57,14 +60,29 @@ pub(crate) struct Rejected {
 }
 
 /// A batch, or a part of one, that is still to be sent.
-struct Part {
+pub(super) struct Part {
     batch: Batch,
-    /// Whether the endpoint may have taken it in an earlier attempt.
-    maybe: bool,
+    /// The attempts so far.
+    history: History,
     /// The number of the member that has it, with affine routing.
     owner: Option<u64>,
     /// Members that did not answer.
     avoid: Vec<u64>,
+}
+
+impl Part {
+    pub(super) fn whole(batch: Batch) -> Self {
+        Self {
+            batch,
+            history: History::default(),
+            owner: None,
+            avoid: Vec::new(),
+        }
+    }
+
+    fn spans(&self) -> u64 {
+        self.batch.span_count() as u64
+    }
 }
 
 impl<'a> Delivery<'a> {
@@ -73,195 +91,179 @@ impl<'a> Delivery<'a> {
             client,
             deadline: Deadline::new(client.config.timeout, cap),
             route,
-            owner: None,
             taken_by: None,
             retries: 0,
             is_encoded: false,
+            in_vain: 0,
+            hopeless: None,
         }
     }
 
-    /// The parts of a batch by the members that have their traces, and a delivery for each with what is left of
-    /// this one's time. Waits while all members are down; then the spans are those of the outcome.
-    pub(super) async fn divided(&self, batch: Batch) -> Result<Vec<(Self, Batch)>, Outcome> {
-        let whole = Part {
-            batch,
-            maybe: false,
-            owner: None,
-            avoid: Vec::new(),
-        };
-        let parts = self.owned(whole).await?.into_iter().rev();
-        let of_owner = |part: Part| {
-            let delivery = Self {
-                client: self.client,
-                deadline: self.deadline.clone(),
-                route: None,
-                owner: part.owner,
-                taken_by: None,
-                retries: 0,
-                is_encoded: self.is_encoded,
-            };
-            (delivery, part.batch)
-        };
-        Ok(parts.map(of_owner).collect())
+    /// The delivery of a part beside the others, with the deadline of all.
+    pub(super) fn of_part(&self) -> Self {
+        Self {
+            client: self.client,
+            deadline: self.deadline.clone(),
+            route: None,
+            taken_by: None,
+            retries: 0,
+            is_encoded: false,
+            in_vain: 0,
+            hopeless: None,
+        }
     }
 
-    pub(super) async fn deliver(mut self, batch: Batch) -> Outcome {
-        if self.client.signal != batch.signal().into() {
-            let why = format!("this client does not send {}", batch.signal());
-            return Outcome::dropped(DropReason::Internal, batch.span_count() as u64, why);
-        }
-        let items = batch.signal().items();
+    pub(super) async fn deliver(mut self, part: Part) -> Outcome {
         let mut outcome = Outcome::default();
-        // A stack with the first half on top: parts are sent in order.
-        let mut todo = vec![Part {
-            batch,
-            maybe: false,
-            owner: self.owner,
-            avoid: Vec::new(),
-        }];
-        let mut hopeless: Option<String> = None;
-        // Single spans refused as too large since the last success.
-        let mut in_vain = 0;
+        // A stack with the first part on top: parts are sent in order.
+        let mut todo = vec![part];
         while let Some(part) = todo.pop() {
-            let part = match part.owner.is_none() && self.client.is_affine() {
-                true => match self.owned(part).await {
-                    Ok(parts) => {
-                        todo.extend(parts);
-                        continue;
-                    }
-                    Err(lost) => {
-                        outcome = outcome.merge(lost);
-                        continue;
-                    }
-                },
-                false => part,
-            };
-            let Part {
-                batch,
-                maybe,
-                owner,
-                avoid,
-            } = part;
-            let spans = batch.span_count() as u64;
-            let len = batch.encoded_len();
-            let limit = self.client.config.max_request_size;
-            let end = if let Some(message) = &hopeless {
-                lost(maybe, DropReason::Refused, message.clone())
-            } else if len > limit || (spans > 1 && self.is_larger_than_it_takes(len)) {
-                let message = match self.client.signal {
-                    Signal::Logs => {
-                        format!("{len} bytes are more than a request may have, {limit}")
-                    }
-                    _ => format!("a span of {len} bytes is more than a request may have, {limit}"),
-                };
-                DeliveryEnd::TooLarge {
-                    message,
-                    maybe,
-                    is_said: false,
+            if part.owner.is_none() && self.client.is_affine() {
+                match self.owned(part).await {
+                    Ok(parts) => todo.extend(parts.into_iter().rev()),
+                    Err(lost) => outcome = outcome.merge(lost),
                 }
-            } else {
-                self.attempts(batch.frames(), len, maybe, owner).await
-            };
-            let part = match end {
-                DeliveryEnd::Taken {
-                    rejected,
-                    message,
-                    maybe_twice,
-                } => {
-                    in_vain = 0;
-                    self.client.size.taken(len);
-                    let outcome = Outcome {
-                        possible_duplicates: if maybe_twice { spans } else { 0 },
-                        ..taken((spans, items), rejected, message)
-                    };
-                    if let Some(member) = self.taken_by.take() {
-                        member.took(outcome.delivered, outcome.rejected);
-                    }
-                    outcome
-                }
-                DeliveryEnd::Moved { from, maybe } => {
-                    let mut avoid = avoid;
-                    avoid.push(from);
-                    todo.push(Part {
-                        batch,
-                        maybe,
-                        owner: None,
-                        avoid,
-                    });
-                    continue;
-                }
-                DeliveryEnd::Dropped { reason, message } => {
-                    Outcome::dropped(reason, spans, message)
-                }
-                DeliveryEnd::TooLarge {
-                    message,
-                    maybe,
-                    is_said,
-                } => match batch.split() {
-                    Ok((first, second)) => {
-                        let part = |batch| Part {
-                            batch,
-                            maybe,
-                            owner,
-                            avoid: avoid.clone(),
-                        };
-                        todo.extend([part(second), part(first)]);
-                        continue;
-                    }
-                    Err(batch) => {
-                        let message = match (self.client.signal, name_of(&batch)) {
-                            (Signal::Logs, _) => {
-                                format!("a log record of {len} bytes: {message}")
-                            }
-                            (_, Some(name)) => format!("span {name:?} of {len} bytes: {message}"),
-                            (_, None) => message,
-                        };
-                        in_vain += usize::from(is_said);
-                        if is_said && (len <= SMALL || in_vain >= IN_VAIN) {
-                            self.client.size.forget();
-                            hopeless = Some(message.clone());
-                        }
-                        let reason = match maybe {
-                            true => DropReason::Unconfirmed,
-                            false => DropReason::TooLarge,
-                        };
-                        Outcome::dropped(reason, spans, message)
-                    }
-                },
-            };
-            outcome = outcome.merge(part);
+                continue;
+            }
+            let end = self.send(&part).await;
+            if let Some(settled) = self.follow(part, end, &mut todo) {
+                outcome = outcome.merge(settled);
+            }
         }
         outcome.retries = self.retries;
         outcome
     }
 
-    /// The parts of a part by the members that have their traces now, the first on top of the stack.
-    async fn owned(&self, part: Part) -> Result<Vec<Part>, Outcome> {
-        let Part {
-            batch,
-            maybe,
-            avoid,
-            ..
-        } = part;
-        let owners = match self.owners(&avoid).await {
+    /// The end of the attempts of a part; without any, if they are known to be in vain.
+    async fn send(&mut self, part: &Part) -> DeliveryEnd {
+        let maybe = part.history.ambiguous;
+        let len = part.batch.encoded_len();
+        let limit = self.client.config.max_request_size;
+        if let Some(message) = &self.hopeless {
+            return lost(maybe, DropReason::Refused, message.clone());
+        }
+        if len > limit || (part.spans() > 1 && self.is_larger_than_it_takes(len)) {
+            let message = match self.client.signal {
+                Signal::Logs => format!("{len} bytes are more than a request may have, {limit}"),
+                _ => format!("a span of {len} bytes is more than a request may have, {limit}"),
+            };
+            return DeliveryEnd::TooLarge {
+                message,
+                maybe,
+                is_said: false,
+            };
+        }
+        let frames = part.batch.frames();
+        self.attempts(frames, len, part.history, part.owner).await
+    }
+
+    /// The outcome of a part by the end of its attempts; `None`: what is still to be sent of it is in `todo`.
+    fn follow(&mut self, part: Part, end: DeliveryEnd, todo: &mut Vec<Part>) -> Option<Outcome> {
+        match end {
+            DeliveryEnd::Taken {
+                rejected,
+                message,
+                maybe_twice,
+            } => Some(self.taken(&part, rejected, message, maybe_twice)),
+            DeliveryEnd::Dropped { reason, message } => {
+                Some(Outcome::dropped(reason, part.spans(), message))
+            }
+            DeliveryEnd::Moved { from, history } => {
+                let mut avoid = part.avoid;
+                if !avoid.contains(&from) {
+                    avoid.push(from);
+                }
+                todo.push(Part {
+                    batch: part.batch,
+                    history,
+                    owner: None,
+                    avoid,
+                });
+                None
+            }
+            DeliveryEnd::TooLarge {
+                message,
+                maybe,
+                is_said,
+            } => self.halve(part, (message, maybe, is_said), todo),
+        }
+    }
+
+    /// The outcome of a part that was taken.
+    fn taken(&mut self, part: &Part, rejected: u64, message: String, maybe_twice: bool) -> Outcome {
+        self.in_vain = 0;
+        self.client.size.taken(part.batch.encoded_len());
+        let spans = part.spans();
+        let items = part.batch.signal().items();
+        let outcome = Outcome {
+            possible_duplicates: if maybe_twice { spans } else { 0 },
+            ..taken((spans, items), rejected, message)
+        };
+        if let Some(member) = self.taken_by.take() {
+            member.took(outcome.delivered, outcome.rejected);
+        }
+        outcome
+    }
+
+    /// Divides a part that is too large; the outcome of one that cannot be divided.
+    fn halve(
+        &mut self,
+        part: Part,
+        (message, maybe, is_said): (String, bool, bool),
+        todo: &mut Vec<Part>,
+    ) -> Option<Outcome> {
+        let (spans, len) = (part.spans(), part.batch.encoded_len());
+        let batch = match part.batch.split() {
+            Ok((first, second)) => {
+                let half = |batch| Part {
+                    batch,
+                    history: History::of_part(maybe),
+                    owner: part.owner,
+                    avoid: part.avoid.clone(),
+                };
+                todo.extend([half(second), half(first)]);
+                return None;
+            }
+            Err(batch) => batch,
+        };
+        let message = match (self.client.signal, name_of(&batch)) {
+            (Signal::Logs, _) => format!("a log record of {len} bytes: {message}"),
+            (_, Some(name)) => format!("span {name:?} of {len} bytes: {message}"),
+            (_, None) => message,
+        };
+        self.in_vain += usize::from(is_said);
+        if is_said && (len <= SMALL || self.in_vain >= IN_VAIN) {
+            self.client.size.forget();
+            self.hopeless = Some(message.clone());
+        }
+        let reason = match maybe {
+            true => DropReason::Unconfirmed,
+            false => DropReason::TooLarge,
+        };
+        Some(Outcome::dropped(reason, spans, message))
+    }
+
+    /// The parts of a part by the members that have their traces now; waits while all are down.
+    pub(super) async fn owned(&self, part: Part) -> Result<Vec<Part>, Outcome> {
+        let owners = match self.owners(&part.avoid).await {
             Ok(owners) => owners,
             Err(over) => {
                 let message = over.because(self.client.members.last_error());
-                let reason = match maybe {
+                let reason = match part.history.ambiguous {
                     true => DropReason::Unconfirmed,
                     false => DropReason::Unsent,
                 };
-                return Err(Outcome::dropped(reason, batch.span_count() as u64, message));
+                return Err(Outcome::dropped(reason, part.spans(), message));
             }
         };
-        let parts = split(batch, &owners).into_iter().rev();
         let of_owner = |(owner, batch)| Part {
             batch,
-            maybe,
+            history: part.history,
             owner,
-            avoid: avoid.clone(),
+            avoid: part.avoid.clone(),
         };
-        Ok(parts.map(of_owner).collect())
+        let parts = split(part.batch, &owners, self.client.random.next());
+        Ok(parts.into_iter().map(of_owner).collect())
     }
 
     /// By the endpoint's earlier refusals.
@@ -278,7 +280,8 @@ impl<'a> Delivery<'a> {
                 "{len} bytes are more than a request may have, {limit}"
             ));
         }
-        let end = self.attempts(vec![body], len, false, None).await;
+        let history = History::default();
+        let end = self.attempts(vec![body], len, history, None).await;
         if let Some(member) = self.taken_by.take() {
             member.took(0, 0);
         }

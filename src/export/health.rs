@@ -10,10 +10,11 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep_until;
 
-use super::retry::{Backoff, jitter};
+use super::random::RandomNumbers;
+use super::retry::Backoff;
 use crate::config::RetryConfig;
 use crate::sync::{Arc, Mutex, lock};
 
@@ -37,11 +38,12 @@ const SILENT_FOR_AT_MOST: Duration = Duration::from_secs(60);
 pub(super) struct Health {
     retry: RetryConfig,
     state: Mutex<HealthState>,
-    /// Held by the request that may probe; fair, in the order of waiting requests.
-    turn: Arc<tokio::sync::Mutex<()>>,
-    /// Wakes the request that holds `turn`, if the endpoint is up before the next probe is due. The members of
-    /// an endpoint share it.
+    /// One permit, for the request that may probe; fair, in the order of waiting requests.
+    turn: Arc<Semaphore>,
+    /// Wakes the request that holds `turn`, if the endpoint is up before the next probe is due, and those that
+    /// wait for any member when the turn is free. The members of an endpoint share it.
     changed: Arc<Notify>,
+    random: Arc<RandomNumbers>,
 }
 
 #[derive(Debug, Default)]
@@ -75,16 +77,37 @@ struct Down {
 /// The turn to probe an endpoint that is down. The drop passes the turn on.
 #[derive(Debug)]
 pub(super) struct Probe {
-    _turn: OwnedMutexGuard<()>,
+    turn: Option<OwnedSemaphorePermit>,
+    changed: Arc<Notify>,
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        // Whoever wakes must find the turn free.
+        drop(self.turn.take());
+        self.changed.notify_waiters();
+    }
 }
 
 impl Health {
-    pub(super) fn new(retry: RetryConfig, changed: Arc<Notify>) -> Self {
+    pub(super) fn new(
+        retry: RetryConfig,
+        changed: Arc<Notify>,
+        random: Arc<RandomNumbers>,
+    ) -> Self {
         Self {
             retry,
             state: Mutex::default(),
-            turn: Arc::default(),
+            turn: Arc::new(Semaphore::new(1)),
             changed,
+            random,
+        }
+    }
+
+    fn probe(&self, turn: Option<OwnedSemaphorePermit>) -> Probe {
+        Probe {
+            turn,
+            changed: Arc::clone(&self.changed),
         }
     }
 
@@ -93,14 +116,15 @@ impl Health {
         if !self.is_closed() || self.is_given_up() {
             return None;
         }
-        let turn = Arc::clone(&self.turn).lock_owned().await;
+        // An error only after the semaphore was closed, which never happens.
+        let turn = Arc::clone(&self.turn).acquire_owned().await.ok();
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             // Registered before the state is read, so that no change is missed.
             changed.as_mut().enable();
             match self.wait_until() {
                 _ if self.is_given_up() => return None,
-                None if self.is_down() => return Some(Probe { _turn: turn }),
+                None if self.is_down() => return Some(self.probe(turn)),
                 None => return None,
                 Some(at) => tokio::select! {
                     () = sleep_until(at.into()) => {}
@@ -115,17 +139,22 @@ impl Health {
         if !self.is_due() {
             return None;
         }
-        let turn = Arc::clone(&self.turn).try_lock_owned().ok()?;
+        let turn = Arc::clone(&self.turn).try_acquire_owned().ok()?;
         // The last probe may have ended since.
-        self.is_due().then_some(Probe { _turn: turn })
+        self.is_due().then(|| self.probe(Some(turn)))
     }
 
-    pub(super) fn is_due(&self) -> bool {
+    /// Whether a probe is due and no request has the turn.
+    pub(super) fn has_free_turn(&self) -> bool {
+        self.is_due() && self.turn.available_permits() > 0
+    }
+
+    fn is_due(&self) -> bool {
         self.is_down() && self.wait_until().is_none() && !self.is_given_up()
     }
 
-    /// A connection was made to an endpoint that is down: the next probe is due.
-    pub(super) fn is_reachable(&self) {
+    /// A connection was made: if the endpoint is down, the next probe is due.
+    pub(super) fn connected(&self) {
         if let Some(down) = &mut lock(&self.state).down {
             down.next_probe = Instant::now();
         }
@@ -135,14 +164,15 @@ impl Health {
     pub(super) fn silent(&self, why: &str, is_probe: bool) {
         let mut state = lock(&self.state);
         state.why = Some(why.to_owned());
-        state.fall(is_probe, || {
+        let backoff = || {
             Backoff::new(&RetryConfig {
                 initial_backoff: SILENT_FOR.max(self.retry.initial_backoff),
                 max_backoff: SILENT_FOR_AT_MOST.max(self.retry.max_backoff),
                 multiplier: 2.0,
                 ..self.retry.clone()
             })
-        });
+        };
+        state.fall(is_probe, backoff, self.jitter());
     }
 
     /// When the next request may be sent; `None`: now.
@@ -187,14 +217,14 @@ impl Health {
         if let Some(asked) = asked {
             // Jitter: processes with the same answer must not return at the same moment.
             let spread = self.retry.initial_backoff.min(LONGEST_PAUSE);
-            let asked = asked.min(LONGEST_PAUSE) + spread.mul_f64(0.2 * jitter());
+            let asked = asked.min(LONGEST_PAUSE) + spread.mul_f64(0.2 * self.jitter());
             let pause = Instant::now().checked_add(asked);
             let pause = pause.map(|until| (until, why.to_owned()));
             state.pause = state.pause.take().max(pause);
         }
         if asked.is_some() || state.later >= DOWN_AFTER || state.down.is_some() {
             let backoff = || Backoff::probe(&self.retry);
-            state.fall(is_probe, backoff);
+            state.fall(is_probe, backoff, self.jitter());
         }
     }
 
@@ -206,9 +236,9 @@ impl Health {
             state.why = Some(why.to_owned());
             // Concurrent requests count as one attempt.
             let is_new = is_probe || state.down.is_none();
-            state.fall(is_probe, backoff);
+            state.fall(is_probe, backoff, self.jitter());
             state.unreached = state.unreached.saturating_add(u32::from(is_new));
-            is_new && state.missed()
+            is_new && state.missed(self.jitter())
         };
         if is_given_up {
             self.changed.notify_waiters();
@@ -246,8 +276,12 @@ impl Health {
         let mut state = lock(&self.state);
         state.why = Some(why.to_owned());
         if let Some(down) = state.down.as_mut().filter(|_| is_probe) {
-            down.step();
+            down.step(self.jitter());
         }
+    }
+
+    fn jitter(&self) -> f64 {
+        self.random.unit()
     }
 
     /// The message of a pause, or the error of the last request; `None`: the last request was handled.
@@ -269,27 +303,27 @@ impl HealthState {
     }
 
     /// Counts an attempt without a connection during a shutdown. True: the endpoint is given up.
-    fn missed(&mut self) -> bool {
+    fn missed(&mut self, jitter: f64) -> bool {
         let (Some(closing), Some(down)) = (&mut self.closing, &mut self.down) else {
             return false;
         };
         closing.misses += 1;
         // A shutdown has its own back-off: in a long outage the wait of `down` has grown.
-        down.next_probe = Instant::now() + closing.backoff.wait(None, jitter());
+        down.next_probe = Instant::now() + closing.backoff.wait(None, jitter);
         closing.misses >= GIVE_UP_AFTER
     }
 
-    fn fall(&mut self, is_probe: bool, backoff: impl FnOnce() -> Backoff) {
+    fn fall(&mut self, is_probe: bool, backoff: impl FnOnce() -> Backoff, jitter: f64) {
         match &mut self.down {
             // Requests sent before the endpoint went down add nothing.
             Some(_) if !is_probe => {}
-            Some(down) => down.step(),
+            Some(down) => down.step(jitter),
             None => {
                 let mut down = Down {
                     backoff: backoff(),
                     next_probe: Instant::now(),
                 };
-                down.step();
+                down.step(jitter);
                 self.down = Some(down);
             }
         }
@@ -297,9 +331,9 @@ impl HealthState {
 }
 
 impl Down {
-    fn step(&mut self) {
+    fn step(&mut self, jitter: f64) {
         let now = Instant::now();
-        let wait = self.backoff.wait(None, jitter());
+        let wait = self.backoff.wait(None, jitter);
         self.next_probe = now.checked_add(wait).unwrap_or(now);
     }
 }
@@ -314,7 +348,7 @@ mod tests {
             initial_backoff: Duration::from_secs(1),
             ..RetryConfig::default()
         };
-        Health::new(retry, Arc::default())
+        Health::new(retry, Arc::default(), Arc::new(RandomNumbers::seeded(1)))
     }
 
     fn fallen() -> Health {

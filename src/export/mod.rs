@@ -68,6 +68,7 @@ mod next_step;
 mod no_sigpipe;
 #[cfg_attr(not(any(feature = "grpc", feature = "http")), path = "no_proxy.rs")]
 mod proxy;
+mod random;
 #[cfg(feature = "http")]
 mod redirect;
 mod resolve;

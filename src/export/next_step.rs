@@ -23,6 +23,12 @@ pub(super) struct Progress {
     /// The length before compression.
     pub(super) plain_len: usize,
     pub(super) max_attempts: u32,
+    pub(super) history: History,
+}
+
+/// What the attempts of a request came to. A request that moves to another member keeps it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct History {
     /// Attempts that count: of the others the endpoint certainly saw nothing, or they were probes.
     pub(super) attempts: u32,
     /// Attempts that ended with a cut connection.
@@ -31,6 +37,16 @@ pub(super) struct Progress {
     pub(super) ambiguous: bool,
     /// The request was sent again with new credentials.
     pub(super) has_new_credentials: bool,
+}
+
+impl History {
+    /// For a part of a request: a new one, which an earlier attempt may have brought.
+    pub(super) fn of_part(ambiguous: bool) -> Self {
+        Self {
+            ambiguous,
+            ..Self::default()
+        }
+    }
 }
 
 /// The end of the attempts of one request.
@@ -53,10 +69,10 @@ pub(super) enum DeliveryEnd {
         reason: DropReason,
         message: String,
     },
-    /// The member that had it is down, or silent: others have its traces now. `maybe`: it may have taken them.
+    /// The member that had it is down, or silent: others have its traces now.
     Moved {
         from: u64,
-        maybe: bool,
+        history: History,
     },
 }
 
@@ -100,7 +116,7 @@ pub(super) fn next_step(
 ) -> (Evidence, NextStep) {
     let (shown, message, is_blank) = match answer {
         Answer::Taken { rejected, message } => {
-            let maybe_twice = so_far.ambiguous;
+            let maybe_twice = so_far.history.ambiguous;
             let end = DeliveryEnd::Taken {
                 rejected,
                 message,
@@ -136,12 +152,12 @@ pub(super) fn next_step(
                 SendFailure::Unreached => Evidence::Unreached,
                 SendFailure::Unread => Evidence::Later(None),
                 SendFailure::Unknown | SendFailure::Cut => {
-                    so_far.ambiguous = true;
+                    so_far.history.ambiguous = true;
                     Evidence::Unanswered
                 }
             };
-            so_far.cuts += u32::from(lost == SendFailure::Cut);
-            if so_far.cuts >= CUTS && so_far.plain_len > SMALL {
+            so_far.history.cuts += u32::from(lost == SendFailure::Cut);
+            if so_far.history.cuts >= CUTS && so_far.plain_len > SMALL {
                 let end = DeliveryEnd::TooLarge {
                     message,
                     maybe: true,
@@ -154,10 +170,16 @@ pub(super) fn next_step(
         }
     };
     let counts = !is_blank && !is_probe;
-    so_far.attempts += u32::from(counts);
-    if counts && so_far.attempts >= so_far.max_attempts.max(1) {
-        let message = format!("gave up after {} attempts: {message}", so_far.attempts);
-        return (shown, NextStep::End(unsent(so_far.ambiguous, message)));
+    so_far.history.attempts += u32::from(counts);
+    if counts && so_far.history.attempts >= so_far.max_attempts.max(1) {
+        let message = format!(
+            "gave up after {} attempts: {message}",
+            so_far.history.attempts
+        );
+        return (
+            shown,
+            NextStep::End(unsent(so_far.history.ambiguous, message)),
+        );
     }
     (shown, NextStep::Again { message, is_blank })
 }
@@ -167,7 +189,7 @@ fn refused(retryability: Retryability, message: String, size: Said, so_far: &Pro
     if retryability == Retryability::Split {
         let end = DeliveryEnd::TooLarge {
             message,
-            maybe: so_far.ambiguous,
+            maybe: so_far.history.ambiguous,
             is_said: true,
         };
         return NextStep::Learn(size, end);
@@ -176,9 +198,9 @@ fn refused(retryability: Retryability, message: String, size: Said, so_far: &Pro
         (Retryability::Unknown, Signal::Logs) => DropReason::Unsupported,
         _ => DropReason::Refused,
     };
-    let end = lost(so_far.ambiguous, reason, message.clone());
+    let end = lost(so_far.history.ambiguous, reason, message.clone());
     match retryability {
-        Retryability::Unauthenticated if !so_far.has_new_credentials => {
+        Retryability::Unauthenticated if !so_far.history.has_new_credentials => {
             NextStep::Authenticate(message, end)
         }
         _ => NextStep::End(end),
@@ -210,10 +232,7 @@ mod tests {
             signal,
             plain_len: LARGE,
             max_attempts: 3,
-            attempts: 0,
-            cuts: 0,
-            ambiguous: false,
-            has_new_credentials: false,
+            history: History::default(),
         }
     }
 
@@ -340,7 +359,10 @@ mod tests {
             next_step(none(SendFailure::Unreached), false, &mut so_far);
             next_step(none(SendFailure::Unknown), true, &mut so_far);
         }
-        assert_eq!((so_far.attempts, so_far.ambiguous), (0, true));
+        assert_eq!(
+            (so_far.history.attempts, so_far.history.ambiguous),
+            (0, true)
+        );
         let later = || not_taken(Retryability::Retry, Said::Nothing);
         let mut so_far = begin(Signal::Traces);
         for _ in 0..2 {
@@ -387,7 +409,7 @@ mod tests {
     #[test]
     fn credentials_are_renewed_once() {
         let mut so_far = begin(Signal::Traces);
-        so_far.has_new_credentials = true;
+        so_far.history.has_new_credentials = true;
         let answer = not_taken(Retryability::Unauthenticated, Said::Nothing);
         let (_, step) = next_step(answer, false, &mut so_far);
         assert_eq!(step, dropped(DropReason::Refused));

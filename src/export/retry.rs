@@ -5,8 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
-use rand::rngs::{SmallRng, SysRng};
-use rand::{Rng as _, SeedableRng as _};
 
 use crate::config::RetryConfig;
 
@@ -54,7 +52,7 @@ impl Backoff {
     }
 
     /// The next wait: between half and all of a growing step, and at least `asked`, from which the steps
-    /// continue. `jitter` is between 0 and 1.
+    /// continue. `jitter` is a random number between 0 and 1, so that processes spread their retries in time.
     pub(crate) fn wait(&mut self, asked: Option<Duration>, jitter: f64) -> Duration {
         let step = self.next.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0));
         let wait = step.max(asked.unwrap_or_default());
@@ -63,12 +61,6 @@ impl Backoff {
             .min(self.max);
         wait
     }
-}
-
-/// A number between 0 and 1 that differs between processes, so that their retries are spread in time.
-pub(crate) fn jitter() -> f64 {
-    let bits = SmallRng::try_from_rng(&mut SysRng).map_or(0, |mut rng| rng.next_u64() >> 11);
-    bits as f64 / (1u64 << 53) as f64
 }
 
 /// The shortest wait that a response asks for.
@@ -158,10 +150,5 @@ mod tests {
         assert_eq!(retry_after(date, SystemTime::now()), Some(Duration::ZERO));
         assert_eq!(retry_after("soon", now), None);
         assert_eq!(retry_after("-1", now), None);
-    }
-
-    #[test]
-    fn jitter_lies_between_zero_and_one() {
-        assert!((0..1000).all(|_| (0.0..=1.0).contains(&jitter())));
     }
 }

@@ -1,29 +1,62 @@
 //! The attempts of a delivery: waits, requests, and the deadline over all of them.
 
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use super::Delivery;
-use crate::config::Protocol;
-use crate::export::attempt::{Answer, Request, SendFailure, Sent, no_answer, no_stream};
-use crate::export::cause::{Cause, tell};
+use super::exchange::Encoded;
+use crate::export::attempt::{Answer, SendFailure, Sent};
 use crate::export::credentials::Credentials;
-use crate::export::members::{EndpointMember, MemberRoute, Owners};
+use crate::export::members::{MemberRoute, Owners};
 use crate::export::next_step::{
-    DeliveryEnd, Evidence, NextStep, Progress, lost, next_step, unsent,
+    DeliveryEnd, Evidence, History, NextStep, Progress, lost, next_step, unsent,
 };
-use crate::export::retry::{Backoff, jitter};
-use crate::export::{compress, json};
+use crate::export::retry::Backoff;
 use crate::stats::DropReason;
 use crate::sync::Arc;
 
-/// The bytes of a request, for any number of attempts.
-struct Encoded {
-    frames: Vec<Bytes>,
-    len: usize,
-    plain_len: usize,
+/// A request, and what its attempts came to.
+struct RequestRow {
+    encoded: Encoded,
+    /// The number of the member that has its traces, with affine routing.
+    owner: Option<u64>,
+    so_far: Progress,
+    backoff: Backoff,
+    /// The error of the last attempt.
+    last: Option<String>,
+    /// Members that have failed since the last wait.
+    tried: Vec<u64>,
+}
+
+impl RequestRow {
+    /// The end without a further attempt.
+    fn stopped(&self, over: StopReason) -> DeliveryEnd {
+        self.stopped_after(over, self.last.clone())
+    }
+
+    fn stopped_after(&self, over: StopReason, last: Option<String>) -> DeliveryEnd {
+        unsent(self.so_far.history.ambiguous, over.because(last))
+    }
+}
+
+/// An attempt that was made.
+struct AttemptMade {
+    route: MemberRoute,
+    credentials: Credentials,
+    answer: Answer,
+    took: Duration,
+}
+
+/// A failed attempt after which another one follows. `is_blank`: the endpoint certainly saw nothing of it.
+struct FailedAttempt {
+    route: MemberRoute,
+    message: String,
+    is_blank: bool,
+    took: Duration,
 }
 
 impl Delivery<'_> {
@@ -32,168 +65,184 @@ impl Delivery<'_> {
         &mut self,
         frames: Vec<Bytes>,
         plain_len: usize,
-        maybe: bool,
+        history: History,
         owner: Option<u64>,
     ) -> DeliveryEnd {
         let encoded = match self.encode(frames, plain_len) {
             Ok(encoded) => encoded,
-            Err(message) => return lost(maybe, DropReason::Internal, message),
+            Err(message) => return lost(history.ambiguous, DropReason::Internal, message),
         };
-        let client = self.client;
-        let mut backoff = Backoff::new(&client.config.retry);
-        let mut so_far = Progress {
-            signal: client.signal,
-            plain_len,
-            max_attempts: client.config.retry.max_attempts,
-            attempts: 0,
-            cuts: 0,
-            ambiguous: maybe,
-            has_new_credentials: false,
+        let retry = &self.client.config.retry;
+        let mut row = RequestRow {
+            encoded,
+            owner,
+            so_far: Progress {
+                signal: self.client.signal,
+                plain_len,
+                max_attempts: retry.max_attempts,
+                history,
+            },
+            backoff: Backoff::new(retry),
+            last: None,
+            tried: Vec::new(),
         };
-        let mut last: Option<String> = None;
-        // Members that have failed in this row.
-        let mut tried = Vec::new();
         loop {
-            let route = match self.way(&tried, owner).await {
-                Ok(Some(route)) if !client.members.is_given_up() => route,
-                Ok(None) => return moved(owner, so_far.ambiguous),
-                over => {
-                    let last = last.or_else(|| client.members.last_error());
-                    let over = over.err().unwrap_or(StopReason::Unreached);
-                    return unsent(so_far.ambiguous, over.because(last));
-                }
-            };
-            if self.deadline.is_over() {
-                return unsent(so_far.ambiguous, StopReason::Time.because(last));
+            if let Break(end) = self.once(&mut row).await {
+                return end;
             }
-            let is_probe = route.probe.is_some();
-            tried.push(route.member.number);
-            let sent = Sent::default();
-            let credentials = match self.credentials().await {
-                Ok(credentials) => credentials,
-                Err(over) => return unsent(so_far.ambiguous, over.because(last)),
-            };
-            let began = Instant::now();
-            let (answer, credentials) = match credentials {
-                Ok(credentials) => {
-                    let request = self.request(&encoded, &route, &credentials, &sent);
-                    let others = client.members.is_any_open(&tried);
-                    let answer = self.attempt(&request, &route.member, others).await;
-                    let Some(answer) = answer else {
-                        let ambiguous = so_far.ambiguous || sent.maybe();
-                        return unsent(ambiguous, StopReason::Shutdown.because(last));
-                    };
-                    (answer, credentials)
-                }
-                // Without them it is as if the endpoint were down.
-                Err(message) => {
-                    let lost = SendFailure::Unreached;
-                    (Answer::None { message, lost }, Credentials::default())
-                }
-            };
-            let took = began.elapsed();
-            so_far.ambiguous |= sent.is_doubled();
-            let words = answer.message().to_owned();
-            let (shown, step) = next_step(answer, is_probe, &mut so_far);
-            self.note(&route, shown, &words);
-            if shown == Evidence::Handled || step == NextStep::OutOfTime {
-                // The parts that follow have what is left.
-                self.deadline.spend(took);
-            }
-            let (message, is_blank) = match step {
-                NextStep::End(end) => {
-                    if matches!(end, DeliveryEnd::Taken { .. }) {
-                        self.taken_by = Some(Arc::clone(&route.member));
-                    }
-                    return end;
-                }
-                NextStep::Learn(said, end) => {
-                    client.size.refused(plain_len, said, Instant::now());
-                    return end;
-                }
-                NextStep::Authenticate(message, end) => {
-                    if !client.credentials.refuse(&credentials) {
-                        return end;
-                    }
-                    so_far.has_new_credentials = true;
-                    last = Some(message);
-                    self.retries += 1;
-                    // The same member again.
-                    tried.clear();
-                    self.route = Some(route);
-                    continue;
-                }
-                NextStep::OutOfTime => {
-                    return unsent(so_far.ambiguous, StopReason::Time.because(last));
-                }
-                NextStep::Again { message, is_blank } => (message, is_blank),
-            };
-            let (from, is_down) = (route.member.number, route.member.health.is_closed());
-            drop(route);
-            if owner.is_some() && is_down {
-                if !is_blank {
-                    self.deadline.spend(took);
-                }
-                self.retries += 1;
-                return moved(Some(from), so_far.ambiguous);
-            }
-            // With affine routing the traces stay where they are until that member is down.
-            let others = owner.is_none() && client.members.is_any_open(&tried);
-            let wait = (!others).then(|| backoff.wait(None, jitter()));
-            if !others {
-                tried.clear();
-            }
-            if let Err(over) = self
-                .until_next(wait, took, is_blank, so_far.ambiguous)
-                .await
-            {
-                return unsent(so_far.ambiguous, over.because(Some(message)));
-            }
-            last = Some(message);
-            self.retries += 1;
         }
     }
 
-    fn encode(&self, frames: Vec<Bytes>, plain_len: usize) -> Result<Encoded, String> {
-        let config = &self.client.config;
-        let (frames, written_len) = match config.protocol {
-            Some(Protocol::HttpJson) if !self.is_encoded => {
-                let body = json::encode(self.client.signal, &frames);
-                let body = body.map_err(|e| format!("JSON: {e}"))?;
-                (vec![body.clone()], body.len())
+    /// One attempt, and what follows from its answer.
+    async fn once(&mut self, row: &mut RequestRow) -> ControlFlow<DeliveryEnd> {
+        let route = self.route(row).await?;
+        let AttemptMade {
+            route,
+            credentials,
+            answer,
+            took,
+        } = self.make(row, route).await?;
+        let words = answer.message().to_owned();
+        let (shown, step) = next_step(answer, route.probe.is_some(), &mut row.so_far);
+        self.note(&route, shown, &words);
+        if shown == Evidence::Handled || step == NextStep::OutOfTime {
+            // The parts that follow have what is left.
+            self.deadline.spend(took);
+        }
+        match step {
+            NextStep::End(end) => {
+                if matches!(end, DeliveryEnd::Taken { .. }) {
+                    self.taken_by = Some(Arc::clone(&route.member));
+                }
+                Break(end)
             }
-            _ => (frames, plain_len),
+            NextStep::Learn(said, end) => {
+                let len = row.encoded.plain_len;
+                self.client.size.refused(len, said, Instant::now());
+                Break(end)
+            }
+            NextStep::Authenticate(message, end) => {
+                if !self.client.credentials.refuse(&credentials) {
+                    return Break(end);
+                }
+                row.so_far.history.has_new_credentials = true;
+                row.last = Some(message);
+                self.retries += 1;
+                // The same member again.
+                row.tried.clear();
+                self.route = Some(route);
+                Continue(())
+            }
+            NextStep::OutOfTime => Break(row.stopped(StopReason::Time)),
+            NextStep::Again { message, is_blank } => {
+                let failed = FailedAttempt {
+                    route,
+                    message,
+                    is_blank,
+                    took,
+                };
+                self.prepare_next(row, failed).await
+            }
+        }
+    }
+
+    /// The way of the next attempt, while there is time for one.
+    async fn route(&mut self, row: &RequestRow) -> ControlFlow<DeliveryEnd, MemberRoute> {
+        let members = &self.client.members;
+        let route = match self.way(&row.tried, row.owner).await {
+            Ok(Some(route)) if !members.is_given_up() => route,
+            Ok(None) => {
+                // Nothing was waited for yet, and other deliveries of this thread may free the way.
+                yield_now().await;
+                return Break(moved(row.owner, row.so_far.history));
+            }
+            over => {
+                let last = row.last.clone().or_else(|| members.last_error());
+                let over = over.err().unwrap_or(StopReason::Unreached);
+                return Break(row.stopped_after(over, last));
+            }
         };
-        let body = compress::compress(config.compression, &frames)
-            .map_err(|e| format!("the compression failed: {e}"))?;
-        let (frames, len) = match body {
-            None => (frames, written_len),
-            Some(body) => (vec![body.clone()], body.len()),
+        match self.deadline.is_over() {
+            true => Break(row.stopped(StopReason::Time)),
+            false => Continue(route),
+        }
+    }
+
+    /// Makes one attempt.
+    async fn make(
+        &self,
+        row: &mut RequestRow,
+        route: MemberRoute,
+    ) -> ControlFlow<DeliveryEnd, AttemptMade> {
+        row.tried.push(route.member.number);
+        let credentials = match self.credentials().await {
+            Ok(credentials) => credentials,
+            Err(over) => return Break(row.stopped(over)),
         };
-        Ok(Encoded {
-            frames,
-            len,
-            plain_len,
+        let began = Instant::now();
+        let sent = Sent::default();
+        let (answer, credentials) = match credentials {
+            Ok(credentials) => {
+                let request = self.request(&row.encoded, &route, &credentials, &sent);
+                let others = self.client.members.is_any_open(&row.tried);
+                let answer = self.attempt(&request, &route.member, others).await;
+                let Some(answer) = answer else {
+                    row.so_far.history.ambiguous |= sent.maybe();
+                    return Break(row.stopped(StopReason::Shutdown));
+                };
+                (answer, credentials)
+            }
+            // Without them it is as if the endpoint were down.
+            Err(message) => {
+                let lost = SendFailure::Unreached;
+                (Answer::None { message, lost }, Credentials::default())
+            }
+        };
+        row.so_far.history.ambiguous |= sent.is_doubled();
+        Continue(AttemptMade {
+            route,
+            credentials,
+            answer,
+            took: began.elapsed(),
         })
     }
 
-    fn request(
-        &self,
-        encoded: &Encoded,
-        route: &MemberRoute,
-        credentials: &Credentials,
-        sent: &Sent,
-    ) -> Request {
-        Request {
-            signal: self.client.signal,
-            target: route.member.target.clone(),
-            frames: encoded.frames.clone(),
-            len: encoded.len,
-            plain_len: encoded.plain_len,
-            encoding: compress::encoding(self.client.config.compression),
-            credentials: credentials.clone(),
-            sent: sent.clone(),
+    /// Waits until the next attempt may be made; with an owner that is down, the request moves.
+    async fn prepare_next(
+        &mut self,
+        row: &mut RequestRow,
+        failed: FailedAttempt,
+    ) -> ControlFlow<DeliveryEnd> {
+        let FailedAttempt {
+            route,
+            message,
+            is_blank,
+            took,
+        } = failed;
+        let members = &self.client.members;
+        let (from, is_down) = (route.member.number, route.member.health.is_closed());
+        drop(route);
+        let history = row.so_far.history;
+        if row.owner.is_some() && is_down {
+            if !is_blank {
+                self.deadline.spend(took);
+            }
+            self.retries += 1;
+            return Break(moved(Some(from), history));
         }
+        // With affine routing the traces stay where they are until that member is down.
+        let others = row.owner.is_none() && members.is_any_open(&row.tried);
+        let wait = (!others).then(|| row.backoff.wait(None, self.client.random.unit()));
+        if !others {
+            row.tried.clear();
+        }
+        row.last = Some(message);
+        let waited = self.until_next(wait, took, is_blank, history.ambiguous);
+        if let Err(over) = waited.await {
+            return Break(row.stopped(over));
+        }
+        self.retries += 1;
+        Continue(())
     }
 
     /// Tells the member's health what an attempt has shown.
@@ -281,65 +330,6 @@ impl Delivery<'_> {
         self.in_time(self.client.credentials.current()).await
     }
 
-    /// One attempt within the time left; `None` if a shutdown cancelled it. `others`: another member could take
-    /// the request, so half of the time is left for it.
-    async fn attempt(
-        &self,
-        request: &Request,
-        member: &EndpointMember,
-        others: bool,
-    ) -> Option<Answer> {
-        let left = self.deadline.left();
-        let left = left.map(|left| if others { left / 2 } else { left });
-        let attempt = self.uncertain_attempt(request, member, left);
-        let answer = self.client.cancel.run_until_cancelled(attempt).await;
-        // The head of the answer has reported success: another attempt would duplicate the spans.
-        let is_certain = matches!(&answer, Some(Answer::Taken { .. } | Answer::Unclear { .. }));
-        match request.sent.is_taken() && !is_certain {
-            true => Some(Answer::taken_without_words(&member.transport.address())),
-            false => answer,
-        }
-    }
-
-    async fn uncertain_attempt(
-        &self,
-        request: &Request,
-        member: &EndpointMember,
-        left: Option<Duration>,
-    ) -> Answer {
-        let transport = &member.transport;
-        let exchange = transport.exchange(request, left);
-        let Some(left) = left else {
-            return exchange.await;
-        };
-        let connect = self.client.config.connect_timeout;
-        match timeout(left, exchange).await {
-            Ok(answer) => answer,
-            // Earlier attempts used up the time: this failure says nothing about the endpoint.
-            Err(_) if !request.sent.maybe() && !self.deadline.is_fair(connect) => {
-                let message = format!("{left:.1?} were left for it");
-                let lost = SendFailure::NoTime;
-                Answer::None { message, lost }
-            }
-            Err(_) => {
-                let is_held_back = transport.holds_requests_back();
-                // The connection may be dead.
-                transport.disconnect();
-                let address = transport.address();
-                let (lost, message) = match request.sent.maybe() {
-                    true => (SendFailure::Unknown, no_answer(&address, left)),
-                    false if is_held_back => (SendFailure::Unreached, no_stream(&address, left)),
-                    false => {
-                        transport.mark_down();
-                        let what = format!("no connection from {address} within {left:.1?}");
-                        (SendFailure::Unreached, tell(&what, Cause::ConnectTimeout))
-                    }
-                };
-                Answer::None { message, lost }
-            }
-        }
-    }
-
     async fn pause(&self, wait: Duration) -> Option<()> {
         self.client.cancel.run_until_cancelled(sleep(wait)).await
     }
@@ -369,7 +359,7 @@ impl StopReason {
 }
 
 /// The end of a request whose member is down.
-fn moved(from: Option<u64>, maybe: bool) -> DeliveryEnd {
+fn moved(from: Option<u64>, history: History) -> DeliveryEnd {
     let from = from.unwrap_or_default();
-    DeliveryEnd::Moved { from, maybe }
+    DeliveryEnd::Moved { from, history }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Delivery, taken};
 use crate::export::Outcome;
-use crate::export::next_step::DeliveryEnd;
+use crate::export::next_step::{DeliveryEnd, History};
 use crate::stats::DropReason;
 
 /// What became of a request that another encoder has written.
@@ -26,7 +26,8 @@ impl Delivery<'_> {
                 is_said: false,
             }
         } else {
-            self.attempts(vec![body], len, false, None).await
+            let history = History::default();
+            self.attempts(vec![body], len, history, None).await
         };
         if let Some(member) = self.taken_by.take() {
             member.took(0, 0);

@@ -24,8 +24,13 @@ impl NameLookUp {
             }
             Err(error) => Some(error),
         };
-        self.members.names.end(self.entry, error);
+        self.end(error);
         self.is_over = true;
+    }
+
+    fn end(&self, error: Option<String>) {
+        let MemberList { names, random, .. } = &*self.members;
+        names.end(self.entry, error, random.unit());
     }
 }
 
@@ -33,7 +38,7 @@ impl Drop for NameLookUp {
     fn drop(&mut self) {
         if !self.is_over {
             let error = "the look-up was cancelled".to_owned();
-            self.members.names.end(self.entry, Some(error));
+            self.end(Some(error));
         }
         self.members.changed.notify_waiters();
     }

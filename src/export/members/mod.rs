@@ -10,6 +10,7 @@
 //!
 //! The members of a name come from look-ups ([`names`]).
 
+mod changes;
 mod choice;
 mod former;
 mod look_up;
@@ -30,19 +31,15 @@ use tokio::time::sleep_until;
 
 use self::choice::{draw, less_loaded};
 use self::former::FormerMembers;
-use self::member::MemberParts;
 pub(super) use self::member::{EndpointMember, MemberRoute};
 use self::names::DnsNames;
 pub(super) use self::owners::Owners;
-pub(super) use self::rendezvous::key_of;
-use self::rendezvous::mix;
+pub(super) use self::rendezvous::{key_of, mix};
 use super::endpoint::list::EndpointEntry;
-use super::health::Health;
-use super::retry::jitter;
+use super::random::RandomNumbers;
 use super::transport::TransportTemplate;
 use crate::config::RetryConfig;
 use crate::error::Error;
-use crate::stats::EndpointStats;
 use crate::sync::{Arc, Mutex, lock};
 
 /// The members that a client sends to at a time.
@@ -61,7 +58,8 @@ pub(super) struct MemberList {
     retry: RetryConfig,
     state: Mutex<MembersState>,
     names: DnsNames,
-    /// Notified when a member opens, or members come or go.
+    random: Arc<RandomNumbers>,
+    /// Notified when a member takes requests again, the turn to probe one is free, or members come or go.
     changed: Arc<Notify>,
     /// The members of another signal, whose connections are shared.
     donor: Option<Arc<MemberList>>,
@@ -70,7 +68,6 @@ pub(super) struct MemberList {
 #[derive(Debug)]
 struct MembersState {
     list: Arc<[Arc<EndpointMember>]>,
-    /// Members that a look-up did not name any more.
     former: FormerMembers,
     next_number: u64,
     /// Each draws one link.
@@ -85,79 +82,27 @@ impl MemberList {
     pub(super) fn new(
         entries: Vec<(EndpointEntry, TransportTemplate)>,
         retry: RetryConfig,
+        random: Arc<RandomNumbers>,
         donor: Option<Arc<Self>>,
     ) -> Result<Arc<Self>, Error> {
-        let names = DnsNames::new(entries.iter().map(|(entry, _)| entry), &retry);
-        let seed = || (jitter() * u64::MAX as f64) as u64;
         let members = Self {
+            names: DnsNames::new(entries.iter().map(|(entry, _)| entry), &retry),
             entries,
             retry,
             state: Mutex::new(MembersState {
                 list: Arc::new([]),
                 former: FormerMembers::default(),
                 next_number: 0,
-                seeds: [(); LINKS].map(|()| mix(seed())),
+                seeds: [(); LINKS].map(|()| random.next()),
                 redraw: (0, Instant::now() + REDRAW_EVERY),
                 is_closing: false,
             }),
-            names,
+            random,
             changed: Arc::new(Notify::new()),
             donor,
         };
-        let mut list = Vec::new();
-        for index in 0..members.entries.len() {
-            if !members.entries[index].0.is_name {
-                list.push(members.member(index, None)?);
-            }
-        }
-        lock(&members.state).list = list.into();
+        members.fill()?;
         Ok(Arc::new(members))
-    }
-
-    fn member(
-        &self,
-        entry: usize,
-        at: Option<std::net::SocketAddr>,
-    ) -> Result<Arc<EndpointMember>, Error> {
-        let (EndpointEntry { endpoint, .. }, template) = &self.entries[entry];
-        let donated = self
-            .donor
-            .as_ref()
-            .and_then(|donor| donor.transport(endpoint, at));
-        let transport = match donated {
-            Some(transport) => transport,
-            None => Arc::new(template.transport(at)?),
-        };
-        let number = {
-            let mut state = lock(&self.state);
-            state.next_number += 1;
-            state.next_number
-        };
-        let health = Health::new(self.retry.clone(), Arc::clone(&self.changed));
-        Ok(Arc::new(EndpointMember::new(MemberParts {
-            number,
-            entry,
-            at,
-            host: at.map_or_else(|| endpoint.host.clone(), |at| at.ip().to_string()),
-            port: at.map_or(endpoint.port, |at| at.port()),
-            target: transport.target_of(endpoint),
-            transport,
-            health,
-        })))
-    }
-
-    /// The connections to the same address.
-    fn transport(
-        &self,
-        endpoint: &super::endpoint::Endpoint,
-        at: Option<std::net::SocketAddr>,
-    ) -> Option<Arc<super::transport::Transport>> {
-        let list = self.list();
-        let same = list.iter().find(|member| {
-            let (own, _) = &self.entries[member.entry];
-            member.at == at && own.endpoint.shares_connection(endpoint)
-        });
-        same.map(|member| Arc::clone(&member.transport))
     }
 
     pub(super) fn list(&self) -> Arc<[Arc<EndpointMember>]> {
@@ -203,49 +148,6 @@ impl MemberList {
         }
     }
 
-    /// The members among which traces are divided; waits until there is one. `None`: a shutdown has given all of
-    /// them up. Those of `avoid` are left out while there are others.
-    pub(super) async fn owners(self: &Arc<Self>, avoid: &[u64]) -> Option<Owners> {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            self.look_up_names();
-            if self.is_given_up() {
-                return None;
-            }
-            let list = self.list();
-            // A probe that is due is a request; without a connection, it is made beside the requests.
-            let is_usable = |m: &&Arc<EndpointMember>| {
-                let is_due = m.transport.is_up() && m.health.is_due();
-                is_due || !m.health.is_closed() || self.probe(m).is_some()
-            };
-            let usable: Vec<_> = list.iter().filter(is_usable).collect();
-            let wanted = usable.iter().filter(|m| !avoid.contains(&m.number));
-            let of = |m: &&Arc<EndpointMember>| (m.number, m.place);
-            let wanted: Vec<_> = wanted.map(of).collect();
-            let all = || usable.iter().map(of).collect();
-            match (usable.is_empty(), wanted.is_empty()) {
-                (true, _) => {}
-                (false, true) => return Some(Owners::of_members(all())),
-                (false, false) => return Some(Owners::of_members(wanted)),
-            }
-            tokio::select! {
-                () = sleep_until(self.next_event().into()) => {}
-                () = changed => {}
-            }
-        }
-    }
-
-    /// A way to this member; `None`: it is down, or not there any more.
-    pub(super) fn route_to(self: &Arc<Self>, number: u64) -> Option<MemberRoute> {
-        let list = self.list();
-        let member = list.iter().find(|member| member.number == number)?;
-        match member.health.is_closed() {
-            true => self.probe(member),
-            false => Some(MemberRoute::new(Arc::clone(member), None)),
-        }
-    }
-
     /// Connects to a member, if none is connected to; an error if none can be reached.
     pub(super) async fn connect(self: &Arc<Self>) -> Result<(), String> {
         if self.list().iter().any(|m| m.transport.is_connected()) {
@@ -281,7 +183,7 @@ impl MemberList {
         let open: Vec<_> = untried().filter(|m| !m.health.is_closed()).collect();
         let links = self.links(&open);
         let load = |link: usize| links.get(link).map_or(0, |member| member.load());
-        let chosen = less_loaded(links.len(), load, random_below);
+        let chosen = less_loaded(links.len(), load, |n| self.random.below(n));
         let chosen = links.get(chosen)?;
         Some(MemberRoute::new(Arc::clone(chosen), None))
     }
@@ -297,7 +199,7 @@ impl MemberList {
         tokio::spawn(async move {
             match member.transport.connect().await {
                 // An answer proves it: the next request asks for one.
-                Ok(()) => member.health.is_reachable(),
+                Ok(()) => member.health.connected(),
                 Err(message) => member.health.unreached(&message, true),
             }
             drop(probe);
@@ -343,16 +245,6 @@ impl MemberList {
         events.fold(far, Instant::min)
     }
 
-    /// Begins a shutdown: see [`Health::begin_shutdown`].
-    pub(super) fn begin_shutdown(&self) {
-        lock(&self.state).is_closing = true;
-        for member in self.list().iter() {
-            member.health.begin_shutdown();
-        }
-        self.names.look_up_now();
-        self.changed.notify_waiters();
-    }
-
     /// Whether a shutdown has given up all members, or the names of which none could be looked up.
     pub(super) fn is_given_up(&self) -> bool {
         let list = self.list();
@@ -386,53 +278,4 @@ impl MemberList {
             }
         }
     }
-
-    /// The counters of each member; those of former members together, without an address.
-    pub(super) fn stats(&self) -> Vec<EndpointStats> {
-        let (list, former) = {
-            let mut state = lock(&self.state);
-            (Arc::clone(&state.list), state.former.stats())
-        };
-        let of_members = list.iter().map(|member| member.stats());
-        of_members.chain(former).collect()
-    }
-
-    /// The addresses that a look-up found for an entry. Members that stay keep their connections.
-    fn update(&self, entry: usize, addresses: &[std::net::SocketAddr]) {
-        let (gone, is_closing) = loop {
-            let list = self.list();
-            let is_gone = |m: &Arc<EndpointMember>| {
-                m.entry == entry && m.at.is_none_or(|at| !addresses.contains(&at))
-            };
-            let (gone, mut kept): (Vec<_>, Vec<_>) = list.iter().cloned().partition(is_gone);
-            for at in addresses {
-                let is_known = |m: &Arc<EndpointMember>| m.entry == entry && m.at == Some(*at);
-                if !kept.iter().any(is_known) {
-                    // Fails where the first one did: a build without the transport.
-                    kept.extend(self.member(entry, Some(*at)));
-                }
-            }
-            let mut state = lock(&self.state);
-            // Another name may have been looked up meanwhile.
-            if Arc::ptr_eq(&state.list, &list) {
-                state.list = kept.into();
-                state.former.add(&gone);
-                break (gone, state.is_closing);
-            }
-        };
-        if is_closing {
-            for member in self.list().iter() {
-                member.health.begin_shutdown();
-            }
-        }
-        for member in gone {
-            member.transport.disconnect();
-        }
-        self.changed.notify_waiters();
-    }
-}
-
-/// A number below `n`.
-fn random_below(n: usize) -> usize {
-    ((jitter() * n as f64) as usize).min(n.saturating_sub(1))
 }

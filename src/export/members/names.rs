@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::endpoint::list::EndpointEntry;
-use super::super::retry::{Backoff, jitter};
+use super::super::retry::Backoff;
 use crate::config::RetryConfig;
 use crate::sync::{Mutex, lock};
 
@@ -100,7 +100,8 @@ impl DnsNames {
         .collect()
     }
 
-    pub(super) fn end(&self, entry: usize, error: Option<String>) {
+    /// A look-up has ended. `jitter`: a random number between 0 and 1.
+    pub(super) fn end(&self, entry: usize, error: Option<String>, jitter: f64) {
         let mut names = lock(&self.0);
         let Some(name) = names.iter_mut().find(|name| name.entry == entry) else {
             return;
@@ -111,11 +112,11 @@ impl DnsNames {
                 name.failures = 0;
                 name.backoff = Backoff::reconnect(&name.retry);
                 // Jitter: processes that began together ask at different times.
-                EVERY.mul_f64(0.9 + 0.1 * jitter())
+                EVERY.mul_f64(0.9 + 0.1 * jitter)
             }
             Some(_) => {
                 name.failures = name.failures.saturating_add(1);
-                name.backoff.wait(None, jitter())
+                name.backoff.wait(None, jitter)
             }
         };
         name.error = error;

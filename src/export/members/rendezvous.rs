@@ -32,7 +32,7 @@ pub(super) fn score(place: u64, key: u64) -> u64 {
 }
 
 /// The finaliser of splitmix64: every bit of the input changes half of the output's.
-pub(super) fn mix(mut z: u64) -> u64 {
+pub(in crate::export) fn mix(mut z: u64) -> u64 {
     z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,6 +1,8 @@
 //! The members of a name beside real collectors; the look-ups are answered here.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod affine;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use crate::export::client::OtlpClient;
 use crate::export::deadline::Cap;
 use crate::export::dial::Dialer;
 use crate::export::endpoint::{Endpoint, Signal};
+use crate::export::random::RandomNumbers;
 use crate::export::resolve::Resolver;
 use crate::export::transport::TransportTemplate;
 use crate::export::{Exporter, Outcome};
@@ -68,6 +71,7 @@ impl Zone {
     }
 
     fn client(&self, protocol: Protocol, edit: impl FnOnce(&mut ConnectionConfig)) -> OtlpClient {
+        let cap = Cap::WhileUp(Some(PATIENCE));
         let zone = self.clone();
         let resolver = Resolver::new(move |host| match &lock(&zone.0)[..] {
             [] => Err(io::Error::other(format!("{host} is unknown here"))),
@@ -80,7 +84,6 @@ impl Zone {
             ..ConnectionConfig::default()
         };
         edit(&mut config);
-        let cap = Cap::WhileUp(Some(PATIENCE));
         OtlpClient::of(config, cap, Signal::Traces, None, resolver).unwrap()
     }
 }
@@ -243,7 +246,8 @@ fn members_of(names: &str) -> Arc<super::MemberList> {
         let template = template(&entry.endpoint);
         (entry, template)
     });
-    super::MemberList::new(entries.collect(), config.retry.clone(), None).unwrap()
+    let random = Arc::new(RandomNumbers::seeded(1));
+    super::MemberList::new(entries.collect(), config.retry.clone(), random, None).unwrap()
 }
 
 fn address(n: u32) -> SocketAddr {
