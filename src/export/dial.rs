@@ -71,6 +71,15 @@ impl Dialer {
         })
     }
 
+    /// Whether the certificates of the endpoint or of its proxy have changed since the last call: connections
+    /// must not outlive theirs.
+    pub(crate) fn has_new_tls(&self) -> bool {
+        let proxy = self.proxy.as_ref().and_then(Proxy::tls);
+        // Each of them is told of its change once, so both are asked.
+        let of_each = [self.tls.as_ref(), proxy].map(|tls| tls.is_some_and(Tls::has_changed));
+        of_each.contains(&true)
+    }
+
     /// A dialer for one address of the endpoint's name.
     pub(crate) fn to(&self, at: Option<SocketAddr>) -> Self {
         Self { at, ..self.clone() }

@@ -25,7 +25,6 @@ use super::http2_preface::{Preface, SettingsProbe};
 use super::retry;
 use super::size::Said;
 use super::status::{self, Retryability};
-use super::tls::Tls;
 use crate::error::explain;
 use crate::sync::{Mutex, lock};
 use crate::text::clean;
@@ -91,8 +90,7 @@ impl Grpc {
     }
 
     pub(crate) fn has_new_tls(&self) -> bool {
-        let tls = self.dialer.tls.as_ref();
-        tls.is_some_and(Tls::has_changed)
+        self.dialer.has_new_tls()
     }
 
     pub(crate) fn address(&self) -> String {

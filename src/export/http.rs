@@ -29,7 +29,7 @@ use super::http2_preface::{Preface, SettingsProbe, says_https};
 use super::proxy::Proxy;
 use super::size::Said;
 use super::status::Retryability;
-use super::tls::{Tls, wants_a_certificate};
+use super::tls::wants_a_certificate;
 use super::{json, retry, status};
 use crate::config::Protocol;
 use crate::error::explain;
@@ -146,8 +146,7 @@ impl Http {
     }
 
     pub(crate) fn has_new_tls(&self) -> bool {
-        let tls = self.dialer.tls.as_ref();
-        tls.is_some_and(Tls::has_changed)
+        self.dialer.has_new_tls()
     }
 
     pub(crate) fn address(&self) -> String {

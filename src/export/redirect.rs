@@ -66,8 +66,11 @@ impl Redirecting {
         self.dialer.target_of(endpoint)
     }
 
+    /// Also of the places that redirects lead to: each has certificates of its own.
     pub(crate) fn has_new_tls(&self) -> bool {
-        self.endpoint.has_new_tls()
+        let others = lock(&self.others).clone();
+        let of_others = others.iter().map(|other| other.has_new_tls());
+        of_others.fold(self.endpoint.has_new_tls(), |any, is_new| any | is_new)
     }
 
     pub(crate) async fn connect(&self) -> Result<(), String> {

@@ -22,16 +22,28 @@ use crate::error::Error;
 use crate::export::cause::Cause;
 use crate::export::endpoint::Endpoint;
 use crate::export::stream::Io;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 
 /// The interval at which the PEM files are read again, when a request is sent.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The TLS client of one endpoint.
-#[derive(Clone)]
+/// The TLS client of one endpoint. A clone is for connections of its own, with the same files.
 pub(crate) struct Tls {
     shared: Arc<TlsShared>,
     server: ServerName<'static>,
+    /// The [`CurrentConnector::generation`] that [`has_changed`](Self::has_changed) has told.
+    told: AtomicU64,
+}
+
+impl Clone for Tls {
+    fn clone(&self) -> Self {
+        let generation = lock(&self.shared.state).generation;
+        Self {
+            shared: Arc::clone(&self.shared),
+            server: self.server.clone(),
+            told: AtomicU64::new(generation),
+        }
+    }
 }
 
 struct TlsShared {
@@ -46,8 +58,8 @@ struct CurrentConnector {
     /// The PEM documents of the connector.
     documents: Documents,
     next_look: Instant,
-    /// The connector is new: older connections are to be dropped.
-    is_new: bool,
+    /// Counts the connectors: connections of an older one are to be dropped.
+    generation: u64,
     /// The warning about unusable files was made, for their current content.
     warned: bool,
 }
@@ -67,7 +79,7 @@ impl Tls {
             connector,
             documents,
             next_look: Instant::now() + LOOK,
-            is_new: false,
+            generation: 0,
             warned: false,
         });
         Ok(Self {
@@ -78,18 +90,20 @@ impl Tls {
                 state,
             }),
             server,
+            told: AtomicU64::new(0),
         })
     }
 
-    /// Whether a file has changed since the connector was made, checked in intervals. New content is used
-    /// for new connections.
+    /// Whether a file has changed since the last call, or since this clone was made; checked in intervals. New
+    /// content is used for new connections. Each clone is told of each change, also of one that a new connection
+    /// or another clone noticed first.
     pub(crate) fn has_changed(&self) -> bool {
         if !Documents::are_files(&self.shared.config) {
             return false;
         }
         self.shared.renew(false);
-        // A new connection may have noticed the change first.
-        std::mem::take(&mut lock(&self.shared.state).is_new)
+        let generation = lock(&self.shared.state).generation;
+        self.told.swap(generation, Ordering::Relaxed) != generation
     }
 
     pub(crate) async fn connect(&self, io: Io) -> Result<TlsStream<Io>, (Cause, io::Error)> {
@@ -135,7 +149,7 @@ impl TlsShared {
                 if let Some((connector, documents)) = made {
                     state.connector = connector;
                     state.documents = documents;
-                    state.is_new = true;
+                    state.generation += 1;
                 }
             }
             Err(error) => {
@@ -284,5 +298,47 @@ impl std::fmt::Debug for Tls {
         f.debug_struct("Tls")
             .field("server", &self.server)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    fn authority() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.self_signed(&key).unwrap().pem()
+    }
+
+    #[test]
+    fn every_member_of_a_name_hears_of_new_certificates() {
+        let name = format!("tracing-otlp-members-{}.pem", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, authority()).unwrap();
+        let config = ExporterConfig {
+            endpoint: Some("dns+https://collectors.test:4317".to_owned()),
+            certificate: Some(Pem::File(path.clone())),
+            protocol: Some(Protocol::Grpc),
+            ..ExporterConfig::default()
+        };
+        let entries = Endpoint::entries(&config, crate::export::endpoint::Signal::Traces);
+        let tls = Tls::new(&config, &entries.unwrap()[0].endpoint).unwrap();
+        let members = [(); 3].map(|()| tls.clone());
+        let has_changed = |member: &Tls| {
+            // As if the interval were over.
+            lock(&member.shared.state).next_look = Instant::now();
+            member.has_changed()
+        };
+        assert!(!members.iter().any(has_changed));
+        std::fs::write(&path, authority()).unwrap();
+        for member in &members {
+            assert!(has_changed(member), "it has connections of its own");
+        }
+        assert!(!members.iter().any(has_changed), "each is told once");
+        assert!(!tls.clone().has_changed(), "it has no older connection");
+        std::fs::remove_file(&path).unwrap();
     }
 }
