@@ -74,7 +74,8 @@ pub struct Stats {
     /// Attempts beyond each request's first.
     pub retries: u64,
     /// Of the spans delivered or rejected, those that the endpoint may have twice: an earlier attempt
-    /// got no answer.
+    /// got no answer, or one that does not say that nothing was taken, as of a gateway that gave up (502, 504,
+    /// `DEADLINE_EXCEEDED`).
     pub possible_duplicates: u64,
     /// Restarts of the worker after a panic.
     pub worker_restarts: u64,

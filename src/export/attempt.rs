@@ -94,7 +94,7 @@ impl Sent {
 pub(crate) enum Answer {
     /// The endpoint took the request, except `rejected` spans (OTLP-5).
     Taken { rejected: u64, message: String },
-    /// The endpoint answered that it did not take the request.
+    /// The endpoint, or a gateway, answered otherwise than with success.
     NotTaken {
         retryability: Retryability,
         message: String,

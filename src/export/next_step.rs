@@ -134,7 +134,10 @@ pub(super) fn next_step(
             size,
             ..
         } => match retryability {
-            Retryability::Retry => (Evidence::Later(wait), message, false),
+            Retryability::Retry { maybe_taken } => {
+                so_far.history.ambiguous |= maybe_taken;
+                (Evidence::Later(wait), message, false)
+            }
             _ => {
                 return (
                     Evidence::Handled,
@@ -226,6 +229,7 @@ mod tests {
     use super::*;
 
     const LARGE: usize = 1 << 20;
+    const LATER: Retryability = Retryability::Retry { maybe_taken: false };
 
     fn begin(signal: Signal) -> Progress {
         Progress {
@@ -298,11 +302,11 @@ mod tests {
         let asked = Evidence::Later(Some(Duration::from_secs(7)));
         let authenticate = NextStep::Authenticate("no".to_owned(), ended(DropReason::Refused));
         use DropReason::{Refused, Unconfirmed};
-        use Retryability::{Refused as Final, Retry, Split, Unauthenticated, Unknown};
+        use Retryability::{Refused as Final, Split, Unauthenticated, Unknown};
         for (answer, shown, step) in [
             (taken, Evidence::Handled, is_taken),
             (unclear, Evidence::Handled, dropped(Unconfirmed)),
-            (not_taken(Retry, Said::Nothing), asked, again(false)),
+            (not_taken(LATER, Said::Nothing), asked, again(false)),
             (
                 not_taken(Split, limit),
                 Evidence::Handled,
@@ -363,7 +367,7 @@ mod tests {
             (so_far.history.attempts, so_far.history.ambiguous),
             (0, true)
         );
-        let later = || not_taken(Retryability::Retry, Said::Nothing);
+        let later = || not_taken(LATER, Said::Nothing);
         let mut so_far = begin(Signal::Traces);
         for _ in 0..2 {
             let (_, step) = next_step(later(), false, &mut so_far);
@@ -371,6 +375,29 @@ mod tests {
         }
         let (_, step) = next_step(later(), false, &mut so_far);
         let end = unsent(false, "gave up after 3 attempts: no".to_owned());
+        assert_eq!(step, NextStep::End(end));
+    }
+
+    #[test]
+    fn what_a_gateway_gave_up_may_have_been_taken() {
+        let gave_up = Retryability::Retry { maybe_taken: true };
+        let mut so_far = begin(Signal::Traces);
+        let (shown, step) = next_step(not_taken(gave_up, Said::Nothing), false, &mut so_far);
+        assert!(matches!(shown, Evidence::Later(Some(_))));
+        assert_eq!(step, again(false));
+        let taken = Answer::Taken {
+            rejected: 0,
+            message: String::new(),
+        };
+        let (_, step) = next_step(taken, false, &mut so_far.clone());
+        let NextStep::End(DeliveryEnd::Taken { maybe_twice, .. }) = step else {
+            panic!("{step:?}");
+        };
+        assert!(maybe_twice);
+        let later = || not_taken(LATER, Said::Nothing);
+        next_step(later(), false, &mut so_far);
+        let (_, step) = next_step(later(), false, &mut so_far);
+        let end = unsent(true, "gave up after 3 attempts: no".to_owned());
         assert_eq!(step, NextStep::End(end));
     }
 

@@ -37,7 +37,7 @@ pub struct LogStats {
     /// Attempts beyond each request's first.
     pub retries: u64,
     /// Of the records delivered or rejected, those that the endpoint may have twice: an earlier attempt got no
-    /// answer.
+    /// answer, or that of a gateway that gave up.
     pub possible_duplicates: u64,
     /// The last error of a request of log records with its cure, and its time.
     pub last_error: Option<(SystemTime, String)>,

@@ -18,9 +18,9 @@ pub enum DropReason {
     /// The endpoint answered with an error that must not be retried.
     Refused,
     /// Deadlines passed, attempts were used up or a shutdown ended the attempts, and certainly the endpoint
-    /// did not take the span: no attempt reached it, or each was answered with a refusal.
+    /// did not take the span: no attempt reached it, or each was answered with a refusal of the endpoint.
     Unsent,
-    /// The span was, or may have been, written to the endpoint, and no answer came: it may have arrived.
+    /// The span was, or may have been, written to the endpoint, and no answer or only that of a gateway came: it may have arrived.
     Unconfirmed,
     /// The span still waited in the queue when the shutdown deadline passed.
     ShutdownTimeout,
