@@ -34,6 +34,7 @@ impl Rotating {
     pub(super) fn put(&mut self, line: &[u8]) -> io::Result<()> {
         let more = line.len() as u64;
         self.look()?;
+        self.mend()?;
         if self.len > 0 && self.len + more > self.max_size {
             self.rotate()?;
         }
@@ -43,14 +44,24 @@ impl Rotating {
         let Some(file) = &mut self.file else {
             return Err(ErrorKind::NotFound.into());
         };
-        if self.is_broken && file.set_len(self.len).is_err() {
-            // No ordinary file: a pipe, for example.
-            file.write_all(b"\n")?;
-        }
         self.is_broken = true;
         file.write_all(line)?;
         self.is_broken = false;
         self.len += more;
+        Ok(())
+    }
+
+    /// Ends or removes an incomplete line, also of a file that gets another name next.
+    fn mend(&mut self) -> io::Result<()> {
+        if let Some(file) = &mut self.file
+            && std::mem::take(&mut self.is_broken)
+            && file.set_len(self.len).is_err()
+        {
+            // No ordinary file: a pipe, for example.
+            self.is_broken = true;
+            file.write_all(b"\n")?;
+            self.is_broken = false;
+        }
         Ok(())
     }
 
@@ -101,7 +112,7 @@ impl Rotating {
     fn rotate(&mut self) -> io::Result<()> {
         self.file = None;
         if self.max_files < 2 {
-            fs::remove_file(&self.path)?;
+            unless_gone(fs::remove_file(&self.path))?;
         } else {
             let numbers = 1..self.max_files - 1;
             let is_free = |number: &usize| !self.numbered(*number).exists();
@@ -112,7 +123,7 @@ impl Rotating {
             for number in (1..taken).rev() {
                 fs::rename(self.numbered(number), self.numbered(number + 1))?;
             }
-            fs::rename(&self.path, self.numbered(1))?;
+            unless_gone(fs::rename(&self.path, self.numbered(1)))?;
         }
         // Also where the next step fails: there is nothing to rotate any more.
         self.len = 0;
@@ -131,6 +142,14 @@ impl Rotating {
     }
 }
 
+/// Others may have taken the file away since it was looked for.
+fn unless_gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
 /// Whether both are of one file.
 #[cfg(unix)]
 fn is_same(a: &Metadata, b: &Metadata) -> bool {
@@ -142,4 +161,48 @@ fn is_same(a: &Metadata, b: &Metadata) -> bool {
 #[cfg(not(unix))]
 fn is_same(_: &Metadata, _: &Metadata) -> bool {
     true
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    /// A folder of this test, and a file of at most ten bytes in it.
+    fn rotating(name: &str, max_files: usize) -> (PathBuf, Rotating) {
+        let name = format!("tracing-otlp-rotate-{name}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        let file = Rotating::open(folder.join("shop.jsonl"), 10, max_files).unwrap();
+        (folder, file)
+    }
+
+    #[test]
+    fn a_file_is_whole_when_it_is_rotated() {
+        let (folder, mut file) = rotating("whole", 3);
+        file.put(b"12345\n").unwrap();
+        // The disk was full in the middle of a line.
+        file.file.as_mut().unwrap().write_all(b"123").unwrap();
+        file.is_broken = true;
+        file.put(b"1234567\n").unwrap();
+        let text = |name| fs::read_to_string(folder.join(name)).unwrap();
+        assert_eq!(text("shop.1.jsonl"), "12345\n");
+        assert_eq!(text("shop.jsonl"), "1234567\n");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_goes_while_it_is_rotated_is_begun_anew() {
+        for max_files in [1, 3] {
+            let (folder, mut file) = rotating(&format!("gone-{max_files}"), max_files);
+            file.put(b"12345\n").unwrap();
+            fs::remove_file(folder.join("shop.jsonl")).unwrap();
+            file.rotate().unwrap();
+            file.put(b"1234567\n").unwrap();
+            let text = fs::read_to_string(folder.join("shop.jsonl")).unwrap();
+            assert_eq!(text, "1234567\n");
+            fs::remove_dir_all(folder).unwrap();
+        }
+    }
 }
