@@ -370,6 +370,10 @@ impl TelemetryBuffer {
                 self.wake.subtract(published);
             }
         }
+        if close {
+            // A queue that was found full looks at its shards again, and finds them closed.
+            self.credits.release(0);
+        }
     }
 
     /// Releases the credits of `spans` that have left the queue.

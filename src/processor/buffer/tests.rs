@@ -171,6 +171,20 @@ fn after_close_spans_are_counted_as_late() {
     assert_eq!(rig.buffer.queued(), 0);
 }
 
+/// BSP-7
+#[test]
+fn after_close_spans_are_late_though_the_queue_was_full() {
+    let rig = rig(2, 1, 1 << 20, 4);
+    (0..4).for_each(|shard| rig.push(shard, b"x"));
+    assert_eq!(rig.dropped(DropReason::QueueFull), 2);
+    // The worker still has what it drained: no credit is free.
+    let mut chunks = Vec::new();
+    rig.buffer.drain(true, &mut chunks);
+    (0..4).for_each(|shard| rig.push(shard, b"x"));
+    let dropped = [DropReason::QueueFull, DropReason::AfterShutdown].map(|why| rig.dropped(why));
+    assert_eq!(dropped, [2, 4]);
+}
+
 /// BSP-4
 #[test]
 fn a_batch_by_spans_rings_once() {
