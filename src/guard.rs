@@ -138,8 +138,8 @@ impl ShutdownGuard {
     /// Sends every span that closed before this call, and resolves when each of them is delivered, rejected
     /// or dropped. Begins at once, whether or not the future is polled. Does not wait for open spans.
     ///
-    /// Errors: `timeout` passed first; or, since the last flush that was answered (since the start, for the
-    /// first one), spans were lost before or after the queue, or left out data for want of memory
+    /// Errors: `timeout` passed first; or, since the last flush that was answered before this call (since the
+    /// start, for the first one), spans were lost before or after the queue, or left out data for want of memory
     /// ([`max_memory`](crate::config::BatchConfig::max_memory)). Data that limits, samplers and tail decisions
     /// leave out is no loss.
     pub fn force_flush(

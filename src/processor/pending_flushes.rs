@@ -1,8 +1,9 @@
 //! [`PendingFlushes`]: the requests that the worker has accepted and not answered yet.
 //!
 //! Items of a lane are numbered in the order in which they were drained. A request covers the items below
-//! its numbers, and is answered when all of them are settled. A loss is reported to one flush only: each
-//! reports the losses since the last one that was answered.
+//! its numbers, and is answered when all of them are settled. Each reports the losses since the last answer before
+//! it was accepted: a loss is old for whoever asks after it was reported. Two flushes that overlap both report it,
+//! because for each caller its items are lost, and neither sees the answer to the other.
 
 use std::time::Instant;
 
@@ -290,5 +291,48 @@ impl PendingFlush {
             lost,
             why: (!why.is_empty()).then(|| why.join("; ")),
         })
+    }
+}
+
+#[cfg(all(test, not(tracing_otlp_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::processor::wake::Wake;
+
+    #[test]
+    fn flushes_that_overlap_both_report_a_loss_and_later_ones_do_not() {
+        let (queue, mut flushes) = (RequestQueue::default(), PendingFlushes::default());
+        let early = || EarlyLoss::new(&Stats::default(), None);
+        let marks = |spans| Marks { spans, logs: 0 };
+        let accept = |flushes: &mut PendingFlushes, upto| {
+            let minute = Duration::from_secs(60);
+            let request = queue.submit(Command::Flush, minute, &Wake::new());
+            flushes.accept(Arc::clone(&request), marks(upto), &early());
+            request
+        };
+        let before = accept(&mut flushes, 0);
+        let both = [accept(&mut flushes, 3), accept(&mut flushes, 5)];
+        flushes.note(&Settled {
+            signal: Signal::Traces,
+            start: 0,
+            lost: 3,
+            error: Some("not wanted".to_owned()),
+            is_supported: None,
+        });
+        flushes.answer(&marks(3), Instant::now(), None);
+        // The first of them was answered; the other one was accepted before.
+        flushes.answer(&marks(5), Instant::now(), None);
+        let after = accept(&mut flushes, 5);
+        flushes.answer(&marks(5), Instant::now(), None);
+        assert!(matches!(before.wait(), Some(Ok(()))));
+        for request in both {
+            let Some(Err(FlushError::Lost { lost, .. })) = request.wait() else {
+                panic!("{request:?}");
+            };
+            assert_eq!(lost.spans, 3);
+        }
+        assert!(matches!(after.wait(), Some(Ok(()))));
     }
 }
