@@ -40,7 +40,7 @@ fn export(c: &mut Criterion) {
         runtime.block_on(client.initialize()).expect("a connection");
         group.bench_function(name, |b| {
             b.iter(|| {
-                let outcome = runtime.block_on(client.send(batch.clone()));
+                let outcome = runtime.block_on(client.deliver(batch.clone()));
                 assert_eq!((outcome.delivered, outcome.retries), (512, 0));
             });
         });

@@ -224,12 +224,14 @@ impl OtlpClient {
             .map_err(Error::export)
     }
 
-    /// Sends a batch, with retries, and returns the outcome of its spans.
-    pub async fn send(&self, batch: Batch) -> Outcome {
-        self.deliver(batch, self.inner.state.cap, None).await
+    /// Sends a batch, with retries, and returns the outcome of its spans. Needs no permit, and keeps
+    /// [`timeout`](ExporterConfig::timeout) also while the endpoint is down; [`Exporter::send`], for a processor,
+    /// waits with the spans of the queue then.
+    pub async fn deliver(&self, batch: Batch) -> Outcome {
+        self.deliver_within(batch, self.inner.state.cap, None).await
     }
 
-    async fn deliver(&self, batch: Batch, cap: Cap, route: Option<MemberRoute>) -> Outcome {
+    async fn deliver_within(&self, batch: Batch, cap: Cap, route: Option<MemberRoute>) -> Outcome {
         let _under_way = SendGuard::new(Arc::clone(&self.inner));
         let state = &self.inner.state;
         if state.signal != batch.signal().into() {
@@ -269,14 +271,15 @@ impl OtlpClient {
     }
 
     /// Waits for the sends in flight, for at most `timeout`, then cancels the rest. An endpoint to which no
-    /// connection can be made is given up after a few attempts. Later sends fail at once. Needs no runtime
+    /// connection can be made is given up after a few attempts. Later sends fail at once. ([`Exporter::shutdown`]
+    /// cancels at once: its processor has waited.) Needs no runtime
     /// and blocks the calling thread: in async code, call it inside of `spawn_blocking`, because a send may
     /// be waiting for the thread that this call blocks.
     ///
     /// # Errors
     ///
     /// [`Error::is_timeout`] if a send was cancelled.
-    pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
+    pub fn close(&self, timeout: Duration) -> Result<(), Error> {
         self.inner.state.members.begin_shutdown();
         let deadline = Instant::now().checked_add(timeout);
         let mut in_flight = lock(&self.inner.in_flight);
@@ -294,7 +297,7 @@ impl OtlpClient {
             true => Ok(()),
             false => {
                 let why = self.inner.state.members.last_error();
-                let step = "the client's shutdown";
+                let step = "the end of the client";
                 Err(Error::timeout(step, timeout, why))
             }
         }
@@ -335,17 +338,19 @@ impl OtlpClient {
 }
 
 impl Exporter for OtlpClient {
-    type Permit = ConcurrencyPermit;
+    type Permit = OtlpClientPermit;
 
-    async fn ready(&self) -> ConcurrencyPermit {
-        let mut permit = self.inner.limiter.acquire().await;
-        permit.route = self.inner.state.ready().await;
-        permit
+    async fn ready(&self) -> OtlpClientPermit {
+        let permit = self.inner.limiter.acquire().await;
+        OtlpClientPermit {
+            route: self.inner.state.ready().await,
+            _permit: permit,
+        }
     }
 
     fn send(
         &self,
-        mut permit: ConcurrencyPermit,
+        mut permit: OtlpClientPermit,
         batch: Batch,
     ) -> impl Future<Output = Outcome> + Send + 'static {
         let client = self.clone();
@@ -354,7 +359,7 @@ impl Exporter for OtlpClient {
             // spans in the queue do.
             let (Cap::Always(cap) | Cap::WhileUp(cap)) = client.inner.state.cap;
             let cap = Cap::WhileUp(cap);
-            let outcome = client.deliver(batch, cap, permit.route.take()).await;
+            let outcome = client.deliver_within(batch, cap, permit.route.take()).await;
             drop(permit);
             outcome
         }
@@ -392,6 +397,15 @@ impl Exporter for OtlpClient {
         let (Cap::Always(cap) | Cap::WhileUp(cap)) = self.inner.state.cap;
         cap.is_some()
     }
+}
+
+/// The right of an [`OtlpClient`] to send one batch, with the connection that it is for.
+#[derive(Debug)]
+#[must_use = "the permit is returned when it is dropped"]
+pub struct OtlpClientPermit {
+    /// The member that its first attempt goes to. Passes its turn on before the next permit is given.
+    route: Option<MemberRoute>,
+    _permit: ConcurrencyPermit,
 }
 
 /// Counts a send in flight, until its future ends or is dropped.

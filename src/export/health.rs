@@ -113,7 +113,7 @@ impl Health {
 
     /// Waits until a request may be sent. `Some`: only as a probe. Cancel safe.
     pub(super) async fn admission(&self) -> Option<Probe> {
-        if !self.is_closed() || self.is_given_up() {
+        if self.takes_requests() || self.is_given_up() {
             return None;
         }
         // An error only after the semaphore was closed, which never happens.
@@ -183,9 +183,9 @@ impl Health {
         pause.max(next_probe).filter(|at| Instant::now() < *at)
     }
 
-    /// Whether requests wait: the endpoint is down, or has asked for a pause.
-    pub(super) fn is_closed(&self) -> bool {
-        self.wait_until().is_some() || self.is_down()
+    /// Whether a request may be sent now: the endpoint is up, and has not asked for a pause.
+    pub(super) fn takes_requests(&self) -> bool {
+        self.wait_until().is_none() && !self.is_down()
     }
 
     fn is_down(&self) -> bool {

@@ -1,4 +1,4 @@
-//! [`Http`]: OTLP over HTTP/1.1 with protobuf bodies and kept connections.
+//! [`Http`]: OTLP over HTTP/1.1 with kept connections; bodies in protobuf or JSON.
 //!
 //! HTTP/1.1 has no pings: only a second connection shows whether a silent connection is dead or the endpoint
 //! is slow. So a request without an answer for much longer than usual is sent a second time, on a new

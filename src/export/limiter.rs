@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::members::MemberRoute;
-
 /// A semaphore for concurrent requests: hands out at most [`limit`](Self::limit) permits and counts them.
 ///
 /// ```
@@ -31,8 +29,6 @@ pub struct ConcurrencyLimiter {
 pub struct ConcurrencyPermit {
     /// `None` only after the semaphore was closed, which never happens.
     _permit: Option<OwnedSemaphorePermit>,
-    /// The member that its first attempt goes to.
-    pub(super) route: Option<MemberRoute>,
 }
 
 impl ConcurrencyLimiter {
@@ -50,7 +46,6 @@ impl ConcurrencyLimiter {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         ConcurrencyPermit {
             _permit: permit.ok(),
-            route: None,
         }
     }
 

@@ -82,7 +82,7 @@ mod tls;
 mod transport;
 
 pub use batch::Batch;
-pub use client::OtlpClient;
+pub use client::{OtlpClient, OtlpClientPermit};
 pub use console::ConsoleExporter;
 #[cfg(feature = "opentelemetry-otlp")]
 pub(crate) use delivery::Ended;

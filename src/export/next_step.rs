@@ -145,13 +145,9 @@ pub(super) fn next_step(
                 );
             }
         },
-        Answer::None {
-            lost: SendFailure::NoTime,
-            ..
-        } => return (Evidence::Nothing, NextStep::OutOfTime),
         Answer::None { message, lost } => {
             let shown = match lost {
-                SendFailure::NoTime => Evidence::Nothing,
+                SendFailure::NoTime => return (Evidence::Nothing, NextStep::OutOfTime),
                 SendFailure::Unreached => Evidence::Unreached,
                 SendFailure::Unread => Evidence::Later(None),
                 SendFailure::Unknown | SendFailure::Cut => {

@@ -155,11 +155,11 @@ fn a_client_by_itself_connects_sends_and_is_shut_down_from_sync_code() {
             .wait_until(crate::support::DEADLINE, |c| c.connections() == 1)
             .unwrap();
         assert_eq!(collector.received_attempts(), 0);
-        let outcome = runtime.block_on(client.send(batch(7)));
+        let outcome = runtime.block_on(client.deliver(batch(7)));
         assert_eq!(outcome, Outcome::delivered(7));
         assert_eq!(collector.connections(), 1);
-        client.shutdown(100 * MS).unwrap();
-        let outcome = runtime.block_on(client.send(batch(7)));
+        client.close(100 * MS).unwrap();
+        let outcome = runtime.block_on(client.deliver(batch(7)));
         assert_eq!(outcome.dropped, [(DropReason::Unsent, 7)], "{outcome:?}");
         assert_eq!(collector.span_count(), 7);
     }
@@ -179,7 +179,7 @@ fn connections_are_made_again_where_their_runtime_is_gone() {
             if round == 2 {
                 runtime.block_on(client.initialize()).unwrap();
             }
-            let outcome = runtime.block_on(client.send(batch(1)));
+            let outcome = runtime.block_on(client.deliver(batch(1)));
             assert_eq!(outcome, Outcome::delivered(1), "{protocol:?}");
             assert_eq!(collector.connections(), round);
         }
@@ -204,7 +204,7 @@ fn a_shutdown_waits_for_what_is_under_way_and_no_longer_than_it_may() {
             );
             let sending = client.clone();
             let batch = batch(3);
-            let sent = runtime.spawn(async move { sending.send(batch).await });
+            let sent = runtime.spawn(async move { sending.deliver(batch).await });
             collector
                 .wait_until(crate::support::DEADLINE, |c| c.received_attempts() == 1)
                 .unwrap();
@@ -215,7 +215,7 @@ fn a_shutdown_waits_for_what_is_under_way_and_no_longer_than_it_may() {
             } else {
                 300 * MS
             };
-            let stopped = runtime.spawn_blocking(move || stopping.shutdown(limit));
+            let stopped = runtime.spawn_blocking(move || stopping.close(limit));
             let began = Instant::now();
             let stopped = runtime.block_on(stopped).unwrap();
             assert!(began.elapsed() < SLACK, "{:?}", began.elapsed());
@@ -245,7 +245,7 @@ fn a_client_by_itself_gives_up_in_time_where_nobody_listens_exp_1() {
         let error = runtime.block_on(client.initialize()).unwrap_err();
         assert!(error.to_string().contains("refused"), "{error}");
         let began = Instant::now();
-        let outcome = runtime.block_on(client.send(batch(2)));
+        let outcome = runtime.block_on(client.deliver(batch(2)));
         assert!(began.elapsed() < SLACK, "{:?}", began.elapsed());
         assert_eq!(outcome.dropped, [(DropReason::Unsent, 2)], "{outcome:?}");
     }

@@ -184,7 +184,7 @@ impl Delivery<'_> {
         let (answer, credentials) = match credentials {
             Ok(credentials) => {
                 let request = self.request(&row.encoded, &route, &credentials, &sent);
-                let others = self.client.members.is_any_open(&row.tried);
+                let others = self.client.members.any_takes_requests(&row.tried);
                 let answer = self.attempt(&request, &route.member, others).await;
                 let Some(answer) = answer else {
                     row.so_far.history.ambiguous |= sent.maybe();
@@ -220,7 +220,7 @@ impl Delivery<'_> {
             took,
         } = failed;
         let members = &self.client.members;
-        let (from, is_down) = (route.member.number, route.member.health.is_closed());
+        let (from, is_down) = (route.member.number, !route.member.health.takes_requests());
         drop(route);
         let history = row.so_far.history;
         if row.owner.is_some() && is_down {
@@ -231,7 +231,7 @@ impl Delivery<'_> {
             return Break(moved(Some(from), history));
         }
         // With affine routing the traces stay where they are until that member is down.
-        let others = row.owner.is_none() && members.is_any_open(&row.tried);
+        let others = row.owner.is_none() && members.any_takes_requests(&row.tried);
         let wait = (!others).then(|| row.backoff.wait(None, self.client.random.unit()));
         if !others {
             row.tried.clear();
@@ -272,7 +272,7 @@ impl Delivery<'_> {
         is_blank: bool,
         ambiguous: bool,
     ) -> Result<(), StopReason> {
-        let waits = !self.client.members.is_any_open(&[]);
+        let waits = !self.client.members.any_takes_requests(&[]);
         if waits && !ambiguous {
             self.deadline.renew();
         } else if !is_blank {

@@ -113,7 +113,7 @@ impl EndpointMember {
         let mut stats = self.counts();
         stats.address.clone_from(&self.host);
         stats.port = self.port;
-        stats.is_up = !self.health.is_closed();
+        stats.is_up = self.health.takes_requests();
         stats.last_error = self.health.last_error();
         stats
     }

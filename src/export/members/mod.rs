@@ -5,7 +5,7 @@
 //! - a client uses [`LINKS`] members at a time, drawn by a number of its own, so that a thousand processes
 //!   spread over all members and no member has a thousand times all connections;
 //! - of two of these a request takes the one with fewer requests on their way;
-//! - a member that fails is closed, as an endpoint that is down is, and the next best takes its place. Whether
+//! - a member that fails gets no requests, as an endpoint that is down, and the next best takes its place. Whether
 //!   it is back is found out by a connection beside the requests.
 //!
 //! The members of a name come from look-ups ([`names`]).
@@ -180,7 +180,7 @@ impl MemberList {
                 return Some(route);
             }
         }
-        let open: Vec<_> = untried().filter(|m| !m.health.is_closed()).collect();
+        let open: Vec<_> = untried().filter(|m| m.health.takes_requests()).collect();
         let links = self.links(&open);
         let load = |link: usize| links.get(link).map_or(0, |member| member.load());
         let chosen = less_loaded(links.len(), load, |n| self.random.below(n));
@@ -231,9 +231,9 @@ impl MemberList {
     }
 
     /// Whether a member outside of `tried` takes requests.
-    pub(super) fn is_any_open(&self, tried: &[u64]) -> bool {
+    pub(super) fn any_takes_requests(&self, tried: &[u64]) -> bool {
         let mut list = self.list().iter().cloned().collect::<Vec<_>>().into_iter();
-        list.any(|m| !tried.contains(&m.number) && !m.health.is_closed())
+        list.any(|m| !tried.contains(&m.number) && m.health.takes_requests())
     }
 
     /// When a probe or a look-up is due.
@@ -266,7 +266,7 @@ impl MemberList {
             return only.health.last_error();
         }
         let list = self.list();
-        if list.iter().any(|member| !member.health.is_closed()) {
+        if list.iter().any(|member| member.health.takes_requests()) {
             return None;
         }
         let of_names = self.names.last_error();

@@ -52,7 +52,7 @@ impl MemberList {
             // and no turn would look again at once. Without a connection, that is made beside the requests.
             let is_usable = |m: &&Arc<EndpointMember>| {
                 let is_due = m.transport.is_up() && m.health.has_free_turn();
-                is_due || !m.health.is_closed() || self.probe(m).is_some()
+                is_due || m.health.takes_requests() || self.probe(m).is_some()
             };
             let usable: Vec<_> = list.iter().filter(is_usable).collect();
             let wanted = usable.iter().filter(|m| !avoid.contains(&m.number));
@@ -75,9 +75,9 @@ impl MemberList {
     pub(in crate::export) fn route_to(self: &Arc<Self>, number: u64) -> Option<MemberRoute> {
         let list = self.list();
         let member = list.iter().find(|member| member.number == number)?;
-        match member.health.is_closed() {
-            true => self.probe(member),
-            false => Some(MemberRoute::new(Arc::clone(member), None)),
+        match member.health.takes_requests() {
+            true => Some(MemberRoute::new(Arc::clone(member), None)),
+            false => self.probe(member),
         }
     }
 }

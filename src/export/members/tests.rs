@@ -331,7 +331,7 @@ async fn a_batch_whose_members_are_all_down_ends_in_time_or_with_its_client() {
         let in_time = client(Cap::Always(Some(Duration::from_millis(500))));
         // The first one finds out that they are down.
         for _ in 0..2 {
-            let outcome = timeout(PATIENCE, in_time.send(batch([span(1, 1)]))).await;
+            let outcome = timeout(PATIENCE, in_time.deliver(batch([span(1, 1)]))).await;
             let outcome = outcome.expect("no deadline was kept");
             assert_eq!(outcome.dropped, [(DropReason::Unsent, 1)]);
             let error = outcome.error.unwrap();
@@ -346,11 +346,11 @@ async fn a_batch_whose_members_are_all_down_ends_in_time_or_with_its_client() {
                 while client.last_error().is_none() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
-                client.send(batch([span(1, 1)])).await
+                client.deliver(batch([span(1, 1)])).await
             }
         });
         let first = ended.clone();
-        let first = tokio::spawn(async move { first.send(batch([span(1, 1)])).await });
+        let first = tokio::spawn(async move { first.deliver(batch([span(1, 1)])).await });
         let mut sending = sending.map(tokio_test::task::spawn);
         while ended.last_error().is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;

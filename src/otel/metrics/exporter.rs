@@ -132,7 +132,7 @@ impl PushMetricExporter for MetricExporter {
         let Some(runtime) = self.end() else {
             return Err(OTelSdkError::AlreadyShutdown);
         };
-        let ended = self.client.shutdown(timeout);
+        let ended = self.client.close(timeout);
         runtime.shutdown_background();
         ended.map_err(|error| {
             // The SDK's error has no room for the cause.

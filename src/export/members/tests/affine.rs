@@ -44,12 +44,12 @@ fn a_batch_in_parts_arrives_when_one_of_the_collectors_is_back() {
             let zone = Zone::default();
             zone.set(&[&a, &b], protocol);
             let client = zone.client(protocol, |config| config.trace_affinity = true);
-            assert_eq!(client.send(traces(40)).await.delivered, 40);
+            assert_eq!(client.deliver(traces(40)).await.delivered, 40);
             a.go_offline();
             b.go_offline();
             let under_way = tokio::spawn({
                 let client = client.clone();
-                async move { client.send(traces(40)).await }
+                async move { client.deliver(traces(40)).await }
             });
             until(|| client.endpoint_stats().iter().all(|member| !member.is_up)).await;
             // Its answer needs time, so that the other part asks for it meanwhile.
@@ -74,7 +74,7 @@ async fn only_a_member_whose_turn_is_free_gets_traces() {
     let client = zone.client(Protocol::HttpProtobuf, |config| {
         config.trace_affinity = true
     });
-    assert_eq!(client.send(traces(40)).await.delivered, 40);
+    assert_eq!(client.deliver(traces(40)).await.delivered, 40);
     let members = client.members();
     let list = members.list();
     let [first, second] = &list[..] else {
@@ -112,7 +112,7 @@ fn attempts_are_counted_over_all_owners_of_a_trace() {
                     ..RetryConfig::default()
                 };
             });
-            let outcome = client.send(traces(1)).await;
+            let outcome = client.deliver(traces(1)).await;
             let attempts: u64 = collectors.iter().map(|c| c.received_attempts()).sum();
             (outcome, attempts)
         });
