@@ -225,7 +225,7 @@ impl OtlpClient {
     }
 
     /// Sends a batch, with retries, and returns the outcome of its spans. Needs no permit, and keeps
-    /// [`timeout`](ExporterConfig::timeout) also while the endpoint is down; [`Exporter::send`], for a processor,
+    /// [`timeout`](ConnectionConfig::timeout) also while the endpoint is down; [`Exporter::send`], for a processor,
     /// waits with the spans of the queue then.
     pub async fn deliver(&self, batch: Batch) -> Outcome {
         self.deliver_within(batch, self.inner.state.cap, None).await

@@ -318,11 +318,11 @@ mod tests {
         let name = format!("tracing-otlp-members-{}.pem", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, authority()).unwrap();
-        let config = ExporterConfig {
+        let config = ConnectionConfig {
             endpoint: Some("dns+https://collectors.test:4317".to_owned()),
             certificate: Some(Pem::File(path.clone())),
             protocol: Some(Protocol::Grpc),
-            ..ExporterConfig::default()
+            ..ConnectionConfig::default()
         };
         let entries = Endpoint::entries(&config, crate::export::endpoint::Signal::Traces);
         let tls = Tls::new(&config, &entries.unwrap()[0].endpoint).unwrap();
