@@ -174,7 +174,7 @@ impl Exporter for ViewerExporter {
         async move {
             match (sending, of_logs, outcome) {
                 (Some(sending), ..) => sending.await,
-                (_, Some((client, _permit, batch)), _) => client.send(batch).await,
+                (_, Some((client, _permit, batch)), _) => client.deliver(batch).await,
                 (.., Some(outcome)) => outcome,
                 (None, None, None) => {
                     Outcome::dropped(DropReason::AfterShutdown, spans, "viewer: shut down")
