@@ -212,6 +212,7 @@ impl ConnectionConfig {
     pub(crate) fn connects_as(&self, other: &Self) -> bool {
         // Each setting has to be named here, so that a new one is not forgotten.
         let Self {
+            variables: _,
             insecure,
             proxy,
             certificate,
