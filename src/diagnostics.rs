@@ -15,22 +15,26 @@ mod cure;
 mod event_sink;
 mod hint;
 mod logs;
+mod loss;
+mod members;
+mod shedding;
 mod throttle;
 
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::Level;
 
-use self::cure::EndpointHealth;
 pub use self::event_sink::Diagnostic;
 pub(crate) use self::event_sink::{EventSink, Handler, ReportFields, Speaker, TARGET, Topic};
 pub(crate) use self::hint::{
     HINTS, Hint, METRIC_FIELDS, PRESUMED_RANDOM, RATIO_BELOW_PARENT, TOO_MANY_SCOPES,
 };
 use self::logs::LogDiagnostics;
+use self::members::MemberDiagnostics;
+use self::shedding::SheddingDiagnostics;
 use self::throttle::{Reach, Reachability, Throttle, Transition};
 use crate::signal::Signal;
-use crate::stats::{Counters, DropReason, Stats};
+use crate::stats::{Counters, EndpointStats, Stats};
 use crate::sync::Arc;
 
 /// The shortest time between two readings of the counters.
@@ -52,7 +56,8 @@ pub(crate) struct Diagnostics {
     loss: Throttle,
     /// The counters at the last report of a loss.
     reported: Stats,
-    shed: Throttle,
+    left_out: Throttle,
+    shedding: SheddingDiagnostics,
     outage: Throttle,
     errors: u64,
     last_error: Option<(SystemTime, String)>,
@@ -68,6 +73,7 @@ pub(crate) struct Diagnostics {
     /// The exporter was probed since the last reading.
     has_probed: bool,
     reach: Reach,
+    members: [MemberDiagnostics; 2],
     restarts: Throttle,
     endpoint_warned: Throttle,
     logs: Option<LogDiagnostics>,
@@ -89,7 +95,8 @@ impl Diagnostics {
             patient_until: Instant::now() + PATIENCE,
             loss: Throttle::default(),
             reported: Stats::default(),
-            shed: Throttle::default(),
+            left_out: Throttle::default(),
+            shedding: SheddingDiagnostics::default(),
             outage: Throttle::default(),
             errors: 0,
             last_error: None,
@@ -100,6 +107,7 @@ impl Diagnostics {
             exporter_error: None,
             has_probed: false,
             reach: Reach::default(),
+            members: [Signal::Traces, Signal::Logs].map(MemberDiagnostics::of),
             restarts: Throttle::default(),
             endpoint_warned: Throttle::default(),
             logs: None,
@@ -139,7 +147,8 @@ impl Diagnostics {
             self.observe_outage(now, &stats);
         }
         self.observe_warnings(now, &stats);
-        self.observe_shed(now, &stats);
+        self.observe_left_out(now, &stats);
+        self.shedding.observe(now, &stats, &mut self.speaker);
         if !is_closing {
             self.observe_loss(now, stats);
         }
@@ -151,6 +160,21 @@ impl Diagnostics {
     /// Whether warnings wait for a subscriber.
     pub(crate) fn has_pending_warnings(&self) -> bool {
         !self.warnings.is_empty()
+    }
+
+    /// Reports on single addresses of the endpoint of a signal.
+    pub(crate) fn note_members(&mut self, now: Instant, signal: Signal, members: &[EndpointStats]) {
+        let [spans, logs] = &mut self.members;
+        let of_signal = match signal {
+            Signal::Traces => spans,
+            Signal::Logs => logs,
+        };
+        of_signal.observe(now, members, &mut self.speaker);
+    }
+
+    /// Notes the part of all traces that is shed now.
+    pub(crate) fn note_shed_ratio(&mut self, ratio: f64) {
+        self.shedding.ratio = ratio;
     }
 
     /// Notes the result of a probe: the exporter's last error for `signal`, or that it can send.
@@ -203,10 +227,10 @@ impl Diagnostics {
         }
         let left_out = stats
             .truncated_for_memory
-            .saturating_sub(self.shed.reported);
+            .saturating_sub(self.left_out.reported);
         if left_out > 0 {
             self.say_left_out("spans have left out data", left_out);
-            self.shed.reported += left_out;
+            self.left_out.reported += left_out;
         }
     }
 
@@ -327,8 +351,8 @@ impl Diagnostics {
         }
     }
 
-    fn observe_shed(&mut self, now: Instant, stats: &Stats) {
-        let said = self.shed.observe(now, stats.truncated_for_memory, true);
+    fn observe_left_out(&mut self, now: Instant, stats: &Stats) {
+        let said = self.left_out.observe(now, stats.truncated_for_memory, true);
         if let Some(Transition::Begins(left_out) | Transition::GoesOn(left_out)) = said {
             self.say_left_out("spans leave out data", left_out);
         }
@@ -342,71 +366,6 @@ impl Diagnostics {
         let message = format!("{what} for want of memory; {MEMORY}");
         self.speaker
             .say(Topic::Memory, Level::WARN, &message, fields);
-    }
-
-    fn observe_loss(&mut self, now: Instant, stats: Stats) {
-        let said = self.loss.observe(now, stats.lost(), true);
-        let error = self.exporter_error.clone().or_else(|| {
-            // An error before the last report is not the cause of this loss.
-            let is_new = at(&stats.last_error) != at(&self.reported.last_error);
-            let (_, error) = stats.last_error.as_ref().filter(|_| is_new)?;
-            Some(error.clone())
-        });
-        let (spans, words) = match said {
-            None => return,
-            Some(Transition::Begins(spans)) => (spans, "spans are being lost"),
-            Some(Transition::GoesOn(spans)) => (spans, "spans are still being lost"),
-            Some(Transition::Ends(spans)) => {
-                let fields = ReportFields {
-                    spans: Some(spans),
-                    ..ReportFields::default()
-                };
-                let message = "no more spans are being lost";
-                self.speaker.say(Topic::Loss, Level::INFO, message, fields);
-                self.reported = stats;
-                return;
-            }
-        };
-        let (reasons, cure) = self.reasons(&stats);
-        let fields = ReportFields {
-            spans: Some(spans),
-            reasons: Some(&reasons),
-            error: error.as_deref(),
-            ..ReportFields::default()
-        };
-        let message = format!("{words}; {cure}");
-        self.speaker.say(Topic::Loss, Level::WARN, &message, fields);
-        self.reported = stats;
-    }
-
-    /// The losses since the last report, as `queue_full 3, refused 1`, and the cure of the most frequent.
-    fn reasons(&self, stats: &Stats) -> (String, &'static str) {
-        let new = |reason| stats.dropped(reason) - self.reported.dropped(reason);
-        let mut text = String::new();
-        let mut most = (0, DropReason::Internal);
-        for &reason in DropReason::ALL {
-            let count = match reason {
-                // No loss: the settings ask for it.
-                DropReason::TailDropped => 0,
-                reason => new(reason),
-            };
-            if count > 0 {
-                let sep = if text.is_empty() { "" } else { ", " };
-                text.push_str(&format!("{sep}{reason} {count}"));
-            }
-            if count > most.0 {
-                most = (count, reason);
-            }
-        }
-        let state = match (
-            &self.exporter_error,
-            stats.requests_failed > self.reported.requests_failed,
-        ) {
-            (Some(_), _) => EndpointHealth::TakesNothing,
-            (None, true) => EndpointHealth::Fails,
-            (None, false) => EndpointHealth::Works,
-        };
-        (text, cure::of(most.1, state))
     }
 }
 

@@ -116,7 +116,6 @@ impl Error {
             | Kind::Worker { message }
             | Kind::Subscriber { message } => message,
             Kind::Config { cure, .. } => cure,
-            Kind::Subscriber { .. } => return self,
         };
         let sep = if words.is_empty() { "" } else { "; " };
         words.push_str(&format!("{sep}{other}"));

@@ -118,6 +118,14 @@ impl<T> Pool<T> {
     pub(crate) fn cost(&self) -> usize {
         self.cost
     }
+
+    /// The part of the budget that holders use at present, without what lies idle here: from 0 to 1.
+    pub(crate) fn fill(&self) -> f64 {
+        let idle = lock(&self.idle).len() * self.cost;
+        let used = self.budget.used();
+        let reachable = self.budget.reachable(used).max(1);
+        used.saturating_sub(idle) as f64 / reachable as f64
+    }
 }
 
 impl<T: Send> Reclaim for Pool<T> {

@@ -83,6 +83,13 @@ pub struct Stats {
     pub memory_used: u64,
     /// The bound of [`memory_used`](Self::memory_used), in bytes.
     pub memory_limit: u64,
+    /// The part of all traces that is shed now, from 0 (none) to 1
+    /// ([`BatchConfig::shedding`](crate::config::BatchConfig::shedding)).
+    pub shed_ratio: f64,
+    /// Traces that were not recorded here because they would have been shed. Their spans are a part of
+    /// [`started_unsampled`](Self::started_unsampled); spans of traces that began before are counted as
+    /// [`DropReason::Shed`].
+    pub shed_traces: u64,
     /// The last error of a request or connection with its cure, and its time.
     pub last_error: Option<(SystemTime, String)>,
     /// The last warning of the endpoint about spans that it took, and its time.
@@ -161,9 +168,11 @@ impl Stats {
         }
     }
 
-    /// Spans dropped for any reason other than [`DropReason::TailDropped`], which the settings ask for.
+    /// Spans dropped for any reason other than those that the settings ask for: tail sampling and shedding.
     pub(crate) fn lost(&self) -> u64 {
-        self.dropped_total() - self.dropped(DropReason::TailDropped)
+        let asked_for =
+            [DropReason::TailDropped, DropReason::Shed].map(|reason| self.dropped(reason));
+        self.dropped_total() - asked_for.iter().sum::<u64>()
     }
 
     /// `started` less all the counters above: zero while no span is being recorded or sent. Another value
@@ -272,7 +281,9 @@ pub(crate) struct Counters {
     pub(crate) rejected: AtomicU64,
     pub(crate) truncated: AtomicU64,
     /// Of the data left out, the part for want of memory.
-    pub(crate) shed: AtomicU64,
+    pub(crate) truncated_for_memory: AtomicU64,
+    /// Traces that were not recorded, because they would have been shed.
+    pub(crate) shed_traces: AtomicU64,
     pub(crate) requests_ok: AtomicU64,
     pub(crate) requests_failed: AtomicU64,
     pub(crate) retries: AtomicU64,
@@ -297,7 +308,8 @@ impl Counters {
             delivered: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             truncated: AtomicU64::new(0),
-            shed: AtomicU64::new(0),
+            truncated_for_memory: AtomicU64::new(0),
+            shed_traces: AtomicU64::new(0),
             requests_ok: AtomicU64::new(0),
             requests_failed: AtomicU64::new(0),
             retries: AtomicU64::new(0),
@@ -316,6 +328,11 @@ impl Counters {
     /// Counts `spans` as dropped for `reason`.
     pub(crate) fn drop_spans(&self, reason: DropReason, spans: u64) {
         self.dropped[reason as usize].fetch_add(spans, Ordering::Relaxed);
+    }
+
+    /// Spans dropped for `reason` that no exporter had received.
+    pub(crate) fn dropped_early(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize].load(Ordering::Relaxed)
     }
 
     /// The same, of spans that an exporter had received.
@@ -362,7 +379,8 @@ impl Counters {
             delivered: get(&self.delivered),
             rejected: get(&self.rejected),
             truncated: get(&self.truncated),
-            truncated_for_memory: get(&self.shed),
+            truncated_for_memory: get(&self.truncated_for_memory),
+            shed_traces: get(&self.shed_traces),
             requests_ok: get(&self.requests_ok),
             requests_failed: get(&self.requests_failed),
             retries: get(&self.retries),

@@ -2,7 +2,7 @@
 """Draws the plots of docs/fleet.md from the figures that the simulation writes.
 
     mkdir -p target/fleet
-    cargo test --all-features --lib members::simulation
+    cargo test --all-features --lib simulation
     python3 docs/fleet/plot.py target/fleet docs/fleet
 """
 
@@ -97,6 +97,27 @@ def main(figures, pages):
                 "part of all traces", [-5, 0, 10, 20, 30, 35], [0, 0.01, 0.02, 0.03, 0.04])
     plot.line("traces of 4 processes", parted["seconds"], parted["parted"])
     plot.write(pages / "parted.svg")
+
+    shedding = read(figures / "shedding.csv")
+    times = shedding["seconds"]
+    phases = ((30, "twice as much"), (90, "four times as much"), (150, "half again"))
+    plot = Plot("Whole traces while 10,000 processes record too much", "seconds", "part of all traces",
+                [0, 60, 120, 180, 240], [0, 0.25, 0.5, 0.75, 1])
+    plot.line("at best", times, shedding["could"], dashed=True)
+    plot.line("with shedding", times, shedding["with"])
+    plot.line("without", times, shedding["without"])
+    for at, text in phases:
+        plot.mark(at, text)
+    plot.write(pages / "shedding.svg")
+
+    plot = Plot("The steps of the threshold in 10,000 processes", "seconds", "step; four halve what is kept",
+                [0, 60, 120, 180, 240], [0, 4, 8, 12, 16])
+    plot.line("the highest", times, shedding["most"])
+    plot.line("the median", times, shedding["median"])
+    plot.line("the lowest", times, shedding["least"])
+    for at, text in phases:
+        plot.mark(at, text)
+    plot.write(pages / "levels.svg")
 
 
 if __name__ == "__main__":

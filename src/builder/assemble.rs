@@ -16,7 +16,7 @@ use crate::fork::Home;
 use crate::guard::{GuardedSpans, Release, ShutdownGuard};
 use crate::layer::{ExportMode, Ids, InProgress, LogSink, OtlpLayer, Settings, SpanSink};
 use crate::pool::Memory;
-use crate::processor::{BatchProcessor, LogsRoute, PipelineParts};
+use crate::processor::{BatchProcessor, LogsRoute, PipelineParts, SheddingSwitch};
 use crate::propagation::{self, Propagator};
 use crate::resource::Resource;
 use crate::runtime_config::ConfigStore;
@@ -173,6 +173,7 @@ fn pipeline(
     if let Some(delay) = target.max_schedule_delay {
         batch.schedule_delay = batch.schedule_delay.min(delay);
     }
+    pipeline.shedding = Some(Arc::new(StoreSwitch(store.clone())));
     let mut additional = Vec::new();
     for exporter in parts.additional {
         additional.push(exporter.start(config, &resource, &mut pipeline)?);
@@ -226,6 +227,19 @@ fn pipeline(
         is_unreachable: Arc::new(move || client.as_ref().is_some_and(OtlpClient::is_unreachable)),
     };
     Ok((layer, guard.releasing(release).with_open_spans(open_spans)))
+}
+
+/// Shedding, as the settings say that may change while the pipeline runs.
+struct StoreSwitch(ConfigStore);
+
+impl SheddingSwitch for StoreSwitch {
+    fn is_on(&self) -> Option<bool> {
+        self.0.shedding()
+    }
+
+    fn set_active(&self, is_active: bool) {
+        self.0.count_shedding(is_active);
+    }
 }
 
 /// Adds the spans that are held; in a fork, which holds none, those are the parent's.

@@ -313,6 +313,12 @@ impl OtlpBuilder {
         self.configure(move |c| c.batch.max_memory = bytes)
     }
 
+    /// Whole traces go, not random spans, while spans come faster than the endpoint takes them: see
+    /// [`BatchConfig::shedding`](crate::config::BatchConfig::shedding).
+    pub fn with_shedding(self, on: bool) -> Self {
+        self.configure(move |c| c.batch.shedding = on)
+    }
+
     /// The longest that the drop of a guard waits for queued spans: see
     /// [`BatchConfig::shutdown_timeout`](crate::config::BatchConfig::shutdown_timeout).
     pub fn with_shutdown_timeout(self, timeout: Duration) -> Self {

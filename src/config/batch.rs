@@ -28,6 +28,20 @@ pub struct BatchConfig {
     /// can use the part of another. The rest serves the first request, and idle buffers are freed for it.
     /// No span holds more than a sixteenth, less 64 KiB of 64 MiB.
     pub max_memory: usize,
+    /// Whether whole traces are shed when spans come faster than the endpoint takes them, before the queue is full
+    /// and loses spans at random. Default false.
+    ///
+    /// Half of the queue takes bursts, as without it. Beyond, a threshold on the trace id rises until what comes is
+    /// what the endpoint takes, and falls when the queue empties. It has the same steps in every process, so
+    /// processes under the same pressure keep the same traces. Local roots and spans with an error go last. Spans
+    /// that are shed count as [`DropReason::Shed`](crate::DropReason::Shed). A trace that would be shed to its last
+    /// span is not recorded: its context is unsampled, and services called from here drop it too. Where the
+    /// probability of a kept span is known, its trace state has it (`ot=th`). In
+    /// [`fleet.md`](crate::guide::fleet) there is more.
+    ///
+    /// An exporter that blocks the worker's thread also stops the threshold. Log records are not shed.
+    /// [`ConfigStore::set_shedding`](crate::ConfigStore::set_shedding) changes it while the pipeline runs.
+    pub shedding: bool,
     /// The longest that the drop of a guard waits for queued spans. Default 5 s. If the endpoint refuses
     /// connections, the drop stops after three attempts, which take 0.3 s.
     pub shutdown_timeout: Duration,
@@ -41,6 +55,7 @@ impl Default for BatchConfig {
             max_queue_size: 65_536,
             max_export_batch_size: 2048,
             max_memory: 64 << 20,
+            shedding: false,
             shutdown_timeout: Duration::from_secs(5),
         }
     }

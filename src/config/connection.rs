@@ -90,7 +90,8 @@ pub struct ConnectionConfig {
     pub timeout: Option<Duration>,
     /// The longest that connecting may take. Default 5 s.
     pub connect_timeout: Duration,
-    /// The most concurrent requests, 1 to 1,024. Default 4.
+    /// The most concurrent requests, 1 to 1,024. Default 4. With [`trace_affinity`](Self::trace_affinity) each part of
+    /// a batch is a request: raise it with the number of endpoints.
     pub max_concurrent_exports: usize,
     /// The largest request, in bytes before compression. Default 64 MiB.
     pub max_request_size: usize,
@@ -229,8 +230,6 @@ impl ConnectionConfig {
             traces_endpoint: _,
             metrics_endpoint: _,
             logs_endpoint: _,
-            // Where the values come from.
-            variables: _,
             // Of a request, or of a client.
             trace_affinity: _,
             header_provider: _,

@@ -48,6 +48,7 @@ pub(super) fn of(reason: DropReason, state: EndpointHealth) -> &'static str {
         (DropReason::ShutdownTimeout, EndpointHealth::Fails | EndpointHealth::TakesNothing) => {
             "the endpoint took no spans until the shutdown's deadline: see the error"
         }
+        (DropReason::Shed, _) => "they were shed as set: the endpoint takes less than comes",
         (DropReason::TailDropped, _) => "they were dropped as tail sampling is set",
         (DropReason::Unsupported, _) => "the endpoint does not take this signal: see the error",
         (DropReason::Forked, _) => {

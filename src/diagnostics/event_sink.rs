@@ -62,6 +62,7 @@ impl fmt::Display for Diagnostic<'_> {
             records,
             times,
             left_out,
+            traces,
             failed,
             rejected,
             ..
@@ -69,6 +70,7 @@ impl fmt::Display for Diagnostic<'_> {
         f.write_str(self.message)?;
         let counts = [
             ("spans", spans),
+            ("traces", traces),
             ("records", records),
             ("times", times),
             ("left_out", left_out),
@@ -99,6 +101,8 @@ impl fmt::Display for Diagnostic<'_> {
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct ReportFields<'a> {
     pub(super) spans: Option<u64>,
+    /// Traces that were not recorded.
+    pub(super) traces: Option<u64>,
     pub(super) records: Option<u64>,
     /// The reasons of a loss, as `queue_full 3, refused 1`.
     pub(super) reasons: Option<&'a str>,
@@ -117,10 +121,13 @@ pub(crate) enum Topic {
     Setting,
     Worker,
     Reach,
+    /// Of one of several addresses, by a hash of it.
+    Member(u8),
     Export,
     Rejection,
     EndpointWarning,
     Memory,
+    Shedding,
     Loss,
     LogSupport,
     LogReach,
@@ -227,6 +234,7 @@ fn event(level: Level, message: &ReadMarker<'_>, fields: &ReportFields<'_>) {
             $event!(
                 target: TARGET,
                 spans = fields.spans,
+                traces = fields.traces,
                 records = fields.records,
                 reasons = fields.reasons.map(display),
                 times = fields.times,

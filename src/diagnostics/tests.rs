@@ -8,6 +8,7 @@ use tracing::{Dispatch, Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use super::*;
+use crate::stats::DropReason;
 use crate::sync::{Mutex, Ordering, lock};
 
 /// Keeps what is said, as `WARN spans=3 message`.
@@ -117,7 +118,9 @@ fn loss_is_told_when_it_begins_goes_on_and_ends() {
 fn want_of_memory_is_told_with_its_cure() {
     let mut rig = Rig::listening(&[]);
     rig.counters.drop_spans(DropReason::MemoryFull, 2);
-    rig.counters.shed.fetch_add(7, Ordering::Relaxed);
+    rig.counters
+        .truncated_for_memory
+        .fetch_add(7, Ordering::Relaxed);
     let said = rig.at(1);
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(said[0].starts_with("WARN left_out=7 "), "{said:?}");
@@ -126,7 +129,9 @@ fn want_of_memory_is_told_with_its_cure() {
         assert!(line.contains("with_max_memory"), "{line}");
         assert!(!line.contains("endpoint"), "{line}");
     }
-    rig.counters.shed.fetch_add(1, Ordering::Relaxed);
+    rig.counters
+        .truncated_for_memory
+        .fetch_add(1, Ordering::Relaxed);
     assert!(rig.at(2).is_empty());
     rig.diagnostics.finish();
     assert!(lock(&rig.ear.0)[0].starts_with("WARN left_out=1 "));
@@ -366,4 +371,36 @@ fn a_subscriber_that_panics_is_survived() {
         rig.diagnostics.warnings.is_empty(),
         "said, as far as we can tell"
     );
+}
+
+#[test]
+fn shedding_is_said_when_it_begins_and_when_it_ends() {
+    let mut rig = Rig::listening(&[]);
+    assert!(rig.at(0).is_empty());
+    rig.counters.drop_spans(DropReason::Shed, 30);
+    rig.counters.shed_traces.fetch_add(2, Ordering::Relaxed);
+    rig.diagnostics.note_shed_ratio(0.75);
+    let said = rig.at(1);
+    assert_eq!(said.len(), 1, "no report of a loss beside it: {said:?}");
+    assert!(said[0].starts_with(
+        "WARN spans=30 traces=2 traces are being shed: 25 % of them are kept whole; "
+    ));
+    rig.counters.drop_spans(DropReason::Shed, 5);
+    rig.diagnostics.note_shed_ratio(0.98);
+    assert!(rig.at(30).is_empty(), "at most once a minute");
+    let said = rig.at(62);
+    assert!(
+        said[0].starts_with("WARN spans=5 traces=0 traces are still being shed: 2.00 % "),
+        "{said:?}"
+    );
+    assert!(
+        rig.at(120).is_empty(),
+        "the threshold is up, though nothing is shed"
+    );
+    rig.diagnostics.note_shed_ratio(0.0);
+    assert_eq!(
+        rig.at(121),
+        ["INFO spans=35 traces=2 no more traces are being shed"]
+    );
+    assert!(rig.at(200).is_empty());
 }

@@ -239,7 +239,7 @@ impl OtlpClient {
             return Outcome::dropped(DropReason::Internal, batch.span_count() as u64, why);
         }
         match state.is_affine() {
-            true => affine_delivery::deliver(state, cap, batch).await,
+            true => affine_delivery::deliver(state, cap, batch, &self.inner.limiter).await,
             false => {
                 let delivery = Delivery::new(state, cap, route);
                 delivery.deliver(Part::whole(batch)).await

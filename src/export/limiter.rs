@@ -49,6 +49,15 @@ impl ConcurrencyLimiter {
         }
     }
 
+    /// A permit, if one is free.
+    pub(super) fn try_acquire(&self) -> Option<ConcurrencyPermit> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        Some(ConcurrencyPermit {
+            _permit: Some(permit),
+            route: None,
+        })
+    }
+
     /// The number of permits in use.
     pub fn in_use(&self) -> usize {
         self.limit.saturating_sub(self.permits.available_permits())

@@ -4,7 +4,7 @@ use super::memory::TextReservation;
 use crate::clock::Anchor;
 use crate::context::{Baggage, SpanId, TraceContext, TraceFlags, TraceId, TraceState};
 use crate::pool::Memory;
-use crate::sampler::without_contradiction;
+use crate::sampler::{trace_randomness, without_contradiction};
 use crate::sync::Arc;
 use crate::tail::TraceRef;
 
@@ -152,6 +152,18 @@ impl Identity {
     pub(crate) fn trace_state(&self) -> &TraceState {
         const NONE: &TraceState = &TraceState::EMPTY;
         self.extra.as_ref().map_or(NONE, |e| &e.trace_state)
+    }
+
+    /// The 56 random bits that all spans of its trace share.
+    #[inline]
+    pub(super) fn randomness(&self) -> u64 {
+        trace_randomness(TraceId::from_bytes(self.trace_id), self.trace_state())
+    }
+
+    /// Whether it has no parent, or one in another process.
+    #[inline]
+    pub(super) fn is_local_root(&self) -> bool {
+        self.parent_id == [0; 8] || self.parent_is_remote
     }
 
     /// Erases a threshold that contradicts the decision (SMP-9).

@@ -239,7 +239,7 @@ impl Recorder {
         fields: &dyn Fields,
     ) -> Vec<KeyValue> {
         let parent = (!is_root).then(|| identity.parent());
-        let result = self.config.load().sampler().should_sample(&SamplingInput {
+        let input = SamplingInput {
             parent: parent.as_ref(),
             trace_id: TraceId::from_bytes(identity.trace_id),
             flags: identity.trace_flags(),
@@ -247,7 +247,14 @@ impl Recorder {
             target: subject.target,
             level: subject.level,
             fields: FieldSource::Span(fields),
-        });
+        };
+        let mut result = self.config.load().sampler().should_sample(&input);
+        let flags = self.config.sampling_flags();
+        if let Some(sink) = self.sink.as_ref().filter(|_| flags.are_traces_shed()) {
+            let is_certain = is_root && flags.is_default_sampler();
+            sink.processor
+                .shed_at_start(&input, &mut result, is_certain);
+        }
         let can_record = self.settings.export_mode == ExportMode::Exported;
         let sampled = result.decision == SamplingDecision::RecordAndSample;
         let recorded = result.decision != SamplingDecision::Drop;

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU32;
 use super::callsite::Callsite;
 use super::identity::Identity;
 use super::span::{OpenSpan, SpanState};
-use crate::processor::{BatchProcessor, ScopeId, TelemetryData};
+use crate::processor::{BatchProcessor, ScopeId, SheddingFacts, TelemetryData};
 use crate::sync::{Arc, Mutex, Ordering, lock};
 use crate::tail::{EndedSpan, TailSampler};
 use crate::wire::request::ScopeFields;
@@ -110,7 +110,15 @@ impl SpanSink {
             span: &span.body,
         };
         match &self.destination {
-            Destination::Queue => self.processor.push_at_home(shard, data),
+            Destination::Queue => {
+                let facts = || SheddingFacts {
+                    randomness: span.identity.randomness(),
+                    goes_last: span.identity.is_local_root()
+                        || span.otel_fields.status == StatusCode::Error,
+                    has_trace_state: !span.identity.trace_state().is_empty(),
+                };
+                self.processor.push_at_home(shard, data, facts);
+            }
             Destination::Nowhere => self.processor.push_in_a_fork(),
             Destination::Tail(tail) => tail.ended(&EndedSpan {
                 trace_id: span.identity.trace_id,
@@ -136,7 +144,7 @@ impl SpanSink {
         let counters = self.processor.counters();
         counters.truncated.fetch_add(dropped, Ordering::Relaxed);
         counters
-            .shed
+            .truncated_for_memory
             .fetch_add(u64::from(for_memory), Ordering::Relaxed);
     }
 

@@ -135,7 +135,7 @@ impl Budget {
     }
 
     /// The bytes that this class could use at present.
-    fn reachable(&self, used: usize) -> usize {
+    pub(super) fn reachable(&self, used: usize) -> usize {
         let free = self.common.limit - self.common.used.load(Ordering::Relaxed);
         self.share + self.beyond_share(used) + free
     }

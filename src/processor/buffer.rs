@@ -251,7 +251,9 @@ impl TelemetryBuffer {
         self.counters
             .truncated
             .fetch_add(left_out, Ordering::Relaxed);
-        self.counters.shed.fetch_add(left_out, Ordering::Relaxed);
+        self.counters
+            .truncated_for_memory
+            .fetch_add(left_out, Ordering::Relaxed);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 mod additional;
 mod ending;
 mod logs;
+mod shedding;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +23,8 @@ use super::plan::{PipelineParts, Plan};
 use super::record::{ScopeId, TelemetryData};
 use super::scopes::Scopes;
 use super::shared::Shared;
+use super::shedding::SheddingFacts;
+use super::shedding::control::SheddingController;
 use super::wake::Wake;
 use super::watch::Watch;
 use super::worker::Worker;
@@ -134,6 +137,7 @@ impl BatchProcessor {
             hints,
             every_second,
             open_spans,
+            shedding,
             logs,
             place,
         } = pipeline;
@@ -186,7 +190,13 @@ impl BatchProcessor {
             diagnostics,
             every_second,
         )
+        .shedding_by(SheddingController::new(
+            Arc::clone(&shared.spans),
+            batch.shedding,
+            shedding,
+        ))
         .showing(open_spans);
+
         start_thread(worker, runtime, worker_loop)?;
         let last = Arc::new(LastHandle {
             shared: Arc::clone(&shared),
@@ -228,15 +238,22 @@ impl BatchProcessor {
         if self.shared.home.is_left() {
             return self.push_in_a_fork();
         }
-        self.push_at_home(preferred_shard(), data);
+        let facts = || SheddingFacts::of(data.span);
+        self.push_at_home(preferred_shard(), data, facts);
     }
 
-    /// The same, if the caller has checked that this process is no fork; `shard` is the preferred shard.
+    /// The same, if the caller has checked that this process is no fork; `shard` is the preferred shard, and
+    /// `facts` is called only where traces are shed.
     #[inline(always)]
-    pub(crate) fn push_at_home(&self, shard: usize, data: TelemetryData<'_>) {
-        self.shared.spans.push_to(shard, data);
+    pub(crate) fn push_at_home(
+        &self,
+        shard: usize,
+        data: TelemetryData<'_>,
+        facts: impl Fn() -> SheddingFacts,
+    ) {
+        self.shared.spans.push_span(shard, data, &facts);
         if !self.additional.is_empty() {
-            self.push_to_additional(shard, data);
+            self.push_to_additional(shard, data, &facts);
         }
     }
 
@@ -267,6 +284,7 @@ impl BatchProcessor {
                 stats
             }
         };
+        stats.shed_ratio = shared.spans.shedding.level().shed_ratio();
         stats.queue_limit = shared.spans.buffer.bounds().spans as u64;
         let log_bounds = shared.logs.as_ref().map(|logs| logs.buffer.bounds().spans);
         stats.logs.queue_limit = log_bounds.unwrap_or(0) as u64;

@@ -23,6 +23,7 @@
 //!   `chunk` is their memory, `wake` decides which push wakes the worker.
 //! - `worker` waits, takes, sends and settles, with one `lane` for each signal; `batch` forms the requests,
 //!   `in_flight` settles each of them exactly once.
+//! - `shedding` drops whole traces when spans come faster than the exporter takes them.
 //! - `flush` carries the requests for a flush or a shutdown to the worker, `pending_flushes` holds those
 //!   that the worker has accepted and not answered yet.
 //!
@@ -62,6 +63,8 @@ mod plan;
 #[cfg(not(tracing_otlp_loom))]
 mod queue;
 #[cfg(not(tracing_otlp_loom))]
+mod shedding;
+#[cfg(not(tracing_otlp_loom))]
 mod watch;
 #[cfg(not(tracing_otlp_loom))]
 mod worker;
@@ -83,3 +86,5 @@ pub(crate) use handle::build_runtime;
 pub(crate) use plan::{LogsRoute, PipelineParts, place_of};
 #[cfg(not(tracing_otlp_loom))]
 pub use record::{ScopeId, TelemetryData};
+#[cfg(not(tracing_otlp_loom))]
+pub(crate) use shedding::{SheddingFacts, SheddingSwitch};

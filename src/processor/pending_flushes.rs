@@ -94,8 +94,9 @@ impl EarlyLoss {
 }
 
 /// The reasons for which items are lost before an exporter receives them, other than the shutdown.
-const EARLY: [DropReason; 4] = [
+const EARLY: [DropReason; 5] = [
     DropReason::QueueFull,
+    DropReason::Shed,
     DropReason::MemoryFull,
     DropReason::TooLarge,
     DropReason::LayerGone,

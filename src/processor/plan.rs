@@ -7,6 +7,7 @@ use super::component::Components;
 use super::lane::LaneSettings;
 use super::queue::Queue;
 use super::scopes::Scopes;
+use super::shedding::SheddingSwitch;
 use super::wake::Wake;
 use super::worker::{EverySecond, OpenSpanSource};
 use crate::config::BatchConfig;
@@ -33,6 +34,8 @@ pub(crate) struct PipelineParts {
     pub(crate) every_second: Option<EverySecond>,
     /// Polled by the worker about once a second.
     pub(crate) open_spans: Option<OpenSpanSource>,
+    /// Turns shedding on and off while the pipeline runs.
+    pub(crate) shedding: Option<Arc<dyn SheddingSwitch>>,
     /// `None`: the pipeline has no logs.
     pub(crate) logs: Option<LogsRoute>,
     /// The exporter, for reports, if it is not the pipeline's own.
@@ -69,6 +72,7 @@ impl PipelineParts {
             hints: &[],
             every_second: None,
             open_spans: None,
+            shedding: None,
             logs: None,
             place: None,
         }
@@ -94,6 +98,7 @@ impl PipelineParts {
             },
             event_sink: Arc::clone(&self.event_sink),
             scopes: Some(Arc::clone(scopes)),
+            shedding: self.shedding.clone(),
             logs,
             place: Some(place_of(name)),
             ..Self::new(batch)

@@ -2,6 +2,7 @@
 
 use super::buffer::{QueueBounds, TelemetryBuffer};
 use super::record::TelemetryData;
+use super::shedding::{Shedding, SheddingFacts};
 use super::wake::Wake;
 use crate::pool::{Budget, preferred_shard};
 use crate::signal::Signal;
@@ -17,6 +18,8 @@ pub(crate) struct Queue {
     pub(crate) buffer: TelemetryBuffer,
     pub(crate) wake: Arc<Wake>,
     pub(crate) counters: Arc<Counters>,
+    /// Of spans; records are not shed.
+    pub(super) shedding: Shedding,
     /// The endpoint has answered that it does not take the signal.
     is_unsupported: AtomicBool,
 }
@@ -43,6 +46,7 @@ impl Queue {
             ),
             wake,
             counters,
+            shedding: Shedding::default(),
             is_unsupported: AtomicBool::new(false),
         })
     }
@@ -55,6 +59,21 @@ impl Queue {
     /// The same with a preferred shard.
     #[inline(always)]
     pub(super) fn push_to(&self, shard: usize, data: TelemetryData<'_>) {
+        self.buffer.push(shard, data);
+    }
+
+    /// [`push_to`](Self::push_to) for a span, which may be shed; `facts` are asked for only while traces are.
+    #[inline(always)]
+    pub(super) fn push_span(
+        &self,
+        shard: usize,
+        data: TelemetryData<'_>,
+        facts: impl FnOnce() -> SheddingFacts,
+    ) {
+        if self.shedding.is_active() {
+            let target = (&self.buffer, &*self.counters);
+            return self.shedding.push(target, shard, data, &facts());
+        }
         self.buffer.push(shard, data);
     }
 

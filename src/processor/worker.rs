@@ -6,6 +6,7 @@
 
 mod end;
 mod open;
+mod probe;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use super::in_flight::{Settled, message_of};
 use super::lane::{self, Lane, LaneEvent, later};
 use super::pending_flushes::{EarlyLoss, Marks, PendingFlushes};
 use super::shared::Shared;
+use super::shedding::control::SheddingController;
 use crate::diagnostics::Diagnostics;
 use crate::export::SendPermit;
 use crate::signal::Signal;
@@ -44,7 +46,10 @@ pub(super) struct Worker {
     diagnostics: Diagnostics,
     every_second: Option<EverySecond>,
     open_spans: Option<Showing>,
+    shedding: Option<SheddingController>,
     next_second: Instant,
+    /// When the members of the endpoint are looked at next.
+    next_members: Instant,
     /// A buffer between shards and staging, reused for its memory.
     drained: Vec<Chunk>,
     pending_flushes: PendingFlushes,
@@ -85,7 +90,9 @@ impl Worker {
             diagnostics,
             every_second,
             open_spans: None,
+            shedding: None,
             next_second: now,
+            next_members: now,
             drained: Vec::new(),
             pending_flushes: PendingFlushes::default(),
             next_probe: None,
@@ -99,6 +106,12 @@ impl Worker {
     /// Passes the open spans of `source` to the exporter, about once a second.
     pub(super) fn showing(mut self, source: Option<OpenSpanSource>) -> Self {
         self.open_spans = source.map(Showing::new);
+        self
+    }
+
+    /// Sheds traces when spans come faster than the exporter takes them.
+    pub(super) fn shedding_by(mut self, controller: SheddingController) -> Self {
+        self.shedding = Some(controller);
         self
     }
 
@@ -233,6 +246,10 @@ impl Worker {
             self.show_open();
         }
         self.maybe_probe(now);
+        if let Some(shedding) = &mut self.shedding {
+            shedding.observe(now);
+            self.diagnostics.note_shed_ratio(shedding.shed_ratio());
+        }
         let why = match self.pending_flushes.is_any_overdue(now) {
             true => self.obstacle(),
             false => None,
@@ -240,6 +257,9 @@ impl Worker {
         let settled = self.marks(Lane::settled_upto);
         self.pending_flushes.answer(&settled, now, why.as_deref());
         let is_closing = self.pending_flushes.closing().is_some();
+        if !is_closing {
+            self.note_members(now);
+        }
         self.diagnostics.observe(now, is_closing);
         self.report_at = self.report_at.filter(|at| now < *at);
     }
@@ -248,48 +268,11 @@ impl Worker {
         self.every_second.is_some() || self.open_spans.is_some()
     }
 
-    fn expect_answer(&mut self) {
-        let at = later(Instant::now(), FIRST_PROBE);
-        self.next_probe.get_or_insert(at);
-    }
-
-    /// Probes the exporter about once a second while a permit or an answer is awaited, and once after that.
-    fn maybe_probe(&mut self, now: Instant) {
-        let waits = self.lanes.iter().any(Lane::waits);
-        let Some(at) = self.next_probe.filter(|at| !waits || now >= *at) else {
-            return;
-        };
-        self.next_probe = waits.then(|| later(now, PROBE_EVERY));
-        if waits || now >= at || self.diagnostics.last_error().is_some() {
-            self.probe_exporter();
-        }
-    }
-
-    /// Reads the exporter's last error. An endpoint that cannot be reached yields no outcome, so the
-    /// diagnostics need this.
-    fn probe_exporter(&mut self) {
-        for lane in &self.lanes {
-            // A foreign method: it may panic.
-            let error = catch_unwind(AssertUnwindSafe(|| lane.exporter.last_error()));
-            let error = error.ok().flatten();
-            self.diagnostics.note_health(lane.signal(), error);
-        }
-    }
-
-    /// The reason why spans are not sent or settled yet, for the error of a flush.
-    fn obstacle(&mut self) -> Option<String> {
-        self.probe_exporter();
-        let error = self.diagnostics.last_error().map(str::to_owned);
-        let unanswered = || {
-            let requests: usize = self.lanes.iter().map(|lane| lane.in_flight.len()).sum();
-            (requests > 0)
-                .then(|| format!("{requests} requests are under way and not answered yet"))
-        };
-        error.or_else(unanswered)
-    }
-
     fn accept(&mut self, request: Arc<FlushRequest>) {
         let begins_shutdown = self.pending_flushes.begins_shutdown(&request);
+        if begins_shutdown && let Some(shedding) = &mut self.shedding {
+            shedding.end();
+        }
         for lane in &mut self.lanes {
             lane.drain(begins_shutdown, &mut self.drained);
             if begins_shutdown {
@@ -347,8 +330,10 @@ impl Worker {
             true => REPORT_DELAY,
             false => MAX_SLEEP,
         };
+        let waits = self.lanes.iter().any(Lane::waits);
+        let shedding = self.shedding.as_ref().and_then(|s| s.due(waits));
         let ticks = self.lanes.iter().map(|lane| Some(lane.next_tick));
-        let until = [request, second, self.next_probe, self.report_at]
+        let until = [request, second, self.next_probe, self.report_at, shedding]
             .into_iter()
             .chain(ticks)
             .flatten()

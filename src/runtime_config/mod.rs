@@ -11,7 +11,7 @@ use tracing_core::{Level, LevelFilter};
 use tracing_subscriber::filter::Targets;
 
 use crate::sampler::{ParentBased, Sampler};
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, lock};
 
 /// Settings that can change while the pipeline runs: the sampler, the filter of spans and their events,
 /// and the filter of log records.
@@ -40,6 +40,9 @@ struct LiveSettings {
     /// Bits of [`SamplingFlags`], derived from `live`. A span reads them alone if they are zero, and loads
     /// `live` otherwise.
     sampling_flags: AtomicUsize,
+    /// Whether [`shedding`](Self::shedding) was set by code.
+    has_shedding: AtomicBool,
+    shedding: AtomicBool,
     /// Held during a change, so that concurrent changes do not overwrite each other.
     changing: Mutex<()>,
 }
@@ -53,6 +56,10 @@ impl SamplingFlags {
     const CHILDREN: usize = 2;
     const SPANS: usize = 4;
     const LOGS: usize = 8;
+    /// One of the queues that shed traces; the bits from here up are their number.
+    const SHEDDING: usize = 16;
+    /// The bits that do not depend on the sampler.
+    const NOT_SAMPLER: usize = !(Self::SAMPLER | Self::CHILDREN);
 
     fn of<S: Sampler>(sampler: &S) -> Self {
         let bit = |is_set, bit| if is_set { bit } else { 0 };
@@ -65,7 +72,18 @@ impl SamplingFlags {
     /// specification's default (SMP-2): a child follows its parent, and every root is sampled.
     #[inline]
     pub(crate) fn asks_sampler(self) -> bool {
-        self.0 & Self::SAMPLER != 0
+        self.0 & (Self::SAMPLER | !(Self::SHEDDING - 1)) != 0
+    }
+
+    /// Whether the sampler is the default, which keeps every root.
+    pub(crate) fn is_default_sampler(self) -> bool {
+        self.0 & Self::SAMPLER == 0
+    }
+
+    /// Whether traces are shed, in any pipeline with these settings.
+    #[inline]
+    pub(crate) fn are_traces_shed(self) -> bool {
+        self.0 >= Self::SHEDDING
     }
 
     /// Whether the sampler has to decide on children of local parents; else they follow the parent.
@@ -110,6 +128,8 @@ impl ConfigStore {
                 span_filter: everything(),
                 log_filter: everything(),
             }),
+            has_shedding: AtomicBool::new(false),
+            shedding: AtomicBool::new(false),
             changing: Mutex::new(()),
         }))
     }
@@ -119,10 +139,10 @@ impl ConfigStore {
         let asks = SamplingFlags::of(&sampler).0;
         let sampler: Arc<dyn Sampler> = Arc::new(sampler);
         self.change(|live| {
-            let filters = self.sampling_flags().0 & (SamplingFlags::SPANS | SamplingFlags::LOGS);
+            let others = self.sampling_flags().0 & SamplingFlags::NOT_SAMPLER;
             self.0
                 .sampling_flags
-                .store(asks | filters, Ordering::Relaxed);
+                .store(asks | others, Ordering::Relaxed);
             Live {
                 sampler,
                 span_filter: live.span_filter.clone(),
@@ -172,6 +192,32 @@ impl ConfigStore {
                 log_filter: filter,
             }
         });
+    }
+
+    /// Turns shedding on or off from now on, in place of
+    /// [`BatchConfig::shedding`](crate::config::BatchConfig::shedding), for all destinations of the pipelines
+    /// with these settings. The worker notes it within a second if spans are being sent.
+    pub fn set_shedding(&self, on: bool) {
+        self.0.shedding.store(on, Ordering::Relaxed);
+        // Release: who sees that it was set sees to what.
+        self.0.has_shedding.store(true, Ordering::Release);
+    }
+
+    /// Whether shedding is on; `None`: as the settings of each destination say.
+    pub fn shedding(&self) -> Option<bool> {
+        let is_set = self.0.has_shedding.load(Ordering::Acquire);
+        is_set.then(|| self.0.shedding.load(Ordering::Relaxed))
+    }
+
+    /// Notes that one more queue sheds traces, or one less.
+    pub(crate) fn count_shedding(&self, is_active: bool) {
+        let _changing = lock(&self.0.changing);
+        let flags = self.sampling_flags().0;
+        let flags = match is_active {
+            true => flags + SamplingFlags::SHEDDING,
+            false => flags.saturating_sub(SamplingFlags::SHEDDING),
+        };
+        self.0.sampling_flags.store(flags, Ordering::Relaxed);
     }
 
     /// The description of the sampler.

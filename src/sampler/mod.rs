@@ -31,6 +31,7 @@ mod parent_based;
 mod probability;
 mod ratio;
 mod rules;
+mod shedding;
 mod threshold;
 mod when;
 
@@ -52,6 +53,9 @@ pub use self::parent_based::ParentBased;
 pub use self::probability::ProbabilitySampler;
 pub use self::ratio::TraceIdRatio;
 pub use self::rules::{RuleBased, Rules};
+pub(crate) use self::shedding::{
+    SheddingClass, SheddingLevel, keeps, raised, shed_at_start, trace_randomness,
+};
 pub use self::threshold::Threshold;
 pub use self::when::When;
 

@@ -8,6 +8,9 @@ use std::fmt;
 pub enum DropReason {
     /// The queue held its bound of spans or bytes when the span closed.
     QueueFull,
+    /// The queue filled up faster than the endpoint took spans, and the span's trace was one of those that go
+    /// whole ([`BatchConfig::shedding`](crate::config::BatchConfig::shedding)).
+    Shed,
     /// Open spans held so much memory that none was left when the span was created. Its children become
     /// children of its parent.
     MemoryFull,
@@ -44,6 +47,7 @@ impl DropReason {
     /// Every reason, in the order of their counters.
     pub const ALL: &'static [Self] = &[
         Self::QueueFull,
+        Self::Shed,
         Self::MemoryFull,
         Self::AfterShutdown,
         Self::TooLarge,
@@ -62,6 +66,7 @@ impl DropReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::QueueFull => "queue_full",
+            Self::Shed => "shed",
             Self::MemoryFull => "memory_full",
             Self::AfterShutdown => "already_shutdown",
             Self::TooLarge => "too_large",

@@ -9,6 +9,7 @@ pub(crate) mod field;
 #[cfg(any(feature = "file", feature = "viewer"))]
 pub(crate) mod json;
 pub(crate) mod log_record;
+pub(crate) mod outline;
 pub(crate) mod reader;
 pub(crate) mod request;
 #[cfg_attr(

@@ -2,6 +2,7 @@
 //! that one of them does not take goes to another within the same deadline.
 
 use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::pace::{PATIENCE, fit};
@@ -288,5 +289,88 @@ fn a_list_that_cannot_be_used_is_an_error_of_the_build() {
             error.is_config() && text.contains(cure),
             "{endpoint}: {text}"
         );
+    }
+}
+
+/// A setting says how many requests there are at a time, however many endpoints share the traces of a batch.
+#[test]
+fn the_parts_of_a_batch_are_requests_that_are_counted() {
+    for protocol in BOTH {
+        let collectors = collectors::<3>();
+        for collector in &collectors {
+            collector.always(Answer::ok().after(20 * MS));
+        }
+        let pipeline = Pipeline::start(
+            builder(protocol, &list(&collectors, protocol))
+                .with_trace_affinity(true)
+                .with_max_export_batch_size(100)
+                .with_max_concurrent_exports(2),
+        );
+        pipeline.spans(500, 10);
+        let mut most = 0;
+        std::thread::scope(|scope| {
+            let flush = scope.spawn(|| pipeline.flush());
+            while !flush.is_finished() {
+                let endpoints = pipeline.stats().endpoints;
+                let now: u64 = endpoints.iter().map(|e| e.requests_in_flight).sum();
+                most = most.max(now);
+                std::thread::sleep(MS);
+            }
+            flush.join().unwrap().unwrap();
+        });
+        assert_eq!(most, 2, "requests at a time");
+        assert_eq!(received(&collectors), 500);
+        let stats = pipeline.settle(500);
+        agrees(&stats, &collectors, protocol);
+    }
+}
+
+/// An address that is left out while others work is named once, with the cause, and once when it is back.
+#[test]
+fn an_address_that_is_left_out_is_reported_while_others_work() {
+    for protocol in BOTH {
+        let collectors = collectors::<3>();
+        let said = Arc::new(Mutex::new(Vec::<String>::new()));
+        let ear = Arc::clone(&said);
+        let pipeline = Pipeline::start(
+            small(protocol, &list(&collectors, protocol)).with_diagnostic_handler(
+                move |diagnostic| {
+                    let line = format!("{} {diagnostic}", diagnostic.level());
+                    ear.lock().unwrap().push(line);
+                },
+            ),
+        );
+        let address = collectors[1].endpoint(protocol);
+        let address = address.trim_start_matches("http://").to_owned();
+        let until = |part: &str| {
+            let deadline = std::time::Instant::now() + PATIENCE;
+            let is_said = || said.lock().unwrap().iter().any(|line| line.contains(part));
+            while !is_said() {
+                assert!(std::time::Instant::now() < deadline, "{part}: {said:?}");
+                pipeline.spans(10, 10);
+                let _ = pipeline.flush();
+                std::thread::sleep(20 * MS);
+            }
+        };
+        pipeline.spans(100, 10);
+        pipeline.flush().unwrap();
+        assert_eq!(said.lock().unwrap()[..], [""; 0], "all work");
+        collectors[1].go_offline();
+        until("others take them");
+        collectors[1].go_online().unwrap();
+        until("again");
+        let lines = said.lock().unwrap().clone();
+        let [lost, found] = &lines[..] else {
+            panic!("{lines:#?}");
+        };
+        let expected =
+            format!("WARN the endpoint {address} takes no spans now, others take them: ");
+        assert!(lost.starts_with(&expected), "{lost}");
+        assert!(lost.contains("refused"), "the cause: {lost}");
+        assert_eq!(
+            *found,
+            format!("INFO the endpoint {address} takes spans again")
+        );
+        assert_eq!(pipeline.stats().dropped_total(), 0);
     }
 }

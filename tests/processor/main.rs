@@ -17,3 +17,4 @@ mod memory_has_a_share_for_each_holder;
 mod several_exporters_get_the_same;
 mod spans_show_while_they_are_open;
 mod ten_spans_then_shutdown_arrive;
+mod whole_traces_go_when_more_comes_than_is_taken;

@@ -196,7 +196,7 @@ impl LogSink {
                 .truncated
                 .fetch_add(u64::from(dropped), Ordering::Relaxed);
             counters
-                .shed
+                .truncated_for_memory
                 .fetch_add(u64::from(for_memory), Ordering::Relaxed);
         }
     }

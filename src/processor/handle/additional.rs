@@ -5,14 +5,20 @@
 
 use super::{Additional, BatchProcessor};
 use crate::processor::record::TelemetryData;
+use crate::processor::shedding::SheddingFacts;
 use crate::stats::AdditionalStats;
 
 impl BatchProcessor {
     /// Copies a closed span into the queues of the additional exporters.
     #[cold]
-    pub(super) fn push_to_additional(&self, shard: usize, data: TelemetryData<'_>) {
+    pub(super) fn push_to_additional(
+        &self,
+        shard: usize,
+        data: TelemetryData<'_>,
+        facts: &impl Fn() -> SheddingFacts,
+    ) {
         for Additional { processor, .. } in self.additional.iter() {
-            processor.shared.spans.push_to(shard, data);
+            processor.shared.spans.push_span(shard, data, facts);
         }
     }
 
