@@ -107,15 +107,16 @@ fn a_trace_is_left_whole_or_its_local_root_and_errors_or_nothing_of_it() {
     let gate = Gate::shut(|builder| {
         builder
             .with_shedding(true)
-            .with_max_queue_size(20_000)
+            .with_max_queue_size(60_000)
             .with_max_export_batch_size(1_000)
     });
     let fill = |spans: usize| {
         gate.within(|| (0..spans).for_each(|_| drop(info_span!("filling"))));
     };
-    fill(17_000);
+    // Much is left for what comes until the worker has the time to look.
+    fill(50_000);
     // One in sixteen is kept whole, or fewer.
-    record_until(|| gate.stats(), |s| s.shed_ratio > 0.9, || fill(10));
+    record_until(|| gate.stats(), |s| s.shed_ratio > 0.9, || fill(1));
     // Until the threshold stays for as long as these are recorded.
     let (ratio, contexts) = loop {
         let ratio = gate.stats().shed_ratio;
