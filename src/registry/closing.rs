@@ -7,12 +7,13 @@ thread_local! {
     static TOLD: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
 }
 
-/// Makes the call. The layers are told by a close that the registry answers with true.
+/// Makes the call. The layers are told by a close that the registry answers with true. A subscriber around the
+/// layers may close another span before it passes the call on: that is such a call within this one.
 #[inline(always)]
 pub(super) fn tell(registry: u32, span: u64, close: impl FnOnce() -> bool) {
-    let _ = TOLD.try_with(|told| told.set((registry, span)));
+    let around = TOLD.try_with(|told| told.replace((registry, span)));
     close();
-    let _ = TOLD.try_with(|told| told.set((0, 0)));
+    let _ = TOLD.try_with(|told| told.set(around.unwrap_or_default()));
 }
 
 /// Whether this close is that call; true once.

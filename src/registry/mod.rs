@@ -178,7 +178,8 @@ impl OtlpRegistry {
     #[inline(always)]
     fn dispatch(&self) -> Option<Dispatch> {
         match self.dispatch.get() {
-            Some(dispatch) => dispatch.upgrade(),
+            // One dispatch of a subscriber that several share may be gone.
+            Some(dispatch) => dispatch.upgrade().or_else(|| self.find_dispatch()),
             None => self.find_dispatch(),
         }
     }
@@ -222,9 +223,9 @@ impl OtlpRegistry {
     }
 
     #[inline(always)]
-    fn begin(&self, may_ask: bool) {
+    fn begin(&self, told: [u64; 2]) {
         if self.has_filters() {
-            asked::begin(may_ask);
+            asked::begin(told);
         }
     }
 }
@@ -266,19 +267,19 @@ impl Subscriber for OtlpRegistry {
 
     #[inline]
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.begin(true);
+        self.begin([0; 2]);
         self.filters.as_ref().is_none_or(|f| f.enabled(metadata))
     }
 
     #[inline]
     fn event_enabled(&self, event: &Event<'_>) -> bool {
-        self.begin(true);
+        self.begin([0; 2]);
         self.filters.as_ref().is_none_or(|f| f.event_enabled(event))
     }
 
     #[inline]
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        self.begin(true);
+        self.begin([0; 2]);
         let parent = match attributes.is_contextual() {
             true => stack::current(self.number()),
             false => attributes.parent().map_or(0, Id::into_u64),
@@ -294,29 +295,29 @@ impl Subscriber for OtlpRegistry {
     }
 
     #[inline]
-    fn record(&self, _: &Id, _: &Record<'_>) {
-        self.begin(false);
+    fn record(&self, span: &Id, _: &Record<'_>) {
+        self.begin([span.into_u64(), 0]);
     }
 
     #[inline]
-    fn record_follows_from(&self, _: &Id, _: &Id) {
-        self.begin(false);
+    fn record_follows_from(&self, span: &Id, follows: &Id) {
+        self.begin([span.into_u64(), follows.into_u64()]);
     }
 
     #[inline]
     fn event(&self, _: &Event<'_>) {
-        self.begin(true);
+        self.begin([0; 2]);
     }
 
     #[inline]
     fn enter(&self, span: &Id) {
-        self.begin(false);
+        self.begin([span.into_u64(), 0]);
         stack::enter(self.number(), span.into_u64());
     }
 
     #[inline]
     fn exit(&self, span: &Id) {
-        self.begin(false);
+        self.begin([span.into_u64(), 0]);
         stack::exit(self.number(), span.into_u64());
     }
 
@@ -328,7 +329,7 @@ impl Subscriber for OtlpRegistry {
 
     #[inline]
     fn try_close(&self, span: Id) -> bool {
-        self.begin(false);
+        self.begin([span.into_u64(), 0]);
         if closing::is_told(self.number(), span.into_u64()) {
             return true;
         }

@@ -44,10 +44,11 @@ impl Recorder {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let line = format!(
-            "{} {what} {} {}",
+            "{} {what} {} {}, {}",
             self.name,
             self.log.number(id),
-            self.of(context.span(id))
+            self.of(context.span(id)),
+            self.current(context)
         );
         self.log.say(line);
     }

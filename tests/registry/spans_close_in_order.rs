@@ -253,3 +253,93 @@ fn threads_share_spans() {
     assert_eq!(count("in: child in root"), 4 * 50 * 4);
     assert_eq!(count("in: root in none"), 4 * 50);
 }
+
+/// A subscriber around the layers that drops a span of its own before it passes a close on.
+#[test]
+fn a_subscriber_around_may_close_a_span_within_a_close() {
+    struct Around<S> {
+        inner: S,
+        own: Arc<Mutex<Vec<Span>>>,
+    }
+
+    impl<S: Subscriber> Subscriber for Around<S> {
+        fn on_register_dispatch(&self, dispatch: &Dispatch) {
+            self.inner.on_register_dispatch(dispatch);
+        }
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            self.inner.enabled(metadata)
+        }
+        fn new_span(&self, attributes: &tracing::span::Attributes<'_>) -> Id {
+            self.inner.new_span(attributes)
+        }
+        fn record(&self, span: &Id, values: &tracing::span::Record<'_>) {
+            self.inner.record(span, values);
+        }
+        fn record_follows_from(&self, span: &Id, follows: &Id) {
+            self.inner.record_follows_from(span, follows);
+        }
+        fn event(&self, event: &tracing::Event<'_>) {
+            self.inner.event(event);
+        }
+        fn enter(&self, span: &Id) {
+            self.inner.enter(span);
+        }
+        fn exit(&self, span: &Id) {
+            self.inner.exit(span);
+        }
+        fn clone_span(&self, span: &Id) -> Id {
+            self.inner.clone_span(span)
+        }
+        fn try_close(&self, span: Id) -> bool {
+            let own = self.own.lock().unwrap().pop();
+            drop(own);
+            self.inner.try_close(span)
+        }
+    }
+
+    fn closed_around<S>(registry: S) -> Vec<String>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+    {
+        let closed = Closed::default();
+        let own: Arc<Mutex<Vec<Span>>> = Arc::default();
+        let dispatch = Dispatch::new(Around {
+            inner: registry.with(Watch("in", closed.clone())),
+            own: Arc::clone(&own),
+        });
+        dispatcher::with_default(&dispatch, || {
+            let [a, b] = [info_span!("a"), info_span!("b")];
+            // With `Registry` a close is one call, with ours two: of either, one ends a span of these.
+            let more = [Span::none(), info_span!("c"), info_span!("d"), Span::none()];
+            own.lock().unwrap().extend(more);
+            drop(a);
+            drop(b);
+            let rest = std::mem::take(&mut *own.lock().unwrap());
+            drop(rest);
+        });
+        let mut names = closed.names();
+        names.sort();
+        names
+    }
+
+    let expected = closed_around(Registry::default());
+    assert_eq!(expected.len(), 4);
+    assert_eq!(closed_around(registry()), expected);
+}
+
+/// The first of two dispatches of one subscriber is gone.
+#[test]
+fn a_subscriber_that_is_shared_closes_parents_at_once() {
+    let closed = Closed::default();
+    let subscriber = Arc::new(registry().with(Watch("in", closed.clone())));
+    dispatcher::with_default(&Dispatch::new(Arc::clone(&subscriber)), || {
+        drop(info_span!("first"));
+        assert_eq!(closed.names(), ["in: first in none"]);
+    });
+    dispatcher::with_default(&Dispatch::new(subscriber), || {
+        let parent = info_span!("a");
+        let child = info_span!(parent: &parent, "b");
+        drop((parent, child));
+        assert_eq!(closed.names(), ["in: b in a", "in: a in none"]);
+    });
+}
