@@ -12,6 +12,8 @@ use crate::wire::span::{Kind, StatusCode};
 pub(crate) enum FieldRole {
     /// A plain attribute.
     Attribute,
+    /// A field without a name, which no attribute may have (TR-8): it is left out and counted.
+    Nameless,
     /// `otel.name`: the span's name.
     SpanName,
     /// `otel.kind`: the span's kind.
@@ -43,6 +45,7 @@ impl FieldRole {
             (true, "otel.status_description" | "otel.status_message") => Self::StatusDescription,
             (false, "message") => Self::Message,
             (false, "error") => Self::Error,
+            (_, "") => Self::Nameless,
             _ => Self::Attribute,
         }
     }

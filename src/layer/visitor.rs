@@ -69,6 +69,21 @@ impl VisitedValue<'_> {
     }
 }
 
+/// Gives a field with a role to its owner; returns whether it becomes an attribute too.
+#[inline(always)]
+fn take<'a>(
+    sink: &mut impl FieldSink<'a>,
+    field: &Field,
+    role: FieldRole,
+    value: VisitedValue<'_>,
+) -> bool {
+    if role == FieldRole::Nameless {
+        sink.attributes().dropped += 1;
+        return false;
+    }
+    sink.take(field.name(), role, value)
+}
+
 impl<'a, S: FieldSink<'a>> FieldVisitor<S> {
     /// Writes an attribute by `put`, unless the field has a role that says otherwise.
     #[inline(always)]
@@ -82,7 +97,7 @@ impl<'a, S: FieldSink<'a>> FieldVisitor<S> {
         let Some(known) = sink.field(field.index()) else {
             return;
         };
-        if known.role != FieldRole::Attribute && !sink.take(field.name(), known.role, value) {
+        if known.role != FieldRole::Attribute && !take(sink, field, known.role, value) {
             return;
         }
         let attributes = sink.attributes();
@@ -164,7 +179,7 @@ impl<'a, S: FieldSink<'a>> Visit for FieldVisitor<S> {
             return;
         };
         let is_plain = known.role == FieldRole::Attribute;
-        if !is_plain && !sink.take(field.name(), known.role, VisitedValue::Error(value)) {
+        if !is_plain && !take(sink, field, known.role, VisitedValue::Error(value)) {
             return;
         }
         let attributes = sink.attributes();

@@ -276,3 +276,28 @@ fn a_value_that_fails_to_format_takes_nothing_down_eh_1() {
     assert_eq!((spans.len(), spans[0].events.len()), (1, 3));
     assert!(value(&spans[0].attributes, "after").is_some());
 }
+
+/// TR-8: as an attribute that code sets.
+#[test]
+fn a_field_without_a_name_is_left_out() {
+    let spans = record(|| {
+        let span = info_span!("nameless", "" = 1, a = 1);
+        let _entered = span.enter();
+        let error: &(dyn std::error::Error + 'static) = &fmt::Error;
+        tracing::info!("" = ?2, b = 2, "event");
+        tracing::info!("" = error, b = 3, "event with an error");
+        span.record("", "later");
+    });
+    let keys = |attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue]| {
+        let keys = attributes.iter().map(|a| a.key.clone());
+        keys.filter(|key| key.len() < 2).collect::<Vec<_>>()
+    };
+    let span = &spans[0];
+    assert_eq!(keys(&span.attributes), ["a"]);
+    assert_eq!(span.dropped_attributes_count, 2);
+    for event in &span.events {
+        assert_eq!(keys(&event.attributes), ["b"]);
+        assert_eq!(event.dropped_attributes_count, 1);
+    }
+    assert_eq!(span.events.len(), 2);
+}
