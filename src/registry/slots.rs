@@ -31,6 +31,9 @@ pub(super) struct Slots {
     /// `None` where no fork can be noticed.
     home: Option<Home>,
     pages: [OnceBox<Page>; PAGES],
+    /// The generation of a slot's first span, in the high half of the id. Another in each registry, so that a
+    /// span of one is not taken for a span of another, as an explicit parent or a link.
+    first_generation: u64,
     /// The number of slots that were ever used.
     used: AtomicU64,
     free: [FreeList; SHARDS],
@@ -82,8 +85,11 @@ fn place(index: u32) -> (usize, usize) {
 }
 
 impl Slots {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(registry: u32) -> Self {
+        // Odd, and so its multiples are far apart.
+        const APART: u32 = 0x9e37_79b9;
         Self {
+            first_generation: u64::from(registry.wrapping_mul(APART)) << 32,
             home: Home::here().ok(),
             pages: std::array::from_fn(|_| OnceBox::new()),
             used: AtomicU64::new(0),
@@ -129,7 +135,7 @@ impl Slots {
             return first;
         };
         let id = match slot.id {
-            0 => first,
+            0 => first | self.first_generation,
             older => older.wrapping_add(GENERATION),
         };
         *slot = SlotSpan {
@@ -302,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_used_again_under_another_id() {
-        let slots = Slots::new();
+        let slots = Slots::new(0);
         let first = slots.open(metadata(), 0, 0);
         assert!(slots.retain(first));
         assert_eq!(slots.release(first), Released::Open);
@@ -323,7 +329,7 @@ mod tests {
 
     #[test]
     fn slots_that_another_thread_frees_are_used_again() {
-        let slots = Slots::new();
+        let slots = Slots::new(0);
         for _ in 0..100 {
             let ids: Vec<_> = (0..50).map(|_| slots.open(metadata(), 0, 0)).collect();
             std::thread::scope(|scope| {

@@ -1,12 +1,12 @@
 //! The layers of others on both registries: lines, filters, extensions.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tracing::{Dispatch, Subscriber, dispatcher, info_span};
 use tracing_otlp::registry::registry;
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter, filter_fn};
-use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::capture;
@@ -223,4 +223,43 @@ fn our_layer_records_the_same_tree() {
         Dispatch::new(registry().with(lines).with(layer))
     });
     assert_eq!(found.len(), 3);
+}
+
+/// Ids of two registries are not the same.
+#[test]
+fn a_span_of_another_registry_is_no_parent() {
+    #[derive(Clone, Default)]
+    struct Parents(Arc<Mutex<Vec<String>>>);
+    impl<S> Layer<S> for Parents
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        fn on_new_span(
+            &self,
+            _: &tracing::span::Attributes<'_>,
+            id: &tracing::span::Id,
+            context: Context<'_, S>,
+        ) {
+            let span = context.span(id).unwrap();
+            let parent = span.parent().map_or("none", |parent| parent.name());
+            let line = format!("{} in {parent}", span.name());
+            self.0.lock().unwrap().push(line);
+        }
+    }
+    let one = Dispatch::new(registry().with(Parents::default()));
+    let parents = Parents::default();
+    let other = Dispatch::new(registry().with(parents.clone()));
+    let spans: Vec<_> =
+        dispatcher::with_default(&one, || (0..100).map(|_| info_span!("theirs")).collect());
+    dispatcher::with_default(&other, || {
+        let own: Vec<_> = (0..100).map(|_| info_span!("own")).collect();
+        for span in &spans {
+            info_span!(parent: span, "new");
+        }
+        info_span!(parent: &own[0], "child");
+    });
+    let told = parents.0.lock().unwrap();
+    let count = |line: &str| told.iter().filter(|told| *told == line).count();
+    assert_eq!((count("own in none"), count("new in none")), (100, 100));
+    assert_eq!(count("child in own"), 1);
 }
