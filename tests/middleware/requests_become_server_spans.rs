@@ -252,6 +252,36 @@ fn baggage_without_a_trace_does_not_part_layers() {
     assert_eq!(inner.parent_span_id, outer.span_id);
 }
 
+/// A span around the layer, such as one of a connection, takes no baggage from the requests.
+#[test]
+fn baggage_without_a_trace_arrives_within_a_span_of_ones_own() {
+    use tower::{ServiceBuilder, ServiceExt as _};
+    use tracing::Instrument as _;
+    for is_wanted in [true, false] {
+        let (spans, baggage) = recorded(|| async {
+            let layer = ServerLayer::new().with_filter(move |_| is_wanted);
+            let service = ServiceBuilder::new().layer(layer).service_fn(|_| async {
+                let baggage = tracing_otlp::context::current().baggage().clone();
+                Ok::<_, std::convert::Infallible>(http::Response::new(format!("{baggage:?}")))
+            });
+            let mut request = http::Request::new(());
+            let headers = request.headers_mut();
+            headers.insert("baggage", "key=value".parse().unwrap());
+            let call = async { service.oneshot(request).await.unwrap() };
+            let response = call.instrument(tracing::info_span!("connection")).await;
+            http_body_util::BodyExt::collect(response.into_body())
+                .await
+                .unwrap()
+                .to_bytes()
+        });
+        let baggage = String::from_utf8_lossy(&baggage);
+        assert!(baggage.contains("value"), "{baggage}");
+        if is_wanted {
+            assert_eq!(spans[0].parent_span_id, spans[1].span_id);
+        }
+    }
+}
+
 /// Anyone can say so; what is said makes no name and no fault of the server's.
 #[test]
 fn a_handler_of_plain_http_is_none_of_grpc_whatever_its_client_says_rpc_2_http_2() {

@@ -19,17 +19,26 @@ use super::ServerLayer;
 use crate::context::{self, TraceContext, stack};
 use crate::span_ext::{self, SpanExt as _};
 
-/// Whether the current context already continues the caller's trace: an outer layer, such as that
-/// around a nested router, has read the same headers.
+/// The context that a request brings, if the current one does not have it already: an outer layer, such as
+/// that around a nested router, has read the same headers.
 ///
-/// Baggage without a trace belongs to the outermost layer: an inner scope without a trace would
-/// separate spans from their parent.
-fn is_continued(remote: &TraceContext) -> bool {
-    let current = context::current();
-    match remote.is_valid() {
-        true => current.trace_id() == remote.trace_id(),
-        false => current.is_valid(),
+/// Baggage without a trace goes into the trace that is current: a scope without one would separate spans from
+/// their parent.
+fn brought(remote: TraceContext) -> Option<TraceContext> {
+    if !remote.is_valid() && remote.baggage().is_empty() {
+        return None;
     }
+    let current = context::current();
+    if remote.is_valid() {
+        return (current.trace_id() != remote.trace_id()).then_some(remote);
+    }
+    if remote.baggage() == current.baggage() {
+        return None;
+    }
+    Some(match current.is_valid() {
+        true => current.with_baggage(remote.baggage().clone()),
+        false => remote,
+    })
 }
 
 /// The facts of a request that its span and its labels record.
@@ -54,8 +63,10 @@ impl ServerLayer {
         let remote = settings
             .request
             .with_propagator(|p| p.extract(TraceContext::default(), head.headers));
-        let has_remote =
-            (remote.is_valid() || !remote.baggage().is_empty()) && !is_continued(&remote);
+        // A public server takes a link from its callers, and no baggage.
+        let is_public = settings.is_public;
+        let remote = Some(remote).filter(|remote| !is_public || remote.is_valid());
+        let remote = remote.and_then(brought);
         let route = from_axum::matched_path(head.extensions);
         let is_grpc = grpc::is_grpc(head.method, head.headers) && route.is_none_or(grpc::may_serve);
         let protocol = match is_grpc {
@@ -67,13 +78,13 @@ impl ServerLayer {
             Call::new(options, Role::Server, protocol, &head)
         };
         if !settings.request.is_wanted(&head) {
-            let passes_on = has_remote && !settings.is_public;
+            let passed_on = remote.filter(|_| !is_public);
             let is_waited_for = self.options.in_flight.is_some() || self.options.after.is_some();
-            if !passes_on && !is_waited_for {
+            if passed_on.is_none() && !is_waited_for {
                 return None;
             }
             let mut call = call();
-            if passes_on {
+            if let Some(remote) = passed_on {
                 call.put_in_scope(remote);
             }
             return Some(call);
@@ -85,11 +96,12 @@ impl ServerLayer {
             call.trust_method();
         }
         let labels = || self.labels(&facts);
-        let span = || self.span(&facts, has_remote.then_some(&remote));
+        let span = || self.span(&facts, remote.as_ref());
         settings
             .request
             .begin(&mut call, &head, protocol, labels, span);
-        if has_remote && !settings.is_public && !span_ext::is_known(call.span()) {
+        let has_span = span_ext::is_known(call.span());
+        if let Some(remote) = remote.filter(|_| !is_public && !has_span) {
             call.put_in_scope(remote);
         }
         Some(call)
