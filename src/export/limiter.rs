@@ -54,7 +54,6 @@ impl ConcurrencyLimiter {
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         Some(ConcurrencyPermit {
             _permit: Some(permit),
-            route: None,
         })
     }
 
