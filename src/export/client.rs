@@ -6,7 +6,7 @@ use super::batch::Batch;
 use super::client_state::ClientState;
 use super::deadline::Cap;
 #[cfg(feature = "opentelemetry-otlp")]
-use super::delivery::Ended;
+use super::delivery::RequestEnd;
 use super::delivery::{Delivery, Part, Rejected};
 use super::dial::Dialer;
 use super::endpoint::list::EndpointEntry;
@@ -257,7 +257,7 @@ impl OtlpClient {
 
     /// Delivers a request that another encoder has written.
     #[cfg(feature = "opentelemetry-otlp")]
-    pub(crate) async fn deliver_encoded(&self, body: Bytes) -> Ended {
+    pub(crate) async fn deliver_encoded(&self, body: Bytes) -> RequestEnd {
         let _under_way = SendGuard::new(Arc::clone(&self.inner));
         Delivery::new(&self.inner.state, self.inner.state.cap, None)
             .deliver_encoded(body)

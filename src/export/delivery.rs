@@ -10,7 +10,7 @@ mod encoded;
 mod exchange;
 
 #[cfg(feature = "opentelemetry-otlp")]
-pub(crate) use self::encoded::Ended;
+pub(crate) use self::encoded::RequestEnd;
 
 use std::time::Instant;
 

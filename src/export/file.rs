@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use self::rotate::Rotating;
 use super::{Batch, Exporter, Outcome};
 use crate::error::Error;
+use crate::signal::Signal;
 use crate::stats::DropReason;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
 use crate::wire::json;
@@ -19,7 +20,9 @@ const MAX_SIZE: u64 = 64 << 20;
 /// The default number of files, with the current one.
 const MAX_FILES: usize = 5;
 
-/// Writes each batch as one line: an `ExportTraceServiceRequest` in OTLP's JSON encoding (feature `file`).
+/// Writes each batch as one line: an `ExportTraceServiceRequest` in OTLP's JSON encoding (feature `file`), or
+/// an `ExportLogsServiceRequest` for the log records of a pipeline with
+/// [logs](crate::OtlpBuilder::with_logs).
 ///
 /// `tracing-otlp-viewer trace.jsonl` and the Collector's receiver `otlpjsonfile` read such a file. Lines on
 /// standard output (`OTEL_TRACES_EXPORTER=otlp/stdout`) are for an agent that collects the logs of
@@ -156,7 +159,11 @@ impl Exporter for OtlpFileExporter {
                 return Outcome::dropped(DropReason::AfterShutdown, spans, "file: shut down");
             }
             let mut line = String::with_capacity(2 * batch.encoded_len());
-            let unreadable = json::put_request(&mut line, batch.resource(), batch.spans());
+            let (resource, items) = (batch.resource(), batch.spans());
+            let unreadable = match batch.signal() {
+                Signal::Traces => json::put_request(&mut line, resource, items),
+                Signal::Logs => json::put_logs_request(&mut line, resource, items),
+            };
             line.push('\n');
             let written = spans.saturating_sub(unreadable);
             let outcome = match lock(&out).put(line.as_bytes()) {
@@ -168,10 +175,14 @@ impl Exporter for OtlpFileExporter {
                 _ => outcome.merge(Outcome::dropped(
                     DropReason::Internal,
                     unreadable,
-                    "file: a span's bytes are no span",
+                    format!("file: some {} cannot be read", batch.signal().items()),
                 )),
             }
         }
+    }
+
+    fn supports(&self, _: Signal) -> bool {
+        true
     }
 
     fn shutdown(&self) {

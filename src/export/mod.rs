@@ -85,7 +85,7 @@ pub use batch::Batch;
 pub use client::{OtlpClient, OtlpClientPermit};
 pub use console::ConsoleExporter;
 #[cfg(feature = "opentelemetry-otlp")]
-pub(crate) use delivery::Ended;
+pub(crate) use delivery::RequestEnd;
 pub(crate) use erased::{ErasedExporter, Readiness, SendPermit};
 #[cfg(feature = "file")]
 pub use file::{OtlpFile, OtlpFileExporter};

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::exporter::{OfLogs, OfSpans, SdkExporter, SdkSignal};
 use crate::config::{ConnectionConfig, OtlpConfig, Protocol};
 use crate::error::Error;
-use crate::export::{Batch, ConcurrencyPermit, Ended, Exporter, OtlpClient, Outcome};
+use crate::export::{Batch, ConcurrencyPermit, Exporter, OtlpClient, Outcome, RequestEnd};
 use crate::signal::Signal;
 use crate::stats::DropReason;
 use crate::sync::{Arc, Mutex, lock};
@@ -133,7 +133,7 @@ fn refused(error: ExporterBuildError) -> Error {
 struct Carrier {
     client: OtlpClient,
     /// What became of the last request.
-    ended: Arc<Mutex<Option<Ended>>>,
+    ended: Arc<Mutex<Option<RequestEnd>>>,
 }
 
 #[async_trait]

@@ -10,7 +10,7 @@ mod write;
 #[cfg(feature = "viewer")]
 pub(crate) use self::read::{JsonRequest, request_of_json};
 #[cfg(feature = "file")]
-pub(crate) use self::write::put_request;
+pub(crate) use self::write::{put_logs_request, put_request};
 
 #[cfg(all(test, feature = "file", feature = "viewer"))]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]

@@ -9,14 +9,14 @@ use crate::stats::DropReason;
 
 /// What became of a request that another encoder has written.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct RequestEnd {
     end: DeliveryEnd,
     retries: u64,
 }
 
 impl Delivery<'_> {
     /// Delivers a body as it is.
-    pub(in crate::export) async fn deliver_encoded(mut self, body: Bytes) -> Ended {
+    pub(in crate::export) async fn deliver_encoded(mut self, body: Bytes) -> RequestEnd {
         self.is_encoded = true;
         let (len, limit) = (body.len(), self.client.config.max_request_size);
         let end = if len > limit {
@@ -32,14 +32,14 @@ impl Delivery<'_> {
         if let Some(member) = self.taken_by.take() {
             member.took(0, 0);
         }
-        Ended {
+        RequestEnd {
             end,
             retries: self.retries,
         }
     }
 }
 
-impl Ended {
+impl RequestEnd {
     pub(crate) fn is_taken(&self) -> bool {
         matches!(self.end, DeliveryEnd::Taken { .. })
     }

@@ -1,13 +1,42 @@
-//! Encoded spans as an `ExportTraceServiceRequest` in JSON, on one line.
+//! Encoded spans as an `ExportTraceServiceRequest` in JSON, on one line; log records as an
+//! `ExportLogsServiceRequest`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::text;
-use crate::wire::decode::{Attributes, Event, Link, Resource, Scope, Span, Value};
+use crate::wire::decode::{Attributes, Event, Link, LogRecord, Resource, Scope, Span, Value};
 
 /// The error for bytes that are no span.
 pub(crate) type Unreadable = u64;
+
+/// The keys of a request of one signal, and what writes one of its items; false: no item, nothing is written.
+struct Form {
+    resources: &'static str,
+    scopes: &'static str,
+    items: &'static str,
+    put: fn(&mut String, &[u8]) -> bool,
+}
+
+const SPANS: Form = Form {
+    resources: "resourceSpans",
+    scopes: "scopeSpans",
+    items: "spans",
+    put: |out, span| {
+        Span::decode(span)
+            .map(|span| put_span(out, &span))
+            .is_some()
+    },
+};
+const LOGS: Form = Form {
+    resources: "resourceLogs",
+    scopes: "scopeLogs",
+    items: "logRecords",
+    put: |out, record| {
+        let record = LogRecord::decode(record);
+        record.map(|record| put_record(out, &record)).is_some()
+    },
+};
 
 /// Appends one request with these spans: the resource and each scope as their encoded fields of
 /// `ResourceSpans` and `ScopeSpans` other than the spans. The text has no line break.
@@ -16,31 +45,54 @@ pub(crate) fn put_request<'a>(
     resource: &[u8],
     spans: impl Iterator<Item = (&'a [u8], &'a [u8])>,
 ) -> Unreadable {
+    put(out, &SPANS, resource, spans)
+}
+
+/// The same with log records: an `ExportLogsServiceRequest`.
+pub(crate) fn put_logs_request<'a>(
+    out: &mut String,
+    resource: &[u8],
+    records: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+) -> Unreadable {
+    put(out, &LOGS, resource, records)
+}
+
+fn put<'a>(
+    out: &mut String,
+    form: &Form,
+    resource: &[u8],
+    items: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+) -> Unreadable {
     let resource = Resource::decode(resource).unwrap_or_default();
-    out.push_str(r#"{"resourceSpans":[{"resource":{"#);
+    out.push_str("{\"");
+    out.push_str(form.resources);
+    out.push_str(r#"":[{"resource":{"#);
     let mut fields = JsonFields(out, false);
     fields.attributes("attributes", &resource.attributes);
-    out.push_str(r#"},"scopeSpans":["#);
+    out.push_str("},\"");
+    out.push_str(form.scopes);
+    out.push_str("\":[");
     let mut scope: Option<&[u8]> = None;
     let (mut unreadable, mut is_first) = (0, true);
-    for (of, span) in spans {
-        let Some(span) = Span::decode(span) else {
-            unreadable += 1;
-            continue;
-        };
+    for (of, item) in items {
+        let before = (out.len(), scope, is_first);
         if scope != Some(of) {
             if let Some(scope) = scope {
                 end_scope(out, scope);
                 out.push(',');
             }
-            begin_scope(out, of);
+            begin_scope(out, form, of);
             (scope, is_first) = (Some(of), true);
         }
         if !is_first {
             out.push(',');
         }
         is_first = false;
-        put_span(out, &span);
+        if !(form.put)(out, item) {
+            unreadable += 1;
+            out.truncate(before.0);
+            (scope, is_first) = (before.1, before.2);
+        }
     }
     if let Some(scope) = scope {
         end_scope(out, scope);
@@ -51,7 +103,7 @@ pub(crate) fn put_request<'a>(
     unreadable
 }
 
-fn begin_scope(out: &mut String, scope: &[u8]) {
+fn begin_scope(out: &mut String, form: &Form, scope: &[u8]) {
     let scope = Scope::decode(scope).unwrap_or_default();
     out.push_str(r#"{"scope":{"#);
     let mut fields = JsonFields(out, false);
@@ -59,13 +111,35 @@ fn begin_scope(out: &mut String, scope: &[u8]) {
     fields.text("version", scope.version);
     fields.attributes("attributes", &scope.attributes);
     fields.count("droppedAttributesCount", scope.dropped_attributes);
-    out.push_str(r#"},"spans":["#);
+    out.push_str("},\"");
+    out.push_str(form.items);
+    out.push_str("\":[");
 }
 
 fn end_scope(out: &mut String, scope: &[u8]) {
     let scope = Scope::decode(scope).unwrap_or_default();
     out.push(']');
     JsonFields(out, true).text("schemaUrl", scope.schema_url);
+    out.push('}');
+}
+
+fn put_record(out: &mut String, record: &LogRecord<'_>) {
+    out.push('{');
+    let mut fields = JsonFields(out, false);
+    fields.nanos("timeUnixNano", record.unix_nanos);
+    fields.nanos("observedTimeUnixNano", record.observed_unix_nanos);
+    fields.number("severityNumber", record.severity_number);
+    fields.text("severityText", record.severity_text);
+    if let Some(body) = &record.body {
+        fields.key("body");
+        put_value(fields.0, body);
+    }
+    fields.attributes("attributes", &record.attributes);
+    fields.count("droppedAttributesCount", record.dropped_attributes);
+    fields.count("flags", record.flags);
+    fields.id("traceId", &record.trace_id.unwrap_or_default());
+    fields.id("spanId", &record.span_id.unwrap_or_default());
+    fields.text("eventName", record.event_name);
     out.push('}');
 }
 
