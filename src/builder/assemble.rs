@@ -74,18 +74,7 @@ fn pipeline(
     config: &OtlpConfig,
     parts: CodeOverrides,
 ) -> Result<(OtlpLayer, ShutdownGuard), Error> {
-    let store = match (parts.store, parts.sampler) {
-        (Some(store), None) => store,
-        (Some(store), Some(sampler)) => {
-            store.set_sampler(sampler);
-            store
-        }
-        (None, Some(sampler)) => ConfigStore::new(sampler),
-        (None, None) => store_of(config.sampler),
-    };
-    if let Some(filter) = parts.log_filter {
-        store.set_log_filter(filter);
-    }
+    let store = store(config, parts.store, parts.sampler, parts.log_filter);
     let ids = match parts.ids {
         Some(ids) => Ids::Generator(ids.into()),
         None => Ids::Random,
@@ -100,23 +89,7 @@ fn pipeline(
     let mut client = None;
     let is_given = parts.exporter.is_some();
     let has_additional = !parts.additional.is_empty();
-    // An exporter from code wins over `OTEL_TRACES_EXPORTER`; only `OTEL_SDK_DISABLED` disables it.
-    let target = match (config.disabled, parts.exporter, config.traces_exporter) {
-        (true, _, _) => Err(ExportMode::Disabled),
-        (false, Some(target), _) => Ok(target),
-        (false, None, TracesExporterKind::None) if has_additional => Ok(ExportTarget::new(Nothing)),
-        (false, None, TracesExporterKind::None) => Err(ExportMode::Unseen),
-        (false, None, TracesExporterKind::Otlp) => Ok(otlp(config, &mut client)?),
-        (false, None, TracesExporterKind::Console) => Ok(ExportTarget::new(ConsoleExporter::new())),
-        #[cfg(feature = "file")]
-        (false, None, TracesExporterKind::OtlpStdout) => {
-            Ok(ExportTarget::new(crate::export::OtlpFileExporter::stdout()))
-        }
-        #[cfg(feature = "viewer")]
-        (false, None, TracesExporterKind::Viewer) => {
-            Ok(ExportTarget::new(crate::viewer::viewer().build()?))
-        }
-    };
+    let target = own_target(config, parts.exporter, has_additional, &mut client)?;
     let logs = match &target {
         Err(ExportMode::Disabled) => None,
         target => logs_route(
@@ -148,15 +121,9 @@ fn pipeline(
     let memory = Arc::clone(&pipeline.memory);
     let resource = parts.resource;
     let resource = resource.unwrap_or_else(|| Resource::resolve(&config.resource));
-    let sweeper = Arc::new(OnceLock::<Weak<TailSampler>>::new());
+    let sweeper = Sweeper::default();
     if config.tail.is_some() {
-        let sweeper = Arc::clone(&sweeper);
-        // Weak, because the worker must not keep its own processor alive.
-        pipeline.every_second = Some(Box::new(move || {
-            if let Some(tail) = sweeper.get().and_then(Weak::upgrade) {
-                tail.sweep();
-            }
-        }));
+        pipeline.every_second = Some(Box::new(sweep(&sweeper)));
     }
     // The processor needs the layer, which is made after it.
     let in_progress = Arc::new(Mutex::new(None::<InProgress>));
@@ -239,6 +206,69 @@ impl SheddingSwitch for StoreSwitch {
 
     fn set_active(&self, is_active: bool) {
         self.0.count_shedding(is_active);
+    }
+}
+
+/// The settings that may change while the pipeline runs: those from code, else those of the settings.
+fn store(
+    config: &OtlpConfig,
+    store: Option<ConfigStore>,
+    sampler: Option<Box<dyn Sampler>>,
+    log_filter: Option<Targets>,
+) -> ConfigStore {
+    let store = match (store, sampler) {
+        (Some(store), None) => store,
+        (Some(store), Some(sampler)) => {
+            store.set_sampler(sampler);
+            store
+        }
+        (None, Some(sampler)) => ConfigStore::new(sampler),
+        (None, None) => store_of(config.sampler),
+    };
+    if let Some(filter) = log_filter {
+        store.set_log_filter(filter);
+    }
+    store
+}
+
+/// The pipeline's own exporter of spans, or why it has none. One from code wins over
+/// `OTEL_TRACES_EXPORTER`, and so do additional ones; only `OTEL_SDK_DISABLED` disables them.
+fn own_target(
+    config: &OtlpConfig,
+    given: Option<ExportTarget>,
+    has_additional: bool,
+    client: &mut Option<OtlpClient>,
+) -> Result<Result<ExportTarget, ExportMode>, Error> {
+    if config.disabled {
+        return Ok(Err(ExportMode::Disabled));
+    }
+    if let Some(target) = given {
+        return Ok(Ok(target));
+    }
+    Ok(Ok(match config.traces_exporter {
+        TracesExporterKind::None if has_additional => ExportTarget::new(Nothing),
+        TracesExporterKind::None => return Ok(Err(ExportMode::Unseen)),
+        TracesExporterKind::Otlp => otlp(config, client)?,
+        TracesExporterKind::Console => ExportTarget::new(ConsoleExporter::new()),
+        #[cfg(feature = "file")]
+        TracesExporterKind::OtlpStdout => {
+            ExportTarget::new(crate::export::OtlpFileExporter::stdout())
+        }
+        #[cfg(feature = "viewer")]
+        TracesExporterKind::Viewer => ExportTarget::new(crate::viewer::viewer().build()?),
+    }))
+}
+
+/// The tail sampler, once it is there. Weak, because the worker must not keep its own processor alive.
+type Sweeper = Arc<OnceLock<Weak<TailSampler>>>;
+
+/// Sweeps the tail sampler.
+fn sweep(sweeper: &Sweeper) -> impl Fn() + Send + use<> {
+    let sweeper = Arc::clone(sweeper);
+    move || {
+        if let Some(tail) = sweeper.get().and_then(Weak::upgrade) {
+            tail.sweep();
+        }
     }
 }
 
