@@ -112,9 +112,9 @@ impl Error {
     pub(crate) fn and(mut self, other: &Self) -> Self {
         let words = match &mut self.kind {
             Kind::Timeout { why, .. } => why.get_or_insert_default(),
-            Kind::Export { message }
-            | Kind::Worker { message }
-            | Kind::Subscriber { message } => message,
+            Kind::Export { message } | Kind::Worker { message } | Kind::Subscriber { message } => {
+                message
+            }
             Kind::Config { cure, .. } => cure,
         };
         let sep = if words.is_empty() { "" } else { "; " };

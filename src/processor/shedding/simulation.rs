@@ -146,7 +146,7 @@ fn what_is_left_of_ten_thousand_overloaded_processes_is_whole_traces() {
             assert!(with > 0.4 * could && with < could, "{state}");
             assert!(most - least <= 4, "{state}");
         }
-        if now < 30.0 || now > 180.0 {
+        if !(30.0..=180.0).contains(&now) {
             assert!(with == 1.0 && without == 1.0, "{state}");
         }
     }
