@@ -183,6 +183,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "middleware/known.rs",
             "pool/budget.rs",
             "propagation/global.rs",
+            "resource/detect.rs",
         ],
     ),
     ("forkguard", &["fork.rs"]),
