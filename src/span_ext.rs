@@ -8,7 +8,8 @@ use tracing_core::Metadata;
 
 use crate::attribute::{KeyValue, Value};
 use crate::context::layer_registry::{self, Change, Spans};
-use crate::context::registry_lookup::{self, registry_of};
+use crate::context::registry_address::registry_of;
+use crate::context::registry_lookup;
 use crate::context::{self, SetParentError, TraceContext};
 use crate::span_data::Status;
 

@@ -15,13 +15,14 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
 use tracing_core::{Dispatch, Metadata};
 
-use super::registry_lookup::registry_of;
+use super::registry_address::registry_of;
+use super::stack::next_number;
 use super::{SetParentError, TraceContext};
 use crate::attribute::KeyValue;
 use crate::span_data::Status;
@@ -92,12 +93,6 @@ struct RegisteredLayer {
 /// Read for each current context, written when a layer is made or dropped: readers take no lock, and
 /// a writer replaces the whole list.
 static LAYERS: ArcSwapOption<Vec<RegisteredLayer>> = ArcSwapOption::const_empty();
-
-/// A number that no other layer of the process has, and no other registry of ours.
-pub(crate) fn next_number() -> u32 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
 
 /// A layer's place in the registry; the layer is removed when this is dropped.
 pub(crate) struct LayerHandle {

@@ -6,10 +6,12 @@
 //! to spawned tasks and threads.
 
 mod baggage;
+mod current_context;
 mod error;
 mod id;
 pub(crate) mod layer_registry;
 pub(crate) mod otel_context;
+pub(crate) mod registry_address;
 pub(crate) mod registry_lookup;
 mod scope;
 pub(crate) mod stack;

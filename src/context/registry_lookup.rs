@@ -6,17 +6,9 @@ use tracing_core::span::Id;
 use tracing_subscriber::Registry;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
+use super::registry_address::registry_of;
 use super::{TraceContext, layer_registry};
 use crate::registry::OtlpRegistry;
-
-/// Identifies the registry of a subscriber, by its address; zero if the subscriber has none that is known.
-pub(crate) fn registry_of(subscriber: &Dispatch) -> usize {
-    if let Some(registry) = subscriber.downcast_ref::<OtlpRegistry>() {
-        return std::ptr::from_ref(registry) as usize;
-    }
-    let registry = subscriber.downcast_ref::<Registry>();
-    registry.map_or(0, |registry| std::ptr::from_ref(registry) as usize)
-}
 
 /// The context of a span.
 pub(crate) fn context(

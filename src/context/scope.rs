@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use super::current_context::current_context;
 use super::{TraceContext, stack};
 
 /// The current context: that of the innermost entered span or open scope on this thread.
@@ -28,7 +29,7 @@ use super::{TraceContext, stack};
 /// ```
 #[inline]
 pub fn current() -> TraceContext {
-    stack::context()
+    current_context()
 }
 
 /// Runs `future` in `context`, in each poll and in its drop.

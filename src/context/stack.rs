@@ -12,10 +12,11 @@
 mod entered;
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use self::entered::EnteredFilter;
 
-use super::{TraceContext, layer_registry, otel_context, registry_lookup};
+use super::{TraceContext, otel_context};
 
 /// The current context for a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,12 @@ impl StackEntry {
     fn is(&self, layer: u32, span: u64) -> bool {
         self.span == span && self.layer == layer
     }
+}
+
+/// A number for a layer, or for a registry that notes its spans under a number of its own.
+pub(crate) fn next_number() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Stands for the layer in the entry of a scope.
@@ -408,57 +415,21 @@ pub(crate) fn scope_ids() -> Option<([u8; 16], [u8; 8], u8)> {
     ids.ok().flatten()
 }
 
-fn scope(stack: &Stack, entry: StackEntry) -> Option<TraceContext> {
-    let at = usize::try_from(entry.span).ok()?;
-    stack.scopes.get(at).cloned()
-}
-
-/// The current context on this thread, of any layer; one that is not valid if there is none.
-pub(super) fn context() -> TraceContext {
-    // First, because the observer receives all entries: a context that it returns is newer.
-    let elsewhere = otel_context::get().and_then(otel_context::ContextObserver::current);
-    if let Some(context) = elsewhere.as_ref().filter(|context| context.is_valid()) {
-        return context.clone();
-    }
-    // A span that a filter or the level filter hides is not on this stack, but may be the registry's
-    // current one.
-    let current = match top() {
-        Top::Span(StackEntry { layer, span, .. }) => layer_registry::certain_context(layer, span)
-            .or_else(|| registry_lookup::current(Some(layer))),
-        Top::Again(layer) => registry_lookup::current(Some(layer)),
-        Top::Nothing if layer_registry::may_hide() => registry_lookup::current(None),
-        Top::Nothing | Top::Scope => None,
-    };
-    if let Some(context) = current {
-        return context;
-    }
-    let found = STACK.try_with(|s| {
-        s.borrow_mut().find(|stack, at, entry| {
-            // A span that no layer holds inherits from the entries below.
-            match entry.layer {
-                SCOPE => scope(stack, entry),
-                _ if stack.below(at, entry) == Below::InThisScope => None,
-                layer => layer_registry::context(layer, entry.span),
-            }
-        })
-    });
-    found.ok().flatten().or(elsewhere).unwrap_or_default()
-}
-
 /// The last entry of a thread.
-enum Top {
+pub(super) enum Top {
     Nothing,
     Scope,
-    Span(StackEntry),
+    /// A span, by its layer and id.
+    Span(u32, u64),
     /// A repeated entry of a span of this layer.
     Again(u32),
 }
 
 #[inline]
-fn top() -> Top {
+pub(super) fn top() -> Top {
     match last() {
         Some(last) if last.layer == SCOPE => Top::Scope,
-        Some(last) => Top::Span(last),
+        Some(last) => Top::Span(last.layer, last.span),
         None => find_top(),
     }
 }
@@ -470,12 +441,28 @@ fn find_top() -> Top {
             Some(match last.layer {
                 SCOPE => Top::Scope,
                 layer if stack.below(at, last) == Below::InThisScope => Top::Again(layer),
-                _ => Top::Span(last),
+                layer => Top::Span(layer, last.span),
             })
         })
     });
     let top = top.ok().flatten();
     top.unwrap_or(Top::Nothing)
+}
+
+/// The context of the innermost entry that has one: `of` gives that of a span, by its layer and id. It runs
+/// no foreign code.
+pub(super) fn find_context(of: impl Fn(u32, u64) -> Option<TraceContext>) -> Option<TraceContext> {
+    let found = STACK.try_with(|s| {
+        s.borrow_mut().find(|stack, at, entry| {
+            // A span that no layer holds inherits from the entries below.
+            match entry.layer {
+                SCOPE => stack.scopes.get(usize::try_from(entry.span).ok()?).cloned(),
+                _ if stack.below(at, entry) == Below::InThisScope => None,
+                layer => of(layer, entry.span),
+            }
+        })
+    });
+    found.ok().flatten()
 }
 
 #[cfg(test)]

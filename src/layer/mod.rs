@@ -53,7 +53,7 @@ pub(crate) use self::settings::{ExportMode, Ids, Settings};
 pub(crate) use self::sink::SpanSink;
 use crate::clock;
 use crate::context::layer_registry::{LayerHandle, Spans as _};
-use crate::context::registry_lookup::registry_of;
+use crate::context::registry_address::registry_of;
 use crate::context::stack;
 use crate::fork::Home;
 use crate::pool::Memory;

@@ -17,7 +17,7 @@ use super::settings::ExportMode;
 use super::span::OpenSpan;
 use crate::clock;
 use crate::context::layer_registry::Spans as _;
-use crate::context::registry_lookup::registry_of;
+use crate::context::registry_address::registry_of;
 
 impl OtlpLayer {
     /// Begins a span, unless the level filter leaves it out.

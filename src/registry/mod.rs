@@ -32,7 +32,7 @@ use tracing_core::{Event, Metadata, Subscriber};
 use self::slots::{RegisteredSpan, Released, Slots};
 pub use self::span_data::OtlpSpanData;
 use self::twins::{TwinData, Twins, to_id};
-use crate::context::{layer_registry, stack};
+use crate::context::stack;
 use crate::sync::{Mutex, lock};
 
 /// A registry for a subscriber with an [`OtlpLayer`](crate::OtlpLayer).
@@ -80,7 +80,7 @@ pub struct OtlpRegistry {
 
 impl OtlpRegistry {
     fn new() -> Self {
-        let number = layer_registry::next_number();
+        let number = stack::next_number();
         Self {
             slots: Slots::new(number),
             number: AtomicU32::new(number),

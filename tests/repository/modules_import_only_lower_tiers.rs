@@ -163,6 +163,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
         &[
             "builder",
             "clock",
+            "context/registry_address.rs",
             "context/registry_lookup.rs",
             "fmt.rs",
             "fuzzing",

@@ -13,16 +13,6 @@ use crate::sources::{assert_none, files};
 const CLOSES_A_CIRCLE: &[(&str, &str, &str)] = &[
     ("layer/event.rs", "layer/mod.rs", "methods of OtlpLayer"),
     (
-        "context/registry_lookup.rs",
-        "context/layer_registry.rs",
-        "a registry has layers, and a layer has a registry",
-    ),
-    (
-        "context/registry_lookup.rs",
-        "registry/mod.rs",
-        "a registry has a stack of entered spans, and the current context may be one that only it knows",
-    ),
-    (
         "layer/after_fork.rs",
         "layer/recorder.rs",
         "a recorder makes its successor in a fork",
