@@ -26,6 +26,7 @@ trait Erased: Send + Sync {
     fn ready(self: Arc<Self>) -> Readiness;
     fn begin_shutdown(&self);
     fn shutdown(&self);
+    fn closed(&self) -> BoxFuture<()>;
     fn show_open(&self, batch: Batch) -> BoxFuture<()>;
     fn last_error(&self) -> Option<String>;
     fn keeps_export_timeout(&self) -> bool;
@@ -48,6 +49,10 @@ impl<E: Exporter> Erased for Exporting<E> {
 
     fn shutdown(&self) {
         self.0.shutdown();
+    }
+
+    fn closed(&self) -> BoxFuture<()> {
+        Box::pin(self.0.closed())
     }
 
     fn show_open(&self, batch: Batch) -> BoxFuture<()> {
@@ -86,6 +91,11 @@ impl ErasedExporter {
     /// As [`Exporter::shutdown`].
     pub(crate) fn shutdown(&self) {
         self.0.shutdown();
+    }
+
+    /// As [`Exporter::closed`].
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.0.closed()
     }
 
     /// As [`Exporter::last_error`].

@@ -128,6 +128,13 @@ pub trait Exporter: Send + Sync + 'static {
     /// shutdown's deadline has passed. Must not block.
     fn shutdown(&self) {}
 
+    /// Resolves when what [`shutdown`](Self::shutdown) began has ended, for an exporter that has something to
+    /// finish then, such as data that it holds back. The shutdown of the pipeline waits for it, up to its own
+    /// deadline. Default: at once.
+    fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        std::future::ready(())
+    }
+
     /// The reason why no batch can be sent at present, with its cure; `None` if batches can be sent. The
     /// worker polls it about once a second, for the diagnostics,
     /// [`Stats::last_error`](crate::Stats::last_error) and the error of a flush. Default: `None`.

@@ -167,6 +167,8 @@ pub(super) struct SdkExporter<E> {
 struct SharedExporter<E> {
     exporter: Mutex<Slot<E>>,
     is_closed: AtomicBool,
+    /// Cancelled when the exporter's own shutdown has ended.
+    ended: CancellationToken,
 }
 
 /// An exporter before and after `set_resource`.
@@ -200,6 +202,7 @@ impl<E: SdkSignal> SdkExporter<E> {
             shared: Arc::new(SharedExporter {
                 exporter: Mutex::new(Slot::New(exporter)),
                 is_closed: AtomicBool::new(false),
+                ended: CancellationToken::new(),
             }),
             limiter: ConcurrencyLimiter::new(1),
         }
@@ -256,6 +259,10 @@ impl<E: SpanExporter + 'static> Exporter for SpanExporterAdapter<E> {
     fn shutdown(&self) {
         self.0.shutdown();
     }
+
+    fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.0.closed()
+    }
 }
 
 impl<E: LogExporter + 'static> Exporter for LogExporterAdapter<E> {
@@ -279,6 +286,10 @@ impl<E: LogExporter + 'static> Exporter for LogExporterAdapter<E> {
 
     fn shutdown(&self) {
         self.0.shutdown();
+    }
+
+    fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.0.closed()
     }
 }
 
@@ -326,11 +337,16 @@ impl<E: SdkSignal> SdkExporter<E> {
             return;
         }
         let shared = Arc::clone(&self.shared);
+        // Also if the exporter panics, or no thread can be started.
+        let ends = self.shared.ended.clone().drop_guard();
         let shut = move || {
+            let _ends = ends;
             suppress::mark_thread();
             let _suppressed = Context::enter_telemetry_suppressed_scope();
-            // Each batch was flushed, so the result of the shutdown changes no count.
-            let _ = match std::mem::replace(&mut *lock(&shared.exporter), Slot::Gone) {
+            // Not under the lock, because it is foreign code.
+            let last = std::mem::replace(&mut *lock(&shared.exporter), Slot::Gone);
+            // The spans are counted already, so the result of the shutdown changes no count.
+            let _ = match last {
                 Slot::Ready(exporter) => exporter.end(),
                 Slot::New(exporter) => exporter.end(),
                 Slot::Gone => Ok(()),
@@ -340,6 +356,10 @@ impl<E: SdkSignal> SdkExporter<E> {
         let _ = std::thread::Builder::new()
             .name("otlp-shutdown".to_owned())
             .spawn(shut);
+    }
+
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.shared.ended.clone().cancelled_owned()
     }
 }
 

@@ -262,6 +262,10 @@ impl<S: SdkSignal> Exporter for OtlpSdkExporter<S> {
         self.exporter.shutdown();
     }
 
+    fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.exporter.closed()
+    }
+
     fn last_error(&self) -> Option<String> {
         self.client.last_error()
     }

@@ -315,6 +315,10 @@ impl<E: Exporter> Exporter for ForwardingViewer<E> {
         self.next.shutdown();
     }
 
+    fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.next.closed()
+    }
+
     fn last_error(&self) -> Option<String> {
         self.next.last_error()
     }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity};
@@ -309,4 +311,54 @@ fn what_an_exporter_fails_to_take_is_counted_and_holds_nobody_up() {
         .configure(|config| config.logs.batch.export_timeout = Some(Duration::from_millis(200)));
     let stats = run(builder, |_| info!("lost"));
     assert_eq!(stats.logs.dropped(DropReason::Unconfirmed), 1, "{stats}");
+}
+
+/// Sends what it holds only when it is shut down, which takes as long as somebody wants.
+#[derive(Debug, Clone)]
+struct HoldsBack {
+    may_end: Arc<Mutex<mpsc::Receiver<()>>>,
+    has_ended: Arc<AtomicBool>,
+}
+
+impl LogExporter for HoldsBack {
+    async fn export(&self, _: LogBatch<'_>) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        let _ = self.may_end.lock().unwrap().recv();
+        // Long enough for a process that does not wait to be gone.
+        std::thread::sleep(Duration::from_millis(50));
+        self.has_ended.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// That API has no flush, so the exporter's shutdown is where records of its own leave it.
+#[test]
+fn the_shutdown_waits_for_that_of_the_exporter() {
+    let started = || {
+        let (end, may_end) = mpsc::channel();
+        let exporter = HoldsBack {
+            may_end: Arc::new(Mutex::new(may_end)),
+            has_ended: Arc::default(),
+        };
+        let has_ended = Arc::clone(&exporter.has_ended);
+        let (layer, guard) = into_exporter(exporter).build().unwrap();
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || info!("held back"));
+        (guard, end, has_ended)
+    };
+    let (guard, end, has_ended) = started();
+    end.send(()).unwrap();
+    guard.shutdown_blocking(LONG).unwrap();
+    assert!(has_ended.load(Ordering::Acquire));
+
+    let (guard, end, _) = started();
+    guard.force_flush_blocking(LONG).unwrap();
+    let error = guard.shutdown_blocking(Duration::from_secs(1)).unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert!(error.to_string().contains("had not ended"), "{error}");
+    assert_eq!(guard.stats().logs.delivered, 1);
+    drop(end);
 }

@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{timeout, timeout_at};
 
 use super::super::flush::FlushError;
 use super::super::in_flight::Settled;
@@ -17,6 +18,9 @@ const MIN_BACKOFF: Duration = Duration::from_millis(10);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 /// The wait for the outcomes of sends that the exporter's shutdown ended.
 const LAST_OUTCOMES: Duration = Duration::from_millis(30);
+
+/// What a shutdown says of an exporter that has delivered everything, and has not ended.
+const STILL_CLOSING: &str = "everything was sent, and the exporter had not ended";
 
 impl Worker {
     /// After a panic of the worker's own code. Staged spans and those in flight are kept.
@@ -64,6 +68,7 @@ impl Worker {
                 self.settle(&settled);
             }
         }
+        let is_closed = in_time && self.closed().await;
         let abandoned = "the shutdown's deadline passed before they were sent".to_owned();
         let why = match &obstacle {
             Some(obstacle) => format!("{abandoned}: {obstacle}"),
@@ -73,8 +78,26 @@ impl Worker {
             self.abandon(signal, DropReason::ShutdownTimeout, &why);
         }
         self.diagnostics.finish();
+        let obstacle = obstacle.or_else(|| (!is_closed).then(|| STILL_CLOSING.to_owned()));
         self.pending_flushes
-            .conclude(in_time, obstacle, &self.shared.requests);
+            .conclude(is_closed, obstacle, &self.shared.requests);
+    }
+
+    /// Waits for what the exporters do at their shutdown, until the first deadline: false if it passes.
+    async fn closed(&self) -> bool {
+        let exporters = self.lanes.iter().map(|lane| &lane.exporter);
+        // A foreign method: it may panic.
+        let closed = exporters.filter_map(|e| catch_unwind(AssertUnwindSafe(|| e.closed())).ok());
+        let mut closing: JoinSet<()> = JoinSet::new();
+        closed.for_each(|closed| drop(closing.spawn(closed)));
+        let all = async { while closing.join_next().await.is_some() {} };
+        match self.pending_flushes.deadline() {
+            Some(deadline) => timeout_at(deadline.into(), all).await.is_ok(),
+            None => {
+                all.await;
+                true
+            }
+        }
     }
 
     /// Counts the staged items of a signal as lost.
