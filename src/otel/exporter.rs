@@ -47,9 +47,9 @@ pub struct SpanExporterAdapter<E>(SdkExporter<OfSpans<E>>);
 /// [`OtlpBuilder::with_logs_exporter`](crate::OtlpBuilder::with_logs_exporter).
 ///
 /// It gets one batch at a time, and the pipeline's resource before the first. That API has no flush: a batch
-/// counts as delivered when its `export` has ended well. It takes names of events and texts of severities that
-/// live for ever only, so each text is kept once, up to 4,096 of them, and none longer than 256 bytes. It
-/// knows no dropped attributes.
+/// counts as delivered when its `export` has ended well. The shutdown of the pipeline waits for that of the
+/// exporter. It takes names of events and texts of severities that live for ever only, so each text is kept
+/// once, up to 4,096 of them, and none longer than 256 bytes. It knows no dropped attributes.
 ///
 /// ```
 /// use opentelemetry_sdk::logs::InMemoryLogExporter;
