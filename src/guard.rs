@@ -22,7 +22,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use crate::attribute::KeyValue;
+use crate::context::layer_registry::Exception;
 use crate::error::Error;
 use crate::processor::BatchProcessor;
 use crate::stats::{Stats, StatsSource};
@@ -68,14 +68,13 @@ pub(crate) type Release = Arc<dyn Fn() + Send + Sync>;
 pub(crate) struct GuardedSpans {
     /// Ends all open spans and returns their number.
     pub(crate) end_all: Arc<dyn Fn() -> usize + Send + Sync>,
-    /// Records a panic of the calling thread on its current span: the message, and the attributes of the
-    /// event.
+    /// Records a panic of the calling thread.
     pub(crate) note_panic: Arc<NotePanic>,
     /// Whether nobody listens at the endpoint.
     pub(crate) is_unreachable: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
-type NotePanic = dyn Fn(&str, &[KeyValue]) + Send + Sync;
+type NotePanic = dyn Fn(&Exception<'_>) + Send + Sync;
 
 /// Flushes a pipeline and reads its counters, from anywhere; cannot shut it down.
 #[derive(Clone)]

@@ -7,6 +7,8 @@ use tracing::Span;
 use tracing_core::Metadata;
 
 use crate::attribute::{KeyValue, Value};
+#[cfg(feature = "tower")]
+use crate::context::layer_registry::Exception;
 use crate::context::layer_registry::{self, Change, Spans};
 use crate::context::registry_address::registry_of;
 use crate::context::registry_lookup;
@@ -189,6 +191,12 @@ impl SpanExt for Span {
         each(self, |spans, id, _| recording |= spans.is_recording(id));
         recording
     }
+}
+
+/// Records an exception of the span.
+#[cfg(feature = "tower")]
+pub(crate) fn record_exception(span: &Span, exception: &Exception<'_>) {
+    change(span, &Change::Exception(exception));
 }
 
 /// Whether the span is open in a layer of this crate, recorded or not: its context is then current

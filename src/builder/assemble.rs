@@ -6,7 +6,9 @@ use tracing_subscriber::filter::Targets;
 
 use super::additional::{self, AdditionalExporter};
 use super::target::ExportTarget;
-use crate::config::{BatchConfig, LogsExporterKind, OtlpConfig, SamplerConfig, TracesExporterKind};
+use crate::config::{
+    BatchConfig, Events, LogsExporterKind, OtlpConfig, SamplerConfig, TracesExporterKind,
+};
 use crate::context::IdGenerator;
 use crate::context::otel_context::ContextObserver;
 use crate::diagnostics::{EventSink, HINTS, Handler};
@@ -117,7 +119,8 @@ fn pipeline(
     pipeline.logs = logs;
     pipeline.hints = HINTS;
     pipeline.event_sink = Arc::new(EventSink::new(parts.diagnostics, config.stderr_level));
-    pipeline.warnings = config.warnings.iter().map(ToString::to_string).collect();
+    let warnings = config.warnings.iter().map(ToString::to_string);
+    pipeline.warnings = warnings.chain(lost_exceptions(config, has_logs)).collect();
     let memory = Arc::clone(&pipeline.memory);
     let resource = parts.resource;
     let resource = resource.unwrap_or_else(|| Resource::resolve(&config.resource));
@@ -190,7 +193,7 @@ fn pipeline(
     let (of_end, of_panic) = (layer.last_words(), layer.last_words());
     let open_spans = GuardedSpans {
         end_all: Arc::new(move || of_end.end_all()),
-        note_panic: Arc::new(move |message, attributes| of_panic.note_panic(message, attributes)),
+        note_panic: Arc::new(move |exception| of_panic.note_panic(exception)),
         is_unreachable: Arc::new(move || client.as_ref().is_some_and(OtlpClient::is_unreachable)),
     };
     Ok((layer, guard.releasing(release).with_open_spans(open_spans)))
@@ -207,6 +210,16 @@ impl SheddingSwitch for StoreSwitch {
     fn set_active(&self, is_active: bool) {
         self.0.count_shedding(is_active);
     }
+}
+
+/// The warning where exceptions are to be log records, and there are none (LOG-39).
+fn lost_exceptions(config: &OtlpConfig, has_logs: bool) -> Option<String> {
+    let is_in_vain = !has_logs && config.logs.exceptions != Events::AsSpanEvents;
+    is_in_vain.then(|| {
+        "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN (logs.exceptions) has no effect in a pipeline without logs: \
+         exceptions stay span events; set OTEL_LOGS_EXPORTER=otlp, or call with_logs"
+            .to_owned()
+    })
 }
 
 /// The settings that may change while the pipeline runs: those from code, else those of the settings.

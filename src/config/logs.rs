@@ -23,6 +23,11 @@ pub struct LogsConfig {
     /// What [`events`](Self::events) does not say of all events: by level and target. The first rule that
     /// fits an event counts. Default none; `OTEL_RUST_TRACING_EVENTS`.
     pub event_rules: Vec<EventRule>,
+    /// The handling of exceptions that this crate records itself: panics, by its middleware and its panic hook.
+    /// Default [`Events::AsSpanEvents`]; `OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN`: `logs` or `logs/dup`. A pipeline
+    /// without logs keeps them as span events. Events of the application are not concerned: see
+    /// [`events`](Self::events).
+    pub exceptions: Events,
     /// The connection of logs. `None`: that of traces, the default; `OTEL_EXPORTER_OTLP_LOGS_*`.
     pub connection: Option<ConnectionConfig>,
     /// The queue of log records and the batches made of it.
@@ -48,6 +53,7 @@ impl Default for LogsConfig {
             exporter: None,
             events: Events::default(),
             event_rules: Vec::new(),
+            exceptions: Events::AsSpanEvents,
             connection: None,
             batch: LogBatchConfig::default(),
             limits: LogLimits::default(),

@@ -253,6 +253,20 @@ pub(crate) fn event_rules(text: &str) -> Result<(Option<Events>, Vec<EventRule>)
     Ok((all, rules.into_iter().map(|(_, rule)| rule).collect()))
 }
 
+/// The signals of exceptions: a list, of which `logs/dup` wins. Values that belong to no such choice are other
+/// instrumentations'.
+pub(crate) fn exception_signals(text: &str) -> Result<Events, Cure> {
+    let names = |name: &str| {
+        text.split(',')
+            .any(|part| part.trim().eq_ignore_ascii_case(name))
+    };
+    match (names("logs/dup"), names("logs")) {
+        (true, _) => Ok(Events::AsBoth),
+        (false, true) => Ok(Events::AsLogs),
+        (false, false) => Err("name `logs`, or `logs/dup` for span events too".to_owned()),
+    }
+}
+
 /// The handling of events; case does not matter.
 fn events(text: &str) -> Result<Events, Cure> {
     let known = [

@@ -76,8 +76,35 @@ pub(crate) enum Change<'a> {
         attributes: &'a [KeyValue],
     },
     Error(&'a (dyn Error + 'static)),
+    Exception(&'a Exception<'a>),
     Status(&'a Status),
     Name(&'a str),
+}
+
+/// An exception that this crate records: a panic.
+#[derive(Debug)]
+pub(crate) struct Exception<'a> {
+    /// The name of its log record; as a span event it is `exception`.
+    pub(crate) name: &'static str,
+    /// The target of its log record.
+    pub(crate) target: &'static str,
+    pub(crate) severity: ExceptionSeverity,
+    pub(crate) message: &'a str,
+    pub(crate) attributes: &'a [KeyValue],
+}
+
+/// How bad an exception is for who records it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExceptionSeverity {
+    /// A client's: the application may expect it.
+    #[cfg_attr(
+        not(feature = "tower"),
+        allow(dead_code, reason = "only the middleware has clients")
+    )]
+    Warn,
+    Error,
+    /// It ends the process.
+    Fatal,
 }
 
 /// The registry of a layer that has not found its own.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{GuardedSpans, PipelineHandle, Release, ShutdownGuard};
 use crate::attribute::KeyValue;
+use crate::context::layer_registry::{Exception, ExceptionSeverity};
 use crate::error::panic_text;
 use crate::semconv;
 use crate::suppress;
@@ -40,8 +41,8 @@ impl ShutdownGuard {
 
 /// Records panics in the traces, from [`ShutdownGuard::panic_hook`].
 ///
-/// Each panic becomes an event `exception` of the span that is current on its thread, with
-/// `exception.type` = `panic`, message, location, and the backtrace if `RUST_BACKTRACE` is set; the status
+/// Each panic becomes an event `exception` of the span that is current on its thread, or a log record if
+/// [exceptions](crate::config::LogsConfig::exceptions) are, with `exception.type` = `panic`, message, location, and the backtrace if `RUST_BACKTRACE` is set; the status
 /// of the span is an error. The span ends as the panic unwinds, or later.
 ///
 /// A panic that ends the process also ends every open span, with the attribute
@@ -93,8 +94,8 @@ impl PanicHook {
             if is_ours || self.is_forked() {
                 return previous(info);
             }
-            note(&open_spans, info);
             let is_fatal = self.is_fatal();
+            note(&open_spans, info, is_fatal);
             if is_fatal && self.every_panic_is_fatal {
                 self.export(&is_exporting);
             }
@@ -176,7 +177,7 @@ const PATIENCE: Duration = Duration::from_millis(300);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Records the panic on the current span.
-fn note(open_spans: &GuardedSpans, info: &PanicHookInfo<'_>) {
+fn note(open_spans: &GuardedSpans, info: &PanicHookInfo<'_>, is_fatal: bool) {
     let message = message_of(info);
     let mut attributes = vec![
         KeyValue::new(semconv::EXCEPTION_TYPE, "panic"),
@@ -193,7 +194,16 @@ fn note(open_spans: &GuardedSpans, info: &PanicHookInfo<'_>) {
         let backtrace = backtrace.to_string();
         attributes.push(KeyValue::new(semconv::EXCEPTION_STACKTRACE, backtrace));
     }
-    (open_spans.note_panic)(message, &attributes);
+    (open_spans.note_panic)(&Exception {
+        name: semconv::EXCEPTION_EVENT,
+        target: module_path!(),
+        severity: match is_fatal {
+            true => ExceptionSeverity::Fatal,
+            false => ExceptionSeverity::Error,
+        },
+        message,
+        attributes: &attributes,
+    });
 }
 
 fn message_of<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {

@@ -127,6 +127,7 @@ impl SpanEditor<'_> {
                 attributes,
             } => self.add_event(span, name, at, |row| put_all(row, attributes)),
             Change::Error(error) => self.add_error(span, error),
+            Change::Exception(exception) => self.add_exception(span, exception),
             Change::Status(status) => self.set(span, |span| match status {
                 Status::Unset => {}
                 Status::Ok => span.set_status(StatusCode::Ok, None),
@@ -365,7 +366,7 @@ impl SpanEditor<'_> {
     }
 
     /// Adds an event; `put` writes its attributes and may run foreign code.
-    fn add_event(
+    pub(super) fn add_event(
         self,
         span: u64,
         name: &str,
@@ -420,7 +421,7 @@ impl SpanEditor<'_> {
     }
 }
 
-fn put_all(row: &mut AttributeWriter<'_>, attributes: &[KeyValue]) {
+pub(super) fn put_all(row: &mut AttributeWriter<'_>, attributes: &[KeyValue]) {
     if attributes.len() > MANY as usize {
         return row.put_many(attributes);
     }

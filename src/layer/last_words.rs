@@ -7,9 +7,8 @@ use super::open_spans::{BUCKETS, OpenSpans};
 use super::recorder::Recorder;
 use crate::attribute::KeyValue;
 use crate::clock;
-use crate::context::layer_registry::Change;
+use crate::context::layer_registry::{Change, Exception};
 use crate::context::stack;
-use crate::semconv;
 use crate::span_data::Status;
 
 /// The attribute of a span that the end of the process ended.
@@ -24,9 +23,9 @@ impl LastWords {
         Self(recorder)
     }
 
-    /// Records a panic on this thread's current span: an event with these attributes, and the status
-    /// `Error`.
-    pub(crate) fn note_panic(&self, message: &str, attributes: &[KeyValue]) {
+    /// Records a panic on this thread's current span, as an exception and by the status `Error`. Where
+    /// exceptions are log records, one without a span is recorded too.
+    pub(crate) fn note_panic(&self, exception: &Exception<'_>) {
         /// The innermost entered spans may be hidden by a filter: so many are tried.
         const MOST: usize = 64;
         let Some(recorder) = self.0.upgrade() else {
@@ -35,19 +34,12 @@ impl LastWords {
         let recorder = recorder.here();
         let spans = stack::spans_at_panic(recorder.layer, MOST);
         let Some(span) = spans.into_iter().find(|span| is_here(recorder, *span)) else {
-            return;
+            return recorder.log_exception(exception, None);
         };
-        recorder.editor().change(
-            span,
-            &Change::Event {
-                name: semconv::EXCEPTION_EVENT,
-                at: None,
-                attributes,
-            },
-        );
-        let description = message.to_owned().into();
-        let status = Status::Error { description };
-        recorder.editor().change(span, &Change::Status(&status));
+        let editor = recorder.editor();
+        editor.change(span, &Change::Exception(exception));
+        let description = exception.message.to_owned().into();
+        editor.change(span, &Change::Status(&Status::Error { description }));
     }
 
     /// Ends all open exported spans, marks them as unfinished, and returns their number.

@@ -12,7 +12,9 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 use tracing::Span;
 
-use super::call_status::{CallFacts, CallProtocol, Ending, Role, call_status, kind_of};
+use super::call_status::{
+    CallFacts, CallProtocol, Ending, Role, call_status, exception_of, kind_of,
+};
 use super::end::CallEnd;
 use super::from_tonic;
 use super::grpc::{self, Code};
@@ -23,10 +25,11 @@ use super::meter::{Labels, Measured};
 use super::options::CallOptions;
 use super::text::Causes;
 use crate::attribute::KeyValue;
+use crate::context::layer_registry::Exception;
 use crate::context::{TraceContext, stack};
 use crate::error::panic_text;
 use crate::semconv;
-use crate::span_ext::SpanExt as _;
+use crate::span_ext::{self, SpanExt as _};
 
 /// A request that a server serves or a client sends. Its drop ends the span and takes the measures,
 /// unless [`end`](Self::end) did before: no way out of a call skips them.
@@ -245,7 +248,15 @@ impl Call {
             KeyValue::new(semconv::EXCEPTION_TYPE, super::call_status::PANIC),
             KeyValue::new(semconv::EXCEPTION_MESSAGE, message.to_owned()),
         ];
-        self.span().add_event(semconv::EXCEPTION_EVENT, &exception);
+        let (name, severity) = exception_of(self.role, self.protocol);
+        let exception = Exception {
+            name,
+            target: module_path!(),
+            severity,
+            message,
+            attributes: &exception,
+        };
+        span_ext::record_exception(self.span(), &exception);
         self.end(Ending::Panicked { message });
     }
 

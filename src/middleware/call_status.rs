@@ -6,6 +6,7 @@ use std::fmt::Display;
 use http::StatusCode;
 
 use super::grpc::Code;
+use crate::context::layer_registry::ExceptionSeverity;
 
 /// The side of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,27 @@ pub(crate) enum Role {
 pub(crate) enum CallProtocol {
     Http,
     Grpc,
+}
+
+/// The name of the record of a call's exception, and how bad that is: a client may expect it (LOG-40).
+pub(super) fn exception_of(
+    role: Role,
+    protocol: CallProtocol,
+) -> (&'static str, ExceptionSeverity) {
+    match (role, protocol) {
+        (Role::Server, CallProtocol::Http) => {
+            ("http.server.request.exception", ExceptionSeverity::Error)
+        }
+        (Role::Server, CallProtocol::Grpc) => {
+            ("rpc.server.call.exception", ExceptionSeverity::Error)
+        }
+        (Role::Client, CallProtocol::Http) => {
+            ("http.client.request.exception", ExceptionSeverity::Warn)
+        }
+        (Role::Client, CallProtocol::Grpc) => {
+            ("rpc.client.call.exception", ExceptionSeverity::Warn)
+        }
+    }
 }
 
 /// What ended a call.

@@ -42,7 +42,7 @@
 //! | is answered with 5xx, to a client 4xx too | error | the status code, `502` |
 //! | (gRPC) with a code that the conventions count as an error of its side | error | the code's name, `INTERNAL` |
 //! | fails, before the response or within its body | error, the error's text | its type, `hyper::Error`; `_OTHER` if boxed |
-//! | panics; the panic goes on | error, its message | `panic`, and an event `exception` |
+//! | panics; the panic goes on | error, its message | `panic`, and an event `exception`, or a [log record](crate::config::LogsConfig::exceptions) |
 //! | is cancelled by its client (server's span) | error | `cancelled` |
 //! | (gRPC) the same | unset | none; the code is `CANCELLED`, or `DEADLINE_EXCEEDED` and an error |
 //! | is cancelled by its caller (client's span) | unset | none |

@@ -11,6 +11,7 @@ use crate::sources::assert_none;
 const OTHERS: &[&str] = &[
     "http/json",
     "http/protobuf",
+    "logs/dup",
     "otlp/stdout",
     "rustls/aws_lc_rs",
     "rustls/ring",

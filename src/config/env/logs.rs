@@ -13,6 +13,9 @@ impl Env<'_> {
             set(&mut logs.events, events);
             logs.event_rules = rules;
         }
+        let exceptions = ["OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"];
+        let exceptions = self.read(&exceptions, parse::exception_signals);
+        set(&mut logs.exceptions, exceptions);
         self.log_batch(&mut logs.batch);
         let limits = &mut logs.limits;
         let length = self.read(

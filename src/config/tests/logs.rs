@@ -21,6 +21,27 @@ fn there_are_logs_only_where_the_variable_says_so_log_16() {
     assert_eq!(read(&[]).logs.exporter, None);
 }
 
+/// LOG-38: a list, in which names of other choices may stand.
+#[test]
+fn exceptions_are_span_events_unless_the_variable_says_so() {
+    const V: &str = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN";
+    for (text, expected) in [
+        ("logs", Events::AsLogs),
+        ("LOGS", Events::AsLogs),
+        ("logs/dup", Events::AsBoth),
+        ("logs,logs/dup", Events::AsBoth),
+        (" http , logs ", Events::AsLogs),
+    ] {
+        let config = read(&[(V, text)]);
+        assert_eq!(config.logs.exceptions, expected, "{text}");
+        assert!(config.warnings.is_empty(), "{text}");
+    }
+    assert_eq!(read(&[]).logs.exceptions, Events::AsSpanEvents);
+    let config = read(&[(V, "traces")]);
+    assert_eq!(config.logs.exceptions, Events::AsSpanEvents);
+    assert_eq!(warned_settings(&config.warnings), [V]);
+}
+
 #[test]
 fn events_go_where_the_variable_says() {
     const V: &str = "OTEL_RUST_TRACING_EVENTS";

@@ -5,6 +5,7 @@
 //! of both differ in their tags alone (LOG-5).
 
 mod callsite;
+mod exception;
 #[cfg(feature = "opentelemetry")]
 mod manual;
 mod sink;

@@ -18,6 +18,8 @@ pub(crate) struct LogSink {
     pub(in crate::layer) processor: BatchProcessor,
     pub(super) events: Events,
     pub(super) rules: Box<[EventRule]>,
+    /// Of exceptions that this crate records.
+    pub(super) exceptions: Events,
     /// Events in unsampled spans become records up to this level.
     unsampled: LevelFilter,
     /// The same of traces that are sampled, and that tail sampling may drop.
@@ -87,6 +89,7 @@ impl LogSink {
             processor,
             events: config.events,
             rules: config.event_rules.clone().into(),
+            exceptions: config.exceptions,
             unsampled: config.unsampled,
             undecided,
             span_fields: config.span_fields.clone(),
@@ -119,6 +122,7 @@ impl LogSink {
             processor: self.processor.clone(),
             events: self.events,
             rules: self.rules.clone(),
+            exceptions: self.exceptions,
             unsampled: self.unsampled,
             undecided: self.undecided,
             span_fields: self.span_fields.clone(),
