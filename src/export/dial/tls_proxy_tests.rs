@@ -129,8 +129,8 @@ async fn the_tunnel_of_an_https_proxy_is_within_its_tls() {
 
 #[tokio::test]
 async fn an_https_proxy_that_is_not_trusted_gets_nothing() {
-    let (stranger, trusted) = (server(), server());
-    let (proxy, mut heads) = proxy_to(9, stranger.acceptor).await;
+    let (untrusted, trusted) = (server(), server());
+    let (proxy, mut heads) = proxy_to(9, untrusted.acceptor).await;
     let url = "http://far.test:4317";
     let dialer = dialer(url, Protocol::Grpc, proxy, &trusted.certificate);
     let error = dialer.dial().await.err().unwrap();
