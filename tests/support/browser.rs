@@ -184,14 +184,37 @@ impl Browser {
 
     /// A click with the mouse in the middle of an element.
     pub async fn click(&mut self, selector: &str) {
+        self.click_on(&format!("document.querySelector({selector:?})"))
+            .await;
+    }
+
+    /// The same for the element that an expression finds, once it is there: the page may be drawing it anew.
+    pub async fn click_on(&mut self, element: &str) {
+        let middle = self.middle_of(element).await;
+        self.mouse("mousePressed", &middle).await;
+        self.mouse("mouseReleased", &middle).await;
+    }
+
+    /// Where an element is, scrolled into the window.
+    pub async fn middle_of(&mut self, element: &str) -> Value {
         let middle = format!(
-            "(() => {{ const e = document.querySelector({selector:?}); e.scrollIntoView({{ block: 'center' }}); const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"
+            "(() => {{ const e = {element}; if (!e) return null; e.scrollIntoView({{ block: 'center' }}); const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"
         );
-        let middle = self.eval(&middle).await;
-        for kind in ["mousePressed", "mouseReleased"] {
-            let params = json!({ "type": kind, "x": middle[0], "y": middle[1], "button": "left", "clickCount": 1 });
-            self.call("Input.dispatchMouseEvent", params).await;
+        let begin = Instant::now();
+        loop {
+            let middle = self.eval(&middle).await;
+            if !middle.is_null() {
+                return middle;
+            }
+            assert!(begin.elapsed() < PATIENCE, "there is never {element}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    pub async fn mouse(&mut self, kind: &str, at: &Value) {
+        let params =
+            json!({ "type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": 1 });
+        self.call("Input.dispatchMouseEvent", params).await;
     }
 
     /// A key that is pressed and let go.
