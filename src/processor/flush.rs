@@ -79,7 +79,7 @@ impl From<FlushError> for Error {
 }
 
 impl Lost {
-    fn in_words(self, why: Option<&str>) -> String {
+    pub(super) fn in_words(self, why: Option<&str>) -> String {
         let Self {
             spans,
             logs,

@@ -13,6 +13,9 @@ use crate::signal::Signal;
 use crate::stats::{DropReason, Stats};
 use crate::sync::Arc;
 
+/// What a shutdown says of an exporter that has delivered everything, and has not ended.
+const STILL_CLOSING: &str = "everything was sent, and the exporter had not ended";
+
 #[derive(Debug, Default)]
 pub(crate) struct PendingFlushes {
     pending: Vec<PendingFlush>,
@@ -259,9 +262,11 @@ impl PendingFlushes {
             .find(|p| closing.is_some_and(|closing| Arc::ptr_eq(closing, &p.request)));
         let outcome = match first {
             Some(pending_flush) if in_time => pending_flush.outcome(),
-            Some(pending_flush) => pending_flush
-                .request
-                .timed_out(why.or(pending_flush.why.clone())),
+            Some(pending_flush) => {
+                let why = why.or_else(|| pending_flush.loss_in_words());
+                let why = why.unwrap_or_else(|| STILL_CLOSING.to_owned());
+                pending_flush.request.timed_out(Some(why))
+            }
             None => Ok(()),
         };
         requests.close(outcome.clone());
@@ -277,6 +282,13 @@ impl PendingFlushes {
 }
 
 impl PendingFlush {
+    fn loss_in_words(&self) -> Option<String> {
+        match self.outcome() {
+            Err(FlushError::Lost { lost, why }) => Some(lost.in_words(why.as_deref())),
+            _ => None,
+        }
+    }
+
     fn outcome(&self) -> FlushResult {
         let lost = Lost {
             spans: self.lost.spans.items(),
@@ -335,5 +347,28 @@ mod tests {
             assert_eq!(lost.spans, 3);
         }
         assert!(matches!(after.wait(), Some(Ok(()))));
+    }
+
+    #[test]
+    fn a_shutdown_that_waits_for_the_exporter_names_a_loss_first() {
+        for (lost, says) in [(3, "not wanted"), (0, "everything was sent")] {
+            let (queue, mut flushes) = (RequestQueue::default(), PendingFlushes::default());
+            let request = queue.submit(Command::Shutdown, Duration::ZERO, &Wake::new());
+            let upto = Marks { spans: 3, logs: 0 };
+            let early = EarlyLoss::new(&Stats::default(), None);
+            flushes.accept(Arc::clone(&request), upto, &early);
+            flushes.note(&Settled {
+                signal: Signal::Traces,
+                start: 0,
+                lost,
+                error: (lost > 0).then(|| "not wanted".to_owned()),
+                is_supported: None,
+            });
+            flushes.conclude(false, None, &queue);
+            let Some(Err(FlushError::Timeout { why: Some(why), .. })) = request.wait() else {
+                panic!("{request:?}");
+            };
+            assert!(why.contains(says), "{why}");
+        }
     }
 }

@@ -37,6 +37,8 @@ fn eight_threads_log_and_trace_without_loss() {
         .with_logs(Events::AsLogs)
         .with_timeout(LONG)
         .with_export_timeout(LONG)
+        // The collector shares the machine with eight busy threads: without time it falls silent again and again.
+        .configure(|c| c.connection.retry.max_attempts = 100)
         .build()
         .unwrap();
     let subscriber = tracing_subscriber::registry().with(layer);
@@ -103,12 +105,11 @@ fn eight_threads_log_and_trace_without_loss() {
         stats.dropped_total() + lost == 0,
         "{ended:?}"
     );
-    assert_eq!(collector.span_count() as u64, stats.delivered, "{stats}");
-    assert_eq!(
-        collector.log_count() as u64,
-        stats.logs.delivered,
-        "{stats}"
-    );
+    // What was sent again after a silence may be there twice, and is counted as such.
+    let twice = collector.span_count() as u64 - stats.delivered;
+    assert!(twice <= stats.possible_duplicates, "{twice}: {stats}");
+    let twice = collector.log_count() as u64 - stats.logs.delivered;
+    assert!(twice <= stats.logs.possible_duplicates, "{twice}: {stats}");
     assert!(stats.memory_used <= stats.memory_limit);
     // Each record in a span names one that was recorded.
     let ids: std::collections::HashSet<_> = collector

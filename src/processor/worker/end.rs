@@ -19,9 +19,6 @@ const MAX_BACKOFF: Duration = Duration::from_secs(10);
 /// The wait for the outcomes of sends that the exporter's shutdown ended.
 const LAST_OUTCOMES: Duration = Duration::from_millis(30);
 
-/// What a shutdown says of an exporter that has delivered everything, and has not ended.
-const STILL_CLOSING: &str = "everything was sent, and the exporter had not ended";
-
 impl Worker {
     /// After a panic of the worker's own code. Staged spans and those in flight are kept.
     pub(super) fn recover(&mut self, message: &str) {
@@ -78,7 +75,6 @@ impl Worker {
             self.abandon(signal, DropReason::ShutdownTimeout, &why);
         }
         self.diagnostics.finish();
-        let obstacle = obstacle.or_else(|| (!is_closed).then(|| STILL_CLOSING.to_owned()));
         self.pending_flushes
             .conclude(is_closed, obstacle, &self.shared.requests);
     }
