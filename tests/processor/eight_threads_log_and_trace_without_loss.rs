@@ -38,7 +38,10 @@ fn eight_threads_log_and_trace_without_loss() {
         .with_timeout(LONG)
         .with_export_timeout(LONG)
         // The collector shares the machine with eight busy threads: without time it falls silent again and again.
-        .configure(|c| c.connection.retry.max_attempts = 100)
+        .configure(|c| {
+            c.connection.retry.max_attempts = 100;
+            c.logs.batch.export_timeout = Some(LONG);
+        })
         .build()
         .unwrap();
     let subscriber = tracing_subscriber::registry().with(layer);
