@@ -36,7 +36,7 @@ impl Exporter for Sink {
     async fn ready(&self) {}
 
     fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
-        let spans = black_box(batch.frames()).len().min(1) * batch.span_count();
+        let spans = black_box(batch.frames()).len().min(1) * batch.item_count();
         async move { Outcome::delivered(spans as u64) }
     }
 }
@@ -84,7 +84,7 @@ fn processor(threads: usize, pushes: u64) -> Duration {
         || {
             processor.push(TelemetryData {
                 scope,
-                span: black_box(&SPAN),
+                item: black_box(&SPAN),
             });
         },
         || {

@@ -28,6 +28,8 @@ use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tracing_otlp::SpanId;
+
 use collectors::{Tier, rotel};
 use producer::{Producer, Sums, TICK};
 
@@ -139,7 +141,7 @@ fn whole(tier: &Tier, windows: &[Range<u64>]) -> Result<(), Box<dyn Error>> {
         settled.any(|window| window.contains(&tick))
     };
     // The stores and the spans of each.
-    let mut traces = BTreeMap::<_, (BTreeSet<usize>, BTreeSet<[u8; 8]>)>::new();
+    let mut traces = BTreeMap::<_, (BTreeSet<usize>, BTreeSet<SpanId>)>::new();
     for (index, store) in tier.stores().iter().enumerate() {
         for span in store.spans() {
             if is_inside(producer::tick_of(span.trace_id)) {

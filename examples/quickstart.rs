@@ -33,7 +33,7 @@ use tracing_otlp::config::BatchConfig;
 use tracing_otlp::guard::PipelineHandle;
 use tracing_otlp::middleware::ServerLayer;
 use tracing_otlp::testing::{Collector, Trace};
-use tracing_otlp::{Events, Protocol};
+use tracing_otlp::{Events, Protocol, TraceId};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -220,7 +220,7 @@ struct Progress {
 }
 
 /// Draws the traces that are new and no longer grow.
-fn print_traces(collector: &Collector, known: &mut HashMap<[u8; 16], Progress>, is_last: bool) {
+fn print_traces(collector: &Collector, known: &mut HashMap<TraceId, Progress>, is_last: bool) {
     let color = std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let logs = collector.logs();

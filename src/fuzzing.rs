@@ -33,8 +33,8 @@ use crate::wire::{request, span};
 /// Reads a span; where prost can read it too, both read the same.
 pub fn decode_span(bytes: &[u8]) {
     let _ = Scope::decode(bytes);
-    let _ = request::count_spans(bytes);
-    let _ = request::each_span(bytes).map(Span::decode).count();
+    let _ = request::count_items(bytes);
+    let _ = request::each_item(bytes).map(Span::decode).count();
     let _ = span::find_attribute(bytes, span::SPAN_ATTRIBUTE, b"key");
     let _ = span::fields(bytes)
         .filter_map(|f| span::key_of(f.1))

@@ -18,7 +18,7 @@ impl Exporter for Discard {
     async fn ready(&self) {}
 
     fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
-        std::future::ready(Outcome::delivered(batch.span_count() as u64))
+        std::future::ready(Outcome::delivered(batch.item_count() as u64))
     }
 }
 
@@ -31,7 +31,7 @@ impl Exporter for Keep {
     async fn ready(&self) {}
 
     fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
-        let outcome = Outcome::delivered(batch.span_count() as u64);
+        let outcome = Outcome::delivered(batch.item_count() as u64);
         *self.0.lock().expect("nobody panicked") = Some(batch);
         std::future::ready(outcome)
     }
@@ -69,6 +69,6 @@ pub fn batch_of_512() -> Batch {
         .expect("all spans leave");
     let batch: Option<Batch> = kept.lock().expect("nobody panicked").take();
     let batch = batch.expect("a batch");
-    assert_eq!(batch.span_count(), 512);
+    assert_eq!(batch.item_count(), 512);
     batch
 }

@@ -148,6 +148,6 @@ fn trace_id(tick: u64, group: u64) -> TraceId {
 }
 
 /// The tick of a trace.
-pub fn tick_of(trace_id: [u8; 16]) -> u64 {
-    (u128::from_be_bytes(trace_id) >> 64) as u64
+pub fn tick_of(trace_id: TraceId) -> u64 {
+    (u128::from_be_bytes(trace_id.to_bytes()) >> 64) as u64
 }

@@ -67,7 +67,7 @@ impl Exporter for KafkaExporter {
                     // Waits while librdkafka's own queue is full; the other spans wait in the pipeline's.
                     let report = producer.send(record, Timeout::After(MESSAGE_TIMEOUT)).await;
                     outcome(
-                        spans.span_count() as u64,
+                        spans.item_count() as u64,
                         report.map(drop).map_err(|(error, _)| error),
                     )
                 }

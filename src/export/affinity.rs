@@ -51,12 +51,13 @@ mod tests {
         assert_eq!(parts.len(), 3);
         let mut all = Vec::new();
         for (owner, part) in &parts {
-            assert_eq!(part.spans().count(), part.span_count());
+            assert_eq!(part.items().count(), part.item_count());
             assert_eq!(
                 part.frames().iter().map(|f| f.len()).sum::<usize>(),
                 part.encoded_len()
             );
-            for (_, span) in part.spans() {
+            for item in part.items() {
+                let span = item.message;
                 let id = bytes_of(span, part.trace_id_field()).unwrap_or_default();
                 assert_eq!(owners.of(key_of(id)), *owner);
                 all.push(span.to_vec());
@@ -74,10 +75,11 @@ mod tests {
         let parts = batch(spans.clone()).by_trace();
         assert_eq!(parts.len(), 50);
         for (n, (trace, part)) in parts.iter().enumerate() {
-            assert_eq!(part.span_count(), 6);
+            assert_eq!(part.item_count(), 6);
             let expected = bytes_of(&spans[n], part.trace_id_field());
             assert_eq!(Some(&trace.to_bytes()[..]), expected);
-            for (_, span) in part.spans() {
+            for item in part.items() {
+                let span = item.message;
                 assert_eq!(bytes_of(span, part.trace_id_field()), expected);
             }
         }
@@ -88,6 +90,6 @@ mod tests {
         let owners = Owners::new([1, 2]);
         let odd = [&b""[..], b"\x0a\x00", b"\xff\xff", b"\x2a\x03run"];
         let parts = split(batch(odd.map(bytes::Bytes::from_static)), &owners, 0);
-        assert_eq!(parts.iter().map(|(_, p)| p.span_count()).sum::<usize>(), 4);
+        assert_eq!(parts.iter().map(|(_, p)| p.item_count()).sum::<usize>(), 4);
     }
 }

@@ -1,4 +1,4 @@
-//! [`Batch`]: encoded spans, ready to be framed, split or copied.
+//! [`Batch`]: encoded spans or log records, ready to be framed, split or copied.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,9 @@ use crate::signal::Signal;
 use crate::wire::decode::bytes_of;
 use crate::wire::request::{self, ScopeGroup};
 
-/// Encoded spans, or log records, of one resource, for one request.
+/// Encoded items of one resource, for one request: spans or log records.
 ///
-/// A batch holds one [signal](Self::signal). The docs below speak of spans; for log records they hold with
-/// the messages of logs. An exporter gets logs only if it
+/// The items of a batch have one [signal](Self::signal). An exporter gets log records only if it
 /// [`supports`](crate::export::Exporter::supports) them.
 ///
 /// A clone shares the bytes. At the drop of the last clone they return to the pipeline's pool.
@@ -21,22 +20,33 @@ pub struct Batch {
     signal: Signal,
     resource: Bytes,
     groups: Vec<ScopeGroup>,
-    spans: usize,
+    items: usize,
+}
+
+/// One item of a [`Batch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatchItem<'a> {
+    /// The encoded fields `scope` and `schema_url` of `ScopeSpans`; for a log record, of `ScopeLogs`.
+    pub scope: &'a [u8],
+    /// The encoded `Span` or `LogRecord`, without a tag or length before it.
+    pub message: &'a [u8],
 }
 
 impl Batch {
-    /// `resource`: encoded fields of `ResourceSpans` other than `scope_spans`.
+    /// `resource`: encoded fields of `ResourceSpans` other than `scope_spans`, or of `ResourceLogs` other than
+    /// `scope_logs`.
     pub(crate) fn new(
         signal: Signal,
         resource: Bytes,
         groups: Vec<ScopeGroup>,
-        spans: usize,
+        items: usize,
     ) -> Self {
         Self {
             signal,
             resource,
             groups,
-            spans,
+            items,
         }
     }
 
@@ -45,14 +55,14 @@ impl Batch {
         self.signal
     }
 
-    /// The encoded fields of `ResourceSpans` other than `scope_spans`.
+    /// The `resource` of [`new`](Self::new).
     pub(crate) fn resource(&self) -> &[u8] {
         &self.resource
     }
 
     /// The number of spans or log records.
-    pub fn span_count(&self) -> usize {
-        self.spans
+    pub fn item_count(&self) -> usize {
+        self.items
     }
 
     /// The length of the encoded `ExportTraceServiceRequest`, or `ExportLogsServiceRequest`, in bytes.
@@ -60,12 +70,12 @@ impl Batch {
         request::framed_len(&self.resource, &self.groups)
     }
 
-    /// The encoded `ExportTraceServiceRequest` in slices, without copying the spans.
+    /// The encoded request in slices, without copying the items.
     pub fn frames(&self) -> Vec<Bytes> {
         request::frame(&self.resource, &self.groups)
     }
 
-    /// The encoded `ExportTraceServiceRequest` in one piece.
+    /// The encoded request in one piece.
     pub fn to_bytes(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(self.encoded_len());
         for frame in self.frames() {
@@ -79,19 +89,19 @@ impl Batch {
         request::as_open(&self.to_bytes())
     }
 
-    /// The single spans, in order. Each item is the encoded fields of `ScopeSpans` other than `spans`
-    /// (`scope` and `schema_url`), and the encoded `Span` message; for logs, those of `ScopeLogs` and the
-    /// `LogRecord`.
-    pub fn spans(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    /// The items, in order.
+    pub fn items(&self) -> impl Iterator<Item = BatchItem<'_>> {
         self.groups.iter().flat_map(|group| {
-            let runs = group.spans.iter();
-            let spans = runs.flat_map(|run| request::each_span(run));
-            spans.map(|span| (&group.scope[..], span))
+            let messages = group.items.iter().flat_map(|run| request::each_item(run));
+            messages.map(|message| BatchItem {
+                scope: &group.scope,
+                message,
+            })
         })
     }
 
-    /// The parts of the batch by trace, in the order of their first spans; the spans are not copied. For an
-    /// exporter that routes by trace, such as one that writes into the partitions of a log. Log records of no
+    /// The parts of the batch by trace, in the order of their first items; no item is copied. For an exporter
+    /// that routes by trace, such as one that writes into the partitions of a log. Log records without a
     /// trace are one part, whose id is not [valid](TraceId::is_valid).
     pub fn by_trace(self) -> Vec<(TraceId, Self)> {
         let field = self.trace_id_field();
@@ -121,93 +131,93 @@ impl Batch {
         }
     }
 
-    /// The parts of the batch: `part_of` names the part of each encoded span, by a number from 0 on. Parts keep
-    /// the order of the spans; a number that was never named has none.
+    /// The parts of the batch: `part_of` gives the part of each encoded item, by a number from 0 on. Parts keep
+    /// the order of the items; a number without an item has no part.
     pub(crate) fn partition(self, mut part_of: impl FnMut(&[u8]) -> usize) -> Vec<Self> {
         let mut parts: Vec<(Vec<ScopeGroup>, usize)> = Vec::new();
         for group in self.groups {
             // Where each part has this scope.
             let mut begun: Vec<usize> = Vec::new();
-            let mut put = |part: usize, piece: Bytes, spans: usize| {
+            let mut put = |part: usize, piece: Bytes, items: usize| {
                 if parts.len() <= part {
                     parts.resize_with(part + 1, Default::default);
                 }
                 let (groups, count) = &mut parts[part];
-                *count += spans;
+                *count += items;
                 if begun.contains(&part)
                     && let Some(group) = groups.last_mut()
                 {
-                    group.spans.push(piece);
+                    group.items.push(piece);
                 } else {
                     begun.push(part);
                     groups.push(ScopeGroup {
                         scope: group.scope.clone(),
-                        spans: vec![piece],
+                        items: vec![piece],
                     });
                 }
             };
-            for run in group.spans {
+            for run in group.items {
                 // Neighbours of one part: its number, where they begin, and how many they are.
                 let mut row: Option<(usize, usize, usize)> = None;
                 let mut at = 0;
-                for item in request::each_span(&run) {
+                for item in request::each_item(&run) {
                     let part = part_of(item);
                     row = match row {
-                        Some((same, start, spans)) if same == part => {
-                            Some((part, start, spans + 1))
+                        Some((same, start, items)) if same == part => {
+                            Some((part, start, items + 1))
                         }
-                        Some((other, start, spans)) => {
-                            put(other, run.slice(start..at), spans);
+                        Some((other, start, items)) => {
+                            put(other, run.slice(start..at), items);
                             Some((part, at, 1))
                         }
                         None => Some((part, at, 1)),
                     };
                     at += request::field_len(item.len());
                 }
-                if let Some((part, start, spans)) = row {
-                    put(part, run.slice(start..at), spans);
+                if let Some((part, start, items)) = row {
+                    put(part, run.slice(start..at), items);
                 }
             }
         }
-        let parts = parts.into_iter().filter(|(_, spans)| *spans > 0);
+        let parts = parts.into_iter().filter(|(_, items)| *items > 0);
         let (signal, resource) = (self.signal, self.resource);
         parts
-            .map(|(groups, spans)| Self::new(signal, resource.clone(), groups, spans))
+            .map(|(groups, items)| Self::new(signal, resource.clone(), groups, items))
             .collect()
     }
 
-    /// Splits the batch into two halves by spans, in order; a batch of one span (or none) is returned whole,
-    /// as the error.
+    /// Splits the batch into two halves by the number of items, in order; a batch of one item or none is
+    /// returned whole, as the error.
     pub fn split(mut self) -> Result<(Self, Self), Self> {
-        if self.spans < 2 {
+        if self.items < 2 {
             return Err(self);
         }
-        let half = self.spans / 2;
+        let half = self.items / 2;
         let mut first = Vec::new();
         let mut taken = 0;
         while taken < half && !self.groups.is_empty() {
             let mut group = ScopeGroup {
                 scope: self.groups[0].scope.clone(),
-                spans: Vec::new(),
+                items: Vec::new(),
             };
-            while taken < half && !self.groups[0].spans.is_empty() {
-                let run = &mut self.groups[0].spans[0];
-                let count = request::count_spans(run).unwrap_or(0);
+            while taken < half && !self.groups[0].items.is_empty() {
+                let run = &mut self.groups[0].items[0];
+                let count = request::count_items(run).unwrap_or(0);
                 if count <= half - taken {
                     taken += count;
-                    group.spans.push(self.groups[0].spans.remove(0));
+                    group.items.push(self.groups[0].items.remove(0));
                 } else {
-                    let at = request::prefix_of_spans(run, half - taken).unwrap_or(run.len());
-                    group.spans.push(run.split_to(at));
+                    let at = request::prefix_of_items(run, half - taken).unwrap_or(run.len());
+                    group.items.push(run.split_to(at));
                     taken = half;
                 }
             }
             first.push(group);
-            if self.groups[0].spans.is_empty() {
+            if self.groups[0].items.is_empty() {
                 self.groups.remove(0);
             }
         }
-        let rest = self.spans - taken;
+        let rest = self.items - taken;
         Ok((
             Self::new(self.signal, self.resource.clone(), first, taken),
             Self::new(self.signal, self.resource, self.groups, rest),

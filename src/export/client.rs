@@ -236,7 +236,7 @@ impl OtlpClient {
         let state = &self.inner.state;
         if state.signal != batch.signal().into() {
             let why = format!("this client does not send {}", batch.signal());
-            return Outcome::dropped(DropReason::Internal, batch.span_count() as u64, why);
+            return Outcome::dropped(DropReason::Internal, batch.item_count() as u64, why);
         }
         match state.is_affine() {
             true => affine_delivery::deliver(state, cap, batch, &self.inner.limiter).await,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use self::block::no_span;
 use self::tree::LiveTree;
-use super::{Batch, Exporter, Outcome};
+use super::{Batch, BatchItem, Exporter, Outcome};
 use crate::config::wants_no_color;
 use crate::drawing::Layout;
 use crate::signal::Signal;
@@ -158,7 +158,7 @@ impl<W: Write + Send + 'static> Exporter for ConsoleExporter<W> {
         let (color, columns) = (self.color, self.columns);
         async move {
             if is_closed {
-                let spans = batch.span_count() as u64;
+                let spans = batch.item_count() as u64;
                 return Outcome::dropped(DropReason::AfterShutdown, spans, "console: shut down");
             }
             let Some(tree) = tree else {
@@ -193,7 +193,11 @@ impl<W: Write + Send + 'static> Exporter for ConsoleExporter<W> {
 fn print(batch: &Batch, out: &mut impl Write) -> Outcome {
     let mut text = String::new();
     let mut printed = 0;
-    for (scope, item) in batch.spans() {
+    for BatchItem {
+        scope,
+        message: item,
+    } in batch.items()
+    {
         let Some(scope) = Scope::decode(scope) else {
             continue;
         };
@@ -205,7 +209,7 @@ fn print(batch: &Batch, out: &mut impl Write) -> Outcome {
         };
         printed += u64::from(is_printed.is_some());
     }
-    let unreadable = (batch.span_count() as u64).saturating_sub(printed);
+    let unreadable = (batch.item_count() as u64).saturating_sub(printed);
     let outcome = match put(out, &text) {
         Ok(()) => Outcome::delivered(printed),
         Err(e) => Outcome::dropped(DropReason::Internal, printed, format!("console: {e}")),
@@ -255,7 +259,7 @@ mod tests {
         };
         let group = ScopeGroup {
             scope: scope.encode_to_vec().into(),
-            spans: spans.chunks(2).map(run).collect(),
+            items: spans.chunks(2).map(run).collect(),
         };
         Batch::new(Signal::Traces, Bytes::new(), vec![group], spans.len())
     }
@@ -354,10 +358,10 @@ mod tests {
             .collect();
         let batch = batch(&spans);
         let read: Vec<_> = batch
-            .spans()
-            .map(|(scope, span)| {
-                assert_eq!(Scope::decode(scope).unwrap().name, "shop");
-                proto::Span::decode(span).unwrap()
+            .items()
+            .map(|item| {
+                assert_eq!(Scope::decode(item.scope).unwrap().name, "shop");
+                proto::Span::decode(item.message).unwrap()
             })
             .collect();
         assert_eq!(read, spans);
@@ -371,12 +375,12 @@ mod tests {
         run.extend([0x12, 2, 0x2a, 9]);
         let group = ScopeGroup {
             scope: Bytes::new(),
-            spans: vec![run.into()],
+            items: vec![run.into()],
         };
         let exporter = ConsoleExporter::with_writer(Vec::new());
         let batch = Batch::new(Signal::Traces, Bytes::new(), vec![group], 2);
         let outcome = tokio_test::block_on(exporter.send((), batch));
-        assert_eq!((outcome.delivered, outcome.spans()), (1, 2));
+        assert_eq!((outcome.delivered, outcome.items()), (1, 2));
         assert_eq!(outcome.dropped, [(DropReason::Internal, 1)]);
     }
 

@@ -80,8 +80,8 @@ impl Part {
         }
     }
 
-    fn spans(&self) -> u64 {
-        self.batch.span_count() as u64
+    fn items(&self) -> u64 {
+        self.batch.item_count() as u64
     }
 }
 
@@ -142,7 +142,7 @@ impl<'a> Delivery<'a> {
         if let Some(message) = &self.hopeless {
             return lost(maybe, DropReason::Refused, message.clone());
         }
-        if len > limit || (part.spans() > 1 && self.is_larger_than_it_takes(len)) {
+        if len > limit || (part.items() > 1 && self.is_larger_than_it_takes(len)) {
             let message = match self.client.signal {
                 Signal::Logs => format!("{len} bytes are more than a request may have, {limit}"),
                 _ => format!("a span of {len} bytes is more than a request may have, {limit}"),
@@ -166,7 +166,7 @@ impl<'a> Delivery<'a> {
                 maybe_twice,
             } => Some(self.taken(&part, rejected, message, maybe_twice)),
             DeliveryEnd::Dropped { reason, message } => {
-                Some(Outcome::dropped(reason, part.spans(), message))
+                Some(Outcome::dropped(reason, part.items(), message))
             }
             DeliveryEnd::Moved { from, history } => {
                 let mut avoid = part.avoid;
@@ -193,11 +193,11 @@ impl<'a> Delivery<'a> {
     fn taken(&mut self, part: &Part, rejected: u64, message: String, maybe_twice: bool) -> Outcome {
         self.in_vain = 0;
         self.client.size.taken(part.batch.encoded_len());
-        let spans = part.spans();
-        let items = part.batch.signal().items();
+        let items = part.items();
+        let noun = part.batch.signal().items();
         let outcome = Outcome {
-            possible_duplicates: if maybe_twice { spans } else { 0 },
-            ..taken((spans, items), rejected, message)
+            possible_duplicates: if maybe_twice { items } else { 0 },
+            ..taken((items, noun), rejected, message)
         };
         if let Some(member) = self.taken_by.take() {
             member.took(outcome.delivered, outcome.rejected);
@@ -212,7 +212,7 @@ impl<'a> Delivery<'a> {
         (message, maybe, is_said): (String, bool, bool),
         todo: &mut Vec<Part>,
     ) -> Option<Outcome> {
-        let (spans, len) = (part.spans(), part.batch.encoded_len());
+        let (items, len) = (part.items(), part.batch.encoded_len());
         let batch = match part.batch.split() {
             Ok((first, second)) => {
                 let half = |batch| Part {
@@ -240,7 +240,7 @@ impl<'a> Delivery<'a> {
             true => DropReason::Unconfirmed,
             false => DropReason::TooLarge,
         };
-        Some(Outcome::dropped(reason, spans, message))
+        Some(Outcome::dropped(reason, items, message))
     }
 
     /// The parts of a part by the members that have their traces now; waits while all are down.
@@ -253,7 +253,7 @@ impl<'a> Delivery<'a> {
                     true => DropReason::Unconfirmed,
                     false => DropReason::Unsent,
                 };
-                return Err(Outcome::dropped(reason, part.spans(), message));
+                return Err(Outcome::dropped(reason, part.items(), message));
             }
         };
         let of_owner = |(owner, batch)| Part {
@@ -307,20 +307,20 @@ impl<'a> Delivery<'a> {
 
 /// The name of the first span of a batch.
 fn name_of(batch: &Batch) -> Option<String> {
-    let (_, span) = batch.spans().next()?;
+    let span = batch.items().next()?.message;
     crate::wire::decode::Span::decode(span).map(|span| clean(span.name))
 }
 
 /// The outcome of a request that was taken. An endpoint may report more rejected items than it got.
-fn taken((spans, items): (u64, &str), rejected: u64, message: String) -> Outcome {
-    let rejected = rejected.min(spans);
+fn taken((items, noun): (u64, &str), rejected: u64, message: String) -> Outcome {
+    let rejected = rejected.min(items);
     let mut outcome = Outcome {
-        delivered: spans - rejected,
+        delivered: items - rejected,
         rejected,
         ..Outcome::default()
     };
     if rejected > 0 {
-        let error = format!("the endpoint rejected {rejected} of {spans} {items}: {message}");
+        let error = format!("the endpoint rejected {rejected} of {items} {noun}: {message}");
         outcome.error = Some(error);
     } else if !message.is_empty() {
         outcome.warning = Some(message);

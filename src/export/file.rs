@@ -154,12 +154,13 @@ impl Exporter for OtlpFileExporter {
         let is_closed = self.closed.load(Ordering::Relaxed);
         let out = Arc::clone(&self.out);
         async move {
-            let spans = batch.span_count() as u64;
+            let spans = batch.item_count() as u64;
             if is_closed {
                 return Outcome::dropped(DropReason::AfterShutdown, spans, "file: shut down");
             }
             let mut line = String::with_capacity(2 * batch.encoded_len());
-            let (resource, items) = (batch.resource(), batch.spans());
+            let resource = batch.resource();
+            let items = batch.items().map(|item| (item.scope, item.message));
             let unreadable = match batch.signal() {
                 Signal::Traces => json::put_request(&mut line, resource, items),
                 Signal::Logs => json::put_logs_request(&mut line, resource, items),

@@ -6,8 +6,8 @@
 //! | Type | Use |
 //! | --- | --- |
 //! | [`Exporter`] | the trait: a permit, then a batch, then an outcome |
-//! | [`Batch`] | one encoded export request, with its number of spans |
-//! | [`Outcome`] | how many spans of a batch were delivered, rejected or dropped, and the error |
+//! | [`Batch`] | one encoded export request, with its number of items: spans or log records |
+//! | [`Outcome`] | how many items of a batch were delivered, rejected or dropped, and the error |
 //! | [`ConcurrencyLimiter`] | hands out a bounded number of permits, for an exporter of your own |
 //! | [`OtlpClient`] | sends to an OTLP endpoint by gRPC or HTTP: the default exporter |
 //! | [`ConsoleExporter`] | writes spans as text, for development |
@@ -81,7 +81,7 @@ mod stream;
 mod tls;
 mod transport;
 
-pub use batch::Batch;
+pub use batch::{Batch, BatchItem};
 pub use client::{OtlpClient, OtlpClientPermit};
 pub use console::ConsoleExporter;
 #[cfg(feature = "opentelemetry-otlp")]
@@ -107,11 +107,11 @@ pub trait Exporter: Send + Sync + 'static {
     /// The right to send one batch.
     type Permit: Send + 'static;
 
-    /// Waits until one more batch may be sent. May wait as long as the endpoint is down: meanwhile spans
+    /// Waits until one more batch may be sent. May wait as long as the endpoint is down: meanwhile items
     /// stay in the bounded queue. Must be cancel safe.
     fn ready(&self) -> impl Future<Output = Self::Permit> + Send;
 
-    /// Sends `batch`, all attempts included, and returns how many of its spans were delivered, rejected or
+    /// Sends `batch`, all attempts included, and returns how many of its items were delivered, rejected or
     /// dropped. Must not block, and should end soon after a call of [`shutdown`](Self::shutdown).
     fn send(
         &self,
@@ -119,9 +119,9 @@ pub trait Exporter: Send + Sync + 'static {
         batch: Batch,
     ) -> impl Future<Output = Outcome> + Send + 'static;
 
-    /// Called when a shutdown begins. The processor still sends the queued spans, and nothing after them. An
+    /// Called when a shutdown begins. The processor still sends the queued items, and nothing after them. An
     /// exporter that waits for its endpoint should give up soon from now on: [`ready`](Self::ready) returns
-    /// a permit, and [`send`](Self::send) returns the spans as dropped, with the error. Must not block.
+    /// a permit, and [`send`](Self::send) returns the items as dropped, with the error. Must not block.
     fn begin_shutdown(&self) {}
 
     /// Ends the requests in flight; later sends fail at once. Called after the last batch, or when the
@@ -149,7 +149,7 @@ pub trait Exporter: Send + Sync + 'static {
     }
 
     /// Whether [`send`](Self::send) keeps the export timeout itself. If it does, the processor sets no
-    /// timeout around it: a batch may wait longer for an endpoint that is down, as the spans in the queue
+    /// timeout around it: a batch may wait longer for an endpoint that is down, as the items in the queue
     /// do. Default: `false`.
     fn keeps_export_timeout(&self) -> bool {
         false
@@ -177,44 +177,44 @@ pub trait Exporter: Send + Sync + 'static {
     }
 }
 
-/// The result of one [`Batch`]: each of its spans is delivered, rejected or dropped.
+/// The result of one [`Batch`]: each of its items is delivered, rejected or dropped.
 ///
-/// Spans without a result are counted as [`DropReason::Internal`], and counts beyond the batch's number of
-/// spans are ignored.
+/// Items without a result are counted as [`DropReason::Internal`], and counts beyond the batch's number of
+/// items are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// Spans whose arrival the endpoint acknowledged.
+    /// Items whose arrival the endpoint acknowledged.
     pub delivered: u64,
-    /// Spans that arrived and that the endpoint rejected, in a partial success.
+    /// Items that arrived and that the endpoint rejected, in a partial success.
     pub rejected: u64,
-    /// Lost spans, by reason.
+    /// Lost items, by reason.
     pub dropped: Vec<(DropReason, u64)>,
     /// The error and its cure, for the diagnostics and [`Stats::last_error`](crate::Stats::last_error).
     pub error: Option<String>,
-    /// A warning of the endpoint about spans that it took, for the diagnostics and
+    /// A warning of the endpoint about items that it took, for the diagnostics and
     /// [`Stats::last_warning`](crate::Stats::last_warning).
     pub warning: Option<String>,
     /// Attempts beyond the first.
     pub retries: u64,
-    /// Of the spans delivered or rejected, those that an earlier attempt may have delivered already: the
+    /// Of the items delivered or rejected, those that an earlier attempt may have delivered already: the
     /// endpoint may have them twice.
     pub possible_duplicates: u64,
 }
 
 impl Outcome {
-    /// All `spans` were delivered.
-    pub fn delivered(spans: u64) -> Self {
+    /// All `items` were delivered.
+    pub fn delivered(items: u64) -> Self {
         Self {
-            delivered: spans,
+            delivered: items,
             ..Self::default()
         }
     }
 
-    /// All `spans` are dropped for `reason`.
-    pub fn dropped(reason: DropReason, spans: u64, error: impl Into<String>) -> Self {
+    /// All `items` are dropped for `reason`.
+    pub fn dropped(reason: DropReason, items: u64, error: impl Into<String>) -> Self {
         Self {
-            dropped: vec![(reason, spans)],
+            dropped: vec![(reason, items)],
             error: Some(error.into()),
             ..Self::default()
         }
@@ -232,8 +232,8 @@ impl Outcome {
         self
     }
 
-    /// The number of spans: delivered, rejected and dropped.
-    pub fn spans(&self) -> u64 {
+    /// The number of items: delivered, rejected and dropped.
+    pub fn items(&self) -> u64 {
         self.delivered + self.rejected + self.dropped.iter().map(|(_, n)| n).sum::<u64>()
     }
 }

@@ -29,9 +29,9 @@ pub fn propagation(bytes: &[u8]) {
     .with_trace_state(TraceState::parse("old=1").unwrap_or_default())
     .with_baggage(Baggage::EMPTY.with("old", "1"));
     for kind in KINDS {
-        through(&CompositePropagator::of(&[*kind]), &parent, &headers);
+        through(&CompositePropagator::new(&[*kind]), &parent, &headers);
     }
-    through(&CompositePropagator::of(KINDS), &parent, &headers);
+    through(&CompositePropagator::new(KINDS), &parent, &headers);
 }
 
 fn through(propagator: &dyn Propagator, parent: &TraceContext, headers: &HeaderMap) {

@@ -107,7 +107,7 @@ impl SpanSink {
     pub(super) fn take(&self, span: &OpenSpan, end: u64, shard: usize) {
         let data = TelemetryData {
             scope: span.scope,
-            span: &span.body,
+            item: &span.body,
         };
         match &self.destination {
             Destination::Queue => {

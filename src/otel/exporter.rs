@@ -99,8 +99,8 @@ impl<E: SpanExporter + 'static> SdkSignal for OfSpans<E> {
         cancelled: &CancellationToken,
     ) -> (u64, Option<OTelSdkResult>) {
         let spans: Vec<SpanData> = batch
-            .spans()
-            .filter_map(|(scope, span)| span_data::decode(scope, span))
+            .items()
+            .filter_map(|item| span_data::decode(item.scope, item.message))
             .collect();
         let readable = spans.len() as u64;
         drop(batch);
@@ -141,8 +141,8 @@ impl<E: LogExporter + 'static> SdkSignal for OfLogs<E> {
         cancelled: &CancellationToken,
     ) -> (u64, Option<OTelSdkResult>) {
         let records: Vec<_> = batch
-            .spans()
-            .filter_map(|(scope, record)| self.records.decode(scope, record))
+            .items()
+            .filter_map(|item| self.records.decode(item.scope, item.message))
             .collect();
         drop(batch);
         let borrowed: Vec<_> = records
@@ -305,7 +305,7 @@ impl<E: SdkSignal> SdkExporter<E> {
     ) -> impl Future<Output = Outcome> + Send + 'static {
         let shared = Arc::clone(&self.shared);
         async move {
-            let count = batch.span_count() as u64;
+            let count = batch.item_count() as u64;
             let cancelled = CancellationToken::new();
             // The deadline of the batch drops this future, and the call with it.
             let _cancels = cancelled.clone().drop_guard();
@@ -368,7 +368,7 @@ async fn export<E: SdkSignal>(
     batch: Batch,
     cancelled: &CancellationToken,
 ) -> Outcome {
-    let count = batch.span_count() as u64;
+    let count = batch.item_count() as u64;
     if shared.is_closed.load(Ordering::Acquire) {
         return Outcome::dropped(DropReason::AfterShutdown, count, "exporter: shut down");
     }

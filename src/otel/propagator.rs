@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_context_of_the_api_goes_out_and_comes_in() {
         let kinds = [TraceContext, Baggage, B3];
-        let adapter = TextMapPropagatorAdapter::new(CompositePropagator::of(&kinds));
+        let adapter = TextMapPropagatorAdapter::new(CompositePropagator::new(&kinds));
         let incoming = carrier(&[("traceparent", PARENT), ("baggage", "user=7")]);
         let context = adapter.extract_with_context(&Context::new(), &incoming);
         assert!(context.span().span_context().is_remote());
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_says_nothing_changes_nothing() {
-        let adapter = TextMapPropagatorAdapter::new(CompositePropagator::of(&[TraceContext]));
+        let adapter = TextMapPropagatorAdapter::new(CompositePropagator::new(&[TraceContext]));
         let named = adapter.extract_with_context(
             &Context::new().with_value(42_u8),
             &carrier(&[("traceparent", PARENT)]),

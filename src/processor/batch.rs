@@ -1,4 +1,4 @@
-//! [`Staging`]: the spans that the worker has drained and not sent yet, cut into batches and grouped by scope.
+//! [`Staging`]: the items that the worker has drained and not sent yet, cut into batches and grouped by scope.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use super::scopes::Scopes;
 use crate::sync::Arc;
 use crate::wire::request::{self, ScopeGroup};
 
-/// Drained spans, first in, first out. Spans are numbered in that order: a flush covers the spans below a
+/// Drained items, first in, first out. Items are numbered in that order: a flush covers the items below a
 /// number.
 #[derive(Debug)]
 pub(crate) struct Staging {
@@ -33,13 +33,13 @@ struct Front {
     offset: u32,
 }
 
-/// The spans of one request.
+/// The items of one request.
 #[derive(Debug)]
 pub(crate) struct Cut {
     pub(crate) groups: Vec<ScopeGroup>,
     /// The number of its first span.
     pub(crate) start: u64,
-    pub(crate) spans: usize,
+    pub(crate) items: usize,
 }
 
 impl Staging {
@@ -54,7 +54,7 @@ impl Staging {
         }
     }
 
-    pub(crate) fn spans(&self) -> usize {
+    pub(crate) fn items(&self) -> usize {
         (self.end - self.start) as usize
     }
 
@@ -70,10 +70,10 @@ impl Staging {
         self.end
     }
 
-    /// Adds a drained chunk. While the endpoint is down, each tick may drain a nearly empty chunk: its spans
+    /// Adds a drained chunk. While the endpoint is down, each tick may drain a nearly empty chunk: its items
     /// move into the last chunk, because unused space would use up the budget.
     pub(crate) fn stage(&mut self, mut chunk: Chunk) {
-        self.end += u64::from(chunk.spans());
+        self.end += u64::from(chunk.items());
         self.bytes += chunk.len();
         let last = self.chunks.back_mut();
         if last.is_some_and(|last| last.absorb(&mut chunk)) {
@@ -83,49 +83,49 @@ impl Staging {
         }
     }
 
-    /// Takes the next batch: at most `max_spans`, and `max_bytes` unless a single span is larger. `None` if
+    /// Takes the next batch: at most `max_items`, and `max_bytes` unless a single item is larger. `None` if
     /// no span is staged.
     pub(crate) fn cut(
         &mut self,
-        max_spans: usize,
+        max_items: usize,
         max_bytes: usize,
         scopes: &Scopes,
     ) -> Option<Cut> {
         let mut groups: Vec<(ScopeId, ScopeGroup)> = Vec::new();
-        let (mut spans, mut bytes) = (0, 0);
-        while spans < max_spans {
+        let (mut items, mut bytes) = (0, 0);
+        while items < max_items {
             let Some(front) = Self::front(&mut self.front, &mut self.chunks, &self.pool) else {
                 break;
             };
-            let left = (max_spans - spans, max_bytes.saturating_sub(bytes));
-            let Some((scope, count, run)) = front.take(left, spans == 0) else {
+            let left = (max_items - items, max_bytes.saturating_sub(bytes));
+            let Some((scope, count, run)) = front.take(left, items == 0) else {
                 break;
             };
-            spans += count;
+            items += count;
             bytes += run.len();
             // From the back: neighbours often have the same scope.
             match groups.iter_mut().rfind(|(id, _)| *id == scope) {
-                Some((_, group)) => group.spans.push(run),
+                Some((_, group)) => group.items.push(run),
                 None => groups.push((
                     scope,
                     ScopeGroup {
                         scope: scopes.encoded(scope),
-                        spans: vec![run],
+                        items: vec![run],
                     },
                 )),
             }
         }
         let start = self.start;
-        self.start += spans as u64;
+        self.start += items as u64;
         self.bytes -= bytes;
-        (spans > 0).then(|| Cut {
+        (items > 0).then(|| Cut {
             groups: groups.into_iter().map(|(_, group)| group).collect(),
             start,
-            spans,
+            items,
         })
     }
 
-    /// The next chunk to cut, with spans left in it.
+    /// The next chunk to cut, with items left in it.
     fn front<'a>(
         front: &'a mut Option<Front>,
         chunks: &mut VecDeque<Chunk>,
@@ -142,59 +142,59 @@ impl Staging {
         front.as_mut()
     }
 
-    /// Drops all staged spans, and returns their number.
+    /// Drops all staged items, and returns their number.
     pub(crate) fn abandon(&mut self) -> usize {
-        let spans = self.spans();
+        let items = self.items();
         self.start = self.end;
         self.bytes = 0;
         self.front = None;
         for chunk in self.chunks.drain(..) {
             chunk.recycle(&self.pool);
         }
-        spans
+        items
     }
 }
 
 impl Front {
-    /// Cuts spans of one scope off the front: as many as fit, but at least one if `force`d.
+    /// Cuts items of one scope off the front: as many as fit, but at least one if `force`d.
     fn take(
         &mut self,
-        (max_spans, max_bytes): (usize, usize),
+        (max_items, max_bytes): (usize, usize),
         force: bool,
     ) -> Option<(ScopeId, usize, Bytes)> {
         let run = self.runs.front_mut()?;
         let scope = run.scope;
         let len = (run.end.saturating_sub(self.offset) as usize).min(self.bytes.len());
-        let (spans, len) = if run.spans as usize <= max_spans && len <= max_bytes {
-            (run.spans as usize, len)
+        let (items, len) = if run.items as usize <= max_items && len <= max_bytes {
+            (run.items as usize, len)
         } else {
-            Self::fit(&self.bytes[..len], max_spans, max_bytes, force)
+            Self::fit(&self.bytes[..len], max_items, max_bytes, force)
         };
-        if spans == 0 {
+        if items == 0 {
             return None;
         }
         self.offset += len as u32;
-        run.spans = run.spans.saturating_sub(spans as u32);
-        if run.spans == 0 {
+        run.items = run.items.saturating_sub(items as u32);
+        if run.items == 0 {
             self.runs.pop_front();
         }
-        Some((scope, spans, self.bytes.split_to(len)))
+        Some((scope, items, self.bytes.split_to(len)))
     }
 
-    /// How many spans at the front of `run` fit, and their length.
-    fn fit(run: &[u8], max_spans: usize, max_bytes: usize, force: bool) -> (usize, usize) {
-        let (mut spans, mut len) = (0, 0);
-        while spans < max_spans {
-            let Some(next) = request::prefix_of_spans(&run[len..], 1) else {
+    /// How many items at the front of `run` fit, and their length.
+    fn fit(run: &[u8], max_items: usize, max_bytes: usize, force: bool) -> (usize, usize) {
+        let (mut items, mut len) = (0, 0);
+        while items < max_items {
+            let Some(next) = request::prefix_of_items(&run[len..], 1) else {
                 break;
             };
-            if len + next > max_bytes && !(force && spans == 0) {
+            if len + next > max_bytes && !(force && items == 0) {
                 break;
             }
-            spans += 1;
+            items += 1;
             len += next;
         }
-        (spans, len)
+        (items, len)
     }
 }
 
@@ -214,24 +214,24 @@ mod tests {
         Staging::new(Arc::new(Pool::new(budget, Chunk::cost_of(4096), 4)))
     }
 
-    fn chunk(staging: &Staging, spans: &[(ScopeId, usize)]) -> Chunk {
+    fn chunk(staging: &Staging, items: &[(ScopeId, usize)]) -> Chunk {
         let mut chunk = staging.pool.take(|| Chunk::with_capacity(4096)).unwrap();
-        for (scope, len) in spans {
+        for (scope, len) in items {
             chunk.append(TelemetryData {
                 scope: *scope,
-                span: &vec![b'x'; *len],
+                item: &vec![b'x'; *len],
             });
         }
         chunk
     }
 
     fn shape(cut: &Cut) -> Vec<(String, Vec<usize>)> {
-        let run = |run: &Bytes| request::count_spans(run).unwrap();
+        let run = |run: &Bytes| request::count_items(run).unwrap();
         cut.groups
             .iter()
             .map(|group| {
                 let name = String::from_utf8(group.scope.to_vec()).unwrap();
-                (name, group.spans.iter().map(run).collect())
+                (name, group.items.iter().map(run).collect())
             })
             .collect()
     }
@@ -249,16 +249,16 @@ mod tests {
         assert_eq!((staging.start(), staging.end()), (0, 6));
 
         let cut = staging.cut(5, 1 << 20, &scopes).unwrap();
-        assert_eq!((cut.start, cut.spans), (0, 5));
+        assert_eq!((cut.start, cut.items), (0, 5));
         // The sparse second chunk was moved into the first, where its `a` continues a run.
         let expected = [("a".to_owned(), vec![2, 2]), ("b".to_owned(), vec![1])];
         assert_eq!(shape(&cut), expected);
 
         let cut = staging.cut(5, 1 << 20, &scopes).unwrap();
-        assert_eq!((cut.start, cut.spans), (5, 1));
+        assert_eq!((cut.start, cut.items), (5, 1));
         assert_eq!(shape(&cut), [("b".to_owned(), vec![1])]);
         assert!(staging.cut(5, 1 << 20, &scopes).is_none());
-        assert_eq!((staging.spans(), staging.bytes()), (0, 0));
+        assert_eq!((staging.items(), staging.bytes()), (0, 0));
     }
 
     /// PAIN 28: a batch keeps below its bytes; a single larger span goes alone.
@@ -268,14 +268,14 @@ mod tests {
         let scope = scopes.register(Bytes::new()).unwrap();
         let mut staging = staging();
         let lens = [100, 100, 100, 3000, 100];
-        let spans: Vec<_> = lens.iter().map(|len| (scope, *len)).collect();
-        let chunk = chunk(&staging, &spans);
+        let items: Vec<_> = lens.iter().map(|len| (scope, *len)).collect();
+        let chunk = chunk(&staging, &items);
         staging.stage(chunk);
         let cuts: Vec<_> = std::iter::from_fn(|| staging.cut(9, 250, &scopes))
-            .map(|cut| cut.spans)
+            .map(|cut| cut.items)
             .collect();
         assert_eq!(cuts, [2, 1, 1, 1]);
-        assert_eq!((staging.spans(), staging.bytes()), (0, 0));
+        assert_eq!((staging.items(), staging.bytes()), (0, 0));
     }
 
     #[test]
@@ -287,8 +287,8 @@ mod tests {
             let chunk = chunk(&staging, &[(scope, 100)]);
             staging.stage(chunk);
         }
-        assert_eq!((staging.spans(), staging.chunks.len()), (20, 1));
-        assert_eq!(staging.cut(99, 1 << 20, &scopes).unwrap().spans, 20);
+        assert_eq!((staging.items(), staging.chunks.len()), (20, 1));
+        assert_eq!(staging.cut(99, 1 << 20, &scopes).unwrap().items, 20);
     }
 
     #[test]
@@ -299,7 +299,7 @@ mod tests {
             let chunk = chunk(&staging, &[(ScopeId(7), 3000); 1]);
             staging.stage(chunk);
         }
-        assert_eq!(staging.cut(1, 1 << 20, &scopes).unwrap().spans, 1);
+        assert_eq!(staging.cut(1, 1 << 20, &scopes).unwrap().items, 1);
         assert_eq!(staging.abandon(), 8);
         staging.pool.trim();
         staging.pool.trim();

@@ -155,7 +155,7 @@ impl TelemetryBuffer {
         };
         if shard.closed
             || shard.credits == 0
-            || !shard.open.fits(data.scope, encoded_len(data.span))
+            || !shard.open.fits(data.scope, encoded_len(data.item))
         {
             return false;
         }
@@ -171,7 +171,7 @@ impl TelemetryBuffer {
     #[cold]
     #[inline(never)]
     fn push_anywhere(&self, preferred: usize, data: TelemetryData<'_>) {
-        let len = encoded_len(data.span);
+        let len = encoded_len(data.item);
         let placed = if len > self.layout.chunk / 2 {
             self.push_alone(preferred, data, len)
         } else {
@@ -237,7 +237,7 @@ impl TelemetryBuffer {
         const HEAD: usize = 11;
         let goal = self.layout.chunk / 2 - HEAD;
         let slim = match self.signal {
-            Signal::Traces => slimmed(data.span, goal),
+            Signal::Traces => slimmed(data.item, goal),
             // A large record has a large body: without it the record says nothing.
             Signal::Logs => None,
         };
@@ -245,7 +245,7 @@ impl TelemetryBuffer {
             return Err(reason);
         };
         let span = &span[..];
-        let data = TelemetryData { span, ..data };
+        let data = TelemetryData { item: span, ..data };
         self.push_among_others(preferred, data, encoded_len(span))?;
         let left_out = u64::from(shed.total());
         self.counters
@@ -362,7 +362,7 @@ impl TelemetryBuffer {
             let mut shard = lock(&shard.0);
             shard.closed |= close;
             out.append(&mut shard.full);
-            if shard.open.spans() > 0 {
+            if shard.open.items() > 0 {
                 out.push(std::mem::take(&mut shard.open));
             }
             shard.unpublished = 0;
@@ -438,7 +438,7 @@ impl QueueShard {
                 return Attempt::NeedsChunk;
             };
             let filled = std::mem::replace(&mut self.open, empty);
-            if filled.spans() > 0 {
+            if filled.items() > 0 {
                 heavy = layout.surplus(&filled);
                 self.full.push(filled);
             }
@@ -480,7 +480,7 @@ impl QueueShard {
 impl ShardLayout {
     /// The load of a closed chunk beyond its number of spans, if they are large.
     fn surplus(&self, chunk: &Chunk) -> usize {
-        let spans = chunk.spans() as usize;
+        let spans = chunk.items() as usize;
         self.load_of(spans, chunk.len()) - spans
     }
 }

@@ -1,11 +1,11 @@
-//! [`Chunk`]: closed spans one after the other, in the encoding of the request.
+//! [`Chunk`]: items one after the other, in the encoding of the request.
 
 use bytes::Bytes;
 
 use super::record::{ScopeId, TelemetryData};
 use crate::pool::Pool;
 use crate::sync::Arc;
-use crate::wire::{request::SPANS, varint};
+use crate::wire::{request::ITEMS, varint};
 
 pub(crate) type ChunkPool = Pool<Chunk>;
 
@@ -16,21 +16,21 @@ pub(crate) type ChunkPool = Pool<Chunk>;
 pub(crate) struct Chunk {
     bytes: Vec<u8>,
     runs: Vec<Run>,
-    spans: u32,
+    items: u32,
     /// The bytes reserved from the budget for this chunk.
     cost: usize,
 }
 
-/// Neighbouring spans of one scope.
+/// Neighbouring items of one scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) scope: ScopeId,
-    pub(crate) spans: u32,
+    pub(crate) items: u32,
     /// The offset of their end in the chunk.
     pub(crate) end: u32,
 }
 
-/// Bytes of a chunk for each run in it. A run has at least one span, and few spans of a real application
+/// Bytes of a chunk for each run in it. A run has at least one item, and few items of a real application
 /// are smaller than this.
 const BYTES_PER_RUN: usize = 256;
 
@@ -48,18 +48,18 @@ impl Chunk {
         Self {
             bytes: Vec::with_capacity(capacity),
             runs: Vec::with_capacity(Self::runs_of(capacity)),
-            spans: 0,
+            items: 0,
             cost: Self::cost_of(capacity),
         }
     }
 
     /// A chunk for one span that is too large for a common chunk.
     pub(crate) fn alone(data: TelemetryData<'_>) -> Self {
-        let len = encoded_len(data.span);
+        let len = encoded_len(data.item);
         let mut chunk = Self {
             bytes: Vec::with_capacity(len),
             runs: Vec::with_capacity(1),
-            spans: 0,
+            items: 0,
             cost: Self::cost_alone(len),
         };
         chunk.append(data);
@@ -85,24 +85,24 @@ impl Chunk {
     /// Appends a span that fits: nothing is allocated.
     #[inline]
     pub(crate) fn append(&mut self, data: TelemetryData<'_>) {
-        varint::put_bytes(&mut self.bytes, SPANS, data.span);
+        varint::put_bytes(&mut self.bytes, ITEMS, data.item);
         self.note(data.scope, 1);
     }
 
     #[inline]
-    fn note(&mut self, scope: ScopeId, spans: u32) {
-        self.spans += spans;
+    fn note(&mut self, scope: ScopeId, items: u32) {
+        self.items += items;
         let end = self.bytes.len() as u32;
         match self.runs.last_mut() {
             Some(run) if run.scope == scope => {
-                run.spans += spans;
+                run.items += items;
                 run.end = end;
             }
-            _ => self.runs.push(Run { scope, spans, end }),
+            _ => self.runs.push(Run { scope, items, end }),
         }
     }
 
-    /// Moves the spans of `other` here, if `other` is at most half full and its spans fit: otherwise half
+    /// Moves the items of `other` here, if `other` is at most half full and its items fit: otherwise half
     /// of its memory stays unused.
     pub(crate) fn absorb(&mut self, other: &mut Self) -> bool {
         let room = self.bytes.capacity() - self.bytes.len();
@@ -117,9 +117,9 @@ impl Chunk {
         for run in &other.runs {
             let end = run.end as usize;
             // Runs end within the bytes; `get` avoids the code of a panic.
-            if let Some(spans) = other.bytes.get(start..end) {
-                self.bytes.extend_from_slice(spans);
-                self.note(run.scope, run.spans);
+            if let Some(items) = other.bytes.get(start..end) {
+                self.bytes.extend_from_slice(items);
+                self.note(run.scope, run.items);
             }
             start = end;
         }
@@ -130,11 +130,11 @@ impl Chunk {
     fn clear(&mut self) {
         self.bytes.clear();
         self.runs.clear();
-        self.spans = 0;
+        self.items = 0;
     }
 
-    pub(crate) fn spans(&self) -> u32 {
-        self.spans
+    pub(crate) fn items(&self) -> u32 {
+        self.items
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -145,7 +145,7 @@ impl Chunk {
         &self.runs
     }
 
-    /// Returns the memory to `pool`, with or without spans in it.
+    /// Returns the memory to `pool`, with or without items in it.
     pub(crate) fn recycle(mut self, pool: &ChunkPool) {
         if self.cost == pool.cost() {
             self.clear();
@@ -193,7 +193,7 @@ mod tests {
     fn span(scope: u32, span: &[u8]) -> TelemetryData<'_> {
         TelemetryData {
             scope: ScopeId(scope),
-            span,
+            item: span,
         }
     }
 
@@ -208,7 +208,7 @@ mod tests {
             assert!(chunk.fits(ScopeId(scope), encoded_len(text.as_bytes())));
             chunk.append(span(scope, text.as_bytes()));
         }
-        let runs: Vec<_> = chunk.runs().iter().map(|r| (r.scope.0, r.spans)).collect();
+        let runs: Vec<_> = chunk.runs().iter().map(|r| (r.scope.0, r.items)).collect();
         assert_eq!(runs, [(1, 2), (2, 1), (1, 1)]);
         assert_eq!(chunk.bytes, b"\x12\x01a\x12\x02bb\x12\x01c\x12\x01d");
         let capacity = (chunk.bytes.capacity(), chunk.runs.capacity());
@@ -233,11 +233,11 @@ mod tests {
         b.append(span(1, b"b"));
         b.append(span(2, b"c"));
         assert!(a.absorb(&mut b));
-        assert_eq!((a.spans(), b.spans(), b.len()), (3, 0, 0));
+        assert_eq!((a.items(), b.items(), b.len()), (3, 0, 0));
         let runs: Vec<_> = a
             .runs()
             .iter()
-            .map(|r| (r.scope.0, r.spans, r.end))
+            .map(|r| (r.scope.0, r.items, r.end))
             .collect();
         assert_eq!(runs, [(1, 2, 6), (2, 1, 9)]);
         b.append(span(3, &[0; 600]));
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(&slice[..], b"a");
         drop(slice);
         let again = pool.take(|| unreachable!("one lies idle"));
-        assert_eq!(again.map(|c| (c.len(), c.spans())), Some((0, 0)));
+        assert_eq!(again.map(|c| (c.len(), c.items())), Some((0, 0)));
     }
 
     #[test]
@@ -264,7 +264,7 @@ mod tests {
         let big = vec![7; 5000];
         assert!(pool.budget().reserve(Chunk::cost_alone(encoded_len(&big))));
         let chunk = Chunk::alone(span(1, &big));
-        assert_eq!((chunk.spans(), chunk.len()), (1, 5003));
+        assert_eq!((chunk.items(), chunk.len()), (1, 5003));
         drop(chunk.into_bytes(Arc::clone(&pool)));
         assert_eq!(pool.budget().used(), 0);
     }

@@ -56,7 +56,7 @@ use crate::sync::{Arc, Mutex, lock};
 ///     type Permit = ();
 ///     async fn ready(&self) {}
 ///     fn send(&self, _: (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
-///         async move { Outcome::delivered(batch.span_count() as u64) }
+///         async move { Outcome::delivered(batch.item_count() as u64) }
 ///     }
 /// }
 ///
@@ -64,7 +64,7 @@ use crate::sync::{Arc, Mutex, lock};
 /// let (batch, worker) = (BatchConfig::default(), WorkerConfig::default());
 /// let processor = BatchProcessor::start(Count, &batch, &worker, Default::default())?;
 /// let scope = processor.register_scope(Default::default());
-/// processor.push(TelemetryData { scope, span: b"\x2a\x03run" }); // a name, and nothing else
+/// processor.push(TelemetryData { scope, item: b"\x2a\x03run" }); // a name, and nothing else
 /// processor.shutdown_blocking(Duration::from_secs(1))?;
 /// assert_eq!(processor.stats().delivered, 1);
 /// # Ok(()) }
@@ -238,7 +238,7 @@ impl BatchProcessor {
         if self.shared.home.is_left() {
             return self.push_in_a_fork();
         }
-        let facts = || SheddingFacts::of(data.span);
+        let facts = || SheddingFacts::of(data.item);
         self.push_at_home(preferred_shard(), data, facts);
     }
 

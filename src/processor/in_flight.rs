@@ -16,10 +16,10 @@ use crate::signal::Signal;
 use crate::stats::{Counters, DropReason, REJECTED};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
-/// The spans or records of one batch, until its outcome is counted.
+/// The items of one batch, until its outcome is counted.
 #[derive(Debug)]
 struct Claim {
-    spans: u64,
+    items: u64,
     began: Instant,
     settled: AtomicBool,
     counters: Arc<Counters>,
@@ -39,18 +39,18 @@ pub(crate) struct Settled {
 }
 
 impl Claim {
-    fn new(spans: u64, counters: &Arc<Counters>) -> Arc<Self> {
-        counters.in_flight.fetch_add(spans, Ordering::Relaxed);
-        counters.handed_over.fetch_add(spans, Ordering::Relaxed);
+    fn new(items: u64, counters: &Arc<Counters>) -> Arc<Self> {
+        counters.in_flight.fetch_add(items, Ordering::Relaxed);
+        counters.handed_over.fetch_add(items, Ordering::Relaxed);
         Arc::new(Self {
-            spans,
+            items,
             began: Instant::now(),
             settled: AtomicBool::new(false),
             counters: Arc::clone(counters),
         })
     }
 
-    /// Counts `outcome`, at the first call only, and returns how many spans were lost.
+    /// Counts `outcome`, at the first call only, and returns how many items were lost.
     fn settle(&self, outcome: &Outcome) -> u64 {
         if self.settled.swap(true, Ordering::Relaxed) {
             return 0;
@@ -63,8 +63,8 @@ impl Claim {
         if let Some(warning) = &outcome.warning {
             counters.set_last_warning(warning.clone());
         }
-        // An exporter's counts may be wrong: the sum must still be the number of spans.
-        let mut left = self.spans;
+        // An exporter's counts may be wrong: the sum must still be the number of items.
+        let mut left = self.items;
         let mut claim = |count: u64| {
             let count = count.min(left);
             left -= count;
@@ -85,26 +85,26 @@ impl Claim {
         counters
             .possible_duplicates
             .fetch_add(possible_duplicates, Ordering::Relaxed);
-        let requests = if delivered + rejected == self.spans {
+        let requests = if delivered + rejected == self.items {
             &counters.requests_ok
         } else {
             &counters.requests_failed
         };
         requests.fetch_add(1, Ordering::Relaxed);
-        counters.in_flight.fetch_sub(self.spans, Ordering::Relaxed);
+        counters.in_flight.fetch_sub(self.items, Ordering::Relaxed);
         let failure = match outcome.dropped.first() {
-            _ if delivered == self.spans => None,
+            _ if delivered == self.items => None,
             Some((reason, _)) => Some(reason.as_str()),
             None if rejected > 0 => Some(REJECTED),
             None => Some(DropReason::Internal.as_str()),
         };
         counters.exported(self.began.elapsed(), failure);
-        self.spans - delivered
+        self.items - delivered
     }
 
-    /// Counts all spans as dropped, without an outcome.
+    /// Counts all items as dropped, without an outcome.
     fn give_up(&self, reason: DropReason, error: &str) -> u64 {
-        self.settle(&Outcome::dropped(reason, self.spans, error))
+        self.settle(&Outcome::dropped(reason, self.items, error))
     }
 }
 
@@ -127,13 +127,13 @@ impl Drop for SettleOnDrop {
 }
 
 /// The outcome of `send`; a panic is one too, with its text, so that it is counted as any other.
-async fn caught(send: impl Future<Output = Outcome>, spans: u64) -> Outcome {
+async fn caught(send: impl Future<Output = Outcome>, items: u64) -> Outcome {
     let mut send = std::pin::pin!(send);
     let poll = |cx: &mut Context<'_>| {
         let polled = catch_unwind(AssertUnwindSafe(|| send.as_mut().poll(cx)));
         polled.unwrap_or_else(|panic| {
             let error = format!("the exporter panicked: {}", message_of(&*panic));
-            Poll::Ready(Outcome::dropped(DropReason::Internal, spans, error))
+            Poll::Ready(Outcome::dropped(DropReason::Internal, items, error))
         })
     };
     std::future::poll_fn(poll).await
@@ -173,19 +173,19 @@ impl InFlightBatches {
         self.under_way.values().map(|(start, _)| *start).min()
     }
 
-    /// Counts `spans`, numbered from `start`, as in flight until `send` returns their outcome.
+    /// Counts `items`, numbered from `start`, as in flight until `send` returns their outcome.
     pub(crate) fn launch(
         &mut self,
         start: u64,
-        spans: u64,
+        items: u64,
         send: impl Future<Output = Outcome> + Send + 'static,
         runtime: &Handle,
     ) {
-        let claim = Claim::new(spans, &self.counters);
+        let claim = Claim::new(items, &self.counters);
         let guard = SettleOnDrop(Arc::clone(&claim));
         let signal = self.signal;
         let task = async move {
-            let outcome = caught(send, spans).await;
+            let outcome = caught(send, items).await;
             let lost = guard.0.settle(&outcome);
             let is_refused = outcome
                 .dropped
@@ -240,10 +240,10 @@ impl InFlightBatches {
                 Ok(panic) => format!("the exporter panicked: {}", message_of(&*panic)),
                 Err(_) => CANCELLED.to_owned(),
             };
-            // `SettleOnDrop` has counted the spans; this message has the text of the panic.
+            // `SettleOnDrop` has counted the items; this message has the text of the panic.
             claim.give_up(DropReason::Internal, &error);
             self.counters.set_last_error(error.clone());
-            self.failed(start, claim.spans, error)
+            self.failed(start, claim.items, error)
         })
     }
 
@@ -280,12 +280,12 @@ pub(crate) fn message_of(panic: &(dyn std::any::Any + Send)) -> &str {
 mod tests {
     use super::*;
 
-    fn counters_after(spans: u64, outcome: &Outcome) -> crate::stats::Stats {
+    fn counters_after(items: u64, outcome: &Outcome) -> crate::stats::Stats {
         let counters = Counters::new();
-        let claim = Claim::new(spans, &counters);
-        assert_eq!(counters.snapshot().in_flight, spans);
+        let claim = Claim::new(items, &counters);
+        assert_eq!(counters.snapshot().in_flight, items);
         claim.settle(outcome);
-        claim.settle(&Outcome::delivered(spans));
+        claim.settle(&Outcome::delivered(items));
         drop(SettleOnDrop(claim));
         counters.snapshot()
     }

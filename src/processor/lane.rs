@@ -25,10 +25,10 @@ use crate::sync::Arc;
 #[derive(Debug)]
 pub(super) struct LaneSettings {
     /// Spans or records of a batch.
-    pub(super) max_spans: usize,
+    pub(super) max_items: usize,
     /// Bytes of a batch, unless a single span is larger.
     pub(super) max_bytes: usize,
-    /// A load of this many spans, or the equivalent in bytes, is sent without delay.
+    /// A load of this many items, or the equivalent in bytes, is sent without delay.
     pub(super) due: usize,
     pub(super) delay: Duration,
     pub(super) export_timeout: Option<Duration>,
@@ -82,7 +82,7 @@ impl Lane {
 
     /// Whether no item is staged or in flight.
     pub(super) fn is_empty(&self) -> bool {
-        self.staging.spans() == 0 && self.in_flight.is_empty()
+        self.staging.items() == 0 && self.in_flight.is_empty()
     }
 
     /// Whether the lane waits for a permit or an answer of its exporter.
@@ -102,7 +102,7 @@ impl Lane {
     pub(super) fn tick(&mut self, now: Instant, drained: &mut Vec<Chunk>) {
         self.next_tick = later(now, self.settings.delay);
         // With a full batch staged, chunks that are still filling can stay in the shards.
-        if self.staging.spans() < self.settings.max_spans {
+        if self.staging.items() < self.settings.max_items {
             self.drain(false, drained);
         }
         self.send_upto = self.staging.end();
@@ -134,12 +134,12 @@ impl Lane {
     }
 
     fn staged_load(&self) -> usize {
-        let (spans, bytes) = (self.staging.spans(), self.staging.bytes());
-        self.queue.buffer.load_of(spans, bytes)
+        let (items, bytes) = (self.staging.items(), self.staging.bytes());
+        self.queue.buffer.load_of(items, bytes)
     }
 
     fn is_due(&self) -> bool {
-        self.staging.spans() > 0
+        self.staging.items() > 0
             && (self.staging.start() < self.send_upto || self.staged_load() >= self.settings.due)
     }
 
@@ -164,7 +164,7 @@ impl Lane {
             return true;
         }
         self.drain(false, drained);
-        // The threshold was reached, by spans or by bytes.
+        // The threshold was reached, by items or by bytes.
         self.send_upto = self.send_upto.max(self.staging.start() + 1);
         self.next_tick = later(Instant::now(), self.settings.delay);
         false
@@ -181,24 +181,24 @@ impl Lane {
         scopes: &super::scopes::Scopes,
         drained: &mut Vec<Chunk>,
     ) -> Option<Cut> {
-        if self.staging.spans() < self.settings.max_spans {
+        if self.staging.items() < self.settings.max_items {
             self.drain(false, drained);
         }
         let LaneSettings {
-            max_spans,
+            max_items,
             max_bytes,
             ..
         } = self.settings;
-        self.staging.cut(max_spans, max_bytes, scopes)
+        self.staging.cut(max_items, max_bytes, scopes)
     }
 
     pub(super) fn send(&mut self, permit: SendPermit, cut: Cut, resource: Bytes, on: &Handle) {
         let Cut {
             groups,
             start,
-            spans,
+            items,
         } = cut;
-        let batch = Batch::new(self.signal(), resource, groups, spans);
+        let batch = Batch::new(self.signal(), resource, groups, items);
         let exporter = self.exporter.clone();
         let limit = self.settings.export_timeout;
         let signal = self.signal();
@@ -210,11 +210,11 @@ impl Lane {
                 None => send.await,
                 Some(limit) => timeout(limit, send)
                     .await
-                    .unwrap_or_else(|_| timed_out(signal, spans as u64, limit)),
+                    .unwrap_or_else(|_| timed_out(signal, items as u64, limit)),
             }
         };
-        self.in_flight.launch(start, spans as u64, send, on);
-        self.queue.buffer.release(spans);
+        self.in_flight.launch(start, items as u64, send, on);
+        self.queue.buffer.release(items);
     }
 
     /// The number below which everything is settled.

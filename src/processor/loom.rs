@@ -53,7 +53,7 @@ impl Rig {
     fn push(&self, preferred: usize) {
         let data = TelemetryData {
             scope: ScopeId(0),
-            span: b"x",
+            item: b"x",
         };
         self.buffer.push(preferred, data);
     }
@@ -63,7 +63,7 @@ impl Rig {
         self.buffer.drain(close, &mut chunks);
         let mut spans = 0;
         for chunk in chunks {
-            spans += u64::from(chunk.spans());
+            spans += u64::from(chunk.items());
             chunk.recycle(self.buffer.pool());
         }
         if spans > 0 {

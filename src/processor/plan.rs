@@ -130,7 +130,7 @@ impl Plan {
         };
         Self {
             settings: LaneSettings {
-                max_spans,
+                max_items: max_spans,
                 max_bytes,
                 due,
                 delay,

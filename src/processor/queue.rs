@@ -101,7 +101,7 @@ impl Queue {
         let mut rest = Vec::new();
         self.buffer.drain(true, &mut rest);
         for chunk in rest {
-            let items = chunk.spans();
+            let items = chunk.items();
             self.counters.drop_spans(reason, u64::from(items));
             self.buffer.release(items as usize);
             chunk.recycle(self.buffer.pool());

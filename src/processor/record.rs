@@ -1,13 +1,14 @@
-//! A closed span as the processor takes it: encoded bytes and their scope.
+//! A closed span or a log record as the processor takes it: encoded bytes and their scope.
 
-/// One closed span on its way into the queue.
+/// One item on its way into the queue: a closed span or a log record.
 #[derive(Debug, Clone, Copy)]
 pub struct TelemetryData<'a> {
     /// The instrumentation scope, from
     /// [`BatchProcessor::register_scope`](super::BatchProcessor::register_scope).
     pub scope: ScopeId,
-    /// An encoded `opentelemetry.proto.trace.v1.Span`, without a tag or length before it.
-    pub span: &'a [u8],
+    /// An encoded `opentelemetry.proto.trace.v1.Span` or `opentelemetry.proto.logs.v1.LogRecord`, without a tag
+    /// or length before it.
+    pub item: &'a [u8],
 }
 
 /// An instrumentation scope of one processor. Another processor takes the id for no scope.

@@ -116,11 +116,11 @@ impl Shedding {
         if !facts.has_trace_state {
             return buffer.push(shard, data);
         }
-        let span = weighed(data.span, threshold);
+        let span = weighed(data.item, threshold);
         buffer.push(
             shard,
             TelemetryData {
-                span: &span,
+                item: &span,
                 ..data
             },
         );

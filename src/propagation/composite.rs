@@ -16,7 +16,7 @@ use crate::context::TraceContext;
 /// use tracing_otlp::config::PropagatorKind;
 /// use tracing_otlp::propagation::{B3Propagator, CompositePropagator, Propagator as _};
 ///
-/// let both = CompositePropagator::of(&[PropagatorKind::TraceContext, PropagatorKind::Baggage])
+/// let both = CompositePropagator::new(&[PropagatorKind::TraceContext, PropagatorKind::Baggage])
 ///     .with(B3Propagator::multi());
 /// assert_eq!(both.fields()[..3], ["traceparent", "tracestate", "baggage"]);
 /// ```
@@ -35,7 +35,7 @@ impl CompositePropagator {
     }
 
     /// The propagators of these formats, in their order.
-    pub fn of(kinds: &[PropagatorKind]) -> Self {
+    pub fn new(kinds: &[PropagatorKind]) -> Self {
         let all = kinds.iter().copied().map(propagator);
         Self(all.map(CompositeMember::of).collect())
     }
@@ -46,8 +46,8 @@ impl CompositePropagator {
     /// [`OtlpConfig::from_env`], which a pipeline reports by itself.
     pub fn from_env() -> Self {
         match OtlpConfig::from_env().propagators {
-            Some(kinds) => Self::of(&kinds),
-            None => Self::of(PropagatorKind::DEFAULT),
+            Some(kinds) => Self::new(&kinds),
+            None => Self::new(PropagatorKind::DEFAULT),
         }
     }
 

@@ -20,7 +20,7 @@ use super::{Extractor, Injector};
 /// use tracing_otlp::propagation::{self, Environment, Propagator as _};
 ///
 /// // Who started this process?
-/// let caller = propagation::global().extract(TraceContext::default(), &Environment::of_process());
+/// let caller = propagation::global().extract(TraceContext::default(), &Environment::from_process());
 ///
 /// // Tell a child.
 /// let mut variables = Environment::default();
@@ -34,7 +34,7 @@ pub struct Environment(BTreeMap<String, String>);
 impl Environment {
     /// The current variables of this process, without names that no propagator can read, and without
     /// values that are not UTF-8.
-    pub fn of_process() -> Self {
+    pub fn from_process() -> Self {
         let all = std::env::vars_os();
         all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect()

@@ -41,7 +41,7 @@ pub(crate) fn set_by_pipeline(
     propagator: Option<Box<dyn Propagator>>,
     kinds: Option<&[PropagatorKind]>,
 ) {
-    let propagator = propagator.or_else(|| Some(Box::new(CompositePropagator::of(kinds?)) as _));
+    let propagator = propagator.or_else(|| Some(Box::new(CompositePropagator::new(kinds?)) as _));
     let Some(propagator) = propagator else {
         return;
     };
@@ -92,7 +92,7 @@ impl Propagator for GlobalPropagator {
         };
         match &*GLOBAL.load() {
             Some(global) => global.propagator.fields(),
-            None => CompositePropagator::of(PropagatorKind::DEFAULT).fields(),
+            None => CompositePropagator::new(PropagatorKind::DEFAULT).fields(),
         }
     }
 }

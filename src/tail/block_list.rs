@@ -57,9 +57,9 @@ impl Block {
 
     fn append(&mut self, data: TelemetryData<'_>) {
         self.bytes.extend_from_slice(&data.scope.0.to_le_bytes());
-        let len = data.span.len() as u32;
+        let len = data.item.len() as u32;
         self.bytes.extend_from_slice(&len.to_le_bytes());
-        self.bytes.extend_from_slice(data.span);
+        self.bytes.extend_from_slice(data.item);
     }
 
     /// Its spans, in order.
@@ -72,7 +72,7 @@ impl Block {
             rest = after;
             Some(TelemetryData {
                 scope: ScopeId(u32::from_le_bytes(*scope)),
-                span,
+                item: span,
             })
         })
     }
@@ -92,7 +92,7 @@ impl BlockList {
         data: TelemetryData<'_>,
         spare: &mut Option<Box<Block>>,
     ) -> bool {
-        let len = data.span.len();
+        let len = data.item.len();
         if let Some(block) = self.last.as_mut().filter(|block| block.fits(len)) {
             block.append(data);
             return true;
@@ -149,7 +149,7 @@ mod tests {
             let span = vec![i as u8; len];
             let data = TelemetryData {
                 scope: ScopeId(i as u32),
-                span: &span,
+                item: &span,
             };
             let mut spare = None;
             if !block_list.append(data, &mut spare) {
@@ -165,8 +165,8 @@ mod tests {
         for block in block_list.into_blocks() {
             assert!(block.bytes.capacity() <= block.size, "counted as it is");
             for data in block.spans() {
-                assert!(data.span.iter().all(|b| u32::from(*b) == data.scope.0));
-                seen.push((data.scope.0 as usize, data.span.len()));
+                assert!(data.item.iter().all(|b| u32::from(*b) == data.scope.0));
+                seen.push((data.scope.0 as usize, data.item.len()));
             }
         }
         assert_eq!(seen, lens.into_iter().enumerate().collect::<Vec<_>>());
@@ -177,7 +177,7 @@ mod tests {
         let mut spare = Some(Block::with_size(BLOCK));
         let data = TelemetryData {
             scope: ScopeId(0),
-            span: &[0; BLOCK],
+            item: &[0; BLOCK],
         };
         assert!(!BlockList::default().append(data, &mut spare));
         assert!(spare.is_some());

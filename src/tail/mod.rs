@@ -123,7 +123,7 @@ impl TailSampler {
 
     /// Holds a span until its local root ends.
     fn hold(&self, trace: &Arc<LocalTrace>, span: &EndedSpan<'_>) {
-        if !self.store.can_hold(span.data.span.len()) {
+        if !self.store.can_hold(span.data.item.len()) {
             return self.decide_early(trace, Some(span));
         }
         let mut slot = HoldingSlot {
@@ -149,7 +149,7 @@ impl TailSampler {
                     slot.credit
                 }
                 Holding::NeedsBlock => {
-                    slot.block = self.store.take_block(span.data.span.len());
+                    slot.block = self.store.take_block(span.data.item.len());
                     slot.block.is_some()
                 }
             };

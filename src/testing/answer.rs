@@ -60,9 +60,9 @@ impl Answer {
 
     /// Takes the request and answers with a partial success. All its spans are recorded,
     /// since OTLP does not say which of them were rejected.
-    pub fn partial(rejected_spans: i64, message: impl Into<String>) -> Self {
+    pub fn partial(rejected: i64, message: impl Into<String>) -> Self {
         Self::new(What::Partial {
-            rejected: rejected_spans,
+            rejected,
             message: message.into(),
         })
     }

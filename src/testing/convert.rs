@@ -21,13 +21,14 @@ use super::received::{
     ReceivedStatus, ReceivedStatusCode, SpanData,
 };
 use super::value::{self, ReceivedValue};
+use crate::context::{SpanId, TraceId};
 use crate::signal::Signal;
 
 /// The parts of a decoded request that a [`ReceivedRequest`](super::ReceivedRequest) shows.
 #[derive(Debug, Default)]
 pub(super) struct Decoded {
-    pub(super) resource_spans: usize,
-    pub(super) scope_spans: usize,
+    pub(super) resource_count: usize,
+    pub(super) scope_count: usize,
     pub(super) span_count: usize,
     pub(super) spans: Vec<ReceivedSpan>,
     pub(super) log_count: usize,
@@ -49,9 +50,9 @@ impl Decoded {
         // `ExportTraceServiceRequest.resource_spans`, `ResourceSpans.scope_spans` and
         // `ScopeSpans.spans`, by their field numbers; those of logs have the same.
         each(bytes, 1, |resource_spans| {
-            out.resource_spans += 1;
+            out.resource_count += 1;
             each(resource_spans, 2, |scope_spans| {
-                out.scope_spans += 1;
+                out.scope_count += 1;
                 each(scope_spans, 2, |_| {
                     out.span_count += 1;
                     Ok(())
@@ -66,12 +67,12 @@ impl Decoded {
 
     fn of_logs(request: ExportLogsServiceRequest) -> Self {
         let mut out = Self {
-            resource_spans: request.resource_logs.len(),
+            resource_count: request.resource_logs.len(),
             ..Self::default()
         };
         for rl in request.resource_logs {
             let resource = resource(rl.resource, rl.schema_url);
-            out.scope_spans += rl.scope_logs.len();
+            out.scope_count += rl.scope_logs.len();
             for sl in rl.scope_logs {
                 let scope = scope(sl.scope, sl.schema_url);
                 let logs = sl.log_records.into_iter();
@@ -85,12 +86,12 @@ impl Decoded {
 
     pub(super) fn new(request: ExportTraceServiceRequest) -> Self {
         let mut out = Self {
-            resource_spans: request.resource_spans.len(),
+            resource_count: request.resource_spans.len(),
             ..Self::default()
         };
         for rs in request.resource_spans {
             let resource = resource(rs.resource, rs.schema_url);
-            out.scope_spans += rs.scope_spans.len();
+            out.scope_count += rs.scope_spans.len();
             for ss in rs.scope_spans {
                 let scope = scope(ss.scope, ss.schema_url);
                 let spans = ss.spans.into_iter();
@@ -133,8 +134,8 @@ fn log(l: LogRecord, scope: Arc<ReceivedScope>, resource: Arc<ReceivedResource>)
         attributes: value::pairs(l.attributes),
         dropped_attributes: l.dropped_attributes_count,
         flags: l.flags,
-        trace_id: (!l.trace_id.is_empty()).then(|| id(&l.trace_id)),
-        span_id: (!l.span_id.is_empty()).then(|| id(&l.span_id)),
+        trace_id: (!l.trace_id.is_empty()).then(|| trace_id(&l.trace_id)),
+        span_id: (!l.span_id.is_empty()).then(|| span_id(&l.span_id)),
         event_name: l.event_name,
         scope,
         resource,
@@ -171,9 +172,9 @@ fn span(
 ) -> ReceivedSpan {
     let status = s.status.unwrap_or_default();
     ReceivedSpan(Arc::new(SpanData {
-        trace_id: id(&s.trace_id),
-        span_id: id(&s.span_id),
-        parent_span_id: (!s.parent_span_id.is_empty()).then(|| id(&s.parent_span_id)),
+        trace_id: trace_id(&s.trace_id),
+        span_id: span_id(&s.span_id),
+        parent_span_id: (!s.parent_span_id.is_empty()).then(|| span_id(&s.parent_span_id)),
         trace_state: s.trace_state,
         flags: s.flags,
         name: s.name,
@@ -206,8 +207,8 @@ fn event(e: proto::span::Event) -> ReceivedEvent {
 
 fn link(l: proto::span::Link) -> ReceivedLink {
     ReceivedLink {
-        trace_id: id(&l.trace_id),
-        span_id: id(&l.span_id),
+        trace_id: trace_id(&l.trace_id),
+        span_id: span_id(&l.span_id),
         trace_state: l.trace_state,
         flags: l.flags,
         attributes: value::pairs(l.attributes),
@@ -237,6 +238,12 @@ fn code(number: i32) -> ReceivedStatusCode {
 }
 
 /// All zero where the length is wrong: no valid id looks so.
-fn id<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    bytes.try_into().unwrap_or([0; N])
+fn trace_id(bytes: &[u8]) -> TraceId {
+    bytes
+        .try_into()
+        .map_or(TraceId::INVALID, TraceId::from_bytes)
+}
+
+fn span_id(bytes: &[u8]) -> SpanId {
+    bytes.try_into().map_or(SpanId::INVALID, SpanId::from_bytes)
 }

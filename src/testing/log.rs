@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::received::{ReceivedResource, ReceivedScope, ReceivedSpan, missing};
 use super::value::{self, ReceivedValue};
-use crate::text::hex;
+use crate::context::{SpanId, TraceId};
 
 /// A log record as it arrived. Cheap to clone; its fields are those of [`LogData`].
 ///
@@ -43,9 +43,9 @@ pub struct LogData {
     pub flags: u32,
     /// `None` outside of any trace: the field was empty or missing. All zero if the message's had another
     /// length than 16.
-    pub trace_id: Option<[u8; 16]>,
+    pub trace_id: Option<TraceId>,
     /// `None` outside of any span. All zero if the message's had another length than 8.
-    pub span_id: Option<[u8; 8]>,
+    pub span_id: Option<SpanId>,
     /// Empty if the record is no event.
     pub event_name: String,
     /// The instrumentation scope it came under.
@@ -69,16 +69,6 @@ impl ReceivedLog {
     /// Whether it names `span` as the one that it happened in.
     pub fn is_of(&self, span: &ReceivedSpan) -> bool {
         self.0.trace_id == Some(span.trace_id) && self.0.span_id == Some(span.span_id)
-    }
-
-    /// The trace id in 32 hex digits, if there is one.
-    pub fn trace_id_hex(&self) -> Option<String> {
-        self.0.trace_id.as_ref().map(|id| hex(id))
-    }
-
-    /// The span id in 16 hex digits, if there is one.
-    pub fn span_id_hex(&self) -> Option<String> {
-        self.0.span_id.as_ref().map(|id| hex(id))
     }
 }
 

@@ -13,8 +13,8 @@ use http::{HeaderMap, Version};
 use super::log::ReceivedLog;
 use super::value::{self, ReceivedValue};
 use crate::config::Protocol;
+use crate::context::{SpanId, TraceId};
 use crate::signal::Signal;
-use crate::text::hex;
 
 /// A span as it arrived. Cheap to clone; its fields are those of [`SpanData`].
 ///
@@ -34,11 +34,11 @@ pub struct ReceivedSpan(pub(super) Arc<SpanData>);
 #[non_exhaustive]
 pub struct SpanData {
     /// All zero if the message's had another length than 16.
-    pub trace_id: [u8; 16],
+    pub trace_id: TraceId,
     /// All zero if the message's had another length than 8.
-    pub span_id: [u8; 8],
+    pub span_id: SpanId,
     /// `None` for a root: the field was empty or missing.
-    pub parent_span_id: Option<[u8; 8]>,
+    pub parent_span_id: Option<SpanId>,
     /// W3C `tracestate`, empty if there is none.
     pub trace_state: String,
     /// W3C flags in bits 0 to 7; 0x100: it is known whether the parent is remote, 0x200: it is.
@@ -90,9 +90,9 @@ pub struct ReceivedEvent {
 #[non_exhaustive]
 pub struct ReceivedLink {
     /// The trace that is pointed to; all zero if the message's had another length than 16.
-    pub trace_id: [u8; 16],
+    pub trace_id: TraceId,
     /// The span that is pointed to; all zero if the message's had another length than 8.
-    pub span_id: [u8; 8],
+    pub span_id: SpanId,
     /// W3C `tracestate` of the linked context.
     pub trace_state: String,
     /// Flags of the linked context, with the remote bits as in [`SpanData::flags`].
@@ -221,10 +221,10 @@ pub struct ReceivedRequest {
     /// The encoded `ExportTraceServiceRequest`, or `ExportLogsServiceRequest`, decompressed, for tests that decode it themselves;
     /// empty if the collector [only counts](super::CollectorBuilder::count_only).
     pub message: Bytes,
-    /// `ResourceSpans`, or `ResourceLogs`, in it.
-    pub resource_spans: usize,
-    /// `ScopeSpans`, or `ScopeLogs`, in it, over all resources.
-    pub scope_spans: usize,
+    /// The number of `ResourceSpans`, or `ResourceLogs`, in it.
+    pub resource_count: usize,
+    /// The number of `ScopeSpans`, or `ScopeLogs`, in it, over all resources.
+    pub scope_count: usize,
     /// How many spans are in it.
     pub span_count: usize,
     /// All its spans, in order of arrival; none if the collector
@@ -253,21 +253,6 @@ impl ReceivedSpan {
     /// From start to end; zero if it ended before it began.
     pub fn duration(&self) -> Duration {
         Duration::from_nanos(self.end_unix_nanos.saturating_sub(self.start_unix_nanos))
-    }
-
-    /// The trace id in 32 hex digits.
-    pub fn trace_id_hex(&self) -> String {
-        hex(&self.0.trace_id)
-    }
-
-    /// The span id in 16 hex digits.
-    pub fn span_id_hex(&self) -> String {
-        hex(&self.0.span_id)
-    }
-
-    /// The parent's id in 16 hex digits, if there is a parent.
-    pub fn parent_span_id_hex(&self) -> Option<String> {
-        self.0.parent_span_id.as_ref().map(|id| hex(id))
     }
 
     /// Whether it names `parent` as its parent, in the same trace.

@@ -55,7 +55,7 @@ impl fmt::Display for TraceDrawing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nodes = self.trace.nodes().iter();
         let drawing = Drawing {
-            id: self.trace.id(),
+            id: self.trace.id().to_bytes(),
             spans: nodes.map(|n| (n.place, drawn(n))).collect(),
             keys: self.keys.as_deref(),
             layout: &self.layout,
@@ -76,7 +76,7 @@ fn drawn(node: &Node) -> DrawnSpan {
             ReceivedKind::Internal => String::new(),
             kind => kind.to_string(),
         },
-        parent: span.parent_span_id_hex(),
+        parent: span.parent_span_id.map(|id| id.to_string()),
         start: span.start_unix_nanos,
         end: span.end_unix_nanos,
         status: match span.status.code {

@@ -119,10 +119,10 @@ pub(super) fn response(answer: &Answer, protocol: Protocol) -> Response<ReplyBod
     response
 }
 
-fn partial(rejected_spans: i64, error_message: String) -> Vec<u8> {
+fn partial(rejected: i64, error_message: String) -> Vec<u8> {
     ExportTraceServiceResponse {
         partial_success: Some(ExportTracePartialSuccess {
-            rejected_spans,
+            rejected_spans: rejected,
             error_message,
         }),
     }

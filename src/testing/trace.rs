@@ -6,6 +6,7 @@ use std::fmt;
 use super::log::ReceivedLog;
 use super::received::ReceivedSpan;
 use super::render::TraceDrawing;
+use crate::context::{SpanId, TraceId};
 use crate::drawing::{Key, TreePlace, arrange};
 
 /// The spans of one trace as a tree. Its `Display` draws it:
@@ -25,7 +26,7 @@ use crate::drawing::{Key, TreePlace, arrange};
 /// circle, is a root and marked as such.
 #[derive(Debug, Clone)]
 pub struct Trace {
-    id: [u8; 16],
+    id: TraceId,
     /// In the order of the drawing: each parent before its children, these by start time.
     nodes: Vec<Node>,
 }
@@ -41,7 +42,7 @@ pub(super) struct Node {
 impl Trace {
     /// Sorts spans into traces, in order of their first start. A span that came twice stands twice.
     pub fn all(spans: &[ReceivedSpan]) -> Vec<Self> {
-        let mut traces: BTreeMap<[u8; 16], Vec<&ReceivedSpan>> = BTreeMap::new();
+        let mut traces: BTreeMap<TraceId, Vec<&ReceivedSpan>> = BTreeMap::new();
         for span in spans {
             traces.entry(span.trace_id).or_default().push(span);
         }
@@ -82,7 +83,7 @@ impl Trace {
     }
 
     /// The trace id.
-    pub fn id(&self) -> [u8; 16] {
+    pub fn id(&self) -> TraceId {
         self.id
     }
 
@@ -174,8 +175,8 @@ impl fmt::Display for Trace {
 /// Spans in the order of the drawing.
 fn nodes(spans: &[&ReceivedSpan]) -> Vec<Node> {
     let key = |span: &&ReceivedSpan| Key {
-        id: span.span_id,
-        parent: span.parent_span_id,
+        id: span.span_id.to_bytes(),
+        parent: span.parent_span_id.map(SpanId::to_bytes),
         start: span.start_unix_nanos,
     };
     let keys: Vec<_> = spans.iter().map(key).collect();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::server::Server;
 use super::store::Store;
-use crate::export::{Batch, Exporter, OtlpClient, Outcome};
+use crate::export::{Batch, BatchItem, Exporter, OtlpClient, Outcome};
 use crate::signal::Signal;
 use crate::stats::DropReason;
 use crate::sync::{AtomicBool, Ordering};
@@ -158,7 +158,7 @@ impl Exporter for ViewerExporter {
         permit: ViewerPermit,
         batch: Batch,
     ) -> impl Future<Output = Outcome> + Send + 'static {
-        let spans = batch.span_count() as u64;
+        let spans = batch.item_count() as u64;
         let (mut sending, mut of_logs, mut outcome) = (None, None, None);
         match (&self.target, permit.0) {
             (Target::Joined(joined), Some(permit)) => match batch.signal() {
@@ -213,7 +213,11 @@ impl Exporter for ViewerExporter {
         let showing = match &self.target {
             Target::Local(running) => {
                 let mut writer = running.store.writer();
-                for (scope, span) in batch.spans() {
+                for BatchItem {
+                    scope,
+                    message: span,
+                } in batch.items()
+                {
                     writer.add_open(batch.resource(), scope, span);
                 }
                 None
@@ -243,14 +247,18 @@ impl Exporter for ViewerExporter {
 fn keep(store: &Store, batch: &Batch) -> Outcome {
     let mut writer = store.writer();
     let mut kept = 0;
-    for (scope, span) in batch.spans() {
+    for BatchItem {
+        scope,
+        message: span,
+    } in batch.items()
+    {
         let is_kept = match batch.signal() {
             Signal::Logs => writer.add_record(batch.resource(), scope, span),
             Signal::Traces => writer.add(batch.resource(), scope, span),
         };
         kept += u64::from(is_kept);
     }
-    let lost = (batch.span_count() as u64).saturating_sub(kept);
+    let lost = (batch.item_count() as u64).saturating_sub(kept);
     let outcome = Outcome::delivered(kept);
     match lost {
         0 => outcome,

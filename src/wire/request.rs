@@ -1,4 +1,5 @@
-//! Framing: encoded spans behind an encoded scope and resource become a request.
+//! Framing: encoded items (spans or log records) behind an encoded scope and resource become a request. The
+//! messages of both signals have the same field numbers, so the names here are those of spans.
 
 use bytes::{Bytes, BytesMut};
 
@@ -11,8 +12,8 @@ use crate::attribute::KeyValue;
 const RESOURCE_SPANS: u8 = tag(1, LEN);
 /// `ResourceSpans.scope_spans`
 const SCOPE_SPANS: u8 = tag(2, LEN);
-/// `ScopeSpans.spans`
-pub(crate) const SPANS: u8 = tag(2, LEN);
+/// `ScopeSpans.spans`, `ScopeLogs.log_records`
+pub(crate) const ITEMS: u8 = tag(2, LEN);
 
 /// `ScopeSpans.scope`
 const SCOPE: u8 = tag(1, LEN);
@@ -60,19 +61,19 @@ impl ScopeFields<'_> {
     }
 }
 
-/// The spans of one instrumentation scope.
+/// The items of one instrumentation scope.
 #[derive(Debug, Clone)]
 pub(crate) struct ScopeGroup {
     /// Encoded fields of `ScopeSpans` other than `spans`: `scope` and `schema_url`.
     pub(crate) scope: Bytes,
     /// Encoded `ScopeSpans.spans` fields, each with its tag and length, in one or more slices cut
-    /// between spans.
-    pub(crate) spans: Vec<Bytes>,
+    /// between items.
+    pub(crate) items: Vec<Bytes>,
 }
 
 impl ScopeGroup {
     fn len(&self) -> usize {
-        self.scope.len() + self.spans.iter().map(Bytes::len).sum::<usize>()
+        self.scope.len() + self.items.iter().map(Bytes::len).sum::<usize>()
     }
 }
 
@@ -104,7 +105,7 @@ pub(crate) fn frame(resource: &Bytes, groups: &[ScopeGroup]) -> Vec<Bytes> {
         varint::put(&mut head, group.len() as u64);
         small.extend_from_slice(&head);
         small.extend_from_slice(&group.scope);
-        for run in &group.spans {
+        for run in &group.items {
             if run.len() < COALESCE {
                 small.extend_from_slice(run);
             } else {
@@ -129,34 +130,34 @@ pub(crate) fn as_open(request: &[u8]) -> Bytes {
     out.into()
 }
 
-/// An encoded span as a field of `ScopeSpans`.
-pub(crate) fn span_field(span: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(field_len(span.len()));
-    varint::put_bytes(&mut out, SPANS, span);
+/// An encoded item as a field of `ScopeSpans`.
+pub(crate) fn item_field(item: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(field_len(item.len()));
+    varint::put_bytes(&mut out, ITEMS, item);
     out.into()
 }
 
-/// The encoded spans of `run`, without their tags and lengths; ends early where `run` is not a row
-/// of spans.
-pub(crate) fn each_span(run: &[u8]) -> impl Iterator<Item = &[u8]> {
-    Delimited::new(run).map_while(|(tag, span)| (tag == SPANS).then_some(span))
+/// The encoded items of `run`, without their tags and lengths; ends early where `run` is not a row
+/// of items.
+pub(crate) fn each_item(run: &[u8]) -> impl Iterator<Item = &[u8]> {
+    Delimited::new(run).map_while(|(tag, item)| (tag == ITEMS).then_some(item))
 }
 
-/// Bytes that the first `count` spans of `run` take: `None` where `run` is not a row of spans.
-pub(crate) fn prefix_of_spans(run: &[u8], count: usize) -> Option<usize> {
+/// Bytes that the first `count` items of `run` take: `None` where `run` is not a row of items.
+pub(crate) fn prefix_of_items(run: &[u8], count: usize) -> Option<usize> {
     let mut fields = Delimited::new(run);
     for _ in 0..count {
-        fields.next().filter(|(tag, _)| *tag == SPANS)?;
+        fields.next().filter(|(tag, _)| *tag == ITEMS)?;
     }
     Some(run.len() - fields.rest().len())
 }
 
-/// Spans in `run`; `None` where `run` is not a row of spans.
-pub(crate) fn count_spans(run: &[u8]) -> Option<usize> {
+/// Items in `run`; `None` where `run` is not a row of items.
+pub(crate) fn count_items(run: &[u8]) -> Option<usize> {
     let mut fields = Delimited::new(run);
     let mut count = 0;
     while !fields.rest().is_empty() {
-        fields.next().filter(|(tag, _)| *tag == SPANS)?;
+        fields.next().filter(|(tag, _)| *tag == ITEMS)?;
         count += 1;
     }
     Some(count)

@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::bounded::{Room, Unbounded, Unwritten, ValueLimit};
 use super::field::EncodedKey;
-use super::request::{ScopeGroup, count_spans, frame, framed_len, prefix_of_spans};
+use super::request::{ScopeGroup, count_items, frame, framed_len, prefix_of_items};
 use super::span::*;
 use super::varint;
 
@@ -191,12 +191,12 @@ proptest! {
         };
         let groups: Vec<ScopeGroup> = sizes.iter().map(|spans| ScopeGroup {
             scope: Bytes::from_static(b"\x0a\x03\x0a\x01s"),
-            spans: spans.iter().map(|size| {
+            items: spans.iter().map(|size| {
                 let mut span = Vec::new();
                 let name = "x".repeat(*size);
                 put_head(&mut span, &SpanHead { name: &name, ..head() });
                 let mut run = Vec::new();
-                varint::put_bytes(&mut run, super::request::SPANS, &span);
+                varint::put_bytes(&mut run, super::request::ITEMS, &span);
                 Bytes::from(run)
             }).collect(),
         }).collect();
@@ -215,8 +215,8 @@ proptest! {
 
     #[test]
     fn counting_spans_never_panics_on_anything(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-        let _ = count_spans(&bytes);
-        let _ = prefix_of_spans(&bytes, 3);
+        let _ = count_items(&bytes);
+        let _ = prefix_of_items(&bytes, 3);
         let _ = find_attribute(&bytes, SPAN_ATTRIBUTE, b"key");
         let _ = fields(&bytes).count();
         let _ = key_of(&bytes);

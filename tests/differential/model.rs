@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use tracing_otlp::Status;
+use tracing_otlp::{SpanId, Status, TraceId};
 
 /// Limits small enough to be met.
 pub const ATTRIBUTES: usize = 6;
@@ -29,7 +29,7 @@ pub enum Parent {
     None,
     /// The span with this index.
     Local(usize),
-    Remote([u8; 8]),
+    Remote(SpanId),
 }
 
 /// Before and after a call: what it notes happened between the two.
@@ -46,8 +46,8 @@ pub struct Event {
 #[derive(Debug)]
 pub struct Span {
     pub name: String,
-    pub trace_id: [u8; 16],
-    pub span_id: [u8; 8],
+    pub trace_id: TraceId,
+    pub span_id: SpanId,
     pub parent: Parent,
     pub is_sampled: bool,
     pub attributes: BTreeMap<String, Text>,
@@ -55,7 +55,7 @@ pub struct Span {
     pub events: Vec<Event>,
     pub dropped_events: u32,
     /// The span ids of what it is linked to.
-    pub links: Vec<[u8; 8]>,
+    pub links: Vec<SpanId>,
     pub dropped_links: u32,
     pub status: Status,
     pub has_children: bool,
@@ -91,7 +91,7 @@ impl Span {
         }
     }
 
-    pub fn add_link(&mut self, to: [u8; 8]) {
+    pub fn add_link(&mut self, to: SpanId) {
         if !self.listens() {
             return;
         }

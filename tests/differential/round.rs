@@ -148,7 +148,7 @@ impl<'a> Round<'a> {
             }
             (3, _) if self.random.one_in(2) => {
                 let cx = self.remote();
-                let parent = Parent::Remote(cx.span_id().to_bytes());
+                let parent = Parent::Remote(cx.span_id());
                 let is_sampled = cx.is_sampled();
                 (Place::Scope(cx), parent, is_sampled)
             }
@@ -182,8 +182,8 @@ impl<'a> Round<'a> {
         let cx = span.trace_context();
         let mut model = model::Span {
             name: ["plain", "fields", "renamed"][kind].to_owned(),
-            trace_id: cx.trace_id().to_bytes(),
-            span_id: cx.span_id().to_bytes(),
+            trace_id: cx.trace_id(),
+            span_id: cx.span_id(),
             parent,
             is_sampled,
             attributes: BTreeMap::new(),
@@ -327,7 +327,7 @@ impl<'a> Round<'a> {
             self.spans[span].add_link(to);
         } else {
             let to = self.remote();
-            let id = to.span_id().to_bytes();
+            let id = to.span_id();
             self.with(thread, span, move |s| s.add_link(to));
             self.spans[span].add_link(id);
         }
@@ -347,9 +347,9 @@ impl<'a> Round<'a> {
         moved.expect("it has no children");
         let cx = self.handle(span).trace_context();
         let model = &mut self.spans[span];
-        model.parent = Parent::Remote(parent.span_id().to_bytes());
-        model.trace_id = parent.trace_id().to_bytes();
-        model.span_id = cx.span_id().to_bytes();
+        model.parent = Parent::Remote(parent.span_id());
+        model.trace_id = parent.trace_id();
+        model.span_id = cx.span_id();
         model.is_sampled = parent.is_sampled();
     }
 

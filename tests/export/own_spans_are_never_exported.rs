@@ -168,7 +168,7 @@ impl Exporter for Talker {
     }
 
     fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
-        let spans = batch.span_count() as u64;
+        let spans = batch.item_count() as u64;
         async move {
             let talk = || info_span!("theirs: send").in_scope(|| info!("sending"));
             talk();

@@ -232,7 +232,7 @@ impl Exporter for Hostile {
     async fn ready(&self) {}
 
     fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
-        let spans = batch.span_count() as u64;
+        let spans = batch.item_count() as u64;
         std::future::ready(Outcome::dropped(DropReason::Refused, spans, HOSTILE))
     }
 }

@@ -7,7 +7,6 @@ mod child;
 
 use tracing::{debug, info, info_span};
 use tracing_otlp::testing::Collector;
-use tracing_otlp::{SpanId, TraceId};
 
 #[test]
 fn a_span_arrives_and_its_lines_say_which_trace_log_4() {
@@ -40,10 +39,7 @@ fn a_span_arrives_and_its_lines_say_which_trace_log_4() {
     assert_eq!(span.resource["service.name"].as_str(), Some("shop"));
     assert_eq!(span.events.len(), 1);
     let line = said.lines().find(|line| line.contains("hello")).unwrap();
-    let (trace, id) = (
-        TraceId::from_bytes(span.trace_id),
-        SpanId::from_bytes(span.span_id),
-    );
+    let (trace, id) = (span.trace_id, span.span_id);
     let ids = format!("trace_id={trace} span_id={id}");
     assert!(line.contains(&ids), "{line} {ids}");
     assert!(!said.contains("too detailed"));

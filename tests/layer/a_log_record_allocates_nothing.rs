@@ -20,7 +20,7 @@ impl Exporter for Take {
     async fn ready(&self) {}
 
     fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
-        std::future::ready(Outcome::delivered(batch.span_count() as u64))
+        std::future::ready(Outcome::delivered(batch.item_count() as u64))
     }
 
     fn supports(&self, _: Signal) -> bool {

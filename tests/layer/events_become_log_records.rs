@@ -216,9 +216,15 @@ fn a_record_has_the_ids_of_where_it_happened() {
             "{message}"
         );
     }
-    assert_eq!(log("in a scope").trace_id, Some([7; 16]));
-    assert_eq!(log("in a scope").span_id, Some([7; 8]));
-    assert_eq!(log("in a scope inside").trace_id, Some([8; 16]));
+    assert_eq!(
+        log("in a scope").trace_id,
+        Some(TraceId::from_bytes([7; 16]))
+    );
+    assert_eq!(log("in a scope").span_id, Some(SpanId::from_bytes([7; 8])));
+    assert_eq!(
+        log("in a scope inside").trace_id,
+        Some(TraceId::from_bytes([8; 16]))
+    );
     assert!(log("inside").is_of(span("outer")));
     assert!(log("explicit").is_of(span("other")));
     // Span events are as they are without logs.

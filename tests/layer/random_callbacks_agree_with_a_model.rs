@@ -23,8 +23,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use differential::model::{self, Parent, When};
 use differential::round::Round;
 use differential::threads::Threads;
-use tracing_otlp::Status;
 use tracing_otlp::testing::{Collector, ReceivedSpan, ReceivedStatusCode, ReceivedValue};
+use tracing_otlp::{SpanId, Status};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -99,7 +99,7 @@ fn what_arrives_is_what_the_model_says() {
 /// What is wrong with what arrived.
 fn compare(expected: &[model::Span], received: &[ReceivedSpan]) -> Vec<String> {
     let mut wrong = Vec::new();
-    let mut by_id: HashMap<[u8; 8], &ReceivedSpan> = HashMap::new();
+    let mut by_id: HashMap<SpanId, &ReceivedSpan> = HashMap::new();
     for span in received {
         if by_id.insert(span.span_id, span).is_some() {
             wrong.push(format!("{} came twice", span.name));
@@ -146,7 +146,11 @@ fn compare_span(
     differs: &mut dyn FnMut(&str, String, String),
 ) {
     differs("name", span.name.clone(), model.name.clone());
-    differs("trace", hex(&span.trace_id), hex(&model.trace_id));
+    differs(
+        "trace",
+        span.trace_id.to_string(),
+        model.trace_id.to_string(),
+    );
     let parent = match model.parent {
         Parent::None => None,
         Parent::Local(parent) => Some(all[parent].span_id),
@@ -154,8 +158,8 @@ fn compare_span(
     };
     differs(
         "parent",
-        format!("{:?}", span.parent_span_id.map(|id| hex(&id))),
-        format!("{:?}", parent.map(|id| hex(&id))),
+        format!("{:?}", span.parent_span_id),
+        format!("{:?}", parent),
     );
     differs(
         "attributes",
@@ -176,9 +180,8 @@ fn compare_span(
             model.dropped_links,
         ),
     );
-    let links: Vec<_> = span.links.iter().map(|link| hex(&link.span_id)).collect();
-    let must: Vec<_> = model.links.iter().map(|id| hex(id)).collect();
-    differs("links", format!("{links:?}"), format!("{must:?}"));
+    let links: Vec<_> = span.links.iter().map(|link| link.span_id).collect();
+    differs("links", format!("{links:?}"), format!("{:?}", model.links));
     let (code, message) = match &model.status {
         Status::Unset => (ReceivedStatusCode::Unset, ""),
         Status::Ok => (ReceivedStatusCode::Ok, ""),
@@ -261,8 +264,4 @@ fn texts(attributes: &[(String, ReceivedValue)]) -> BTreeMap<String, String> {
             false => (format!("{key} twice"), text(value)),
         })
         .collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

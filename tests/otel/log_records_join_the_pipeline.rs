@@ -123,10 +123,9 @@ fn a_record_has_the_context_it_is_given_or_that_of_its_place() {
     let logs = collector.logs();
     assert_eq!(logs.len(), 2);
     assert!(logs.iter().any(|log| log.is_of(&span)));
-    assert!(
-        logs.iter()
-            .any(|log| log.trace_id == Some([7; 16]) && log.flags == 1)
-    );
+    assert!(logs.iter().any(|log| log.trace_id
+        == Some(tracing_otlp::TraceId::from_bytes([7; 16]))
+        && log.flags == 1));
 }
 
 #[test]

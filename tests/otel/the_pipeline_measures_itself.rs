@@ -52,7 +52,7 @@ impl Exporter for Gate {
         async move {
             opens.acquire().await.unwrap().forget();
             drop(permit);
-            Outcome::delivered(batch.span_count() as u64)
+            Outcome::delivered(batch.item_count() as u64)
         }
     }
 }
@@ -267,7 +267,7 @@ impl Exporter for Stuck {
     }
 
     fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
-        std::future::ready(Outcome::delivered(batch.span_count() as u64))
+        std::future::ready(Outcome::delivered(batch.item_count() as u64))
     }
 }
 

@@ -25,7 +25,7 @@ impl Exporter for Blocks {
         let blocked = Arc::clone(&self.0);
         async move {
             let _ = blocked.lock().unwrap().recv();
-            Outcome::delivered(batch.span_count() as u64)
+            Outcome::delivered(batch.item_count() as u64)
         }
     }
 }

@@ -23,7 +23,7 @@ impl Exporter for Sink {
     }
 
     fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
-        let spans = batch.to_bytes().len().min(1) * batch.span_count();
+        let spans = batch.to_bytes().len().min(1) * batch.item_count();
         async move { Outcome::delivered(spans as u64) }
     }
 }
@@ -52,7 +52,7 @@ fn burst(processor: &BatchProcessor, scope: ScopeId, spans: usize) -> usize {
     for _ in 0..spans {
         processor.push(TelemetryData {
             scope,
-            span: &[7; 280],
+            item: &[7; 280],
         });
     }
     allocations::so_far() - before

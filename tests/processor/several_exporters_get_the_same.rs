@@ -12,7 +12,7 @@ use tracing_otlp::config::{BatchConfig, ConnectionConfig, LogsExporterKind, Trac
 use tracing_otlp::export::{Batch, Exporter, Outcome, Signal};
 use tracing_otlp::stats::AdditionalStats;
 use tracing_otlp::testing::{Answer, Collector};
-use tracing_otlp::{DropReason, Events, Protocol, Stats};
+use tracing_otlp::{DropReason, Events, Protocol, SpanId, Stats};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -43,7 +43,7 @@ fn agrees(stats: &Stats, additional: &AdditionalStats) {
 }
 
 /// What the bytes of a request are, whoever got them.
-fn spans_of(collector: &Collector) -> Vec<(String, [u8; 8], String)> {
+fn spans_of(collector: &Collector) -> Vec<(String, SpanId, String)> {
     let spans = collector.spans();
     let shown = |s: &tracing_otlp::testing::ReceivedSpan| {
         (s.name.clone(), s.span_id, format!("{:?}", s.attributes))
@@ -219,7 +219,7 @@ impl Exporter for Keeps {
     fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
         assert_eq!(batch.signal(), Signal::Traces);
         self.0.lock().unwrap().push(batch.to_bytes());
-        std::future::ready(Outcome::delivered(batch.span_count() as u64))
+        std::future::ready(Outcome::delivered(batch.item_count() as u64))
     }
 }
 

@@ -32,8 +32,8 @@ impl Exporter for Watcher {
     async fn ready(&self) {}
 
     fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
-        *self.ended.lock().unwrap() += batch.span_count();
-        std::future::ready(Outcome::delivered(batch.span_count() as u64))
+        *self.ended.lock().unwrap() += batch.item_count();
+        std::future::ready(Outcome::delivered(batch.item_count() as u64))
     }
 
     fn show_open(&self, batch: Batch) -> impl Future<Output = ()> + Send + 'static {

@@ -70,7 +70,7 @@ impl Exporter for Bomb {
 
     fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
         self.go_off(Bad::SendCall);
-        let (bomb, spans) = (self.clone(), batch.span_count() as u64);
+        let (bomb, spans) = (self.clone(), batch.item_count() as u64);
         async move {
             bomb.go_off(Bad::Send);
             tokio::task::yield_now().await;

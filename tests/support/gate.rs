@@ -36,7 +36,7 @@ impl Exporter for Taker {
         let spans = request.resource_spans.into_iter();
         let spans = spans.flat_map(|r| r.scope_spans).flat_map(|s| s.spans);
         self.taken.lock().unwrap().extend(spans);
-        std::future::ready(Outcome::delivered(batch.span_count() as u64))
+        std::future::ready(Outcome::delivered(batch.item_count() as u64))
     }
 }
 

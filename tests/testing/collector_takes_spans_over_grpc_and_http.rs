@@ -7,8 +7,8 @@ use crate::support::{
 use http::Version;
 use http_body_util::Full;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, span};
-use tracing_otlp::Protocol;
 use tracing_otlp::testing::{Collector, ReceivedKind, ReceivedStatusCode};
+use tracing_otlp::{Protocol, SpanId, TraceId};
 
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 
@@ -36,7 +36,7 @@ async fn grpc() {
     assert_eq!(request.header("x-tenant"), Some("blue"));
     assert_eq!(request.message, message);
     assert_eq!(request.wire_len, message.len() + 5);
-    assert_eq!((request.resource_spans, request.scope_spans), (1, 1));
+    assert_eq!((request.resource_count, request.scope_count), (1, 1));
     assert!(request.accepted && !request.compressed);
 }
 
@@ -139,9 +139,12 @@ async fn every_field_of_a_span_is_shown() {
     client.export(&request_of(vec![sent])).await.unwrap();
 
     let span = &collector.spans()[0];
-    assert_eq!(span.trace_id_hex(), "0102030405060708090a0b0c0d0e0f10");
-    assert_eq!(span.span_id_hex(), "0102030405060708");
-    assert_eq!(span.parent_span_id_hex().unwrap(), "0b0c0d0e0f101112");
+    assert_eq!(
+        span.trace_id.to_string(),
+        "0102030405060708090a0b0c0d0e0f10"
+    );
+    assert_eq!(span.span_id.to_string(), "0102030405060708");
+    assert_eq!(span.parent_span_id.unwrap().to_string(), "0b0c0d0e0f101112");
     assert_eq!(
         (&*span.trace_state, span.flags, &*span.name),
         ("v=1", 0x301, "GET /")
@@ -165,7 +168,8 @@ async fn every_field_of_a_span_is_shown() {
     assert_eq!((event.unix_nanos, event.dropped_attributes), (6, 2));
     assert_eq!(event["key"], "user:1");
     let link = &span.links[0];
-    assert_eq!((link.trace_id, link.span_id), ([9; 16], [8; 8]));
+    assert_eq!(link.trace_id, TraceId::from_bytes([9; 16]));
+    assert_eq!(link.span_id, SpanId::from_bytes([8; 8]));
     assert_eq!(
         (&*link.trace_state, link.flags, link.dropped_attributes),
         ("w=2", 0x100, 4)
@@ -349,8 +353,8 @@ async fn counting_keeps_numbers_only() {
         .iter()
         .map(|r| {
             (
-                r.resource_spans,
-                r.scope_spans,
+                r.resource_count,
+                r.scope_count,
                 r.span_count,
                 r.message.len(),
             )

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::block::{kind, no_span, text};
 use crate::drawing::{self, Drawing, Key, Layout, arrange};
-use crate::export::{Batch, Outcome};
+use crate::export::{Batch, BatchItem, Outcome};
 use crate::semconv;
 use crate::stats::DropReason;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
@@ -95,13 +95,13 @@ impl LiveTree {
 
     fn hold(&self, batch: &Batch) -> Arc<PendingBatch> {
         let pending = Arc::new(PendingBatch {
-            state: Mutex::new((batch.span_count() as u64, Outcome::default())),
+            state: Mutex::new((batch.item_count() as u64, Outcome::default())),
             is_done: Notify::new(),
         });
         let service = service(batch);
         let mut unreadable = 0;
         let mut held = lock(&self.held);
-        for (_, bytes) in batch.spans() {
+        for BatchItem { message: bytes, .. } in batch.items() {
             let Some(span) = Span::decode(bytes) else {
                 unreadable += 1;
                 continue;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::config::{ConnectionConfig, Protocol};
+use crate::context::TraceId;
 use crate::export::batch::Batch;
 use crate::export::client::OtlpClient;
 use crate::export::deadline::Cap;
@@ -23,7 +24,7 @@ use crate::export::{Exporter, Outcome};
 use crate::stats::DropReason;
 use crate::sync::{Arc, Mutex, lock};
 use crate::testing::Collector;
-use crate::wire::request::{ScopeGroup, span_field};
+use crate::wire::request::{ScopeGroup, item_field};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const BOTH: [Protocol; 2] = [Protocol::Grpc, Protocol::HttpProtobuf];
@@ -43,11 +44,11 @@ pub(in crate::export) fn span(trace: u64, number: u64) -> Bytes {
 }
 
 pub(in crate::export) fn batch(spans: impl IntoIterator<Item = Bytes>) -> Batch {
-    let spans: Vec<_> = spans.into_iter().map(|span| span_field(&span)).collect();
+    let spans: Vec<_> = spans.into_iter().map(|span| item_field(&span)).collect();
     let count = spans.len();
     let group = ScopeGroup {
         scope: Bytes::new(),
-        spans,
+        items: spans,
     };
     Batch::new(
         crate::signal::Signal::Traces,
@@ -162,7 +163,7 @@ async fn a_shutdown_gives_up_on_a_name_without_an_address() {
     client.begin_shutdown();
     let permit = timeout(PATIENCE, client.ready()).await.unwrap();
     let outcome = Exporter::send(&client, permit, batch([span(1, 1)])).await;
-    assert_eq!((outcome.delivered, outcome.spans()), (0, 1));
+    assert_eq!((outcome.delivered, outcome.items()), (0, 1));
     let error = outcome.error.unwrap();
     assert!(error.contains("given up by the shutdown"), "{error}");
 }
@@ -181,7 +182,7 @@ async fn traces_stay_whole_and_move_only_with_their_collector() {
             let permit = client.ready().await;
             let outcome = Exporter::send(&client, permit, batch(spans)).await;
             assert_eq!(
-                (outcome.delivered, outcome.spans()),
+                (outcome.delivered, outcome.items()),
                 (90, 90),
                 "{outcome:?}"
             );
@@ -212,7 +213,7 @@ async fn traces_stay_whole_and_move_only_with_their_collector() {
         let lost = &seen[2];
         for (collector, before) in [a, b].into_iter().zip(&seen) {
             let now = traces(collector);
-            let is_new = |id: &&[u8; 16]| !before.contains(id);
+            let is_new = |id: &&TraceId| !before.contains(id);
             assert!(now.iter().filter(is_new).all(|id| lost.contains(id)));
             assert!(
                 before

@@ -189,8 +189,10 @@ impl LogSink {
         if dropped | for_memory != 0 {
             self.count_truncated(dropped, for_memory);
         }
-        let span = record;
-        self.processor.push_log(TelemetryData { scope, span });
+        self.processor.push_log(TelemetryData {
+            scope,
+            item: record,
+        });
     }
 
     #[cold]

@@ -40,8 +40,13 @@ fn rig(spans: usize, batch: usize, memory: usize, shards: usize) -> Rig {
 
 impl Rig {
     fn push(&self, preferred: usize, span: &[u8]) {
-        self.buffer
-            .push(preferred, TelemetryData { scope: SCOPE, span });
+        self.buffer.push(
+            preferred,
+            TelemetryData {
+                scope: SCOPE,
+                item: span,
+            },
+        );
     }
 
     /// Takes everything as the worker does: spans, bytes.
@@ -49,7 +54,7 @@ impl Rig {
         let (mut chunks, mut spans, mut bytes) = (Vec::new(), 0, 0);
         self.buffer.drain(close, &mut chunks);
         for chunk in chunks {
-            spans += u64::from(chunk.spans());
+            spans += u64::from(chunk.items());
             bytes += chunk.len();
             chunk.recycle(self.buffer.pool());
         }

@@ -191,7 +191,7 @@ fn push(queue: &Queue, span: &[u8]) -> bool {
     let before = queue.buffer.queued();
     let data = TelemetryData {
         scope: ScopeId::NONE,
-        span,
+        item: span,
     };
     queue.push_span(0, data, || SheddingFacts::of(span));
     queue.buffer.queued() > before

@@ -138,7 +138,7 @@ impl Exporter for Fake {
         let state = Arc::clone(&self.0);
         async move {
             let _permit = permit;
-            let spans = batch.span_count();
+            let spans = batch.item_count();
             lock(&state.batches).push(Seen {
                 spans,
                 bytes: batch.to_bytes(),
@@ -205,7 +205,7 @@ pub(crate) fn push(processor: &BatchProcessor, scope: ScopeId, spans: usize) {
     for _ in 0..spans {
         processor.push(TelemetryData {
             scope,
-            span: b"a span of a few bytes",
+            item: b"a span of a few bytes",
         });
     }
 }

@@ -23,7 +23,7 @@ fn push_logs(processor: &BatchProcessor, records: usize) {
     for _ in 0..records {
         processor.push_log(TelemetryData {
             scope: SCOPE,
-            span: b"a record of a few bytes",
+            item: b"a record of a few bytes",
         });
     }
 }

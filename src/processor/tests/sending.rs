@@ -109,7 +109,10 @@ fn large_spans_make_small_batches() {
         ..quiet(1000, 512)
     });
     let span = vec![b'x'; 20_000];
-    let data = |span| TelemetryData { scope: SCOPE, span };
+    let data = |span| TelemetryData {
+        scope: SCOPE,
+        item: span,
+    };
     (0..512).for_each(|_| processor.push(data(&span)));
     processor.push(data(&vec![b'y'; 10_000_000]));
     processor.force_flush_blocking(LONG).unwrap();
@@ -133,7 +136,7 @@ fn requests_are_what_was_pushed() {
     for (scope, span) in [(0, b"1"), (1, b"2"), (0, b"3")] {
         processor.push(TelemetryData {
             scope: scopes[scope],
-            span,
+            item: span,
         });
     }
     processor.force_flush_blocking(LONG).unwrap();
@@ -212,7 +215,7 @@ fn the_workers_threads_are_marked_and_refuse_to_wait_for_themselves() {
                     .unwrap_err()
                     .is_worker();
                 let _ = sender.send(here && there.unwrap_or(false) && refused);
-                Outcome::delivered(batch.span_count() as u64)
+                Outcome::delivered(batch.item_count() as u64)
             }
         }
     }

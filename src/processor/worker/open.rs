@@ -7,7 +7,7 @@ use super::Worker;
 use crate::export::Batch;
 use crate::processor::ScopeId;
 use crate::signal::Signal;
-use crate::wire::request::{ScopeGroup, span_field};
+use crate::wire::request::{ScopeGroup, item_field};
 
 /// Returns the open spans to show: the scope of each, and the encoded span.
 pub(crate) type OpenSpanSource = Box<dyn FnMut() -> Vec<(ScopeId, Bytes)> + Send>;
@@ -44,14 +44,14 @@ impl Worker {
         let count = spans.len();
         let mut groups: Vec<(ScopeId, ScopeGroup)> = Vec::new();
         for (scope, span) in spans {
-            let span = span_field(&span);
+            let span = item_field(&span);
             match groups.iter_mut().rfind(|(id, _)| *id == scope) {
-                Some((_, group)) => group.spans.push(span),
+                Some((_, group)) => group.items.push(span),
                 None => groups.push((
                     scope,
                     ScopeGroup {
                         scope: self.shared.scopes.encoded(scope),
-                        spans: vec![span],
+                        items: vec![span],
                     },
                 )),
             }

@@ -121,8 +121,8 @@ fn b3_is_written_as_configured_and_without_a_parent_b3_2() {
     let all = [PropagatorKind::B3Multi, PropagatorKind::B3];
     for (first, then) in [(&all[..1], &all[1..]), (&all[1..], &all[..1]), (&all, &all)] {
         let mut headers = HeaderMap::new();
-        CompositePropagator::of(first).inject(&old, &mut headers);
-        let then = CompositePropagator::of(then);
+        CompositePropagator::new(first).inject(&old, &mut headers);
+        let then = CompositePropagator::new(then);
         then.inject(&cx, &mut headers);
         assert_eq!(
             headers.len(),

@@ -182,7 +182,7 @@ fn a_value_that_is_no_text_is_there_and_wrong_prop_1() {
         let mut map = headers(&[]);
         map.append(name, bad.clone());
         map.append(name, good.parse().unwrap());
-        let cx = CompositePropagator::of(EVERY).extract(elsewhere(), &map);
+        let cx = CompositePropagator::new(EVERY).extract(elsewhere(), &map);
         assert_eq!(cx, elsewhere(), "{name}");
     }
     let mut map = headers(&[("traceparent", PARENT), ("tracestate", "a=1")]);
@@ -190,7 +190,7 @@ fn a_value_that_is_no_text_is_there_and_wrong_prop_1() {
     map.insert("baggage", bad.clone());
     map.insert("uberctx-a", bad.clone());
     map.append("baggage", "b=2".parse().unwrap());
-    let cx = CompositePropagator::of(EVERY).extract(TraceContext::default(), &map);
+    let cx = CompositePropagator::new(EVERY).extract(TraceContext::default(), &map);
     assert_eq!(cx.to_traceparent().as_str(), PARENT);
     assert_eq!(cx.trace_state(), &TraceState::EMPTY);
     assert_eq!(cx.baggage().to_string(), "b=2");
@@ -213,7 +213,7 @@ fn what_another_request_brought_is_not_passed_on_w3c_5() {
 fn without_a_trace_only_baggage_is_written_prop_1() {
     let cx = TraceContext::default().with_baggage(Baggage::EMPTY.with("a", "1"));
     assert_eq!(
-        inject(&CompositePropagator::of(EVERY), &cx),
+        inject(&CompositePropagator::new(EVERY), &cx),
         pairs(&[("baggage", "a=1"), ("uberctx-a", "1")])
     );
 }
@@ -238,7 +238,7 @@ fn baggage_is_joined_and_needs_no_trace_bag_1_bag_2() {
 
 #[test]
 fn several_formats_of_one_span_lose_nothing_prop_2() {
-    let all = CompositePropagator::of(EVERY);
+    let all = CompositePropagator::new(EVERY);
     let flags = TraceFlags::SAMPLED.with(TraceFlags::RANDOM);
     let cx = context(flags)
         .with_trace_state("a=1".parse().unwrap())
@@ -267,7 +267,7 @@ fn several_formats_of_one_span_lose_nothing_prop_2() {
         "b3",
         format!("{TRACE}-{}-1", "a".repeat(16)).parse().unwrap(),
     );
-    let w3c_then_b3 = CompositePropagator::of(&[PropagatorKind::TraceContext, PropagatorKind::B3]);
+    let w3c_then_b3 = CompositePropagator::new(&[PropagatorKind::TraceContext, PropagatorKind::B3]);
     let read = w3c_then_b3.extract(TraceContext::default(), &map);
     assert_eq!(read.span_id().to_string(), "a".repeat(16));
     assert!(read.trace_state().is_empty());
@@ -279,7 +279,7 @@ fn a_composite_of_none_leaves_all_alone_prop_2() {
     assert_eq!(inject(&none, &elsewhere()), []);
     assert_eq!(extract(&none, &[("traceparent", PARENT)]), None);
     assert!(none.fields().is_empty());
-    let all = CompositePropagator::of(EVERY);
+    let all = CompositePropagator::new(EVERY);
     assert_eq!(
         format!("{all:?}"),
         r#"CompositePropagator(["traceparent", "tracestate", "baggage", "b3", "X-B3-TraceId", "X-B3-SpanId", "X-B3-Sampled", "X-B3-Flags", "uber-trace-id", "X-Amzn-Trace-Id"])"#
@@ -318,7 +318,7 @@ fn variables_carry_a_context_to_a_child_envc_1() {
         .with_trace_state("a=1".parse().unwrap())
         .with_baggage(Baggage::EMPTY.with("b", "2"));
     for kinds in [PropagatorKind::DEFAULT, EVERY] {
-        let propagator = CompositePropagator::of(kinds);
+        let propagator = CompositePropagator::new(kinds);
         let mut variables = Environment::default();
         propagator.inject(&cx, &mut variables);
         let child: Environment = variables.into_iter().collect();
@@ -326,7 +326,7 @@ fn variables_carry_a_context_to_a_child_envc_1() {
         assert_eq!(propagator.extract(TraceContext::default(), &child), cx);
     }
     // Of this process: cargo has set this one.
-    let own = Environment::of_process();
+    let own = Environment::from_process();
     assert_eq!(own.get("cargo-pkg-name"), Some(env!("CARGO_PKG_NAME")));
 }
 
@@ -340,7 +340,7 @@ proptest! {
             .with_remote(true);
         prop_assume!(cx.is_valid());
         for kind in EVERY.iter().filter(|kind| **kind != PropagatorKind::Baggage) {
-            let propagator = CompositePropagator::of(&[*kind]);
+            let propagator = CompositePropagator::new(&[*kind]);
             let mut map = HeaderMap::new();
             propagator.inject(&cx, &mut map);
             let expected = match kind {

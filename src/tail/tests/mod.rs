@@ -90,7 +90,7 @@ impl House {
             end,
             data: TelemetryData {
                 scope: ScopeId::default(),
-                span: &vec![b'x'; how.len],
+                item: &vec![b'x'; how.len],
             },
         });
     }

@@ -46,7 +46,7 @@ fn batch(spans: &[proto::Span]) -> Batch {
     };
     let group = ScopeGroup {
         scope: Bytes::new(),
-        spans: vec![run.encode_to_vec().into()],
+        items: vec![run.encode_to_vec().into()],
     };
     Batch::new(
         crate::signal::Signal::Traces,
@@ -184,9 +184,9 @@ async fn foreign_text_moves_no_cursor_and_lines_keep_to_the_width() {
         };
         let group = ScopeGroup {
             scope: Bytes::new(),
-            spans: batch
-                .spans()
-                .map(|(_, s)| crate::wire::request::span_field(s))
+            items: batch
+                .items()
+                .map(|item| crate::wire::request::item_field(item.message))
                 .collect(),
         };
         batch = Batch::new(

@@ -58,7 +58,7 @@ fn a_batch_in_parts_arrives_when_one_of_the_collectors_is_back() {
             under_way.await.unwrap()
         });
         assert_eq!(
-            (outcome.delivered, outcome.spans()),
+            (outcome.delivered, outcome.items()),
             (40, 40),
             "{outcome:?}"
         );

@@ -77,8 +77,8 @@ async fn main() {
     names.sort_unstable();
     assert_eq!(names, ["GET", "GET /users/{id}", "GET /users/{id}"]);
     for request in requests {
-        assert_eq!(request.trace_id_hex(), TRACE);
-        assert_eq!(request.parent_span_id_hex().as_deref(), Some(CALLER));
+        assert_eq!(request.trace_id.to_string(), TRACE);
+        assert_eq!(request.parent_span_id, Some(CALLER.parse().unwrap()));
         assert_eq!(
             request.status.is_error(),
             request.attr("url.path") == Some(&"/users/8".into())
