@@ -83,7 +83,10 @@ impl Sent {
         self.marks.taken.load(Ordering::Relaxed)
     }
 
-    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "gRPC says it last"))]
+    #[cfg_attr(
+        not(any(feature = "grpc", feature = "http")),
+        expect(dead_code, reason = "there is no answer")
+    )]
     pub(crate) fn take(&self) {
         self.marks.taken.store(true, Ordering::Relaxed);
     }
@@ -133,6 +136,18 @@ impl Answer {
         Self::Taken {
             rejected: 0,
             message: format!("{address} took it and did not end its answer"),
+        }
+    }
+
+    /// An answer whose head, or end, breaks HTTP or a limit.
+    #[cfg_attr(
+        not(any(feature = "grpc", feature = "http")),
+        expect(dead_code, reason = "there is no answer")
+    )]
+    pub(crate) fn unreadable(address: &str, why: &str) -> Self {
+        let what = format!("{address} gave an answer that cannot be read: {why}");
+        Self::Unclear {
+            message: tell(&what, Cause::LongAnswer),
         }
     }
 

@@ -16,7 +16,7 @@ use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint as Transport};
 use tower_service::Service;
 
-use self::outcome::{CallOutcome, is_silent, is_timeout, outcome_of, read_status};
+use self::outcome::{CallOutcome, is_silent, is_timeout, outcome_of, read_status, unreadable, why};
 use super::attempt::{Answer, Request, SendFailure, leads_to, no_answer, no_stream};
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
@@ -40,6 +40,13 @@ fn ping_every(timeout: Option<Duration>) -> Duration {
     const LEAST: Duration = Duration::from_millis(3400);
     const MOST: Duration = Duration::from_secs(20);
     timeout.map_or(MOST, |timeout| timeout.mul_f64(0.34).clamp(LEAST, MOST))
+}
+
+/// The longest head or end of an answer, for which hyper's own bound is 16 KiB. The words of a refusal stand in
+/// one header (`grpc-message`), and an answer whose headers are refused has no status.
+fn longest_head(max_response: usize) -> u32 {
+    const LEAST: usize = 16 << 10;
+    u32::try_from(max_response.max(LEAST)).unwrap_or(u32::MAX)
 }
 
 #[derive(Debug)]
@@ -150,6 +157,7 @@ impl Grpc {
             .http2_keep_alive_interval(ping_every(self.dialer.answer_within))
             .keep_alive_timeout(PONG_WITHIN)
             .keep_alive_while_idle(false)
+            .http2_max_header_list_size(longest_head(self.max_response))
             .connect_with_connector(Once(Some(io)))
             .await
             .map_err(|e| no_http2(&explain(&e), Cause::ClosedAtOnce))?;
@@ -241,6 +249,9 @@ impl Grpc {
         match channel.call(self.request(request, timeout)).await {
             Ok(response) => Ok(self.read(response, request).await),
             Err(e) => {
+                if let Some(answer) = unreadable(&address, &e) {
+                    return Err(answer);
+                }
                 let broken = format!("{address}: {}", explain(&e));
                 match (outcome_of(&e, request), timeout) {
                     // Only the stream was refused; the connection stays usable.
@@ -328,8 +339,13 @@ impl Grpc {
             let what = format!("{address} answered HTTP {}{to}", head.status);
             return refused(retryability, &what, Cause::HttpOverGrpc(code));
         }
-        if let Some(answer) = self.status(&head.headers, &[], request) {
-            return answer;
+        let early = self.status(&head.headers, &[], request);
+        let is_taken = matches!(early, Some(Answer::Taken { .. }));
+        match early {
+            // The message that follows names the rejected spans.
+            Some(_) if is_taken && !http_body::Body::is_end_stream(&body) => request.sent.take(),
+            Some(answer) => return answer,
+            None => {}
         }
         let content_type = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let is_grpc = content_type.is_some_and(|t| t.starts_with(b"application/grpc"));
@@ -341,8 +357,12 @@ impl Grpc {
                     message: tell(&what, Cause::LongAnswer),
                 };
             }
+            Err(_) if is_taken => return Answer::taken_without_words(&address),
             Err(e) => {
-                let what = format!("{address}: {}", explain(e.as_ref()));
+                if let Some(answer) = unreadable(&address, e.as_ref()) {
+                    return answer;
+                }
+                let what = format!("{address}: {}", why(e.as_ref()));
                 return Answer::None {
                     message: tell(&what, Cause::Broken),
                     lost: SendFailure::Cut,
@@ -351,6 +371,9 @@ impl Grpc {
         };
         let trailers = body.trailers().cloned().unwrap_or_default();
         let message = body.to_bytes();
+        if is_taken {
+            return taken(&message);
+        }
         self.status(&trailers, &message, request)
             .unwrap_or_else(|| {
                 let what = format!("{address} answered without a grpc-status");
@@ -421,6 +444,8 @@ fn timeout_header(timeout: Duration) -> Option<HeaderValue> {
     HeaderValue::from_str(&text).ok()
 }
 
+const CLOSED: &str = "it closed the connection before the request";
+
 /// A connector with one finished connection. tonic must not connect by itself: then a request that was
 /// never sent could not be distinguished.
 struct Once(Option<SettingsProbe>);
@@ -435,7 +460,7 @@ impl Service<Uri> for Once {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let gone = || io::Error::new(io::ErrorKind::NotConnected, "the connection is gone");
+        let gone = || io::Error::new(io::ErrorKind::NotConnected, CLOSED);
         ready(self.0.take().map(TokioIo::new).ok_or_else(gone))
     }
 }

@@ -199,7 +199,8 @@ impl Http {
     }
 
     /// One attempt, on a kept connection if one is still open.
-    pub(crate) async fn exchange(&self, request: &Request, _: Option<Duration>) -> Answer {
+    pub(crate) async fn exchange(&self, request: &Request, within: Option<Duration>) -> Answer {
+        let until = within.and_then(|within| Instant::now().checked_add(within));
         loop {
             let kept = self.idle().pop();
             let is_kept = kept.is_some();
@@ -210,7 +211,7 @@ impl Http {
                     Err(message) => return unreached(message),
                 },
             };
-            match self.send_watched(connection, request).await {
+            match self.send_watched(connection, request, until).await {
                 ExchangeEnd::With(answer) => return answer,
                 ExchangeEnd::Stale(None) if is_kept => {}
                 ExchangeEnd::Stale(cause) => return self.closed_at_once(cause),
@@ -233,9 +234,14 @@ impl Http {
     }
 
     /// Sends, and tries a second connection after [`SILENCE`].
-    async fn send_watched(&self, connection: Connection, request: &Request) -> ExchangeEnd {
+    async fn send_watched(
+        &self,
+        connection: Connection,
+        request: &Request,
+        until: Option<Instant>,
+    ) -> ExchangeEnd {
         let began = Instant::now();
-        let mut first = pin!(self.send(connection, request));
+        let mut first = pin!(self.send(connection, request, until));
         if let Ok(ended) = timeout(SILENCE, &mut first).await {
             if matches!(ended, ExchangeEnd::With(ref answer) if answer.is_some()) {
                 let is_quick = began.elapsed() < SILENCE / 2;
@@ -267,7 +273,7 @@ impl Http {
             let connection = self.dial().await.ok()?;
             request.sent.double();
             let began = Instant::now();
-            match self.send(connection, request).await {
+            match self.send(connection, request, until).await {
                 ExchangeEnd::With(answer) if answer.is_some() => Some((answer, began.elapsed())),
                 _ => None,
             }
@@ -301,7 +307,12 @@ impl Http {
         })
     }
 
-    async fn send(&self, mut connection: Connection, request: &Request) -> ExchangeEnd {
+    async fn send(
+        &self,
+        mut connection: Connection,
+        request: &Request,
+        until: Option<Instant>,
+    ) -> ExchangeEnd {
         // A connection whose last request was answered before its body was read may never be ready again.
         let ready = timeout(READY_WITHIN, connection.sender.ready()).await;
         if !matches!(ready, Ok(Ok(()))) {
@@ -320,14 +331,19 @@ impl Http {
                 if wants_a_certificate(&e) {
                     return ExchangeEnd::Stale(Some(Cause::ClientCertificate));
                 }
-                let what = format!("{}: {}", self.dialer.address(), explain(&e));
+                let address = self.dialer.address();
+                if e.is_parse() {
+                    // The same for each attempt (OTLP-13).
+                    return ExchangeEnd::With(Answer::unreadable(&address, &explain(&e)));
+                }
+                let what = format!("{address}: {}", explain(&e));
                 return ExchangeEnd::With(Answer::None {
                     message: tell(&what, Cause::Broken),
                     lost: SendFailure::Cut,
                 });
             }
         };
-        let answer = self.read(response, request).await;
+        let answer = self.read(response, request, until).await;
         if answer.is_some() && !connection.sender.is_closed() {
             self.keep(connection);
         }
@@ -347,7 +363,12 @@ impl Http {
         out
     }
 
-    async fn read(&self, response: Response<Incoming>, request: &Request) -> Answer {
+    async fn read(
+        &self,
+        response: Response<Incoming>,
+        request: &Request,
+        until: Option<Instant>,
+    ) -> Answer {
         let address = self.dialer.address();
         let (head, body) = response.into_parts();
         if head.status.is_success() {
@@ -355,9 +376,11 @@ impl Http {
             // (OTLP-5). The body only names the rejected spans.
             request.sent.take();
         }
-        // The status is known, and the body is not worth a deadline.
+        // The status is known, and the body is not worth a deadline, which would hide that status.
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()) / 2);
+        let patience = left.map_or(WORDS_WITHIN, |left| WORDS_WITHIN.min(left));
         let body = Limited::new(body, self.max_response).collect();
-        let Ok(body) = timeout(WORDS_WITHIN, body).await else {
+        let Ok(body) = timeout(patience, body).await else {
             return match head.status.is_success() {
                 true => Answer::taken_without_words(&address),
                 false => self.not_taken(&head, "", None, request),

@@ -10,6 +10,7 @@ mod pace;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod answers_that_cannot_be_read_are_not_asked_for_again;
 mod brings_every_batch_home_or_says_why;
 mod certificates_are_read_again;
 mod credentials_are_renewed;

@@ -6,10 +6,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::support::pipeline::{BOTH, Pipeline, builder};
+use crate::support::pace::fit;
+use crate::support::pipeline::{BOTH, Pipeline, builder, told};
 use tracing_otlp::config::{Compression, ProvidedHeaders, ProxyConfig};
 use tracing_otlp::testing::Collector;
-use tracing_otlp::{Events, OtlpConfig, Protocol};
+use tracing_otlp::{DropReason, Events, OtlpConfig, Protocol};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const HTTP: Protocol = Protocol::HttpProtobuf;
@@ -466,6 +467,19 @@ fn a_success_whose_body_stalls_is_a_success_otlp_5() {
             assert_eq!(server.seen().len() - before, n as usize, "sent once");
         }
     }
+}
+
+/// What it says is known, also where the deadline passes before its body is there.
+#[test]
+fn a_refusal_whose_body_stalls_is_a_refusal() {
+    let server = Server::start(|_| "HTTP/1.1 400 No\r\ncontent-length: 9\r\n\r\nabc".to_owned());
+    let timeout = fit(Duration::from_millis(500));
+    let pipeline = Pipeline::start(builder(HTTP, &server.url()).with_timeout(timeout));
+    pipeline.spans(10, 10);
+    let error = pipeline.flush().unwrap_err().to_string();
+    assert!(error.contains("answered HTTP 400"), "{error}");
+    let stats = pipeline.settle(0);
+    assert_eq!(stats.dropped(DropReason::Refused), 10, "{}", told(&stats));
 }
 
 #[cfg(unix)]

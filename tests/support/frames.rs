@@ -38,18 +38,41 @@ pub fn go_away(last: u32, code: u32) -> Vec<u8> {
     frame(7, 0, 0, &payload)
 }
 
-/// Headers or trailers; short literals, without compression.
+/// Headers or trailers; literals without compression, in as many frames as they need.
 pub fn headers(stream: u32, is_last: bool, list: &[(&str, &str)]) -> Vec<u8> {
+    const LONGEST: usize = 16_384;
     let mut block = Vec::new();
     for (name, value) in list {
         block.push(0);
         for text in [name, value] {
-            assert!(text.len() < 127);
-            block.push(text.len() as u8);
+            length(text.len(), &mut block);
             block.extend_from_slice(text.as_bytes());
         }
     }
-    frame(HEADERS, 4 | u8::from(is_last), stream, &block)
+    let mut parts = block.chunks(LONGEST).enumerate().peekable();
+    let mut out = Vec::new();
+    while let Some((n, part)) = parts.next() {
+        let ends_block = 4 * u8::from(parts.peek().is_none());
+        out.extend(match n {
+            0 => frame(HEADERS, ends_block | u8::from(is_last), stream, part),
+            _ => frame(CONTINUATION, ends_block, stream, part),
+        });
+    }
+    out
+}
+
+/// An integer with a prefix of seven bits.
+fn length(mut n: usize, out: &mut Vec<u8>) {
+    if n < 127 {
+        return out.push(n as u8);
+    }
+    out.push(127);
+    n -= 127;
+    while n >= 128 {
+        out.push(n as u8 | 128);
+        n >>= 7;
+    }
+    out.push(n as u8);
 }
 
 pub fn data(stream: u32, is_last: bool, bytes: &[u8]) -> Vec<u8> {
@@ -75,6 +98,7 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const CONTINUATION: u8 = 9;
 
 /// The URL of a server that begins each connection with `first`, and replies to a request on connection `n` and
 /// stream `s` by `reply(n, s)`.
