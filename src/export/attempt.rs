@@ -47,6 +47,7 @@ pub(crate) struct Sent {
 #[derive(Debug, Default)]
 struct SentMarks {
     twice: AtomicBool,
+    whole: AtomicBool,
     taken: AtomicBool,
 }
 
@@ -66,6 +67,11 @@ impl Sent {
 
     fn set(&self) {
         self.once.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the last bytes of the body may have been written. An endpoint does not process a part of it.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.marks.whole.load(Ordering::Relaxed)
     }
 
     /// The request was also sent on a second connection.
@@ -209,6 +215,15 @@ impl Request {
         }
     }
 
+    /// The message where no answer came in time.
+    pub(crate) fn unanswered(&self, address: &str, within: Duration) -> String {
+        let what = match self.sent.is_whole() {
+            true => format!("no answer from {address} within {within:.1?}"),
+            false => format!("{address} read only a part of the request within {within:.1?}"),
+        };
+        tell(&what, Cause::NoAnswer)
+    }
+
     /// A body of these bytes, after `head`.
     pub(crate) fn body(&self, head: Bytes) -> Frames {
         let mut frames = self.frames.clone();
@@ -245,6 +260,9 @@ impl Body for Frames {
         self.sent.set();
         let next = self.frames.next();
         self.left -= next.as_ref().map_or(0, |b| b.len() as u64).min(self.left);
+        if self.left == 0 {
+            self.sent.marks.whole.store(true, Ordering::Relaxed);
+        }
         Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
     }
 
@@ -267,12 +285,6 @@ pub(crate) fn leads_to(headers: &HeaderMap) -> String {
         }
         None => String::new(),
     }
-}
-
-/// The message for an answer that did not come in time.
-pub(crate) fn no_answer(address: &str, within: Duration) -> String {
-    let what = format!("no answer from {address} within {within:.1?}");
-    tell(&what, Cause::NoAnswer)
 }
 
 /// The message for a connection on which no request could begin in time.

@@ -17,7 +17,7 @@ use tonic::transport::{Channel, Endpoint as Transport};
 use tower_service::Service;
 
 use self::outcome::{CallOutcome, is_silent, is_timeout, outcome_of, read_status, unreadable, why};
-use super::attempt::{Answer, Request, SendFailure, leads_to, no_answer, no_stream};
+use super::attempt::{Answer, Request, SendFailure, leads_to, no_stream};
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
 use super::endpoint::{Endpoint, Signal, Target};
@@ -261,7 +261,7 @@ impl Grpc {
                     }),
                     (CallOutcome::Gone(lost), Some(timeout)) if is_timeout(&e) => {
                         let message = match lost {
-                            SendFailure::Unknown => no_answer(&address, timeout),
+                            SendFailure::Unknown => request.unanswered(&address, timeout),
                             _ => no_stream(&address, timeout),
                         };
                         Err(Answer::None { message, lost })

@@ -16,6 +16,9 @@ const CUTS: u32 = 2;
 /// If a single-span request below this size is refused as too large, the refusal is not about size.
 pub(super) const SMALL: usize = 64 << 10;
 
+/// Stands for the reason of a partial success that gives none.
+const UNEXPLAINED: &str = "it does not say why: see its own log";
+
 /// The request as far as its next step depends on it, and what its attempts came to.
 #[derive(Debug, Clone)]
 pub(super) struct Progress {
@@ -23,6 +26,8 @@ pub(super) struct Progress {
     /// The length before compression.
     pub(super) plain_len: usize,
     pub(super) max_attempts: u32,
+    /// The end of the request may have been written by the last attempt.
+    pub(super) is_whole: bool,
     pub(super) history: History,
 }
 
@@ -117,6 +122,11 @@ pub(super) fn next_step(
     let (shown, message, is_blank) = match answer {
         Answer::Taken { rejected, message } => {
             let maybe_twice = so_far.history.ambiguous;
+            let is_unexplained = rejected > 0 && message.is_empty();
+            let message = match is_unexplained {
+                true => UNEXPLAINED.to_owned(),
+                false => message,
+            };
             let end = DeliveryEnd::Taken {
                 rejected,
                 message,
@@ -151,7 +161,7 @@ pub(super) fn next_step(
                 SendFailure::Unreached => Evidence::Unreached,
                 SendFailure::Unread => Evidence::Later(None),
                 SendFailure::Unknown | SendFailure::Cut => {
-                    so_far.history.ambiguous = true;
+                    so_far.history.ambiguous |= so_far.is_whole;
                     Evidence::Unanswered
                 }
             };
@@ -159,7 +169,7 @@ pub(super) fn next_step(
             if so_far.history.cuts >= CUTS && so_far.plain_len > SMALL {
                 let end = DeliveryEnd::TooLarge {
                     message,
-                    maybe: true,
+                    maybe: so_far.history.ambiguous,
                     is_said: false,
                 };
                 return (shown, NextStep::Learn(Said::TooLarge, end));
@@ -232,6 +242,7 @@ mod tests {
             signal,
             plain_len: LARGE,
             max_attempts: 3,
+            is_whole: true,
             history: History::default(),
         }
     }
@@ -286,21 +297,28 @@ mod tests {
             rejected: 2,
             message: String::new(),
         };
+        let whole = Answer::Taken {
+            rejected: 0,
+            message: String::new(),
+        };
         let unclear = Answer::Unclear {
             message: "no".to_owned(),
         };
-        let is_taken = NextStep::End(DeliveryEnd::Taken {
-            rejected: 2,
-            message: String::new(),
-            maybe_twice: false,
-        });
+        let is_taken = |rejected, message: &str| {
+            NextStep::End(DeliveryEnd::Taken {
+                rejected,
+                message: message.to_owned(),
+                maybe_twice: false,
+            })
+        };
         let limit = Said::Limit(9);
         let asked = Evidence::Later(Some(Duration::from_secs(7)));
         let authenticate = NextStep::Authenticate("no".to_owned(), ended(DropReason::Refused));
         use DropReason::{Refused, Unconfirmed};
         use Retryability::{Refused as Final, Split, Unauthenticated, Unknown};
         for (answer, shown, step) in [
-            (taken, Evidence::Handled, is_taken),
+            (taken, Evidence::Handled, is_taken(2, UNEXPLAINED)),
+            (whole, Evidence::Handled, is_taken(0, "")),
             (unclear, Evidence::Handled, dropped(Unconfirmed)),
             (not_taken(LATER, Said::Nothing), asked, again(false)),
             (
@@ -427,6 +445,22 @@ mod tests {
         next_step(cut(), false, &mut so_far);
         let (_, step) = next_step(cut(), false, &mut so_far);
         assert_eq!(step, again(false));
+    }
+
+    #[test]
+    fn a_part_of_a_request_is_not_taken() {
+        for lost in [SendFailure::Unknown, SendFailure::Cut] {
+            let mut so_far = begin(Signal::Traces);
+            so_far.is_whole = false;
+            next_step(none(lost), false, &mut so_far);
+            assert_eq!(
+                (so_far.history.attempts, so_far.history.ambiguous),
+                (1, false)
+            );
+            so_far.is_whole = true;
+            next_step(none(lost), false, &mut so_far);
+            assert!(so_far.history.ambiguous);
+        }
     }
 
     #[test]

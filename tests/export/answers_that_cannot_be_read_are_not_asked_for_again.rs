@@ -147,7 +147,11 @@ fn rejected_spans_are_counted_wherever_the_status_stands() {
     });
     let pipeline = Pipeline::start(builder(Protocol::Grpc, &url));
     pipeline.spans(3, 10);
-    let _ = pipeline.flush();
+    let error = pipeline.flush().unwrap_err().to_string();
+    assert!(
+        error.contains("rejected 2 of 3 spans: it does not say why"),
+        "{error}"
+    );
     // What it rejected has arrived, too.
     let stats = pipeline.settle(3);
     assert_eq!(

@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use crate::frames::{Reply, ok, serve, settings};
 use crate::support::pace::{SLACK, answered, fit};
 use crate::support::pipeline::{BOTH, Pipeline, balanced, builder, distinct, last_error, told};
 use tracing_otlp::testing::{Answer, Collector};
@@ -53,6 +54,21 @@ fn a_black_hole_costs_its_deadline_and_the_next_batch_goes_on_pain_29() {
             assert_eq!(stats.delivered, 2, "{}", told(&stats));
         }
     }
+}
+
+/// An endpoint does not process a part of a request, so nothing of it has arrived.
+#[test]
+fn a_request_that_is_read_in_part_is_not_delivered() {
+    const INITIAL_WINDOW_SIZE: u16 = 4;
+    let narrow = settings(&[(INITIAL_WINDOW_SIZE, 1000)]);
+    let url = serve(narrow, |_, stream| Reply::Send(ok(stream)));
+    let timeout = fit(500 * MS);
+    let pipeline = Pipeline::start(builder(Protocol::Grpc, &url).with_timeout(timeout));
+    pipeline.spans(30, 30_000);
+    let error = pipeline.flush().unwrap_err().to_string();
+    assert!(error.contains("read only a part of the request"), "{error}");
+    let stats = pipeline.settle(0);
+    assert_eq!(stats.dropped(DropReason::Unsent), 30, "{}", told(&stats));
 }
 
 #[test]

@@ -80,6 +80,7 @@ impl Delivery<'_> {
                 signal: self.client.signal,
                 plain_len,
                 max_attempts: retry.max_attempts,
+                is_whole: false,
                 history,
             },
             backoff: Backoff::new(retry),
@@ -187,7 +188,7 @@ impl Delivery<'_> {
                 let others = self.client.members.any_takes_requests(&row.tried);
                 let answer = self.attempt(&request, &route.member, others).await;
                 let Some(answer) = answer else {
-                    row.so_far.history.ambiguous |= sent.maybe();
+                    row.so_far.history.ambiguous |= sent.is_whole();
                     return Break(row.stopped(StopReason::Shutdown));
                 };
                 (answer, credentials)
@@ -198,7 +199,8 @@ impl Delivery<'_> {
                 (Answer::None { message, lost }, Credentials::default())
             }
         };
-        row.so_far.history.ambiguous |= sent.is_doubled();
+        row.so_far.history.ambiguous |= sent.is_doubled() && sent.is_whole();
+        row.so_far.is_whole = sent.is_whole();
         Continue(AttemptMade {
             route,
             credentials,

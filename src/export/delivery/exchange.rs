@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::Delivery;
 use crate::config::Protocol;
-use crate::export::attempt::{Answer, Request, SendFailure, Sent, no_answer, no_stream};
+use crate::export::attempt::{Answer, Request, SendFailure, Sent, no_stream};
 use crate::export::cause::{Cause, tell};
 use crate::export::credentials::Credentials;
 use crate::export::members::{EndpointMember, MemberRoute};
@@ -109,7 +109,7 @@ impl Delivery<'_> {
                 transport.disconnect();
                 let address = transport.address();
                 let (lost, message) = match request.sent.maybe() {
-                    true => (SendFailure::Unknown, no_answer(&address, left)),
+                    true => (SendFailure::Unknown, request.unanswered(&address, left)),
                     false if is_held_back => (SendFailure::Unreached, no_stream(&address, left)),
                     false => {
                         transport.mark_down();
