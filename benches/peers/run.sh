@@ -2,7 +2,7 @@
 # Measures this crate beside its peers: every contender in its own process, in turn, against one
 # receiver on loopback. benches/README.md tells what each figure means.
 #
-#   ./run.sh [all | build | check | arrives | alloc | hot | e2e | peak | web | cg | logs | report]...   (default: all)
+#   ./run.sh [all | build | check | arrives | alloc | hot | e2e | peak | web | cg | logs | requests | report]...   (default: all)
 #
 # Results are added to $OUT; `all` starts afresh. `check` only proves that every mode works.
 # Settings, by environment:
@@ -13,6 +13,7 @@
 #   PEAK_ROUNDS 3      rounds of peak
 #   UNITS       100000 requests of an e2e run, 5 spans each
 #   SECONDS_FLAT_OUT 5 how long peak records
+#   STACKS, REQUEST_WORKS  of step requests
 #   WEB_ROUNDS  5      rounds of web; WEB_SECONDS 4 each
 #   LISTEN      127.0.0.1:0   where the receiver listens
 #   OUT         $CARGO_TARGET_DIR/peers
@@ -30,6 +31,8 @@ PEAK_ROUNDS=${PEAK_ROUNDS:-3}
 UNITS=${UNITS:-100000}
 SECONDS_FLAT_OUT=${SECONDS_FLAT_OUT:-5}
 WEB_MODES=${WEB_MODES:-none tower-floor tracing-otlp tracing-otlp-unsampled axum-otel tower-otel}
+STACKS=${STACKS:-none tower-floor tower-unsampled sampled unsampled registry registry-unsampled}
+REQUEST_WORKS=${REQUEST_WORKS:-plain caller axum client}
 WEB_ROUNDS=${WEB_ROUNDS:-5}
 WEB_SECONDS=${WEB_SECONDS:-4}
 LISTEN=${LISTEN:-127.0.0.1:0}
@@ -84,6 +87,7 @@ build() { # one at a time: no contender gets features that another asked for
   done
   cargo build --release --locked --quiet --package sink
   cargo build --release --locked --quiet --package web
+  cargo build --release --locked --quiet --package requests
 }
 
 arrives() {
@@ -217,9 +221,29 @@ logs() {
   stop_receiver
 }
 
+# A request through middleware, without a socket: two sizes each, as in cg.
+requests() {
+  mkdir -p "$OUT/requests"
+  start_receiver
+  for stack in $STACKS; do
+    say "requests, $stack"
+    for work in $REQUEST_WORKS; do
+      for units in 1000 3000; do
+        local file=$OUT/requests/$stack.$work.$units.out
+        rm -f "$file"*
+        timeout 900 valgrind --tool=callgrind --separate-threads=yes --zero-before='requests::fixed*' \
+          --callgrind-out-file="$file" "$BIN/requests" "$stack" "$work" "$units" "http://$address" \
+          >>"$OUT/stderr.log" 2>&1 || echo "requests $stack $work $units" | tee -a "$OUT/failed" >&2
+      done
+    done
+  done
+  stop_receiver
+}
+
 report() {
   python3 report.py "$OUT"
   [ ! -s "$OUT/web.jsonl" ] || python3 web.py report "$OUT"
+  [ ! -d "$OUT/requests" ] || python3 requests.py "$OUT/requests"
 }
 
 check() {
@@ -235,8 +259,8 @@ clear_results() { for file in results.jsonl web.jsonl stderr.log failed; do : >"
 [ $# -gt 0 ] || set -- all
 for step in "$@"; do
   case $step in
-    all) build; clear_results; arrives; alloc; hot; e2e; peak; web; cg; logs; report ;;
-    build | check | arrives | alloc | hot | e2e | peak | web | cg | logs | report) "$step" ;;
+    all) build; clear_results; arrives; alloc; hot; e2e; peak; web; cg; logs; requests; report ;;
+    build | check | arrives | alloc | hot | e2e | peak | web | cg | logs | requests | report) "$step" ;;
     *) say "no step $step; see the head of this script"; exit 2 ;;
   esac
 done
