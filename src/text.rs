@@ -4,6 +4,7 @@ pub(crate) mod hex;
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
+use std::ops::Range;
 
 /// A duration in nanoseconds with three digits that matter: `850 ns`, `12.3 µs`, `1.50 ms`,
 /// `152 ms`, `2.35 s`, `3 min 12 s`, `2 h 3 min`.
@@ -147,6 +148,28 @@ pub(crate) fn join<T: fmt::Display>(items: impl IntoIterator<Item = T>, separato
         let _ = write!(out, "{item}");
     }
     out
+}
+
+/// The text without the spaces and tabs around it: as `trim_matches`, which decodes characters.
+#[inline]
+pub(crate) fn trim_blanks(text: &str) -> &str {
+    text.get(without_blanks(text.as_bytes()))
+        .unwrap_or_default()
+}
+
+/// As [`trim_blanks`], of bytes.
+#[inline]
+pub(crate) fn trim_blank_bytes(text: &[u8]) -> &[u8] {
+    text.get(without_blanks(text)).unwrap_or_default()
+}
+
+#[inline]
+fn without_blanks(text: &[u8]) -> Range<usize> {
+    let is_wanted = |b: &u8| !matches!(b, b' ' | b'\t');
+    let Some(start) = text.iter().position(is_wanted) else {
+        return 0..0;
+    };
+    start..text.iter().rposition(is_wanted).map_or(start, |at| at + 1)
 }
 
 /// The beginning of a text, at most this many bytes, cut between characters.

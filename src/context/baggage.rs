@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
+use crate::text::trim_blanks;
+
 /// Names and values that travel with a request through all services; immutable, and cheap to clone.
 /// Takes no memory while it is empty.
 ///
@@ -280,7 +282,7 @@ fn parse_member(text: &str) -> Option<(&str, &str, &str)> {
 }
 
 fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
+    trim_blanks(text)
 }
 
 /// A name that HTTP can write (RFC 7230).

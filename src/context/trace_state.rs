@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::text::{trim_blank_bytes, trim_blanks};
+
 /// The members of W3C's `tracestate`, in order; immutable, and cheap to clone. Takes no memory while
 /// it is empty.
 ///
@@ -87,7 +89,21 @@ impl TraceState {
 
     /// The value of a key: that of the left-most member with it, which is the latest.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.iter().find(|member| member.0 == key).map(|m| m.1)
+        // The text is canonical: no blanks, no empty members.
+        let of_key = |member: &'_ [u8]| {
+            let rest = member.strip_prefix(key.as_bytes())?.strip_prefix(b"=")?;
+            Some(rest.len())
+        };
+        let text = self.as_str();
+        let mut end = 0;
+        for member in text.as_bytes().split(|b| *b == b',') {
+            end += member.len();
+            if let Some(len) = of_key(member) {
+                return text.get(end - len..end);
+            }
+            end += 1;
+        }
+        None
     }
 
     /// Keys and values, from the left: the latest first.
@@ -102,10 +118,10 @@ impl TraceState {
     ///
     /// A key or a value that W3C does not allow; see [`InvalidTraceState`].
     pub fn with(&self, key: &str, value: &str) -> Result<Self, InvalidTraceState> {
-        if !is_key(key) {
+        if !is_key(key.as_bytes()) {
             return Err(InvalidTraceState(Reason::Key));
         }
-        if !is_value(value) {
+        if !is_value(value.as_bytes()) {
             return Err(InvalidTraceState(Reason::Value));
         }
         let first = format!("{key}={value}");
@@ -196,7 +212,7 @@ fn members(text: &str) -> impl Iterator<Item = &str> {
 
 fn entries(text: &str) -> impl Iterator<Item = &str> {
     let entries = text.split(',');
-    entries.map(|entry| entry.trim_matches([' ', '\t']))
+    entries.map(trim_blanks)
 }
 
 /// The work so far, bounded by [`MAX_ENTRIES`] and [`MAX_BYTES`] whatever the length of the headers.
@@ -215,7 +231,9 @@ impl ParsedSoFar {
         if self.bytes > MAX_BYTES {
             return Err(InvalidTraceState(Reason::TooLong));
         }
-        for member in entries(line) {
+        // By bytes: on a short text, a search by characters costs ten times as much.
+        for entry in line.as_bytes().split(|b| *b == b',') {
+            let member = trim_blank_bytes(entry);
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
                 return Err(InvalidTraceState(Reason::TooLong));
@@ -228,13 +246,14 @@ impl ParsedSoFar {
             if self.members > MAX_MEMBERS {
                 return Err(InvalidTraceState(Reason::TooMany));
             }
-            let Some((key, value)) = member.split_once('=') else {
+            let Some(equals) = member.iter().position(|b| *b == b'=') else {
                 return Err(InvalidTraceState(Reason::NoEquals));
             };
+            let (key, value) = member.split_at(equals);
             if !is_key(key) {
                 return Err(InvalidTraceState(Reason::Key));
             }
-            if !is_value(value) {
+            if !is_value(value.get(1..).unwrap_or_default()) {
                 return Err(InvalidTraceState(Reason::Value));
             }
         }
@@ -247,16 +266,15 @@ fn has_key(member: &str, key: &str) -> bool {
     rest.is_some_and(|rest| rest.starts_with('='))
 }
 
-fn is_key(key: &str) -> bool {
+fn is_key(key: &[u8]) -> bool {
     let is_first = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    key.len() <= 256
-        && key.as_bytes().first().is_some_and(is_first)
-        && key.bytes().all(|b| is_first(&b) || b"_-*/@".contains(&b))
+    let is_next = |b: &u8| is_first(b) || matches!(b, b'_' | b'-' | b'*' | b'/' | b'@');
+    key.len() <= 256 && key.first().is_some_and(is_first) && key.iter().all(is_next)
 }
 
-fn is_value(value: &str) -> bool {
-    let is_allowed = |b| matches!(b, 0x20..=0x7e) && b != b',' && b != b'=';
-    (1..=256).contains(&value.len()) && value.bytes().all(is_allowed) && !value.ends_with(' ')
+fn is_value(value: &[u8]) -> bool {
+    let is_allowed = |b: &u8| matches!(b, 0x20..=0x7e) && *b != b',' && *b != b'=';
+    (1..=256).contains(&value.len()) && value.iter().all(is_allowed) && value.last() != Some(&b' ')
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use super::{SpanId, TraceContext, TraceFlags, TraceId};
-use crate::text::hex;
+use crate::text::{hex, trim_blanks};
 
 /// The text of a `traceparent` header, without heap memory.
 ///
@@ -89,7 +89,7 @@ impl TraceContext {
     ///
     /// A text that breaks the format, for example by upper case.
     pub fn from_traceparent(text: &str) -> Result<Self, InvalidTraceparent> {
-        parse(text.trim_matches([' ', '\t']).as_bytes()).ok_or(InvalidTraceparent(()))
+        parse(trim_blanks(text).as_bytes()).ok_or(InvalidTraceparent(()))
     }
 }
 

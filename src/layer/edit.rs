@@ -140,6 +140,11 @@ impl SpanEditor<'_> {
     }
 
     pub(super) fn end(self, span: u64, at: Option<SystemTime>) {
+        // A span that keeps nothing needs no other in its place.
+        let end_unrecorded = |span: &mut OpenSpan| span.identity.end_unrecorded();
+        if self.spans.with(span, end_unrecorded) == Some(true) {
+            return;
+        }
         let end = clock::now();
         if let Some(mut span) = self.take_to_end(span) {
             span.state.end_given = at.map_or(0, unix_nanos);

@@ -136,6 +136,15 @@ impl Identity {
         }
     }
 
+    /// Ends a span that records nothing. Returns false, and changes nothing, for others.
+    pub(super) fn end_unrecorded(&mut self) -> bool {
+        let is_meant = self.flags & (RECORDING | ENDED) == 0;
+        if is_meant {
+            self.flags = self.flags & INHERITED | ENDED;
+        }
+        is_meant
+    }
+
     /// Becomes a child of `parent`; the span id is set later.
     #[inline]
     pub(crate) fn inherit(&mut self, parent: &Self) {

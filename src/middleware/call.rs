@@ -4,11 +4,10 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
 use http_body::Body;
 use tracing::Span;
 
@@ -22,7 +21,7 @@ use super::head::{RequestHead, ResponseHead, content_length, version_text};
 use super::in_flight::{InFlight, InFlightToken};
 use super::late::CallSpan;
 use super::meter::{Labels, Measured};
-use super::options::CallOptions;
+use super::options::{CallOptions, SharedSettings};
 use super::text::Causes;
 use crate::attribute::KeyValue;
 use crate::context::layer_registry::Exception;
@@ -34,7 +33,7 @@ use crate::span_ext::{self, SpanExt as _};
 /// A request that a server serves or a client sends. Its drop ends the span and takes the measures,
 /// unless [`end`](Self::end) did before: no way out of a call skips them.
 pub(super) struct Call {
-    options: Arc<CallOptions>,
+    settings: SharedSettings,
     /// Disabled if the filter excludes the request, or its level is off.
     span: CallSpan,
     /// The caller's context, if the request has no span that continues it.
@@ -63,7 +62,8 @@ pub(super) struct Call {
     /// Bytes of the response's body.
     passed: u64,
     announced: Option<u64>,
-    version: Option<&'static str>,
+    /// The version of a server's response.
+    version: Option<Version>,
     labels: Option<Box<Labels>>,
     /// Held until the end, so that a shutdown waits for the call.
     in_flight: Option<InFlightToken>,
@@ -71,7 +71,7 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn new(
-        options: Arc<CallOptions>,
+        settings: SharedSettings,
         role: Role,
         protocol: CallProtocol,
         head: &RequestHead<'_>,
@@ -83,10 +83,11 @@ impl Call {
         };
         let path = head.uri.path_and_query();
         let path = path.filter(|_| protocol == CallProtocol::Grpc);
+        let options = &settings.call;
         let is_timed = options.is_timed() || timeout.is_some();
         Self {
             in_flight: options.in_flight.as_ref().map(InFlight::token),
-            options,
+            settings,
             span: CallSpan::none(),
             scope: None,
             role,
@@ -124,6 +125,10 @@ impl Call {
         self.is_method_certain = true;
     }
 
+    fn options(&self) -> &CallOptions {
+        &self.settings.call
+    }
+
     fn has_span(&self) -> bool {
         !self.span().is_disabled()
     }
@@ -134,7 +139,7 @@ impl Call {
 
     /// Reports the call's begin to the meter.
     pub(super) fn measure(&mut self, labels: impl FnOnce() -> Labels) {
-        if let Some(meter) = &self.options.meter {
+        if let Some(meter) = &self.options().meter {
             let labels = labels();
             meter.began(&labels);
             self.labels = Some(Box::new(labels));
@@ -151,7 +156,7 @@ impl Call {
 
     /// Takes the headers of the response. Returns whether the call ends with them.
     pub(super) fn responded<B: Body>(&mut self, response: &mut Response<B>) -> bool {
-        self.options
+        self.options()
             .write_response_headers(self.span(), response.headers_mut());
         if self.answered(&ResponseHead::of(response), None) || response.body().is_end_stream() {
             return true;
@@ -165,16 +170,18 @@ impl Call {
     /// finds another.
     pub(super) fn answered(&mut self, head: &ResponseHead<'_>, peer: Option<SocketAddr>) -> bool {
         self.to_first_byte = self.began.map(|began| began.elapsed());
-        let options = Arc::clone(&self.options);
         let (status, headers) = (head.status, head.headers);
         self.status = Some(status);
-        if self.role == Role::Client {
-            self.version = version_text(head.version);
-            options.record_peer(self.span(), head.extensions, peer);
-        }
         if self.protocol == CallProtocol::Grpc {
             self.is_grpc_answer = grpc::has_content_type(headers);
             self.take_code(headers);
+        }
+        if self.role == Role::Client {
+            self.version = Some(head.version);
+        }
+        let options = self.options();
+        if self.role == Role::Client {
+            options.record_peer(self.span(), head.extensions, peer);
         }
         options
             .response_headers
@@ -198,14 +205,14 @@ impl Call {
         let Some(method) = grpc::method(path) else {
             return false;
         };
-        let methods = &self.options.methods;
+        let methods = &self.options().methods;
         let has_answered =
             self.code.is_some_and(Code::is_ok) || (self.is_grpc_answer && self.passed > 0);
         self.is_method_certain
             || (has_answered && methods.learn(method))
             || methods.has(method)
             // A client's own code chooses the method. A proxy's callers choose, hence the bound.
-            || (self.role == Role::Client && self.options.called.learn(method))
+            || (self.role == Role::Client && self.options().called.learn(method))
     }
 
     /// Removes the name of a method that may not exist from span and labels (RPC-2).
@@ -215,7 +222,7 @@ impl Call {
             labels.rpc_method = None;
         }
         let path = self.path.as_ref().map_or("", PathAndQuery::path);
-        self.options.mark_unknown_method(self.span(), path);
+        self.options().mark_unknown_method(self.span(), path);
     }
 
     /// Counts bytes of the response's body.
@@ -304,20 +311,20 @@ impl Call {
         if self.protocol == CallProtocol::Grpc && !self.is_method_known() {
             self.mark_unknown_method();
         }
-        if let (Some(labels), Some(meter)) = (self.labels.take(), &self.options.meter) {
+        if let (Some(labels), Some(meter)) = (self.labels.take(), &self.settings.call.meter) {
             let measured = Measured {
                 duration,
                 status: self.status.map(|s| s.as_u16()),
                 code: call_status.code,
                 error_type,
-                version: self.version,
+                version: self.version.and_then(version_text),
                 response_size: self.response_size(),
             };
             meter.ended(*labels, &measured);
         }
         if self.has_span() {
             self.record(ending, error_type, call_status.code);
-            if let Some(hook) = &self.options.on_end {
+            if let Some(hook) = &self.options().on_end {
                 let end = CallEnd {
                     duration,
                     time_to_first_byte: self.to_first_byte,
@@ -331,7 +338,7 @@ impl Call {
             self.span().end();
         }
         self.in_flight = None;
-        if let Some(after) = &self.options.after {
+        if let Some(after) = &self.options().after {
             after();
         }
     }
@@ -339,7 +346,7 @@ impl Call {
     /// Bytes of an HTTP response's body, if a setting asks for them.
     fn response_size(&self) -> Option<u64> {
         let is_there = self.protocol == CallProtocol::Http && self.status.is_some();
-        (self.options.body_size && is_there).then_some(self.passed)
+        (self.options().body_size && is_there).then_some(self.passed)
     }
 
     /// Records the end in the late fields of the span.
@@ -360,7 +367,7 @@ impl Call {
         let passed = self.response_size();
         let waited = self
             .to_first_byte
-            .filter(|_| self.options.time_to_first_byte);
+            .filter(|_| self.options().time_to_first_byte);
         let waited = waited.map(|waited| waited.as_secs_f64());
         // In the order of `late::LATE`.
         self.span.record_late([
@@ -371,7 +378,7 @@ impl Call {
             &code,
             &passed,
             &waited,
-            &self.version,
+            &self.version.and_then(version_text),
         ]);
     }
 }

@@ -56,8 +56,9 @@ where
     type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (result, call) = ready!(self.project().inner.poll(cx));
-        let Some(mut call) = call else {
+        let mut in_call = self.project().inner;
+        let result = ready!(in_call.as_mut().poll_output(cx));
+        let Some(mut call) = in_call.project().call.take() else {
             return Poll::Ready(result.map(|response| response.map(ResponseBody::plain)));
         };
         let mut response = match result {
@@ -113,10 +114,9 @@ impl<F> InCall<F> {
     }
 }
 
-impl<F: Future> Future for InCall<F> {
-    type Output = (F::Output, Option<Call>);
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+impl<F: Future> InCall<F> {
+    /// Polls the inner future within the call, which stays in its place.
+    fn poll_output(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
         let mut poll = || {
             // `None` only after its end, or while it is dropped.
@@ -129,15 +129,24 @@ impl<F: Future> Future for InCall<F> {
             polled
         };
         let Some(call) = this.call else {
-            return poll().map(|output| (output, None));
+            return poll();
         };
         // Unwind safe: after a panic the inner future is only dropped.
         match catch_unwind(AssertUnwindSafe(|| call.run(poll))) {
-            Ok(polled) => polled.map(|output| (output, this.call.take())),
+            Ok(polled) => polled,
             Err(payload) => {
                 call.panicked(&*payload);
                 resume_unwind(payload)
             }
         }
+    }
+}
+
+impl<F: Future> Future for InCall<F> {
+    type Output = (F::Output, Option<Call>);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let output = ready!(self.as_mut().poll_output(cx));
+        Poll::Ready((output, self.project().call.take()))
     }
 }

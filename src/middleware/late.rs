@@ -82,7 +82,7 @@ mod tests {
     use super::super::call::Call;
     use super::super::call_status::{CallProtocol, Ending, Role};
     use super::super::head::RequestHead;
-    use super::super::options::CallOptions;
+    use super::super::options::LayerSettings;
     use super::super::spans::span_at;
     use super::*;
 
@@ -105,8 +105,8 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             let request = Request::get("/").body(()).unwrap();
             let head = RequestHead::of(&request);
-            let options = Arc::new(CallOptions::default());
-            let mut call = Call::new(options, Role::Server, CallProtocol::Http, &head);
+            let settings = Arc::new(LayerSettings::<()>::default());
+            let mut call = Call::new(settings, Role::Server, CallProtocol::Http, &head);
             call.put_in_span(span());
             call.end(Ending::Failed {
                 kind: "shop::Error",

@@ -108,10 +108,15 @@ impl RequestSettings {
     }
 }
 
-/// The methods for the settings of either role, for a layer with `settings.request` and `options`.
+/// The methods for the settings of either role, for a layer whose [`LayerSettings`](super::options::LayerSettings)
+/// have a role with `request`.
 macro_rules! request_setters {
     ($layer:ident, target: $target:literal) => {
         impl $layer {
+            pub(super) fn options(&self) -> &$crate::middleware::options::CallOptions {
+                &self.settings.call
+            }
+
             fn set_request(
                 self,
                 change: impl FnOnce(&mut $crate::middleware::layer::RequestSettings),
@@ -123,7 +128,7 @@ macro_rules! request_setters {
                 mut self,
                 change: impl FnOnce(&mut $crate::middleware::options::CallOptions),
             ) -> Self {
-                change(std::sync::Arc::make_mut(&mut self.options));
+                change(&mut std::sync::Arc::make_mut(&mut self.settings).call);
                 self
             }
 

@@ -24,6 +24,18 @@ pub(super) type PeerOf = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync
 pub(super) type OnResponse = dyn Fn(&ResponseHead<'_>, &Span) + Send + Sync;
 pub(super) type OnEnd = dyn Fn(&CallEnd<'_>, &Span) + Send + Sync;
 
+/// The settings of a layer, in one allocation: each request of axum's router clones its layers, and a count
+/// that all threads share costs more than the clone itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LayerSettings<S: ?Sized> {
+    pub(super) call: CallOptions,
+    /// Those of a server or of a client.
+    pub(super) role: S,
+}
+
+/// The settings of a layer as its calls hold them.
+pub(super) type SharedSettings = Arc<LayerSettings<dyn Send + Sync>>;
+
 /// The settings that a call needs from its beginning to its end.
 #[derive(Clone, Default)]
 pub(crate) struct CallOptions {

@@ -30,21 +30,26 @@ impl SecretKeys {
         Self(Some(keys.into_iter().map(Into::into).collect()))
     }
 
-    fn has(&self, key: &str) -> bool {
+    fn has(&self, key: &[u8]) -> bool {
         match &self.0 {
-            Some(keys) => keys.iter().any(|k| k == key),
-            None => DEFAULT.contains(&key),
+            Some(keys) => keys.iter().any(|k| k.as_bytes() == key),
+            None => DEFAULT.iter().any(|k| k.as_bytes() == key),
         }
     }
 
-    fn is_secret(&self, pair: &str) -> bool {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        !value.is_empty() && self.has(key)
+    fn is_secret(&self, pair: &[u8]) -> bool {
+        let equals = pair.iter().position(|b| *b == b'=');
+        equals.is_some_and(|at| {
+            let (key, value) = pair.split_at(at);
+            value != b"=" && self.has(key)
+        })
     }
 
     /// The query with the values of secret keys replaced, the keys kept.
     pub(super) fn query<'a>(&self, query: &'a str) -> Cow<'a, str> {
-        if !query.split('&').any(|pair| self.is_secret(pair)) {
+        // By bytes: on short texts, a search by characters costs several times as much.
+        let mut pairs = query.as_bytes().split(|b| *b == b'&');
+        if !pairs.any(|pair| self.is_secret(pair)) {
             return Cow::Borrowed(query);
         }
         let mut redacted = String::with_capacity(query.len());
@@ -53,7 +58,7 @@ impl SecretKeys {
                 redacted.push('&');
             }
             match pair.split_once('=') {
-                Some((key, _)) if self.is_secret(pair) => {
+                Some((key, _)) if self.is_secret(pair.as_bytes()) => {
                     redacted.push_str(key);
                     redacted.push('=');
                     redacted.push_str(REDACTED);

@@ -23,10 +23,12 @@ pub(super) fn cut(text: &str) -> &str {
 /// A header's value; invalid UTF-8 is replaced.
 pub(super) fn of_header(value: &HeaderValue) -> Cow<'_, str> {
     let bytes = value.as_bytes();
-    match bytes.get(..LONGEST) {
-        None => String::from_utf8_lossy(bytes),
-        // Cut before the UTF-8 check, because a header may be huge.
-        Some(head) => String::from_utf8_lossy(head),
+    // Cut before the UTF-8 check, because a header may be huge.
+    let head = bytes.get(..LONGEST).unwrap_or(bytes);
+    // The usual case, checked by words; the other way decodes each character.
+    match std::str::from_utf8(head) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(head),
     }
 }
 

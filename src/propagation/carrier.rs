@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::BuildHasher;
 
-use http::header::{GetAll, ValueIter};
+use http::header::{GetAll, Iter, ValueIter};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::header;
@@ -67,6 +67,8 @@ enum CarrierSource<'a> {
     One(std::option::IntoIter<&'a str>),
     Many(std::vec::IntoIter<&'a str>),
     Headers(ValueIter<'a, HeaderValue>),
+    /// Those of a name among all headers.
+    Among(Iter<'a, HeaderValue>, &'static HeaderName),
 }
 
 impl<'a> From<Option<&'a str>> for Values<'a> {
@@ -95,6 +97,10 @@ impl<'a> Iterator for Values<'a> {
             CarrierSource::One(values) => values.next(),
             CarrierSource::Many(values) => values.next(),
             CarrierSource::Headers(values) => values.next().map(text),
+            CarrierSource::Among(all, name) => {
+                let name: &HeaderName = name;
+                all.find(|(n, _)| *n == name).map(|(_, value)| text(value))
+            }
         }
     }
 }
@@ -103,6 +109,9 @@ impl<'a> Iterator for Values<'a> {
 fn text(value: &HeaderValue) -> &str {
     std::str::from_utf8(value.as_bytes()).unwrap_or("\u{fffd}")
 }
+
+/// The most headers that are walked through: a walk then costs less than the hash of a name.
+const FEW: usize = 5;
 
 impl Extractor for HeaderMap {
     fn get(&self, key: &str) -> Option<&str> {
@@ -116,6 +125,7 @@ impl Extractor for HeaderMap {
 
     fn get_all(&self, key: &str) -> Values<'_> {
         match header::known(key) {
+            Some(name) if self.len() <= FEW => Values(CarrierSource::Among(self.iter(), name)),
             Some(name) => HeaderMap::get_all(self, name).into(),
             None => HeaderMap::get_all(self, key).into(),
         }

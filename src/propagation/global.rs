@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 
@@ -33,6 +34,7 @@ pub fn set_global(propagator: impl Propagator) {
         propagator: Box::new(propagator),
         by: By::Code,
     })));
+    IS_SET.store(true, Ordering::Release);
 }
 
 /// Sets the propagator of a pipeline: from code, else from its settings. Does nothing without either,
@@ -53,6 +55,7 @@ pub(crate) fn set_by_pipeline(
         Some(old) if old.by == By::Code => Some(Arc::clone(old)),
         _ => Some(Arc::clone(&new)),
     });
+    IS_SET.store(true, Ordering::Release);
 }
 
 /// A handle to the global propagator, from [`global()`]; it follows later changes.
@@ -61,28 +64,28 @@ pub struct GlobalPropagator(());
 
 impl Propagator for GlobalPropagator {
     fn inject(&self, cx: &TraceContext, carrier: &mut dyn Injector) {
+        if !is_set() {
+            return inject_default(cx, carrier);
+        }
         let Some(_inside) = Inside::enter() else {
             return;
         };
         match &*GLOBAL.load() {
             Some(global) => global.propagator.inject(cx, carrier),
-            None => {
-                TraceContextPropagator.inject(cx, carrier);
-                BaggagePropagator.inject(cx, carrier);
-            }
+            None => inject_default(cx, carrier),
         }
     }
 
     fn extract(&self, parent: TraceContext, carrier: &dyn Extractor) -> TraceContext {
+        if !is_set() {
+            return extract_default(parent, carrier);
+        }
         let Some(_inside) = Inside::enter() else {
             return parent;
         };
         match &*GLOBAL.load() {
             Some(global) => global.propagator.extract(parent, carrier),
-            None => {
-                let cx = TraceContextPropagator.extract(parent, carrier);
-                BaggagePropagator.extract(cx, carrier)
-            }
+            None => extract_default(parent, carrier),
         }
     }
 
@@ -95,6 +98,25 @@ impl Propagator for GlobalPropagator {
             None => CompositePropagator::new(PropagatorKind::DEFAULT).fields(),
         }
     }
+}
+
+fn inject_default(cx: &TraceContext, carrier: &mut dyn Injector) {
+    TraceContextPropagator.inject(cx, carrier);
+    BaggagePropagator.inject(cx, carrier);
+}
+
+fn extract_default(parent: TraceContext, carrier: &dyn Extractor) -> TraceContext {
+    let cx = TraceContextPropagator.extract(parent, carrier);
+    BaggagePropagator.extract(cx, carrier)
+}
+
+/// Whether a propagator has ever been set. Most processes set none: they need neither the pointer nor the
+/// mark against recursion, each of which is an exchange of memory for each request.
+static IS_SET: AtomicBool = AtomicBool::new(false);
+
+#[inline]
+fn is_set() -> bool {
+    IS_SET.load(Ordering::Acquire)
 }
 
 /// Marks that a thread is within the global propagator, because one that contains [`global()`] would

@@ -7,6 +7,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use super::header::UBER_TRACE_ID;
 use super::{Extractor, Injector, Propagator, adopt, short};
 use crate::context::{Baggage, BaggageMember, TraceContext, TraceFlags};
+use crate::text::trim_blanks;
 
 /// Jaeger's `uber-trace-id`, and its baggage in `uberctx-*`: `jaeger` in `OTEL_PROPAGATORS`. Deprecated
 /// by OpenTelemetry: Jaeger's clients read W3C's headers since 2022.
@@ -63,7 +64,7 @@ const DEBUG: u8 = 2;
 const NO_VALUE: &AsciiSet = &CONTROLS.add(b'%').add(b' ').add(b',').add(b';');
 
 fn parse(text: &str) -> Option<([u8; 16], [u8; 8], TraceFlags)> {
-    let text = text.trim_matches([' ', '\t']);
+    let text = trim_blanks(text);
     if text.contains('%') {
         let decoded = text.replace("%3A", ":").replace("%3a", ":");
         return parse_plain(&decoded);

@@ -65,6 +65,7 @@ pub use trace_context::TraceContextPropagator;
 pub use xray::XRayPropagator;
 
 use crate::context::{SpanId, TraceContext, TraceFlags, TraceId};
+use crate::text::trim_blanks;
 
 /// A format of a [`TraceContext`] in requests.
 ///
@@ -122,7 +123,7 @@ impl<P: Propagator + ?Sized> Propagator for Box<P> {
 /// that a client cannot make the server parse long texts.
 fn short(text: &str) -> Option<&str> {
     const LONGEST: usize = 1024;
-    (text.len() <= LONGEST).then(|| text.trim_matches([' ', '\t']))
+    (text.len() <= LONGEST).then(|| trim_blanks(text))
 }
 
 /// The context of a header in another format than W3C's; `Err(parent)` if an id is invalid.

@@ -3,7 +3,7 @@
 use super::header::X_AMZN_TRACE_ID;
 use super::{Extractor, Injector, Propagator, adopt, short};
 use crate::context::{TraceContext, TraceFlags};
-use crate::text::hex;
+use crate::text::{hex, trim_blanks};
 
 /// AWS X-Ray's `X-Amzn-Trace-Id: Root=1-<8 digits>-<24 digits>;Parent=<16 digits>;Sampled=<0|1>`:
 /// `xray` in `OTEL_PROPAGATORS`.
@@ -75,5 +75,5 @@ fn parse_root(text: &str) -> Option<[u8; 16]> {
 }
 
 fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
+    trim_blanks(text)
 }

@@ -45,7 +45,7 @@ impl<'a> OtelState<'a> {
     }
 
     pub(crate) fn parse(text: &'a str) -> Self {
-        if text.len() > MAX_LEN {
+        if text.is_empty() || text.len() > MAX_LEN {
             return Self::default();
         }
         let value = |wanted| {

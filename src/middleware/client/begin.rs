@@ -28,7 +28,7 @@ struct ServerAddress<'a> {
 impl ClientLayer {
     /// `None` for a request that the filter excludes: it only carries the [context](Self::inject).
     pub(super) fn begin(&self, head: &RequestHead<'_>) -> Option<Call> {
-        let settings = &*self.settings;
+        let settings = &self.settings.role;
         if !settings.request.is_wanted(head) {
             return None;
         }
@@ -37,8 +37,8 @@ impl ClientLayer {
             false => CallProtocol::Http,
         };
         let server = self.server(head);
-        let options = self.options.clone();
-        let mut call = Call::new(options, Role::Client, protocol, head);
+        let layer = self.settings.clone();
+        let mut call = Call::new(layer, Role::Client, protocol, head);
         if from_tonic::is_generated(head.extensions) {
             call.trust_method();
         }
@@ -58,12 +58,13 @@ impl ClientLayer {
             _ => context::current(),
         };
         self.settings
+            .role
             .request
             .with_propagator(|p| p.inject(&context, headers));
     }
 
     fn server<'a>(&'a self, head: &RequestHead<'a>) -> ServerAddress<'a> {
-        if let Some(target) = &self.settings.target {
+        if let Some(target) = &self.settings.role.target {
             return ServerAddress {
                 address: Some(&target.address),
                 port: target.port,
@@ -80,7 +81,8 @@ impl ClientLayer {
     /// The authority for a request whose URI has no host.
     fn authority<'a>(&'a self, head: &RequestHead<'a>) -> Option<Cow<'a, str>> {
         let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
-        let target = || self.settings.target.as_ref()?.authority().map(Cow::Owned);
+        let target = self.settings.role.target.as_ref();
+        let target = || target?.authority().map(Cow::Owned);
         host.map(Cow::Borrowed).or_else(target)
     }
 
@@ -90,7 +92,7 @@ impl ClientLayer {
         protocol: CallProtocol,
         server: ServerAddress<'_>,
     ) -> CallSpan {
-        let settings = &*self.settings;
+        let settings = &self.settings.role;
         let ends = Endpoints {
             server: server.address.map(text::cut),
             server_port: server.port,
@@ -127,7 +129,7 @@ impl ClientLayer {
             template,
             ends,
             resend_count: (resends > 0).then_some(resends),
-            request_size: self.settings.request.request_size(head),
+            request_size: self.settings.role.request.request_size(head),
         };
         http.span(settings.request.level)
     }
@@ -145,7 +147,7 @@ impl ClientLayer {
         Labels {
             role: Role::Client,
             protocol,
-            method: self.settings.request.known_methods.label(head.method),
+            method: self.settings.role.request.known_methods.label(head.method),
             // Only a server's metrics have it.
             scheme: "",
             route: None,
@@ -157,7 +159,7 @@ impl ClientLayer {
                     true => (address.to_owned(), server.port),
                     false => (OTHER.to_owned(), None),
                 }),
-            request_size: self.settings.request.request_size(head),
+            request_size: self.settings.role.request.request_size(head),
         }
     }
 
@@ -165,7 +167,7 @@ impl ClientLayer {
     fn may_name(&self, head: &RequestHead<'_>, address: &str, port: Option<u16>) -> bool {
         let resends = head.extensions.get();
         let is_resent = resends.is_some_and(Resends::is_begun);
-        let has_target = self.settings.target.is_some();
-        has_target || self.options.may_name_server(address, port, is_resent)
+        let has_target = self.settings.role.target.is_some();
+        has_target || self.options().may_name_server(address, port, is_resent)
     }
 }

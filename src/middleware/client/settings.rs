@@ -9,7 +9,7 @@ use http::Extensions;
 
 use super::super::known::KnownNames;
 use super::super::layer::{RequestSettings, request_setters};
-use super::super::options::CallOptions;
+use super::super::options::{CallOptions, LayerSettings};
 use super::target::ServerTarget;
 
 /// Makes a span for each request that a client sends, and writes its context into the headers: a
@@ -40,9 +40,7 @@ use super::target::ServerTarget;
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct ClientLayer {
-    pub(super) settings: Arc<ClientSettings>,
-    /// The settings that each call carries.
-    pub(super) options: Arc<CallOptions>,
+    pub(super) settings: Arc<LayerSettings<ClientSettings>>,
 }
 
 #[derive(Clone)]
@@ -80,19 +78,21 @@ impl ClientLayer {
     /// The defaults: a span of level INFO for each request, until the response's headers.
     pub fn new() -> Self {
         Self {
-            settings: Arc::new(ClientSettings {
-                request: RequestSettings::new(),
-                target: None,
-            }),
-            options: Arc::new(CallOptions {
-                ends_with_headers: true,
-                ..CallOptions::default()
+            settings: Arc::new(LayerSettings {
+                call: CallOptions {
+                    ends_with_headers: true,
+                    ..CallOptions::default()
+                },
+                role: ClientSettings {
+                    request: RequestSettings::new(),
+                    target: None,
+                },
             }),
         }
     }
 
     fn set(mut self, change: impl FnOnce(&mut ClientSettings)) -> Self {
-        change(Arc::make_mut(&mut self.settings));
+        change(&mut Arc::make_mut(&mut self.settings).role);
         self
     }
 
@@ -159,10 +159,10 @@ request_setters!(ClientLayer, target: "tracing_otlp::client");
 impl fmt::Debug for ClientLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientLayer")
-            .field("level", &self.settings.request.level)
-            .field("target", &self.settings.target)
-            .field("known_methods", &self.settings.request.known_methods)
-            .field("options", &self.options)
+            .field("level", &self.settings.role.request.level)
+            .field("target", &self.settings.role.target)
+            .field("known_methods", &self.settings.role.request.known_methods)
+            .field("options", self.options())
             .finish_non_exhaustive()
     }
 }

@@ -54,7 +54,7 @@ struct RequestFacts<'a> {
 impl ServerLayer {
     /// `None` for a request that needs neither span, context nor count.
     pub(super) fn begin<B>(&self, request: &Request<B>) -> Option<Call> {
-        let settings = &*self.settings;
+        let settings = &self.settings.role;
         let mut head = RequestHead::of(request);
         head.peer = self.peer(&head);
         if let Some(uri) = from_axum::original_uri(head.extensions) {
@@ -74,12 +74,13 @@ impl ServerLayer {
             false => CallProtocol::Http,
         };
         let call = || {
-            let options = self.options.clone();
-            Call::new(options, Role::Server, protocol, &head)
+            let settings = self.settings.clone();
+            Call::new(settings, Role::Server, protocol, &head)
         };
         if !settings.request.is_wanted(&head) {
             let passed_on = remote.filter(|_| !is_public);
-            let is_waited_for = self.options.in_flight.is_some() || self.options.after.is_some();
+            let options = self.options();
+            let is_waited_for = options.in_flight.is_some() || options.after.is_some();
             if passed_on.is_none() && !is_waited_for {
                 return None;
             }
@@ -90,7 +91,7 @@ impl ServerLayer {
             return Some(call);
         }
         let is_routed_whole = route.is_some_and(|route| grpc::is_whole(route, head.uri.path()));
-        let facts = self.facts(head, protocol);
+        let facts = self.facts(head, protocol, route);
         let mut call = call();
         if is_routed_whole {
             call.trust_method();
@@ -100,22 +101,27 @@ impl ServerLayer {
         settings
             .request
             .begin(&mut call, &head, protocol, labels, span);
-        let has_span = span_ext::is_known(call.span());
-        if let Some(remote) = remote.filter(|_| !is_public && !has_span) {
+        let passed_on = remote.filter(|_| !is_public && !span_ext::is_known(call.span()));
+        if let Some(remote) = passed_on {
             call.put_in_scope(remote);
         }
         Some(call)
     }
 
     fn peer(&self, head: &RequestHead<'_>) -> Option<std::net::SocketAddr> {
-        match &self.settings.peer {
+        match &self.settings.role.peer {
             Some(peer) => peer(head.extensions),
             None => from_axum::peer(head.extensions).or_else(|| from_tonic::peer(head.extensions)),
         }
     }
 
-    fn facts<'a>(&'a self, head: RequestHead<'a>, protocol: CallProtocol) -> RequestFacts<'a> {
-        let settings = &*self.settings;
+    fn facts<'a>(
+        &'a self,
+        head: RequestHead<'a>,
+        protocol: CallProtocol,
+        matched: Option<&'a str>,
+    ) -> RequestFacts<'a> {
+        let settings = &self.settings.role;
         let forwarded = match (&settings.is_trusted, head.peer) {
             (Some(is_trusted), Some(peer)) if is_trusted(peer.ip().to_canonical()) => {
                 Forwarded::read(&head, |ip: IpAddr| is_trusted(ip))
@@ -125,7 +131,7 @@ impl ServerLayer {
         let route = match (&settings.route, protocol) {
             (_, CallProtocol::Grpc) => None,
             (Some(route), _) => route(&head),
-            (None, _) => from_axum::matched_path(head.extensions).map(Cow::Borrowed),
+            (None, _) => matched.map(Cow::Borrowed),
         };
         let scheme = forwarded.scheme.or(head.uri.scheme_str());
         RequestFacts {
@@ -141,7 +147,7 @@ impl ServerLayer {
     }
 
     fn span(&self, facts: &RequestFacts<'_>, remote: Option<&TraceContext>) -> CallSpan {
-        if !self.settings.is_public {
+        if !self.settings.role.is_public {
             let _scope = remote.map(|remote| stack::open(remote.clone()));
             return self.new_span(facts);
         }
@@ -155,7 +161,7 @@ impl ServerLayer {
     }
 
     fn new_span(&self, facts: &RequestFacts<'_>) -> CallSpan {
-        let settings = &*self.settings;
+        let settings = &self.settings.role;
         let head = &facts.head;
         let peer_text = head.peer.map(IpText::of);
         let peer = peer_text.as_ref().and_then(IpText::as_str);
@@ -200,7 +206,7 @@ impl ServerLayer {
             client,
             user_agent: user_agent.as_deref(),
             version,
-            request_size: self.settings.request.request_size(head),
+            request_size: self.settings.role.request.request_size(head),
         };
         http.span(settings.request.level)
     }
@@ -214,7 +220,7 @@ impl ServerLayer {
         Labels {
             role: Role::Server,
             protocol: facts.protocol,
-            method: self.settings.request.known_methods.label(head.method),
+            method: self.settings.role.request.known_methods.label(head.method),
             scheme: match facts.scheme {
                 "http" => "http",
                 "https" => "https",
@@ -225,7 +231,7 @@ impl ServerLayer {
             rpc_method: rpc_method.map(str::to_owned),
             version: version_text(head.version),
             server: None,
-            request_size: self.settings.request.request_size(head),
+            request_size: self.settings.role.request.request_size(head),
         }
     }
 }

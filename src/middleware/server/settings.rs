@@ -12,7 +12,7 @@ use super::super::head::RequestHead;
 use super::super::in_flight::InFlight;
 use super::super::known::KnownNames;
 use super::super::layer::{RequestSettings, request_setters};
-use super::super::options::{CallOptions, PeerOf};
+use super::super::options::{CallOptions, LayerSettings, PeerOf};
 use crate::guard::PipelineHandle;
 
 /// Makes a span for each request that a service serves: a [`tower_layer::Layer`] for any
@@ -34,9 +34,7 @@ use crate::guard::PipelineHandle;
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct ServerLayer {
-    pub(super) settings: Arc<ServerSettings>,
-    /// The settings that each call carries.
-    pub(super) options: Arc<CallOptions>,
+    pub(super) settings: Arc<LayerSettings<ServerSettings>>,
 }
 
 #[derive(Clone)]
@@ -59,23 +57,25 @@ impl ServerLayer {
     /// [`with_known_methods`](Self::with_known_methods).
     pub fn new() -> Self {
         Self {
-            settings: Arc::new(ServerSettings {
-                request: RequestSettings::new(),
-                route: None,
-                peer: None,
-                is_trusted: None,
-                is_public: false,
-                scheme: Cow::Borrowed("http"),
-            }),
-            options: Arc::new(CallOptions {
-                body_size: true,
-                ..CallOptions::default()
+            settings: Arc::new(LayerSettings {
+                call: CallOptions {
+                    body_size: true,
+                    ..CallOptions::default()
+                },
+                role: ServerSettings {
+                    request: RequestSettings::new(),
+                    route: None,
+                    peer: None,
+                    is_trusted: None,
+                    is_public: false,
+                    scheme: Cow::Borrowed("http"),
+                },
             }),
         }
     }
 
     fn set(mut self, change: impl FnOnce(&mut ServerSettings)) -> Self {
-        change(Arc::make_mut(&mut self.settings));
+        change(&mut Arc::make_mut(&mut self.settings).role);
         self
     }
 
@@ -215,11 +215,14 @@ request_setters!(ServerLayer, target: "tracing_otlp::server");
 impl fmt::Debug for ServerLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerLayer")
-            .field("level", &self.settings.request.level)
-            .field("is_public", &self.settings.is_public)
-            .field("known_methods", &self.settings.request.known_methods)
-            .field("request_headers", &self.settings.request.request_headers)
-            .field("options", &self.options)
+            .field("level", &self.settings.role.request.level)
+            .field("is_public", &self.settings.role.is_public)
+            .field("known_methods", &self.settings.role.request.known_methods)
+            .field(
+                "request_headers",
+                &self.settings.role.request.request_headers,
+            )
+            .field("options", self.options())
             .finish_non_exhaustive()
     }
 }
