@@ -218,6 +218,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn spaces_and_tabs_around_a_text_are_left_out() {
+        for text in [
+            "",
+            " ",
+            " \t ",
+            "a",
+            " a\t",
+            "\ta b ",
+            "\na ",
+            "\u{a0}ä\u{a0} ",
+        ] {
+            let expected = text.trim_matches([' ', '\t']);
+            assert_eq!(trim_blanks(text), expected, "{text:?}");
+            assert_eq!(trim_blank_bytes(text.as_bytes()), expected.as_bytes());
+        }
+    }
+
+    #[test]
     fn durations_have_three_digits() {
         for (nanos, text) in [
             (0, "0 ns"),

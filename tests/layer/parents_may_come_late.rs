@@ -138,6 +138,26 @@ fn a_span_unsampled_by_its_local_parent_is_recorded_from_the_new_parent_on() {
     assert_eq!(capture.stats().unaccounted(), 0);
 }
 
+#[test]
+fn an_unsampled_span_that_has_ended_takes_no_parent() {
+    let (layer, capture) = layer_with(|builder| builder.with_sampler(ParentBased::new(AlwaysOff)));
+    under(tracing_subscriber::registry().with(layer), || {
+        let root = info_span!("loop").entered();
+        let message = info_span!("message");
+        let context = message.trace_context();
+        message.end();
+        assert_eq!(message.trace_context(), context);
+        assert!(message.set_parent(remote(9, TraceFlags::SAMPLED)).is_err());
+        let child = info_span!(parent: &message, "step");
+        assert_eq!(child.trace_context().trace_id(), context.trace_id());
+        drop((child, message, root));
+    });
+    assert!(capture.spans().is_empty());
+    let stats = capture.stats();
+    assert_eq!((stats.started, stats.started_unsampled), (0, 3));
+    assert_eq!(stats.unaccounted(), 0);
+}
+
 /// Samples by an attribute, and says which it saw.
 struct ByTenant;
 
