@@ -17,6 +17,7 @@
 
 mod asked;
 mod closing;
+mod free_slots;
 mod slots;
 mod span_data;
 mod twins;
@@ -69,6 +70,9 @@ pub struct OtlpRegistry {
     number: AtomicU32,
     is_shared: AtomicBool,
     dispatch: OnceBox<WeakDispatch>,
+    /// The same as the default of the process or the thread where the first span closed, which may be cheaper
+    /// to upgrade: that of the process needs no count. `None` in it: it was not found.
+    default: OnceBox<Option<WeakDispatch>>,
     /// Made for the first layer that has a filter: then each span has a twin.
     filters: Option<Twins>,
     /// Made for the first layer that asks for extensions.
@@ -86,6 +90,7 @@ impl OtlpRegistry {
             number: AtomicU32::new(number),
             is_shared: AtomicBool::new(false),
             dispatch: OnceBox::new(),
+            default: OnceBox::new(),
             filters: None,
             extensions: OnceBox::new(),
             closed: Mutex::new(Vec::new()),
@@ -182,11 +187,31 @@ impl OtlpRegistry {
 
     #[inline(always)]
     fn dispatch(&self) -> Option<Dispatch> {
-        match self.dispatch.get() {
-            // One dispatch of a subscriber that several share may be gone.
-            Some(dispatch) => dispatch.upgrade().or_else(|| self.find_dispatch()),
-            None => self.find_dispatch(),
+        match self.default.get() {
+            Some(Some(default)) => default.upgrade().or_else(|| self.own_dispatch()),
+            _ => self.find_default(),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_default(&self) -> Option<Dispatch> {
+        if self.default.get().is_none() {
+            let default = self.find_dispatch().map(|dispatch| dispatch.downgrade());
+            let _ = self.default.set(Box::new(default));
+        }
+        self.own_dispatch()
+    }
+
+    #[inline(never)]
+    fn own_dispatch(&self) -> Option<Dispatch> {
+        // One dispatch of a subscriber that several share may be gone.
+        let own = self.dispatch.get().and_then(WeakDispatch::upgrade);
+        own.or_else(|| {
+            let dispatch = self.find_dispatch()?;
+            let _ = self.dispatch.set(Box::new(dispatch.downgrade()));
+            Some(dispatch)
+        })
     }
 
     /// A box around the subscriber does not pass on which dispatch it belongs to.
@@ -195,11 +220,7 @@ impl OtlpRegistry {
     fn find_dispatch(&self) -> Option<Dispatch> {
         dispatcher::get_default(|dispatch| {
             let found = dispatch.downcast_ref::<Self>()?;
-            let is_this = std::ptr::eq(found, self);
-            is_this.then(|| {
-                let _ = self.dispatch.set(Box::new(dispatch.downgrade()));
-                dispatch.clone()
-            })
+            std::ptr::eq(found, self).then(|| dispatch.clone())
         })
     }
 

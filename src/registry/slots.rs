@@ -1,60 +1,67 @@
 //! [`Slots`]: the open spans of a registry, each in a slot that its id names.
 //!
-//! A slot's lock is held for a few loads and stores. A slot that is free is used again at once, under an id
-//! of another generation, so an id that was kept too long finds nothing.
+//! A slot's state is one word: the generation of its span, and the references. So a reference is taken and
+//! released by one exchange, which an id of another generation fails: an id that was kept too long finds
+//! nothing. A slot that is free is used again at once.
+//!
+//! What is read of a span beside its state is valid if the state is the span's before and after the reading.
+//! The slot is written while its state says that it is free, and belongs to the thread that took it.
 
 use once_cell::race::OnceBox;
 use tracing_core::Metadata;
 
+use super::free_slots::{self, FreeSlots, lock_here};
 use crate::fork::Home;
-use crate::pool::preferred_shard;
-use crate::sync::{AtomicU64, CachePadded, Mutex, MutexGuard, Ordering, lock, try_lock};
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, fence};
 
-/// Slots of the first page; each further page has as many as all before it.
-const FIRST: usize = 64;
+/// Slots of the first page, which is there from the start and found without a search; each further page has
+/// as many as all before it.
+const FIRST: usize = 256;
 
-/// Pages for more spans than memory has room for.
-const PAGES: usize = 26;
+/// Further pages, for more spans than memory has room for.
+const PAGES: usize = 24;
 
-/// Lists of free slots; each thread prefers one.
-const SHARDS: usize = 16;
-
-/// Free slots that a thread without any takes from another list.
-const TAKEN: usize = 32;
-
+/// The high half of a state is the generation, as in the span's id; that of the next span if the slot is free.
 const GENERATION: u64 = 1 << 32;
 
-type FreeList = CachePadded<Mutex<Vec<u32>>>;
+/// The low half of a state: the references, and two flags. All zero for a slot that is free.
+const REFERENCES: u64 = TWIN - 1;
+/// The span has a twin.
+const TWIN: u64 = 1 << 30;
+/// The last reference is gone, and the layers are being told.
+const CLOSING: u64 = 1 << 31;
 
 #[derive(Debug)]
 pub(super) struct Slots {
     /// `None` where no fork can be noticed.
     home: Option<Home>,
+    registry: u32,
+    first: Box<[SpanSlot; FIRST]>,
     pages: [OnceBox<Page>; PAGES],
     /// The generation of a slot's first span, in the high half of the id. Another in each registry, so that a
     /// span of one is not taken for a span of another, as an explicit parent or a link.
     first_generation: u64,
     /// The number of slots that were ever used.
     used: AtomicU64,
-    free: [FreeList; SHARDS],
+    free: Arc<FreeSlots>,
 }
 
 type Page = Box<[SpanSlot]>;
 
 /// On its own cache line: two threads rarely use one span.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(64))]
-struct SpanSlot(Mutex<SlotSpan>);
+struct SpanSlot {
+    state: AtomicU64,
+    parent: AtomicU64,
+    description: Mutex<Description>,
+}
 
-#[derive(Debug, Default)]
-struct SlotSpan {
-    /// Of the span, or of the last one before.
-    id: u64,
-    /// `None`: the slot is free.
+#[derive(Debug, Default, Clone, Copy)]
+struct Description {
     metadata: Option<&'static Metadata<'static>>,
-    parent: u64,
+    /// Zero unless the state has [`TWIN`].
     twin: u64,
-    references: u32,
 }
 
 /// What is known of an open span. Ids are zero for none.
@@ -67,6 +74,13 @@ pub(super) struct RegisteredSpan {
     pub(super) twin: u64,
 }
 
+/// What a closed span leaves to release. Ids are zero for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FreedSpan {
+    pub(super) parent: u64,
+    pub(super) twin: u64,
+}
+
 /// What the release of a reference leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Released {
@@ -76,54 +90,77 @@ pub(super) enum Released {
     Last,
 }
 
-/// Page and offset of a slot.
+/// Page and offset of a slot that is not in the first page.
 #[inline(always)]
 fn place(index: u32) -> (usize, usize) {
-    let at = index as usize + FIRST;
-    let page = at.ilog2() - FIRST.ilog2();
+    let at = index as usize;
+    let page = (at | FIRST).ilog2() - FIRST.ilog2();
     (page as usize, at - (FIRST << page))
+}
+
+/// The generation after one. The table of a layer spreads its spans by the bits above the lowest one of the
+/// generation (`layer/open_spans`): those change last, so the spans of one slot stay in one place of it, and
+/// those of two slots in two.
+#[inline(always)]
+fn next(generation: u64) -> u64 {
+    const STEP: u64 = GENERATION << 11;
+    match generation.checked_add(STEP) {
+        Some(next) => next,
+        None => generation.wrapping_add(STEP).wrapping_add(GENERATION),
+    }
+}
+
+/// Whether a slot in this state has the span of the id, open or closing.
+#[inline(always)]
+fn has(state: u64, id: u64) -> bool {
+    (state ^ id) >> 32 == 0 && state & (REFERENCES | CLOSING) != 0
+}
+
+impl SpanSlot {
+    fn new(generation: u64) -> Self {
+        Self {
+            state: AtomicU64::new(generation),
+            parent: AtomicU64::new(0),
+            description: Mutex::default(),
+        }
+    }
 }
 
 impl Slots {
     pub(super) fn new(registry: u32) -> Self {
         // Odd, and so its multiples are far apart.
         const APART: u32 = 0x9e37_79b9;
+        let home = Home::here().ok();
+        let first_generation = u64::from(registry.wrapping_mul(APART)) << 32;
         Self {
-            first_generation: u64::from(registry.wrapping_mul(APART)) << 32,
-            home: Home::here().ok(),
+            first: Box::new(std::array::from_fn(|_| SpanSlot::new(first_generation))),
+            first_generation,
+            registry,
             pages: std::array::from_fn(|_| OnceBox::new()),
             used: AtomicU64::new(0),
-            free: Default::default(),
+            free: Arc::new(FreeSlots::new(home.clone())),
+            home,
         }
     }
 
     #[inline(always)]
-    fn slot(&self, id: u64) -> Option<MutexGuard<'_, SlotSpan>> {
-        let (page, at) = place((id as u32).wrapping_sub(1));
-        let slot = self.pages.get(page)?.get()?.get(at)?;
-        try_lock(&slot.0).or_else(|| self.wait(&slot.0))
+    fn slot(&self, id: u64) -> Option<&SpanSlot> {
+        let index = (id as u32).wrapping_sub(1);
+        match self.first.get(index as usize) {
+            None => self.slot_of_page(index),
+            some => some,
+        }
     }
 
-    /// In a fork of the process the holder of a lock may not have come along: after some time the lock
-    /// counts as one of those.
-    #[cold]
     #[inline(never)]
-    fn wait<'a, T>(&self, mutex: &'a Mutex<T>) -> Option<MutexGuard<'a, T>> {
-        const TRIES: usize = 100;
-        if !self.home.as_ref().is_some_and(Home::is_left) {
-            return Some(lock(mutex));
-        }
-        (0..TRIES).find_map(|_| {
-            std::thread::yield_now();
-            try_lock(mutex)
-        })
+    fn slot_of_page(&self, index: u32) -> Option<&SpanSlot> {
+        let (page, at) = place(index);
+        self.pages.get(page)?.get()?.get(at)
     }
 
-    /// The slot of an open span.
     #[inline(always)]
-    fn open_slot(&self, id: u64) -> Option<MutexGuard<'_, SlotSpan>> {
-        let slot = self.slot(id)?;
-        (slot.id == id && slot.metadata.is_some()).then_some(slot)
+    fn description<'a>(&self, slot: &'a SpanSlot) -> Option<MutexGuard<'a, Description>> {
+        lock_here(&self.home, &slot.description)
     }
 
     /// Opens a span with one reference, and returns its id.
@@ -131,216 +168,174 @@ impl Slots {
     pub(super) fn open(&self, metadata: &'static Metadata<'static>, parent: u64, twin: u64) -> u64 {
         let index = self.take();
         let first = u64::from(index) + 1;
-        let Some(mut slot) = self.slot(first) else {
+        let Some(slot) = self.slot(first) else {
             return first;
         };
-        let id = match slot.id {
-            0 => first | self.first_generation,
-            older => older.wrapping_add(GENERATION),
-        };
-        *slot = SlotSpan {
-            id,
-            metadata: Some(metadata),
-            parent,
-            twin,
-            references: 1,
-        };
-        id
+        let generation = slot.state.load(Ordering::Relaxed);
+        // Who reads what is written now sees that the slot was free, see `known`.
+        fence(Ordering::Release);
+        slot.parent.store(parent, Ordering::Relaxed);
+        if let Some(mut description) = self.description(slot) {
+            *description = Description {
+                metadata: Some(metadata),
+                twin,
+            };
+        }
+        let flags = if twin == 0 { 0 } else { TWIN };
+        slot.state.store(generation | flags | 1, Ordering::Release);
+        generation | first
     }
 
     /// Adds a reference; false for a span that is not open, or closes.
     #[inline]
     pub(super) fn retain(&self, id: u64) -> bool {
-        let Some(mut slot) = self.open_slot(id) else {
+        let Some(slot) = self.slot(id) else {
             return false;
         };
-        let is_open = slot.references > 0;
-        if is_open {
-            slot.references = slot.references.saturating_add(1);
+        let mut state = slot.state.load(Ordering::Relaxed);
+        loop {
+            if !has(state, id) || state & CLOSING != 0 {
+                return false;
+            }
+            // A span with more references than are counted stays open for ever.
+            if state & REFERENCES == REFERENCES {
+                return true;
+            }
+            // Relaxed: the caller has the id from where a reference is held.
+            let (order, failed) = (Ordering::Relaxed, Ordering::Relaxed);
+            match (slot.state).compare_exchange_weak(state, state + 1, order, failed) {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
         }
-        is_open
     }
 
     /// Releases a reference.
     #[inline]
     pub(super) fn release(&self, id: u64) -> Released {
-        let Some(mut slot) = self.open_slot(id) else {
+        let Some(slot) = self.slot(id) else {
             return Released::Open;
         };
-        match slot.references {
-            // It closes already.
-            0 => Released::Open,
-            1 => {
-                slot.references = 0;
-                Released::Last
+        let mut state = slot.state.load(Ordering::Relaxed);
+        loop {
+            if !has(state, id) {
+                return Released::Open;
             }
-            _ => {
-                slot.references -= 1;
-                Released::Open
+            let (next, released) = match state & REFERENCES {
+                // It closes already, or stays open for ever.
+                0 | REFERENCES => return Released::Open,
+                1 => ((state - 1) | CLOSING, Released::Last),
+                _ => (state - 1, Released::Open),
+            };
+            // The thread with the last reference sees what others did with theirs.
+            let (order, failed) = (Ordering::AcqRel, Ordering::Relaxed);
+            match (slot.state).compare_exchange_weak(state, next, order, failed) {
+                Ok(_) => return released,
+                Err(now) => state = now,
             }
         }
     }
 
     /// Frees the slot of a closed span.
     #[inline]
-    pub(super) fn free(&self, id: u64) -> Option<RegisteredSpan> {
-        let mut slot = self.open_slot(id)?;
-        let known = RegisteredSpan {
-            id,
-            metadata: slot.metadata.take()?,
-            parent: slot.parent,
-            twin: slot.twin,
+    pub(super) fn free(&self, id: u64) -> Option<FreedSpan> {
+        let slot = self.slot(id)?;
+        let parent = slot.parent.load(Ordering::Relaxed);
+        let mut state = slot.state.load(Ordering::Relaxed);
+        loop {
+            if !has(state, id) {
+                return None;
+            }
+            let free = next(state & !(GENERATION - 1));
+            let (order, failed) = (Ordering::AcqRel, Ordering::Relaxed);
+            match (slot.state).compare_exchange_weak(state, free, order, failed) {
+                Ok(_) => break,
+                Err(now) => state = now,
+            }
+        }
+        // From here on no twin is set, and the one that is being set is waited for.
+        let twin = match state & TWIN {
+            0 => 0,
+            _ => self.description(slot).map_or(0, |d| d.twin),
         };
-        drop(slot);
         self.give((id as u32).wrapping_sub(1));
-        Some(known)
+        Some(FreedSpan { parent, twin })
     }
 
     #[inline]
     pub(super) fn known(&self, id: u64) -> Option<RegisteredSpan> {
-        let slot = self.open_slot(id)?;
+        let slot = self.slot(id)?;
+        if !has(slot.state.load(Ordering::Acquire), id) {
+            return None;
+        }
+        let Description { metadata, twin } = *self.description(slot)?;
+        let parent = slot.parent.load(Ordering::Relaxed);
+        // If one of these is of a later span, its slot was free meanwhile, and the state shows that.
+        fence(Ordering::Acquire);
+        if !has(slot.state.load(Ordering::Relaxed), id) {
+            return None;
+        }
         Some(RegisteredSpan {
             id,
-            metadata: slot.metadata?,
-            parent: slot.parent,
-            twin: slot.twin,
+            metadata: metadata?,
+            parent,
+            twin,
         })
     }
 
     /// Gives an open span this twin, unless it has one; returns the twin that it has then.
     pub(super) fn set_twin(&self, id: u64, twin: u64) -> Option<u64> {
-        let mut slot = self.open_slot(id)?;
-        if slot.twin == 0 {
-            slot.twin = twin;
+        let slot = self.slot(id)?;
+        let mut description = self.description(slot)?;
+        // The flag is set under the lock, so who frees the span waits for its twin.
+        let add = |state| (has(state, id) && state & TWIN == 0).then_some(state | TWIN);
+        let (order, failed) = (Ordering::AcqRel, Ordering::Acquire);
+        match slot.state.fetch_update(order, failed, add) {
+            Ok(_) => description.twin = twin,
+            Err(state) if !has(state, id) => return None,
+            Err(_) => {}
         }
-        Some(slot.twin)
+        Some(description.twin)
     }
 
     /// A free slot.
     #[inline]
     fn take(&self) -> u32 {
-        let shard = &self.free[preferred_shard() % SHARDS].0;
-        let free = try_lock(shard).or_else(|| self.wait(shard));
-        match free.and_then(|mut free| free.pop()) {
+        match free_slots::take_kept(self.registry) {
             Some(index) => index,
             None => self.take_elsewhere(),
         }
     }
 
-    /// Takes some that another thread freed, else a new one.
-    #[cold]
     #[inline(never)]
     fn take_elsewhere(&self) -> u32 {
-        for shard in &self.free {
-            let mut taken = [0; TAKEN];
-            let count = {
-                let Some(mut free) = try_lock(&shard.0).or_else(|| self.wait(&shard.0)) else {
-                    continue;
-                };
-                let rest = free.len() - free.len().div_ceil(2).min(TAKEN);
-                let count = free.len() - rest;
-                taken[..count].copy_from_slice(&free[rest..]);
-                free.truncate(rest);
-                count
-            };
-            if let Some((index, more)) = taken[..count].split_first() {
-                more.iter().for_each(|index| self.give(*index));
-                return *index;
-            }
-        }
-        self.make()
+        self.free.take().unwrap_or_else(|| self.make())
     }
 
     #[cold]
     fn make(&self) -> u32 {
         let index = self.used.fetch_add(1, Ordering::Relaxed) as u32;
-        let (page, _) = place(index);
-        if let Some(page_of) = self.pages.get(page) {
-            page_of.get_or_init(|| {
-                let slots = (0..FIRST << page).map(|_| SpanSlot::default());
-                Box::new(slots.collect())
-            });
+        if index as usize >= FIRST {
+            let (page, _) = place(index);
+            let slot = |_| SpanSlot::new(self.first_generation);
+            let make = || Box::new((0..FIRST << page).map(slot).collect());
+            let _made = self.pages.get(page).map(|page| page.get_or_init(make));
         }
         index
     }
 
     #[inline]
     fn give(&self, index: u32) {
-        let shard = &self.free[preferred_shard() % SHARDS].0;
-        if let Some(mut free) = try_lock(shard).or_else(|| self.wait(shard)) {
-            free.push(index);
+        if !free_slots::keep(self.registry, index) {
+            self.give_elsewhere(index);
         }
+    }
+
+    #[inline(never)]
+    fn give_elsewhere(&self, index: u32) {
+        free_slots::give(&self.free, self.registry, index);
     }
 }
 
 #[cfg(all(test, not(tracing_otlp_loom)))]
-#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
-mod tests {
-    use super::*;
-
-    fn metadata() -> &'static Metadata<'static> {
-        static CALLSITE: tracing_core::callsite::DefaultCallsite =
-            tracing_core::callsite::DefaultCallsite::new(&METADATA);
-        static METADATA: Metadata<'static> = tracing_core::metadata! {
-            name: "span",
-            target: "target",
-            level: tracing_core::Level::INFO,
-            fields: &[],
-            callsite: &CALLSITE,
-            kind: tracing_core::metadata::Kind::SPAN,
-        };
-        &METADATA
-    }
-
-    #[test]
-    fn pages_hold_all_indices_once() {
-        let mut expected = (0, 0);
-        for index in 0..10_000 {
-            let at = place(index);
-            assert_eq!(at, expected, "{index}");
-            expected = match at.1 + 1 == FIRST << at.0 {
-                true => (at.0 + 1, 0),
-                false => (at.0, at.1 + 1),
-            };
-        }
-        assert!(place(u32::MAX - FIRST as u32).0 <= PAGES);
-    }
-
-    #[test]
-    fn a_slot_is_used_again_under_another_id() {
-        let slots = Slots::new(0);
-        let first = slots.open(metadata(), 0, 0);
-        assert!(slots.retain(first));
-        assert_eq!(slots.release(first), Released::Open);
-        assert_eq!(slots.release(first), Released::Last);
-        assert!(!slots.retain(first), "it closes");
-        assert_eq!(slots.release(first), Released::Open);
-        assert_eq!(slots.known(first).unwrap().id, first);
-        assert!(slots.free(first).is_some() && slots.free(first).is_none());
-        let second = slots.open(metadata(), 7, 0);
-        assert_eq!((second as u32, second >> 32), (first as u32, 1));
-        assert!(slots.known(first).is_none() && !slots.retain(first));
-        assert_eq!(slots.known(second).unwrap().parent, 7);
-        for id in [0, u64::MAX, 64, 65, 1 << 31] {
-            assert!(slots.known(id).is_none());
-            assert_eq!(slots.release(id), Released::Open);
-        }
-    }
-
-    #[test]
-    fn slots_that_another_thread_frees_are_used_again() {
-        let slots = Slots::new(0);
-        for _ in 0..100 {
-            let ids: Vec<_> = (0..50).map(|_| slots.open(metadata(), 0, 0)).collect();
-            std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    for id in ids {
-                        assert_eq!(slots.release(id), Released::Last);
-                        slots.free(id).unwrap();
-                    }
-                });
-            });
-        }
-        assert!(slots.used.load(Ordering::Relaxed) <= 50);
-    }
-}
+mod tests;
