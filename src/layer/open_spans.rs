@@ -31,6 +31,22 @@ struct BucketSpans {
     started_unsampled: u64,
     /// The recorded ones among the unsampled.
     started_recorded: u64,
+    /// Of the started ones and of the recorded ones those that are not open any more. Kept, because a count of
+    /// the open ones would hold the lock for as long as there are many.
+    gone: u64,
+    gone_recorded: u64,
+}
+
+impl BucketSpans {
+    /// Counts a span that is no longer in the table.
+    #[inline(always)]
+    fn note_gone(&mut self, span: &OpenSpan) {
+        if span.identity.is_exported() {
+            self.gone += 1;
+        } else {
+            self.gone_recorded += u64::from(span.identity.is_recorded_only());
+        }
+    }
 }
 
 /// Numbers of started and of open spans.
@@ -74,7 +90,11 @@ impl OpenSpans {
             bucket.started_unsampled += 1;
             bucket.started_recorded += u64::from(span.identity.is_recorded_only());
         }
-        bucket.open.insert(id, span)
+        let older = bucket.open.insert(id, span);
+        if let Some(older) = &older {
+            bucket.note_gone(older);
+        }
+        older
     }
 
     /// Calls `f` with a span under its bucket's lock: no foreign code may run in `f`.
@@ -89,7 +109,7 @@ impl OpenSpans {
     pub(crate) fn count_refused(&self, id: u64, is_exported: bool) {
         let mut bucket = self.bucket(id);
         match is_exported {
-            true => bucket.started += 1,
+            true => (bucket.started, bucket.gone) = (bucket.started + 1, bucket.gone + 1),
             false => bucket.started_unsampled += 1,
         }
     }
@@ -125,6 +145,7 @@ impl OpenSpans {
             started,
             started_unsampled,
             started_recorded,
+            ..
         } = &mut *bucket;
         let span = open.find(id)?;
         let was = span.identity.is_exported();
@@ -154,13 +175,18 @@ impl OpenSpans {
         let mut bucket = self.bucket(id);
         let span = bucket.open.find(id)?;
         let other = f(span)?;
-        Some(std::mem::replace(span, other))
+        let span = std::mem::replace(span, other);
+        bucket.note_gone(&span);
+        Some(span)
     }
 
     /// Takes a span out.
     #[inline]
     pub(crate) fn remove(&self, id: u64) -> Option<Box<OpenSpan>> {
-        self.bucket(id).open.remove(id)
+        let mut bucket = self.bucket(id);
+        let span = bucket.open.remove(id)?;
+        bucket.note_gone(&span);
+        Some(span)
     }
 
     /// Appends the ids of a bucket's exported spans that started by `time`. Stops at the capacity of
@@ -180,7 +206,12 @@ impl OpenSpans {
     pub(crate) fn drain(&self) -> Vec<Box<OpenSpan>> {
         let mut all = Vec::new();
         for bucket in self.buckets.iter() {
-            all.extend(lock(&bucket.0).open.drain());
+            let mut bucket = lock(&bucket.0);
+            let open = std::mem::take(&mut bucket.open);
+            for span in open.into_spans() {
+                bucket.note_gone(&span);
+                all.push(span);
+            }
         }
         all
     }
@@ -192,10 +223,9 @@ impl OpenSpans {
             counts.started += bucket.started;
             counts.started_unsampled += bucket.started_unsampled;
             counts.started_recorded += bucket.started_recorded;
-            for entry in bucket.open.iter() {
-                counts.open += u64::from(entry.span.identity.is_exported());
-                counts.open_recorded += u64::from(entry.span.identity.is_recorded_only());
-            }
+            counts.open += bucket.started.saturating_sub(bucket.gone);
+            let recorded = bucket.started_recorded;
+            counts.open_recorded += recorded.saturating_sub(bucket.gone_recorded);
         }
         counts
     }

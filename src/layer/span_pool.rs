@@ -6,13 +6,15 @@
 use super::memory::{FIRST, Reservation, SPAN};
 use super::span::OpenSpan;
 use crate::pool::{Memory, Reclaim, preferred_shard, shard_count};
-use crate::sync::{Arc, CachePadded, Mutex, lock, try_lock};
+use crate::sync::{Arc, AtomicUsize, CachePadded, Mutex, Ordering, lock, try_lock};
 
 /// The most spans in all shards together, and of each, where there are many shards.
 const KEPT: usize = 1024;
 const KEPT_OF_SHARD: usize = 16;
 /// Spans that a trim leaves in each shard.
 const LEAST_KEPT: usize = 8;
+/// A search looks into so many other shards.
+const SEARCHED: usize = 16;
 /// A span with a larger buffer, or larger texts, is not kept.
 const LARGEST_KEPT: usize = 4096;
 const LARGEST_TEXTS: usize = 512;
@@ -23,6 +25,8 @@ type Shard = CachePadded<Mutex<Vec<Box<OpenSpan>>>>;
 pub(crate) struct SpanPool {
     memory: Arc<Memory>,
     idle: Arc<IdleSpans>,
+    /// Where the next search begins, so that searches in turn look into all shards.
+    next: AtomicUsize,
 }
 
 /// Cleared spans; the reservation of each stays counted.
@@ -46,7 +50,8 @@ impl SpanPool {
         });
         let reclaim: Arc<dyn Reclaim> = Arc::clone(&idle) as _;
         memory.spans.lends(Arc::downgrade(&reclaim));
-        Self { memory, idle }
+        let next = AtomicUsize::new(0);
+        Self { memory, idle, next }
     }
 
     /// A cleared span; `None` without memory for a new one.
@@ -61,14 +66,19 @@ impl SpanPool {
     #[cold]
     #[inline(never)]
     fn take_elsewhere(&self) -> Option<Box<OpenSpan>> {
-        // From the next shard on, else all threads would meet at the first.
-        let own = preferred_shard();
-        let mut offsets = 1..=self.idle.shards.len();
-        let found = offsets.find_map(|offset| self.idle.pop(own.wrapping_add(offset)));
+        let found = self.shards_in_turn().find_map(|shard| self.idle.pop(shard));
         found.or_else(|| {
             let reservation = Reservation::first(&self.memory)?;
             Some(Box::new(OpenSpan::new(reservation)))
         })
+    }
+
+    /// Some shards, from where the last call stopped: as many as a search should lock, and in turn all.
+    fn shards_in_turn(&self) -> impl Iterator<Item = usize> + use<> {
+        let searched = self.idle.shards.len().min(SEARCHED);
+        // Relaxed: any order of shards is correct.
+        let first = self.next.fetch_add(searched, Ordering::Relaxed);
+        (0..searched).map(move |offset| first.wrapping_add(offset))
     }
 
     /// A cleared span, uncounted without memory: it replaces a counted one.
@@ -85,7 +95,7 @@ impl SpanPool {
         }
         span.clear();
         if let Some(span) = self.idle.push(shard, span) {
-            self.give_elsewhere(span, shard);
+            self.give_elsewhere(span);
         }
     }
 
@@ -101,10 +111,10 @@ impl SpanPool {
 
     #[cold]
     #[inline(never)]
-    fn give_elsewhere(&self, span: Box<OpenSpan>, own: usize) {
+    fn give_elsewhere(&self, span: Box<OpenSpan>) {
         let mut left = Some(span);
-        for offset in 1..self.idle.shards.len() {
-            left = left.and_then(|span| self.idle.push(own.wrapping_add(offset), span));
+        for shard in self.shards_in_turn() {
+            left = left.and_then(|span| self.idle.push(shard, span));
         }
     }
 
@@ -179,6 +189,7 @@ impl Reclaim for IdleSpans {
 #[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
     use super::*;
+    use crate::pool::tests_cores;
 
     /// Idle spans are bounded whatever threads did, are found by every thread, and yield.
     #[test]
@@ -227,5 +238,24 @@ mod tests {
             (1..=(LEAST_KEPT + 1) * shard_count()).contains(&left),
             "{left}"
         );
+    }
+
+    /// On a machine of 256 cores.
+    #[test]
+    fn searches_in_turn_find_a_span_anywhere_and_lock_few_shards_each() {
+        let span_pool = tests_cores::with(256, || SpanPool::new(Memory::new(64 << 20)));
+        let shards = span_pool.idle.shards.len();
+        assert_eq!(shards, 256);
+        let span = span_pool.take().unwrap();
+        span_pool.give(span, preferred_shard().wrapping_add(shards / 2));
+        let mut searched = 0;
+        let found = (0..shards / SEARCHED).any(|_| {
+            let tried: Vec<_> = span_pool.shards_in_turn().collect();
+            searched += tried.len();
+            tried
+                .into_iter()
+                .any(|shard| span_pool.idle.pop(shard).is_some())
+        });
+        assert!(found && searched <= shards, "{searched}");
     }
 }
