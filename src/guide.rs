@@ -12,6 +12,7 @@
 //! | [`migration`] | From tracing-opentelemetry, one line at a time |
 //! | [`migration_of_logs`] | From opentelemetry-appender-tracing, one line at a time |
 //! | [`comparison`] | Five other stacks, feature by feature, with sources |
+//! | [`scaling`] | What a span costs while depth, open spans, attributes and threads grow |
 //! | [`rules`] | The ids of rules, such as `TR-8`, in words and with their sources |
 
 #[doc = include_str!("../docs/recipes.md")]
@@ -43,6 +44,9 @@ pub mod migration_of_logs {}
 
 #[doc = include_str!("../docs/comparison.md")]
 pub mod comparison {}
+
+#[doc = include_str!("../docs/scaling.md")]
+pub mod scaling {}
 
 #[doc = include_str!("../docs/rules.md")]
 pub mod rules {}
