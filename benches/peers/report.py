@@ -7,17 +7,18 @@ speed between rounds, seldom within one. Instructions and allocations are counts
 """
 
 import json
-import re
 import sys
 from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
+from callgrind import instructions
+
 OUT = Path(sys.argv[1])
 ORDER = ["floor-off", "floor", "floor-visit", "tracing-otlp", "tracing-otlp-lean",
-         "tracing-otlp-unsampled", "otel", "otel-lean", "fastrace"]
+         "tracing-otlp-unsampled", "otel", "otel-lean", "fastrace", "fastrace-tracing", "fastrace-tracing-lean"]
 ALWAYS = ["request", "tiny", "async", "deep", "wide"]
-WORKS = ALWAYS + ["dynamic", "many", "list", "callsites"]
+WORKS = ALWAYS + ["fields", "dynamic", "many", "list", "callsites"]
 LOGS = ["floor", "tracing-otlp-logs-only", "tracing-otlp-logs", "otel-logs-only", "otel-logs", "emit"]
 RECORDS = 8  # log records in a unit of `logs`
 
@@ -198,15 +199,6 @@ def peak():
         table("Every loss counted", ["contender", "round", "made", "received", "its own count",
               "made = delivered + dropped, received = delivered"], rows,
               "Contenders that are not listed keep no account of their spans.")
-
-
-def instructions(path):
-    """{thread: instructions} of one callgrind run; the recording thread is number 1."""
-    counts = defaultdict(int)
-    for part in path.parent.glob(path.name + "-*"):
-        totals = re.findall(r"^(?:summary|totals): (\d+)", part.read_text(errors="replace"), re.M)
-        counts[int(part.name.rsplit("-", 1)[1])] += max(map(int, totals), default=0)
-    return counts
 
 
 def callgrind():

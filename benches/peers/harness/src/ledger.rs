@@ -39,6 +39,8 @@ pub struct Account {
     pub seen: u64,
     /// Those that it was told not to send.
     pub unsampled: u64,
+    /// Those that have not ended.
+    pub open: u64,
     /// Those that the receiver acknowledged.
     pub delivered: u64,
     /// Those given up, by reason.
@@ -60,9 +62,9 @@ impl Account {
         if self.seen != produced {
             faults.push(format!("{produced} {what} made, {} seen", self.seen));
         }
-        let ended = self.unsampled + self.delivered + self.dropped_total();
-        if ended != self.seen {
-            faults.push(format!("{} {what} seen, {ended} accounted for", self.seen));
+        let known = self.unsampled + self.open + self.delivered + self.dropped_total();
+        if known != self.seen {
+            faults.push(format!("{} {what} seen, {known} accounted for", self.seen));
         }
         let possible = self.delivered..=self.delivered + self.unconfirmed;
         if !possible.contains(&received) {
@@ -84,6 +86,7 @@ impl Account {
         json!({
             "seen": self.seen,
             "unsampled": self.unsampled,
+            "open": self.open,
             "delivered": self.delivered,
             "dropped": dropped,
             "dropped_total": self.dropped_total(),

@@ -88,6 +88,7 @@ pub fn run<C: Contender>() {
         "round": options.round,
         "produced": measured.produced,
         "records": measured.records,
+        "left_open": measured.left_open,
         "seconds": seconds,
         "process_cpu_ns": cpu,
         "peak_rss_kib": clock::peak_rss_kib(),

@@ -11,7 +11,7 @@ use crate::allocations::{self, Allocations};
 use crate::clock::CpuClock;
 use crate::options::Options;
 use crate::runner::{Inline, Workers, surrounded};
-use crate::workload::{Input, Work};
+use crate::workload::{Input, Work, Workload};
 
 /// Spans, or log records, between two flushes where nothing may be lost: less than the smallest default queue.
 const BURST: u64 = 2_000;
@@ -22,6 +22,8 @@ const TICK: Duration = Duration::from_millis(5);
 pub(crate) struct Measured {
     /// Spans made.
     pub(crate) produced: u64,
+    /// Those of them that have not ended.
+    pub(crate) left_open: u64,
     /// Log records made, if the contender makes its events ones.
     pub(crate) records: u64,
     pub(crate) figures: Map<String, Value>,
@@ -29,9 +31,12 @@ pub(crate) struct Measured {
 
 pub(crate) fn measure<C: Contender>(contender: &C, options: &Options) -> Measured {
     let input = Input::leaked();
-    let is_surrounded = options.work.surrounding() > 0;
-    if is_surrounded && !["alloc", "cg"].contains(&options.mode.as_str()) {
-        panic!("`{}` is for alloc and cg", options.work.name());
+    let is_surrounded = options.work.is_surrounded();
+    if is_surrounded && !["alloc", "cg", "scaling"].contains(&options.mode.as_str()) {
+        panic!("`{}` is for alloc, cg and scaling", options.work.name());
+    }
+    if is_surrounded && options.threads > 1 {
+        panic!("`{}` is for one recording thread", options.work.name());
     }
     let (units, figures) = match (options.mode.as_str(), options.work) {
         ("hot", Work::Async) => hot_tasks(contender, options, input),
@@ -39,11 +44,12 @@ pub(crate) fn measure<C: Contender>(contender: &C, options: &Options) -> Measure
         ("alloc", _) => alloc(contender, options, input),
         ("e2e", _) => paced::<C>(options, input),
         ("peak", _) => flat_out::<C>(options, input),
-        ("cg" | "arrives", _) => fixed(contender, options, input),
-        (mode, _) => panic!("`{mode}` is not a mode: hot, alloc, e2e, peak, cg, arrives"),
+        ("cg" | "arrives" | "scaling", _) => fixed(contender, options, input),
+        (mode, _) => panic!("`{mode}` is not a mode: hot, alloc, e2e, peak, cg, arrives, scaling"),
     };
     Measured {
-        produced: units * options.work.spans() + options.work.surrounding(),
+        produced: units * options.work.spans() + if is_surrounded { options.size() } else { 0 },
+        left_open: options.work.left_open(options.size()),
         records: units * options.work.records(),
         figures: figures.as_object().cloned().unwrap_or_default(),
     }
@@ -60,7 +66,8 @@ fn hot_threads<C: Contender>(
     let barrier = Barrier::new(options.threads as usize);
     let samples = Mutex::new(Vec::new());
     let record = |flushes: bool| {
-        let (runner, clock) = (Inline::new(options.work), CpuClock::of_this_thread());
+        let runner = Inline::new(options.work, options.size());
+        let clock = CpuClock::of_this_thread();
         let mut own = Vec::with_capacity(WARM_UP_BURSTS + HOT_BURSTS);
         for _ in 0..WARM_UP_BURSTS + HOT_BURSTS {
             barrier.wait();
@@ -114,7 +121,7 @@ fn hot_tasks<C: Contender>(
 /// there to the receiver.
 fn alloc<C: Contender>(contender: &C, options: &Options, input: &'static Input) -> (u64, Value) {
     const COUNTED_BURSTS: u64 = 10;
-    let runner = Inline::new(options.work);
+    let runner = Inline::new(options.work, options.size());
     let burst = options.work.units_in(BURST);
     let record = || {
         let before = Allocations::of_this_thread();
@@ -124,7 +131,8 @@ fn alloc<C: Contender>(contender: &C, options: &Options, input: &'static Input) 
         recording
     };
     let (mut recording, mut all) = (Allocations::default(), Allocations::default());
-    surrounded::<C::Work>(options.work, || contender.flush(), &mut || {
+    let around = (options.work, options.size());
+    surrounded::<C::Work>(around, || contender.flush(), &mut || {
         for _ in 0..WARM_UP_BURSTS {
             record();
         }
@@ -151,7 +159,8 @@ fn paced<C: Contender>(options: &Options, input: &'static Input) -> (u64, Value)
     let units = options.units.unwrap_or(100_000);
     let ticks_a_second = (1_000 / TICK.as_millis()) as u64;
     let burst = (options.rate / ticks_a_second / options.work.spans()).max(1);
-    let (runner, clock) = (Inline::new(options.work), CpuClock::of_this_thread());
+    let runner = Inline::new(options.work, options.size());
+    let clock = CpuClock::of_this_thread();
     let (cpu, mut due) = (clock.nanos(), Instant::now());
     let mut left = units;
     while left > 0 {
@@ -170,7 +179,7 @@ fn flat_out<C: Contender>(options: &Options, input: &'static Input) -> (u64, Val
     const UNITS_BETWEEN_LOOKS: u64 = 20;
     let end = Instant::now() + Duration::from_secs(options.seconds);
     let record = || {
-        let runner = Inline::new(options.work);
+        let runner = Inline::new(options.work, options.size());
         let mut units = 0;
         while Instant::now() < end {
             runner.run::<C::Work>(input, UNITS_BETWEEN_LOOKS);
@@ -187,33 +196,60 @@ fn flat_out<C: Contender>(options: &Options, input: &'static Input) -> (u64, Val
     (units, json!({ "recording_seconds": options.seconds }))
 }
 
-/// A fixed amount of work for callgrind; two sizes subtracted leave what a span costs. Another
-/// thread flushes, so that the recording thread does nothing but record. run.sh names this
-/// function: what the recording thread did before entering it is forgotten.
+/// A fixed amount of work for callgrind. In `cg` two sizes subtracted leave what a span costs; in `scaling` one
+/// run is enough, for only [`record_bursts`] is counted, and a burst before it warms up. Another thread flushes,
+/// so that the recording threads do nothing but record. run.sh names this function: in `cg`, what the first
+/// recording thread did before entering it is forgotten.
 #[inline(never)]
 fn fixed<C: Contender>(contender: &C, options: &Options, input: &'static Input) -> (u64, Value) {
     let units_between_flushes = options.work.units_in(BURST).clamp(1, 250);
-    let units = options.units.unwrap_or(1_000);
-    let bursts = units / units_between_flushes;
-    let runner = Inline::new(options.work);
-    let turn = Barrier::new(2);
+    let bursts = options.units.unwrap_or(1_000) / units_between_flushes;
+    let warm_up = u64::from(options.mode == "scaling");
+    let share = units_between_flushes / options.threads;
+    let turn = Barrier::new(options.threads as usize + 1);
+    let record = || {
+        let runner = Inline::new(options.work, options.size());
+        let around = (options.work, options.size());
+        surrounded::<C::Work>(around, || contender.flush(), &mut || {
+            for _ in 0..warm_up {
+                runner.run::<C::Work>(input, share);
+                turn.wait();
+                turn.wait();
+            }
+            record_bursts::<C::Work>(&runner, input, (bursts, share), &turn);
+        });
+    };
     thread::scope(|scope| {
         scope.spawn(|| {
-            for _ in 0..bursts {
+            for _ in 0..warm_up + bursts {
                 turn.wait();
                 contender.flush();
                 turn.wait();
             }
         });
-        surrounded::<C::Work>(options.work, || contender.flush(), &mut || {
-            for _ in 0..bursts {
-                runner.run::<C::Work>(input, units_between_flushes);
-                turn.wait();
-                turn.wait();
-            }
-        });
+        for _ in 1..options.threads {
+            scope.spawn(record);
+        }
+        record();
     });
-    (bursts * units_between_flushes, json!({}))
+    let recorded = bursts * share * options.threads;
+    let figures = json!({ "counted": recorded * options.work.spans() });
+    (recorded + warm_up * share * options.threads, figures)
+}
+
+/// Records, and waits while another thread flushes. run.sh names it: `scaling` counts what threads do in it.
+#[inline(never)]
+fn record_bursts<W: Workload>(
+    runner: &Inline,
+    input: &'static Input,
+    (bursts, units): (u64, u64),
+    turn: &Barrier,
+) {
+    for _ in 0..bursts {
+        runner.run::<W>(input, units);
+        turn.wait();
+        turn.wait();
+    }
 }
 
 fn medians(samples: Vec<(f64, f64)>) -> Value {

@@ -10,6 +10,8 @@ use crate::workload::Work;
 pub(crate) struct Options {
     pub(crate) mode: String,
     pub(crate) work: Work,
+    /// Levels of `deep`, open spans of `wide`, attributes of `fields`, `dynamic` and `many`.
+    pub(crate) size: Option<u64>,
     /// Recording threads, or workers of the application's runtime.
     pub(crate) threads: u64,
     /// Units of work in the modes with a fixed amount.
@@ -33,6 +35,7 @@ impl Options {
         let mut options = Self {
             mode: args.next().unwrap_or_default(),
             work: Work::Request,
+            size: None,
             threads: 1,
             units: None,
             rate: 50_000,
@@ -47,6 +50,7 @@ impl Options {
             let value = args.next().ok_or(format!("{name} needs a value"))?;
             match name.as_str() {
                 "--work" => options.work = parsed(&name, &value)?,
+                "--size" => options.size = Some(parsed(&name, &value)?),
                 "--threads" => options.threads = parsed(&name, &value)?,
                 "--units" => options.units = Some(parsed(&name, &value)?),
                 "--rate" => options.rate = parsed(&name, &value)?,
@@ -60,6 +64,10 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size.unwrap_or_else(|| self.work.default_size())
     }
 
     pub(crate) fn setup(&self) -> Setup {

@@ -1,12 +1,13 @@
 //! Runs a number of units of work: in the calling thread, or as tasks on a runtime.
 
+use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use tokio::runtime::{Builder, Runtime};
 
 use crate::clock::CpuClock;
-use crate::workload::{BESIDE, Input, KEYS, LEVELS, Work, Workload};
+use crate::workload::{FIELDS, Input, KEYS, Work, Workload};
 
 /// Concurrent tasks of the async workload.
 const TASKS: u64 = 32;
@@ -19,6 +20,9 @@ pub(crate) enum Inline {
     Logs,
     Async(Runtime),
     Step,
+    RootStep,
+    /// So many attributes with declared keys.
+    Fields(usize),
     /// So many attributes, one by one.
     Late(usize),
     List,
@@ -26,18 +30,20 @@ pub(crate) enum Inline {
 }
 
 impl Inline {
-    pub(crate) fn new(work: Work) -> Self {
+    pub(crate) fn new(work: Work, size: u64) -> Self {
+        let size = size as usize;
         match work {
             Work::Request => Self::Request,
             Work::Tiny => Self::Tiny,
-            Work::Dynamic => Self::Late(16),
-            Work::Many => Self::Late(KEYS.len()),
+            Work::Fields => Self::Fields(size.min(FIELDS.len())),
+            Work::Dynamic | Work::Many => Self::Late(size.min(KEYS.len())),
             Work::List => Self::List,
             Work::Callsites => Self::Callsites,
             Work::Quiet => Self::Quiet,
             Work::Logs => Self::Logs,
             Work::Async => Self::Async(Builder::new_current_thread().build().expect("a runtime")),
-            Work::Deep | Work::Wide => Self::Step,
+            Work::Deep => Self::Step,
+            Work::Wide => Self::RootStep,
         }
     }
 
@@ -46,6 +52,8 @@ impl Inline {
             Self::Request => (0..units).for_each(|_| W::request(input)),
             Self::Tiny => (0..units).for_each(|_| W::tiny()),
             Self::Step => (0..units).for_each(|_| W::step(input)),
+            Self::RootStep => (0..units).for_each(|_| W::root_step(input)),
+            Self::Fields(count) => (0..units).for_each(|_| W::fields(*count, input.rows)),
             Self::Late(keys) => (0..units).for_each(|_| W::late_attributes(&KEYS[..*keys])),
             Self::List => (0..units).for_each(|_| W::list_of_attributes()),
             Self::Callsites => (0..units).for_each(|_| W::callsites()),
@@ -57,14 +65,21 @@ impl Inline {
 }
 
 /// Calls `f` with the spans around it that the work has: entered, or open beside it.
-pub(crate) fn surrounded<W: Workload>(work: Work, flush: impl Fn(), f: &mut dyn FnMut()) {
+pub(crate) fn surrounded<W: Workload>(
+    (work, size): (Work, u64),
+    flush: impl Fn(),
+    f: &mut dyn FnMut(),
+) {
     /// Spans between two flushes where nothing may be lost.
     const BURST: usize = 2_000;
     match work {
-        Work::Deep => W::inside(LEVELS, f),
+        Work::Deep => W::inside(size, f),
         Work::Wide => {
-            let mut open: Vec<_> = (0..BESIDE).map(W::open).collect();
+            let mut open: Vec<_> = (0..size).map(W::open).collect();
             f();
+            if work.left_open(size) > 0 {
+                return mem::forget(open);
+            }
             while !open.is_empty() {
                 open.truncate(open.len().saturating_sub(BURST));
                 flush();

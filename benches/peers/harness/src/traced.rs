@@ -97,6 +97,13 @@ impl LateAttributes for () {}
 #[derive(Debug)]
 pub struct Traced<A = ()>(PhantomData<A>);
 
+/// A span whose callsite declares these fields.
+macro_rules! span_with_fields {
+    ($value:ident; $($name:ident)*) => {
+        drop(info_span!("fields", $($name = $value),*))
+    };
+}
+
 /// Sixteen times the same.
 macro_rules! times_16 {
     ($($body:tt)*) => {
@@ -164,6 +171,20 @@ impl<A: LateAttributes> Workload for Traced<A> {
 
     fn open(number: u64) -> Span {
         info_span!(parent: None, "waiting", number)
+    }
+
+    fn fields(count: usize, value: i64) {
+        match count {
+            0 => drop(info_span!("fields")),
+            1 => span_with_fields!(value; f0),
+            2 => span_with_fields!(value; f0 f1),
+            4 => span_with_fields!(value; f0 f1 f2 f3),
+            8 => span_with_fields!(value; f0 f1 f2 f3 f4 f5 f6 f7),
+            16 => span_with_fields!(value; f0 f1 f2 f3 f4 f5 f6 f7 f8 f9 f10 f11 f12 f13 f14 f15),
+            32 => span_with_fields!(value; f0 f1 f2 f3 f4 f5 f6 f7 f8 f9 f10 f11 f12 f13 f14 f15
+                f16 f17 f18 f19 f20 f21 f22 f23 f24 f25 f26 f27 f28 f29 f30 f31),
+            other => panic!("there is no callsite with {other} fields"),
+        }
     }
 
     fn late_attributes(keys: &'static [String]) {

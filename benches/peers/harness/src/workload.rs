@@ -11,9 +11,12 @@
 //!   entered 3 times, `load_user` 5 times and the root 9 times.
 //! - `deep`: 1 span and 1 event, as in `request`, inside 100 entered spans.
 //! - `wide`: the same while 100,000 other spans are open, none of them entered.
+//! - `fields`: a span with 8 attributes, integers whose keys its callsite declares.
 //! - `dynamic`, `many`: a span on which 16, or 128, attributes are set whose keys are no field's.
 //! - `list`: a span on which 128 such attributes are set by one call.
 //! - `callsites`: 256 empty spans of 256 callsites, one after the other.
+//!
+//! `--size` gives `deep`, `wide`, `fields`, `dynamic` and `many` another number.
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,6 +24,8 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 pub use tokio::task::yield_now;
+
+const MISSING: &str = "this contender has no such workload";
 
 /// One contender's form of the workloads.
 pub trait Workload: 'static {
@@ -32,42 +37,71 @@ pub trait Workload: 'static {
 
     /// One request whose spans have no events.
     fn quiet(_input: &'static Input) {
-        unimplemented!("this contender has no workload `quiet`")
+        unimplemented!("{MISSING}")
     }
 
     /// `quiet` with 8 events, 3 of them outside of its spans.
     fn logs(_input: &'static Input) {
-        unimplemented!("this contender has no workload `logs`")
+        unimplemented!("{MISSING}")
     }
 
     /// One request as a future that may move between threads.
     fn request_async(input: &'static Input) -> impl Future<Output = ()> + Send + 'static;
 
     /// One of the inner spans of a request with its event, in the calling thread.
-    fn step(input: &'static Input);
+    fn step(_input: &'static Input) {
+        unimplemented!("{MISSING}")
+    }
+
+    /// The same as a root span.
+    fn root_step(input: &'static Input) {
+        Self::step(input);
+    }
 
     /// Calls `f` inside so many entered spans.
-    fn inside(levels: u64, f: &mut dyn FnMut());
+    fn inside(_levels: u64, _f: &mut dyn FnMut()) {
+        unimplemented!("{MISSING}")
+    }
 
     /// An open span.
     type Open;
 
     /// Opens a span without a parent, and does not enter it.
-    fn open(number: u64) -> Self::Open;
+    fn open(_number: u64) -> Self::Open {
+        unimplemented!("{MISSING}")
+    }
+
+    /// A span with the first of [`FIELDS`] as attributes, so many.
+    fn fields(_count: usize, _value: i64) {
+        unimplemented!("{MISSING}")
+    }
 
     /// A span on which so many attributes are set, one by one.
-    fn late_attributes(keys: &'static [String]);
+    fn late_attributes(_keys: &'static [String]) {
+        unimplemented!("{MISSING}")
+    }
 
     /// A span on which all of [`KEYS`] are set by one call, where the contender has one.
-    fn list_of_attributes();
+    fn list_of_attributes() {
+        unimplemented!("{MISSING}")
+    }
 
     /// [`CALLSITES`] spans of a callsite each.
-    fn callsites();
+    fn callsites() {
+        unimplemented!("{MISSING}")
+    }
 }
 
 /// Keys that no callsite declares.
 pub static KEYS: LazyLock<Vec<String>> =
     LazyLock::new(|| (0..128).map(|n| format!("app.attribute.{n}")).collect());
+
+/// Keys of the attributes of `fields`, as many as a callsite of `tracing` may have.
+pub const FIELDS: [&str; 32] = [
+    "f0", "f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9", "f10", "f11", "f12", "f13", "f14",
+    "f15", "f16", "f17", "f18", "f19", "f20", "f21", "f22", "f23", "f24", "f25", "f26", "f27",
+    "f28", "f29", "f30", "f31",
+];
 
 /// Spans of a unit of `callsites`.
 pub const CALLSITES: usize = 256;
@@ -80,6 +114,7 @@ pub(crate) enum Work {
     Async,
     Deep,
     Wide,
+    Fields,
     Dynamic,
     Many,
     List,
@@ -88,19 +123,14 @@ pub(crate) enum Work {
     Logs,
 }
 
-/// Entered spans around a unit of `deep`.
-pub(crate) const LEVELS: u64 = 100;
-
-/// Open spans beside a unit of `wide`.
-pub(crate) const BESIDE: u64 = 100_000;
-
 impl Work {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Request,
         Self::Tiny,
         Self::Async,
         Self::Deep,
         Self::Wide,
+        Self::Fields,
         Self::Dynamic,
         Self::Many,
         Self::List,
@@ -115,18 +145,35 @@ impl Work {
             Self::Request | Self::Async | Self::Quiet | Self::Logs => 5,
             Self::Tiny => 2,
             Self::Deep | Self::Wide => 1,
-            Self::Dynamic | Self::Many | Self::List => 1,
+            Self::Fields | Self::Dynamic | Self::Many | Self::List => 1,
             Self::Callsites => CALLSITES as u64,
         }
     }
 
-    /// Spans that are open around all units of this work.
-    pub(crate) fn surrounding(self) -> u64 {
+    /// Levels, open spans or attributes, where nobody says how many.
+    pub(crate) fn default_size(self) -> u64 {
         match self {
-            Self::Deep => LEVELS,
-            Self::Wide => BESIDE,
+            Self::Deep => 100,
+            Self::Wide => 100_000,
+            Self::Fields => 8,
+            Self::Dynamic => 16,
+            Self::Many => 128,
             _ => 0,
         }
+    }
+
+    /// Spans that are never closed: to send a million of them would take longer than all else.
+    pub(crate) fn left_open(self, size: u64) -> u64 {
+        const MOST_TO_CLOSE: u64 = 100_000;
+        match self {
+            Self::Wide if size > MOST_TO_CLOSE => size,
+            _ => 0,
+        }
+    }
+
+    /// Whether its size is that of spans that are open around all of its units.
+    pub(crate) fn is_surrounded(self) -> bool {
+        matches!(self, Self::Deep | Self::Wide)
     }
 
     /// Log records in one unit of this work, where the contender makes its events ones.
@@ -149,6 +196,7 @@ impl Work {
             Self::Async => "async",
             Self::Deep => "deep",
             Self::Wide => "wide",
+            Self::Fields => "fields",
             Self::Dynamic => "dynamic",
             Self::Many => "many",
             Self::List => "list",

@@ -171,7 +171,10 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counts, Signal::{Records, Spans}};
+    use super::{
+        Counts,
+        Signal::{Records, Spans},
+    };
 
     fn field(number: u8, content: &[u8]) -> Vec<u8> {
         let mut bytes = vec![number << 3 | 2, content.len() as u8];
@@ -208,7 +211,10 @@ mod tests {
         let message = request();
         let counts = Counts::of_request(&message, Records, false).expect("well-formed");
         assert_eq!((counts.spans, counts.records), (0, 2));
-        assert_eq!((counts.bytes, counts.record_bytes), (0, message.len() as u64));
+        assert_eq!(
+            (counts.bytes, counts.record_bytes),
+            (0, message.len() as u64)
+        );
     }
 
     #[test]

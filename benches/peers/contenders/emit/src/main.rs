@@ -133,6 +133,8 @@ step!(log_render, "render", "template rendered");
 struct Native;
 
 impl Workload for Native {
+    type Open = ();
+
     fn quiet(input: &'static Input) {
         quiet_request(input);
     }

@@ -10,7 +10,7 @@ use fastrace::collector::Config;
 use fastrace::future::FutureExt;
 use fastrace::prelude::{Event, LocalSpan, Span, SpanContext};
 use fastrace_opentelemetry::OpenTelemetryReporter;
-use harness::workload::{CALLSITES, Input, KEYS, Workload, yield_now};
+use harness::workload::{CALLSITES, FIELDS, Input, KEYS, Workload, yield_now};
 use harness::{Contender, Ledger, Setup};
 use opentelemetry::InstrumentationScope;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
@@ -51,6 +51,7 @@ impl Contender for Fastrace {
         }
     }
 
+    /// On a thread that fastrace makes for it.
     fn flush(&self) {
         fastrace::flush();
     }
@@ -176,6 +177,13 @@ impl Workload for Native {
         render(input);
     }
 
+    fn root_step(input: &'static Input) {
+        let root =
+            Span::root("render", SpanContext::random()).with_properties(|| step_properties(input));
+        let _entered = root.set_local_parent();
+        step_event("template rendered", input);
+    }
+
     fn inside(levels: u64, f: &mut dyn FnMut()) {
         // The outermost is a root: without one there is no local parent.
         let root = Span::root("level", SpanContext::random());
@@ -188,6 +196,14 @@ impl Workload for Native {
     fn open(number: u64) -> Span {
         Span::root("waiting", SpanContext::random())
             .with_property(|| ("number", number.to_string()))
+    }
+
+    fn fields(count: usize, value: i64) {
+        let fields = FIELDS.iter().take(count);
+        drop(
+            Span::root("fields", SpanContext::random())
+                .with_properties(|| fields.map(|&key| (key, value.to_string()))),
+        );
     }
 
     fn late_attributes(keys: &'static [String]) {

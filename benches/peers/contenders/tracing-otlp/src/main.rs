@@ -23,8 +23,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// No measurement here comes near it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Room for the open spans of `wide`.
-const MEMORY: usize = 1 << 30;
+/// Room for a million open spans of `wide`.
+const MEMORY: usize = 1 << 32;
 
 fn main() {
     harness::run::<TracingOtlp>();
@@ -120,6 +120,7 @@ fn spans(stats: &Stats) -> Account {
     Account {
         seen: stats.started + stats.started_unsampled,
         unsampled: stats.started_unsampled,
+        open: stats.open,
         delivered: stats.delivered,
         dropped: dropped(|reason| stats.dropped(reason), stats.rejected),
         unconfirmed: stats.dropped(DropReason::Unconfirmed),
@@ -131,6 +132,7 @@ fn records(stats: &LogStats) -> Account {
     Account {
         seen: stats.emitted,
         unsampled: 0,
+        open: 0,
         delivered: stats.delivered,
         dropped: dropped(|reason| stats.dropped(reason), stats.rejected),
         unconfirmed: stats.dropped(DropReason::Unconfirmed),
@@ -139,7 +141,9 @@ fn records(stats: &LogStats) -> Account {
 }
 
 fn dropped(of: impl Fn(DropReason) -> u64, rejected: u64) -> Vec<(&'static str, u64)> {
-    let counted = DropReason::ALL.iter().map(|&reason| (reason.as_str(), of(reason)));
+    let counted = DropReason::ALL
+        .iter()
+        .map(|&reason| (reason.as_str(), of(reason)));
     let mut dropped: Vec<_> = counted.collect();
     dropped.push(("rejected", rejected));
     dropped
