@@ -181,7 +181,7 @@ impl OpenSpans {
     }
 
     /// Takes a span out.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&self, id: u64) -> Option<Box<OpenSpan>> {
         let mut bucket = self.bucket(id);
         let span = bucket.open.remove(id)?;
