@@ -5,15 +5,14 @@ use std::sync::{OnceLock, Weak};
 use tracing_subscriber::filter::Targets;
 
 use super::additional::{self, AdditionalExporter};
+use super::exporters::{Exporters, Nothing};
 use super::target::ExportTarget;
-use crate::config::{
-    BatchConfig, Events, LogsExporterKind, OtlpConfig, SamplerConfig, TracesExporterKind,
-};
+use crate::config::{Events, OtlpConfig, SamplerConfig};
 use crate::context::IdGenerator;
 use crate::context::otel_context::ContextObserver;
 use crate::diagnostics::{EventSink, HINTS, Handler};
 use crate::error::Error;
-use crate::export::{Batch, ConsoleExporter, Exporter, OtlpClient, Outcome};
+use crate::export::OtlpClient;
 use crate::fork::Home;
 use crate::guard::{GuardedSpans, Release, ShutdownGuard};
 use crate::layer::{ExportMode, Ids, InProgress, LogSink, OtlpLayer, Settings, SpanSink};
@@ -27,20 +26,6 @@ use crate::semconv;
 use crate::stats::StatsSource;
 use crate::sync::{Arc, Mutex, lock};
 use crate::tail::TailSampler;
-
-/// The pipeline's own exporter where it is `none`: takes each span at once.
-struct Nothing;
-
-impl Exporter for Nothing {
-    type Permit = ();
-
-    async fn ready(&self) {}
-
-    fn send(&self, (): (), batch: Batch) -> impl Future<Output = Outcome> + Send + 'static {
-        let spans = batch.item_count() as u64;
-        async move { Outcome::delivered(spans) }
-    }
-}
 
 /// The parts from code that are no plain settings.
 #[derive(Default)]
@@ -74,129 +59,227 @@ pub(super) fn assemble(
 
 fn pipeline(
     config: &OtlpConfig,
-    parts: CodeOverrides,
+    mut parts: CodeOverrides,
 ) -> Result<(OtlpLayer, ShutdownGuard), Error> {
-    let store = store(config, parts.store, parts.sampler, parts.log_filter);
-    let ids = match parts.ids {
-        Some(ids) => Ids::Generator(ids.into()),
-        None => Ids::Random,
-    };
-    let bridge = parts.activates.then(bridge).flatten();
-    let settings =
-        |export_mode| Settings::new(config.capture.clone(), &config.limits, export_mode, bridge);
+    let layer_parts = LayerParts::new(config, &mut parts);
     if !config.disabled {
         additional::validate(&parts.additional)?;
     }
     let home = Home::here()?;
-    let mut client = None;
-    let is_given = parts.exporter.is_some();
-    let has_additional = !parts.additional.is_empty();
-    let target = own_target(config, parts.exporter, has_additional, &mut client)?;
-    let logs = match &target {
-        Err(ExportMode::Disabled) => None,
-        target => logs_route(
-            config,
-            parts.logs_exporter,
-            target.as_ref().ok().filter(|_| is_given),
-            client.as_ref(),
-        )?,
-    };
+    let Exporters {
+        spans,
+        logs,
+        client,
+    } = Exporters::choose(config, &mut parts)?;
     let has_logs = logs.is_some();
-    let (target, export_mode) = match target {
+    let memory = match has_logs {
+        true => Memory::with_logs(config.batch.max_memory),
+        false => Memory::new(config.batch.max_memory),
+    };
+    let (target, export_mode) = match spans {
         Ok(target) => (target, ExportMode::Exported),
         // Logs alone.
         Err(export_mode) if has_logs => (ExportTarget::new(Nothing), export_mode),
         Err(export_mode) => {
-            let memory = Memory::new(config.batch.max_memory);
-            let layer = OtlpLayer::new(home, settings(export_mode), store, ids, memory, None, None);
+            let layer = layer_parts.layer(config, home, export_mode, memory, None, None);
             return Ok((layer, ShutdownGuard::disabled()));
         }
     };
-    let mut pipeline = PipelineParts::new(&config.batch);
-    if has_logs {
-        pipeline.memory = Memory::with_logs(config.batch.max_memory);
-    }
-    pipeline.logs = logs;
-    pipeline.hints = HINTS;
-    pipeline.event_sink = Arc::new(EventSink::new(parts.diagnostics, config.stderr_level));
-    let warnings = config.warnings.iter().map(ToString::to_string);
-    pipeline.warnings = warnings.chain(lost_exceptions(config, has_logs)).collect();
-    let memory = Arc::clone(&pipeline.memory);
+    let late = LateParts::default();
+    let mut pipeline = pipeline_parts(config, logs, parts.diagnostics, Arc::clone(&memory));
+    pipeline.shedding = Some(Arc::new(StoreSwitch(layer_parts.store.clone())));
+    late.promise(config, &mut pipeline);
     let resource = parts.resource;
     let resource = resource.unwrap_or_else(|| Resource::resolve(&config.resource));
-    let sweeper = Sweeper::default();
-    if config.tail.is_some() {
-        pipeline.every_second = Some(Box::new(sweep(&sweeper)));
+    let processor = start(config, target, parts.additional, &resource, pipeline)?;
+    let logs = has_logs.then(|| LogSink::new(processor.clone(), config, semconv::SCHEMA_URL));
+    let tail = late.tail(config, &processor, &memory);
+    let sink = span_sink(config, &processor).behind(tail.clone());
+    let layer = layer_parts.layer(
+        config,
+        home.clone(),
+        export_mode,
+        memory,
+        (export_mode == ExportMode::Exported).then_some(sink),
+        logs,
+    );
+    late.keep(config, &layer);
+    let stats = with_held(layer.stats(), tail.as_deref(), home);
+    let release = tail.map(|tail| Arc::new(move || tail.close()) as Release);
+    let guard = ShutdownGuard::new(processor, config.batch.shutdown_timeout, stats);
+    let guard = guard.releasing(release);
+    let guard = guard.with_open_spans(guarded_spans(&layer, client));
+    Ok((layer, guard))
+}
+
+/// What a layer is made of before there is a processor.
+struct LayerParts {
+    store: ConfigStore,
+    ids: Ids,
+    observer: Option<&'static dyn ContextObserver>,
+}
+
+impl LayerParts {
+    fn new(config: &OtlpConfig, parts: &mut CodeOverrides) -> Self {
+        Self {
+            store: store(
+                config,
+                parts.store.take(),
+                parts.sampler.take(),
+                parts.log_filter.take(),
+            ),
+            ids: match parts.ids.take() {
+                Some(ids) => Ids::Generator(ids.into()),
+                None => Ids::Random,
+            },
+            observer: parts.activates.then(context_observer).flatten(),
+        }
     }
-    // The processor needs the layer, which is made after it.
-    let in_progress = Arc::new(Mutex::new(None::<InProgress>));
-    if config.capture.open_spans_after.is_some() {
-        let in_progress = Arc::clone(&in_progress);
-        pipeline.open_spans = Some(Box::new(move || {
-            lock(&in_progress)
-                .as_mut()
-                .map(InProgress::look)
-                .unwrap_or_default()
-        }));
+
+    fn layer(
+        self,
+        config: &OtlpConfig,
+        home: Home,
+        export_mode: ExportMode,
+        memory: Arc<Memory>,
+        spans: Option<SpanSink>,
+        logs: Option<Arc<LogSink>>,
+    ) -> OtlpLayer {
+        let settings = Settings::new(
+            config.capture.clone(),
+            &config.limits,
+            export_mode,
+            self.observer,
+        );
+        OtlpLayer::new(home, settings, self.store, self.ids, memory, spans, logs)
     }
+}
+
+/// The context of another API that follows the spans entered.
+fn context_observer() -> Option<&'static dyn ContextObserver> {
+    #[cfg(feature = "opentelemetry")]
+    return Some(crate::otel::context_observer());
+    #[cfg(not(feature = "opentelemetry"))]
+    None
+}
+
+/// What the worker asks for and what is made after it: the layer's open spans and the tail sampler.
+#[derive(Default)]
+struct LateParts {
+    in_progress: Arc<Mutex<Option<InProgress>>>,
+    tail: TailCell,
+}
+
+/// Weak, because the worker must not keep its own processor alive.
+type TailCell = Arc<OnceLock<Weak<TailSampler>>>;
+
+impl LateParts {
+    /// Lets the worker call what is not there yet.
+    fn promise(&self, config: &OtlpConfig, pipeline: &mut PipelineParts) {
+        if config.tail.is_some() {
+            let tail = Arc::clone(&self.tail);
+            pipeline.every_second = Some(Box::new(move || {
+                if let Some(tail) = tail.get().and_then(Weak::upgrade) {
+                    tail.sweep();
+                }
+            }));
+        }
+        if config.capture.open_spans_after.is_some() {
+            let in_progress = Arc::clone(&self.in_progress);
+            pipeline.open_spans = Some(Box::new(move || {
+                let mut in_progress = lock(&in_progress);
+                in_progress
+                    .as_mut()
+                    .map(InProgress::look)
+                    .unwrap_or_default()
+            }));
+        }
+    }
+
+    /// The tail sampler of the settings, if there is one.
+    fn tail(
+        &self,
+        config: &OtlpConfig,
+        processor: &BatchProcessor,
+        memory: &Arc<Memory>,
+    ) -> Option<Arc<TailSampler>> {
+        let config = config.tail.as_ref()?;
+        let tail = TailSampler::new(config, processor.clone(), Arc::clone(memory));
+        let tail = Arc::new(tail);
+        // Succeeds: no other code has this cell.
+        let _ = self.tail.set(Arc::downgrade(&tail));
+        Some(tail)
+    }
+
+    fn keep(&self, config: &OtlpConfig, layer: &OtlpLayer) {
+        if let Some(after) = config.capture.open_spans_after {
+            *lock(&self.in_progress) = Some(layer.in_progress(after));
+        }
+    }
+}
+
+/// The parts of the processor that the settings give.
+fn pipeline_parts(
+    config: &OtlpConfig,
+    logs: Option<LogsRoute>,
+    diagnostics: Option<Handler>,
+    memory: Arc<Memory>,
+) -> PipelineParts {
+    let mut pipeline = PipelineParts::new(&config.batch);
+    let warnings = config.warnings.iter().map(ToString::to_string);
+    let lost_exceptions = lost_exceptions(config, logs.is_some());
+    pipeline.warnings = warnings.chain(lost_exceptions).collect();
+    pipeline.memory = memory;
+    pipeline.logs = logs;
+    pipeline.hints = HINTS;
+    pipeline.event_sink = Arc::new(EventSink::new(diagnostics, config.stderr_level));
+    pipeline
+}
+
+/// Starts the processors of the additional exporters, and the pipeline's own.
+fn start(
+    config: &OtlpConfig,
+    target: ExportTarget,
+    exporters: Vec<AdditionalExporter>,
+    resource: &Resource,
+    mut pipeline: PipelineParts,
+) -> Result<BatchProcessor, Error> {
     let mut batch = config.batch.clone();
     if let Some(delay) = target.max_schedule_delay {
         batch.schedule_delay = batch.schedule_delay.min(delay);
     }
-    pipeline.shedding = Some(Arc::new(StoreSwitch(store.clone())));
     let mut additional = Vec::new();
-    for exporter in parts.additional {
-        additional.push(exporter.start(config, &resource, &mut pipeline)?);
+    for exporter in exporters {
+        additional.push(exporter.start(config, resource, &mut pipeline)?);
     }
-    let processor = BatchProcessor::start_erased(
+    BatchProcessor::start_erased(
         (target.exporter, target.components),
         additional,
         &batch,
         &config.worker,
         resource.encode(),
         pipeline,
-    )?;
-    let logs = has_logs.then(|| {
-        let processor = processor.clone();
-        LogSink::new(processor, config, semconv::SCHEMA_URL)
-    });
-    let tail = config.tail.as_ref().map(|config| {
-        let tail = TailSampler::new(config, processor.clone(), Arc::clone(&memory));
-        let tail = Arc::new(tail);
-        // Succeeds: no other code has this cell.
-        let _ = sweeper.set(Arc::downgrade(&tail));
-        tail
-    });
-    let sink = SpanSink::new(
+    )
+}
+
+fn span_sink(config: &OtlpConfig, processor: &BatchProcessor) -> SpanSink {
+    SpanSink::new(
         processor.clone(),
         &config.capture.scope_name,
         config.capture.scope_version.as_deref().unwrap_or_default(),
         config.capture.scope_per_target,
         semconv::SCHEMA_URL,
     )
-    .behind(tail.clone());
-    let layer = OtlpLayer::new(
-        home.clone(),
-        settings(export_mode),
-        store,
-        ids,
-        memory,
-        (export_mode == ExportMode::Exported).then_some(sink),
-        logs,
-    );
-    if let Some(after) = config.capture.open_spans_after {
-        *lock(&in_progress) = Some(layer.in_progress(after));
-    }
-    let stats = with_held(layer.stats(), tail.as_deref(), home);
-    let release = tail.map(|tail| Arc::new(move || tail.close()) as Release);
-    let guard = ShutdownGuard::new(processor, config.batch.shutdown_timeout, stats);
+}
+
+/// What the guard and the panic hook do with open spans.
+fn guarded_spans(layer: &OtlpLayer, client: Option<OtlpClient>) -> GuardedSpans {
     let (of_end, of_panic) = (layer.last_words(), layer.last_words());
-    let open_spans = GuardedSpans {
+    GuardedSpans {
         end_all: Arc::new(move || of_end.end_all()),
         note_panic: Arc::new(move |exception| of_panic.note_panic(exception)),
         is_unreachable: Arc::new(move || client.as_ref().is_some_and(OtlpClient::is_unreachable)),
-    };
-    Ok((layer, guard.releasing(release).with_open_spans(open_spans)))
+    }
 }
 
 /// Shedding, as the settings say that may change while the pipeline runs.
@@ -244,47 +327,6 @@ fn store(
     store
 }
 
-/// The pipeline's own exporter of spans, or why it has none. One from code wins over
-/// `OTEL_TRACES_EXPORTER`, and so do additional ones; only `OTEL_SDK_DISABLED` disables them.
-fn own_target(
-    config: &OtlpConfig,
-    given: Option<ExportTarget>,
-    has_additional: bool,
-    client: &mut Option<OtlpClient>,
-) -> Result<Result<ExportTarget, ExportMode>, Error> {
-    if config.disabled {
-        return Ok(Err(ExportMode::Disabled));
-    }
-    if let Some(target) = given {
-        return Ok(Ok(target));
-    }
-    Ok(Ok(match config.traces_exporter {
-        TracesExporterKind::None if has_additional => ExportTarget::new(Nothing),
-        TracesExporterKind::None => return Ok(Err(ExportMode::Unseen)),
-        TracesExporterKind::Otlp => otlp(config, client)?,
-        TracesExporterKind::Console => ExportTarget::new(ConsoleExporter::new()),
-        #[cfg(feature = "file")]
-        TracesExporterKind::OtlpStdout => {
-            ExportTarget::new(crate::export::OtlpFileExporter::stdout())
-        }
-        #[cfg(feature = "viewer")]
-        TracesExporterKind::Viewer => ExportTarget::new(crate::viewer::viewer().build()?),
-    }))
-}
-
-/// The tail sampler, once it is there. Weak, because the worker must not keep its own processor alive.
-type Sweeper = Arc<OnceLock<Weak<TailSampler>>>;
-
-/// Sweeps the tail sampler.
-fn sweep(sweeper: &Sweeper) -> impl Fn() + Send + use<> {
-    let sweeper = Arc::clone(sweeper);
-    move || {
-        if let Some(tail) = sweeper.get().and_then(Weak::upgrade) {
-            tail.sweep();
-        }
-    }
-}
-
 /// Adds the spans that are held; in a fork, which holds none, those are the parent's.
 fn with_held(stats: StatsSource, tail: Option<&TailSampler>, home: Home) -> StatsSource {
     let Some(held) = tail.map(|tail| Arc::clone(tail.held())) else {
@@ -296,14 +338,6 @@ fn with_held(stats: StatsSource, tail: Option<&TailSampler>, home: Home) -> Stat
             reading.held = held.used() as u64;
         }
     })
-}
-
-/// The other API whose context follows ours.
-fn bridge() -> Option<&'static dyn ContextObserver> {
-    #[cfg(feature = "opentelemetry")]
-    return Some(crate::otel::activation());
-    #[cfg(not(feature = "opentelemetry"))]
-    None
 }
 
 /// A store with the sampler of the settings.
@@ -318,84 +352,4 @@ fn store_of(config: SamplerConfig) -> ConfigStore {
         SamplerConfig::AlwaysOff => ConfigStore::new(AlwaysOff),
         SamplerConfig::TraceIdRatio(ratio) => ConfigStore::new(TraceIdRatio::new(ratio)),
     }
-}
-
-/// The client that the settings describe; `known` keeps a handle of it.
-fn otlp(config: &OtlpConfig, known: &mut Option<OtlpClient>) -> Result<ExportTarget, Error> {
-    #[cfg(all(feature = "opentelemetry-otlp", not(feature = "http-json")))]
-    if is_json(&config.connection) {
-        let exporter = crate::otel::otlp_span_exporter(config)?;
-        return Ok(ExportTarget::new(exporter));
-    }
-    let client = OtlpClient::with_cap(config.connection.clone(), config.batch.export_timeout)?;
-    *known = Some(client.clone());
-    Ok(ExportTarget::new(client))
-}
-
-/// Whether only opentelemetry-otlp's exporter writes what this connection takes.
-#[cfg(all(feature = "opentelemetry-otlp", not(feature = "http-json")))]
-fn is_json(connection: &crate::config::ConnectionConfig) -> bool {
-    connection.protocol == Some(crate::config::Protocol::HttpJson)
-}
-
-/// The exporter of logs, if any: that from code, else that of the spans if it comes from code and
-/// supports logs, else that of the settings.
-fn logs_route(
-    config: &OtlpConfig,
-    given: Option<ExportTarget>,
-    spans: Option<&ExportTarget>,
-    client: Option<&OtlpClient>,
-) -> Result<Option<LogsRoute>, Error> {
-    let logs = &config.logs;
-    // What would be in both signals otherwise is a span event already.
-    if !logs.has_records() {
-        return Ok(None);
-    }
-    let exporter = match logs.exporter {
-        None | Some(LogsExporterKind::None) => return Ok(None),
-        Some(exporter) => exporter,
-    };
-    let batch = BatchConfig {
-        schedule_delay: logs.batch.schedule_delay,
-        export_timeout: logs.batch.export_timeout,
-        max_queue_size: logs.batch.max_queue_size,
-        max_export_batch_size: logs.batch.max_export_batch_size,
-        ..config.batch.clone()
-    };
-    if let Some(ExportTarget {
-        exporter,
-        of_logs: Some(components),
-        ..
-    }) = given
-    {
-        return Ok(Some(LogsRoute {
-            exporter,
-            components,
-            batch,
-        }));
-    }
-    if let Some(ExportTarget {
-        exporter,
-        of_logs: Some(components),
-        ..
-    }) = spans
-    {
-        return Ok(Some(LogsRoute {
-            components: components.clone(),
-            exporter: exporter.clone(),
-            batch,
-        }));
-    }
-    Ok(Some(match exporter {
-        LogsExporterKind::Console => LogsRoute::new(ConsoleExporter::new(), batch),
-        #[cfg(all(feature = "opentelemetry-otlp", not(feature = "http-json")))]
-        _ if is_json(config.logs_connection()) => {
-            LogsRoute::new(crate::otel::otlp_log_exporter(config)?, batch)
-        }
-        _ => {
-            let connection = config.logs_connection().clone();
-            let client = OtlpClient::for_logs(connection, batch.export_timeout, client)?;
-            LogsRoute::new(client, batch)
-        }
-    }))
 }

@@ -4,6 +4,7 @@ mod additional;
 mod assemble;
 mod capture;
 mod destinations;
+mod exporters;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod settings;
