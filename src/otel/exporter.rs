@@ -230,7 +230,7 @@ impl<E: SdkSignal> SharedExporter<E> {
 }
 
 pub(super) fn resource_of(bytes: &[u8]) -> Resource {
-    let decoded = decode::Resource::decode(bytes).unwrap_or_default();
+    let decoded = decode::DecodedResource::decode(bytes).unwrap_or_default();
     let attributes = span_data::attributes(&decoded.attributes);
     let resource = Resource::builder_empty();
     if decoded.schema_url.is_empty() {

@@ -10,7 +10,7 @@ use opentelemetry_sdk::logs::{SdkLogRecord, SdkLogger, SdkLoggerProvider};
 use super::names::interned;
 use super::span_data::instrumentation_scope;
 use crate::wire::bounded::truncate;
-use crate::wire::decode::{self, LogRecord, Value};
+use crate::wire::decode::{self, DecodedValue, LogRecord};
 use crate::wire::log_record::{LOG_ATTRIBUTE, LOG_BODY};
 use crate::wire::varint::{self, FIXED64, LEN, VARINT, tag};
 
@@ -144,18 +144,18 @@ fn time(unix_nanos: u64) -> SystemTime {
 }
 
 /// `None`: no value, which that API cannot say.
-fn any_value(value: &Value<'_>) -> Option<AnyValue> {
+fn any_value(value: &DecodedValue<'_>) -> Option<AnyValue> {
     Some(match value {
-        Value::Empty => return None,
-        Value::String(v) => AnyValue::String((*v).to_owned().into()),
-        Value::Bool(v) => AnyValue::Boolean(*v),
-        Value::Int(v) => AnyValue::Int(*v),
-        Value::Double(v) => AnyValue::Double(*v),
-        Value::Bytes(v) => AnyValue::Bytes(Box::new(v.to_vec())),
-        Value::Array(list) => {
+        DecodedValue::Empty => return None,
+        DecodedValue::String(v) => AnyValue::String((*v).to_owned().into()),
+        DecodedValue::Bool(v) => AnyValue::Boolean(*v),
+        DecodedValue::Int(v) => AnyValue::Int(*v),
+        DecodedValue::Double(v) => AnyValue::Double(*v),
+        DecodedValue::Bytes(v) => AnyValue::Bytes(Box::new(v.to_vec())),
+        DecodedValue::Array(list) => {
             AnyValue::ListAny(Box::new(list.iter().filter_map(any_value).collect()))
         }
-        Value::Map(list) => {
+        DecodedValue::Map(list) => {
             let pairs = list.iter().filter_map(|(key, v)| {
                 let key: Key = (*key).to_owned().into();
                 Some((key, any_value(v)?))

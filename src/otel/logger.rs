@@ -9,7 +9,7 @@ use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry::{Context, InstrumentationScope, Key, SpanId, TraceFlags, TraceId};
 use tracing_core::Level;
 
-use super::bridge::parent_in;
+use super::activation::parent_in;
 use super::convert::key_values;
 use super::log_record;
 use crate::context::{self, TraceContext};

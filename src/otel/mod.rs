@@ -40,7 +40,7 @@
 //! # Ok(()) }
 //! ```
 
-mod bridge;
+mod activation;
 mod convert;
 mod exporter;
 mod log_record;
@@ -56,7 +56,7 @@ mod span_data;
 mod span_ext;
 mod tracer;
 
-pub(crate) use self::bridge::activation;
+pub(crate) use self::activation::context_observer;
 pub use self::convert::{from_context, to_context};
 pub use self::exporter::{LogExporterAdapter, SpanExporterAdapter};
 pub use self::logger::{Logger, LoggerProvider, LoggerRecord};

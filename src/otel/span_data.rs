@@ -127,8 +127,8 @@ pub(super) fn attributes(attributes: &Attributes<'_>) -> Vec<KeyValue> {
         .collect()
 }
 
-fn value(value: &decode::Value<'_>) -> Value {
-    use decode::Value as Ours;
+fn value(value: &decode::DecodedValue<'_>) -> Value {
+    use decode::DecodedValue as Ours;
     match value {
         Ours::Bool(v) => (*v).into(),
         Ours::Int(v) => (*v).into(),
@@ -139,8 +139,8 @@ fn value(value: &decode::Value<'_>) -> Value {
 }
 
 /// A list of one kind keeps its kind; a mixed list becomes texts.
-fn array(values: &[decode::Value<'_>]) -> Array {
-    use decode::Value as Ours;
+fn array(values: &[decode::DecodedValue<'_>]) -> Array {
+    use decode::DecodedValue as Ours;
     fn all<'a, T>(
         values: &'a [Ours<'a>],
         one: impl Fn(&'a Ours<'a>) -> Option<T>,
@@ -167,8 +167,8 @@ fn array(values: &[decode::Value<'_>]) -> Array {
     }
 }
 
-fn text(value: &decode::Value<'_>) -> String {
-    use decode::Value as Ours;
+fn text(value: &decode::DecodedValue<'_>) -> String {
+    use decode::DecodedValue as Ours;
     match value {
         Ours::Empty => String::new(),
         Ours::String(v) => (*v).to_owned(),

@@ -7,7 +7,7 @@ use opentelemetry::trace::{SpanContext, Status};
 use opentelemetry::{Context, Key, KeyValue, Value};
 use tracing::{Dispatch, Span, span};
 
-use super::bridge;
+use super::activation;
 use super::convert::{LayerSpan, from_context, key_values};
 use crate::context::{SetParentError, layer_registry};
 use crate::span_ext::SpanExt;
@@ -115,7 +115,7 @@ impl OpenTelemetrySpanExt for Span {
 pub fn get_otel_context(id: &span::Id, dispatch: &Dispatch) -> Option<Context> {
     let (layer, context) = layer_registry::find(dispatch, id.into_u64())?;
     let span = id.into_u64();
-    let active = bridge::active(layer, span, &context);
+    let active = activation::active(layer, span, &context);
     // So that a span made under it, on any thread, finds its parent.
     Some(active.with_value(LayerSpan { layer, span }))
 }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use opentelemetry::trace::{self as otel, SpanBuilder, SpanContext, TraceContextExt as _};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 
-use super::bridge::parent_in;
+use super::activation::parent_in;
 use super::convert::key_values;
 use crate::context::layer_registry::Change;
 use crate::context::{self, TraceContext};

@@ -15,7 +15,7 @@ use crate::context::stack;
 use crate::context::{Baggage, SpanId, TraceContext};
 
 /// The observer of contexts; its first use also makes the stack report scopes.
-pub(crate) fn activation() -> &'static dyn ContextObserver {
+pub(crate) fn context_observer() -> &'static dyn ContextObserver {
     otel_context::set(&Activation);
     &Activation
 }
@@ -49,14 +49,14 @@ impl Attached {
 }
 
 /// A mark in the contexts that this crate attaches, and in all contexts made from them: their owner.
-struct BridgeMark {
+struct OwnerMark {
     layer: u32,
     context: TraceContext,
     /// The active span of the attached context. A context with another active span was made from it later.
     active: otel::SpanId,
 }
 
-impl BridgeMark {
+impl OwnerMark {
     fn is_of(&self, attached: &Attached) -> bool {
         (self.layer, self.context.span_id()) == (attached.layer, attached.context.span_id())
     }
@@ -82,7 +82,7 @@ fn owner_of(context: &Context) -> Owner {
     if !active.is_valid() {
         return Owner::Nobody;
     }
-    let mark = context.get::<BridgeMark>();
+    let mark = context.get::<OwnerMark>();
     if let Some(mark) = mark.filter(|mark| mark.active == active.span_id()) {
         let is_own = active.span_id() == mark.context.span_id().into();
         return match is_own {
@@ -213,17 +213,17 @@ pub(super) fn parent_in(context: &Context) -> TraceContext {
     }
 }
 
-struct BridgeInUse;
+struct ActivationInUse;
 
-impl Drop for BridgeInUse {
+impl Drop for ActivationInUse {
     fn drop(&mut self) {}
 }
 
 thread_local! {
     /// A thread local that begins after the current context, so it ends before that does.
-    static LIVE: BridgeInUse = {
+    static LIVE: ActivationInUse = {
         Context::map_current(|_| ());
-        BridgeInUse
+        ActivationInUse
     };
 }
 
@@ -240,7 +240,7 @@ pub(super) fn active(layer: u32, span: u64, context: &TraceContext) -> Context {
         id: context.span_id(),
         context: context.into(),
     };
-    let shown = Context::current().with_span(own).with_value(BridgeMark {
+    let shown = Context::current().with_span(own).with_value(OwnerMark {
         layer,
         context: context.clone(),
         active: context.span_id().into(),
@@ -252,7 +252,7 @@ pub(super) fn active(layer: u32, span: u64, context: &TraceContext) -> Context {
 fn beside(layer: u32, context: &TraceContext) -> Context {
     let current = Context::current();
     let active = current.span().span_context().span_id();
-    let shown = current.with_value(BridgeMark {
+    let shown = current.with_value(OwnerMark {
         layer,
         context: context.clone(),
         active,
