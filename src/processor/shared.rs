@@ -2,7 +2,7 @@
 
 use super::after_fork::{Forked, ForkedCell};
 use super::component::Components;
-use super::flush::RequestQueue;
+use super::flush::{FlushError, RequestQueue};
 use super::queue::Queue;
 use super::scopes::Scopes;
 use super::watch::Watch;
@@ -43,5 +43,18 @@ impl Shared {
         if let Some(logs) = &self.logs {
             logs.close(reason);
         }
+    }
+}
+
+/// Closes queues and requests when the worker's thread ends, also by a panic: waiting callers get an error, and
+/// later spans are counted as dropped.
+pub(super) struct CloseOnExit(pub(super) Arc<Shared>);
+
+impl Drop for CloseOnExit {
+    fn drop(&mut self) {
+        self.0.close_queue(DropReason::Internal);
+        self.0
+            .requests
+            .close(Err(FlushError::Worker("the worker has ended")));
     }
 }

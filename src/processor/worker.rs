@@ -15,7 +15,6 @@ use bytes::Bytes;
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::sleep_until;
 
-use self::end::CloseOnExit;
 pub(crate) use self::open::OpenSpanSource;
 use self::open::Showing;
 use super::chunk::Chunk;
@@ -23,7 +22,7 @@ use super::flush::FlushRequest;
 use super::in_flight::{Settled, message_of};
 use super::lane::{self, Lane, LaneEvent, later};
 use super::pending_flushes::{EarlyLoss, Marks, PendingFlushes};
-use super::shared::Shared;
+use super::shared::{CloseOnExit, Shared};
 use super::shedding::control::SheddingController;
 use crate::diagnostics::Diagnostics;
 use crate::export::SendPermit;
@@ -243,7 +242,10 @@ impl Worker {
             if let Some(call) = &mut self.every_second {
                 call();
             }
-            self.show_open();
+            let spans = self.lanes.iter().find(|l| l.signal() == Signal::Traces);
+            if let (Some(showing), Some(lane)) = (&mut self.open_spans, spans) {
+                showing.show(lane, &self.shared.scopes, &self.resource, &self.runtime);
+            }
         }
         self.maybe_probe(now);
         if let Some(shedding) = &mut self.shedding {

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::Answer;
-use super::received::{ReceivedRequest, ReceivedSpan};
+use super::received::ReceivedSpan;
+use super::received_request::ReceivedRequest;
 use super::request::Port;
 use super::store::{Malformed, RequestStore};
 use super::{server, tls};

@@ -59,6 +59,7 @@ mod expect;
 mod expect_logs;
 mod log;
 mod received;
+mod received_request;
 mod render;
 mod reply;
 mod request;
@@ -74,9 +75,10 @@ pub use answer::Answer;
 pub use collector::{Collector, CollectorBuilder};
 pub use log::{LogData, ReceivedLog};
 pub use received::{
-    ReceivedEvent, ReceivedKind, ReceivedLink, ReceivedRequest, ReceivedResource, ReceivedScope,
-    ReceivedSpan, ReceivedStatus, ReceivedStatusCode, SpanData,
+    ReceivedEvent, ReceivedKind, ReceivedLink, ReceivedResource, ReceivedScope, ReceivedSpan,
+    ReceivedStatus, ReceivedStatusCode, SpanData,
 };
+pub use received_request::ReceivedRequest;
 pub use render::TraceDrawing;
 pub use store::Malformed;
 pub use trace::Trace;

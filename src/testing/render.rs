@@ -51,6 +51,33 @@ impl<'a> TraceDrawing<'a> {
     }
 }
 
+impl Trace {
+    /// The trace as text, to be printed with settings of its own: attributes, columns, colours.
+    pub fn drawing(&self) -> TraceDrawing<'_> {
+        TraceDrawing::new(self)
+    }
+
+    /// The drawing with the choice of attributes: those of `keys`, in that order. Without it a few
+    /// that matter most are shown.
+    ///
+    /// ```no_run
+    /// # let trace: tracing_otlp::testing::Trace = unimplemented!();
+    /// println!("{}", trace.with_attributes(["http.route", "user.id"]));
+    /// ```
+    pub fn with_attributes<'a>(
+        &'a self,
+        keys: impl IntoIterator<Item = &'a str>,
+    ) -> TraceDrawing<'a> {
+        self.drawing().with_attributes(keys)
+    }
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.drawing().fmt(f)
+    }
+}
+
 impl fmt::Display for TraceDrawing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nodes = self.trace.nodes().iter();

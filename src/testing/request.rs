@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::answer::What;
 use super::convert::Decoded;
-use super::received::ReceivedRequest;
+use super::received_request::ReceivedRequest;
 use super::reply::{
     self, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, ReplyBody, RequestRefusal, UNIMPLEMENTED,
 };

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use super::answer::Answer;
 use super::log::ReceivedLog;
-use super::received::{ReceivedRequest, ReceivedSpan};
+use super::received::ReceivedSpan;
+use super::received_request::ReceivedRequest;
 use crate::config::Protocol;
 use crate::sync::{Condvar, Mutex, lock, wait_timeout};
 

@@ -1,11 +1,9 @@
 //! [`Trace`]: the spans of one trace as a tree.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use super::log::ReceivedLog;
 use super::received::ReceivedSpan;
-use super::render::TraceDrawing;
 use crate::context::{SpanId, TraceId};
 use crate::drawing::{Key, TreePlace, arrange};
 
@@ -137,25 +135,6 @@ impl Trace {
             .collect()
     }
 
-    /// The trace as text, to be printed with settings of its own: attributes, columns, colours.
-    pub fn drawing(&self) -> TraceDrawing<'_> {
-        TraceDrawing::new(self)
-    }
-
-    /// The drawing with the choice of attributes: those of `keys`, in that order. Without it a few
-    /// that matter most are shown.
-    ///
-    /// ```no_run
-    /// # let trace: tracing_otlp::testing::Trace = unimplemented!();
-    /// println!("{}", trace.with_attributes(["http.route", "user.id"]));
-    /// ```
-    pub fn with_attributes<'a>(
-        &'a self,
-        keys: impl IntoIterator<Item = &'a str>,
-    ) -> TraceDrawing<'a> {
-        self.drawing().with_attributes(keys)
-    }
-
     pub(super) fn nodes(&self) -> &[Node] {
         &self.nodes
     }
@@ -163,12 +142,6 @@ impl Trace {
     fn start(&self) -> u64 {
         let starts = self.spans().map(|s| s.start_unix_nanos);
         starts.min().unwrap_or(0)
-    }
-}
-
-impl fmt::Display for Trace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.drawing().fmt(f)
     }
 }
 

@@ -42,26 +42,6 @@ const CLOSES_A_CIRCLE: &[(&str, &str, &str)] = &[
         "layer/recorder.rs",
         "a parent is adopted by its recorder, which knows the kind of parent",
     ),
-    (
-        "processor/worker/end.rs",
-        "processor/worker.rs",
-        "methods of `Worker`",
-    ),
-    (
-        "processor/worker/open.rs",
-        "processor/worker.rs",
-        "methods of `Worker`",
-    ),
-    (
-        "testing/received.rs",
-        "testing/log.rs",
-        "a resource holds spans and records, and a record knows its resource",
-    ),
-    (
-        "testing/render.rs",
-        "testing/trace.rs",
-        "a trace is drawn by a method of its own",
-    ),
 ];
 
 #[test]

@@ -6,13 +6,11 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 
-use super::super::flush::FlushError;
 use super::super::in_flight::Settled;
-use super::super::shared::Shared;
 use super::{Lane, Worker, later};
 use crate::signal::Signal;
 use crate::stats::DropReason;
-use crate::sync::{Arc, Ordering};
+use crate::sync::Ordering;
 
 const MIN_BACKOFF: Duration = Duration::from_millis(10);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
@@ -114,18 +112,5 @@ impl Worker {
                 is_supported: None,
             });
         }
-    }
-}
-
-/// Closes queues and requests when the thread ends, also by a panic: waiting callers get an error, and
-/// later spans are counted as dropped.
-pub(super) struct CloseOnExit(pub(super) Arc<Shared>);
-
-impl Drop for CloseOnExit {
-    fn drop(&mut self) {
-        self.0.close_queue(DropReason::Internal);
-        self.0
-            .requests
-            .close(Err(FlushError::Worker("the worker has ended")));
     }
 }

@@ -1,9 +1,11 @@
 //! [`Showing`]: passes open spans to the exporter, about once a second.
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::Worker;
+use super::super::lane::Lane;
+use super::super::scopes::Scopes;
 use crate::export::Batch;
 use crate::processor::ScopeId;
 use crate::signal::Signal;
@@ -25,19 +27,20 @@ impl Showing {
             under_way: None,
         }
     }
-}
 
-impl Worker {
-    /// Passes the open spans to the exporter, unless its last call still runs. A panic of the exporter ends
-    /// only that task.
-    pub(super) fn show_open(&mut self) {
-        let Some(showing) = &mut self.open_spans else {
-            return;
-        };
-        if showing.under_way.as_ref().is_some_and(|t| !t.is_finished()) {
+    /// Passes the open spans to the exporter of `lane`, unless its last call still runs. A panic of the
+    /// exporter ends only that task.
+    pub(super) fn show(
+        &mut self,
+        lane: &Lane,
+        scopes: &Scopes,
+        resource: &Bytes,
+        runtime: &Handle,
+    ) {
+        if self.under_way.as_ref().is_some_and(|t| !t.is_finished()) {
             return;
         }
-        let spans = (showing.source)();
+        let spans = (self.source)();
         if spans.is_empty() {
             return;
         }
@@ -50,19 +53,16 @@ impl Worker {
                 None => groups.push((
                     scope,
                     ScopeGroup {
-                        scope: self.shared.scopes.encoded(scope),
+                        scope: scopes.encoded(scope),
                         items: vec![span],
                     },
                 )),
             }
         }
         let groups = groups.into_iter().map(|(_, group)| group).collect();
-        let batch = Batch::new(Signal::Traces, self.resource.clone(), groups, count);
-        let lane = self.lanes.iter().find(|l| l.signal() == Signal::Traces);
-        let Some(exporter) = lane.map(|lane| lane.exporter.clone()) else {
-            return;
-        };
+        let batch = Batch::new(Signal::Traces, resource.clone(), groups, count);
+        let exporter = lane.exporter.clone();
         let show = async move { exporter.show_open(batch).await };
-        showing.under_way = Some(self.runtime.spawn(show));
+        self.under_way = Some(runtime.spawn(show));
     }
 }
