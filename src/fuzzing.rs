@@ -24,7 +24,7 @@ use prost::Message as _;
 use self::choose::Choose;
 use crate::config::{ConnectionConfig, OtlpConfig, Protocol};
 use crate::context::TraceState;
-use crate::export::endpoint::{Endpoint, Signal};
+use crate::export::endpoint::{Endpoint, ExportSignal};
 use crate::sampler::{OtelState, Threshold};
 use crate::wire::decode::{Scope, Span};
 use crate::wire::response::{PartialSuccess, RpcStatus};
@@ -210,7 +210,7 @@ pub fn endpoint(bytes: &[u8]) {
     } else {
         config.traces_endpoint = Some(url);
     }
-    match Endpoint::resolve(&config, Signal::Traces) {
+    match Endpoint::resolve(&config, ExportSignal::Traces) {
         Ok(endpoint) => {
             assert!(!endpoint.host.is_empty() && endpoint.port > 0);
             assert!(!endpoint.host.contains(['@', '/', '?', '#']));

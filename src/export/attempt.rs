@@ -1,4 +1,4 @@
-//! One attempt: its [`Request`] and its [`Answer`].
+//! One attempt: its [`Request`] and its [`AttemptResult`].
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::cause::{Cause, tell};
 use super::credentials::Credentials;
-use super::endpoint::{Signal, Target};
+use super::endpoint::{ExportSignal, RequestTarget};
 use super::size::Said;
 use super::status::Retryability;
 use crate::text;
@@ -22,9 +22,9 @@ use crate::text;
 /// The bytes and headers of a request, for any number of attempts.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
-    pub(crate) signal: Signal,
+    pub(crate) signal: ExportSignal,
     /// The request's target; for HTTP a path.
-    pub(crate) target: Target,
+    pub(crate) target: RequestTarget,
     pub(crate) frames: Vec<Bytes>,
     pub(crate) len: usize,
     /// The length before compression.
@@ -100,7 +100,7 @@ impl Sent {
 
 /// The result of an attempt.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum AttemptResult {
     /// The endpoint took the request, except `rejected` spans (OTLP-5).
     Taken { rejected: u64, message: String },
     /// The endpoint, or a gateway, answered otherwise than with success.
@@ -136,7 +136,7 @@ pub(crate) enum SendFailure {
     Cut,
 }
 
-impl Answer {
+impl AttemptResult {
     /// Taken, but without the body that names rejected spans.
     pub(crate) fn taken_without_words(address: &str) -> Self {
         Self::Taken {
@@ -198,7 +198,7 @@ impl Answer {
 impl Request {
     /// The same for another place.
     #[cfg(feature = "http")]
-    pub(crate) fn for_next_place(&self, target: Target) -> Self {
+    pub(crate) fn for_next_place(&self, target: RequestTarget) -> Self {
         Self {
             target,
             sent: self.sent.next_place(),

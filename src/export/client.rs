@@ -10,7 +10,7 @@ use super::delivery::RequestEnd;
 use super::delivery::{Delivery, Part, Rejected};
 use super::dial::Dialer;
 use super::endpoint::list::EndpointEntry;
-use super::endpoint::{Endpoint, Signal};
+use super::endpoint::{Endpoint, ExportSignal};
 use super::limiter::{ConcurrencyLimiter, ConcurrencyPermit};
 use super::members::{MemberList, MemberRoute};
 use super::random::RandomNumbers;
@@ -69,7 +69,7 @@ impl OtlpClient {
     pub fn new(config: ConnectionConfig) -> Result<Self, Error> {
         // Without a processor no other deadline exists.
         let cap = Cap::Always(config.timeout);
-        Self::of(config, cap, Signal::Traces, None, Resolver::system())
+        Self::of(config, cap, ExportSignal::Traces, None, Resolver::system())
     }
 
     /// The client of a pipeline. `cap`: the longest time of a send, without the time in which the endpoint
@@ -78,7 +78,7 @@ impl OtlpClient {
         Self::of(
             config,
             Cap::WhileUp(cap),
-            Signal::Traces,
+            ExportSignal::Traces,
             None,
             Resolver::system(),
         )
@@ -94,7 +94,7 @@ impl OtlpClient {
         Self::of(
             config,
             Cap::WhileUp(cap),
-            Signal::Logs,
+            ExportSignal::Logs,
             traces,
             Resolver::system(),
         )
@@ -104,7 +104,7 @@ impl OtlpClient {
     #[cfg(feature = "metrics")]
     pub(crate) fn for_metrics(config: ConnectionConfig) -> Result<Self, Error> {
         let cap = Cap::Always(config.timeout);
-        Self::of(config, cap, Signal::Metrics, None, Resolver::system())
+        Self::of(config, cap, ExportSignal::Metrics, None, Resolver::system())
     }
 
     /// A client of requests that another encoder has written: [`deliver_encoded`](Self::deliver_encoded).
@@ -112,7 +112,7 @@ impl OtlpClient {
     pub(crate) fn for_encoded(
         config: ConnectionConfig,
         cap: Option<Duration>,
-        signal: Signal,
+        signal: ExportSignal,
     ) -> Result<Self, Error> {
         Self::of_any_encoder(config, Cap::WhileUp(cap), signal, None, Resolver::system())
     }
@@ -120,7 +120,7 @@ impl OtlpClient {
     pub(super) fn of(
         config: ConnectionConfig,
         cap: Cap,
-        signal: Signal,
+        signal: ExportSignal,
         other: Option<&Self>,
         resolver: Resolver,
     ) -> Result<Self, Error> {
@@ -134,7 +134,7 @@ impl OtlpClient {
     fn of_any_encoder(
         config: ConnectionConfig,
         cap: Cap,
-        signal: Signal,
+        signal: ExportSignal,
         other: Option<&Self>,
         resolver: Resolver,
     ) -> Result<Self, Error> {

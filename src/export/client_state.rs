@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::credentials::CredentialSource;
 use super::deadline::Cap;
-use super::endpoint::Signal;
+use super::endpoint::ExportSignal;
 use super::members::{MemberList, MemberRoute};
 use super::random::RandomNumbers;
 use super::size::SizeLimit;
@@ -14,7 +14,7 @@ use crate::sync::Arc;
 #[derive(Debug)]
 pub(super) struct ClientState {
     pub(super) members: Arc<MemberList>,
-    pub(super) signal: Signal,
+    pub(super) signal: ExportSignal,
     pub(super) config: ConnectionConfig,
     pub(super) cap: Cap,
     pub(super) credentials: CredentialSource,
@@ -28,7 +28,7 @@ pub(super) struct ClientState {
 impl ClientState {
     pub(super) fn new(
         members: Arc<MemberList>,
-        signal: Signal,
+        signal: ExportSignal,
         config: ConnectionConfig,
         cap: Cap,
         random: Arc<RandomNumbers>,

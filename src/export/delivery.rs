@@ -21,7 +21,7 @@ use super::affinity::split;
 use super::batch::Batch;
 use super::client_state::ClientState;
 use super::deadline::{Cap, Deadline};
-use super::endpoint::Signal;
+use super::endpoint::ExportSignal;
 use super::members::{EndpointMember, MemberRoute};
 use super::next_step::{DeliveryEnd, History, SMALL, lost};
 use crate::stats::DropReason;
@@ -144,7 +144,9 @@ impl<'a> Delivery<'a> {
         }
         if len > limit || (part.items() > 1 && self.is_larger_than_it_takes(len)) {
             let message = match self.client.signal {
-                Signal::Logs => format!("{len} bytes are more than a request may have, {limit}"),
+                ExportSignal::Logs => {
+                    format!("{len} bytes are more than a request may have, {limit}")
+                }
                 _ => format!("a span of {len} bytes is more than a request may have, {limit}"),
             };
             return DeliveryEnd::TooLarge {
@@ -227,7 +229,7 @@ impl<'a> Delivery<'a> {
             Err(batch) => batch,
         };
         let message = match (self.client.signal, name_of(&batch)) {
-            (Signal::Logs, _) => format!("a log record of {len} bytes: {message}"),
+            (ExportSignal::Logs, _) => format!("a log record of {len} bytes: {message}"),
             (_, Some(name)) => format!("span {name:?} of {len} bytes: {message}"),
             (_, None) => message,
         };

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::cause::{Cause, tell_long};
 use super::endpoint::Endpoint;
 #[cfg(feature = "http")]
-use super::endpoint::Target;
+use super::endpoint::RequestTarget;
 use super::happy_eyeballs::{self, Failures};
 use super::proxy::Proxy;
 use super::resolve::Resolver;
@@ -137,8 +137,8 @@ impl Dialer {
 
     /// The target of an HTTP/1 request to `endpoint`: a path, or for a forwarding proxy the whole URL.
     #[cfg(feature = "http")]
-    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Target {
-        Target(match self.forward_proxy() {
+    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> RequestTarget {
+        RequestTarget(match self.forward_proxy() {
             Some(_) => endpoint.uri.clone(),
             None => {
                 let path = endpoint.uri.path_and_query().cloned();

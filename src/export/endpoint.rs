@@ -24,7 +24,7 @@ const DEFAULT_HTTP: &str = "http://localhost:4318";
 
 /// The signal of an endpoint: each has its own path, method and settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Signal {
+pub(crate) enum ExportSignal {
     Traces,
     #[cfg_attr(
         not(feature = "metrics"),
@@ -34,7 +34,7 @@ pub(crate) enum Signal {
     Logs,
 }
 
-impl From<crate::signal::Signal> for Signal {
+impl From<crate::signal::Signal> for ExportSignal {
     fn from(signal: crate::signal::Signal) -> Self {
         match signal {
             crate::signal::Signal::Traces => Self::Traces,
@@ -43,7 +43,7 @@ impl From<crate::signal::Signal> for Signal {
     }
 }
 
-impl Signal {
+impl ExportSignal {
     /// The setting for this signal's own URL, and its value.
     fn url(self, config: &ConnectionConfig) -> (&'static str, Option<&str>) {
         match self {
@@ -95,7 +95,7 @@ struct Given<'a> {
     url: &'a str,
     /// The URL is that of the signal, and is used as it is.
     is_signal: bool,
-    signal: Signal,
+    signal: ExportSignal,
     protocol: Option<Protocol>,
     insecure: bool,
 }
@@ -108,9 +108,9 @@ impl Given<'_> {
 
 /// The target of a request.
 #[derive(Clone)]
-pub(crate) struct Target(pub(crate) Uri);
+pub(crate) struct RequestTarget(pub(crate) Uri);
 
-impl fmt::Debug for Target {
+impl fmt::Debug for RequestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A query may hold a secret.
         f.write_str(self.0.path())
@@ -204,7 +204,7 @@ impl Endpoint {
 
     /// The URL's path is that of the socket. So the path of a request is the default one, and its host is
     /// `localhost`.
-    fn at_socket(path: PathBuf, protocol: Protocol, signal: Signal) -> Result<Self, Error> {
+    fn at_socket(path: PathBuf, protocol: Protocol, signal: ExportSignal) -> Result<Self, Error> {
         let uri = match protocol {
             Protocol::Grpc => format!("http://localhost{}", signal.grpc_method()),
             Protocol::HttpProtobuf | Protocol::HttpJson => {

@@ -17,10 +17,10 @@ use tonic::transport::{Channel, Endpoint as Transport};
 use tower_service::Service;
 
 use self::outcome::{CallOutcome, is_silent, is_timeout, outcome_of, read_status, unreadable, why};
-use super::attempt::{Answer, Request, SendFailure, leads_to, no_stream};
+use super::attempt::{AttemptResult, Request, SendFailure, leads_to, no_stream};
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
-use super::endpoint::{Endpoint, Signal, Target};
+use super::endpoint::{Endpoint, ExportSignal, RequestTarget};
 use super::http2_preface::{Preface, SettingsProbe};
 use super::retry;
 use super::size::Said;
@@ -92,8 +92,8 @@ impl Grpc {
 
     /// The target of requests to `endpoint`.
     #[expect(clippy::unused_self, reason = "as with HTTP/1.1")]
-    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Target {
-        Target(endpoint.uri.clone())
+    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> RequestTarget {
+        RequestTarget(endpoint.uri.clone())
     }
 
     pub(crate) fn has_new_tls(&self) -> bool {
@@ -207,13 +207,17 @@ impl Grpc {
     }
 
     /// One attempt, on the shared connection; connects if there is none.
-    pub(crate) async fn exchange(&self, request: &Request, timeout: Option<Duration>) -> Answer {
+    pub(crate) async fn exchange(
+        &self,
+        request: &Request,
+        timeout: Option<Duration>,
+    ) -> AttemptResult {
         loop {
             let mut current = match self.current().await {
                 Ok(current) => current,
                 Err(message) => {
                     let lost = SendFailure::Unreached;
-                    return Answer::None { message, lost };
+                    return AttemptResult::None { message, lost };
                 }
             };
             match self.call(&mut current.channel, request, timeout).await {
@@ -237,11 +241,11 @@ impl Grpc {
         channel: &mut Channel,
         request: &Request,
         timeout: Option<Duration>,
-    ) -> Result<Answer, Answer> {
+    ) -> Result<AttemptResult, AttemptResult> {
         let address = self.dialer.address();
         if let Err(e) = std::future::poll_fn(|cx| channel.poll_ready(cx)).await {
             let what = format!("{address}: {}", explain(&e));
-            return Err(Answer::None {
+            return Err(AttemptResult::None {
                 message: tell(&what, Cause::Broken),
                 lost: SendFailure::Unreached,
             });
@@ -255,7 +259,7 @@ impl Grpc {
                 let broken = format!("{address}: {}", explain(&e));
                 match (outcome_of(&e, request), timeout) {
                     // Only the stream was refused; the connection stays usable.
-                    (CallOutcome::Refused, _) => Ok(Answer::None {
+                    (CallOutcome::Refused, _) => Ok(AttemptResult::None {
                         message: tell(&broken, Cause::TurnedAway),
                         lost: SendFailure::Unread,
                     }),
@@ -264,16 +268,16 @@ impl Grpc {
                             SendFailure::Unknown => request.unanswered(&address, timeout),
                             _ => no_stream(&address, timeout),
                         };
-                        Err(Answer::None { message, lost })
+                        Err(AttemptResult::None { message, lost })
                     }
                     (CallOutcome::Gone(SendFailure::Unknown), _) if is_silent(&e) => {
                         let what = format!("the connection to {address} fell silent");
-                        Err(Answer::None {
+                        Err(AttemptResult::None {
                             message: tell(&what, Cause::Silent),
                             lost: SendFailure::Unknown,
                         })
                     }
-                    (CallOutcome::Gone(lost), _) => Err(Answer::None {
+                    (CallOutcome::Gone(lost), _) => Err(AttemptResult::None {
                         message: tell(
                             &broken,
                             match lost {
@@ -314,10 +318,10 @@ impl Grpc {
         out
     }
 
-    async fn read(&self, response: Response<Body>, request: &Request) -> Answer {
+    async fn read(&self, response: Response<Body>, request: &Request) -> AttemptResult {
         let address = self.dialer.address();
         let (head, body) = response.into_parts();
-        let refused = |retryability, what: &str, cause| Answer::NotTaken {
+        let refused = |retryability, what: &str, cause| AttemptResult::NotTaken {
             retryability,
             message: tell(what, cause),
             wait: retry::asked_by(&head.headers),
@@ -340,7 +344,7 @@ impl Grpc {
             return refused(retryability, &what, Cause::HttpOverGrpc(code));
         }
         let early = self.status(&head.headers, &[], request);
-        let is_taken = matches!(early, Some(Answer::Taken { .. }));
+        let is_taken = matches!(early, Some(AttemptResult::Taken { .. }));
         match early {
             // The message that follows names the rejected spans.
             Some(_) if is_taken && !http_body::Body::is_end_stream(&body) => request.sent.take(),
@@ -353,17 +357,17 @@ impl Grpc {
             Ok(body) => body,
             Err(e) if e.is::<LengthLimitError>() => {
                 let what = format!("{address} answered more than {} bytes", self.max_response);
-                return Answer::Unclear {
+                return AttemptResult::Unclear {
                     message: tell(&what, Cause::LongAnswer),
                 };
             }
-            Err(_) if is_taken => return Answer::taken_without_words(&address),
+            Err(_) if is_taken => return AttemptResult::taken_without_words(&address),
             Err(e) => {
                 if let Some(answer) = unreadable(&address, e.as_ref()) {
                     return answer;
                 }
                 let what = format!("{address}: {}", why(e.as_ref()));
-                return Answer::None {
+                return AttemptResult::None {
                     message: tell(&what, Cause::Broken),
                     lost: SendFailure::Cut,
                 };
@@ -378,7 +382,7 @@ impl Grpc {
             .unwrap_or_else(|| {
                 let what = format!("{address} answered without a grpc-status");
                 match is_grpc {
-                    true => Answer::Unclear {
+                    true => AttemptResult::Unclear {
                         message: tell(&what, Cause::NoGrpcStatus),
                     },
                     false => refused(Retryability::Refused, &what, Cause::HttpOverGrpc(200)),
@@ -387,7 +391,12 @@ impl Grpc {
     }
 
     /// The answer in headers or trailers with a `grpc-status`.
-    fn status(&self, headers: &HeaderMap, message: &[u8], request: &Request) -> Option<Answer> {
+    fn status(
+        &self,
+        headers: &HeaderMap,
+        message: &[u8],
+        request: &Request,
+    ) -> Option<AttemptResult> {
         let (code, text, details) = read_status(headers)?;
         if code == 0 {
             return Some(taken(message));
@@ -401,7 +410,8 @@ impl Grpc {
         };
         let cause = match said {
             Said::Nothing
-                if retryability == Retryability::Unknown && request.signal == Signal::Logs =>
+                if retryability == Retryability::Unknown
+                    && request.signal == ExportSignal::Logs =>
             {
                 Cause::NoLogs
             }
@@ -411,7 +421,7 @@ impl Grpc {
         let asks = wait.filter(|wait| wait.as_secs() > 0);
         let asks = asks.map_or_else(String::new, |wait| format!(" (later, in {wait:?})"));
         let name = status::grpc_name(code);
-        Some(Answer::NotTaken {
+        Some(AttemptResult::NotTaken {
             retryability,
             message: tell(&format!("{address} answered {name}{asks}: {text}"), cause),
             wait,
@@ -422,13 +432,13 @@ impl Grpc {
 }
 
 /// The answer for an `OK` with this framed message. The `OK` counts even if the message cannot be read.
-fn taken(framed: &[u8]) -> Answer {
+fn taken(framed: &[u8]) -> AttemptResult {
     let message = match framed {
         [0, _, _, _, _, message @ ..] => message,
         _ => &[],
     };
     let partial = PartialSuccess::decode(message).unwrap_or_default();
-    Answer::Taken {
+    AttemptResult::Taken {
         rejected: u64::try_from(partial.rejected_spans).unwrap_or(0),
         message: clean(&partial.error_message),
     }
@@ -497,9 +507,15 @@ mod tests {
             b"\x00\x00\x00\x00\x02\xff\xff",
             b"\x01\x00\x00\x00\x01x",
         ] {
-            assert!(matches!(taken(framed), Answer::Taken { rejected: 0, .. }));
+            assert!(matches!(
+                taken(framed),
+                AttemptResult::Taken { rejected: 0, .. }
+            ));
         }
         let rejected = b"\x00\x00\x00\x00\x04\x0a\x02\x08\x05";
-        assert!(matches!(taken(rejected), Answer::Taken { rejected: 5, .. }));
+        assert!(matches!(
+            taken(rejected),
+            AttemptResult::Taken { rejected: 5, .. }
+        ));
     }
 }

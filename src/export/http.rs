@@ -21,10 +21,10 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-use super::attempt::{Answer, Frames, Request, SendFailure, leads_to};
+use super::attempt::{AttemptResult, Frames, Request, SendFailure, leads_to};
 use super::cause::{Cause, tell};
 use super::dial::Dialer;
-use super::endpoint::{Endpoint, Signal, Target};
+use super::endpoint::{Endpoint, ExportSignal, RequestTarget};
 use super::http2_preface::{Preface, SettingsProbe, says_https};
 use super::proxy::Proxy;
 use super::size::Said;
@@ -81,7 +81,7 @@ impl fmt::Debug for Http {
 
 /// The end of an exchange on one connection.
 enum ExchangeEnd {
-    With(Answer),
+    With(AttemptResult),
     /// The connection was closed before anything was sent on it.
     Stale(Option<Cause>),
 }
@@ -141,7 +141,7 @@ impl Http {
     }
 
     /// The target of requests to the endpoint.
-    pub(crate) fn target(&self) -> Target {
+    pub(crate) fn target(&self) -> RequestTarget {
         self.dialer.target_of(&self.dialer.endpoint)
     }
 
@@ -199,7 +199,11 @@ impl Http {
     }
 
     /// One attempt, on a kept connection if one is still open.
-    pub(crate) async fn exchange(&self, request: &Request, within: Option<Duration>) -> Answer {
+    pub(crate) async fn exchange(
+        &self,
+        request: &Request,
+        within: Option<Duration>,
+    ) -> AttemptResult {
         let until = within.and_then(|within| Instant::now().checked_add(within));
         loop {
             let kept = self.idle().pop();
@@ -219,7 +223,7 @@ impl Http {
         }
     }
 
-    fn closed_at_once(&self, cause: Option<Cause>) -> Answer {
+    fn closed_at_once(&self, cause: Option<Cause>) -> AttemptResult {
         let address = self.dialer.address();
         unreached(match cause {
             Some(cause @ (Cause::SpeaksHttp2 | Cause::SpeaksTls | Cause::OtherProtocol)) => {
@@ -301,7 +305,7 @@ impl Http {
     fn silent(&self) -> ExchangeEnd {
         let address = self.dialer.address();
         let what = format!("the connection to {address} fell silent");
-        ExchangeEnd::With(Answer::None {
+        ExchangeEnd::With(AttemptResult::None {
             message: tell(&what, Cause::Silent),
             lost: SendFailure::Unknown,
         })
@@ -334,10 +338,10 @@ impl Http {
                 let address = self.dialer.address();
                 if e.is_parse() {
                     // The same for each attempt (OTLP-13).
-                    return ExchangeEnd::With(Answer::unreadable(&address, &explain(&e)));
+                    return ExchangeEnd::With(AttemptResult::unreadable(&address, &explain(&e)));
                 }
                 let what = format!("{address}: {}", explain(&e));
-                return ExchangeEnd::With(Answer::None {
+                return ExchangeEnd::With(AttemptResult::None {
                     message: tell(&what, Cause::Broken),
                     lost: SendFailure::Cut,
                 });
@@ -368,7 +372,7 @@ impl Http {
         response: Response<Incoming>,
         request: &Request,
         until: Option<Instant>,
-    ) -> Answer {
+    ) -> AttemptResult {
         let address = self.dialer.address();
         let (head, body) = response.into_parts();
         if head.status.is_success() {
@@ -382,7 +386,7 @@ impl Http {
         let body = Limited::new(body, self.max_response).collect();
         let Ok(body) = timeout(patience, body).await else {
             return match head.status.is_success() {
-                true => Answer::taken_without_words(&address),
+                true => AttemptResult::taken_without_words(&address),
                 false => self.not_taken(&head, "", None, request),
             };
         };
@@ -390,7 +394,7 @@ impl Http {
             Ok(body) => body.to_bytes(),
             Err(e) if e.is::<LengthLimitError>() => {
                 let what = format!("{address} answered more than {} bytes", self.max_response);
-                return Answer::Unclear {
+                return AttemptResult::Unclear {
                     message: tell(&what, Cause::LongAnswer),
                 };
             }
@@ -403,7 +407,7 @@ impl Http {
                 _ => PartialSuccess::decode(&body).unwrap_or_default(),
             };
             let is_page = has_type(&head.headers, b"text/html") && !body.is_empty();
-            return Answer::Taken {
+            return AttemptResult::Taken {
                 rejected: u64::try_from(partial.rejected_spans).unwrap_or(0),
                 message: match is_page {
                     // A page to log in, or the user interface of a backend: no status says so.
@@ -434,7 +438,7 @@ impl Http {
         words: &str,
         wait: Option<Duration>,
         request: &Request,
-    ) -> Answer {
+    ) -> AttemptResult {
         let status = head.status;
         let wait = retry::asked_by(&head.headers).or(wait);
         let address = self.dialer.address();
@@ -444,7 +448,7 @@ impl Http {
         let cause = match retryability {
             Retryability::Split => Cause::TooLarge,
             _ if says_https(words.as_bytes()) => Cause::SpeaksTls,
-            Retryability::Unknown if request.signal == Signal::Logs => Cause::NoLogs,
+            Retryability::Unknown if request.signal == ExportSignal::Logs => Cause::NoLogs,
             _ => Cause::Http(code),
         };
         // The message names the URL without its query, which may hold a secret.
@@ -459,7 +463,7 @@ impl Http {
         };
         let asks = wait.filter(|wait| wait.as_secs() > 0);
         let asks = asks.map_or_else(String::new, |wait| format!(" (later, in {wait:?})"));
-        Answer::NotTaken {
+        AttemptResult::NotTaken {
             retryability,
             message: tell(
                 &format!("{address} answered HTTP {status}{to}{asks} {words}"),
@@ -486,7 +490,7 @@ fn has_type(headers: &HeaderMap, content_type: &[u8]) -> bool {
     given.is_some_and(|given| given.starts_with(content_type))
 }
 
-fn unreached(message: String) -> Answer {
+fn unreached(message: String) -> AttemptResult {
     let lost = SendFailure::Unreached;
-    Answer::None { message, lost }
+    AttemptResult::None { message, lost }
 }

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 
-use super::endpoint::Signal;
+use super::endpoint::ExportSignal;
 pub(super) use super::json_answer::partial;
 use crate::error::Error;
 
@@ -18,19 +18,19 @@ pub(super) fn check() -> Result<(), Error> {
 }
 
 /// The same request as JSON.
-pub(super) fn encode(signal: Signal, frames: &[Bytes]) -> Result<Bytes, String> {
+pub(super) fn encode(signal: ExportSignal, frames: &[Bytes]) -> Result<Bytes, String> {
     let mut all = BytesMut::with_capacity(frames.iter().map(Bytes::len).sum());
     frames.iter().for_each(|frame| all.extend_from_slice(frame));
     match signal {
-        Signal::Traces => rewrite::<ExportTraceServiceRequest>(all.freeze()),
-        Signal::Logs => rewrite::<ExportLogsServiceRequest>(all.freeze()),
+        ExportSignal::Traces => rewrite::<ExportTraceServiceRequest>(all.freeze()),
+        ExportSignal::Logs => rewrite::<ExportLogsServiceRequest>(all.freeze()),
         #[cfg(feature = "metrics")]
-        Signal::Metrics => {
+        ExportSignal::Metrics => {
             use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
             rewrite::<ExportMetricsServiceRequest>(all.freeze())
         }
         #[cfg(not(feature = "metrics"))]
-        Signal::Metrics => Err("there are no metrics".to_owned()),
+        ExportSignal::Metrics => Err("there are no metrics".to_owned()),
     }
 }
 

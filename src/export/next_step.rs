@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::attempt::{Answer, SendFailure};
-use super::endpoint::Signal;
+use super::attempt::{AttemptResult, SendFailure};
+use super::endpoint::ExportSignal;
 use super::size::Said;
 use super::status::Retryability;
 use crate::stats::DropReason;
@@ -22,7 +22,7 @@ const UNEXPLAINED: &str = "it does not say why: see its own log";
 /// The request as far as its next step depends on it, and what its attempts came to.
 #[derive(Debug, Clone)]
 pub(super) struct Progress {
-    pub(super) signal: Signal,
+    pub(super) signal: ExportSignal,
     /// The length before compression.
     pub(super) plain_len: usize,
     pub(super) max_attempts: u32,
@@ -115,12 +115,12 @@ pub(super) enum NextStep {
 
 /// What follows from `answer`. `is_probe`: the attempt asked an endpoint that is down.
 pub(super) fn next_step(
-    answer: Answer,
+    answer: AttemptResult,
     is_probe: bool,
     so_far: &mut Progress,
 ) -> (Evidence, NextStep) {
     let (shown, message, is_blank) = match answer {
-        Answer::Taken { rejected, message } => {
+        AttemptResult::Taken { rejected, message } => {
             let maybe_twice = so_far.history.ambiguous;
             let is_unexplained = rejected > 0 && message.is_empty();
             let message = match is_unexplained {
@@ -134,10 +134,10 @@ pub(super) fn next_step(
             };
             return (Evidence::Handled, NextStep::End(end));
         }
-        Answer::Unclear { message } => {
+        AttemptResult::Unclear { message } => {
             return (Evidence::Handled, NextStep::End(unsent(true, message)));
         }
-        Answer::NotTaken {
+        AttemptResult::NotTaken {
             retryability,
             message,
             wait,
@@ -155,7 +155,7 @@ pub(super) fn next_step(
                 );
             }
         },
-        Answer::None { message, lost } => {
+        AttemptResult::None { message, lost } => {
             let shown = match lost {
                 SendFailure::NoTime => return (Evidence::Nothing, NextStep::OutOfTime),
                 SendFailure::Unreached => Evidence::Unreached,
@@ -204,7 +204,7 @@ fn refused(retryability: Retryability, message: String, size: Said, so_far: &Pro
         return NextStep::Learn(size, end);
     }
     let reason = match (retryability, so_far.signal) {
-        (Retryability::Unknown, Signal::Logs) => DropReason::Unsupported,
+        (Retryability::Unknown, ExportSignal::Logs) => DropReason::Unsupported,
         _ => DropReason::Refused,
     };
     let end = lost(so_far.history.ambiguous, reason, message.clone());
@@ -237,7 +237,7 @@ mod tests {
     const LARGE: usize = 1 << 20;
     const LATER: Retryability = Retryability::Retry { maybe_taken: false };
 
-    fn begin(signal: Signal) -> Progress {
+    fn begin(signal: ExportSignal) -> Progress {
         Progress {
             signal,
             plain_len: LARGE,
@@ -247,8 +247,8 @@ mod tests {
         }
     }
 
-    fn not_taken(retryability: Retryability, size: Said) -> Answer {
-        Answer::NotTaken {
+    fn not_taken(retryability: Retryability, size: Said) -> AttemptResult {
+        AttemptResult::NotTaken {
             retryability,
             message: "no".to_owned(),
             wait: Some(Duration::from_secs(7)),
@@ -257,8 +257,8 @@ mod tests {
         }
     }
 
-    fn none(lost: SendFailure) -> Answer {
-        Answer::None {
+    fn none(lost: SendFailure) -> AttemptResult {
+        AttemptResult::None {
             message: "no".to_owned(),
             lost,
         }
@@ -293,15 +293,15 @@ mod tests {
     /// A first attempt of spans, and what follows.
     #[test]
     fn each_answer_has_its_next_step() {
-        let taken = Answer::Taken {
+        let taken = AttemptResult::Taken {
             rejected: 2,
             message: String::new(),
         };
-        let whole = Answer::Taken {
+        let whole = AttemptResult::Taken {
             rejected: 0,
             message: String::new(),
         };
-        let unclear = Answer::Unclear {
+        let unclear = AttemptResult::Unclear {
             message: "no".to_owned(),
         };
         let is_taken = |rejected, message: &str| {
@@ -364,7 +364,7 @@ mod tests {
             (none(SendFailure::Cut), Evidence::Unanswered, again(false)),
         ] {
             let what = format!("{answer:?}");
-            let mut so_far = begin(Signal::Traces);
+            let mut so_far = begin(ExportSignal::Traces);
             let got = next_step(answer, false, &mut so_far);
             assert_eq!(got, (shown, step), "{what}");
         }
@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn attempts_are_counted_unless_nobody_saw_them_or_they_probe() {
-        let mut so_far = begin(Signal::Traces);
+        let mut so_far = begin(ExportSignal::Traces);
         for _ in 0..9 {
             next_step(none(SendFailure::Unreached), false, &mut so_far);
             next_step(none(SendFailure::Unknown), true, &mut so_far);
@@ -382,7 +382,7 @@ mod tests {
             (0, true)
         );
         let later = || not_taken(LATER, Said::Nothing);
-        let mut so_far = begin(Signal::Traces);
+        let mut so_far = begin(ExportSignal::Traces);
         for _ in 0..2 {
             let (_, step) = next_step(later(), false, &mut so_far);
             assert_eq!(step, again(false));
@@ -395,11 +395,11 @@ mod tests {
     #[test]
     fn what_a_gateway_gave_up_may_have_been_taken() {
         let gave_up = Retryability::Retry { maybe_taken: true };
-        let mut so_far = begin(Signal::Traces);
+        let mut so_far = begin(ExportSignal::Traces);
         let (shown, step) = next_step(not_taken(gave_up, Said::Nothing), false, &mut so_far);
         assert!(matches!(shown, Evidence::Later(Some(_))));
         assert_eq!(step, again(false));
-        let taken = Answer::Taken {
+        let taken = AttemptResult::Taken {
             rejected: 0,
             message: String::new(),
         };
@@ -417,12 +417,12 @@ mod tests {
 
     #[test]
     fn what_an_earlier_attempt_may_have_brought_is_unconfirmed() {
-        let mut so_far = begin(Signal::Traces);
+        let mut so_far = begin(ExportSignal::Traces);
         next_step(none(SendFailure::Unknown), false, &mut so_far);
         let refused = || not_taken(Retryability::Refused, Said::Nothing);
         let (_, step) = next_step(refused(), false, &mut so_far);
         assert_eq!(step, dropped(DropReason::Unconfirmed));
-        let mut so_far = begin(Signal::Logs);
+        let mut so_far = begin(ExportSignal::Logs);
         let unknown = not_taken(Retryability::Unknown, Said::Nothing);
         let (_, step) = next_step(unknown, false, &mut so_far);
         assert_eq!(
@@ -435,12 +435,12 @@ mod tests {
     #[test]
     fn a_large_request_is_split_after_two_cuts_and_a_small_one_is_not() {
         let cut = || none(SendFailure::Cut);
-        let mut so_far = begin(Signal::Traces);
+        let mut so_far = begin(ExportSignal::Traces);
         next_step(cut(), false, &mut so_far);
         let (_, step) = next_step(cut(), false, &mut so_far);
         let end = too_large(true, false);
         assert_eq!(step, NextStep::Learn(Said::TooLarge, end));
-        so_far = begin(Signal::Traces);
+        so_far = begin(ExportSignal::Traces);
         so_far.plain_len = SMALL;
         next_step(cut(), false, &mut so_far);
         let (_, step) = next_step(cut(), false, &mut so_far);
@@ -450,7 +450,7 @@ mod tests {
     #[test]
     fn a_part_of_a_request_is_not_taken() {
         for lost in [SendFailure::Unknown, SendFailure::Cut] {
-            let mut so_far = begin(Signal::Traces);
+            let mut so_far = begin(ExportSignal::Traces);
             so_far.is_whole = false;
             next_step(none(lost), false, &mut so_far);
             assert_eq!(
@@ -465,7 +465,7 @@ mod tests {
 
     #[test]
     fn credentials_are_renewed_once() {
-        let mut so_far = begin(Signal::Traces);
+        let mut so_far = begin(ExportSignal::Traces);
         so_far.history.has_new_credentials = true;
         let answer = not_taken(Retryability::Unauthenticated, Said::Nothing);
         let (_, step) = next_step(answer, false, &mut so_far);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::endpoint::Signal;
+use super::endpoint::ExportSignal;
 #[cfg(feature = "opentelemetry-otlp")]
 pub(super) use super::json_answer::partial;
 use crate::error::Error;
@@ -16,7 +16,7 @@ pub(super) fn check() -> Result<(), Error> {
     ))
 }
 
-pub(super) fn encode(_: Signal, _: &[Bytes]) -> Result<Bytes, String> {
+pub(super) fn encode(_: ExportSignal, _: &[Bytes]) -> Result<Bytes, String> {
     Err("this build cannot write JSON".to_owned())
 }
 

@@ -149,7 +149,7 @@ impl fmt::Debug for Proxy {
 mod tests {
     use super::*;
     use crate::config::ProxyConfig;
-    use crate::export::endpoint::Signal;
+    use crate::export::endpoint::ExportSignal;
 
     fn proxy(url: &str, protocol: Protocol, proxy: ProxyConfig) -> Option<Proxy> {
         let config = ConnectionConfig {
@@ -158,7 +158,7 @@ mod tests {
             proxy,
             ..ConnectionConfig::default()
         };
-        let endpoint = Endpoint::resolve(&config, Signal::Traces).unwrap();
+        let endpoint = Endpoint::resolve(&config, ExportSignal::Traces).unwrap();
         Proxy::of(&config, &endpoint).unwrap()
     }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri};
 
-use super::attempt::{Answer, Request};
+use super::attempt::{AttemptResult, Request};
 use super::dial::Dialer;
-use super::endpoint::{Endpoint, Target};
+use super::endpoint::{Endpoint, RequestTarget};
 use super::http::Http;
 use super::size::Said;
 use super::status::Retryability;
@@ -62,7 +62,7 @@ impl Redirecting {
         self.endpoint.is_connected()
     }
 
-    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Target {
+    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> RequestTarget {
         self.dialer.target_of(endpoint)
     }
 
@@ -83,11 +83,15 @@ impl Redirecting {
     }
 
     /// One attempt, with its redirects.
-    pub(crate) async fn exchange(&self, request: &Request, timeout: Option<Duration>) -> Answer {
+    pub(crate) async fn exchange(
+        &self,
+        request: &Request,
+        timeout: Option<Duration>,
+    ) -> AttemptResult {
         let mut answer = self.endpoint.exchange(request, timeout).await;
         let mut from = self.uri_of(&request.target.0);
         for _ in 0..MOST {
-            let Answer::NotTaken {
+            let AttemptResult::NotTaken {
                 location: Some(location),
                 ..
             } = &answer
@@ -108,7 +112,7 @@ impl Redirecting {
             answer.add_words(&format!(" ({} redirects there)", self.address()));
         }
         match &answer {
-            Answer::NotTaken {
+            AttemptResult::NotTaken {
                 location: Some(_), ..
             } => not_followed(answer, &format!("it is one of more than {MOST}")),
             _ => answer,
@@ -150,12 +154,12 @@ impl Redirecting {
     }
 }
 
-fn not_followed(answer: Answer, why: &str) -> Answer {
+fn not_followed(answer: AttemptResult, why: &str) -> AttemptResult {
     let message = match answer {
-        Answer::NotTaken { message, .. } => message,
+        AttemptResult::NotTaken { message, .. } => message,
         _ => String::new(),
     };
-    Answer::NotTaken {
+    AttemptResult::NotTaken {
         retryability: Retryability::Refused,
         message: format!("{message} (not followed: {why})"),
         wait: None,
@@ -216,13 +220,13 @@ mod tests {
     #[test]
     fn nothing_leads_from_https_to_http_and_secrets_stay_at_home() {
         use crate::config::ConnectionConfig;
-        use crate::export::endpoint::Signal;
+        use crate::export::endpoint::ExportSignal;
         use crate::export::resolve::Resolver;
         let config = ConnectionConfig {
             endpoint: Some("https://c.test:4318".to_owned()),
             ..ConnectionConfig::default()
         };
-        let endpoint = Endpoint::resolve(&config, Signal::Traces).unwrap();
+        let endpoint = Endpoint::resolve(&config, ExportSignal::Traces).unwrap();
         let dialer = Dialer::new(Arc::new(config), endpoint, Resolver::system()).unwrap();
         let from = dialer.endpoint.uri.clone();
         let mut headers = HeaderMap::new();

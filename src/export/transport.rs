@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
-use super::attempt::{Answer, Request, SendFailure};
+use super::attempt::{AttemptResult, Request, SendFailure};
 use super::dial::Dialer;
-use super::endpoint::{Endpoint, Target};
+use super::endpoint::{Endpoint, RequestTarget};
 #[cfg(feature = "grpc")]
 use super::grpc::Grpc;
 #[cfg(feature = "http")]
@@ -112,7 +112,7 @@ impl Transport {
         not(any(feature = "grpc", feature = "http")),
         expect(unused_variables, reason = "nothing can be sent")
     )]
-    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> Target {
+    pub(crate) fn target_of(&self, endpoint: &Endpoint) -> RequestTarget {
         either!(self, wire => wire.target_of(endpoint))
     }
 
@@ -146,13 +146,18 @@ impl Transport {
     }
 
     /// One attempt. `timeout` is only sent to the endpoint; the caller keeps the deadline.
-    pub(crate) async fn exchange(&self, request: &Request, timeout: Option<Duration>) -> Answer {
+    pub(crate) async fn exchange(
+        &self,
+        request: &Request,
+        timeout: Option<Duration>,
+    ) -> AttemptResult {
         // A connection must not outlive its certificate.
         if either!(self, wire => wire.has_new_tls()) {
             self.disconnect();
         }
-        let answer: Answer = either!(self, wire => wire.exchange(request, timeout).await);
-        let lost = matches!(&answer, Answer::None { lost, .. } if *lost == SendFailure::Unreached);
+        let answer: AttemptResult = either!(self, wire => wire.exchange(request, timeout).await);
+        let lost =
+            matches!(&answer, AttemptResult::None { lost, .. } if *lost == SendFailure::Unreached);
         self.up.store(!lost, Ordering::Relaxed);
         answer
     }

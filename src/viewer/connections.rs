@@ -39,12 +39,12 @@ struct Open {
 /// One connection, as its requests see it.
 #[derive(Debug)]
 pub(super) struct Peer {
-    state: Mutex<State>,
+    state: Mutex<PeerState>,
     gives_way: CancellationToken,
 }
 
 #[derive(Debug)]
-struct State {
+struct PeerState {
     /// Requests under way.
     requests: usize,
     has_asked: bool,
@@ -84,7 +84,7 @@ impl Connections {
     /// where all are busy.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Place> {
         let peer = Arc::new(Peer {
-            state: Mutex::new(State {
+            state: Mutex::new(PeerState {
                 requests: 0,
                 has_asked: false,
                 since: Instant::now(),

@@ -6,7 +6,7 @@ use super::origin::Origin;
 use super::record::StoredRecord;
 use super::store::Snapshot;
 use crate::text;
-use crate::wire::decode::{Attributes, Resource, Span, Value};
+use crate::wire::decode::{Attributes, DecodedResource, DecodedValue, Span};
 
 /// Traces of one answer where the request does not say.
 const LIMIT: usize = 100;
@@ -195,7 +195,7 @@ fn record_has_attribute(stored: &StoredRecord, key: &str, wanted: &str) -> bool 
         let mut values = list.iter().filter(|(k, _)| *k == key);
         values.any(|(_, v)| wanted == "*" || any_text(v, &|text: &str| text == wanted))
     };
-    let resource = Resource::decode(&stored.origin.resource);
+    let resource = DecodedResource::decode(&stored.origin.resource);
     resource.is_some_and(|r| fits(&r.attributes))
         || (find_ignoring_case(&stored.bytes, key) && fits(&stored.record().attributes))
 }
@@ -223,7 +223,7 @@ fn has_attribute(trace: &Snapshot, key: &str, wanted: &str) -> bool {
         // Spans of one origin mostly come together.
         if last.is_none_or(|last| !std::ptr::eq(last, &**origin)) {
             last = Some(&**origin);
-            let resource = Resource::decode(&origin.resource);
+            let resource = DecodedResource::decode(&origin.resource);
             if resource.is_some_and(|r| fits(&r.attributes)) {
                 return true;
             }
@@ -240,16 +240,16 @@ fn has_attribute(trace: &Snapshot, key: &str, wanted: &str) -> bool {
 }
 
 /// Whether a value, or one in a list, is a text that `is_it`.
-fn any_text(value: &Value<'_>, is_it: &impl Fn(&str) -> bool) -> bool {
+fn any_text(value: &DecodedValue<'_>, is_it: &impl Fn(&str) -> bool) -> bool {
     match value {
-        Value::Empty => false,
-        Value::String(v) => is_it(v),
-        Value::Bool(v) => is_it(if *v { "true" } else { "false" }),
-        Value::Int(v) => is_it(&v.to_string()),
-        Value::Double(v) => is_it(&v.to_string()),
-        Value::Bytes(v) => is_it(&text::hex(v)),
-        Value::Array(list) => list.iter().any(|v| any_text(v, is_it)),
-        Value::Map(list) => list.iter().any(|(_, v)| any_text(v, is_it)),
+        DecodedValue::Empty => false,
+        DecodedValue::String(v) => is_it(v),
+        DecodedValue::Bool(v) => is_it(if *v { "true" } else { "false" }),
+        DecodedValue::Int(v) => is_it(&v.to_string()),
+        DecodedValue::Double(v) => is_it(&v.to_string()),
+        DecodedValue::Bytes(v) => is_it(&text::hex(v)),
+        DecodedValue::Array(list) => list.iter().any(|v| any_text(v, is_it)),
+        DecodedValue::Map(list) => list.iter().any(|(_, v)| any_text(v, is_it)),
     }
 }
 

@@ -10,7 +10,7 @@ use super::record::StoredRecord;
 use super::store::Snapshot;
 use super::trace::{Stored, Summary};
 use crate::text;
-use crate::wire::decode::{Attributes, Resource, Scope, Span, Value};
+use crate::wire::decode::{Attributes, DecodedResource, DecodedValue, Scope, Span};
 
 /// A line of the list.
 pub(super) fn summary(number: u64, summary: &Summary) -> Json {
@@ -83,7 +83,7 @@ pub(super) fn trace(snapshot: &Snapshot) -> Json {
 }
 
 fn origin(origin: &Origin) -> Json {
-    let resource = Resource::decode(&origin.resource).unwrap_or_default();
+    let resource = DecodedResource::decode(&origin.resource).unwrap_or_default();
     let scope = Scope::decode(&origin.scope).unwrap_or_default();
     json!({
         "service": &*origin.service,
@@ -172,20 +172,20 @@ pub(super) fn attributes(list: &Attributes<'_>) -> Json {
     Json::Object(pairs.collect::<Map<_, _>>())
 }
 
-pub(super) fn value(value: &Value<'_>) -> Json {
+pub(super) fn value(value: &DecodedValue<'_>) -> Json {
     /// Beyond it a number in JavaScript skips integers.
     const EXACT: u64 = 1 << 53;
     match value {
-        Value::Empty => Json::Null,
-        Value::String(v) => (*v).into(),
-        Value::Bool(v) => (*v).into(),
-        Value::Int(v) if v.unsigned_abs() <= EXACT => (*v).into(),
-        Value::Int(v) => v.to_string().into(),
-        Value::Double(v) if v.is_finite() => (*v).into(),
-        Value::Double(v) => v.to_string().into(),
-        Value::Bytes(v) => json!({ "bytes": text::hex(v) }),
-        Value::Array(list) => list.iter().map(self::value).collect(),
-        Value::Map(list) => attributes(list),
+        DecodedValue::Empty => Json::Null,
+        DecodedValue::String(v) => (*v).into(),
+        DecodedValue::Bool(v) => (*v).into(),
+        DecodedValue::Int(v) if v.unsigned_abs() <= EXACT => (*v).into(),
+        DecodedValue::Int(v) => v.to_string().into(),
+        DecodedValue::Double(v) if v.is_finite() => (*v).into(),
+        DecodedValue::Double(v) => v.to_string().into(),
+        DecodedValue::Bytes(v) => json!({ "bytes": text::hex(v) }),
+        DecodedValue::Array(list) => list.iter().map(self::value).collect(),
+        DecodedValue::Map(list) => attributes(list),
     }
 }
 

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::text;
-use crate::wire::decode::{Resource, Value};
+use crate::wire::decode::{DecodedResource, DecodedValue};
 
 /// What an allocation takes beyond its contents.
 const ALLOCATION: usize = 24;
@@ -20,11 +20,11 @@ pub(super) struct Origin {
 
 impl Origin {
     pub(super) fn new(resource: &[u8], scope: &[u8]) -> Self {
-        let decoded = Resource::decode(resource).unwrap_or_default();
+        let decoded = DecodedResource::decode(resource).unwrap_or_default();
         let names = decoded.attributes.iter().rev();
         let mut names = names.filter(|(key, _)| *key == crate::semconv::SERVICE_NAME);
         let service = match names.next() {
-            Some((_, Value::String(name))) => *name,
+            Some((_, DecodedValue::String(name))) => *name,
             _ => "",
         };
         Self {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::durations::Durations;
 use super::origin::Origin;
 use super::record::{LooseRecords, StoredRecord};
-use super::trace::{Stored, Summary, Trace};
+use super::trace::{Stored, StoredTrace, Summary};
 use crate::sync::{Mutex, lock};
 use crate::wire::decode::{LogRecord, Span};
 
@@ -32,7 +32,7 @@ pub(super) struct Store {
 #[derive(Debug, Default)]
 struct State {
     /// By number, which grows with the first arrival of a trace.
-    traces: BTreeMap<u64, Trace>,
+    traces: BTreeMap<u64, StoredTrace>,
     by_id: HashMap<[u8; 16], u64>,
     /// Change and number of each trace: those that go first, and those that go last.
     ordinary: BTreeSet<(u64, u64)>,
@@ -165,7 +165,7 @@ impl Store {
     }
 }
 
-fn snapshot(number: u64, trace: &mut Trace) -> Snapshot {
+fn snapshot(number: u64, trace: &mut StoredTrace) -> Snapshot {
     Snapshot {
         number,
         summary: trace.summary(),
@@ -339,12 +339,15 @@ impl State {
         id: [u8; 16],
         is_precious: bool,
         max_bytes: usize,
-        change: impl FnOnce(&mut Trace),
+        change: impl FnOnce(&mut StoredTrace),
     ) {
         self.change += 1;
         let next = self.change;
         let number = *self.by_id.entry(id).or_insert(next);
-        let trace = self.traces.entry(number).or_insert_with(|| Trace::new(id));
+        let trace = self
+            .traces
+            .entry(number)
+            .or_insert_with(|| StoredTrace::new(id));
         let (before, was_precious) = (trace.cost, trace.is_precious);
         let is_new = trace.change == 0;
         if !is_new {

@@ -1,16 +1,16 @@
-//! [`Trace`]: the spans of one trace as they are stored, and its [`Summary`].
+//! [`StoredTrace`]: the spans of one trace as they are stored, and its [`Summary`].
 
 use std::sync::Arc;
 
 use super::origin::{Origin, cut};
 use super::record::StoredRecord;
-use crate::wire::decode::{Span, Value};
+use crate::wire::decode::{DecodedValue, Span};
 
 /// What an allocation takes beyond its contents: the allocator's own word, and its rounding.
 const ALLOCATION: usize = 24;
 
 /// What a trace takes beside its spans: itself, its summary, and its places in four tables.
-const TRACE: usize = size_of::<Trace>() + size_of::<Summary>() + 512;
+const TRACE: usize = size_of::<StoredTrace>() + size_of::<Summary>() + 512;
 
 /// A span as it came, and what the list needs of it.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Stored {
 
 /// The spans and log records of one trace.
 #[derive(Debug)]
-pub(super) struct Trace {
+pub(super) struct StoredTrace {
     pub(super) id: [u8; 16],
     /// Sorted by id.
     pub(super) spans: Vec<Arc<Stored>>,
@@ -124,7 +124,7 @@ impl Summary {
 /// Services that a summary names.
 const MOST_SERVICES: usize = 8;
 
-impl Trace {
+impl StoredTrace {
     pub(super) fn new(id: [u8; 16]) -> Self {
         Self {
             id,
@@ -227,7 +227,7 @@ impl Trace {
         let name = match (root, first) {
             (Some(root), _) => cut(root.span().name).into(),
             (None, Some(first)) => match first.record().body {
-                Some(Value::String(body)) => cut(body).into(),
+                Some(DecodedValue::String(body)) => cut(body).into(),
                 _ => Box::default(),
             },
             (None, None) => Box::default(),

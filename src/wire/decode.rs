@@ -25,11 +25,11 @@ pub(crate) struct Span<'a> {
     pub(crate) dropped_events: u32,
     pub(crate) links: Vec<Link<'a>>,
     pub(crate) dropped_links: u32,
-    pub(crate) status: Status<'a>,
+    pub(crate) status: SpanStatus<'a>,
 }
 
 /// Keys and values in order of writing, duplicates kept.
-pub(crate) type Attributes<'a> = Vec<(&'a str, Value<'a>)>;
+pub(crate) type Attributes<'a> = Vec<(&'a str, DecodedValue<'a>)>;
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Event<'a> {
@@ -50,14 +50,14 @@ pub(crate) struct Link<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Status<'a> {
+pub(crate) struct SpanStatus<'a> {
     pub(crate) message: &'a str,
     /// UNSET 0, OK 1, ERROR 2.
     pub(crate) code: i32,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) enum Value<'a> {
+pub(crate) enum DecodedValue<'a> {
     #[default]
     Empty,
     String(&'a str),
@@ -65,7 +65,7 @@ pub(crate) enum Value<'a> {
     Int(i64),
     Double(f64),
     Bytes(&'a [u8]),
-    Array(Vec<Value<'a>>),
+    Array(Vec<DecodedValue<'a>>),
     Map(Attributes<'a>),
 }
 
@@ -146,7 +146,7 @@ impl<'a> Link<'a> {
     }
 }
 
-impl<'a> Status<'a> {
+impl<'a> SpanStatus<'a> {
     /// A repeated message merges into one, by protobuf's rule.
     fn merge(&mut self, bytes: &'a [u8]) -> Option<()> {
         each_field(bytes, |number, field| {
@@ -187,12 +187,12 @@ impl<'a> Scope<'a> {
 
 /// The resource of a request, from the encoded fields of `ResourceSpans` other than `scope_spans`.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Resource<'a> {
+pub(crate) struct DecodedResource<'a> {
     pub(crate) attributes: Attributes<'a>,
     pub(crate) schema_url: &'a str,
 }
 
-impl<'a> Resource<'a> {
+impl<'a> DecodedResource<'a> {
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut r = Self::default();
         each_field(bytes, |number, field| {
@@ -219,8 +219,8 @@ pub(crate) fn attribute_value(row: &[u8], tag: u8, key: &str) -> Option<attribut
     key_value(field, 1)?.1.into_owned()
 }
 
-fn key_value(bytes: &[u8], depth: usize) -> Option<(&str, Value<'_>)> {
-    let mut out = ("", Value::Empty);
+fn key_value(bytes: &[u8], depth: usize) -> Option<(&str, DecodedValue<'_>)> {
+    let mut out = ("", DecodedValue::Empty);
     each_field(bytes, |number, field| {
         match number {
             1 => out.0 = field.text()?,
@@ -234,7 +234,7 @@ fn key_value(bytes: &[u8], depth: usize) -> Option<(&str, Value<'_>)> {
     Some(out)
 }
 
-impl<'a> Value<'a> {
+impl<'a> DecodedValue<'a> {
     /// The value of our API; `None` if the API has no such value.
     fn into_owned(self) -> Option<attribute::Value> {
         Some(match self {

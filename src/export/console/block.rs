@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::export::Outcome;
 use crate::stats::DropReason;
 use crate::text;
-use crate::wire::decode::{Attributes, Event, Scope, Span, Value};
+use crate::wire::decode::{Attributes, DecodedValue, Event, Scope, Span};
 
 /// Appends the lines of one span.
 pub(super) fn block(out: &mut String, scope: &Scope<'_>, span: &Span<'_>) {
@@ -88,16 +88,16 @@ pub(super) fn pairs(attributes: &Attributes<'_>) -> Vec<String> {
         .collect()
 }
 
-pub(super) fn text(value: &Value<'_>) -> String {
+pub(super) fn text(value: &DecodedValue<'_>) -> String {
     match value {
-        Value::Empty => "(empty)".to_owned(),
-        Value::String(v) => text::line(v, MOST, true),
-        Value::Bool(v) => v.to_string(),
-        Value::Int(v) => v.to_string(),
-        Value::Double(v) => v.to_string(),
-        Value::Bytes(v) => text::line(&text::hex(v), MOST, false),
-        Value::Array(list) => format!("[{}]", text::join(list.iter().map(text), ", ")),
-        Value::Map(list) => format!("{{{}}}", pairs(list).join(", ")),
+        DecodedValue::Empty => "(empty)".to_owned(),
+        DecodedValue::String(v) => text::line(v, MOST, true),
+        DecodedValue::Bool(v) => v.to_string(),
+        DecodedValue::Int(v) => v.to_string(),
+        DecodedValue::Double(v) => v.to_string(),
+        DecodedValue::Bytes(v) => text::line(&text::hex(v), MOST, false),
+        DecodedValue::Array(list) => format!("[{}]", text::join(list.iter().map(text), ", ")),
+        DecodedValue::Map(list) => format!("{{{}}}", pairs(list).join(", ")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::block::{INDENT, MOST, pairs, put, text};
 use crate::text;
-use crate::wire::decode::{LogRecord, Scope, Value};
+use crate::wire::decode::{DecodedValue, LogRecord, Scope};
 
 /// Appends the lines of one log record:
 ///
@@ -30,7 +30,7 @@ pub(super) fn block(out: &mut String, scope: &Scope<'_>, record: &LogRecord<'_>)
     }
     match &record.body {
         // The message is for people: no quotes.
-        Some(Value::String(body)) => head.push(text::line(body, MOST, false)),
+        Some(DecodedValue::String(body)) => head.push(text::line(body, MOST, false)),
         Some(body) => head.push(text(body)),
         None => {}
     }
@@ -58,8 +58,8 @@ mod tests {
         let record = LogRecord {
             unix_nanos: 1_000_000_000,
             severity_text: "WARN",
-            body: Some(Value::String("only one\nleft")),
-            attributes: vec![("key", Value::Int(42))],
+            body: Some(DecodedValue::String("only one\nleft")),
+            attributes: vec![("key", DecodedValue::Int(42))],
             trace_id: Some([0xab; 16]),
             event_name: "stock.low",
             ..LogRecord::default()

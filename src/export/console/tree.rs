@@ -16,7 +16,7 @@ use crate::semconv;
 use crate::stats::DropReason;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
 use crate::text;
-use crate::wire::decode::{Attributes, Resource, Span, Value};
+use crate::wire::decode::{Attributes, DecodedResource, DecodedValue, Span};
 
 /// The longest wait of spans for the root of their trace.
 const HOLD: Duration = Duration::from_secs(1);
@@ -240,23 +240,23 @@ fn drawn(span: &Span<'_>, service: Option<&str>) -> drawing::DrawnSpan {
 }
 
 fn attributes(list: &Attributes<'_>) -> Vec<drawing::Attribute> {
-    let attribute = |(key, value): &(&str, Value<'_>)| drawing::Attribute {
+    let attribute = |(key, value): &(&str, DecodedValue<'_>)| drawing::Attribute {
         key: (*key).to_owned(),
         value: match value {
-            Value::String(text) => (*text).to_owned(),
+            DecodedValue::String(text) => (*text).to_owned(),
             other => text(other),
         },
-        is_text: matches!(value, Value::String(_)),
+        is_text: matches!(value, DecodedValue::String(_)),
     };
     list.iter().map(attribute).collect()
 }
 
 /// The `service.name` of a batch's resource.
 fn service(batch: &Batch) -> Option<Arc<str>> {
-    let resource = Resource::decode(batch.resource())?;
+    let resource = DecodedResource::decode(batch.resource())?;
     let mut names = resource.attributes.iter();
     names.find_map(|(key, value)| match value {
-        Value::String(name) if *key == semconv::SERVICE_NAME => Some(Arc::from(*name)),
+        DecodedValue::String(name) if *key == semconv::SERVICE_NAME => Some(Arc::from(*name)),
         _ => None,
     })
 }

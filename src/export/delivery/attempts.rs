@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Delivery;
 use super::exchange::Encoded;
-use crate::export::attempt::{Answer, SendFailure, Sent};
+use crate::export::attempt::{AttemptResult, SendFailure, Sent};
 use crate::export::credentials::Credentials;
 use crate::export::members::{MemberRoute, Owners};
 use crate::export::next_step::{
@@ -47,7 +47,7 @@ impl RequestRow {
 struct AttemptMade {
     route: MemberRoute,
     credentials: Credentials,
-    answer: Answer,
+    answer: AttemptResult,
     took: Duration,
 }
 
@@ -196,7 +196,10 @@ impl Delivery<'_> {
             // Without them it is as if the endpoint were down.
             Err(message) => {
                 let lost = SendFailure::Unreached;
-                (Answer::None { message, lost }, Credentials::default())
+                (
+                    AttemptResult::None { message, lost },
+                    Credentials::default(),
+                )
             }
         };
         row.so_far.history.ambiguous |= sent.is_doubled() && sent.is_whole();

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::Delivery;
 use crate::config::Protocol;
-use crate::export::attempt::{Answer, Request, SendFailure, Sent, no_stream};
+use crate::export::attempt::{AttemptResult, Request, SendFailure, Sent, no_stream};
 use crate::export::cause::{Cause, tell};
 use crate::export::credentials::Credentials;
 use crate::export::members::{EndpointMember, MemberRoute};
@@ -70,15 +70,20 @@ impl Delivery<'_> {
         request: &Request,
         member: &EndpointMember,
         others: bool,
-    ) -> Option<Answer> {
+    ) -> Option<AttemptResult> {
         let left = self.deadline.left();
         let left = left.map(|left| if others { left / 2 } else { left });
         let attempt = self.uncertain_attempt(request, member, left);
         let answer = self.client.cancel.run_until_cancelled(attempt).await;
         // The head of the answer has reported success: another attempt would duplicate the spans.
-        let is_certain = matches!(&answer, Some(Answer::Taken { .. } | Answer::Unclear { .. }));
+        let is_certain = matches!(
+            &answer,
+            Some(AttemptResult::Taken { .. } | AttemptResult::Unclear { .. })
+        );
         match request.sent.is_taken() && !is_certain {
-            true => Some(Answer::taken_without_words(&member.transport.address())),
+            true => Some(AttemptResult::taken_without_words(
+                &member.transport.address(),
+            )),
             false => answer,
         }
     }
@@ -88,7 +93,7 @@ impl Delivery<'_> {
         request: &Request,
         member: &EndpointMember,
         left: Option<Duration>,
-    ) -> Answer {
+    ) -> AttemptResult {
         let transport = &member.transport;
         let exchange = transport.exchange(request, left);
         let Some(left) = left else {
@@ -101,7 +106,7 @@ impl Delivery<'_> {
             Err(_) if !request.sent.maybe() && !self.deadline.is_fair(connect) => {
                 let message = format!("{left:.1?} were left for it");
                 let lost = SendFailure::NoTime;
-                Answer::None { message, lost }
+                AttemptResult::None { message, lost }
             }
             Err(_) => {
                 let is_held_back = transport.holds_requests_back();
@@ -117,7 +122,7 @@ impl Delivery<'_> {
                         (SendFailure::Unreached, tell(&what, Cause::ConnectTimeout))
                     }
                 };
-                Answer::None { message, lost }
+                AttemptResult::None { message, lost }
             }
         }
     }

@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 
 use std::sync::mpsc;
 
-use crate::export::endpoint::Signal;
+use crate::export::endpoint::ExportSignal;
 use crate::sync::{Mutex, lock};
 
 fn dialer(url: &str, timeout: Duration, resolver: Resolver) -> Dialer {
@@ -14,7 +14,7 @@ fn dialer(url: &str, timeout: Duration, resolver: Resolver) -> Dialer {
         connect_timeout: timeout,
         ..ConnectionConfig::default()
     };
-    let endpoint = Endpoint::resolve(&config, Signal::Traces).unwrap();
+    let endpoint = Endpoint::resolve(&config, ExportSignal::Traces).unwrap();
     Dialer::new(Arc::new(config), endpoint, resolver).unwrap()
 }
 

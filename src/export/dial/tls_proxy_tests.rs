@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use super::Dialer;
 use crate::config::{ConnectionConfig, Pem, Protocol, ProxyConfig};
 use crate::crypto;
-use crate::export::endpoint::{Endpoint, Signal};
+use crate::export::endpoint::{Endpoint, ExportSignal};
 use crate::export::resolve::Resolver;
 use crate::sync::Arc;
 
@@ -68,7 +68,7 @@ fn dialer(url: &str, protocol: Protocol, proxy: u16, authority: &str) -> Dialer 
         connect_timeout: Duration::from_secs(60),
         ..ConnectionConfig::default()
     };
-    let endpoint = Endpoint::resolve(&config, Signal::Traces).unwrap();
+    let endpoint = Endpoint::resolve(&config, ExportSignal::Traces).unwrap();
     Dialer::new(Arc::new(config), endpoint, Resolver::system()).unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! Several endpoints as one setting: a list of URLs, or a name whose addresses are members (`dns:`).
 
-use super::{DEFAULT_GRPC, DEFAULT_HTTP, Endpoint, Given, Signal};
+use super::{DEFAULT_GRPC, DEFAULT_HTTP, Endpoint, ExportSignal, Given};
 use crate::config::{ConnectionConfig, Protocol};
 use crate::error::Error;
 
@@ -15,7 +15,7 @@ pub(crate) struct EndpointEntry {
 impl Endpoint {
     /// The first endpoint of the settings.
     #[cfg(any(test, all(fuzzing, feature = "testing")))]
-    pub(crate) fn resolve(config: &ConnectionConfig, signal: Signal) -> Result<Self, Error> {
+    pub(crate) fn resolve(config: &ConnectionConfig, signal: ExportSignal) -> Result<Self, Error> {
         let first = Self::entries(config, signal)?.into_iter().next();
         let none = || Error::config("endpoint", "", "give an endpoint");
         first.map(|entry| entry.endpoint).ok_or_else(none)
@@ -24,7 +24,7 @@ impl Endpoint {
     /// The endpoints of the settings, in order; at least one.
     pub(crate) fn entries(
         config: &ConnectionConfig,
-        signal: Signal,
+        signal: ExportSignal,
     ) -> Result<Vec<EndpointEntry>, Error> {
         let (setting, given, is_signal) = match signal.url(config) {
             (setting, Some(url)) => (setting, Some(url), true),
@@ -166,7 +166,7 @@ fn is_scheme(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::config::{ConnectionConfig, Protocol};
-    use crate::export::endpoint::Signal;
+    use crate::export::endpoint::ExportSignal;
 
     fn config(list: &str, protocol: Option<Protocol>) -> ConnectionConfig {
         ConnectionConfig {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn uris(config: &ConnectionConfig) -> Vec<(bool, String)> {
-        let entries = Endpoint::entries(config, Signal::Traces).unwrap();
+        let entries = Endpoint::entries(config, ExportSignal::Traces).unwrap();
         let shown = |e: EndpointEntry| (e.is_name, e.endpoint.uri.to_string());
         entries.into_iter().map(shown).collect()
     }
@@ -212,7 +212,8 @@ mod tests {
             (true, "http://b:2/v1/traces".to_owned()),
         ];
         assert_eq!(http("http://a:1/x,dns+http://b:2"), both);
-        let entries = Endpoint::entries(&config("dns:///c:4317", None), Signal::Traces).unwrap();
+        let entries =
+            Endpoint::entries(&config("dns:///c:4317", None), ExportSignal::Traces).unwrap();
         let [entry] = &entries[..] else {
             panic!("{entries:?}");
         };
@@ -223,7 +224,7 @@ mod tests {
             insecure: true,
             ..config("DNS:c:4317", None)
         };
-        let entries = Endpoint::entries(&insecure, Signal::Traces).unwrap();
+        let entries = Endpoint::entries(&insecure, ExportSignal::Traces).unwrap();
         assert!(!entries[0].endpoint.tls);
     }
 
@@ -247,7 +248,8 @@ mod tests {
             ("dns://8.8.8.8/c:4317", "three slashes"),
             ("dns+http:///c:4317", "host"),
         ] {
-            let error = Endpoint::entries(&config(list, None), Signal::Traces).expect_err(list);
+            let error =
+                Endpoint::entries(&config(list, None), ExportSignal::Traces).expect_err(list);
             let text = error.to_string();
             assert!(error.is_config() && text.contains(cure), "{list}: {text}");
             assert!(text.contains("endpoint"), "{text}");

@@ -26,7 +26,7 @@ fn grpc(config: ConnectionConfig) -> ConnectionConfig {
 const GRPC_METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 fn traces(config: &ConnectionConfig) -> Result<Endpoint, Error> {
-    Endpoint::resolve(config, Signal::Traces)
+    Endpoint::resolve(config, ExportSignal::Traces)
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn uri(config: ConnectionConfig) -> String {
 #[test]
 fn metrics_have_a_path_a_method_and_a_url_of_their_own() {
     let uri = |config: &ConnectionConfig| {
-        let endpoint = Endpoint::resolve(config, Signal::Metrics).unwrap();
+        let endpoint = Endpoint::resolve(config, ExportSignal::Metrics).unwrap();
         endpoint.uri.to_string()
     };
     let mut config = base("http://c:4318/my");
@@ -80,7 +80,7 @@ fn metrics_have_a_path_a_method_and_a_url_of_their_own() {
         metrics_endpoint: Some("ftp://m".to_owned()),
         ..ConnectionConfig::default()
     };
-    let error = Endpoint::resolve(&error, Signal::Metrics).unwrap_err();
+    let error = Endpoint::resolve(&error, ExportSignal::Metrics).unwrap_err();
     assert!(error.to_string().contains("metrics_endpoint"), "{error}");
 }
 

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode;
 use tonic::Code;
 use tonic::metadata::MetadataMap;
 
-use super::super::attempt::{Answer, Request, SendFailure};
+use super::super::attempt::{AttemptResult, Request, SendFailure};
 use crate::error::{chain, explain};
 use crate::wire::response::RpcStatus;
 
@@ -50,13 +50,13 @@ pub(super) fn outcome_of(error: &(dyn Error + 'static), request: &Request) -> Ca
 /// It would be the same for each attempt (OTLP-13).
 ///
 /// An error of the connection may be another request's; but for the excess that h2 calls so, those are not meant.
-pub(super) fn unreadable(address: &str, error: &(dyn Error + 'static)) -> Option<Answer> {
+pub(super) fn unreadable(address: &str, error: &(dyn Error + 'static)) -> Option<AttemptResult> {
     let of_h2 = chain(error).filter_map(|error| error.downcast_ref::<h2::Error>());
     let is_excess = |error: &h2::Error| error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
     of_h2
         .filter(|error| error.is_library())
         .find(|error| error.is_reset() || is_excess(error))
-        .map(|error| Answer::unreadable(address, &explain(error)))
+        .map(|error| AttemptResult::unreadable(address, &explain(error)))
 }
 
 /// An error and its causes, without the words of tonic's status, which has its source in the form of `Debug`.

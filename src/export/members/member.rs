@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::super::endpoint::Target;
+use super::super::endpoint::RequestTarget;
 use super::super::health::{Health, Probe};
 use super::super::transport::Transport;
 use super::rendezvous::place_of;
@@ -24,7 +24,7 @@ pub(in crate::export) struct EndpointMember {
     port: u16,
     /// Connections may be shared with the client of another signal; the health is of this signal alone.
     pub(in crate::export) transport: Arc<Transport>,
-    pub(in crate::export) target: Target,
+    pub(in crate::export) target: RequestTarget,
     pub(in crate::export) health: Health,
     /// Routes to it that exist.
     routes: AtomicU64,
@@ -47,7 +47,7 @@ pub(super) struct MemberParts {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) transport: Arc<Transport>,
-    pub(super) target: Target,
+    pub(super) target: RequestTarget,
     pub(super) health: Health,
 }
 

@@ -16,7 +16,7 @@ use crate::export::batch::Batch;
 use crate::export::client::OtlpClient;
 use crate::export::deadline::Cap;
 use crate::export::dial::Dialer;
-use crate::export::endpoint::{Endpoint, Signal};
+use crate::export::endpoint::{Endpoint, ExportSignal};
 use crate::export::random::RandomNumbers;
 use crate::export::resolve::Resolver;
 use crate::export::transport::TransportTemplate;
@@ -85,7 +85,7 @@ impl Zone {
             ..ConnectionConfig::default()
         };
         edit(&mut config);
-        OtlpClient::of(config, cap, Signal::Traces, None, resolver).unwrap()
+        OtlpClient::of(config, cap, ExportSignal::Traces, None, resolver).unwrap()
     }
 }
 
@@ -231,7 +231,7 @@ fn members_of(names: &str) -> Arc<super::MemberList> {
         protocol: Some(Protocol::HttpProtobuf),
         ..ConnectionConfig::default()
     };
-    let entries = Endpoint::entries(&config, Signal::Traces).unwrap();
+    let entries = Endpoint::entries(&config, ExportSignal::Traces).unwrap();
     let template = |endpoint: &Endpoint| TransportTemplate {
         dialer: Dialer::new(
             Arc::new(config.clone()),
@@ -327,7 +327,7 @@ async fn a_batch_whose_members_are_all_down_ends_in_time_or_with_its_client() {
                 trace_affinity: true,
                 ..ConnectionConfig::default()
             };
-            OtlpClient::of(config, cap, Signal::Traces, None, Resolver::system()).unwrap()
+            OtlpClient::of(config, cap, ExportSignal::Traces, None, Resolver::system()).unwrap()
         };
         let in_time = client(Cap::Always(Some(Duration::from_millis(500))));
         // The first one finds out that they are down.

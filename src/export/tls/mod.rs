@@ -324,7 +324,7 @@ mod tests {
             protocol: Some(Protocol::Grpc),
             ..ConnectionConfig::default()
         };
-        let entries = Endpoint::entries(&config, crate::export::endpoint::Signal::Traces);
+        let entries = Endpoint::entries(&config, crate::export::endpoint::ExportSignal::Traces);
         let tls = Tls::new(&config, &entries.unwrap()[0].endpoint).unwrap();
         let members = [(); 3].map(|()| tls.clone());
         let has_changed = |member: &Tls| {

@@ -9,7 +9,7 @@ use super::super::scratch::Scratch;
 use super::visitor::{NamedBy, WrittenRecord};
 use crate::semconv;
 use crate::wire::bounded::Room as _;
-use crate::wire::decode::{LogRecord, Value};
+use crate::wire::decode::{DecodedValue, LogRecord};
 use crate::wire::log_record::{EVENT_NAME, LOG_ATTRIBUTE, LOG_BODY};
 use crate::wire::reader::Delimited;
 use crate::wire::span::{
@@ -155,9 +155,9 @@ fn put_name_of_body(out: &mut Vec<u8>, encoded: std::ops::Range<usize>) -> bool 
     let mut body = Vec::new();
     varint::put_bytes(&mut body, LOG_BODY, any);
     let name = match LogRecord::decode(&body).and_then(|record| record.body) {
-        Some(Value::Bool(v)) => v.to_string(),
-        Some(Value::Int(v)) => v.to_string(),
-        Some(Value::Double(v)) => v.to_string(),
+        Some(DecodedValue::Bool(v)) => v.to_string(),
+        Some(DecodedValue::Int(v)) => v.to_string(),
+        Some(DecodedValue::Double(v)) => v.to_string(),
         _ => return false,
     };
     put_event_name(out, &name);

@@ -128,8 +128,8 @@ mod tests {
     fn each_span_comes_with_its_resource_and_scope() {
         let mut seen = Vec::new();
         each_span(&request(), |resource, scope, span| {
-            let resource = decode::Resource::decode(resource).unwrap();
-            let decode::Value::String(service) = resource.attributes[0].1 else {
+            let resource = decode::DecodedResource::decode(resource).unwrap();
+            let decode::DecodedValue::String(service) = resource.attributes[0].1 else {
                 panic!("{resource:?}");
             };
             let scope = decode::Scope::decode(scope).unwrap();

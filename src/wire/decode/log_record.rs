@@ -1,6 +1,6 @@
 //! [`LogRecord`]: a log record read back from its bytes.
 
-use super::{Attributes, Value, id, key_value};
+use super::{Attributes, DecodedValue, id, key_value};
 use crate::wire::reader::each_field;
 
 /// A log record, borrowed from its encoded message.
@@ -12,7 +12,7 @@ pub(crate) struct LogRecord<'a> {
     /// Zero: unspecified.
     pub(crate) severity_number: i32,
     pub(crate) severity_text: &'a str,
-    pub(crate) body: Option<Value<'a>>,
+    pub(crate) body: Option<DecodedValue<'a>>,
     pub(crate) attributes: Attributes<'a>,
     pub(crate) dropped_attributes: u32,
     pub(crate) flags: u32,
@@ -33,7 +33,7 @@ impl<'a> LogRecord<'a> {
                 3 => r.severity_text = field.text()?,
                 5 => r
                     .body
-                    .get_or_insert(Value::Empty)
+                    .get_or_insert(DecodedValue::Empty)
                     .merge(field.bytes()?, 1)?,
                 6 => r.attributes.push(key_value(field.bytes()?, 1)?),
                 7 => r.dropped_attributes = field.varint()? as u32,

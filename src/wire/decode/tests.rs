@@ -147,7 +147,7 @@ fn expected(s: &proto::Span) -> Span<'_> {
         dropped_events: s.dropped_events_count,
         links: s.links.iter().map(link_from).collect(),
         dropped_links: s.dropped_links_count,
-        status: Status {
+        status: SpanStatus {
             message: status.map_or("", |s| &s.message),
             code: status.map_or(0, |s| s.code),
         },
@@ -176,21 +176,26 @@ fn link_from(l: &proto::span::Link) -> Link<'_> {
 
 fn pairs_from(list: &[common::KeyValue]) -> Attributes<'_> {
     list.iter()
-        .map(|kv| (&*kv.key, kv.value.as_ref().map_or(Value::Empty, value_from)))
+        .map(|kv| {
+            (
+                &*kv.key,
+                kv.value.as_ref().map_or(DecodedValue::Empty, value_from),
+            )
+        })
         .collect()
 }
 
-fn value_from(v: &common::AnyValue) -> Value<'_> {
+fn value_from(v: &common::AnyValue) -> DecodedValue<'_> {
     use common::any_value::Value as V;
     match &v.value {
-        None | Some(V::StringValueStrindex(_)) => Value::Empty,
-        Some(V::StringValue(v)) => Value::String(v),
-        Some(V::BoolValue(v)) => Value::Bool(*v),
-        Some(V::IntValue(v)) => Value::Int(*v),
-        Some(V::DoubleValue(v)) => Value::Double(*v),
-        Some(V::BytesValue(v)) => Value::Bytes(v),
-        Some(V::ArrayValue(v)) => Value::Array(v.values.iter().map(value_from).collect()),
-        Some(V::KvlistValue(v)) => Value::Map(pairs_from(&v.values)),
+        None | Some(V::StringValueStrindex(_)) => DecodedValue::Empty,
+        Some(V::StringValue(v)) => DecodedValue::String(v),
+        Some(V::BoolValue(v)) => DecodedValue::Bool(*v),
+        Some(V::IntValue(v)) => DecodedValue::Int(*v),
+        Some(V::DoubleValue(v)) => DecodedValue::Double(*v),
+        Some(V::BytesValue(v)) => DecodedValue::Bytes(v),
+        Some(V::ArrayValue(v)) => DecodedValue::Array(v.values.iter().map(value_from).collect()),
+        Some(V::KvlistValue(v)) => DecodedValue::Map(pairs_from(&v.values)),
     }
 }
 
@@ -265,7 +270,7 @@ fn a_scope_is_read_from_scope_spans_without_spans() {
     let expected = Scope {
         name: "shop",
         version: "1.2",
-        attributes: vec![("k", Value::Empty)],
+        attributes: vec![("k", DecodedValue::Empty)],
         dropped_attributes: 3,
         schema_url: "https://example.org",
     };

@@ -5,7 +5,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::text;
-use crate::wire::decode::{Attributes, Event, Link, LogRecord, Resource, Scope, Span, Value};
+use crate::wire::decode::{
+    Attributes, DecodedResource, DecodedValue, Event, Link, LogRecord, Scope, Span,
+};
 
 /// The error for bytes that are no span.
 pub(crate) type Unreadable = u64;
@@ -63,7 +65,7 @@ fn put<'a>(
     resource: &[u8],
     items: impl Iterator<Item = (&'a [u8], &'a [u8])>,
 ) -> Unreadable {
-    let resource = Resource::decode(resource).unwrap_or_default();
+    let resource = DecodedResource::decode(resource).unwrap_or_default();
     out.push_str("{\"");
     out.push_str(form.resources);
     out.push_str(r#"":[{"resource":{"#);
@@ -195,7 +197,7 @@ fn put_link(out: &mut String, link: &Link<'_>) {
     out.push('}');
 }
 
-fn put_attribute(out: &mut String, (key, value): &(&str, Value<'_>)) {
+fn put_attribute(out: &mut String, (key, value): &(&str, DecodedValue<'_>)) {
     out.push_str(r#"{"key":"#);
     put_text(out, key);
     out.push_str(r#","value":"#);
@@ -204,38 +206,38 @@ fn put_attribute(out: &mut String, (key, value): &(&str, Value<'_>)) {
 }
 
 /// A `oneof` is always written, a default value too (LOG-74).
-fn put_value(out: &mut String, value: &Value<'_>) {
+fn put_value(out: &mut String, value: &DecodedValue<'_>) {
     out.push('{');
     match value {
-        Value::Empty => {}
-        Value::String(v) => {
+        DecodedValue::Empty => {}
+        DecodedValue::String(v) => {
             out.push_str(r#""stringValue":"#);
             put_text(out, v);
         }
-        Value::Bool(v) => {
+        DecodedValue::Bool(v) => {
             out.push_str(r#""boolValue":"#);
             out.push_str(if *v { "true" } else { "false" });
         }
-        Value::Int(v) => {
+        DecodedValue::Int(v) => {
             out.push_str(r#""intValue":""#);
             out.push_str(&v.to_string());
             out.push('"');
         }
-        Value::Double(v) => {
+        DecodedValue::Double(v) => {
             out.push_str(r#""doubleValue":"#);
             put_double(out, *v);
         }
-        Value::Bytes(v) => {
+        DecodedValue::Bytes(v) => {
             out.push_str(r#""bytesValue":""#);
             STANDARD.encode_string(v, out);
             out.push('"');
         }
-        Value::Array(list) => {
+        DecodedValue::Array(list) => {
             out.push_str(r#""arrayValue":{"values":["#);
             put_all(out, list, put_value);
             out.push_str("]}");
         }
-        Value::Map(list) => {
+        DecodedValue::Map(list) => {
             out.push_str(r#""kvlistValue":{"values":["#);
             put_all(out, list, put_attribute);
             out.push_str("]}");
