@@ -127,7 +127,7 @@ impl SpanEditor<'_> {
                 recorder.ask_sampler(identity, false, &SamplerSubject::of(metadata), &snapshot)
             }
             None => {
-                identity.follow(false, recorder.settings.export_mode == ExportMode::Exported);
+                recorder.follow_parent(identity, false);
                 Vec::new()
             }
         };

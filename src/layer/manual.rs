@@ -11,7 +11,6 @@ use super::OtlpLayer;
 use super::edit::{SpanEditor, unix_nanos};
 use super::identity::Identity;
 use super::open_spans::OpenSpans;
-use super::parent::ParentKind;
 use super::recorder::{Recorder, SamplerSubject};
 use super::settings::ExportMode;
 use crate::attribute::{KeyValue, Value};
@@ -82,15 +81,8 @@ impl ManualSpans {
         let parent_kind = recorder.inherit_context(&mut span.identity, new.parent);
         let now = clock::now();
         recorder.identify(&mut span.identity, parent_kind);
-        let is_root = parent_kind == ParentKind::Root;
-        let mut added = Vec::new();
-        if parent_kind.asks(recorder.config.sampling_flags()) {
-            let subject = SamplerSubject::new(new.name, new.target, LEVEL);
-            added = recorder.ask_sampler(&mut span.identity, is_root, &subject, new);
-        } else {
-            let is_exported = recorder.settings.export_mode == ExportMode::Exported;
-            span.identity.follow(is_root, is_exported);
-        }
+        let subject = SamplerSubject::new(new.name, new.target, LEVEL);
+        let added = recorder.decide(&mut span.identity, parent_kind, &subject, new);
         span.state.start = now;
         span.state.start_given = new.start.map_or(0, unix_nanos);
         if span.identity.is_recording() {
@@ -124,16 +116,8 @@ impl ManualSpans {
         let mut identity = Identity::default();
         let parent_kind = recorder.inherit_context(&mut identity, new.parent);
         recorder.identify(&mut identity, parent_kind);
-        let is_root = parent_kind == ParentKind::Root;
-        if parent_kind.asks(recorder.config.sampling_flags()) {
-            let subject = SamplerSubject::new(new.name, new.target, LEVEL);
-            recorder.ask_sampler(&mut identity, is_root, &subject, new);
-        } else {
-            identity.follow(
-                is_root,
-                recorder.settings.export_mode == ExportMode::Exported,
-            );
-        }
+        let subject = SamplerSubject::new(new.name, new.target, LEVEL);
+        recorder.decide(&mut identity, parent_kind, &subject, new);
         let table = self.table();
         recorder.refuse(table, key(&identity.context()), &identity);
         (new.parent.clone(), false)

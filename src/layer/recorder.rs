@@ -228,6 +228,29 @@ impl Recorder {
         }
     }
 
+    /// Sets the sampler's decision, or the parent's if no sampler is asked, and returns the attributes that the
+    /// sampler adds. Foreign code may run here: no lock is held.
+    pub(super) fn decide(
+        &self,
+        identity: &mut Identity,
+        parent_kind: ParentKind,
+        subject: &SamplerSubject<'_>,
+        fields: &dyn Fields,
+    ) -> Vec<KeyValue> {
+        let is_root = parent_kind == ParentKind::Root;
+        if parent_kind.asks(self.config.sampling_flags()) {
+            return self.ask_sampler(identity, is_root, subject, fields);
+        }
+        self.follow_parent(identity, is_root);
+        Vec::new()
+    }
+
+    /// Sets the parent's decision, or for a root that of the default sampler.
+    #[inline]
+    pub(super) fn follow_parent(&self, identity: &mut Identity, is_root: bool) {
+        identity.follow(is_root, self.settings.export_mode == ExportMode::Exported);
+    }
+
     /// Sets the sampler's decision and returns the attributes that it adds. Foreign code runs here: no
     /// lock is held.
     #[inline(never)]

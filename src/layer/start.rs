@@ -13,7 +13,6 @@ use super::callsite_table;
 use super::identity::Identity;
 use super::parent::ParentKind;
 use super::recorder::{Recorder, SamplerSubject};
-use super::settings::ExportMode;
 use super::span::OpenSpan;
 use crate::clock;
 use crate::context::layer_registry::Spans as _;
@@ -53,9 +52,7 @@ impl OtlpLayer {
         if parent_kind.asks(sampling_flags) {
             self.fill_as_sampled(&mut span, parent_kind, attributes);
         } else {
-            let is_exported = recorder.settings.export_mode == ExportMode::Exported;
-            span.identity
-                .follow(parent_kind == ParentKind::Root, is_exported);
+            recorder.follow_parent(&mut span.identity, parent_kind == ParentKind::Root);
             if span.identity.is_recording() {
                 recorder.fill(&mut span, callsite_table::of(metadata), attributes);
             }
@@ -111,16 +108,8 @@ impl OtlpLayer {
             context,
         );
         recorder.identify(&mut identity, parent_kind);
-        let is_root = parent_kind == ParentKind::Root;
-        if parent_kind.asks(sampling_flags) {
-            let subject = SamplerSubject::of(attributes.metadata());
-            recorder.ask_sampler(&mut identity, is_root, &subject, attributes);
-        } else {
-            identity.follow(
-                is_root,
-                recorder.settings.export_mode == ExportMode::Exported,
-            );
-        }
+        let subject = SamplerSubject::of(attributes.metadata());
+        recorder.decide(&mut identity, parent_kind, &subject, attributes);
         recorder.refuse(&recorder.spans, id.into_u64(), &identity);
     }
 
