@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use opentelemetry_http::{HttpClient, HttpError};
-use opentelemetry_otlp::{ExporterBuildError, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_otlp::{ExporterBuildError, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use tokio_util::sync::CancellationToken;
@@ -58,11 +58,7 @@ pub fn otlp_span_exporter(config: &OtlpConfig) -> Result<impl Exporter + use<>, 
         Signal::Traces,
     )?;
     let builder = opentelemetry_otlp::SpanExporter::builder().with_http();
-    let exporter = builder
-        .with_http_client(carrier.clone())
-        .with_endpoint(NOWHERE)
-        .with_protocol(protocol)
-        .with_timeout(LONG)
+    let exporter = carried_by(&carrier, protocol, builder)
         .build()
         .map_err(refused)?;
     Ok(OtlpSdkExporter::new(OfSpans(exporter), carrier))
@@ -82,11 +78,7 @@ pub fn otlp_log_exporter(config: &OtlpConfig) -> Result<impl Exporter + use<>, E
         Signal::Logs,
     )?;
     let builder = opentelemetry_otlp::LogExporter::builder().with_http();
-    let exporter = builder
-        .with_http_client(carrier.clone())
-        .with_endpoint(NOWHERE)
-        .with_protocol(protocol)
-        .with_timeout(LONG)
+    let exporter = carried_by(&carrier, protocol, builder)
         .build()
         .map_err(refused)?;
     Ok(OtlpSdkExporter::new(OfLogs::new(exporter), carrier))
@@ -96,6 +88,18 @@ pub fn otlp_log_exporter(config: &OtlpConfig) -> Result<impl Exporter + use<>, E
 const NOWHERE: &str = "http://localhost";
 /// The client keeps the deadline.
 const LONG: Duration = Duration::from_secs(86_400);
+
+fn carried_by<B: WithExportConfig + WithHttpConfig>(
+    carrier: &Carrier,
+    protocol: opentelemetry_otlp::Protocol,
+    builder: B,
+) -> B {
+    builder
+        .with_http_client(carrier.clone())
+        .with_endpoint(NOWHERE)
+        .with_protocol(protocol)
+        .with_timeout(LONG)
+}
 
 fn carrier(
     connection: &ConnectionConfig,
