@@ -17,7 +17,7 @@ use crate::fork::Home;
 use crate::guard::{GuardedSpans, Release, ShutdownGuard};
 use crate::layer::{ExportMode, Ids, InProgress, LogSink, OtlpLayer, Settings, SpanSink};
 use crate::pool::Memory;
-use crate::processor::{BatchProcessor, LogsRoute, PipelineParts, SheddingSwitch};
+use crate::processor::{BatchProcessor, PipelineParts, SheddingSwitch};
 use crate::propagation::{self, Propagator};
 use crate::resource::Resource;
 use crate::runtime_config::ConfigStore;
@@ -86,30 +86,25 @@ fn pipeline(
         }
     };
     let late = LateParts::default();
-    let mut pipeline = pipeline_parts(config, logs, parts.diagnostics, Arc::clone(&memory));
+    let mut pipeline = PipelineParts::new(&config.batch);
+    pipeline.logs = logs;
+    pipeline.memory = Arc::clone(&memory);
     pipeline.shedding = Some(Arc::new(StoreSwitch(layer_parts.store.clone())));
+    report(config, parts.diagnostics, &mut pipeline);
     late.promise(config, &mut pipeline);
-    let resource = parts.resource;
-    let resource = resource.unwrap_or_else(|| Resource::resolve(&config.resource));
-    let processor = start(config, target, parts.additional, &resource, pipeline)?;
+    let processor = start(config, target, parts.additional, parts.resource, pipeline)?;
     let logs = has_logs.then(|| LogSink::new(processor.clone(), config, semconv::SCHEMA_URL));
     let tail = late.tail(config, &processor, &memory);
     let sink = span_sink(config, &processor).behind(tail.clone());
-    let layer = layer_parts.layer(
-        config,
-        home.clone(),
-        export_mode,
-        memory,
-        (export_mode == ExportMode::Exported).then_some(sink),
-        logs,
-    );
+    let sink = (export_mode == ExportMode::Exported).then_some(sink);
+    let layer = layer_parts.layer(config, home.clone(), export_mode, memory, sink, logs);
     late.keep(config, &layer);
     let stats = with_held(layer.stats(), tail.as_deref(), home);
     let release = tail.map(|tail| Arc::new(move || tail.close()) as Release);
-    let guard = ShutdownGuard::new(processor, config.batch.shutdown_timeout, stats);
-    let guard = guard.releasing(release);
-    let guard = guard.with_open_spans(guarded_spans(&layer, client));
-    Ok((layer, guard))
+    let guard =
+        ShutdownGuard::new(processor, config.batch.shutdown_timeout, stats).releasing(release);
+    let open_spans = guarded_spans(&layer, client);
+    Ok((layer, guard.with_open_spans(open_spans)))
 }
 
 /// What a layer is made of before there is a processor.
@@ -187,11 +182,14 @@ impl LateParts {
         if config.capture.open_spans_after.is_some() {
             let in_progress = Arc::clone(&self.in_progress);
             pipeline.open_spans = Some(Box::new(move || {
-                let mut in_progress = lock(&in_progress);
-                in_progress
-                    .as_mut()
-                    .map(InProgress::look)
-                    .unwrap_or_default()
+                // Taken out, because a look takes the locks of spans.
+                let taken = lock(&in_progress).take();
+                let Some(mut source) = taken else {
+                    return Vec::new();
+                };
+                let spans = source.look();
+                *lock(&in_progress) = Some(source);
+                spans
             }));
         }
     }
@@ -218,22 +216,13 @@ impl LateParts {
     }
 }
 
-/// The parts of the processor that the settings give.
-fn pipeline_parts(
-    config: &OtlpConfig,
-    logs: Option<LogsRoute>,
-    diagnostics: Option<Handler>,
-    memory: Arc<Memory>,
-) -> PipelineParts {
-    let mut pipeline = PipelineParts::new(&config.batch);
+/// Sets what the pipeline reports, and to whom.
+fn report(config: &OtlpConfig, diagnostics: Option<Handler>, pipeline: &mut PipelineParts) {
     let warnings = config.warnings.iter().map(ToString::to_string);
-    let lost_exceptions = lost_exceptions(config, logs.is_some());
+    let lost_exceptions = lost_exceptions(config, pipeline.logs.is_some());
     pipeline.warnings = warnings.chain(lost_exceptions).collect();
-    pipeline.memory = memory;
-    pipeline.logs = logs;
     pipeline.hints = HINTS;
     pipeline.event_sink = Arc::new(EventSink::new(diagnostics, config.stderr_level));
-    pipeline
 }
 
 /// Starts the processors of the additional exporters, and the pipeline's own.
@@ -241,16 +230,17 @@ fn start(
     config: &OtlpConfig,
     target: ExportTarget,
     exporters: Vec<AdditionalExporter>,
-    resource: &Resource,
+    resource: Option<Resource>,
     mut pipeline: PipelineParts,
 ) -> Result<BatchProcessor, Error> {
+    let resource = resource.unwrap_or_else(|| Resource::resolve(&config.resource));
     let mut batch = config.batch.clone();
     if let Some(delay) = target.max_schedule_delay {
         batch.schedule_delay = batch.schedule_delay.min(delay);
     }
     let mut additional = Vec::new();
     for exporter in exporters {
-        additional.push(exporter.start(config, resource, &mut pipeline)?);
+        additional.push(exporter.start(config, &resource, &mut pipeline)?);
     }
     BatchProcessor::start_erased(
         (target.exporter, target.components),

@@ -125,23 +125,12 @@ fn logs_route(
         max_export_batch_size: logs.batch.max_export_batch_size,
         ..config.batch.clone()
     };
+    let given = given.as_ref().filter(|target| target.of_logs.is_some());
     if let Some(ExportTarget {
         exporter,
         of_logs: Some(components),
         ..
-    }) = given
-    {
-        return Ok(Some(LogsRoute {
-            exporter,
-            components,
-            batch,
-        }));
-    }
-    if let Some(ExportTarget {
-        exporter,
-        of_logs: Some(components),
-        ..
-    }) = spans
+    }) = given.or(spans)
     {
         return Ok(Some(LogsRoute {
             components: components.clone(),

@@ -33,6 +33,13 @@ struct ScopeTable {
     bytes: usize,
 }
 
+impl ScopeTable {
+    /// Whether one more scope of `cost` bytes is within the bounds.
+    fn fits(&self, cost: usize, most_bytes: usize) -> bool {
+        self.by_id.len() < MOST && self.bytes + cost <= most_bytes
+    }
+}
+
 impl Scopes {
     pub(crate) fn new(budget: Arc<Budget>) -> Self {
         Self {
@@ -44,19 +51,30 @@ impl Scopes {
     /// The id of a scope; equal scopes share one. `None`: the bound of scopes or of their memory is
     /// reached.
     pub(crate) fn register(&self, encoded: Bytes) -> Option<ScopeId> {
-        let mut state = lock(&self.state);
-        if let Some(id) = state.ids.get(&encoded) {
-            return Some(*id);
+        let known = lock(&self.state).ids.get(&encoded).copied();
+        if known.is_some() {
+            return known;
         }
         let cost = encoded.len() + OVERHEAD;
+        let most_bytes = self.budget.limit() / SHARE;
+        // The budget is asked without the lock, because it may take memory from other holders.
+        let may_fit = lock(&self.state).fits(cost, most_bytes);
+        let is_charged = may_fit && self.budget.reserve(cost);
+        let mut state = lock(&self.state);
+        // Other threads may have registered this scope, or others, since.
+        let known = state.ids.get(&encoded).copied();
         // The first one is the pipeline's own.
         let is_first = state.by_id.is_empty();
-        let fits = state.by_id.len() < MOST && state.bytes + cost <= self.budget.limit() / SHARE;
-        let is_charged = fits && self.budget.reserve(cost);
-        if !is_charged && !is_first {
+        let is_kept = is_first || is_charged && state.fits(cost, most_bytes);
+        if known.is_some() || !is_kept {
             drop(state);
-            TOO_MANY_SCOPES.notice();
-            return None;
+            if is_charged {
+                self.budget.release(cost);
+            }
+            if known.is_none() {
+                TOO_MANY_SCOPES.notice();
+            }
+            return known;
         }
         if is_charged {
             state.bytes += cost;
@@ -81,7 +99,8 @@ impl Scopes {
 
 impl Drop for Scopes {
     fn drop(&mut self) {
-        self.budget.release(lock(&self.state).bytes);
+        let bytes = lock(&self.state).bytes;
+        self.budget.release(bytes);
     }
 }
 

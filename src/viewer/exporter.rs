@@ -25,11 +25,11 @@ const VIEWER_WITHIN: Duration = Duration::from_millis(100);
 /// The page is served until it is dropped; a pipeline drops it when its worker ends, at shutdown. It
 /// makes the pipeline send after 100 ms at the latest.
 pub struct ViewerExporter {
-    target: Destination,
+    target: ViewerTarget,
     closed: AtomicBool,
 }
 
-enum Destination {
+enum ViewerTarget {
     Local(Running),
     #[cfg_attr(
         not(feature = "http"),
@@ -57,7 +57,7 @@ pub(super) struct Running {
 impl ViewerExporter {
     pub(super) fn local(running: Running) -> Self {
         Self {
-            target: Destination::Local(running),
+            target: ViewerTarget::Local(running),
             closed: AtomicBool::new(false),
         }
     }
@@ -72,7 +72,7 @@ impl ViewerExporter {
         // Its own timeout bounds a send.
         let logs = OtlpClient::for_logs(config, None, Some(&spans)).ok()?;
         Some(Self {
-            target: Destination::Joined(JoinedViewer { spans, logs }),
+            target: ViewerTarget::Joined(JoinedViewer { spans, logs }),
             closed: AtomicBool::new(false),
         })
     }
@@ -84,8 +84,8 @@ impl ViewerExporter {
 
     fn running(&self) -> Option<&Running> {
         match &self.target {
-            Destination::Local(running) => Some(running),
-            Destination::Joined(_) => None,
+            ViewerTarget::Local(running) => Some(running),
+            ViewerTarget::Joined(_) => None,
         }
     }
 
@@ -148,8 +148,8 @@ impl Exporter for ViewerExporter {
 
     async fn ready(&self) -> ViewerPermit {
         match &self.target {
-            Destination::Local(_) => ViewerPermit(None),
-            Destination::Joined(joined) => ViewerPermit(Some(joined.spans.ready().await)),
+            ViewerTarget::Local(_) => ViewerPermit(None),
+            ViewerTarget::Joined(joined) => ViewerPermit(Some(joined.spans.ready().await)),
         }
     }
 
@@ -161,12 +161,12 @@ impl Exporter for ViewerExporter {
         let spans = batch.item_count() as u64;
         let (mut sending, mut of_logs, mut outcome) = (None, None, None);
         match (&self.target, permit.0) {
-            (Destination::Joined(joined), Some(permit)) => match batch.signal() {
+            (ViewerTarget::Joined(joined), Some(permit)) => match batch.signal() {
                 Signal::Traces => sending = Some(Exporter::send(&joined.spans, permit, batch)),
                 // The permit's way is that of spans.
                 Signal::Logs => of_logs = Some((joined.logs.clone(), permit, batch)),
             },
-            (Destination::Local(running), _) if !self.closed.load(Ordering::Relaxed) => {
+            (ViewerTarget::Local(running), _) if !self.closed.load(Ordering::Relaxed) => {
                 outcome = Some(keep(&running.store, &batch));
             }
             _ => {}
@@ -177,7 +177,7 @@ impl Exporter for ViewerExporter {
                 (_, Some((client, _permit, batch)), _) => client.deliver(batch).await,
                 (.., Some(outcome)) => outcome,
                 (None, None, None) => {
-                    Outcome::dropped(DropReason::AfterShutdown, spans, "viewer: shut down")
+                    Outcome::dropped(DropReason::AlreadyShutdown, spans, "viewer: shut down")
                 }
             }
         }
@@ -188,7 +188,7 @@ impl Exporter for ViewerExporter {
     }
 
     fn begin_shutdown(&self) {
-        if let Destination::Joined(joined) = &self.target {
+        if let ViewerTarget::Joined(joined) = &self.target {
             joined.spans.begin_shutdown();
             joined.logs.begin_shutdown();
         }
@@ -196,7 +196,7 @@ impl Exporter for ViewerExporter {
 
     fn shutdown(&self) {
         self.closed.store(true, Ordering::Relaxed);
-        if let Destination::Joined(joined) = &self.target {
+        if let ViewerTarget::Joined(joined) = &self.target {
             Exporter::shutdown(&joined.spans);
             Exporter::shutdown(&joined.logs);
         }
@@ -204,14 +204,14 @@ impl Exporter for ViewerExporter {
 
     fn last_error(&self) -> Option<String> {
         match &self.target {
-            Destination::Local(_) => None,
-            Destination::Joined(joined) => joined.spans.last_error().or(joined.logs.last_error()),
+            ViewerTarget::Local(_) => None,
+            ViewerTarget::Joined(joined) => joined.spans.last_error().or(joined.logs.last_error()),
         }
     }
 
     fn show_open(&self, batch: Batch) -> impl Future<Output = ()> + Send + 'static {
         let showing = match &self.target {
-            Destination::Local(running) => {
+            ViewerTarget::Local(running) => {
                 let mut writer = running.store.writer();
                 for BatchItem {
                     scope,
@@ -222,7 +222,7 @@ impl Exporter for ViewerExporter {
                 }
                 None
             }
-            Destination::Joined(joined) => Some(joined.spans.show_open(batch)),
+            ViewerTarget::Joined(joined) => Some(joined.spans.show_open(batch)),
         };
         async move {
             if let Some(showing) = showing {
@@ -233,8 +233,8 @@ impl Exporter for ViewerExporter {
 
     fn keeps_export_timeout(&self) -> bool {
         match &self.target {
-            Destination::Local(_) => true,
-            Destination::Joined(joined) => joined.spans.keeps_export_timeout(),
+            ViewerTarget::Local(_) => true,
+            ViewerTarget::Joined(joined) => joined.spans.keeps_export_timeout(),
         }
     }
 
