@@ -33,7 +33,7 @@ pub(super) fn of(reason: DropReason, state: EndpointHealth) -> &'static str {
             "open spans use up their memory: raise max_memory (with_max_memory), or close spans \
              earlier"
         }
-        (DropReason::AfterShutdown, _) => "they closed after shutdown: shut down later",
+        (DropReason::AlreadyShutdown, _) => "they closed after shutdown: shut down later",
         (DropReason::TooLarge, _) => {
             "a single span is too large: set OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT"
         }

@@ -1,6 +1,6 @@
 //! Trace-affine routing: each span goes to the member that has its trace, by rendezvous hashing.
 //!
-//! The spans of a batch are told apart here, on the worker: the thread that records a span pays nothing.
+//! The worker divides the spans of a batch here: the thread that records a span pays nothing.
 
 use std::collections::HashMap;
 

@@ -159,7 +159,7 @@ impl<W: Write + Send + 'static> Exporter for ConsoleExporter<W> {
         async move {
             if is_closed {
                 let spans = batch.item_count() as u64;
-                return Outcome::dropped(DropReason::AfterShutdown, spans, "console: shut down");
+                return Outcome::dropped(DropReason::AlreadyShutdown, spans, "console: shut down");
             }
             let Some(tree) = tree else {
                 return print(&batch, &mut *lock(&out));
@@ -406,6 +406,6 @@ mod tests {
 
         exporter.shutdown();
         let outcome = tokio_test::block_on(exporter.send((), batch(&spans)));
-        assert_eq!(outcome.dropped, [(DropReason::AfterShutdown, 3)]);
+        assert_eq!(outcome.dropped, [(DropReason::AlreadyShutdown, 3)]);
     }
 }

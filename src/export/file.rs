@@ -156,7 +156,7 @@ impl Exporter for OtlpFileExporter {
         async move {
             let spans = batch.item_count() as u64;
             if is_closed {
-                return Outcome::dropped(DropReason::AfterShutdown, spans, "file: shut down");
+                return Outcome::dropped(DropReason::AlreadyShutdown, spans, "file: shut down");
             }
             let mut line = String::with_capacity(2 * batch.encoded_len());
             let resource = batch.resource();

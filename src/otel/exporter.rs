@@ -370,7 +370,7 @@ async fn export<E: SdkSignal>(
 ) -> Outcome {
     let count = batch.item_count() as u64;
     if shared.is_closed.load(Ordering::Acquire) {
-        return Outcome::dropped(DropReason::AfterShutdown, count, "exporter: shut down");
+        return Outcome::dropped(DropReason::AlreadyShutdown, count, "exporter: shut down");
     }
     let Some(exporter) = shared.exporter(batch.resource()) else {
         return Outcome::dropped(DropReason::Internal, count, "exporter: it panicked");
@@ -380,7 +380,7 @@ async fn export<E: SdkSignal>(
     let outcome = known.unwrap_or_else(|| match exported {
         Some(Ok(())) => Outcome::delivered(readable),
         Some(Err(OTelSdkError::AlreadyShutdown)) => Outcome::dropped(
-            DropReason::AfterShutdown,
+            DropReason::AlreadyShutdown,
             readable,
             "exporter: it was shut down by somebody else",
         ),

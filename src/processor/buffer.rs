@@ -42,7 +42,7 @@ pub(crate) struct TelemetryBuffer {
 struct QueueShard {
     open: Chunk,
     full: Vec<Chunk>,
-    /// Set at the last drain: later spans are counted as `AfterShutdown`.
+    /// Set at the last drain: later spans are counted as `AlreadyShutdown`.
     closed: bool,
     /// Spans that this shard may still take before it needs more credits.
     credits: usize,
@@ -282,7 +282,7 @@ impl TelemetryBuffer {
                     None => return Err(DropReason::QueueFull),
                 },
                 Attempt::NeedsCredit => return self.search(epoch, chunk, put),
-                Attempt::Closed => return Err(DropReason::AfterShutdown),
+                Attempt::Closed => return Err(DropReason::AlreadyShutdown),
             }
         }
     }
@@ -310,7 +310,7 @@ impl TelemetryBuffer {
                         None => return Err(DropReason::QueueFull),
                     },
                     Attempt::NeedsCredit => index += 1,
-                    Attempt::Closed => return Err(DropReason::AfterShutdown),
+                    Attempt::Closed => return Err(DropReason::AlreadyShutdown),
                 }
             }
             if self.credits.declare_full(epoch) {
@@ -354,7 +354,7 @@ impl TelemetryBuffer {
     }
 
     /// Moves all waiting spans into `out`, in the order of each shard. With `close`, later pushes are
-    /// counted as [`AfterShutdown`](DropReason::AfterShutdown): the flag is set under the shard's lock, so
+    /// counted as [`AlreadyShutdown`](DropReason::AlreadyShutdown): the flag is set under the shard's lock, so
     /// each span is either drained or counted. The spans keep their credits until
     /// [`release`](Self::release).
     pub(crate) fn drain(&self, close: bool, out: &mut Vec<Chunk>) {

@@ -197,7 +197,7 @@ fn push_against_close() {
         for pusher in pushers {
             pusher.join().unwrap();
         }
-        assert_eq!(taken + rig.dropped(DropReason::AfterShutdown), 2);
+        assert_eq!(taken + rig.dropped(DropReason::AlreadyShutdown), 2);
         assert_eq!(rig.take(true), 0);
     });
 }

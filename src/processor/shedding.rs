@@ -27,7 +27,7 @@ use crate::stats::{Counters, DropReason};
 use crate::sync::{AtomicUsize, Ordering};
 use crate::wire::outline::{SpanOutline, trace_state_of, with_trace_state};
 
-/// Whether shedding may change what it does while the pipeline runs, and who is told of its begin and end.
+/// Turns shedding on and off while the pipeline runs, and receives its begin and end.
 pub(crate) trait SheddingSwitch: Send + Sync {
     /// Whether shedding is on; `None`: as the settings say.
     fn is_on(&self) -> Option<bool>;

@@ -57,7 +57,7 @@ pub fn registry() -> OtlpRegistry {
 /// | An event, or a span, that the filters of all layers leave out | is left out for good, at its callsite | each is asked for |
 /// | A layer reads extensions, or has a filter of its own | | each of these spans has a twin in a `Registry`, so it costs more than one there |
 /// | A chain of parents that end with their last child | recursion for each | a loop |
-/// | [`Dispatch::try_close`] of the last reference | true | false: layers hear of the close in a call within this one |
+/// | [`Dispatch::try_close`] of the last reference | true | false: layers see the close in a call within this one |
 /// | `dispatch.downcast_ref::<Registry>()` | finds it | finds nothing: a crate that asks for the type `Registry` needs that one |
 /// | A layer of the type `dyn Layer<Registry>` | fits | does not fit |
 ///

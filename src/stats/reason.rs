@@ -15,7 +15,7 @@ pub enum DropReason {
     /// children of its parent.
     MemoryFull,
     /// The span closed after shutdown had begun.
-    AfterShutdown,
+    AlreadyShutdown,
     /// The span alone is larger than a request may be, by our limit or by the endpoint's.
     TooLarge,
     /// The endpoint answered with an error that must not be retried.
@@ -49,7 +49,7 @@ impl DropReason {
         Self::QueueFull,
         Self::Shed,
         Self::MemoryFull,
-        Self::AfterShutdown,
+        Self::AlreadyShutdown,
         Self::TooLarge,
         Self::Refused,
         Self::Unsent,
@@ -68,7 +68,7 @@ impl DropReason {
             Self::QueueFull => "queue_full",
             Self::Shed => "shed",
             Self::MemoryFull => "memory_full",
-            Self::AfterShutdown => "already_shutdown",
+            Self::AlreadyShutdown => "already_shutdown",
             Self::TooLarge => "too_large",
             Self::Refused => "refused",
             Self::Unsent => "unsent",

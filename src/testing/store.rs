@@ -1,4 +1,4 @@
-//! What the collector has seen and what it is told to answer: shared by its thread and the tests.
+//! What the collector has received, and the answers that a test has set: shared by its thread and the tests.
 
 use std::collections::VecDeque;
 use std::time::Instant;

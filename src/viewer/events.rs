@@ -11,7 +11,7 @@ use super::filter::Filter;
 use super::store::Store;
 use super::{json, list};
 
-/// Changes within this time are told together.
+/// Changes within this time make one event.
 const TOGETHER: Duration = Duration::from_millis(40);
 /// So that a connection that is gone is noticed.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);

@@ -123,7 +123,7 @@ impl Viewer {
 
     /// Shows the spans and log records of a file too, which is read when the viewer is built: OTLP as lines of JSON, as
     /// `OtlpFileExporter` (feature `file`) and the Collector's file exporter write it. May be called for several
-    /// files. A line that cannot be read is left out and told.
+    /// files. A line that cannot be read is left out, and a warning names it.
     pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.files.push(path.into());
         self

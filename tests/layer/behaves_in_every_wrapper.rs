@@ -386,7 +386,7 @@ fn after_shutdown() {
     drop(closed_late);
     dispatcher::with_default(&dispatch, work);
     let stats = guard.stats();
-    assert_eq!(stats.dropped(DropReason::AfterShutdown), 3, "{stats}");
+    assert_eq!(stats.dropped(DropReason::AlreadyShutdown), 3, "{stats}");
     assert_eq!((stats.open, stats.unaccounted()), (1, 0), "{stats}");
     guard
         .force_flush_blocking(Duration::from_millis(100))

@@ -224,7 +224,7 @@ fn a_record_after_shutdown_is_counted() {
     logger.emit(logger.create_log_record());
     let stats = guard.stats().logs;
     assert_eq!(
-        (stats.emitted, stats.dropped(DropReason::AfterShutdown)),
+        (stats.emitted, stats.dropped(DropReason::AlreadyShutdown)),
         (1, 1)
     );
     assert_eq!(stats.unaccounted(), 0);

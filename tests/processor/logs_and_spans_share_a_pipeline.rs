@@ -268,7 +268,7 @@ fn records_after_the_shutdown_are_counted() {
     pipeline.within(one_of_each);
     let stats = pipeline.stats();
     balanced(&stats);
-    assert_eq!(stats.logs.dropped(DropReason::AfterShutdown), 1);
+    assert_eq!(stats.logs.dropped(DropReason::AlreadyShutdown), 1);
 }
 
 /// The trace draws what was logged in it.

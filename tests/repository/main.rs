@@ -13,3 +13,4 @@ mod recipes_are_the_code_that_runs;
 mod rules_are_defined;
 mod sources;
 mod the_root_has_few_names;
+mod words_that_were_replaced_stay_away;

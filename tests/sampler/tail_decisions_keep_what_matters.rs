@@ -197,7 +197,7 @@ fn a_flush_leaves_held_spans_and_a_shutdown_decides_them() {
     assert_eq!((capture.stats().held, tail_dropped(&capture)), (0, 1));
     dispatcher::with_default(&dispatch, || roots.clear());
     let stats = capture.stats();
-    assert_eq!(stats.dropped(DropReason::AfterShutdown), 1, "{stats}");
+    assert_eq!(stats.dropped(DropReason::AlreadyShutdown), 1, "{stats}");
     assert_eq!((tail_dropped(&capture), stats.unaccounted()), (2, 0));
 }
 

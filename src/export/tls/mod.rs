@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Tls {
     shared: Arc<TlsShared>,
     server: ServerName<'static>,
-    /// The [`CurrentConnector::generation`] that [`has_changed`](Self::has_changed) has told.
+    /// The [`CurrentConnector::generation`] that [`has_changed`](Self::has_changed) has returned.
     told: AtomicU64,
 }
 

@@ -171,7 +171,7 @@ fn after_close_spans_are_counted_as_late() {
     assert_eq!(rig.take(true).0, 1);
     (0..4).for_each(|shard| rig.push(shard, b"x"));
     rig.push(0, &vec![b'x'; 50_000]);
-    assert_eq!(rig.dropped(DropReason::AfterShutdown), 5);
+    assert_eq!(rig.dropped(DropReason::AlreadyShutdown), 5);
     assert_eq!(rig.take(false).0, 0);
     assert_eq!(rig.buffer.queued(), 0);
 }
@@ -186,7 +186,7 @@ fn after_close_spans_are_late_though_the_queue_was_full() {
     let mut chunks = Vec::new();
     rig.buffer.drain(true, &mut chunks);
     (0..4).for_each(|shard| rig.push(shard, b"x"));
-    let dropped = [DropReason::QueueFull, DropReason::AfterShutdown].map(|why| rig.dropped(why));
+    let dropped = [DropReason::QueueFull, DropReason::AlreadyShutdown].map(|why| rig.dropped(why));
     assert_eq!(dropped, [2, 4]);
 }
 

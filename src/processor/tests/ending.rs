@@ -200,7 +200,7 @@ fn shutdown_is_once_and_later_calls_return_its_outcome() {
     processor.force_flush_blocking(SHORT).unwrap();
     push(&processor, SCOPE, 5);
     let stats = account(&processor, 7);
-    assert_eq!(stats.dropped(DropReason::AfterShutdown), 5);
+    assert_eq!(stats.dropped(DropReason::AlreadyShutdown), 5);
     assert_eq!(fake.shutdowns(), 1);
 }
 

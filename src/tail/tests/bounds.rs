@@ -45,28 +45,28 @@ proptest! {
             max_hold: Duration::from_micros(200),
             ..TailConfig::default()
         };
-        let house = house_of(&config, 16 << 20);
+        let rig = rig_of(&config, 16 << 20);
         let (mut open, mut ended) = (Vec::new(), 0);
         for (number, step) in steps.into_iter().enumerate() {
             match step {
-                Step::Begin => open.push(house.begin(number as u8)),
+                Step::Begin => open.push(rig.begin(number as u8)),
                 Step::Branch(index) if !open.is_empty() => {
                     open.push(index.get(&open).child());
                 }
                 Step::End(index, is_error, millis, len) if !open.is_empty() => {
                     let trace_ref = open.swap_remove(index.index(open.len()));
-                    house.end(&trace_ref, How { is_error, millis, len });
+                    rig.end(&trace_ref, How { is_error, millis, len });
                     ended += 1;
                 }
-                Step::Sweep => house.tail.sweep(),
+                Step::Sweep => rig.tail.sweep(),
                 _ => {}
             }
-            house.is_within_bounds();
-            prop_assert_eq!(house.fates().iter().sum::<u64>(), ended);
+            rig.is_within_bounds();
+            prop_assert_eq!(rig.fates().iter().sum::<u64>(), ended);
         }
-        house.tail.close();
-        prop_assert_eq!(house.fates()[0], 0);
-        prop_assert_eq!(house.fates().iter().sum::<u64>(), ended);
+        rig.tail.close();
+        prop_assert_eq!(rig.fates()[0], 0);
+        prop_assert_eq!(rig.fates().iter().sum::<u64>(), ended);
     }
 }
 
@@ -76,22 +76,22 @@ proptest! {
 fn many_threads_count_every_span_once() {
     const THREADS: usize = 8;
     const ROUNDS: u64 = 400;
-    let house = house(|c| {
+    let rig = rig(|c| {
         c.max_spans = 20;
         c.max_hold = Duration::from_micros(50);
         c.slower_than_quantile = Some(0.9);
     });
     let (ended, barrier) = (AtomicU64::new(0), Barrier::new(THREADS));
     // What the threads share of each round.
-    let shared: Vec<_> = (0..ROUNDS).map(|round| house.begin(round as u8)).collect();
+    let shared: Vec<_> = (0..ROUNDS).map(|round| rig.begin(round as u8)).collect();
     thread::scope(|scope| {
         for thread in 0..THREADS {
-            let (house, ended, barrier, shared) = (&house, &ended, &barrier, &shared);
+            let (rig, ended, barrier, shared) = (&rig, &ended, &barrier, &shared);
             scope.spawn(move || {
                 let end = |trace_ref: &TraceRef, how| {
-                    house.end(trace_ref, how);
+                    rig.end(trace_ref, how);
                     ended.fetch_add(1, Ordering::Relaxed);
-                    house.is_within_bounds();
+                    rig.is_within_bounds();
                 };
                 barrier.wait();
                 for (round, common) in (0..).zip(shared) {
@@ -103,17 +103,17 @@ fn many_threads_count_every_span_once() {
                         },
                     };
                     end(&common.child(), how);
-                    let own = house.begin(thread as u8);
+                    let own = rig.begin(thread as u8);
                     end(&own.child(), how);
                     if round % THREADS == thread {
                         end(common, WELL);
                     }
                     end(&own, WELL);
                     if thread == 0 && round % 16 == 0 {
-                        house.tail.sweep();
+                        rig.tail.sweep();
                     }
                     if thread == 1 && round as u64 == ROUNDS / 2 {
-                        house.tail.close();
+                        rig.tail.close();
                     }
                 }
             });
@@ -121,7 +121,7 @@ fn many_threads_count_every_span_once() {
     });
     let expected = ROUNDS * (3 * THREADS as u64 + 1);
     assert_eq!(ended.into_inner(), expected);
-    let fates = house.fates();
+    let fates = rig.fates();
     assert_eq!(fates[0], 0, "closed");
     assert_eq!(fates.iter().sum::<u64>(), expected, "{fates:?}");
     assert!(fates[1] > 0 && fates[2] > 0, "{fates:?}");

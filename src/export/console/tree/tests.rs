@@ -152,7 +152,7 @@ async fn what_is_held_is_bounded_and_printed_at_the_shutdown() {
     let late = exporter
         .send((), batch(&[span(3, 2, 1, "late", 0, 1)]))
         .await;
-    assert_eq!(late.dropped, [(DropReason::AfterShutdown, 1)]);
+    assert_eq!(late.dropped, [(DropReason::AlreadyShutdown, 1)]);
 }
 
 #[tokio::test(start_paused = true)]
