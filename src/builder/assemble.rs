@@ -6,9 +6,9 @@ use tracing_subscriber::filter::Targets;
 
 use super::additional::{self, AdditionalExporter};
 use super::exporters::{Exporters, Nothing};
+use super::overrides::CodeOverrides;
 use super::target::ExportTarget;
 use crate::config::{Events, OtlpConfig, SamplerConfig};
-use crate::context::IdGenerator;
 use crate::context::otel_context::ContextObserver;
 use crate::diagnostics::{EventSink, HINTS, Handler};
 use crate::error::Error;
@@ -18,7 +18,7 @@ use crate::guard::{GuardedSpans, Release, ShutdownGuard};
 use crate::layer::{ExportMode, Ids, InProgress, LogSink, OtlpLayer, Settings, SpanSink};
 use crate::pool::Memory;
 use crate::processor::{BatchProcessor, PipelineParts, SheddingSwitch};
-use crate::propagation::{self, Propagator};
+use crate::propagation;
 use crate::resource::Resource;
 use crate::runtime_config::ConfigStore;
 use crate::sampler::{AlwaysOff, AlwaysOn, ParentBased, Sampler, TraceIdRatio};
@@ -26,25 +26,6 @@ use crate::semconv;
 use crate::stats::StatsSource;
 use crate::sync::{Arc, Mutex, lock};
 use crate::tail::TailSampler;
-
-/// The parts from code that are no plain settings.
-#[derive(Default)]
-pub(super) struct CodeOverrides {
-    pub(super) exporter: Option<ExportTarget>,
-    pub(super) logs_exporter: Option<ExportTarget>,
-    /// Exporters beside the pipeline's own.
-    pub(super) additional: Vec<AdditionalExporter>,
-    pub(super) log_filter: Option<Targets>,
-    pub(super) sampler: Option<Box<dyn Sampler>>,
-    pub(super) store: Option<ConfigStore>,
-    /// Whether `opentelemetry::Context` follows the spans entered.
-    pub(super) activates: bool,
-    pub(super) propagator: Option<Box<dyn Propagator>>,
-    pub(super) ids: Option<Box<dyn IdGenerator>>,
-    pub(super) diagnostics: Option<Handler>,
-    /// Already resolved, because metrics share it.
-    pub(super) resource: Option<Resource>,
-}
 
 pub(super) fn assemble(
     config: &OtlpConfig,

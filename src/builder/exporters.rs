@@ -1,6 +1,6 @@
 //! [`Exporters`]: the exporters of a pipeline's own, from code or from the settings.
 
-use super::assemble::CodeOverrides;
+use super::overrides::CodeOverrides;
 use super::target::ExportTarget;
 use crate::config::{BatchConfig, LogsExporterKind, OtlpConfig, TracesExporterKind};
 use crate::error::Error;

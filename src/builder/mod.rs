@@ -7,6 +7,7 @@ mod destinations;
 mod exporters;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod overrides;
 mod settings;
 mod target;
 
@@ -20,7 +21,7 @@ use std::fmt;
 
 use tracing_subscriber::filter::Targets;
 
-use self::assemble::CodeOverrides;
+use self::overrides::CodeOverrides;
 use crate::config::{BatchConfig, ConfigWarning, Events, LogsExporterKind, OtlpConfig};
 use crate::context::IdGenerator;
 use crate::diagnostics::Diagnostic;
