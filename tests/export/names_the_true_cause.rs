@@ -201,7 +201,8 @@ fn no_connection_says_why() {
         };
         let refused: &[&str] = &["refused", "nobody listens", "OTEL_EXPORTER_OTLP_ENDPOINT"];
         waits("nobody", &nobody, protocol, refused);
-        let no_name: &[&str] = &["no-such-host.invalid", "no address", "the DNS"];
+        // It has no address, or its look-up is not over yet: how long that takes is the machine's affair.
+        let no_name: &[&str] = &["no-such-host.invalid", "the DNS"];
         waits(
             "no name",
             "http://no-such-host.invalid:4317",
