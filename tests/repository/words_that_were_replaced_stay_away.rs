@@ -75,10 +75,12 @@ fn words_in(line: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// Whether a line has the word, and not as a part of another.
 fn has_word(line: &str, word: &str) -> bool {
-    let is_edge = |c: Option<char>| !c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let goes_on = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    // What ends with a sign is over there.
+    let is_open = goes_on(word.chars().next_back());
     line.match_indices(word).any(|(at, _)| {
         let (before, after) = (&line[..at], &line[at + word.len()..]);
-        is_edge(before.chars().next_back()) && is_edge(after.chars().next())
+        !goes_on(before.chars().next_back()) && !(is_open && goes_on(after.chars().next()))
     })
 }
 
