@@ -63,7 +63,7 @@ def report():
         arrived = median(run["received"] / run["made"] for run in runs)
         faults = "; ".join(fault for run in runs for fault in run["faults"])
         says = "–" if not runs[0]["account"] else faults or "exact in each round"
-        print(f"| {mode} | {ticks:.0f} | {above:.0f} | {rps:,.0f} | {ratio:.2f}× | {p99:.2f} | "
+        print(f"| {mode} | {ticks:.0f} | {round(above)} | {rps:,.0f} | {ratio:.2f}× | {p99:.2f} | "
               f"{runs[-1]['made']:,} | {arrived:.1%} | {says} |")
     print(f"\nMedians of {len(rounds)} rounds; differences and ratios within a round; a tick is 10 ms.")
 
