@@ -256,13 +256,18 @@ fn instructions(case: Case, requests_a_second: u64) {
 }
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|w| w != "--bench").collect();
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|w| w != "--bench")
+        .collect();
     let number = |at: usize| words.get(at).and_then(|word| word.parse().ok());
     match words.first().map(String::as_str) {
         // `cargo test --benches`.
         Some("--test") => latencies(1000, 1),
         Some("instructions") => {
-            let case = CASES.iter().find(|case| words.get(1) == Some(&case.to_string()));
+            let case = CASES
+                .iter()
+                .find(|case| words.get(1) == Some(&case.to_string()));
             let case = *case.expect("taken, taken-shedding, half or half-shedding");
             instructions(case, number(2).unwrap_or(200));
         }

@@ -281,10 +281,11 @@ impl BatchProcessor {
                 stats.endpoints = shared.components.endpoint_stats();
                 let of_logs = shared.log_components.as_ref();
                 stats.logs.endpoints = of_logs.map(Components::endpoint_stats).unwrap_or_default();
+                // A fork keeps the level of the moment it was made at, and sheds nothing.
+                stats.shed_ratio = shared.spans.shedding.level().shed_ratio();
                 stats
             }
         };
-        stats.shed_ratio = shared.spans.shedding.level().shed_ratio();
         stats.queue_limit = shared.spans.buffer.bounds().spans as u64;
         let log_bounds = shared.logs.as_ref().map(|logs| logs.buffer.bounds().spans);
         stats.logs.queue_limit = log_bounds.unwrap_or(0) as u64;

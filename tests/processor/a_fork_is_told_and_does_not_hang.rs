@@ -197,6 +197,64 @@ fn check_fork(guard: &ShutdownGuard, parent: &str) -> String {
     ids
 }
 
+/// A fork has no worker that would end shedding, so it sheds nothing: its spans are counted as a fork's are. The parent
+/// sheds on.
+#[test]
+fn a_fork_of_a_process_that_sheds_sheds_nothing() {
+    in_a_child_process("a_fork_of_a_process_that_sheds_sheds_nothing", || {
+        let collector = Collector::start();
+        collector.go_offline();
+        let builder = builder(&collector)
+            .with_shedding(true)
+            .with_max_queue_size(2_000)
+            .with_max_export_batch_size(100);
+        let (dispatch, guard) = pipeline(builder);
+        tracing::dispatcher::with_default(&dispatch, || {
+            let began = Instant::now();
+            let is_shed = |stats: &tracing_otlp::Stats| {
+                stats.shed_traces > 0 && stats.dropped(DropReason::Shed) > 0
+            };
+            while !is_shed(&guard.stats()) {
+                assert!(began.elapsed() < LONG / 10, "{}", guard.stats());
+                (0..50).for_each(|_| drop(record()));
+                thread::sleep(Duration::from_millis(2));
+            }
+            let said = fork(|| {
+                for _ in 0..200 {
+                    let root = info_span!("fork's");
+                    assert!(root.trace_context().is_sampled());
+                    root.in_scope(|| drop(info_span!("child of the fork's")));
+                }
+                let stats = guard.stats();
+                assert_eq!(stats.dropped(DropReason::Forked), 400, "{stats}");
+                assert_eq!(
+                    (stats.started, stats.dropped_total()),
+                    (400, 400),
+                    "{stats}"
+                );
+                assert_eq!((stats.unaccounted(), stats.shed_traces), (0, 0), "{stats}");
+                assert_eq!(stats.shed_ratio, 0.0, "nothing goes by a threshold here");
+                let (own, guard) = pipeline(self::builder(&collector).with_shedding(true));
+                tracing::dispatcher::with_default(&own, record);
+                let stats = guard.stats();
+                assert_eq!((stats.queued, stats.shed_ratio), (2, 0.0), "{stats}");
+                // It would wait for the endpoint, as its settings say.
+                std::mem::forget(guard);
+                "well".to_owned()
+            });
+            assert_eq!(said, "well");
+            let stats = guard.stats();
+            assert!(stats.shed_ratio > 0.0, "{stats}");
+            assert_eq!(stats.dropped(DropReason::Forked), 0, "{stats}");
+        });
+        collector.go_online().unwrap();
+        let _ = guard.shutdown_blocking(LONG);
+        let stats = guard.stats();
+        assert_eq!((stats.unaccounted(), stats.open), (0, 0), "{stats}");
+        assert_eq!(stats.delivered as usize, collector.span_count(), "{stats}");
+    });
+}
+
 /// Also where the guard and the subscriber are dropped in the fork, and in a fork of a fork.
 #[test]
 fn what_a_fork_drops_hangs_nowhere() {
