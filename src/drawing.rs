@@ -2,12 +2,14 @@
 //! tests each give spans of their own type.
 
 mod layout;
+mod same_event;
 mod tree;
 
 use std::fmt;
 
 pub(crate) use self::layout::Layout;
 use self::layout::Line;
+pub(crate) use self::same_event::RecordName;
 pub(crate) use self::tree::{Key, ParentOrigin, TreePlace, arrange};
 use crate::text;
 

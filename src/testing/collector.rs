@@ -95,7 +95,7 @@ impl Collector {
     /// The URL for an exporter that speaks `protocol`.
     pub fn endpoint(&self, protocol: Protocol) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        // Its port is there, though the collector reads no JSON.
+        // One port takes both: the content type of a request says which it is.
         let protocol = match protocol {
             Protocol::HttpJson => Protocol::HttpProtobuf,
             protocol => protocol,

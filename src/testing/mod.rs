@@ -62,6 +62,7 @@ mod received;
 mod received_request;
 mod render;
 mod reply;
+mod reply_json;
 mod request;
 mod server;
 mod store;

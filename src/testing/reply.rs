@@ -20,7 +20,9 @@ use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 use super::answer::{Answer, What};
+use super::reply_json::{self, JSON};
 use crate::config::Protocol;
+use crate::signal::Signal;
 
 /// The codes of gRPC that the collector itself answers with.
 pub(super) const INVALID_ARGUMENT: u32 = 3;
@@ -49,7 +51,8 @@ impl RequestRefusal {
         match protocol {
             Protocol::Grpc => grpc_refusal(self.grpc, &self.message, None),
             Protocol::HttpProtobuf | Protocol::HttpJson => {
-                let mut response = http_refusal(self.http, self.grpc, &self.message, None);
+                let refusal = (self.grpc, &self.message[..], None);
+                let mut response = http_refusal(self.http, refusal, protocol);
                 if self.http == StatusCode::METHOD_NOT_ALLOWED {
                     let allow = HeaderValue::from_static("POST");
                     response.headers_mut().insert(ALLOW, allow);
@@ -75,8 +78,15 @@ pub(super) fn bare(
 
 /// The response that `answer` asks for. Those that answer nothing never come here; if one does, it
 /// is an internal error for all to see.
-pub(super) fn response(answer: &Answer, protocol: Protocol) -> Response<ReplyBody> {
+pub(super) fn response(answer: &Answer, protocol: Protocol, signal: Signal) -> Response<ReplyBody> {
     let mut response = match (&answer.what, protocol) {
+        (
+            What::Ok | What::Partial { .. } | What::Oversize { .. } | What::Garbage,
+            Protocol::HttpJson,
+        )
+        | (What::Http { status: 200 }, Protocol::HttpJson) => {
+            success(reply_json::success(&answer.what, signal), answer, protocol)
+        }
         (What::Ok, _) => success(Vec::new(), answer, protocol),
         (What::Partial { rejected, message }, _) => {
             success(partial(*rejected, message.clone()), answer, protocol)
@@ -88,22 +98,21 @@ pub(super) fn response(answer: &Answer, protocol: Protocol) -> Response<ReplyBod
             grpc_refusal(*code, message, answer.retry_info)
         }
         (What::Grpc { code, message }, Protocol::HttpProtobuf | Protocol::HttpJson) => {
-            http_refusal(http_status_of(*code), *code, message, answer.retry_info)
+            let refusal = (*code, &message[..], answer.retry_info);
+            http_refusal(http_status_of(*code), refusal, protocol)
         }
         (What::Http { status }, Protocol::Grpc) => bare(
             final_status(*status),
             "text/plain",
             "scripted by the test\n",
         ),
-        (What::Http { status: 200 }, Protocol::HttpProtobuf | Protocol::HttpJson) => {
+        (What::Http { status: 200 }, Protocol::HttpProtobuf) => {
             success(Vec::new(), answer, protocol)
         }
-        (What::Http { status }, Protocol::HttpProtobuf | Protocol::HttpJson) => http_refusal(
-            final_status(*status),
-            2,
-            "scripted by the test",
-            answer.retry_info,
-        ),
+        (What::Http { status }, Protocol::HttpProtobuf | Protocol::HttpJson) => {
+            let refusal = (2, "scripted by the test", answer.retry_info);
+            http_refusal(final_status(*status), refusal, protocol)
+        }
         (_, _) => RequestRefusal::new(
             INTERNAL,
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -111,7 +120,8 @@ pub(super) fn response(answer: &Answer, protocol: Protocol) -> Response<ReplyBod
         )
         .response(protocol),
     };
-    if let (Protocol::HttpProtobuf, Some(value)) = (protocol, &answer.retry_after)
+    if let (Protocol::HttpProtobuf | Protocol::HttpJson, Some(value)) =
+        (protocol, &answer.retry_after)
         && let Ok(value) = HeaderValue::from_str(value)
     {
         response.headers_mut().insert(RETRY_AFTER, value);
@@ -150,7 +160,7 @@ fn success(message: Vec<u8>, answer: &Answer, protocol: Protocol) -> Response<Re
         Protocol::HttpProtobuf | Protocol::HttpJson => {
             let mut response = Response::new(ReplyBody::new(message.into()));
             let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type(protocol)));
             if answer.gzip {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             }
@@ -188,15 +198,25 @@ fn grpc_refusal(code: u32, message: &str, retry: Option<Duration>) -> Response<R
 
 fn http_refusal(
     status: StatusCode,
-    code: u32,
-    message: &str,
-    retry: Option<Duration>,
+    (code, message, retry): (u32, &str, Option<Duration>),
+    protocol: Protocol,
 ) -> Response<ReplyBody> {
-    let mut response = Response::new(ReplyBody::new(rpc_status(code, message, retry).into()));
+    let body = match protocol {
+        Protocol::HttpJson => reply_json::rpc_status(code, message, retry),
+        _ => rpc_status(code, message, retry),
+    };
+    let mut response = Response::new(ReplyBody::new(body.into()));
     *response.status_mut() = status;
-    let value = HeaderValue::from_static(PROTOBUF);
+    let value = HeaderValue::from_static(media_type(protocol));
     response.headers_mut().insert(CONTENT_TYPE, value);
     response
+}
+
+fn media_type(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::HttpJson => JSON,
+        _ => PROTOBUF,
+    }
 }
 
 /// The HTTP status that OTLP/HTTP servers use for a code of gRPC.

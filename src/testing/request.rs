@@ -17,9 +17,11 @@ use super::received_request::ReceivedRequest;
 use super::reply::{
     self, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, ReplyBody, RequestRefusal, UNIMPLEMENTED,
 };
+use super::reply_json::JSON;
 use super::store::{Malformed, RequestStore};
 use crate::config::Protocol;
 use crate::signal::Signal;
+use crate::wire::json::{JsonRequest, request_of_json};
 
 /// What holds for all requests at one of the collector's two ports.
 #[derive(Debug)]
@@ -58,6 +60,7 @@ impl CollectorConnection {
         let store = &self.port.store;
         let attempt = store.add_attempt();
         let (head, body) = request.into_parts();
+        let protocol = self.port.protocol_of(&head.headers);
         let signal = match self.port.route(&head) {
             Ok(signal) => signal,
             Err(refused) => {
@@ -83,12 +86,16 @@ impl CollectorConnection {
         let outcome = self
             .port
             .open(&head.headers, &body)
+            .and_then(|opened| match protocol {
+                Protocol::HttpJson => opened.of_json(signal),
+                _ => Ok(opened),
+            })
             .and_then(|opened| self.port.decode(signal, opened));
         let recorded = match outcome {
             Ok((message, decoded)) => Some(store.add_request(ReceivedRequest {
                 attempt,
                 connection: self.number,
-                protocol: self.port.protocol,
+                protocol,
                 version: head.version,
                 at,
                 wire_len: body.len,
@@ -107,13 +114,13 @@ impl CollectorConnection {
             Err(refusal) => {
                 store.add_malformed(Malformed {
                     attempt,
-                    protocol: self.port.protocol,
+                    protocol,
                     headers: head.headers,
                     body: body.bytes,
                     error: refusal.message.clone(),
                 });
                 if answer.what == What::Ok {
-                    return Ok(refusal.response(self.port.protocol));
+                    return Ok(refusal.response(protocol));
                 }
                 None
             }
@@ -129,7 +136,7 @@ impl CollectorConnection {
                 {
                     store.accept(recorded);
                 }
-                Ok(reply::response(&answer, self.port.protocol))
+                Ok(reply::response(&answer, protocol, signal))
             }
         }
     }
@@ -149,6 +156,22 @@ struct Opened {
     compressed: bool,
 }
 
+impl Opened {
+    /// The message in JSON as one of protobuf. The key of a signal may be missing: the message is empty then.
+    fn of_json(self, signal: Signal) -> Result<Self, RequestRefusal> {
+        let text = std::str::from_utf8(&self.bytes).map_err(|_| invalid("no UTF-8".to_owned()))?;
+        let of_signal = |request: JsonRequest| match signal {
+            Signal::Traces => request.spans,
+            Signal::Logs => request.logs,
+        };
+        let message = request_of_json(text).map(of_signal).map_err(invalid)?;
+        Ok(Self {
+            bytes: message.unwrap_or_default().into(),
+            ..self
+        })
+    }
+}
+
 impl Port {
     /// What an export request brings, by its line and headers, or the answer to what is none.
     fn route(&self, head: &http::request::Parts) -> Result<Signal, Box<Response<ReplyBody>>> {
@@ -156,6 +179,14 @@ impl Port {
         match self.turn_away(head, signal) {
             Some(refused) => Err(Box::new(refused)),
             None => Ok(signal.unwrap_or(Signal::Traces)),
+        }
+    }
+
+    /// The protocol of a request: its content type tells JSON from protobuf.
+    fn protocol_of(&self, headers: &HeaderMap) -> Protocol {
+        match self.protocol {
+            Protocol::HttpProtobuf if content_type(headers) == JSON => Protocol::HttpJson,
+            protocol => protocol,
         }
     }
 
@@ -202,14 +233,15 @@ impl Port {
                 (StatusCode::METHOD_NOT_ALLOWED, message)
             }
             Protocol::HttpProtobuf | Protocol::HttpJson
-                if content_type != "application/x-protobuf" =>
+                if content_type != "application/x-protobuf" && content_type != JSON =>
             {
                 let message = format!("content-type {content_type:?} is not supported");
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
             }
             Protocol::HttpProtobuf | Protocol::HttpJson => return None,
         };
-        Some(RequestRefusal::new(UNIMPLEMENTED, status, message).response(self.protocol))
+        let refusal = RequestRefusal::new(UNIMPLEMENTED, status, message);
+        Some(refusal.response(self.protocol_of(&head.headers)))
     }
 
     /// Takes the message out of its framing and compression.

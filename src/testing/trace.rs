@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::log::ReceivedLog;
 use super::received::ReceivedSpan;
 use crate::context::{SpanId, TraceId};
-use crate::drawing::{Key, TreePlace, arrange};
+use crate::drawing::{Key, RecordName, TreePlace, arrange};
 
 /// The spans of one trace as a tree. Its `Display` draws it:
 ///
@@ -66,9 +66,14 @@ impl Trace {
                 continue;
             };
             let is_event = |log: &ReceivedLog| {
-                let name = log.message();
+                let body = log.body.as_ref().map(|body| match body.as_str() {
+                    Some(text) => text.into(),
+                    None => body.to_string().into(),
+                });
+                let keys = log.attributes.iter().map(|(key, _)| &key[..]);
+                let name = RecordName::new(body, &log.event_name, keys);
                 let mut events = node.span.events.iter();
-                events.any(|e| e.unix_nanos == log.unix_nanos && e.name == name)
+                events.any(|e| e.unix_nanos == log.unix_nanos && name.fits(&e.name))
             };
             if !is_event(log) {
                 node.logs.push(log.clone());

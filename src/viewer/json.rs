@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::origin::Origin;
 use super::record::StoredRecord;
+use super::same_event::RecordsByTime;
 use super::store::Snapshot;
 use super::trace::{Stored, Summary};
 use crate::text;
@@ -60,18 +61,19 @@ pub(super) fn trace(snapshot: &Snapshot) -> Json {
     spans.sort_by_key(|s| (s.start, std::cmp::Reverse(s.end), s.id));
     let mut records: Vec<&StoredRecord> = snapshot.records.iter().map(|r| &**r).collect();
     records.sort_by_key(|r| r.at);
+    let mut by_time = RecordsByTime::new(&records);
     let mut origins = Origins::default();
     let mut listed = Vec::with_capacity(spans.len());
     for stored in spans {
-        listed.push(span(stored, start, origins.position(&stored.origin)));
+        let origin = origins.position(&stored.origin);
+        listed.push(span(stored, start, origin, &mut by_time));
     }
     let mut logs = Vec::with_capacity(records.len());
-    for stored in records {
-        logs.push(record(
-            stored,
-            Some(start),
-            origins.position(&stored.origin),
-        ));
+    for (index, stored) in records.into_iter().enumerate() {
+        let origin = origins.position(&stored.origin);
+        let mut log = record(stored, Some(start), origin);
+        log["is_span_event"] = by_time.is_span_event(index).into();
+        logs.push(log);
     }
     let mut whole = summary(snapshot.number, &snapshot.summary);
     if let Json::Object(whole) = &mut whole {
@@ -101,10 +103,13 @@ fn heard(is_open: bool, at: u64) -> Option<String> {
     is_open.then(|| at.to_string())
 }
 
-fn span(stored: &Stored, trace_start: u64, origin: usize) -> Json {
+/// A span. An event that came as a log record too stands among these alone.
+fn span(stored: &Stored, trace_start: u64, origin: usize, logs: &mut RecordsByTime<'_>) -> Json {
     let span: &Span<'_> = &stored.span();
     let start = span.start_unix_nanos;
-    let events = span.events.iter().map(|event| {
+    let events = span.events.iter();
+    let events = events.filter(|e| !logs.take(span.span_id, e.unix_nanos, e.name));
+    let events = events.map(|event| {
         json!({
             "name": event.name,
             "unix_nanos": event.unix_nanos.to_string(),

@@ -35,6 +35,7 @@ mod receiver;
 mod record;
 mod refusal;
 mod routes;
+mod same_event;
 mod server;
 mod store;
 mod trace;

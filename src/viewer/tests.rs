@@ -59,6 +59,51 @@ fn its_log_records_go_there_too() {
     assert_eq!((held.spans, held.records, held.loose_records), (1, 1, 1));
 }
 
+/// An event that is a span event and a log record shows once: as the record, which has more.
+#[test]
+fn an_event_that_came_as_both_shows_once() {
+    let loopback = (Ipv4Addr::LOCALHOST, 0).into();
+    let shown = quiet().with_otlp_address(loopback).build().unwrap();
+    let sender = quiet().join(shown.address().unwrap()).unwrap();
+    let pipeline = builder().with_exporter(sender);
+    let pipeline = pipeline.with_logs(Events::AsBoth).configure(|config| {
+        let debug = tracing::level_filters::LevelFilter::DEBUG;
+        let rules = &mut config.logs.event_rules;
+        rules.push(crate::config::EventRule::new(
+            "spans",
+            debug,
+            Events::AsSpanEvents,
+        ));
+        rules.push(crate::config::EventRule::new("logs", debug, Events::AsLogs));
+    });
+    let (layer, guard) = pipeline.build().unwrap();
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info_span!("work").in_scope(|| {
+            tracing::info!(n = 1, "paid");
+            tracing::info!(n = 2, "paid");
+            tracing::info!(n = 3);
+            tracing::info!(name: "payment", n = 4);
+            tracing::error!(error = &std::io::Error::other("broken") as &dyn std::error::Error);
+            tracing::info!(target: "spans", "a span event");
+            tracing::info!(target: "logs", "a record");
+        });
+    });
+    guard.shutdown_blocking(Duration::from_secs(60)).unwrap();
+    let store = shown.store().unwrap();
+    let trace = json::trace(&store.newest_before(u64::MAX).unwrap());
+    let events = trace["spans"][0]["events"].as_array().unwrap();
+    let names: Vec<_> = events.iter().map(|e| e["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a span event"], "{events:#?}");
+    let logs = trace["logs"].as_array().unwrap();
+    let both: Vec<_> = logs
+        .iter()
+        .map(|log| log["is_span_event"] == true)
+        .collect();
+    assert_eq!(both, [true, true, true, true, true, false], "{logs:#?}");
+    assert_eq!(logs[5]["body"], "a record");
+}
+
 #[test]
 fn what_takes_no_spans_or_is_no_viewer_is_not_joined() {
     let viewer = quiet().build().unwrap();

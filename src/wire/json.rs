@@ -2,12 +2,12 @@
 //!
 //! Keys in lowerCamelCase, ids as hex, integers of 64 bits as text, enums as numbers, bytes as base64.
 
-#[cfg(feature = "viewer")]
+#[cfg(any(feature = "testing", feature = "viewer"))]
 mod read;
 #[cfg(feature = "file")]
 mod write;
 
-#[cfg(feature = "viewer")]
+#[cfg(any(feature = "testing", feature = "viewer"))]
 pub(crate) use self::read::{JsonRequest, request_of_json};
 #[cfg(feature = "file")]
 pub(crate) use self::write::{put_logs_request, put_request};

@@ -6,7 +6,7 @@
 pub(crate) mod bounded;
 pub(crate) mod decode;
 pub(crate) mod field;
-#[cfg(any(feature = "file", feature = "viewer"))]
+#[cfg(any(feature = "file", feature = "testing", feature = "viewer"))]
 pub(crate) mod json;
 pub(crate) mod log_record;
 pub(crate) mod outline;

@@ -255,7 +255,7 @@ async fn what_is_no_export_is_turned_away() {
         ("POST", "/v1/metrics", "application/x-protobuf", 404),
         ("POST", "/", "application/x-protobuf", 404),
         ("GET", "/v1/traces", "application/x-protobuf", 405),
-        ("POST", "/v1/traces", "application/json", 415),
+        ("POST", "/v1/traces", "text/json", 415),
         ("POST", "/v1/traces", "application/grpc", 415),
         (
             "POST",

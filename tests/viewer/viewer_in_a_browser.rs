@@ -59,7 +59,7 @@ async fn visit(browser: impl Future<Output = Browser>) {
         .with_service_name("live")
         .with_exporter(viewer)
         .with_open_spans_after(Duration::from_millis(50))
-        .with_logs(tracing_otlp::Events::AsLogs)
+        .with_logs(tracing_otlp::Events::AsBoth)
         .build()
         .unwrap();
     let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
@@ -326,6 +326,9 @@ async fn visit(browser: impl Future<Output = Browser>) {
     page.click(".trace").await;
     page.until("document.querySelectorAll('.line .event.log.warn').length === 1")
         .await;
+    // It is a span event too, and shows once.
+    let marks = "document.querySelectorAll('.line .event').length";
+    assert_eq!(page.eval(marks).await, 1, "the event shows once");
     page.until("document.getElementById('panel').textContent.includes('card declined')")
         .await;
     page.picture("trace-logs").await;
