@@ -140,6 +140,10 @@ fn logs_route(
     }
     Ok(Some(match exporter {
         LogsExporterKind::Console => LogsRoute::new(ConsoleExporter::new(), batch),
+        #[cfg(feature = "file")]
+        LogsExporterKind::OtlpStdout => {
+            LogsRoute::new(crate::export::OtlpFileExporter::stdout(), batch)
+        }
         #[cfg(all(feature = "opentelemetry-otlp", not(feature = "http-json")))]
         _ if is_json(config.logs_connection()) => {
             LogsRoute::new(crate::otel::otlp_log_exporter(config)?, batch)

@@ -143,6 +143,9 @@ pub enum LogsExporterKind {
     Otlp,
     /// To standard output.
     Console,
+    /// To standard output, as lines of JSON; `otlp/stdout`.
+    #[cfg(feature = "file")]
+    OtlpStdout,
     /// No logs, also if code asks for them.
     None,
 }

@@ -165,6 +165,11 @@ const EXPORTERS: &str = match (cfg!(feature = "viewer"), cfg!(feature = "file"))
     (true, true) => "`otlp`, `otlp/stdout`, `console`, `viewer` and `none`",
 };
 
+const LOGS_EXPORTERS: &str = match cfg!(feature = "file") {
+    false => "`otlp`, `console` and `none`",
+    true => "`otlp`, `otlp/stdout`, `console` and `none`",
+};
+
 /// Whether a variable alone may open the viewer's port: not in production, where the person who sets
 /// variables may not be allowed to read traces.
 #[cfg(feature = "viewer")]
@@ -222,9 +227,11 @@ pub(crate) fn logs_exporter(text: &str) -> Result<LogsExporterKind, Cure> {
         ("otlp", LogsExporterKind::Otlp),
         ("console", LogsExporterKind::Console),
         ("none", LogsExporterKind::None),
+        #[cfg(feature = "file")]
+        ("otlp/stdout", LogsExporterKind::OtlpStdout),
     ];
     let chosen = list(text).find_map(|entry| one_of(entry, &known));
-    chosen.ok_or_else(|| "not a known exporter; use `otlp`, `console` or `none`".into())
+    chosen.ok_or_else(|| format!("not a known exporter; use one of {LOGS_EXPORTERS}"))
 }
 
 /// The handling of events, and rules for some of them: `span_events,warn=both,shop::cart=debug=logs`. The

@@ -253,15 +253,27 @@ fn the_variable_names_standard_output() {
     if child::role().is_some() {
         let (layer, guard) = tracing_otlp::builder().build().unwrap();
         let subscriber = tracing_subscriber::registry().with(layer);
-        tracing::subscriber::with_default(subscriber, || drop(tracing::info_span!("work")));
+        tracing::subscriber::with_default(subscriber, || {
+            drop(tracing::info_span!("work"));
+            tracing::info!("a record");
+        });
         guard.shutdown_blocking(LONG).unwrap();
         return;
     }
-    let said = child::run_with(TEST, "prints", &[("OTEL_TRACES_EXPORTER", "otlp/stdout")]).well();
-    let line = said
-        .lines()
-        .find_map(|l| l.find(r#"{"resourceSpans""#).map(|at| &l[at..]));
-    let request: ExportTraceServiceRequest = serde_json::from_str(line.unwrap()).unwrap();
+    let variables = [
+        ("OTEL_TRACES_EXPORTER", "otlp/stdout"),
+        ("OTEL_LOGS_EXPORTER", "otlp/stdout"),
+    ];
+    let said = child::run_with(TEST, "prints", &variables).well();
+    let line = |key: &str| {
+        let mut lines = said.lines();
+        lines.find_map(|l| l.find(key).map(|at| &l[at..])).unwrap()
+    };
+    let logs: serde_json::Value = serde_json::from_str(line(r#"{"resourceLogs""#)).unwrap();
+    let record = &logs["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0];
+    assert_eq!(record["body"]["stringValue"], "a record");
+    let request: ExportTraceServiceRequest =
+        serde_json::from_str(line(r#"{"resourceSpans""#)).unwrap();
     assert_eq!(
         request.resource_spans[0].scope_spans[0].spans[0].name,
         "work"

@@ -72,7 +72,11 @@ fn the_script_holds_for_json_too() {
     pipeline.flush().unwrap();
     let stats = pipeline.stats();
     let refused = stats.dropped(DropReason::Refused);
-    assert_eq!((stats.delivered, stats.rejected, refused), (4, 1, 2), "{stats}");
+    assert_eq!(
+        (stats.delivered, stats.rejected, refused),
+        (4, 1, 2),
+        "{stats}"
+    );
     assert!(collector.requests().len() >= 5);
     drop(pipeline.guard.shutdown_blocking(DEADLINE));
     assert_eq!(pipeline.stats().unaccounted(), 0);

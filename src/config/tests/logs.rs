@@ -11,6 +11,8 @@ fn there_are_logs_only_where_the_variable_says_so_log_16() {
         ("otlp", Some(LogsExporterKind::Otlp), false),
         (" Console ", Some(LogsExporterKind::Console), false),
         ("NONE", Some(LogsExporterKind::None), false),
+        #[cfg(feature = "file")]
+        ("otlp/stdout", Some(LogsExporterKind::OtlpStdout), false),
         ("logging", None, true),
         ("zipkin,otlp", Some(LogsExporterKind::Otlp), false),
     ] {
