@@ -10,11 +10,14 @@ use crate::wire::decode::{LogRecord, Value};
 /// Records of one span and one nanosecond that are compared with an event: a sender may give thousands the same time.
 const COMPARED: usize = 64;
 
+/// A span, and a moment in nanoseconds since 1970.
+type Moment = ([u8; 8], u64);
+
 /// The log records of a trace by span and time.
 #[derive(Default)]
 pub(super) struct RecordsByTime<'a> {
     /// Each with its index.
-    open: HashMap<([u8; 8], u64), Vec<(usize, RecordName<'a>)>>,
+    open: HashMap<Moment, Vec<(usize, RecordName<'a>)>>,
     /// By index.
     is_span_event: Vec<bool>,
 }
