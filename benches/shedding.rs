@@ -110,7 +110,7 @@ impl Setting {
     fn new(case: Case, requests_a_second: u64) -> Self {
         let spans = requests_a_second * SPANS;
         // A batch each 25 ms, one at a time.
-        let batch = (spans / 80).max(1) as usize;
+        let batch = (spans / 80).max(10) as usize;
         let collector = Collector::builder().count_only().start().expect("a port");
         if case.is_half() {
             collector.always(Answer::ok().after(Duration::from_millis(25)));

@@ -34,7 +34,8 @@ pub struct ReceivedRequest {
     /// What it brought.
     pub signal: Signal,
     /// The encoded `ExportTraceServiceRequest`, or `ExportLogsServiceRequest`, decompressed, for tests that
-    /// decode it themselves; empty if the collector [only counts](super::CollectorBuilder::count_only).
+    /// decode it themselves; of a request in JSON, what protobuf has for it. Empty if the collector
+    /// [only counts](super::CollectorBuilder::count_only).
     pub message: Bytes,
     /// The number of `ResourceSpans`, or `ResourceLogs`, in it.
     pub resource_count: usize,

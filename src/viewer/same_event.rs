@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::record::StoredRecord;
 use crate::drawing::RecordName;
-use crate::wire::decode::{LogRecord, Value};
+use crate::wire::decode::{DecodedValue, LogRecord};
 
 /// Records of one span and one nanosecond that are compared with an event: a sender may give thousands the same time.
 const COMPARED: usize = 64;
@@ -61,10 +61,10 @@ impl<'a> RecordsByTime<'a> {
 
 fn name<'a>(record: &LogRecord<'a>) -> RecordName<'a> {
     let body = match record.body {
-        Some(Value::String(text)) => Some(Cow::Borrowed(text)),
-        Some(Value::Bool(value)) => Some(value.to_string().into()),
-        Some(Value::Int(value)) => Some(value.to_string().into()),
-        Some(Value::Double(value)) => Some(value.to_string().into()),
+        Some(DecodedValue::String(text)) => Some(Cow::Borrowed(text)),
+        Some(DecodedValue::Bool(value)) => Some(value.to_string().into()),
+        Some(DecodedValue::Int(value)) => Some(value.to_string().into()),
+        Some(DecodedValue::Double(value)) => Some(value.to_string().into()),
         Some(_) => Some(Cow::Borrowed("")),
         None => None,
     };
