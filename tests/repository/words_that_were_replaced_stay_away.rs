@@ -80,7 +80,9 @@ fn has_word(line: &str, word: &str) -> bool {
     let is_open = goes_on(word.chars().next_back());
     line.match_indices(word).any(|(at, _)| {
         let (before, after) = (&line[..at], &line[at + word.len()..]);
-        !goes_on(before.chars().next_back()) && !(is_open && goes_on(after.chars().next()))
+        let is_part =
+            goes_on(before.chars().next_back()) || (is_open && goes_on(after.chars().next()));
+        !is_part
     })
 }
 
