@@ -121,6 +121,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
         &[
             "export/json.rs",
             "export/json_answer.rs",
+            "testing/reply_json.rs",
             "viewer",
             "wire/json",
             "wire/json.rs",
