@@ -20,6 +20,7 @@ pub use panic_hook::PanicHook;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use crate::context::layer_registry::Exception;
@@ -42,7 +43,8 @@ use crate::sync::{Arc, Mutex, lock};
 /// ```
 ///
 /// The drop blocks for at most [`shutdown_timeout`](crate::config::BatchConfig::shutdown_timeout) (default
-/// 5 s), minus the time since an earlier call of `shutdown`. The drop works on every kind of
+/// 5 s), minus the time since an earlier call of `shutdown`; after a panic that ends the process, for what the
+/// [`PanicHook`] has left of its own time, if that is less. The drop works on every kind of
 /// runtime, because the worker has its own; async code can await [`shutdown`](Self::shutdown) instead.
 ///
 /// In a fork of the process all calls return an error at once: a fork has no worker thread. Spans of the
@@ -58,7 +60,11 @@ pub struct ShutdownGuard {
     release: Option<Release>,
     /// `None`: the pipeline is disabled.
     open_spans: Option<GuardedSpans>,
+    after_panic: AfterPanic,
 }
+
+/// What the last panic that ends the process left of the time to wait for the endpoint, and its thread.
+type AfterPanic = Arc<Mutex<Option<(ThreadId, Duration)>>>;
 
 /// Called at the begin of each shutdown.
 pub(crate) type Release = Arc<dyn Fn() + Send + Sync>;
@@ -106,6 +112,7 @@ impl ShutdownGuard {
             began: Mutex::new(None),
             release: None,
             open_spans: None,
+            after_panic: Arc::default(),
         }
     }
 
@@ -211,6 +218,20 @@ impl ShutdownGuard {
         processor.is_some_and(BatchProcessor::is_forked)
     }
 
+    /// The longest wait of a drop now.
+    fn left(&self) -> Duration {
+        let left = self.timeout.saturating_sub(self.note_begin().elapsed());
+        match *lock(&self.after_panic) {
+            // The hook has waited already, and the process ends within one deadline.
+            Some((thread, after_panic))
+                if thread::panicking() && thread == thread::current().id() =>
+            {
+                left.min(after_panic)
+            }
+            _ => left,
+        }
+    }
+
     fn note_begin(&self) -> Instant {
         *lock(&self.began).get_or_insert_with(Instant::now)
     }
@@ -222,7 +243,7 @@ impl Drop for ShutdownGuard {
         let _ = catch_unwind(AssertUnwindSafe(|| {
             let left = match self.is_forked() {
                 true => Duration::ZERO,
-                false => self.timeout.saturating_sub(self.note_begin().elapsed()),
+                false => self.left(),
             };
             self.shutdown_blocking(left)
         }));

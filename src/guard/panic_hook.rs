@@ -8,13 +8,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{GuardedSpans, PipelineHandle, Release, ShutdownGuard};
+use super::{AfterPanic, GuardedSpans, PipelineHandle, Release, ShutdownGuard};
 use crate::attribute::KeyValue;
 use crate::context::layer_registry::{Exception, ExceptionSeverity};
 use crate::error::panic_text;
 use crate::semconv;
 use crate::suppress;
-use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::sync::{Arc, AtomicBool, Ordering, lock};
 
 /// The thread that exports while another one panics.
 const THREAD: &str = "otlp-panic";
@@ -33,6 +33,7 @@ impl ShutdownGuard {
             pipeline: self.handle(),
             open_spans: self.open_spans.clone(),
             release: self.release.clone(),
+            after_panic: Arc::clone(&self.after_panic),
             timeout: self.timeout,
             every_panic_is_fatal: false,
         }
@@ -60,13 +61,14 @@ pub struct PanicHook {
     pipeline: PipelineHandle,
     open_spans: Option<GuardedSpans>,
     release: Option<Release>,
+    after_panic: AfterPanic,
     timeout: Duration,
     every_panic_is_fatal: bool,
 }
 
 impl PanicHook {
-    /// The longest wait for the endpoint when a panic ends the process. Default:
-    /// [`shutdown_timeout`](crate::config::BatchConfig::shutdown_timeout).
+    /// The longest wait for the endpoint when a panic ends the process, with that of a guard that is dropped
+    /// as the panic unwinds. Default: [`shutdown_timeout`](crate::config::BatchConfig::shutdown_timeout).
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -120,12 +122,19 @@ impl PanicHook {
             || (is_main() && tokio::task::try_id().is_none())
     }
 
-    /// Ends the open spans and sends the queued ones. On a thread of its own: a lock that this thread holds
-    /// must not delay the end of the process beyond the deadline.
+    /// Ends the open spans and sends the queued ones, and notes what is left of the time for the guard.
     fn export(&self, is_exporting: &AtomicBool) {
         let Some(deadline) = Instant::now().checked_add(self.timeout) else {
             return;
         };
+        self.export_until(deadline, is_exporting);
+        let left = deadline.saturating_duration_since(Instant::now());
+        *lock(&self.after_panic) = Some((thread::current().id(), left));
+    }
+
+    /// On a thread of its own: a lock that this thread holds must not delay the end of the process beyond the
+    /// deadline.
+    fn export_until(&self, deadline: Instant, is_exporting: &AtomicBool) {
         if is_exporting.swap(true, Ordering::AcqRel) {
             // Another thread exports: the process must live until it has finished.
             while is_exporting.load(Ordering::Acquire) && Instant::now() < deadline {

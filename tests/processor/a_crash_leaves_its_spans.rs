@@ -23,10 +23,16 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// A pipeline of the child's that sends nothing by itself.
 fn pipeline() -> ShutdownGuard {
+    // The builder's default.
+    pipeline_with(Duration::from_secs(5))
+}
+
+fn pipeline_with(shutdown_timeout: Duration) -> ShutdownGuard {
     let (layer, guard) = tracing_otlp::builder()
         .without_env()
         .with_endpoint(std::env::var(ENDPOINT).unwrap())
         .with_schedule_delay(Duration::from_secs(3600))
+        .with_shutdown_timeout(shutdown_timeout)
         .build()
         .unwrap();
     tracing_subscriber::registry()
@@ -231,6 +237,32 @@ fn a_panic_gives_up_on_an_endpoint_that_is_not_there() {
         format!("http://{}", listener.local_addr().unwrap())
     };
     child::run_with(TEST, "refused", &[(ENDPOINT, &nobody)]).well();
+}
+
+/// The hook waits for the endpoint, then the guard's drop must not wait for it once more.
+#[test]
+fn a_panic_and_the_drop_of_its_guard_wait_for_a_silent_endpoint_once() {
+    const TEST: &str = "a_panic_and_the_drop_of_its_guard_wait_for_a_silent_endpoint_once";
+    if child::role().is_some() {
+        let main = std::thread::Builder::new().name("main".to_owned());
+        let began = Instant::now();
+        let main = main.spawn(|| {
+            let guard = pipeline_with(LONG);
+            let hook = guard.panic_hook();
+            hook.with_timeout(Duration::from_millis(500)).install();
+            let _work = tracing::info_span!("startup").entered();
+            panic!("no answer");
+        });
+        assert!(main.unwrap().join().is_err());
+        let passed = began.elapsed();
+        assert!(passed >= Duration::from_millis(500), "{passed:?}");
+        assert!(passed < LONG, "{passed:?}");
+        return;
+    }
+    // Connections are made, and nobody answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    child::run_with(TEST, "silent", &[(ENDPOINT, &endpoint)]).well();
 }
 
 #[test]
