@@ -11,6 +11,7 @@
     reason = "a program talks to who started it"
 )]
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -79,10 +80,21 @@ fn main() -> ExitCode {
             }
         }
         Err(error) => {
-            eprintln!("tracing-otlp-viewer: {error}");
+            eprintln!("tracing-otlp-viewer: {}", with_causes(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and what caused it: that a file is not there, that a port is taken.
+fn with_causes(error: &dyn Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    told
 }
 
 /// `None` where help was all that was asked for.

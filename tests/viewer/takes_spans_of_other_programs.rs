@@ -373,3 +373,28 @@ fn the_program_shows_what_is_sent_to_it() {
     let help = Command::new(program).arg("--help").output().unwrap();
     assert!(help.status.success() && help.stdout.starts_with(b"Takes the spans"));
 }
+
+#[test]
+fn the_program_says_why_it_cannot_start() {
+    let Some(program) = option_env!("CARGO_BIN_EXE_tracing-otlp-viewer") else {
+        println!("SKIPPED: the program is built with --features viewer");
+        return;
+    };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("--otlp={}", listener.local_addr().unwrap());
+    for (argument, setting) in [
+        ("no-such-file.jsonl", "viewer.file"),
+        (&*taken, "viewer.otlp_address"),
+    ] {
+        let mut child = Command::new(program);
+        let output = child.args(["--address", "127.0.0.1:0", argument]).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let told = String::from_utf8_lossy(&output.stderr);
+        // The cure, and the system's own words.
+        assert!(
+            told.contains(setting) && told.contains("(os error "),
+            "{told}"
+        );
+    }
+}
