@@ -390,3 +390,32 @@ fn the_viewer_reads_log_records_back() {
     assert_eq!(logs["logs"].as_array().unwrap().len(), 1, "{logs}");
     assert!(logs["logs"].to_string().contains("of no trace"), "{logs}");
 }
+
+/// LOG-70: a file holds one signal.
+#[test]
+fn log_records_may_have_a_file_of_their_own() {
+    let folder = Folder::new("two-files");
+    let (traces, logs) = (folder.path("traces.jsonl"), folder.path("logs.jsonl"));
+    let (layer, guard) = tracing_otlp::builder()
+        .without_env()
+        .with_service_name("shop")
+        .with_logs(Events::AsLogs)
+        .with_exporter(OtlpFileExporter::file(&traces).open().unwrap())
+        .with_logs_exporter(OtlpFileExporter::file(&logs).open().unwrap())
+        .build()
+        .unwrap();
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info_span!("checkout").in_scope(|| tracing::warn!("only one left"));
+    });
+    guard.shutdown_blocking(LONG).unwrap();
+    assert_eq!(spans(&traces).len(), 1);
+    let (traces, logs) = (
+        fs::read_to_string(traces).unwrap(),
+        fs::read_to_string(logs).unwrap(),
+    );
+    assert!(!traces.contains("resourceLogs"), "{traces}");
+    let mut lines = logs.lines();
+    assert!(lines.all(|line| line.starts_with("{\"resourceLogs\"")));
+    assert!(logs.contains("only one left"), "{logs}");
+}
