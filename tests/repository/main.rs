@@ -6,6 +6,7 @@ mod every_test_is_compiled;
 mod manifests_hold_together;
 mod modules_import_only_lower_tiers;
 mod no_circle_of_files;
+mod no_row_stands_in_two_tables;
 mod one_type_name_stands_for_one_thing;
 mod pages_name_files_that_exist;
 mod quickstart_serves_a_person;

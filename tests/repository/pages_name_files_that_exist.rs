@@ -72,7 +72,7 @@ fn is_path(text: &str) -> bool {
     bare.contains('/') && parts.all(is_word)
 }
 
-fn pages(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn pages(root: &Path) -> Vec<PathBuf> {
     let names = [
         "README.md",
         "ARCHITECTURE.md",
