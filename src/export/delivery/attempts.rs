@@ -262,7 +262,10 @@ impl Delivery<'_> {
                 members.note_loss();
             }
             Evidence::Unanswered if members.is_single() => health.unanswered(message, is_probe),
-            Evidence::Unanswered => health.silent(message, is_probe),
+            Evidence::Unanswered => {
+                health.silent(message, is_probe);
+                members.note_loss();
+            }
             Evidence::Nothing => {}
         }
         member.failed();

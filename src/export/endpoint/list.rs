@@ -51,7 +51,7 @@ fn entries(given: &Given<'_>) -> Result<Vec<EndpointEntry>, Error> {
     let items = items(given.url);
     let count = items.len();
     let mut entries = Vec::<EndpointEntry>::with_capacity(count);
-    for (index, item) in items.into_iter().enumerate() {
+    for (index, item) in items.iter().copied().enumerate() {
         if item.is_empty() {
             let cure = match count {
                 _ if given.url.split(',').all(|item| item.trim().is_empty()) => {
@@ -72,25 +72,28 @@ fn entries(given: &Given<'_>) -> Result<Vec<EndpointEntry>, Error> {
         })?;
         entries.push(EndpointEntry { endpoint, is_name });
     }
-    agree(&entries, given)?;
+    agree(&entries, &items, given)?;
     Ok(entries)
 }
 
-/// All members take the same requests, so they have one protocol and one scheme.
-fn agree(entries: &[EndpointEntry], given: &Given<'_>) -> Result<(), Error> {
-    let Some((first, others)) = entries.split_first() else {
+/// All members take the same requests, so they have one protocol and one scheme. `items`: the entries as they were
+/// written.
+fn agree(entries: &[EndpointEntry], items: &[&str], given: &Given<'_>) -> Result<(), Error> {
+    let Some(EndpointEntry {
+        endpoint: first, ..
+    }) = entries.first()
+    else {
         return Ok(());
     };
-    let first = &first.endpoint;
-    for EndpointEntry { endpoint, .. } in others {
+    for (EndpointEntry { endpoint, .. }, item) in entries.iter().zip(items) {
         if endpoint.tls != first.tls {
             let cure = "all endpoints of a list need one scheme: http or https";
-            return Err(given.error(&endpoint.uri.to_string(), cure));
+            return Err(given.error(item, cure));
         }
         if endpoint.protocol != first.protocol {
             let cure = "the ports of the list belong to two protocols: set OTEL_EXPORTER_OTLP_PROTOCOL \
                         (with_protocol)";
-            return Err(given.error(&endpoint.uri.to_string(), cure));
+            return Err(given.error(item, cure));
         }
     }
     Ok(())
@@ -253,6 +256,21 @@ mod tests {
             let text = error.to_string();
             assert!(error.is_config() && text.contains(cure), "{list}: {text}");
             assert!(text.contains("endpoint"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_item_that_differs_is_named_as_it_was_written() {
+        for (list, item) in [
+            ("http://a:4317,https://b:4317", "https://b:4317"),
+            ("http://a:4317,http://b:4318", "http://b:4318"),
+            ("http://a:4317,dns+http://b:4318", "dns+http://b:4318"),
+            ("http://a:4317,unix:/run/b.sock", "unix:/run/b.sock"),
+        ] {
+            let error =
+                Endpoint::entries(&config(list, None), ExportSignal::Traces).expect_err(list);
+            let text = error.to_string();
+            assert!(text.contains(&format!("endpoint = \"{item}\"")), "{text}");
         }
     }
 }

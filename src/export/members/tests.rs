@@ -23,7 +23,7 @@ use crate::export::transport::TransportTemplate;
 use crate::export::{Exporter, Outcome};
 use crate::stats::DropReason;
 use crate::sync::{Arc, Mutex, lock};
-use crate::testing::Collector;
+use crate::testing::{Answer, Collector};
 use crate::wire::request::{ScopeGroup, item_field};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -131,6 +131,32 @@ async fn each_address_of_a_name_gets_its_part_and_is_looked_up_again_after_a_los
             panic!("{stats:?}");
         };
         assert_eq!(former.delivered, c.span_count() as u64);
+    }
+}
+
+/// A collector that ends with a request on its connection is lost, though nothing was refused.
+#[tokio::test]
+async fn a_name_is_looked_up_again_after_a_member_did_not_answer() {
+    for protocol in BOTH {
+        let [a, b, c] = [(); 3].map(|()| Collector::start());
+        a.always(Answer::close_after_body());
+        let zone = Zone::default();
+        zone.set(&[&a, &b], protocol);
+        let client = zone.client(protocol, |_| {});
+        let mut sent = 0;
+        while a.received_attempts() == 0 {
+            assert_eq!(send(&client, sent).await.delivered, 1);
+            sent += 1;
+        }
+        zone.set(&[&b, &c], protocol);
+        let lost = std::time::Instant::now();
+        while c.span_count() == 0 {
+            let waited = lost.elapsed();
+            assert!(waited < Duration::from_secs(20), "a look-up without a loss");
+            assert_eq!(send(&client, sent).await.delivered, 1);
+            sent += 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 
