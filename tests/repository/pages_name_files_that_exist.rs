@@ -89,6 +89,39 @@ pub(crate) fn pages(root: &Path) -> Vec<PathBuf> {
     pages
 }
 
+/// A page of `docs/` is read as a file of the repository and as a module of `guide`. In rustdoc no file lies
+/// beside it, and elsewhere nobody knows the paths of Rust.
+#[test]
+fn a_page_of_the_guide_leads_to_another_by_an_address_that_works_everywhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = root.join("docs");
+    let mut broken = BTreeSet::new();
+    for page in pages(root).iter().filter(|page| page.starts_with(&docs)) {
+        let text = fs::read_to_string(page).unwrap();
+        for link in local_links(&text) {
+            broken.insert(format!("{} leads to `{link}`", page.display()));
+        }
+    }
+    assert_none(&broken);
+}
+
+/// Links that work in one place only: to Markdown files without a host, and to items of Rust.
+fn local_links(text: &str) -> Vec<&str> {
+    let links = text.split("](").skip(1);
+    let links = links.map(|rest| rest.split(')').next().unwrap_or_default());
+    let is_local = |link: &&str| {
+        let path = link.split('#').next().unwrap_or_default();
+        !link.contains("://") && (path.ends_with(".md") || path.contains("::"))
+    };
+    links.filter(is_local).collect()
+}
+
+#[test]
+fn local_links_are_recognised() {
+    let text = "[a](b.md), [c](d.md#e), ![f](g.svg), [h](#i), [j](https://k/l.md), [m](crate::n)";
+    assert_eq!(local_links(text), ["b.md", "d.md#e", "crate::n"]);
+}
+
 #[test]
 fn paths_are_recognised() {
     let text =

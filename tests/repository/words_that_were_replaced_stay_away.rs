@@ -34,6 +34,7 @@ const REPLACED: &[(&str, &str)] = &[
         "Verdict",
         "Retryability, TailDecision, CallStatus, FlushResult",
     ),
+    ("Who is speaking", "The resource"),
     ("Wish", "Command"),
     ("ask_for_trouble", "probe_exporter"),
     ("disown", "mark_unknown_method"),
@@ -48,6 +49,8 @@ const REPLACED: &[(&str, &str)] = &[
     ("is_unheard", "is_unknown_method"),
     ("obituary", "end of the worker"),
     ("reparent", "set_parent"),
+    ("save on", "except on"),
+    ("seen from the queue", "before the worker cancels it"),
     ("untold", "untraced"),
     ("verdict", "decision, status, outcome"),
 ];
