@@ -2,6 +2,7 @@
 //! tests each give spans of their own type.
 
 mod layout;
+#[cfg(any(feature = "testing", feature = "viewer"))]
 mod same_event;
 mod tree;
 
@@ -9,6 +10,7 @@ use std::fmt;
 
 pub(crate) use self::layout::Layout;
 use self::layout::Line;
+#[cfg(any(feature = "testing", feature = "viewer"))]
 pub(crate) use self::same_event::RecordName;
 pub(crate) use self::tree::{Key, ParentOrigin, TreePlace, arrange};
 use crate::text;
