@@ -7,6 +7,8 @@ mod gate;
 mod life;
 #[path = "../support/pace.rs"]
 mod pace;
+#[path = "../support/shedding.rs"]
+mod shedding;
 #[path = "../support/mod.rs"]
 mod support;
 

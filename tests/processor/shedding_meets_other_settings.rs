@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{info, info_span, warn};
@@ -13,41 +13,11 @@ use tracing_otlp::testing::{Answer, Collector, ReceivedLog};
 use tracing_otlp::{DropReason, Events, Protocol, SpanExt as _, Stats, TraceContext};
 
 use crate::gate::Gate;
-use crate::support::DEADLINE;
-use crate::support::pipeline::{BOTH, Pipeline, builder, told};
+use crate::shedding::{randomness, record_until, threshold};
+use crate::support::pipeline::{BOTH, Pipeline, builder};
 
 /// 2⁵⁶.
 const RANGE: f64 = (1_u64 << 56) as f64;
-
-fn randomness(trace_id: &[u8]) -> u64 {
-    let bytes = trace_id[9..].iter();
-    bytes.fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-}
-
-/// The threshold of a trace state.
-fn threshold(trace_state: &str) -> Option<u64> {
-    let text = trace_state.strip_prefix("ot=th:")?;
-    let digits = u64::from_str_radix(text, 16).unwrap();
-    Some(digits << (4 * (14 - text.len())))
-}
-
-#[track_caller]
-fn repeat_until(
-    stats: impl Fn() -> Stats,
-    condition: impl Fn(&Stats) -> bool,
-    record: impl Fn(),
-) -> Stats {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let stats = stats();
-        if condition(&stats) {
-            return stats;
-        }
-        assert!(Instant::now() < deadline, "in vain: {}", told(&stats));
-        record();
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
 
 /// A pipeline whose exporter takes nothing, and which sheds more than `least` of all traces.
 fn pressed(least: f64) -> Gate {
@@ -67,7 +37,7 @@ fn press(gate: &Gate, least: f64) {
         gate.within(|| (0..spans).for_each(|_| drop(info_span!("filling"))));
     };
     fill(50_000);
-    repeat_until(|| gate.stats(), |s| s.shed_ratio > least, || fill(100));
+    record_until(|| gate.stats(), |s| s.shed_ratio > least, || fill(100));
 }
 
 /// The call of another service, by the headers of a request.
@@ -102,7 +72,7 @@ fn what_is_left_of_a_trace_is_at_one_collector() {
             });
         };
         let sheds = |s: &Stats| s.dropped(DropReason::Shed) > 500 && s.shed_traces > 0;
-        repeat_until(|| pipeline.stats(), sheds, many);
+        record_until(|| pipeline.stats(), sheds, many);
         for collector in &collectors {
             collector.always(Answer::ok());
         }
@@ -173,7 +143,7 @@ fn records_of_a_shed_trace_arrive_as_those_of_any_unsampled_trace() {
             });
         };
         let sheds = |s: &Stats| s.dropped(DropReason::Shed) > 100 && s.shed_traces > 50;
-        repeat_until(|| pipeline.stats(), sheds, many);
+        record_until(|| pipeline.stats(), sheds, many);
         traces.always(Answer::ok());
         let stats = pipeline.until(|s| s.shed_ratio == 0.0);
         let _ = pipeline.flush();

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tracing::info_span;
@@ -13,7 +13,7 @@ use tracing_otlp::testing::{Answer, Collector};
 use tracing_otlp::{ConfigStore, DropReason, Protocol, SpanExt as _, Stats, TraceContext};
 
 use crate::gate::Gate;
-use crate::support::DEADLINE;
+use crate::shedding::{randomness, record_until, threshold};
 use crate::support::pipeline::{BOTH, Pipeline, builder, distinct, told};
 
 /// A local root with two spans and one that fails; its context.
@@ -23,37 +23,6 @@ fn trace() -> TraceContext {
     drop(info_span!("failed", otel.status_code = "ERROR"));
     drop(info_span!("inner"));
     root.trace_context()
-}
-
-fn randomness(trace_id: &[u8]) -> u64 {
-    let bytes = trace_id[9..].iter();
-    bytes.fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-}
-
-/// The threshold of a trace state.
-fn threshold(trace_state: &str) -> Option<u64> {
-    let text = trace_state.strip_prefix("ot=th:")?;
-    let digits = u64::from_str_radix(text, 16).unwrap();
-    Some(digits << (4 * (14 - text.len())))
-}
-
-/// Records by `record` until `condition` holds for the figures.
-#[track_caller]
-fn record_until(
-    stats: impl Fn() -> Stats,
-    condition: impl Fn(&Stats) -> bool,
-    record: impl Fn(),
-) -> Stats {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let stats = stats();
-        if condition(&stats) {
-            return stats;
-        }
-        assert!(Instant::now() < deadline, "in vain: {}", told(&stats));
-        record();
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 #[test]
