@@ -74,7 +74,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (layer, guard) = builder.build()?;
     // What the crate itself has to report: an endpoint that does not answer, for example.
     let warnings = Targets::new().with_target("tracing_otlp", LevelFilter::WARN);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal() && !is_colorless())
+        .with_writer(std::io::stderr);
     tracing_subscriber::registry()
         .with(LevelFilter::INFO)
         .with(layer)
@@ -221,8 +223,7 @@ struct Progress {
 
 /// Draws the traces that are new and no longer grow.
 fn print_traces(collector: &Collector, known: &mut HashMap<TraceId, Progress>, is_last: bool) {
-    let color = std::io::stdout().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let color = std::io::stdout().is_terminal() && !is_colorless();
     let logs = collector.logs();
     for trace in Trace::all(&collector.spans()) {
         let progress = known.entry(trace.id()).or_default();
@@ -242,6 +243,11 @@ fn print_traces(collector: &Collector, known: &mut HashMap<TraceId, Progress>, i
             progress.is_drawn = true;
         }
     }
+}
+
+/// Whether `NO_COLOR` turns colours off.
+fn is_colorless() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// `COLUMNS`, else the terminal's width, else 80.

@@ -86,6 +86,10 @@ fn a_dead_endpoint_is_named_and_does_not_hold_up_ctrl_c() {
         output.contains(dead.trim_start_matches("http://")),
         "{output}"
     );
+    assert!(
+        !output.contains('\u{1b}'),
+        "no terminal, no colours:\n{output}"
+    );
 }
 
 /// The example as a process; killed if a test ends before it.
